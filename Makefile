@@ -1,0 +1,54 @@
+# make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
+# make test      everything that CI runs: lint, types, unit tests, server tests
+# make unit      unit tests alone (seconds)
+# make server    tests against a real Triton (a minute or two)
+# make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
+# make lint      ruff and mypy;  make format  puts the code in shape
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit server test-large lint format clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(VENV)/server-installed: pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (a minute or two, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable '.[server]'
+	@touch $@
+
+$(VENV)/dev-installed: $(VENV)/server-installed
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/server-installed
+	@$(BIN)/python -m sentriton_server.demo
+
+test: lint
+	$(BIN)/pytest tests
+
+unit: $(VENV)/dev-installed
+	$(BIN)/pytest tests/unit
+
+server: $(VENV)/dev-installed
+	$(BIN)/pytest tests/server
+
+test-large: $(VENV)/dev-installed
+	$(BIN)/pytest tests/server -m large
+
+lint: $(VENV)/dev-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/dev-installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,33 @@
+"""Sentence embeddings over gRPC: the client of a Sentriton server.
+
+>>> from sentriton import SentenceEncoder
+>>> with SentenceEncoder("localhost:8001") as encoder:
+...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
+"""
+
+__version__ = "0.1.0"
+
+from sentriton.client import SentenceEncoder
+from sentriton.errors import (
+    ContractMismatch,
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    SentritonError,
+    ServerError,
+    ServerUnavailable,
+)
+from sentriton.manifest import Manifest
+
+__all__ = [
+    "ContractMismatch",
+    "DeadlineExceeded",
+    "InvalidInput",
+    "Manifest",
+    "Overloaded",
+    "SentenceEncoder",
+    "SentritonError",
+    "ServerError",
+    "ServerUnavailable",
+    "__version__",
+]

@@ -1,0 +1,179 @@
+"""The command line. Commands of the client stand here; those that need the server's packages are in
+sentriton_server.commands.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sentriton.canary import check_canary
+from sentriton.client import SentenceEncoder
+from sentriton.connection import DEFAULT_URL, Connection
+from sentriton.errors import InvalidInput, Overloaded, SentritonError
+from sentriton_server.commands import app as server_commands
+
+app = typer.Typer(
+    name="sentriton",
+    help="Sentence embeddings over gRPC on NVIDIA Triton.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.registered_commands += server_commands.registered_commands
+
+Url = Annotated[str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT", help="Most seconds that the whole call may take.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+OUTPUTS = (".npy", ".jsonl")
+
+
+@app.command()
+def embed(
+    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Sentences to embed.")] = None,
+    input: Annotated[
+        Path | None, typer.Option(help="A text file, one sentence a line; - reads standard input.", allow_dash=True)
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write to FILE.npy or FILE.jsonl; else print JSON lines.")] = None,
+    url: Url = DEFAULT_URL,
+    timeout_s: Timeout = 600.0,
+) -> None:
+    """Embed sentences given as arguments, in a file or on standard input."""
+    if output is not None and output.suffix not in OUTPUTS:
+        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUTS)}")
+    sentences = _read_sentences(texts, input)
+    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+        embeddings = encoder.encode(sentences)
+    if output is not None and output.suffix == ".npy":
+        np.save(output, embeddings)
+        return
+    lines = (
+        json.dumps({"sentence": sentence, "embedding": row.tolist()}, ensure_ascii=False) + "\n"
+        for sentence, row in zip(sentences, embeddings, strict=True)
+    )
+    if output is None:
+        sys.stdout.writelines(lines)
+    else:
+        with output.open("w", encoding="utf-8") as file:
+            file.writelines(lines)
+
+
+@app.command()
+def similarity(
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT TEXT...", help="Two or more sentences.")],
+    url: Url = DEFAULT_URL,
+    timeout_s: Timeout = 60.0,
+    as_json: AsJson = False,
+) -> None:
+    """Score every sentence against every other by the model's similarity function."""
+    if len(texts) < 2:
+        raise InvalidInput("similarity needs two sentences or more; one was given")
+    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+        embeddings = encoder.encode(texts)
+        scores = encoder.similarity(embeddings, embeddings)
+    if as_json:
+        typer.echo(json.dumps({"sentences": texts, "similarity": scores.tolist()}, ensure_ascii=False))
+        return
+    table = Table()
+    table.add_column("sentence")
+    for number in range(1, len(texts) + 1):
+        table.add_column(str(number), justify="right")
+    for number, (text, row) in enumerate(zip(texts, scores, strict=True), start=1):
+        table.add_row(f"{number} {text}", *(f"{score:.3f}" for score in row))
+    Console().print(table)
+
+
+@app.command()
+def info(url: Url = DEFAULT_URL, timeout_s: Timeout = 10.0, as_json: AsJson = False) -> None:
+    """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
+    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+        manifest = encoder.manifest
+    if as_json:
+        typer.echo(manifest.to_json(), nl=False)
+        return
+    parity = manifest.parity
+    rows = {
+        "name": manifest.name,
+        "dimension": manifest.dimension,
+        "max_seq_length": manifest.max_seq_length,
+        "pooling": " + ".join(manifest.pooling),
+        "similarity": manifest.similarity,
+        "precision": f"{manifest.precision} on {manifest.device}",
+        "parity": f"cosine >= {parity['min_cosine']:.7f} to sentence-transformers on {parity['sentences']} sentences",
+        "prompts": ", ".join(name for name, prompt in manifest.prompts.items() if prompt) or "none",
+        "max_batch_size": manifest.max_batch_size,
+        "fingerprint": manifest.fingerprint,
+        "exported by": f"sentriton {manifest.sentriton_version}",
+    }
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    Console(soft_wrap=True).print(table)
+
+
+@app.command()
+def health(url: Url = DEFAULT_URL, timeout_s: Timeout = 10.0) -> None:
+    """Exit 0 when the canary passes (or is turned away by a full queue), 1 when the server does not serve, 2 when
+    nobody answers.
+    """
+    connection = Connection(url)
+    try:
+        connection.is_ready(timeout_s)
+    except SentritonError as error:
+        typer.echo(f"unreachable: {error}", err=True)
+        raise typer.Exit(2) from error
+    finally:
+        connection.close()
+    try:
+        report = check_canary(url, timeout_s)
+    except Overloaded as error:
+        typer.echo(f"serving, overloaded: {error}")
+    except SentritonError as error:
+        typer.echo(f"not serving: {error}", err=True)
+        raise typer.Exit(1) from error
+    else:
+        typer.echo(f"serving {report.manifest.name} at {url}, canary cosine {report.min_cosine:.6f}")
+
+
+def main() -> None:
+    """Run the command line; what goes wrong is one sentence on standard error and an exit code that is not 0."""
+    try:
+        app()
+    except SentritonError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"this command needs the package {error.name}; run: pip install 'sentriton[server,train]'")
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise SystemExit(1)
+
+
+def _read_sentences(texts: list[str] | None, path: Path | None) -> list[str]:
+    if texts and path is not None:
+        raise InvalidInput("both TEXT and --input were given; give one of them")
+    if texts:
+        return texts
+    if path is None and sys.stdin.isatty():
+        raise InvalidInput("there is nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
+    return _read_lines(path)
+
+
+def _read_lines(path: Path | None) -> list[str]:
+    try:
+        raw: Any = sys.stdin.buffer.read() if path is None or str(path) == "-" else path.read_bytes()
+        return str(raw, "utf-8").splitlines()
+    except OSError as error:
+        raise InvalidInput(f"cannot read --input {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the input is not UTF-8 at byte {error.start}") from error

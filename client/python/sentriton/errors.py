@@ -1,0 +1,103 @@
+"""Everything that Sentriton raises.
+
+SentritonError
+├── InvalidInput (ValueError)   the caller's argument or request is wrong; sending it again cannot help
+│   └── ContractMismatch        the server serves another model than the one the caller holds
+├── Overloaded                  the server's queue is full, or the request waited too long in it
+├── ServerUnavailable           nobody answers at the address, or the server is not well
+├── DeadlineExceeded            the time allowed for the call is over
+└── ServerError                 the server failed on its own; its message is passed on
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+
+class SentritonError(Exception):
+    """Base class of all errors of Sentriton."""
+
+
+class InvalidInput(SentritonError, ValueError):
+    """An argument or a request is wrong: the message names what was given and what is allowed."""
+
+
+class ContractMismatch(InvalidInput):
+    """The server has another model than the one whose manifest and tokenizer this client holds."""
+
+
+class Overloaded(SentritonError):
+    """The server turned the request away because of too much work; it was not computed."""
+
+
+class ServerUnavailable(SentritonError):
+    """The server cannot be reached or does not serve."""
+
+
+class DeadlineExceeded(SentritonError):
+    """The call's time is over."""
+
+
+class ServerError(SentritonError):
+    """The server failed to answer for a reason of its own."""
+
+
+_BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
+    grpc.StatusCode.CANCELLED: ServerError,
+    grpc.StatusCode.UNKNOWN: ServerError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.NOT_FOUND: ServerUnavailable,
+    grpc.StatusCode.ALREADY_EXISTS: ServerError,
+    grpc.StatusCode.PERMISSION_DENIED: ServerError,
+    grpc.StatusCode.UNAUTHENTICATED: ServerError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.FAILED_PRECONDITION: ServerError,
+    grpc.StatusCode.ABORTED: ServerError,
+    grpc.StatusCode.OUT_OF_RANGE: ServerError,
+    grpc.StatusCode.UNIMPLEMENTED: ServerError,
+    grpc.StatusCode.INTERNAL: ServerError,
+    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
+    grpc.StatusCode.DATA_LOSS: ServerError,
+}
+
+# Triton's words where its status code says less than they do.
+_OVERLOAD = ("exceeds maximum queue size", "request timeout expired")
+_SICK = "is not healthy"
+_MISMATCH = "fingerprint mismatch"
+
+
+def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
+    """The class of error for a gRPC status and the server's message."""
+    kind = _BY_STATUS.get(status, ServerError)
+    text = message.lower()
+    if kind is ServerUnavailable and any(words in text for words in _OVERLOAD):
+        return Overloaded
+    if kind is InvalidInput and _MISMATCH in text:
+        return ContractMismatch
+    if kind is ServerError and _SICK in text:
+        return ServerUnavailable
+    return kind
+
+
+def translate(error: grpc.RpcError, address: str) -> SentritonError:
+    """The Sentriton error for one of gRPC, with the server's message and the address."""
+    status, message = error.code(), error.details() or ""
+    kind = error_class(status, message)
+    if kind is ServerUnavailable:
+        return kind(f"no answer from {address}: {message}; is it running? `sentriton serve` starts a server")
+    if kind is DeadlineExceeded:
+        return kind(f"{address} did not answer in time: {message}")
+    return kind(message or status.name)
+
+
+@contextmanager
+def translated(address: str) -> Iterator[None]:
+    """Raise gRPC's errors as Sentriton's."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise translate(error, address) from error

@@ -1,0 +1,86 @@
+"""Requests and responses of the models, as KServe v2 (Open Inference Protocol) messages: plain functions, no
+network.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc.service_pb2 import ModelInferRequest
+
+from sentriton.errors import InvalidInput, ServerError
+
+EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
+PRIORITIES = {"query": 1, "bulk": 2}
+
+
+def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> Any:
+    """A request to `embed_text`: `text` BYTES [rows, 1]."""
+    return _request(EMBED_TEXT, [("text", "BYTES", [len(texts), 1], _bytes_tensor(texts))], parameters)
+
+
+def tokens_request(
+    input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], parameters: dict[str, str | int] | None = None
+) -> Any:
+    """A request to `embed_tokens`: both INT64 [rows, length]."""
+    shape = list(input_ids.shape)
+    tensors = [
+        ("input_ids", "INT64", shape, input_ids.tobytes()),
+        ("attention_mask", "INT64", shape, attention_mask.tobytes()),
+    ]
+    return _request(EMBED_TOKENS, tensors, parameters)
+
+
+def asset_request(name: str) -> Any:
+    """A request to `assets`: `name` BYTES [1]."""
+    return _request(ASSETS, [("name", "BYTES", [1], _bytes_tensor([name]))], None)
+
+
+def parameters(*, fingerprint: str | None = None, priority: str = "query") -> dict[str, str | int]:
+    """Request parameters: the model that is meant, and the lane. Raises `InvalidInput` for an unknown lane."""
+    if priority not in PRIORITIES:
+        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
+    named: dict[str, str | int] = {"priority": PRIORITIES[priority]}
+    return named if fingerprint is None else {**named, "fingerprint": fingerprint}
+
+
+def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
+    """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes."""
+    output = response.outputs[0]
+    raw = response.raw_output_contents[0]
+    rows, dimension = output.shape
+    if len(raw) != rows * dimension * 4:
+        raise ServerError(f"the server sent {len(raw)} bytes for a sentence_embedding of shape [{rows}, {dimension}]")
+    return np.frombuffer(raw, dtype="<f4").reshape(rows, dimension)
+
+
+def read_asset(response: Any) -> bytes:
+    """`content` of a response of `assets`."""
+    raw: bytes = response.raw_output_contents[0]
+    (length,) = struct.unpack_from("<I", raw)
+    return raw[4 : 4 + length]
+
+
+def _bytes_tensor(texts: Sequence[str]) -> bytes:
+    # Each element: its length as 4 bytes, little-endian, then UTF-8.
+    encoded = [text.encode("utf-8") for text in texts]
+    return b"".join(struct.pack("<I", len(element)) + element for element in encoded)
+
+
+def _request(
+    model: str, tensors: list[tuple[str, str, list[int], bytes]], parameters: dict[str, str | int] | None
+) -> Any:
+    request = ModelInferRequest(model_name=model)
+    for name, datatype, shape, raw in tensors:
+        request.inputs.add(name=name, datatype=datatype, shape=shape)
+        request.raw_input_contents.append(raw)
+    for key, value in (parameters or {}).items():
+        if key == "priority":
+            request.parameters[key].uint64_param = int(value)
+        else:
+            request.parameters[key].string_param = str(value)
+    return request

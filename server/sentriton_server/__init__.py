@@ -1,0 +1,1 @@
+"""Export, launch, supervise and train: everything of Sentriton that needs torch."""

@@ -1,0 +1,217 @@
+"""Reads a sentence-transformers checkpoint and says clearly what in it cannot be served."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from sentriton.errors import SentritonError
+from sentriton_server.encoder import EncoderSpec, PackedEncoder, UnsupportedEncoder, read_encoder
+from sentriton_server.resources import hash_files, load_model_code
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+# Other frameworks' copies of the same weights, and pickled ones.
+_NOT_NEEDED = ["*.bin", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
+
+
+class CheckpointError(SentritonError, ValueError):
+    """The checkpoint is not there, or holds something that cannot be served."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A sentence-transformers model, taken apart into what export needs."""
+
+    name: str
+    model: SentenceTransformer  # float32 on the CPU: the reference that an export is measured against
+    encoder_spec: EncoderSpec
+    encoder: PackedEncoder
+    tokenizer: Tokenizer
+    head_modules: list[dict[str, Any]]  # as head.json lists them
+    head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
+    include_prompt: bool
+    fingerprint: str
+
+
+def read_checkpoint(source: str | Path) -> Checkpoint:
+    """Load a sentence-transformers folder or hub id. Raises `CheckpointError` naming the module, value and what is
+    allowed.
+    """
+    name, folder = locate_checkpoint(source)
+    model = _load(folder)
+    transformer, *others = _modules(model)
+    try:
+        encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
+    except UnsupportedEncoder as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    tokenizer = read_tokenizer(transformer.tokenizer, encoder_spec.max_seq_length)
+    head_modules, head_weights = read_head(others)
+    return Checkpoint(
+        name=name,
+        model=model,
+        encoder_spec=encoder_spec,
+        encoder=encoder,
+        tokenizer=tokenizer,
+        head_modules=head_modules,
+        head_weights=head_weights,
+        include_prompt=bool(others[0].include_prompt),
+        fingerprint=fingerprint(encoder_spec, encoder, tokenizer, head_modules, head_weights),
+    )
+
+
+def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
+    """The checkpoint's tokenizer in the tokenizers library's own form; a slow one is converted.
+
+    Truncation and the padding id are written into it, so that one file says all that a client needs.
+    """
+    fast = getattr(tokenizer, "backend_tokenizer", None)
+    if fast is None:
+        from transformers.convert_slow_tokenizer import convert_slow_tokenizer
+
+        fast = convert_slow_tokenizer(tokenizer)
+    copy = Tokenizer.from_str(fast.to_str())
+    copy.enable_truncation(max_seq_length, direction=tokenizer.truncation_side)
+    copy.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    return copy
+
+
+def read_head(modules: list[Any]) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
+    """Describe the modules behind the Transformer (a Pooling, then any number of Dense and Normalize) for head.json."""
+    described: list[dict[str, Any]] = []
+    weights: dict[str, NDArray[np.float32]] = {}
+    for place, module in enumerate(modules):
+        kind = type(module).__name__
+        if kind == "Pooling":
+            modes = module.pooling_mode
+            described.append({"type": "pooling", "modes": [modes] if isinstance(modes, str) else list(modes)})
+        elif kind == "Dense":
+            described.append(_describe_dense(module, f"dense_{place}"))
+            weights |= _dense_weights(module, f"dense_{place}")
+        else:
+            _require_sentence_embedding(module)
+            described.append({"type": "normalize"})
+    return described, weights
+
+
+def fingerprint(
+    spec: EncoderSpec,
+    encoder: PackedEncoder,
+    tokenizer: Tokenizer,
+    head_modules: list[dict[str, Any]],
+    head_weights: dict[str, NDArray[np.float32]],
+) -> str:
+    """sha256 of everything that decides which vector a text gets, and of nothing else (not of precision or device)."""
+    digest = hashlib.sha256()
+    described = [repr(spec), tokenizer.to_str(), json.dumps(head_modules, sort_keys=True)]
+    for text in described:
+        digest.update(text.encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().data)
+    for name, values in sorted(head_weights.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def locate_checkpoint(source: str | Path) -> tuple[str, Path]:
+    """Name and folder of a checkpoint: a sentence-transformers folder as it is, a hub id downloaded to the hub's cache.
+
+    Raises `CheckpointError` when there is no such checkpoint.
+    """
+    folder = Path(source)
+    if (folder / "modules.json").is_file():
+        return folder.resolve().name, folder
+    if folder.exists():
+        raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
+    if not _HUB_ID.fullmatch(str(source)):
+        raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
+    return str(source), _download(str(source))
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(hub_id, ignore_patterns=_NOT_NEEDED))
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"there is no folder {hub_id!r} here, and the hub did not deliver it: {reason}"
+        ) from error
+
+
+def _load(folder: Path) -> SentenceTransformer:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    # Its progress bar and load report are for people who load models by hand.
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        # Pickled weights run code when they are read; safetensors do not.
+        return SentenceTransformer(
+            str(folder), device="cpu", model_kwargs={"dtype": torch.float32, "use_safetensors": True}
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"cannot load checkpoint {folder}: {reason}") from error
+
+
+def _modules(model: SentenceTransformer) -> list[Any]:
+    """The checkpoint's modules in order, once they are known to be servable."""
+    modules = list(model)
+    names = [type(module).__name__ for module in modules]
+    supported = "Transformer, Pooling, then any of Dense and Normalize"
+    unknown = [name for name in names if name not in ("Transformer", "Pooling", "Dense", "Normalize")]
+    if unknown:
+        raise CheckpointError(f"module {unknown[0]} of the checkpoint is not supported; supported are {supported}")
+    if names[:2] != ["Transformer", "Pooling"] or names.count("Transformer") > 1 or names.count("Pooling") > 1:
+        raise CheckpointError(f"the checkpoint's modules are {', '.join(names)}; supported are {supported}")
+    return modules
+
+
+def _describe_dense(module: Any, name: str) -> dict[str, Any]:
+    _require_sentence_embedding(module)
+    activation = type(module.activation_function).__name__
+    allowed = load_model_code("pooling", "head").ACTIVATIONS
+    if activation not in allowed:
+        raise CheckpointError(f"module Dense has activation_function {activation}; supported are {', '.join(allowed)}")
+    return {"type": "dense", "activation": activation, "weights": name, "residual": bool(module.use_residual)}
+
+
+def _dense_weights(module: Any, name: str) -> dict[str, NDArray[np.float32]]:
+    tensors = {f"{name}.weight": module.linear.weight, f"{name}.bias": module.linear.bias}
+    if hasattr(module, "residual"):
+        tensors[f"{name}.residual"] = module.residual.weight
+    return {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
+
+
+def _require_sentence_embedding(module: Any) -> None:
+    for attribute in ("module_input_name", "module_output_name"):
+        value = getattr(module, attribute, "sentence_embedding")
+        if value != "sentence_embedding":
+            raise CheckpointError(
+                f"module {type(module).__name__} has {attribute} {value!r}; supported is 'sentence_embedding' alone"
+            )
+
+
+def content_key(folder: Path) -> str:
+    """sha256 over the names and contents of a checkpoint's files."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = "\n".join(str(path.relative_to(folder)) for path in files)
+    return hashlib.sha256(f"{names}\n{hash_files(files)}".encode()).hexdigest()

@@ -1,0 +1,122 @@
+"""The commands that need the server's packages. They are imported inside each command: the light install can list
+them.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+app = typer.Typer()
+_console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SENTRITON_PRECISION", help="fp32, bf16 or int8 on a CPU; fp32 or fp16 on a GPU. Default: fp32 / fp16."
+    ),
+]
+Device = Annotated[str, typer.Option(envvar="SENTRITON_DEVICE", help="auto, cpu or gpu.")]
+
+
+@app.command()
+def serve(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[CHECKPOINT|REPOSITORY]",
+            help="A sentence-transformers folder or hub id, or an exported repository. "
+            "Default: the bundled Korean checkpoint.",
+        ),
+    ] = None,
+    precision: Precision = None,
+    device: Device = "auto",
+    host: Annotated[str, typer.Option(envvar="SENTRITON_HOST", help="Address to listen on.")] = "127.0.0.1",
+    grpc_port: Annotated[int, typer.Option(envvar="SENTRITON_GRPC_PORT", help="0 takes a free port.")] = 8001,
+    http_port: Annotated[
+        int | None, typer.Option(envvar="SENTRITON_HTTP_PORT", help="Off unless given; 0 takes a free port.")
+    ] = None,
+    metrics_port: Annotated[int, typer.Option(envvar="SENTRITON_METRICS_PORT", help="0 takes a free port.")] = 8002,
+    ready_timeout_s: Annotated[
+        float,
+        typer.Option("--ready-timeout", envvar="SENTRITON_READY_TIMEOUT", help="Seconds to wait until it serves."),
+    ] = 300.0,
+    exit_timeout_s: Annotated[
+        int, typer.Option("--exit-timeout", envvar="SENTRITON_EXIT_TIMEOUT", help="Seconds to drain when stopped.")
+    ] = 30,
+    verbose: Annotated[bool, typer.Option(envvar="SENTRITON_VERBOSE", help="Show all of Triton's log.")] = False,
+) -> None:
+    """Serve a model on a real Triton Inference Server until interrupted."""
+    started = time.monotonic()
+    from sentriton_server.serving import LaunchError, ServerSettings, TritonServer, prepare_repository
+    from sentriton_server.serving.log import LogLine, is_worth_showing
+
+    def show(line: LogLine) -> None:
+        if verbose or is_worth_showing(line):
+            _console.print(str(line), markup=False)
+
+    settings = ServerSettings(
+        host=host,
+        grpc_port=grpc_port,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        ready_timeout_s=ready_timeout_s,
+        exit_timeout_s=exit_timeout_s,
+    )
+    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGINT, _interrupt)
+    server: TritonServer | None = None
+    try:
+        server = TritonServer(prepare_repository(source, precision=precision, device=device, say=_say), settings, show)
+        server.start()
+        manifest = server.manifest
+        typer.echo(
+            f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
+            f"{manifest.dimension} dimensions), ready in {time.monotonic() - started:.1f} s"
+        )
+        code = server.wait()
+        raise LaunchError(f"Triton ended by itself with exit code {code}; run with --verbose to see its log")
+    except KeyboardInterrupt:
+        _say("stopping")
+    finally:
+        if server is not None:
+            server.stop()
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[str, typer.Argument(help="A sentence-transformers folder or hub id.")],
+    repository: Annotated[Path, typer.Argument(help="The folder to write.")],
+    precision: Precision = None,
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace an exported repository that is there.")] = False,
+) -> None:
+    """Write a deployable model repository and report how it compares with sentence-transformers."""
+    from sentriton_server.export import export as export_checkpoint
+
+    manifest = export_checkpoint(
+        checkpoint, repository, precision=precision, device=device, overwrite=overwrite, say=_say
+    )
+    parity = manifest.parity
+    typer.echo(
+        f"exported {manifest.name} to {repository} ({manifest.precision} on {manifest.device})\n"
+        f"parity with sentence-transformers on {parity['sentences']} sentences: minimum cosine "
+        f"{parity['min_cosine']:.7f} (allowed {manifest.min_cosine}), largest difference {parity['max_difference']:.2e}"
+    )
+
+
+def _say(step: str) -> None:
+    _console.print(step, style="dim", markup=False)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    # Once is enough: what follows is the shutdown, and a second signal must not cut it short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt

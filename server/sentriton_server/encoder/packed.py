@@ -1,0 +1,192 @@
+"""A BERT-like encoder that runs on the tokens alone.
+
+The module takes what Triton's ragged batching hands over: the elements of every request's rows, one behind the other in
+one-dimensional tensors, and the length of each row. Padding never enters it: masked tokens are dropped, and the
+projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`. Rows are taken in
+order of length, in steps of at most `TOKENS_PER_STEP` tokens; only inside attention are the rows of one step, alike in
+length, padded to the longest.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the usual name
+from torch import Tensor, nn
+
+# Bounds the memory of a step whatever a batch holds, and keeps its activations near the processor's caches.
+TOKENS_PER_STEP = 512
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+
+
+class PackedLayer(nn.Module):
+    """One transformer layer, post-norm as in BERT, with the three attention projections fused."""
+
+    def __init__(self, hidden_size: int, intermediate_size: int, num_heads: int, activation: str, eps: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.activation = activation
+        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
+        self.attention_output = nn.Linear(hidden_size, hidden_size)
+        self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.intermediate = nn.Linear(hidden_size, intermediate_size)
+        self.output = nn.Linear(intermediate_size, hidden_size)
+        self.output_norm = nn.LayerNorm(hidden_size, eps=eps)
+
+    def forward(self, hidden: Tensor, slots: Tensor, attended: Tensor) -> Tensor:
+        """`hidden` [tokens, hidden]; `slots` [tokens] int64, each token's place in the padded [rows * longest];
+        `attended` [rows, longest] bool, true where such a place holds a token."""
+        context = self.attention(self.query_key_value(hidden), slots, attended)
+        hidden = self.attention_norm(hidden + self.attention_output(context))
+        return self.output_norm(hidden + self.output(self.activate(self.intermediate(hidden))))
+
+    def attention(self, query_key_value: Tensor, slots: Tensor, attended: Tensor) -> Tensor:
+        rows, longest = attended.shape
+        tokens, width = query_key_value.shape
+        mask: Tensor | None = None
+        if tokens < rows * longest:
+            padded = query_key_value.new_zeros([rows * longest, width])
+            query_key_value = padded.index_copy_(0, slots, query_key_value)
+            mask = attended.view([rows, 1, 1, longest])
+        heads = query_key_value.view([rows, longest, 3, self.num_heads, -1]).permute([2, 0, 3, 1, 4])
+        context = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask)
+        context = context.transpose(1, 2).reshape([rows * longest, -1])
+        if mask is not None:
+            context = context.index_select(0, slots)
+        return context
+
+    def activate(self, hidden: Tensor) -> Tensor:
+        if self.activation == "gelu":
+            return F.gelu(hidden)
+        if self.activation == "relu":
+            return F.relu(hidden)
+        return F.gelu(hidden, approximate="tanh")
+
+
+class PackedEncoder(nn.Module):
+    """Token embeddings of ragged rows; a BERT, RobertaModel or XLMRobertaModel without its pooler."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        hidden_size: int,
+        intermediate_size: int,
+        num_layers: int,
+        num_heads: int,
+        num_positions: int,
+        max_seq_length: int,
+        pad_token_id: int,
+        positions_follow_padding_id: bool,
+        activation: str,
+        layer_norm_eps: float,
+        tokens_per_step: int = TOKENS_PER_STEP,
+    ) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.max_seq_length = max_seq_length
+        self.pad_token_id = pad_token_id
+        self.positions_follow_padding_id = positions_follow_padding_id
+        self.tokens_per_step = tokens_per_step
+        self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
+        self.position_embeddings = nn.Embedding(num_positions, hidden_size)
+        self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
+        self.layers = nn.ModuleList(
+            PackedLayer(hidden_size, intermediate_size, num_heads, activation, layer_norm_eps)
+            for _ in range(num_layers)
+        )
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, input_ids_lengths: Tensor, attention_mask_lengths: Tensor
+    ) -> Tensor:
+        """Token embeddings, one row for each element of `input_ids`, in its order.
+
+        `input_ids` and `attention_mask` [elements] int64, the rows of all requests concatenated; mask 0 = padding, 1
+        and 2 = attend. `input_ids_lengths` and `attention_mask_lengths` [rows, 1] int32: the length of each row in
+        either. Returns [elements, hidden]: zero where the mask is 0, and NaN in every row that is not valid (an id
+        outside the vocabulary, longer than `max_seq_length`, a mask of another length or with other values, nothing
+        attended). Such rows are not computed and change nothing for the others.
+        """
+        ids = input_ids.flatten()
+        lengths = input_ids_lengths.flatten().to(torch.int64)
+        row = torch.repeat_interleave(
+            torch.arange(lengths.size(0), device=ids.device), lengths, output_size=ids.size(0)
+        )
+        start = lengths.cumsum(0) - lengths
+        place = torch.arange(ids.size(0), device=ids.device) - start[row]
+        mask = self.align_mask(attention_mask.flatten(), attention_mask_lengths.flatten().to(torch.int64), row, place)
+
+        mismatched = lengths != attention_mask_lengths.flatten()
+        valid = self.valid_rows(ids, mask, row, lengths) & ~mismatched
+        attended = (mask > 0) & valid[row]
+        positions = self.position_ids(ids, row, start, place)
+
+        token_embeddings = torch.zeros(
+            [ids.size(0), self.hidden_size], dtype=self.embedding_norm.weight.dtype, device=ids.device
+        )
+        self.encode_rows(ids, positions, attended, row, lengths.size(0), token_embeddings)
+        if not bool(valid.all()):
+            token_embeddings[~valid[row]] = float("nan")
+        return token_embeddings
+
+    def align_mask(self, mask: Tensor, mask_lengths: Tensor, row: Tensor, place: Tensor) -> Tensor:
+        """The mask value of each id. Masks are split by their own lengths, so that one of another length than its ids
+        cannot shift the rows behind it; what such a row gets here does not matter, it is refused."""
+        mask_start = mask_lengths.cumsum(0) - mask_lengths
+        at_least_one = F.pad(mask, [0, 1])
+        return at_least_one[(mask_start[row] + place).clamp(max=mask.size(0))]
+
+    def valid_rows(self, ids: Tensor, mask: Tensor, row: Tensor, lengths: Tensor) -> Tensor:
+        wrong = (ids < 0) | (ids >= self.vocab_size) | (mask < 0) | (mask > 2)
+        wrong_in_row = torch.zeros_like(lengths).index_add_(0, row, wrong.to(torch.int64))
+        attended_in_row = torch.zeros_like(lengths).index_add_(0, row, (mask > 0).to(torch.int64))
+        return (wrong_in_row == 0) & (attended_in_row > 0) & (lengths <= self.max_seq_length)
+
+    def position_ids(self, ids: Tensor, row: Tensor, start: Tensor, place: Tensor) -> Tensor:
+        if not self.positions_follow_padding_id:
+            return place
+        counted = (ids != self.pad_token_id).to(torch.int64)
+        before = F.pad(counted.cumsum(0), [1, 0])
+        return (before[1:] - before[start[row]]) * counted + self.pad_token_id
+
+    def encode_rows(
+        self, ids: Tensor, positions: Tensor, attended: Tensor, row: Tensor, rows: int, token_embeddings: Tensor
+    ) -> None:
+        """Fill `token_embeddings` [elements, hidden] where `attended` [elements] is true, longest rows first."""
+        row_tokens = torch.zeros([rows], dtype=torch.int64, device=ids.device)
+        row_tokens.index_add_(0, row, attended.to(torch.int64))
+        row_tokens, order = row_tokens.sort(descending=True, stable=True)
+        rank = torch.empty_like(order)
+        rank[order] = torch.arange(rows, device=ids.device)
+
+        element = attended.nonzero().flatten()
+        element = element[rank[row[element]].argsort(stable=True)]
+        token_rank = rank[row[element]]
+        token_place = torch.arange(element.size(0), device=ids.device) - (row_tokens.cumsum(0) - row_tokens)[token_rank]
+
+        lengths: list[int] = row_tokens.tolist()
+        first_row, first_token = 0, 0
+        while first_row < rows and lengths[first_row] > 0:
+            longest = lengths[first_row]
+            end_row, end_token = first_row + 1, first_token + longest
+            while (
+                end_row < rows
+                and lengths[end_row] > 0
+                and end_token + lengths[end_row] - first_token <= self.tokens_per_step
+            ):
+                end_token += lengths[end_row]
+                end_row += 1
+            chosen = element[first_token:end_token]
+            slots = (token_rank[first_token:end_token] - first_row) * longest + token_place[first_token:end_token]
+            hidden = self.encode_step(ids[chosen], positions[chosen], slots, end_row - first_row, longest)
+            token_embeddings.index_copy_(0, chosen, hidden.to(token_embeddings.dtype))
+            first_row, first_token = end_row, end_token
+
+    def encode_step(self, ids: Tensor, positions: Tensor, slots: Tensor, rows: int, longest: int) -> Tensor:
+        attended = torch.zeros([rows * longest], dtype=torch.bool, device=ids.device)
+        attended = attended.index_fill_(0, slots, True).view([rows, longest])
+        hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
+        for layer in self.layers:
+            hidden = layer(hidden, slots, attended)
+        return hidden

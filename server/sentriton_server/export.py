@@ -1,0 +1,196 @@
+"""`sentriton export`: a sentence-transformers checkpoint becomes a model repository, checked against the original."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sentriton import __version__
+from sentriton.errors import SentritonError
+from sentriton.manifest import Manifest
+from sentriton_server.checkpoint import Checkpoint, read_checkpoint
+from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
+from sentriton_server.parity import ExportedModel, ParityReport, compare
+from sentriton_server.repository import RepositoryError, read_config, write_configs
+from sentriton_server.resources import hash_files
+
+PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
+GOLDEN_SENTENCES = 8
+
+
+class ExportError(SentritonError, ValueError):
+    """The checkpoint cannot be exported as asked."""
+
+
+class ParityError(ExportError):
+    """The exported model lies further from sentence-transformers than its precision allows."""
+
+
+def resolve_device(device: str) -> str:
+    """cpu or gpu; `auto` takes the GPU where torch sees one."""
+    has_gpu = torch.cuda.is_available()
+    if device == "gpu" and not has_gpu:
+        raise ExportError("device 'gpu' was asked for, and torch sees no CUDA GPU here; use --device cpu or auto")
+    if device not in ("auto", "cpu", "gpu"):
+        raise ExportError(f"device {device!r} is unknown; allowed are auto, cpu, gpu")
+    return ("gpu" if has_gpu else "cpu") if device == "auto" else device
+
+
+def resolve_precision(precision: str | None, device: str) -> Precision:
+    """The named precision, or the device's own: fp32 on the CPU, fp16 on a GPU."""
+    name = precision or ("fp16" if device == "gpu" else "fp32")
+    allowed = [choice.name for choice in PRECISIONS.values() if device in choice.devices]
+    if name not in allowed:
+        raise ExportError(f"precision {name!r} is not available on {device}; allowed are {', '.join(allowed)}")
+    return PRECISIONS[name]
+
+
+def export(
+    source: str | Path,
+    repository: Path,
+    *,
+    precision: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda step: None,
+) -> Manifest:
+    """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
+
+    Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
+    Raises `ExportError` (precision, device, existing folder), `ParityError` and `CheckpointError`.
+    """
+    device = resolve_device(device)
+    chosen = resolve_precision(precision, device)
+    _check_target(repository, overwrite)
+    say(f"reading checkpoint {source}")
+    checkpoint = read_checkpoint(source)
+    repository.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=repository.parent, prefix=f".{repository.name}.") as scratch:
+        draft = Path(scratch) / "repository"
+        manifest = _write(checkpoint, draft, chosen, device, say)
+        draft.chmod(0o755)
+        if repository.exists():
+            repository.rename(Path(scratch) / "replaced")
+        draft.rename(repository)
+    return manifest
+
+
+def _check_target(repository: Path, overwrite: bool) -> None:
+    if not repository.exists() or (repository.is_dir() and not any(repository.iterdir())):
+        return
+    if not (repository / "assets/1/manifest.json").is_file():
+        raise RepositoryError(f"{repository} exists and is not an exported model repository; choose another folder")
+    if not overwrite:
+        raise RepositoryError(f"{repository} already holds an exported model; use --overwrite or choose another folder")
+
+
+def _write(
+    checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, say: Callable[[str], None]
+) -> Manifest:
+    sentences = parity_sentences()
+    say(f"embedding {len(sentences)} sentences with sentence-transformers")
+    # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
+    reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
+    dimension = int(reference.shape[1])
+    spec = checkpoint.encoder_spec
+    write_configs(
+        repository,
+        hidden_size=spec.hidden_size,
+        dimension=dimension,
+        token_embeddings_dtype=precision.output_dtype,
+        device=device,
+    )
+    _write_tokenizer(checkpoint, repository)
+    _write_head(checkpoint, repository)
+    _write_golden(sentences, reference, repository)
+    say(f"compiling the encoder ({precision.name}, {device})")
+    compiled = compile_encoder(checkpoint.encoder, precision)
+    compiled.to("cuda" if device == "gpu" else "cpu").save(str(repository / "encoder/1/model.pt"))
+    say("comparing with sentence-transformers")
+    parity = compare(ExportedModel(repository, device).encode(sentences), reference)
+    _require_parity(parity, precision)
+    manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
+    (repository / "assets/1/manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def parity_sentences() -> list[str]:
+    """The sentences that every export is checked on: Korean and English, short and long, with what tends to go
+    wrong.
+    """
+    lines = PARITY_SENTENCES.read_text(encoding="utf-8").splitlines()
+    return [*lines, "", "   ", " ".join(lines)]
+
+
+def _write_tokenizer(checkpoint: Checkpoint, repository: Path) -> None:
+    text = checkpoint.tokenizer.to_str()
+    for model in ("tokenizer", "assets"):
+        (repository / model / "1/tokenizer.json").write_text(text, encoding="utf-8")
+
+
+def _write_head(checkpoint: Checkpoint, repository: Path) -> None:
+    description = {
+        "fingerprint": checkpoint.fingerprint,
+        "vocab_size": checkpoint.encoder_spec.vocab_size,
+        "max_seq_length": checkpoint.encoder_spec.max_seq_length,
+        "modules": checkpoint.head_modules,
+    }
+    folder = repository / "pooling/1"
+    (folder / "head.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    np.savez(folder / "head.npz", **checkpoint.head_weights)
+
+
+def _write_golden(sentences: list[str], reference: NDArray[np.float32], repository: Path) -> None:
+    golden = {
+        "sentences": sentences[:GOLDEN_SENTENCES],
+        "sentence_embedding": reference[:GOLDEN_SENTENCES].tolist(),
+    }
+    path = repository / "assets/1/golden.json"
+    path.write_text(json.dumps(golden, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _require_parity(parity: ParityReport, precision: Precision) -> None:
+    if not parity.min_cosine >= precision.min_cosine:
+        raise ParityError(
+            f"the exported model differs from sentence-transformers: minimum cosine {parity.min_cosine:.7f} over "
+            f"{parity.sentences} sentences, {precision.name} allows {precision.min_cosine}; choose a higher precision"
+        )
+
+
+def _manifest(
+    checkpoint: Checkpoint,
+    repository: Path,
+    precision: Precision,
+    device: str,
+    dimension: int,
+    parity: ParityReport,
+) -> Manifest:
+    model, spec = checkpoint.model, checkpoint.encoder_spec
+    files = {name: repository / "assets/1" / name for name in ("tokenizer.json", "golden.json")}
+    files["model.pt"] = repository / "encoder/1/model.pt"
+    return Manifest(
+        name=checkpoint.name,
+        fingerprint=checkpoint.fingerprint,
+        dimension=dimension,
+        max_seq_length=spec.max_seq_length,
+        vocab_size=spec.vocab_size,
+        pad_token_id=spec.pad_token_id,
+        max_batch_size=read_config(repository, "embed_tokens").max_batch_size,
+        pooling=tuple(checkpoint.head_modules[0]["modes"]),
+        include_prompt=checkpoint.include_prompt,
+        prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},
+        default_prompt_name=model.default_prompt_name,
+        similarity=str(model.similarity_fn_name),
+        precision=precision.name,
+        device=device,
+        min_cosine=precision.min_cosine,
+        parity=parity.as_dict(),
+        files={name: hash_files([path]) for name, path in files.items()},
+        sentriton_version=__version__,
+    )

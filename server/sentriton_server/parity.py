@@ -1,0 +1,73 @@
+"""How an exported model compares with sentence-transformers, sentence by sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sentriton_server.resources import load_model_code
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The exported model against sentence-transformers in fp32: the worst sentence and the worst element."""
+
+    sentences: int
+    min_cosine: float
+    max_difference: float
+
+    def as_dict(self) -> dict[str, float]:
+        return dataclasses.asdict(self)
+
+
+def compare(embeddings: NDArray[np.float32], reference: NDArray[np.float32]) -> ParityReport:
+    """Compare float32 [sentences, dimension] row by row. Two rows of zeros count as equal."""
+    ours, theirs = embeddings.astype(np.float64), reference.astype(np.float64)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    cosines = np.where(
+        lengths > 0,
+        (ours * theirs).sum(axis=1) / np.where(lengths > 0, lengths, 1),
+        ours.any(axis=1) == theirs.any(axis=1),
+    )
+    return ParityReport(len(ours), float(cosines.min()), float(np.abs(ours - theirs).max()))
+
+
+class ExportedModel:
+    """An exported repository run in this process, without Triton: the same tokenizer, `model.pt` and head."""
+
+    def __init__(self, repository: Path, device: str) -> None:
+        self._tokenization = load_model_code("tokenizer", "tokenization")
+        self._tokenizer = self._tokenization.load_tokenizer(repository / "tokenizer/1/tokenizer.json")
+        self._device = torch.device("cuda" if device == "gpu" else "cpu")
+        self._encoder = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=self._device)
+        self._head = load_model_code("pooling", "head").load_head(repository / "pooling/1")
+
+    def encode(self, sentences: list[str], batch_size: int = 16) -> NDArray[np.float32]:
+        """Embed as the ensemble `embed_text` does: float32 [sentences, dimension]."""
+        batches = [sentences[start : start + batch_size] for start in range(0, len(sentences), batch_size)]
+        return np.concatenate([self._encode_batch(batch) for batch in batches])
+
+    def _encode_batch(self, sentences: list[str]) -> NDArray[np.float32]:
+        input_ids, attention_mask = self._tokenization.tokenize(self._tokenizer, sentences)
+        rows, length = input_ids.shape
+        lengths = torch.full((rows, 1), length, dtype=torch.int32)
+        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            token_embeddings = self._encoder(
+                *(
+                    tensor.to(self._device)
+                    for tensor in (
+                        torch.from_numpy(input_ids).flatten(),
+                        torch.from_numpy(attention_mask).flatten(),
+                        lengths,
+                        lengths,
+                    )
+                )
+            )
+        token_embeddings = token_embeddings.cpu().numpy().reshape(rows, length, -1)
+        sentence_embedding: NDArray[np.float32] = self._head.embed(token_embeddings, attention_mask)
+        return sentence_embedding

@@ -1,0 +1,75 @@
+"""Writes the deployable model repository: the checked-in models, with the checkpoint's dimensions, dtypes and files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInstanceGroup
+
+from sentriton.errors import SentritonError
+from sentriton.manifest import Manifest
+from sentriton_server.resources import MODEL_REPOSITORY, hash_files
+
+MODELS = ("embed_text", "embed_tokens", "tokenizer", "encoder", "pooling", "assets")
+
+
+class RepositoryError(SentritonError, ValueError):
+    """A folder that is not an exported model repository, or cannot become one."""
+
+
+def read_config(repository: Path, model: str) -> Any:
+    """The configuration of a model in a repository, as a `ModelConfig` message."""
+    return text_format.Parse((repository / model / "config.pbtxt").read_text(), ModelConfig())
+
+
+def write_configs(
+    repository: Path, *, hidden_size: int, dimension: int, token_embeddings_dtype: str, device: str
+) -> None:
+    """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
+    TYPE_FP16; `device`: cpu or gpu, where the encoder runs."""
+    for model in MODELS:
+        shutil.copytree(
+            MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
+        )
+        config = read_config(MODEL_REPOSITORY, model)
+        for tensor in _tensors(config, "token_embeddings"):
+            tensor.dims[-1] = hidden_size
+            tensor.data_type = DataType.Value(token_embeddings_dtype)
+        for tensor in _tensors(config, "sentence_embedding"):
+            tensor.dims[-1] = dimension
+        if model == "encoder" and device == "gpu":
+            for group in config.instance_group:
+                group.kind = ModelInstanceGroup.KIND_GPU
+        (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
+
+
+def check_repository(folder: Path) -> Manifest:
+    """The manifest of an exported repository. Raises `RepositoryError` that names the first thing wrong with
+    `folder`.
+    """
+    for model in MODELS:
+        if not (folder / model / "config.pbtxt").is_file():
+            raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
+    for file in ("encoder/1/model.pt", "pooling/1/head.json", "tokenizer/1/tokenizer.json", "assets/1/manifest.json"):
+        if not (folder / file).is_file():
+            raise RepositoryError(f"the model repository {folder} is broken: {file} is missing; export it again")
+    try:
+        manifest = Manifest.from_json((folder / "assets/1/manifest.json").read_bytes())
+    except ValueError as error:
+        raise RepositoryError(
+            f"the model repository {folder} is broken: assets/1/manifest.json: {error}; export it again"
+        ) from error
+    if hash_files([folder / "encoder/1/model.pt"]) != manifest.files["model.pt"]:
+        raise RepositoryError(
+            f"the model repository {folder} is broken: encoder/1/model.pt is not the file that was exported "
+            "(its sha256 differs from the manifest's); export it again"
+        )
+    return manifest
+
+
+def _tensors(config: Any, name: str) -> Iterable[Any]:
+    return (tensor for tensor in (*config.input, *config.output) if tensor.name == name)

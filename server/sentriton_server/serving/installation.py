@@ -1,0 +1,112 @@
+"""Finds the `tritonserver` to run: a full installation, or the one inside the nvidia-pytriton wheel."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from sentriton_server.resources import SERVER_CONFIG
+from sentriton_server.serving.preflight import LaunchError
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A `tritonserver` and what it needs around it. `backends` maps a backend's name to the files of its folder; empty
+    where the installation has its own backends."""
+
+    binary: Path
+    description: str
+    environment: dict[str, str] = field(default_factory=dict)
+    backends: dict[str, list[Path]] = field(default_factory=dict)
+
+    def write_backends(self, folder: Path) -> list[str]:
+        """Lay out the backend directory below `folder`; returns the arguments that name it to Triton."""
+        if not self.backends:
+            return []
+        for name, files in self.backends.items():
+            (folder / name).mkdir(parents=True)
+            for file in files:
+                # Copies: Triton refuses a backend library that a link leads out of the backend directory.
+                shutil.copy2(file, folder / name)
+        return [f"--backend-directory={folder}"]
+
+
+def find_installation() -> Installation:
+    """A full installation on PATH first (NVIDIA's container), else the wheel's. Raises `LaunchError` where neither can
+    run.
+    """
+    if on_path := shutil.which("tritonserver"):
+        return Installation(Path(on_path), f"tritonserver at {on_path}")
+    return _wheel_installation()
+
+
+def _wheel_installation() -> Installation:
+    # Only the wheel's files are used: importing pytriton would bring its own server management along.
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise LaunchError(
+            "there is no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
+            "run: pip install 'sentriton[server]'"
+        )
+    package = Path(spec.origin).parent
+    _require_numpy_1()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = package / "tritonserver/python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        supported = sorted(folder.name for folder in stub.parents[1].iterdir())
+        raise LaunchError(
+            f"the wheel's Triton has no Python backend for Python {version}; it has {', '.join(supported)}"
+        )
+    python_backend = package / "tritonserver/backends/python"
+    libraries = [str(package.parent / "nvidia_pytriton.libs"), str(_libpython_folder())]
+    if inherited := os.environ.get("LD_LIBRARY_PATH"):
+        libraries.append(inherited)
+    return Installation(
+        binary=package / "tritonserver/bin/tritonserver",
+        description=f"tritonserver of nvidia-pytriton {metadata.version('nvidia-pytriton')}",
+        environment={
+            "LD_LIBRARY_PATH": ":".join(libraries),
+            # The stub finds this environment's packages by the python that comes first.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        },
+        backends={
+            "python": [
+                python_backend / "libtriton_python.so",
+                python_backend / "triton_python_backend_utils.py",
+                stub,
+            ],
+            "pytorch": sorted((SERVER_CONFIG / "backends/pytorch").glob("*.py")),
+        },
+    )
+
+
+def _require_numpy_1() -> None:
+    version = metadata.version("numpy")
+    if int(version.split(".")[0]) >= 2:
+        raise LaunchError(
+            f"numpy {version} is installed, and the wheel's Triton returns empty tensors with numpy 2; "
+            "run: pip install 'numpy<2'"
+        )
+
+
+def _libpython_folder() -> Path:
+    name = sysconfig.get_config_var("INSTSONAME") or ""
+    if not name.startswith("libpython") or ".so" not in name:
+        name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+    configured = [sysconfig.get_config_var(key) for key in ("LIBDIR", "LIBPL")]
+    multiarch = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
+    folders = [Path(value) for value in configured if value]
+    folders += [Path(sys.base_prefix) / "lib", Path("/usr/lib") / multiarch]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder
+    raise LaunchError(
+        f"{sys.executable} has no shared library {name}, which Triton's Python backend needs; install it "
+        f"(Debian: apt install {name.split('.so')[0]}) or use a Python that was built with --enable-shared"
+    )

@@ -1,0 +1,108 @@
+"""Serves an exported repository: look first, start Triton, wait until it truly answers. The tests use it as `serve`
+does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sentriton.canary import check_canary
+from sentriton.errors import SentritonError, ServerError
+from sentriton.manifest import Manifest
+from sentriton_server.repository import check_repository
+from sentriton_server.serving.log import LogLine, explain_failure
+from sentriton_server.serving.preflight import (
+    LaunchError,
+    check_memory,
+    check_ports,
+    check_shared_memory,
+    with_free_ports,
+)
+from sentriton_server.serving.process import TritonProcess
+from sentriton_server.serving.settings import ServerSettings
+
+_POLL_S = 0.1
+_FAILURES_ALLOWED = 3
+
+
+class TritonServer:
+    """A Triton Inference Server for one exported model repository: a context manager, or `start()` and `stop()`.
+
+    `on_log` gets each line of Triton's log, from a thread. Raises `RepositoryError` and `LaunchError`.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        settings: ServerSettings | None = None,
+        on_log: Callable[[LogLine], None] = lambda line: None,
+    ) -> None:
+        settings = settings or ServerSettings()
+        self.repository = repository.resolve()
+        self.manifest: Manifest = check_repository(self.repository)
+        check_ports(settings)
+        self.settings = with_free_ports(settings)
+        self.process: TritonProcess | None = None
+        self._on_log = on_log
+
+    @property
+    def url(self) -> str:
+        """Where callers connect: host:port."""
+        return f"{self.settings.host}:{self.settings.grpc_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus scrapes."""
+        return f"http://{self.settings.host}:{self.settings.metrics_port}/metrics"
+
+    def start(self) -> None:
+        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, and leaves nothing
+        behind.
+        """
+        check_memory(self.repository)
+        check_shared_memory(self.repository)
+        self.process = TritonProcess(self.repository, self.settings, self._on_log)
+        try:
+            self._wait_until_ready(self.process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> int:
+        """Block until Triton ends by itself; returns its exit code."""
+        assert self.process is not None, "wait() needs start() first"
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """End Triton and its stubs."""
+        if self.process is not None:
+            self.process.stop()
+            self.process = None
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _wait_until_ready(self, process: TritonProcess) -> None:
+        deadline = time.monotonic() + self.settings.ready_timeout_s
+        last: SentritonError | None = None
+        failures = 0
+        while time.monotonic() < deadline:
+            if process.exit_code() is not None:
+                raise LaunchError(f"Triton did not start: {explain_failure(process.log())}")
+            try:
+                check_canary(self.url, timeout_s=self.settings.ready_timeout_s)
+                return
+            except SentritonError as error:
+                last = error
+                # An answer that is wrong will not become right by waiting; no answer yet may.
+                failures += isinstance(error, ServerError)
+                if failures == _FAILURES_ALLOWED:
+                    raise LaunchError(f"Triton came up and does not serve: {error}") from error
+                time.sleep(_POLL_S)
+        raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")

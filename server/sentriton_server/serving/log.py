@@ -1,0 +1,61 @@
+"""Makes Triton's log readable: one line an event, without what says nothing to somebody who serves a model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# I1123 19:56:15.123456 4711 model_lifecycle.cc:472] "loading: encoder:1"
+_LINE = re.compile(r"^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ [\w.]+:\d+\] (.*)$")
+_LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
+# Said on every host without a GPU, or of a release that cannot be otherwise.
+_EXPECTED = (
+    "NVML",
+    "DCGM",
+    "pinned memory",
+    "CUDA memory pool",
+    "CudaDriverHelper",
+    "CUDA driver version",
+    "No GPUs found",
+    "Unable to allocate",
+    "cudaError",
+    "CUDA runtime",
+    "Unable to get",
+)
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of Triton's log. `level` is info, warning or error; a line that is not Triton's own (a model's print,
+    say) is info.
+    """
+
+    level: str
+    time: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.time} {self.level:7} {self.message}".strip()
+
+
+def parse(line: str) -> LogLine:
+    """Read one line as Triton 24.10 and later print it."""
+    match = _LINE.match(line)
+    if match is None:
+        return LogLine("info", "", line.rstrip())
+    level, time, message = match.groups()
+    return LogLine(_LEVELS[level], time, message.strip().strip('"'))
+
+
+def is_worth_showing(line: LogLine) -> bool:
+    """Warnings and errors, without those that every host without a GPU prints."""
+    return line.level != "info" and not any(text in line.message for text in _EXPECTED)
+
+
+def explain_failure(lines: list[LogLine]) -> str:
+    """The most telling sentence of a Triton that did not come up."""
+    errors = [line.message for line in lines if line.level == "error"]
+    for message in errors:
+        if found := re.search(r"failed to load '(\w+)' version \d+: (.*)", message):
+            return f"model {found[1]}: {found[2]}"
+    return errors[0] if errors else "it said nothing about why; run with --verbose"

@@ -1,0 +1,103 @@
+"""Looks before Triton starts: what would fail later, in its own words and too late, is said here in one sentence."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from sentriton.errors import SentritonError
+from sentriton.manifest import Manifest
+from sentriton_server.repository import read_config
+from sentriton_server.serving.settings import ServerSettings
+
+GIB = 1 << 30
+MIB = 1 << 20
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class LaunchError(SentritonError):
+    """The server cannot be started, or did not come up."""
+
+
+def check_ports(settings: ServerSettings) -> None:
+    """Raises `LaunchError` naming the first port that cannot be taken."""
+    ports = {
+        "--grpc-port": settings.grpc_port,
+        "--http-port": settings.http_port,
+        "--metrics-port": settings.metrics_port,
+    }
+    for flag, port in ports.items():
+        if port is None:
+            continue
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError as error:
+                raise LaunchError(
+                    f"port {port} on {settings.host} cannot be used ({error.strerror}); "
+                    f"choose another with {flag} (0 takes a free one)"
+                ) from error
+
+
+def with_free_ports(settings: ServerSettings) -> ServerSettings:
+    """The settings with every port of 0 replaced by one that nobody listens on at this moment."""
+    return replace(
+        settings,
+        grpc_port=settings.grpc_port or _free_port(settings.host),
+        http_port=_free_port(settings.host) if settings.http_port == 0 else settings.http_port,
+        metrics_port=settings.metrics_port or _free_port(settings.host),
+    )
+
+
+def _free_port(host: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def check_memory(repository: Path, available: int | None = None) -> None:
+    """Raises `LaunchError` when the weights and their working memory do not fit what is available (bytes)."""
+    weights = (repository / "encoder/1/model.pt").stat().st_size
+    needed = int(1.3 * weights) + GIB
+    available = available_memory() if available is None else available
+    if needed > available:
+        raise LaunchError(
+            f"the model needs about {needed / GIB:.1f} GiB of memory and {available / GIB:.1f} GiB is available; "
+            "free memory, raise the container's limit, or export with a smaller --precision"
+        )
+
+
+def available_memory() -> int:
+    """Bytes this process may still use: the machine's free memory, or what is left below the cgroup's limit."""
+    available = int(psutil.virtual_memory().available)
+    for limit, usage in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            available = min(available, int(Path(limit).read_text()) - int(Path(usage).read_text()))
+        except (OSError, ValueError):  # no such cgroup version here, or the limit is "max"
+            continue
+    return available
+
+
+def check_shared_memory(repository: Path, free: int | None = None) -> None:
+    """Raises `LaunchError` when /dev/shm cannot hold the largest batch between the encoder and pooling (bytes)."""
+    encoder = read_config(repository, "encoder")
+    manifest = Manifest.from_json((repository / "assets/1/manifest.json").read_bytes())
+    largest = encoder.max_batch_size * manifest.max_seq_length * encoder.output[0].dims[-1] * 4
+    # Once as the encoder's output, once as pooling's input, and as much again for what one batch leaves while the next
+    # is made.
+    needed = 4 * largest + 32 * MIB
+    free = shutil.disk_usage(SHARED_MEMORY).free if free is None else free
+    if needed > free:
+        raise LaunchError(
+            f"{SHARED_MEMORY} has {free / MIB:.0f} MiB free and the largest batch needs {needed / MIB:.0f} MiB; "
+            "give it more (docker run --shm-size=1g; Kubernetes: a memory emptyDir at /dev/shm)"
+        )

@@ -1,0 +1,48 @@
+"""What `sentriton serve` is given (nothing, a repository or a checkpoint), and the repository that comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from sentriton.cache import cache_folder
+from sentriton_server.repository import RepositoryError
+from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, hash_files
+
+
+def prepare_repository(
+    source: str | None, *, precision: str | None, device: str, say: Callable[[str], None] = lambda step: None
+) -> Path:
+    """The exported repository for `source`: itself, or an export of the checkpoint, cached by content.
+
+    None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
+    """
+    if source is not None and (Path(source) / "embed_text/config.pbtxt").is_file():
+        if precision is not None or device != "auto":
+            raise RepositoryError(
+                f"{source} is an exported repository: its precision and device were fixed by the export; "
+                "leave out --precision and --device, or give the checkpoint"
+            )
+        return Path(source)
+    # Exporting needs torch and transformers; serving a repository does not.
+    from sentriton_server.checkpoint import content_key, locate_checkpoint
+    from sentriton_server.export import export, resolve_device, resolve_precision
+
+    name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source)
+    device = resolve_device(device)
+    chosen = resolve_precision(precision, device)
+    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}".encode()).hexdigest()[:16]
+    repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
+    if repository.is_dir():
+        say(f"using the export in {repository}")
+        return repository
+    export(folder if source is None else source, repository, precision=chosen.name, device=device, say=say)
+    return repository
+
+
+def _exporter_key() -> str:
+    """sha256 of the code that makes a repository, so that an export by another release is not taken for this one's."""
+    code = [*PACKAGE.glob("*.py"), *(PACKAGE / "encoder").glob("*.py")]
+    models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
+    return hash_files(sorted(code) + sorted(models))

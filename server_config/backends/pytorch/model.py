@@ -1,0 +1,67 @@
+"""A stand-in for Triton's libtorch backend, for hosts whose Triton has the Python backend alone.
+
+Triton looks for `backends/pytorch/libtriton_pytorch.so` first and takes this file when there is none, so the model
+repository stays the same to the byte: `backend: "pytorch"` and `model.pt` work on both.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton_python_backend_utils as pb_utils
+from torchscript import TorchScriptModel
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        _apply_settings(parameters)
+        without_gradients = parameters.get("INFERENCE_MODE", "true").lower() == "true"
+        self.execution_mode = torch.inference_mode if without_gradients else torch.no_grad
+        file_name = config.get("default_model_filename") or "model.pt"
+        path = Path(args["model_repository"]) / args["model_version"] / file_name
+        if not path.is_file():
+            raise pb_utils.TritonModelException(
+                f"there is no {file_name} at {path.parent}; export the checkpoint first"
+            )
+        on_gpu = args["model_instance_kind"] == "GPU"
+        device = torch.device(f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")
+        self.model = TorchScriptModel(path, config, device)
+        # The family must live as long as its metric.
+        self.elements_family = pb_utils.MetricFamily(
+            name="sentriton_encoder_elements_total",
+            description="Token positions that the TorchScript module was executed on",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self.elements = self.elements_family.Metric(labels={"model": args["model_name"]})
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        inputs = [
+            {tensor.name(): torch.from_dlpack(tensor.to_dlpack()) for tensor in request.inputs()}
+            for request in requests
+        ]
+        with self.execution_mode():
+            results = self.model.run(inputs)
+        self.elements.increment(sum(outputs[0].shape[:-1].numel() for outputs in results))
+        names = [described["name"] for described in self.model.outputs]
+        return [
+            pb_utils.InferenceResponse(
+                [pb_utils.Tensor.from_dlpack(name, output) for name, output in zip(names, outputs, strict=True)]
+            )
+            for outputs in results
+        ]
+
+
+def _apply_settings(parameters: dict[str, str]) -> None:
+    """Those of the backend's parameters that change results or speed here."""
+    if threads := parameters.get("INTRA_OP_THREAD_COUNT"):
+        torch.set_num_threads(int(threads))
+    if threads := parameters.get("INTER_OP_THREAD_COUNT"):
+        torch.set_num_interop_threads(int(threads))
+    # Without the optimized execution the graph runs as it was saved, on any shape, with no pass of the compiler.
+    optimized = parameters.get("DISABLE_OPTIMIZED_EXECUTION", "false").lower() != "true"
+    torch._C._get_graph_executor_optimize(optimized)

@@ -1,0 +1,30 @@
+"""What all tests share: data, checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_data(name: str) -> Path:
+    """A file of the project's data folder: `$SENTRITON_DATA`, else ../shared/data. Where it is missing the test is skipped, and
+    fails in CI."""
+    path = Path(os.environ.get("SENTRITON_DATA", ROOT.parent / "shared" / "data")) / name
+    if not path.is_file():
+        message = f"needs {name} in ../shared/data (or $SENTRITON_DATA)"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return path
+
+
+@pytest.fixture(scope="session")
+def klue_sentences() -> list[str]:
+    """The 1,038 sentences of KLUE-STS dev."""
+    pairs = json.loads(shared_data("klue-sts-v1.1_dev.json").read_text(encoding="utf-8"))
+    return [pair[side] for pair in pairs for side in ("sentence1", "sentence2")]
