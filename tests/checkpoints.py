@@ -1,4 +1,6 @@
-"""Makes sentence-transformers checkpoints on the spot: any architecture, random weights, a tokenizer of the tests' own."""
+"""Makes sentence-transformers checkpoints on the spot: any architecture, random weights, a tokenizer of the tests'
+own.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def make_checkpoint(
     seed: int = 0,
     **config: Any,
 ) -> Path:
-    """Write a sentence-transformers checkpoint to `folder`. `config` overrides the encoder's (2 layers of 32 by default)."""
+    """Write a sentence-transformers checkpoint to `folder`. `config` overrides the encoder's (2 layers of 32 by
+    default).
+    """
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     config_class, model_class = ARCHITECTURES[architecture]

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def shared_data(name: str) -> Path:
-    """A file of the project's data folder: `$SENTRITON_DATA`, else ../shared/data. Where it is missing the test is skipped, and
-    fails in CI."""
+    """A file of the project's data folder: `$SENTRITON_DATA`, else ../shared/data. Where it is missing the test is
+    skipped, and fails in CI."""
     path = Path(os.environ.get("SENTRITON_DATA", ROOT.parent / "shared" / "data")) / name
     if not path.is_file():
         message = f"needs {name} in ../shared/data (or $SENTRITON_DATA)"

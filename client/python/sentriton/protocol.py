@@ -27,10 +27,9 @@ def tokens_request(
     input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], parameters: dict[str, str | int] | None = None
 ) -> Any:
     """A request to `embed_tokens`: both INT64 [rows, length]."""
-    shape = list(input_ids.shape)
     tensors = [
-        ("input_ids", "INT64", shape, input_ids.tobytes()),
-        ("attention_mask", "INT64", shape, attention_mask.tobytes()),
+        ("input_ids", "INT64", list(input_ids.shape), input_ids.tobytes()),
+        ("attention_mask", "INT64", list(attention_mask.shape), attention_mask.tobytes()),
     ]
     return _request(EMBED_TOKENS, tensors, parameters)
 

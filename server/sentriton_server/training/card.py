@@ -1,0 +1,192 @@
+"""The model card: a training report as the README.md of its checkpoint. Every number in it comes from the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from huggingface_hub import ModelCardData
+
+from sentriton_server.training.data import TRAINING_SETS
+from sentriton_server.training.evaluation import CORRELATIONS, SIMILARITIES
+from sentriton_server.training.recipe import Architecture
+from sentriton_server.training.report import StageReport, TrainingReport
+
+EXAMPLE = (
+    "숙소가 지하철역에서 가까워서 편했어요.",
+    "역 근처에 있는 숙소라 이동하기 좋았습니다.",
+    "내일 오전에 비가 오는지 알려줘.",
+)
+
+
+def model_card(report: TrainingReport) -> str:
+    """Markdown with the YAML front matter that model hubs read."""
+    sections = [
+        f"---\n{_front_matter(report)}\n---",
+        _introduction(report),
+        _usage(report),
+        _quality(report),
+        _model(report),
+        _training(report),
+        _data(report),
+        _limits(report),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(report: TrainingReport) -> str:
+    share_alike = any(TRAINING_SETS[source.name].licence == "CC BY-SA 4.0" for source in report.recipe.sources)
+    return ModelCardData(
+        language="ko",
+        license="cc-by-sa-4.0" if share_alike else None,
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        base_model=report.recipe.base.name,
+        datasets=list(dict.fromkeys(_repository(source.name) for source in report.recipe.sources)),
+        tags=["sentence-transformers", "sentence-similarity", "feature-extraction", "roberta", "sentriton"],
+    ).to_yaml()
+
+
+def _repository(data_set: str) -> str:
+    return "/".join(TRAINING_SETS[data_set].source.split("/")[-2:])
+
+
+def _introduction(report: TrainingReport) -> str:
+    architecture = report.recipe.base.architecture
+    origin = "trained from nothing" if architecture else f"fine-tuned from `{report.recipe.base.name}`"
+    return (
+        f"# {report.recipe.name}\n\n"
+        f"A Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on {report.cpus} "
+        f"CPU cores in {report.duration_s / 60:.0f} minutes. It maps a sentence to {report.dimension} dimensions, "
+        "where the cosine of two sentences says how alike they are in meaning."
+    )
+
+
+def _usage(report: TrainingReport) -> str:
+    sentences = "\n".join(f'    "{sentence}",' for sentence in EXAMPLE)
+    matrix = "\n".join(" ".join(f"{value:6.3f}" for value in row) for row in report.example_similarities)
+    return f"""## Use
+
+Through Sentriton, which serves it over gRPC on NVIDIA Triton (`sentriton serve {report.recipe.name}`):
+
+```python
+from sentriton import SentenceEncoder
+
+sentences = [
+{sentences}
+]
+with SentenceEncoder("localhost:8001") as encoder:
+    embeddings = encoder.encode(sentences)  # float32 (3, {report.dimension})
+    print(encoder.similarity(embeddings, embeddings))
+```
+
+Through sentence-transformers:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("{report.recipe.name}")
+embeddings = model.encode(sentences)
+print(model.similarity(embeddings, embeddings))
+```
+
+Both give
+
+```
+{matrix}
+```"""
+
+
+def _quality(report: TrainingReport) -> str:
+    chosen_on = {stage.stage.best_on for stage in report.stages} - {None}
+    choice = "KorSTS dev chose the best epoch. " if chosen_on else "Neither chose anything in training. "
+    names = [f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, "max") for correlation in CORRELATIONS]
+    rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in names]
+    return (
+        "## Quality\n\n"
+        "Correlation of the similarities with people's judgement, measured on the files in this folder. "
+        f"{choice}KLUE-STS dev was neither trained on nor used to choose anything.\n\n"
+        + _table(["", *report.figures], rows)
+    )
+
+
+def _model(report: TrainingReport) -> str:
+    architecture = report.recipe.base.architecture
+    origin = _shape(architecture) if architecture else [["Base", f"`{report.recipe.base.name}`"]]
+    return "## Model\n\n" + _table(
+        ["", ""],
+        [
+            *origin,
+            ["Vocabulary", f"{report.vocab_size:,} entries"],
+            ["Sentence embedding", f"mean of the token embeddings, {report.dimension} dimensions"],
+            ["Similarity", "cosine"],
+            ["Longest input", f"{report.max_seq_length} tokens; what is longer is cut"],
+            ["Parameters", f"{report.parameters:,}; float16 on disk, float32 in memory"],
+        ],
+    )
+
+
+def _shape(architecture: Architecture) -> list[list[str]]:
+    return [
+        ["Encoder", "RoBERTa"],
+        ["Layers", f"{architecture.layers}"],
+        ["Hidden size", f"{architecture.hidden}, feed-forward {architecture.intermediate}"],
+        ["Attention heads", f"{architecture.heads}"],
+        ["Tokenizer", "WordPiece, cased"],
+    ]
+
+
+def _training(report: TrainingReport) -> str:
+    headings = ["Stage", "Data", "Examples", "Length", "Batch", "Learning rate", "Wall time"]
+    return (
+        "## Training\n\n"
+        f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {report.cpus} CPU cores with "
+        "bfloat16 autocast; AdamW, linear decay after a warm-up. Objectives: masked tokens (`mlm`), in-batch negatives "
+        "(`contrastive`, MultipleNegativesRankingLoss) and judged scores (`cosine`, CosineSimilarityLoss).\n\n"
+        + _table(headings, [_stage_row(stage) for stage in report.stages])
+    )
+
+
+def _stage_row(report: StageReport) -> list[str]:
+    stage = report.stage
+    data = ", ".join(source.name + (f" ({source.rows:,} rows)" if source.rows else "") for source in stage.data)
+    length = f"{stage.max_steps:,} steps" if stage.max_steps else f"{stage.epochs:g} epoch{'s' * (stage.epochs != 1)}"
+    return [
+        stage.objective,
+        data,
+        f"{report.examples:,}",
+        length + (f", best on {stage.best_on}" if stage.best_on else ""),
+        str(stage.batch_size),
+        f"{stage.learning_rate:g}",
+        f"{report.duration_s / 60:.1f} min",
+    ]
+
+
+def _data(report: TrainingReport) -> str:
+    rows = []
+    for name in dict.fromkeys(source.name for source in report.recipe.sources):
+        data_set = TRAINING_SETS[name]
+        rows.append([name, data_set.title, data_set.licence, data_set.source, f"{report.left_out.get(name, 0):,}"])
+    return (
+        "## Data\n\n"
+        "A record (a sentence, a pair, a ParaKQC group of ten) that shares a sentence with KLUE-STS dev is left out, "
+        "compared by letters and digits alone.\n\n"
+        + _table(["Name", "Data set", "Licence", "Source", "Records left out"], rows)
+    )
+
+
+def _limits(report: TrainingReport) -> str:
+    small = (
+        "Made to try the service, to test and to demonstrate it. Not for production: it is small and has read little "
+        "text, so it knows few words beyond those of its training data. "
+    )
+    return (
+        "## Limits\n\n"
+        + (small if report.recipe.base.architecture else "")
+        + f"Not for long documents (over {report.max_seq_length} tokens), for other languages than Korean, or for "
+        "judging facts: sentences on one topic that contradict each other come out alike."
+    )
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,276 @@
+"""The data sets a recipe may name: how each is read, under which licence, and what never enters training.
+
+Every reader yields `Record`s, sentences that belong together, and each objective takes its own view of them:
+sentences ("mlm"), pairs of like meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation
+alone: `TrainingData` drops every record that shares a sentence with it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import lzma
+import random
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sentriton.errors import InvalidInput
+
+Objective = Literal["mlm", "contrastive", "cosine"]
+
+PARAKQC_GROUP = 10  # paraphrases a group, on consecutive lines
+ALIKE_SCORE = 0.8  # scored pairs from here up are pairs of like meaning
+
+HALVED_WORDS = 6  # texts of fewer words have no two halves with a meaning each
+
+
+class Record(NamedTuple):
+    """Sentences that belong together: one alone, a pair, or a group of paraphrases.
+
+    `score` is how alike a pair is in meaning, 0 to 1, where people judged it; `alike` says that all of the sentences
+    mean the same, or answer one another.
+    """
+
+    sentences: tuple[str, ...]
+    alike: bool = False
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set to train on; `rows` takes that many of its records, drawn with the recipe's seed (default: all)."""
+
+    name: str
+    rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and self.rows <= 0:
+            raise InvalidInput(f"rows = {self.rows}: must be more than 0")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A public data set: its file in the data directory, its provenance (`source` is a URL), its reader, its uses."""
+
+    file: str
+    title: str
+    licence: str
+    source: str
+    read: Callable[[Path], Iterator[Record]]
+    objectives: tuple[Objective, ...] = ()
+
+
+def read_korsts(path: Path) -> Iterator[Record]:
+    """KorSTS: seven tab-separated columns under a header, no quoting; scores 0-5 become 0-1."""
+    for number, columns in _tab_separated(path, columns=7):
+        if number > 1:
+            score = _score(columns[4], path, number) / 5
+            yield Record((columns[5], columns[6]), score >= ALIKE_SCORE, score)
+
+
+def read_klue_sts(path: Path) -> Iterator[Record]:
+    """KLUE-STS: a JSON list; `labels.real-label`, 0-5, becomes 0-1."""
+    for row in _json_rows(path, "sentence1", "sentence2", "labels"):
+        score = float(row["labels"]["real-label"]) / 5
+        yield Record((row["sentence1"], row["sentence2"]), score >= ALIKE_SCORE, score)
+
+
+def read_klue_nli(path: Path) -> Iterator[Record]:
+    """KLUE-NLI: premise and hypothesis; entailment counts as like meaning."""
+    for row in _json_rows(path, "premise", "hypothesis", "gold_label"):
+        yield Record((row["premise"], row["hypothesis"]), alike=row["gold_label"] == "entailment")
+
+
+def read_parakqc(path: Path) -> Iterator[Record]:
+    """ParaKQC: groups of ten paraphrases on consecutive lines; three tab-separated columns, no header."""
+    rows = [columns for _, columns in _tab_separated(path, columns=3)]
+    for start in range(0, len(rows), PARAKQC_GROUP):
+        group = rows[start : start + PARAKQC_GROUP]
+        kinds = {(topic, intent) for topic, intent, _ in group}
+        if len(group) != PARAKQC_GROUP or len(kinds) != 1:
+            raise InvalidInput(
+                f"{path}, line {start + 1}: a group must be {PARAKQC_GROUP} lines of one topic and intent, "
+                f"got {len(group)} lines of {len(kinds)}"
+            )
+        yield Record(tuple(sentence for _, _, sentence in group), alike=True)
+
+
+def read_chatbot(path: Path) -> Iterator[Record]:
+    """Chatbot data: a question and its answer, in three comma-separated columns under a header."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        next(rows, None)
+        for row in rows:
+            if len(row) != 3:
+                raise InvalidInput(f"{path}, line {rows.line_num}: expected 3 comma-separated columns, got {len(row)}")
+            yield Record((row[0], row[1]), alike=True)
+
+
+def read_nsmc(path: Path) -> Iterator[Record]:
+    """NSMC: one film review a line, in an xz-compressed file."""
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        for line in file:
+            if sentence := line.strip():
+                yield Record((sentence,), alike=True)
+
+
+KLUE = "https://github.com/KLUE-benchmark/KLUE"
+KORNLU = "https://github.com/kakaobrain/KorNLUDatasets"
+BY_SA = "CC BY-SA 4.0"
+
+KLUE_STS_DEV = DataSet("klue-sts-v1.1_dev.json", "KLUE-STS 1.1 dev", BY_SA, KLUE, read_klue_sts)
+KORSTS_DEV = DataSet("korsts-dev.tsv", "KorSTS dev", BY_SA, KORNLU, read_korsts)
+
+TRAINING_SETS = {
+    "korsts-train": DataSet(
+        "korsts-train.tsv", "KorSTS train", BY_SA, KORNLU, read_korsts, ("mlm", "contrastive", "cosine")
+    ),
+    "klue-nli-dev": DataSet(
+        "klue-nli-v1.1_dev.json", "KLUE-NLI 1.1 dev", BY_SA, KLUE, read_klue_nli, ("mlm", "contrastive")
+    ),
+    "parakqc": DataSet(
+        "parakqc-v1.tsv",
+        "ParaKQC v1",
+        BY_SA,
+        "https://github.com/warnikchow/paraKQC",
+        read_parakqc,
+        ("mlm", "contrastive"),
+    ),
+    "chatbot": DataSet(
+        "chatbot.csv",
+        "Chatbot data",
+        "MIT",
+        "https://github.com/songys/Chatbot_data",
+        read_chatbot,
+        ("mlm", "contrastive"),
+    ),
+    "nsmc": DataSet(
+        "nsmc-reviews.txt.xz",
+        "NSMC reviews",
+        "CC0 1.0",
+        "https://github.com/e9t/nsmc",
+        read_nsmc,
+        ("mlm", "contrastive"),
+    ),
+}
+"""What a recipe may train on."""
+
+SELECTION_SETS = {"korsts-dev": KORSTS_DEV}
+"""What may choose a stage's best epoch."""
+
+
+class TrainingData:
+    """The training sets of one data directory, without any record that shares a sentence with KLUE-STS dev.
+
+    Sentences are compared by their letters and digits, so spacing and punctuation hide nothing. `left_out` counts the
+    records that were dropped for that, by data set.
+    """
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.directory = directory
+        self.seed = seed
+        self.left_out: dict[str, int] = {}
+
+    def require(self, sources: Iterable[Source]) -> None:
+        """Raise `InvalidInput` now, not hours later, when a data set that training needs is missing."""
+        for data_set in (KLUE_STS_DEV, KORSTS_DEV, *(TRAINING_SETS[source.name] for source in sources)):
+            self._path(data_set)
+
+    def records(self, sources: Iterable[Source]) -> list[Record]:
+        """The clean records of some training sets, one set after the other."""
+        return [record for source in sources for record in self._records(source)]
+
+    def evaluation(self, data_set: DataSet) -> list[Record]:
+        """All of a data set that evaluates."""
+        return list(data_set.read(self._path(data_set)))
+
+    @cached_property
+    def _held_out(self) -> frozenset[str]:
+        records = self.evaluation(KLUE_STS_DEV)
+        return frozenset(sentence_key(sentence) for record in records for sentence in record.sentences)
+
+    def _records(self, source: Source) -> list[Record]:
+        data_set = TRAINING_SETS[source.name]
+        records = list(data_set.read(self._path(data_set)))
+        clean = [record for record in records if self._held_out.isdisjoint(map(sentence_key, record.sentences))]
+        self.left_out[source.name] = len(records) - len(clean)
+        if source.rows is None or source.rows >= len(clean):
+            return clean
+        return random.Random(self.seed).sample(clean, source.rows)
+
+    def _path(self, data_set: DataSet) -> Path:
+        path = self.directory / data_set.file
+        if not path.is_file():
+            raise InvalidInput(f"{path} is missing: put {data_set.title} ({data_set.source}) there")
+        return path
+
+
+def distinct_sentences(records: Sequence[Record]) -> list[str]:
+    """Every sentence of the records once, in their order."""
+    return list(dict.fromkeys(sentence for record in records for sentence in record.sentences))
+
+
+def alike_pairs(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Pairs of like meaning: each sentence of a group with the next one; a long text alone gives its two halves.
+
+    The halves of one text share its subject more than those of any other (as the neighbouring spans of DeCLUTR,
+    Giorgi et al. 2021), so text that nobody labelled teaches as well.
+    """
+    pairs: list[tuple[str, str]] = []
+    for sentences, alike, _ in records:
+        if not alike:
+            continue
+        if len(sentences) == 1:
+            pairs.extend(_halves(sentences[0]))
+        else:
+            links = 1 if len(sentences) == 2 else len(sentences)
+            pairs.extend(zip(sentences[:links], (*sentences[1:], sentences[0]), strict=False))
+    return pairs
+
+
+def scored_pairs(records: Sequence[Record]) -> list[tuple[str, str, float]]:
+    """Sentence, sentence and score (0 to 1) of every record that people judged."""
+    return [(*record.sentences, record.score) for record in records if record.score is not None]  # type: ignore[misc]
+
+
+def sentence_key(sentence: str) -> str:
+    """The letters and digits of a sentence: two sentences that differ in spacing or punctuation share one key."""
+    return "".join(char for char in unicodedata.normalize("NFC", sentence).casefold() if char.isalnum())
+
+
+def _halves(text: str) -> list[tuple[str, str]]:
+    words = text.split()
+    middle = len(words) // 2
+    return [(" ".join(words[:middle]), " ".join(words[middle:]))] if len(words) >= HALVED_WORDS else []
+
+
+def _tab_separated(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            values = line.rstrip("\r\n").split("\t")
+            if len(values) != columns:
+                raise InvalidInput(
+                    f"{path}, line {number}: expected {columns} tab-separated columns, got {len(values)}"
+                )
+            yield number, values
+
+
+def _score(text: str, path: Path, number: int) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0 <= score <= 5:
+        raise InvalidInput(f"{path}, line {number}: score {text!r} is not a number from 0 to 5")
+    return score
+
+
+def _json_rows(path: Path, *keys: str) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(json.loads(path.read_text(encoding="utf-8")), start=1):
+        if missing := [key for key in keys if key not in row]:
+            raise InvalidInput(f"{path}, row {number}: the key {missing[0]!r} is missing")
+        yield row

@@ -1,0 +1,34 @@
+"""How well cosine, Manhattan, Euclidean and dot similarity rank sentence pairs as people did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+
+from sentriton_server.training.data import Record, scored_pairs
+
+SIMILARITIES = ("cosine", "manhattan", "euclidean", "dot")
+CORRELATIONS = ("pearson", "spearman")
+
+
+def similarity_evaluator(name: str, records: Sequence[Record]) -> EmbeddingSimilarityEvaluator:
+    """sentence-transformers' evaluator of all four similarities; cosine's Spearman is the main figure."""
+    sentences1, sentences2, scores = zip(*scored_pairs(records), strict=True)
+    return EmbeddingSimilarityEvaluator(
+        list(sentences1),
+        list(sentences2),
+        list(scores),
+        name=name,
+        main_similarity="cosine",
+        similarity_fn_names=list(SIMILARITIES),
+        batch_size=64,
+        write_csv=False,
+    )
+
+
+def measure(model: SentenceTransformer, records: Sequence[Record]) -> dict[str, float]:
+    """The ten correlations of a model on scored pairs, by name: "pearson_cosine" … "spearman_dot", "…_max"."""
+    figures: dict[str, float] = similarity_evaluator("", records)(model)
+    return {name: float(value) for name, value in figures.items()}

@@ -1,0 +1,155 @@
+"""A training recipe: what is trained, on which data, in which order. One TOML file, as frozen dataclasses.
+
+Every key of the file is a field here and every default stands here. Each class checks its own values and raises
+`InvalidInput` with the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sentriton.errors import InvalidInput
+from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Objective, Source
+from sentriton_server.training.tables import build
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A RoBERTa made from nothing, with a WordPiece tokenizer of its own, trained on the text of `tokenizer_data`."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocab_size: int
+    max_seq_length: int  # tokens
+    tokenizer_data: tuple[Source, ...]
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "layers", "hidden", "heads", "intermediate", "vocab_size", "max_seq_length")
+        _require_fit(self.tokenizer_data, "mlm", "tokenizer_data")
+        if self.hidden % self.heads:
+            raise InvalidInput(f"hidden = {self.hidden}: must be a multiple of heads = {self.heads}")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What training starts from: an existing checkpoint, by path or hub id, or an architecture."""
+
+    checkpoint: str | None = None
+    architecture: Architecture | None = None
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.architecture is None):
+            raise InvalidInput("give exactly one of checkpoint, architecture")
+
+    @property
+    def name(self) -> str | None:
+        """The checkpoint's hub id, or its folder's name without the way there."""
+        if self.checkpoint is None:
+            return None
+        return Path(self.checkpoint).name if Path(self.checkpoint).exists() else self.checkpoint
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a trainer. Its length is `epochs` or `max_steps`; `best_on` keeps the best epoch's weights."""
+
+    objective: Objective
+    data: tuple[Source, ...]
+    batch_size: int
+    learning_rate: float
+    epochs: float | None = None
+    max_steps: int | None = None
+    warmup_ratio: float = 0.1  # of all steps
+    weight_decay: float = 0.01
+    max_seq_length: int | None = None  # tokens; longer texts are cut in this stage alone
+    best_on: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "batch_size", "learning_rate", "epochs", "max_steps", "max_seq_length")
+        _require_fit(self.data, self.objective, "data")
+        if (self.epochs is None) == (self.max_steps is None):
+            raise InvalidInput(f"epochs = {self.epochs}, max_steps = {self.max_steps}: give exactly one of them")
+        if not 0 <= self.warmup_ratio < 1:
+            raise InvalidInput(f"warmup_ratio = {self.warmup_ratio}: must be from 0 to below 1")
+        if self.weight_decay < 0:
+            raise InvalidInput(f"weight_decay = {self.weight_decay}: must be 0 or more")
+        if self.best_on is not None and self.best_on not in SELECTION_SETS:
+            raise InvalidInput(f"best_on = {self.best_on!r}: must be one of {', '.join(SELECTION_SETS)}")
+        if self.best_on is not None and self.objective == "mlm":
+            raise InvalidInput(
+                f'best_on = {self.best_on!r}: objective "mlm" trains no sentence embeddings; leave it out'
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An ordered list of stages on a base. `name` is the checkpoint's; `argument` what `sentriton train` was given."""
+
+    name: str
+    seed: int
+    base: Base
+    stages: tuple[Stage, ...] = field(metadata={"key": "stage"})
+    argument: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise InvalidInput(f"name = {self.name!r}: must be a folder's name")
+        if self.seed < 0:
+            raise InvalidInput(f"seed = {self.seed}: must be 0 or more")
+        objectives = [stage.objective for stage in self.stages]
+        from_nothing = self.base.architecture is not None
+        pretraining = objectives.count("mlm")
+        if "mlm" in objectives[pretraining:] or (pretraining and not from_nothing):
+            raise InvalidInput('objective = "mlm": allowed in the first stages of a base with an architecture alone')
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Every data set that the tokenizer or a stage reads."""
+        tokenizer_data = self.base.architecture.tokenizer_data if self.base.architecture else ()
+        return (*tokenizer_data, *(source for stage in self.stages for source in stage.data))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read a bundled recipe by its name ("bundled") or any recipe by its .toml path.
+
+    Raises `InvalidInput` for an unknown name, a file that is not TOML, or a recipe that breaks a rule.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        bundled = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        raise InvalidInput(f"no recipe {name_or_path!r}: give the path of a .toml file or a bundled recipe ({bundled})")
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        recipe: Recipe = build(Recipe, table, "recipe")
+    except (InvalidInput, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"{path}: {error}") from error
+    return replace(recipe, argument=Path(name_or_path).name)
+
+
+def _require_positive(table: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(table, name)
+        if value is not None and value <= 0:
+            raise InvalidInput(f"{name} = {value}: must be more than 0")
+
+
+def _require_fit(sources: tuple[Source, ...], objective: Objective, key: str) -> None:
+    allowed = [name for name, data_set in TRAINING_SETS.items() if objective in data_set.objectives]
+    for source in sources:
+        if source.name not in allowed:
+            names = ", ".join(allowed)
+            raise InvalidInput(f'{key} = {source.name!r}: for objective "{objective}" must be one of {names}')

@@ -1,0 +1,66 @@
+"""A frozen dataclass from a parsed TOML table: each key a field, each value of the field's type, or a clear error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from sentriton.errors import InvalidInput
+
+
+def build(kind: Any, value: Any, where: str) -> Any:
+    """Turn `value` into `kind`: a dataclass, tuple[X, ...], Literal, X | None, str, int or float.
+
+    A string stands for a table with that `name` alone. Raises `InvalidInput` that names `where`, the value and what is
+    allowed there.
+    """
+    if get_origin(kind) in (Union, UnionType):
+        return build(next(option for option in get_args(kind) if option is not NoneType), value, where)
+    if get_origin(kind) is Literal:
+        return _one_of(get_args(kind), value, where)
+    if get_origin(kind) is tuple:
+        return _tuple(get_args(kind)[0], value, where)
+    if is_dataclass(kind):
+        return _dataclass(kind, {"name": value} if isinstance(value, str) else value, where)
+    return _scalar(kind, value, where)
+
+
+def _one_of(allowed: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in allowed:
+        raise InvalidInput(f"{where} = {value!r}: must be one of {', '.join(allowed)}")
+    return value
+
+
+def _tuple(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list) or not value:
+        raise InvalidInput(f"{where} = {value!r}: must be a list of one or more entries")
+    return tuple(build(kind, entry, f"{where}[{index}]") for index, entry in enumerate(value))
+
+
+def _dataclass(kind: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise InvalidInput(f"{where} = {value!r}: must be a table")
+    hints = get_type_hints(kind)
+    allowed = {field.metadata.get("key", field.name): field for field in fields(kind)}
+    for key in value:
+        if key not in allowed:
+            raise InvalidInput(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}")
+    for key, field in allowed.items():
+        if key not in value and field.default is MISSING:
+            raise InvalidInput(f"{where}: the key {key!r} is missing")
+    arguments = {
+        allowed[key].name: build(hints[allowed[key].name], entry, f"{where}.{key}") for key, entry in value.items()
+    }
+    try:
+        return kind(**arguments)
+    except InvalidInput as error:
+        raise InvalidInput(f"{where}: {error}") from error
+
+
+def _scalar(kind: type, value: Any, where: str) -> Any:
+    accepted = (int, float) if kind is float else kind
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        raise InvalidInput(f"{where} = {value!r}: must be of type {kind.__name__}")
+    return value

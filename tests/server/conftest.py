@@ -1,0 +1,90 @@
+"""One real Triton for the session, on free ports, or the one that `$SENTRITON_URL` names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging
+
+from sentriton import SentenceEncoder
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+
+logging.disable_progress_bar()
+FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server under test. `metrics_url` is None where only its gRPC address is known."""
+
+    url: str
+    metrics_url: str | None
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one of Triton's Prometheus metrics, summed over the series with these labels."""
+        if self.metrics_url is None:
+            pytest.skip("needs the metrics of a server that the tests start themselves (SENTRITON_URL is set)")
+        with urlopen(self.metrics_url, timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        series = [line for line in lines if line.startswith(f"{name}{{") and all(text in line for text in wanted)]
+        assert series, f"the server has no metric {name} with {labels}"
+        return sum(float(line.rsplit(" ", 1)[1]) for line in series)
+
+
+@contextmanager
+def serving(checkpoint: str | Path | None, precision: str = "fp32") -> Iterator[RunningServer]:
+    """Serve a checkpoint (None: the bundled one) on free ports; exports are cached by content between runs."""
+    repository = prepare_repository(None if checkpoint is None else str(checkpoint), precision=precision, device="cpu")
+    with TritonServer(repository, FREE_PORTS) as server:
+        yield RunningServer(server.url, server.metrics_url)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`."""
+    if url := os.environ.get("SENTRITON_URL"):
+        yield RunningServer(url, None)
+        return
+    with serving(None) as running:
+        yield running
+
+
+@pytest.fixture
+def encoder(server: RunningServer) -> Iterator[SentenceEncoder]:
+    with SentenceEncoder(server.url) as encoder:
+        yield encoder
+
+
+@cache
+def load_reference(checkpoint: Path) -> SentenceTransformer:
+    return SentenceTransformer(str(checkpoint), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def reference() -> SentenceTransformer:
+    """The bundled checkpoint in sentence-transformers."""
+    return load_reference(BUNDLED_CHECKPOINT)
+
+
+@pytest.fixture(scope="session")
+def reference_embeddings(klue_sentences: list[str]) -> Callable[[Path], NDArray[np.float32]]:
+    """What sentence-transformers makes of the KLUE-STS sentences, by checkpoint folder."""
+
+    @cache
+    def embed(checkpoint: Path) -> NDArray[np.float32]:
+        embeddings: NDArray[np.float32] = load_reference(checkpoint).encode(klue_sentences)
+        return embeddings
+
+    return embed

@@ -1,0 +1,50 @@
+"""Requests of many callers run together: equal results, real batches, no padding."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from sentriton import SentenceEncoder
+from tests.server.conftest import RunningServer
+
+WORDS = "한국어 문장을 서로 다른 길이로 보내면 함께 계산되고 결과는 혼자 보낸 것과 같다".split()
+
+
+@pytest.fixture(scope="module")
+def mixed_sentences() -> list[str]:
+    """256 sentences of 1 to 60 words."""
+    lengths = np.random.default_rng(0).integers(1, 60, size=256)
+    return [" ".join(WORDS[place % len(WORDS)] for place in range(start, start + n)) for start, n in enumerate(lengths)]
+
+
+def test_64_callers_get_what_single_calls_get_in_batches_above_4(
+    server: RunningServer, mixed_sentences: list[str]
+) -> None:
+    with SentenceEncoder(server.url) as encoder, ThreadPoolExecutor(64) as pool:
+        alone = np.stack([encoder.encode(sentence) for sentence in mixed_sentences])
+        rows, runs = (server.metric(f"nv_inference_{kind}", model="encoder") for kind in ("count", "exec_count"))
+        together = np.stack(list(pool.map(encoder.encode, mixed_sentences * 4)))
+        rows = server.metric("nv_inference_count", model="encoder") - rows
+        runs = server.metric("nv_inference_exec_count", model="encoder") - runs
+    print(f"\nmean encoder batch {rows / runs:.1f}")
+    assert rows == 4 * len(mixed_sentences)
+    assert rows / runs > 4
+    np.testing.assert_allclose(together, np.tile(alone, (4, 1)), atol=1e-5)
+
+
+def test_nothing_is_padded_across_requests(server: RunningServer, mixed_sentences: list[str]) -> None:
+    with SentenceEncoder(server.url) as encoder, ThreadPoolExecutor(64) as pool:
+        tokens = sum(map(len, encoder._tokenizer.tokenize(mixed_sentences)))
+        before = server.metric("sentriton_encoder_elements_total", model="encoder")
+        list(pool.map(encoder.encode, mixed_sentences))
+        executed = server.metric("sentriton_encoder_elements_total", model="encoder") - before
+    assert executed == tokens
+
+
+def test_a_request_of_many_rows_equals_its_rows_alone(encoder: SentenceEncoder, mixed_sentences: list[str]) -> None:
+    together = encoder.encode(mixed_sentences, batch_size=64)
+    alone = np.stack([encoder.encode(sentence) for sentence in mixed_sentences])
+    np.testing.assert_allclose(together, alone, atol=1e-5)

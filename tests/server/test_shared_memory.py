@@ -1,0 +1,29 @@
+"""/dev/shm as small as a container's default: said before Triton starts, in one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sentriton_server.serving import prepare_repository
+
+SENTRITON = Path(sys.executable).parent / "sentriton"
+
+
+def test_too_little_shared_memory() -> None:
+    repository = prepare_repository(None, precision="fp32", device="cpu")
+    # A mount namespace of its own, in which /dev/shm is small.
+    serve = f"{SENTRITON} serve {repository} --grpc-port 0 --metrics-port 0"
+    inside = f"mount -t tmpfs -o size=4m tmpfs /dev/shm && exec {serve}"
+    allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
+    if allowed.returncode != 0:
+        pytest.skip(f"needs the right to make a mount namespace: {allowed.stderr.decode().strip()}")
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 1, result.stderr
+    assert "/dev/shm has 4 MiB free and the largest batch needs" in result.stderr
+    assert "--shm-size" in result.stderr
