@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from sentriton.errors import SentritonError
@@ -42,7 +43,6 @@ class Checkpoint:
     tokenizer: Tokenizer
     head_modules: list[dict[str, Any]]  # as head.json lists them
     head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
-    include_prompt: bool
     fingerprint: str
 
 
@@ -67,7 +67,6 @@ def read_checkpoint(source: str | Path) -> Checkpoint:
         tokenizer=tokenizer,
         head_modules=head_modules,
         head_weights=head_weights,
-        include_prompt=bool(others[0].include_prompt),
         fingerprint=fingerprint(encoder_spec, encoder, tokenizer, head_modules, head_weights),
     )
 
@@ -81,7 +80,13 @@ def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
     if fast is None:
         from transformers.convert_slow_tokenizer import convert_slow_tokenizer
 
-        fast = convert_slow_tokenizer(tokenizer)
+        try:
+            fast = convert_slow_tokenizer(tokenizer)
+        except (AttributeError, ValueError) as error:
+            raise CheckpointError(
+                f"the checkpoint's tokenizer {type(tokenizer).__name__} is a slow one and cannot be converted; "
+                "save the checkpoint with a fast tokenizer (tokenizer.json)"
+            ) from error
     copy = Tokenizer.from_str(fast.to_str())
     copy.enable_truncation(max_seq_length, direction=tokenizer.truncation_side)
     copy.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
@@ -96,7 +101,8 @@ def read_head(modules: list[Any]) -> tuple[list[dict[str, Any]], dict[str, NDArr
         kind = type(module).__name__
         if kind == "Pooling":
             modes = module.pooling_mode
-            described.append({"type": "pooling", "modes": [modes] if isinstance(modes, str) else list(modes)})
+            modes = [modes] if isinstance(modes, str) else list(modes)
+            described.append({"type": "pooling", "modes": modes, "include_prompt": bool(module.include_prompt)})
         elif kind == "Dense":
             described.append(_describe_dense(module, f"dense_{place}"))
             weights |= _dense_weights(module, f"dense_{place}")
@@ -159,6 +165,12 @@ def _load(folder: Path) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
+    if not any(folder.rglob("*.safetensors")):
+        raise CheckpointError(
+            f"cannot load checkpoint {folder}: it has no weights in a .safetensors file; pickled weights are refused, "
+            "since reading them runs code; load it once where you trust it and save it with safe_serialization=True"
+        )
+
     # Its progress bar and load report are for people who load models by hand.
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -167,8 +179,8 @@ def _load(folder: Path) -> SentenceTransformer:
         return SentenceTransformer(
             str(folder), device="cpu", model_kwargs={"dtype": torch.float32, "use_safetensors": True}
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"cannot load checkpoint {folder}: {reason}") from error
 
 

@@ -111,6 +111,24 @@ def export(
     )
 
 
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="The name of a recipe that comes along (bundled), or a .toml file.")],
+    output: Annotated[Path, typer.Option(help="The folder to write the checkpoint to.")],
+    data: Annotated[Path, typer.Option(envvar="SENTRITON_DATA", help="The folder with the recipe's data sets.")] = Path(
+        "../shared/data"
+    ),
+) -> None:
+    """Train a checkpoint from a recipe and write it with a model card that has its measured figures."""
+    from sentriton_server.training import load_recipe
+    from sentriton_server.training import train as train_recipe
+
+    report = train_recipe(load_recipe(recipe), output=output, data_dir=data)
+    typer.echo(
+        f"trained {report.recipe.name} in {report.duration_s / 60:.1f} minutes; figures are in {output / 'README.md'}"
+    )
+
+
 def _say(step: str) -> None:
     _console.print(step, style="dim", markup=False)
 

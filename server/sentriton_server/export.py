@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -63,22 +64,34 @@ def export(
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
 
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
-    Raises `ExportError` (precision, device, existing folder), `ParityError` and `CheckpointError`.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device) and
+    `ParityError`.
     """
     device = resolve_device(device)
     chosen = resolve_precision(precision, device)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source)
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=repository.parent, prefix=f".{repository.name}.") as scratch:
+    with _parent_folder(repository), tempfile.TemporaryDirectory(dir=repository.parent, prefix=".export-") as scratch:
         draft = Path(scratch) / "repository"
         manifest = _write(checkpoint, draft, chosen, device, say)
-        draft.chmod(0o755)
         if repository.exists():
             repository.rename(Path(scratch) / "replaced")
         draft.rename(repository)
     return manifest
+
+
+@contextmanager
+def _parent_folder(repository: Path) -> Iterator[None]:
+    """Make the folders above `repository`; those that are new go again when the export fails."""
+    new = [folder for folder in repository.parents if not folder.exists()]
+    repository.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in new:
+            folder.rmdir()
+        raise
 
 
 def _check_target(repository: Path, overwrite: bool) -> None:
@@ -110,8 +123,8 @@ def _write(
     _write_head(checkpoint, repository)
     _write_golden(sentences, reference, repository)
     say(f"compiling the encoder ({precision.name}, {device})")
-    compiled = compile_encoder(checkpoint.encoder, precision)
-    compiled.to("cuda" if device == "gpu" else "cpu").save(str(repository / "encoder/1/model.pt"))
+    # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go.
+    compile_encoder(checkpoint.encoder, precision).save(str(repository / "encoder/1/model.pt"))
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
@@ -183,7 +196,7 @@ def _manifest(
         pad_token_id=spec.pad_token_id,
         max_batch_size=read_config(repository, "embed_tokens").max_batch_size,
         pooling=tuple(checkpoint.head_modules[0]["modes"]),
-        include_prompt=checkpoint.include_prompt,
+        include_prompt=checkpoint.head_modules[0]["include_prompt"],
         prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},
         default_prompt_name=model.default_prompt_name,
         similarity=str(model.similarity_fn_name),

@@ -34,6 +34,8 @@ def compare(embeddings: NDArray[np.float32], reference: NDArray[np.float32]) -> 
         (ours * theirs).sum(axis=1) / np.where(lengths > 0, lengths, 1),
         ours.any(axis=1) == theirs.any(axis=1),
     )
+    # A vector that is not finite is equal to nothing.
+    cosines = np.where(np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1), cosines, -1.0)
     return ParityReport(len(ours), float(cosines.min()), float(np.abs(ours - theirs).max()))
 
 

@@ -67,7 +67,10 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "empty batch of tokens": (tokens(np.empty((0, 4)), np.empty((0, 4))), ("Expected 32, got 0",)),
     "empty batch of text": (raw_text(), ("expected 1 string elements", "got 0")),
     "rows of no token": (tokens(np.empty((1, 0)), np.empty((1, 0))), ("0 tokens", "1 to")),
-    "batch above the maximum of tokens": (tokens(np.tile(IDS, (65, 1)), np.ones((65, 4))), ("batch-size must be <= 64",)),
+    "batch above the maximum of tokens": (
+        tokens(np.tile(IDS, (65, 1)), np.ones((65, 4))),
+        ("batch-size must be <= 64",),
+    ),
     "batch above the maximum of text": (raw_text(*[b"x"] * 65), ("batch-size must be <= 64",)),
     "invalid UTF-8": (raw_text(b"fine", b"not \xff fine"), ("row 1", "0xff", "UTF-8")),
     "wrong dtype": (wrong_dtype(), ("INT32", "INT64")),

@@ -7,8 +7,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from sentriton import SentenceEncoder
@@ -37,6 +39,13 @@ def large_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.fixture(scope="module")
+def expected(large_checkpoint: Path, klue_sentences: list[str]) -> NDArray[np.float32]:
+    """What sentence-transformers makes of the sentences; minutes, so once for all precisions."""
+    embeddings: NDArray[np.float32] = SentenceTransformer(str(large_checkpoint), device="cpu").encode(klue_sentences)
+    return embeddings
+
+
 def unique_memory(server: TritonServer) -> int:
     """Bytes of Triton and its stubs, pages that they share counted once."""
     assert server.process is not None
@@ -45,16 +54,16 @@ def unique_memory(server: TritonServer) -> int:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-def test_roberta_large(precision: str, large_checkpoint: Path, klue_sentences: list[str], tmp_path: Path) -> None:
-    sentences = klue_sentences
-    expected = SentenceTransformer(str(large_checkpoint), device="cpu").encode(sentences)
+def test_roberta_large(
+    precision: str, large_checkpoint: Path, expected: NDArray[np.float32], klue_sentences: list[str], tmp_path: Path
+) -> None:
     export(large_checkpoint, tmp_path / "repository", precision=precision, device="cpu")
     weights = (tmp_path / "repository/encoder/1/model.pt").stat().st_size
     server = TritonServer(tmp_path / "repository", FREE_PORTS)
     started = time.monotonic()
     with server, SentenceEncoder(server.url, timeout_s=1800, priority="bulk") as encoder:
         ready_s = time.monotonic() - started
-        report = compare(encoder.encode(sentences, batch_size=16), expected)
+        report = compare(encoder.encode(klue_sentences, batch_size=16), expected)
         memory = unique_memory(server)
     print(
         f"\nRoBERTa-large {precision}: ready in {ready_s:.1f} s, memory {memory / GIB:.2f} GiB for weights of "

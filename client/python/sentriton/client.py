@@ -14,7 +14,7 @@ from sentriton import protocol
 from sentriton.batching import plan_requests
 from sentriton.cache import cached
 from sentriton.connection import DEFAULT_URL, Connection
-from sentriton.errors import DeadlineExceeded, InvalidInput, translated
+from sentriton.errors import DeadlineExceeded, InvalidInput, ServerError, translated
 from sentriton.manifest import Manifest
 from sentriton.similarity import PAIRWISE, SIMILARITY, normalize
 from sentriton.tokenization import TextTokenizer, pad_rows
@@ -38,7 +38,7 @@ class SentenceEncoder:
         self.timeout_s = timeout_s
         self._connection = Connection(url)
         try:
-            self.manifest = Manifest.from_json(self._connection.asset("manifest.json", timeout_s))
+            self.manifest = self._read_manifest()
             self._tokenizer = TextTokenizer(self._tokenizer_json())
             self._parameters = protocol.parameters(fingerprint=self.manifest.fingerprint, priority=priority)
         except BaseException:
@@ -105,9 +105,18 @@ class SentenceEncoder:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _read_manifest(self) -> Manifest:
+        try:
+            return Manifest.from_json(self._connection.asset("manifest.json", self.timeout_s))
+        except ValueError as error:
+            raise ServerError(f"{self.url} sent a manifest that this client cannot read: {error}") from error
+
     def _tokenizer_json(self) -> str:
         name = "tokenizer.json"
-        content = cached(self.manifest.files[name], lambda: self._connection.asset(name, self.timeout_s))
+        try:
+            content = cached(self.manifest.files[name], lambda: self._connection.asset(name, self.timeout_s))
+        except ValueError as error:
+            raise ServerError(f"{self.url} sent a {name} that is not the one in its manifest: {error}") from error
         return content.decode("utf-8")
 
     def _embed(

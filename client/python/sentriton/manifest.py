@@ -42,6 +42,8 @@ class Manifest:
         out.
         """
         values: dict[str, Any] = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"the manifest is a {type(values).__name__} and not an object")  # noqa: TRY004
         names = {field.name for field in dataclasses.fields(cls)}
         missing = sorted(names - set(values))
         if missing:

@@ -49,6 +49,8 @@ def parameters(*, fingerprint: str | None = None, priority: str = "query") -> di
 
 def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
     """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes."""
+    if not (response.outputs and response.raw_output_contents):
+        raise ServerError("the server sent a response without a sentence_embedding")
     output = response.outputs[0]
     raw = response.raw_output_contents[0]
     rows, dimension = output.shape
@@ -60,8 +62,10 @@ def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
 def read_asset(response: Any) -> bytes:
     """`content` of a response of `assets`."""
     raw: bytes = response.raw_output_contents[0]
-    (length,) = struct.unpack_from("<I", raw)
-    return raw[4 : 4 + length]
+    content = raw[4:]
+    if raw[:4] != struct.pack("<I", len(content)):
+        raise ServerError(f"the server sent an asset that is cut off ({len(raw)} bytes)")
+    return content
 
 
 def _bytes_tensor(texts: Sequence[str]) -> bytes:

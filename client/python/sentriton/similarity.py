@@ -29,12 +29,14 @@ def dot(first: Embeddings, second: Embeddings) -> Embeddings:
 
 def euclidean(first: Embeddings, second: Embeddings) -> Embeddings:
     """Negative straight distance: [n, d] and [m, d] to [n, m]."""
-    return np.stack([-np.linalg.norm(row - second, axis=1) for row in first])
+    scores = [-np.linalg.norm(row - second, axis=1) for row in first]
+    return np.array(scores, dtype=first.dtype).reshape(len(first), len(second))
 
 
 def manhattan(first: Embeddings, second: Embeddings) -> Embeddings:
     """Negative sum of absolute differences: [n, d] and [m, d] to [n, m]."""
-    return np.stack([-np.abs(row - second).sum(axis=1) for row in first])
+    scores = [-np.abs(row - second).sum(axis=1) for row in first]
+    return np.array(scores, dtype=first.dtype).reshape(len(first), len(second))
 
 
 SIMILARITY: dict[str, Score] = {"cosine": cosine, "dot": dot, "euclidean": euclidean, "manhattan": manhattan}

@@ -112,7 +112,8 @@ def normalize(embedding: Floats) -> Floats:
 
 
 def _sigmoid(values: Floats) -> Floats:
-    return 1 / (1 + np.exp(-values))
+    # The same as 1 / (1 + exp(-values)), without its overflow.
+    return 0.5 * (1 + np.tanh(0.5 * values))
 
 
 def _gelu(values: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -63,7 +64,10 @@ class Int8Linear(nn.Module):
         weight = linear.weight.detach().float()
         scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
         zeros = torch.zeros(weight.shape[0], dtype=torch.int64)
-        quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
+        with warnings.catch_warnings():
+            # Deprecated without a successor that TorchScript can save; the files stay readable.
+            warnings.simplefilter("ignore")
+            quantized = torch.quantize_per_channel(weight, scales, zeros, 0, torch.qint8)
         self.product = PackedProduct(quantized)
         self.row_sums = nn.Parameter(quantized.dequantize().sum(dim=1), requires_grad=False)
         self.bias = nn.Parameter(linear.bias.detach().float(), requires_grad=False)

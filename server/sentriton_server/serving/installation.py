@@ -64,7 +64,7 @@ def _wheel_installation() -> Installation:
             f"the wheel's Triton has no Python backend for Python {version}; it has {', '.join(supported)}"
         )
     python_backend = package / "tritonserver/backends/python"
-    libraries = [str(package.parent / "nvidia_pytriton.libs"), str(_libpython_folder())]
+    libraries = [str(package.parent / "nvidia_pytriton.libs"), str(libpython_folder(_library_folders()))]
     if inherited := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(inherited)
     return Installation(
@@ -95,14 +95,21 @@ def _require_numpy_1() -> None:
         )
 
 
-def _libpython_folder() -> Path:
-    name = sysconfig.get_config_var("INSTSONAME") or ""
-    if not name.startswith("libpython") or ".so" not in name:
-        name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
+def _library_folders() -> list[Path]:
     configured = [sysconfig.get_config_var(key) for key in ("LIBDIR", "LIBPL")]
     multiarch = sysconfig.get_config_var("MULTIARCH") or "x86_64-linux-gnu"
-    folders = [Path(value) for value in configured if value]
-    folders += [Path(sys.base_prefix) / "lib", Path("/usr/lib") / multiarch]
+    return [
+        *(Path(value) for value in configured if value),
+        Path(sys.base_prefix) / "lib",
+        Path("/usr/lib") / multiarch,
+    ]
+
+
+def libpython_folder(folders: list[Path]) -> Path:
+    """The first of `folders` with this interpreter's shared library, which the Python backend's stub is linked
+    against.
+    """
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     for folder in folders:
         if (folder / name).is_file():
             return folder

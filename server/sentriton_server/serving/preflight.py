@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,9 +31,13 @@ def check_ports(settings: ServerSettings) -> None:
         "--http-port": settings.http_port,
         "--metrics-port": settings.metrics_port,
     }
+    seen: dict[int, str] = {}
     for flag, port in ports.items():
         if port is None:
             continue
+        if port and port in seen:
+            raise LaunchError(f"{seen[port]} and {flag} are both {port}; give each a port of its own")
+        seen[port] = flag
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -46,19 +51,22 @@ def check_ports(settings: ServerSettings) -> None:
 
 def with_free_ports(settings: ServerSettings) -> ServerSettings:
     """The settings with every port of 0 replaced by one that nobody listens on at this moment."""
+    grpc_port, http_port, metrics_port = _free_ports(settings.host, 3)
     return replace(
         settings,
-        grpc_port=settings.grpc_port or _free_port(settings.host),
-        http_port=_free_port(settings.host) if settings.http_port == 0 else settings.http_port,
-        metrics_port=settings.metrics_port or _free_port(settings.host),
+        grpc_port=settings.grpc_port or grpc_port,
+        http_port=http_port if settings.http_port == 0 else settings.http_port,
+        metrics_port=settings.metrics_port or metrics_port,
     )
 
 
-def _free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
+def _free_ports(host: str, count: int) -> list[int]:
+    # All are held until the last is found: the same port cannot come twice.
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((host, 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def check_memory(repository: Path, available: int | None = None) -> None:

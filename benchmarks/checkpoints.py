@@ -1,0 +1,47 @@
+"""Checkpoints of any size with random weights: what is measured is time, and time does not depend on the weights'
+values.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+
+VOCAB_SIZE = 32_000
+# layers, hidden size, heads, feed-forward size
+SIZES = {
+    "1x64": (1, 64, 1, 256),
+    "4x256": (4, 256, 4, 1024),
+    "base": (12, 768, 12, 3072),
+    "large": (24, 1024, 16, 4096),
+}
+
+
+def make_checkpoint(size: str, folder: Path) -> Path:
+    """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
+    `folder`.
+    """
+    layers, hidden, heads, intermediate = SIZES[size]
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=VOCAB_SIZE,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=514,
+        pad_token_id=1,
+        type_vocab_size=1,
+    )
+    RobertaModel(config).save_pretrained(folder / "encoder")
+    AutoTokenizer.from_pretrained(BUNDLED_CHECKPOINT).save_pretrained(folder / "encoder")
+    transformer = Transformer(str(folder / "encoder"), max_seq_length=512)
+    model = SentenceTransformer(modules=[transformer, Pooling(hidden)], device="cpu")
+    model.save(str(folder / f"roberta-{size}"), create_model_card=False)
+    return folder / f"roberta-{size}"

@@ -1,0 +1,33 @@
+"""The sentences that are embedded, and the machine that does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+
+DATA = Path(os.environ.get("SENTRITON_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+def klue_sentences() -> list[str]:
+    """The 1,038 sentences of KLUE-STS dev (CC BY-SA 4.0), mixed in length: 5 to 80 tokens."""
+    pairs = json.loads((DATA / "klue-sts-v1.1_dev.json").read_text(encoding="utf-8"))
+    return [pair[side] for pair in pairs for side in ("sentence1", "sentence2")]
+
+
+def hardware() -> str:
+    """Processor and usable cores, in words."""
+    names = {line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")}
+    flags = next((line.split(":", 1)[1].split() for line in _cpuinfo() if line.startswith("flags")), [])
+    units = [
+        name
+        for flag, name in (("avx512f", "AVX-512"), ("avx512_bf16", "bf16"), ("avx512_vnni", "VNNI"))
+        if flag in flags
+    ]
+    name = " ".join(sorted(names)) or platform.machine()
+    return f"{len(os.sched_getaffinity(0))} cores of {name} ({', '.join(units) or 'no AVX-512'})"
+
+
+def _cpuinfo() -> list[str]:
+    return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,0 +1,254 @@
+"""The parts of the client that need no server."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sentence_transformers import util
+from sentence_transformers.sentence_transformer.modules import Transformer
+from tokenizers.processors import TemplateProcessing
+
+from sentriton.batching import plan_requests
+from sentriton.cache import cache_folder, cached
+from sentriton.manifest import Manifest
+from sentriton.similarity import PAIRWISE, SIMILARITY, normalize
+from sentriton.tokenization import TextTokenizer, pad_rows
+from sentriton_server.checkpoint import read_tokenizer
+from tests.checkpoints import make_checkpoint, make_manifest, make_tokenizer
+
+LONGEST = 8
+TEXTS = [
+    "",
+    "   ",
+    "한국어 문장을 바로 빠르게 보내요",
+    "the quick brown fox runs home and back again",
+    " the  fox ",
+    "unknown ☃ words",
+    "[SEP] in the [MASK] middle",
+    "a" * 200,
+]
+
+
+# Which sentences travel together
+
+
+@given(st.lists(st.integers(1, 512), max_size=60), st.integers(1, 20))
+def test_every_sentence_travels_once_with_others_alike_in_length(lengths: list[int], max_rows: int) -> None:
+    requests = plan_requests(lengths, max_rows)
+    travelled = [index for request in requests for index in request]
+    assert sorted(travelled) == list(range(len(lengths)))
+    assert [lengths[index] for index in travelled] == sorted(lengths, reverse=True)
+    assert [len(request) for request in requests[:-1]] == [max_rows] * (len(requests) - 1)
+    assert all(1 <= len(request) <= max_rows for request in requests)
+
+
+def test_sentences_of_one_length_keep_their_order() -> None:
+    assert plan_requests([3, 5, 3, 5], 3) == [[1, 3, 0], [2]]
+
+
+def test_rows_are_padded_on_the_right() -> None:
+    input_ids, attention_mask = pad_rows([[5, 6, 7], [8]], pad_token_id=1)
+    assert input_ids.tolist() == [[5, 6, 7], [8, 1, 1]]
+    assert attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert input_ids.dtype == attention_mask.dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("not_pooled", "expected"), [(0, [[1, 1, 1], [1, 0, 0]]), (2, [[2, 2, 1], [2, 0, 0]]), (9, [[2, 2, 2], [2, 0, 0]])]
+)
+def test_the_prompt_is_attended_and_not_pooled(not_pooled: int, expected: list[list[int]]) -> None:
+    _, attention_mask = pad_rows([[5, 6, 7], [8]], pad_token_id=1, not_pooled=not_pooled)
+    assert attention_mask.tolist() == expected
+
+
+# Tokenizer
+
+
+@pytest.fixture(scope="module")
+def transformers_tokenizer() -> Any:
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def text_tokenizer(transformers_tokenizer: Any) -> TextTokenizer:
+    return TextTokenizer(read_tokenizer(transformers_tokenizer, LONGEST).to_str())
+
+
+def test_texts_get_the_ids_of_the_tokenizer_that_was_exported(
+    text_tokenizer: TextTokenizer, transformers_tokenizer: Any
+) -> None:
+    expected = transformers_tokenizer(TEXTS, truncation=True, max_length=LONGEST)["input_ids"]
+    assert text_tokenizer.tokenize(TEXTS) == expected
+    assert max(map(len, expected)) == LONGEST
+
+
+@given(st.text(max_size=40))
+def test_any_text_gets_the_same_ids_alone_and_in_a_batch(text: str) -> None:
+    tokenizer = TextTokenizer(read_tokenizer(make_tokenizer(), LONGEST).to_str())
+    assert tokenizer.tokenize([text, "the quick brown fox"])[0] == tokenizer.tokenize([text])[0]
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory: pytest.TempPathFactory) -> Transformer:
+    folder = make_checkpoint(tmp_path_factory.mktemp("prompts"), max_seq_length=LONGEST)
+    return Transformer(str(folder), max_seq_length=LONGEST)
+
+
+@pytest.mark.parametrize("template", ["[CLS] $A [SEP]", "[CLS] $A", "$A"])
+@pytest.mark.parametrize(
+    "prompt", ["query: ", "the fox", "한국어", "the quick brown fox runs home and back", "a [SEP]"]
+)
+def test_prompt_length_equals_sentence_transformers(prompt: str, template: str, transformer: Transformer) -> None:
+    transformer.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=template, special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+    )
+    transformer._prompt_length_mapping.clear()
+    ours = TextTokenizer(read_tokenizer(transformer.tokenizer, LONGEST).to_str())
+    assert ours.prompt_length(prompt) == transformer._get_prompt_length(prompt)
+
+
+# Manifest
+
+
+MANIFEST = make_manifest()
+
+
+def test_a_manifest_comes_back_as_it_was_written() -> None:
+    assert Manifest.from_json(MANIFEST.to_json()) == MANIFEST
+    assert Manifest.from_json(MANIFEST.to_json().encode()) == MANIFEST
+
+
+def test_fields_of_a_newer_server_are_left_out() -> None:
+    assert Manifest.from_json(json.dumps({**dataclasses.asdict(MANIFEST), "newer": 1})) == MANIFEST
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Manifest)])
+def test_a_missing_field_is_named(name: str) -> None:
+    values = dataclasses.asdict(MANIFEST)
+    del values[name]
+    with pytest.raises(ValueError, match=f"the manifest lacks {name}$"):
+        Manifest.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "3"])
+def test_what_is_not_a_manifest_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the words are json's where it is no JSON
+        Manifest.from_json(text)
+
+
+# Cache
+
+
+CONTENT = b"content"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Source:
+    """What is fetched, and how often."""
+
+    def __init__(self, content: bytes = CONTENT) -> None:
+        self.content, self.fetched = content, 0
+
+    def __call__(self) -> bytes:
+        self.fetched += 1
+        return self.content
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_content_is_fetched_once(cache: Path) -> None:
+    source = Source()
+    assert [cached(SHA256, source), cached(SHA256, source)] == [CONTENT, CONTENT]
+    assert source.fetched == 1
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == [SHA256]
+
+
+def test_a_corrupted_file_is_fetched_again_and_repaired(cache: Path) -> None:
+    cached(SHA256, Source())
+    (cache / "assets" / SHA256).write_bytes(b"corrupted")
+    source = Source()
+    assert [cached(SHA256, source), cached(SHA256, source)] == [CONTENT, CONTENT]
+    assert source.fetched == 1
+
+
+def test_content_with_another_sha256_is_refused_and_not_kept(cache: Path) -> None:
+    found = hashlib.sha256(b"other").hexdigest()
+    with pytest.raises(ValueError, match=f"sha256 {found}, announced was {SHA256}"):
+        cached(SHA256, Source(b"other"))
+    assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_costs_a_fetch_alone(cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    source = Source()
+    assert [cached(SHA256, source), cached(SHA256, source)] == [CONTENT, CONTENT]
+    assert source.fetched == 2
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SENTRITON_CACHE": "/a", "XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/a"),
+        ({"SENTRITON_CACHE": "", "XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/sentriton"),
+        ({"SENTRITON_CACHE": "", "XDG_CACHE_HOME": "", "HOME": "/c"}, "/c/.cache/sentriton"),
+    ],
+)
+def test_the_cache_lies_where_the_environment_says(
+    variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(expected)
+
+
+# Similarity
+
+
+def embeddings(rows: int, seed: int) -> Any:
+    values = np.random.default_rng(seed).normal(size=(rows, 6)).astype(np.float32)
+    values[0] = 0
+    return values
+
+
+def assert_scores(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_every_similarity_of_single_vectors_is_there() -> None:
+    names = {function.value for function in util.SimilarityFunction if "maxsim" not in function.value}
+    assert set(SIMILARITY) == set(PAIRWISE) == names
+
+
+@pytest.mark.parametrize("name", SIMILARITY)
+def test_similarity_equals_sentence_transformers(name: str) -> None:
+    first, second = embeddings(4, seed=0), embeddings(3, seed=1)
+    assert_scores(SIMILARITY[name](first, second), util.SimilarityFunction.to_similarity_fn(name)(first, second))
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_pairwise_similarity_equals_sentence_transformers(name: str) -> None:
+    first, second = embeddings(4, seed=0), embeddings(4, seed=1)
+    expected = util.SimilarityFunction.to_similarity_pairwise_fn(name)(first, second)
+    assert_scores(PAIRWISE[name](first, second), expected)
+
+
+@pytest.mark.parametrize("name", SIMILARITY)
+def test_no_embeddings_have_no_scores(name: str) -> None:
+    assert SIMILARITY[name](embeddings(1, seed=0)[:0], embeddings(3, seed=1)).shape == (0, 3)
+
+
+def test_normalize_scales_rows_to_length_1_and_leaves_zeros() -> None:
+    lengths = np.linalg.norm(normalize(embeddings(4, seed=0)), axis=1)
+    np.testing.assert_allclose(lengths, [0, 1, 1, 1], rtol=1e-6)

@@ -1,0 +1,106 @@
+"""From gRPC's errors to Sentriton's."""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+import grpc
+import pytest
+
+import sentriton
+from sentriton import errors
+
+
+class Failure(grpc.RpcError):
+    """What gRPC raises, as far as it is read."""
+
+    def __init__(self, status: grpc.StatusCode, message: str | None) -> None:
+        self._status, self._message = status, message
+
+    def code(self) -> grpc.StatusCode:
+        return self._status
+
+    def details(self) -> str | None:
+        return self._message
+
+
+ERROR_CLASSES = {
+    value
+    for _, value in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(value, errors.SentritonError) and value.__module__ == errors.__name__
+}
+
+
+@pytest.mark.parametrize("status", [status for status in grpc.StatusCode if status is not grpc.StatusCode.OK])
+def test_every_status_has_its_own_entry(status: grpc.StatusCode) -> None:
+    assert issubclass(errors._BY_STATUS[status], errors.SentritonError)
+    raised = errors.translate(Failure(status, "what happened"), "host:8001")
+    assert type(raised) is errors._BY_STATUS[status]
+    assert "what happened" in str(raised)
+
+
+@pytest.mark.parametrize("status", [status for status in grpc.StatusCode if status is not grpc.StatusCode.OK])
+@pytest.mark.parametrize("message", [None, ""])
+def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode, message: str | None) -> None:
+    assert str(errors.translate(Failure(status, message), "host:8001"))
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "expected"),
+    [
+        ("UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", errors.Overloaded),
+        ("UNAVAILABLE", "Request timeout expired", errors.Overloaded),
+        ("UNAVAILABLE", "failed to connect to all addresses", errors.ServerUnavailable),
+        ("UNAVAILABLE", "Socket closed", errors.ServerUnavailable),
+        ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", errors.ServerUnavailable),
+        ("INTERNAL", "the model gave a sentence embedding that is not finite", errors.ServerError),
+        ("INVALID_ARGUMENT", "fingerprint mismatch: the request is for model 'a'", errors.ContractMismatch),
+        ("INVALID_ARGUMENT", "input_ids holds 99 in row 0", errors.InvalidInput),
+        ("INTERNAL", "fingerprint mismatch", errors.ServerError),
+        ("INVALID_ARGUMENT", "Exceeds maximum queue size", errors.InvalidInput),
+    ],
+)
+def test_tritons_words_decide_where_its_status_says_too_little(
+    status: str, message: str, expected: type[Exception]
+) -> None:
+    assert errors.error_class(grpc.StatusCode[status], message) is expected
+
+
+def test_an_unreachable_server_is_named_with_what_to_do() -> None:
+    with pytest.raises(errors.ServerUnavailable, match=r"host:8001.*sentriton serve"), errors.translated("host:8001"):
+        raise Failure(grpc.StatusCode.UNAVAILABLE, "failed to connect")
+
+
+def test_the_grpc_error_stays_the_cause() -> None:
+    failure = Failure(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
+    with pytest.raises(errors.DeadlineExceeded, match="did not answer in time") as caught, errors.translated("host"):
+        raise failure
+    assert caught.value.__cause__ is failure
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(KeyError), errors.translated("host:8001"):
+        raise KeyError("unrelated")
+
+
+def test_invalid_input_is_a_value_error() -> None:
+    assert issubclass(errors.ContractMismatch, errors.InvalidInput)
+    assert issubclass(errors.InvalidInput, ValueError)
+
+
+def test_the_tree_in_the_docstring_names_every_class() -> None:
+    assert all(kind.__name__ in (errors.__doc__ or "") for kind in ERROR_CLASSES)
+
+
+def test_every_error_is_public() -> None:
+    assert {kind.__name__ for kind in ERROR_CLASSES} <= set(sentriton.__all__)
+
+
+def test_all_lists_exactly_the_public_names() -> None:
+    public = {
+        name
+        for name, value in vars(sentriton).items()
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+    }
+    assert sorted(public | {"__version__"}) == sorted(sentriton.__all__)

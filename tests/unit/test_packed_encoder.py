@@ -1,0 +1,346 @@
+"""The packed encoder against Hugging Face's own modules, as TorchScript, at every precision."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+
+from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
+from sentriton_server.encoder.packed import TOKENS_PER_STEP
+from sentriton_server.encoder.precision import Int8Linear
+from tests.checkpoints import ARCHITECTURES
+
+VOCABULARY, HIDDEN, PAD, LONGEST, LAYERS = 60, 32, 1, 40, 2
+LINEARS_PER_LAYER = 4
+Row = Sequence[int]
+
+
+@functools.cache
+def hugging_face(architecture: str) -> nn.Module:
+    """A random module with every parameter moved off its default, and several token types."""
+    torch.manual_seed(7)
+    config_class, model_class = ARCHITECTURES[architecture]
+    config = config_class(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=LONGEST + 2,
+        type_vocab_size=3,
+        pad_token_id=PAD,
+        initializer_range=0.3,
+    )
+    model = model_class(config, add_pooling_layer=False).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+def packed(architecture: str, tokens_per_step: int | None = None) -> PackedEncoder:
+    _, encoder = read_encoder(hugging_face(architecture), LONGEST)
+    encoder.tokens_per_step = tokens_per_step or encoder.tokens_per_step
+    return encoder
+
+
+@functools.cache
+def compiled(architecture: str = "roberta", precision: str = "fp32", tokens_per_step: int | None = None) -> Any:
+    return compile_encoder(packed(architecture, tokens_per_step), PRECISIONS[precision])
+
+
+def ones(rows: Sequence[Row]) -> list[list[int]]:
+    return [[1] * len(row) for row in rows]
+
+
+def encode(encoder: Any, rows: Sequence[Row], masks: Sequence[Row] | None = None) -> list[Tensor]:
+    """The token embeddings of each row; the call must return exactly one for each element of `rows`."""
+    masks = ones(rows) if masks is None else masks
+    ids, mask = (torch.tensor([value for row in part for value in row], dtype=torch.int64) for part in (rows, masks))
+    lengths = [torch.tensor([[len(row)] for row in part], dtype=torch.int32) for part in (rows, masks)]
+    with torch.inference_mode(), torch.jit.optimized_execution(False):
+        token_embeddings = encoder(ids, mask, *lengths)
+    assert token_embeddings.shape == (len(ids), HIDDEN)
+    return list(token_embeddings.split([len(row) for row in rows]))
+
+
+def reference(architecture: str, row: Row, mask: Row) -> Tensor:
+    """Hugging Face on this row alone, the padding in it left to the mask."""
+    with torch.inference_mode():
+        attended = torch.tensor([mask]).clamp(max=1)
+        return hugging_face(architecture)(torch.tensor([row]), attention_mask=attended).last_hidden_state[0]
+
+
+def random_row(length: int, seed: int = 0) -> list[int]:
+    return random.Random(f"{length} {seed}").choices(range(PAD + 1, VOCABULARY), k=length)
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+
+
+def assert_attended_equal(found: Tensor, expected: Tensor, mask: Row) -> None:
+    attended = torch.tensor(mask) > 0
+    assert_close(found[attended], expected[attended])
+
+
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+compact_precisions = pytest.mark.parametrize("precision", ["bf16", "int8"])
+RAGGED = [random_row(length) for length in (3, LONGEST, 1, 17, 2, 39, 17, 8, LONGEST, 5)]
+
+
+@every_architecture
+def test_ragged_rows_equal_hugging_face(architecture: str) -> None:
+    for row, found in zip(RAGGED, encode(compiled(architecture), RAGGED), strict=True):
+        assert_close(found, reference(architecture, row, [1] * len(row)))
+
+
+@every_architecture
+@pytest.mark.parametrize("padding", [PAD, 9], ids=["padding-id", "ordinary-id"])
+@pytest.mark.parametrize("mask", [[1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1], [1, 1, 0, 0, 1, 1]], ids=str)
+def test_masked_tokens_are_left_out_wherever_they_stand(architecture: str, padding: int, mask: list[int]) -> None:
+    row = [4 + place if attended else padding for place, attended in enumerate(mask)]
+    found = encode(compiled(architecture), [random_row(3), row, random_row(8)], [[1] * 3, mask, [1] * 8])[1]
+    assert_attended_equal(found, reference(architecture, row, mask), mask)
+    assert not found[torch.tensor(mask) == 0].any()
+
+
+@st.composite
+def masked_rows(draw: st.DrawFn) -> list[tuple[list[int], list[int]]]:
+    """Valid rows: every id, the padding id too, and any mask that attends to something."""
+    ids, values = st.integers(0, VOCABULARY - 1), st.integers(0, 2)
+    row = st.integers(1, 12).flatmap(
+        lambda length: st.tuples(
+            st.lists(ids, min_size=length, max_size=length),
+            st.lists(values, min_size=length, max_size=length).filter(any),
+        )
+    )
+    return draw(st.lists(row, min_size=1, max_size=5))
+
+
+@every_architecture
+@settings(max_examples=25, deadline=None)
+@given(batch=masked_rows())
+def test_any_valid_batch_equals_hugging_face(architecture: str, batch: list[tuple[list[int], list[int]]]) -> None:
+    rows, masks = zip(*batch, strict=True)
+    for found, row, mask in zip(encode(compiled(architecture), rows, masks), rows, masks, strict=True):
+        assert_attended_equal(found, reference(architecture, row, mask), mask)
+        assert not found[torch.tensor(mask) == 0].any()
+
+
+def test_mask_value_2_attends_as_1() -> None:
+    row = random_row(6)
+    two, one = encode(compiled(), [row, row], [[2, 2, 1, 1, 2, 0], [1, 1, 1, 1, 1, 0]])
+    assert_close(two, one)
+
+
+@pytest.mark.parametrize("tokens_per_step", [1, 45, 10_000])
+def test_tokens_per_step_changes_nothing(tokens_per_step: int) -> None:
+    for found, expected in zip(
+        encode(compiled(tokens_per_step=tokens_per_step), RAGGED), encode(compiled(), RAGGED), strict=True
+    ):
+        assert_close(found, expected)
+
+
+def test_order_of_rows_changes_nothing() -> None:
+    forwards, backwards = encode(compiled(), RAGGED), encode(compiled(), RAGGED[::-1])
+    for found, expected in zip(backwards[::-1], forwards, strict=True):
+        assert_close(found, expected)
+
+
+INVALID: dict[str, tuple[Row, Row]] = {
+    "negative id": ([3, -1, 4], [1, 1, 1]),
+    "id = vocab_size": ([3, VOCABULARY, 4], [1, 1, 1]),
+    "huge id": ([3, 2**62, 4], [1, 1, 1]),
+    "wrong id where the mask is 0": ([3, 4, -1], [1, 1, 0]),
+    "too long": (random_row(LONGEST + 1), [1] * (LONGEST + 1)),
+    "far too long": (random_row(700), [1] * 700),
+    "mask shorter": ([3, 4, 5], [1, 1]),
+    "mask longer": ([3, 4, 5], [1, 1, 1, 1, 1]),
+    "mask empty": ([3, 4, 5], []),
+    "mask value 3": ([3, 4, 5], [1, 3, 1]),
+    "mask value -1": ([3, 4, 5], [1, -1, 1]),
+    "mask all zero": ([3, 4, 5], [0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("place", [0, 2, 3], ids=["first", "inside", "last"])
+@pytest.mark.parametrize(("row", "mask"), INVALID.values(), ids=INVALID)
+def test_an_invalid_row_is_nan_and_harms_no_other(row: Row, mask: Row, place: int) -> None:
+    rows, masks = [random_row(5), random_row(9), random_row(2)], [[1] * 5, [1] * 8 + [0], [1] * 2]
+    expected = encode(compiled(), rows, masks)
+    rows.insert(place, list(row))
+    masks.insert(place, list(mask))
+    found = encode(compiled(), rows, masks)
+    assert found.pop(place).isnan().all()
+    for one, alone in zip(found, expected, strict=True):
+        assert_close(one, alone)
+
+
+@every_architecture
+def test_a_batch_of_invalid_rows_alone_is_all_nan(architecture: str) -> None:
+    rows, masks = zip(*INVALID.values(), strict=True)
+    assert all(part.isnan().all() for part in encode(compiled(architecture), rows, masks))
+
+
+def test_many_invalid_rows_are_each_nan() -> None:
+    rows, masks = [list(part) for part in zip(*INVALID.values(), strict=True)]
+    good = random_row(7)
+    found = encode(compiled(), [*rows, good, *rows], [*masks, [1] * 7, *masks])
+    assert_close(found.pop(len(rows)), encode(compiled(), [good])[0])
+    assert all(part.isnan().all() for part in found)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+@pytest.mark.parametrize("mask", [[], [1, 1]], ids=["no mask", "a mask"])
+def test_an_empty_row_disturbs_no_other(place: int, mask: Row) -> None:
+    rows = [random_row(length) for length in (4, 9, 2)]
+    expected = encode(compiled(), rows)
+    masks: list[Row] = [*ones(rows)]
+    rows.insert(place, [])
+    masks.insert(place, mask)
+    found = encode(compiled(), rows, masks)
+    assert found.pop(place).shape == (0, HIDDEN)
+    for one, alone in zip(found, expected, strict=True):
+        assert_close(one, alone)
+
+
+def test_a_batch_of_empty_rows_gives_no_rows() -> None:
+    assert [part.shape for part in encode(compiled(), [[], []])] == [(0, HIDDEN)] * 2
+
+
+def cosines(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    return torch.cosine_similarity(torch.cat(list(first)), torch.cat(list(second)))
+
+
+@every_architecture
+@compact_precisions
+def test_compact_precisions_keep_every_row_within_their_bound(architecture: str, precision: str) -> None:
+    pooled = [
+        [part.mean(dim=0, keepdim=True) for part in encode(compiled(architecture, name), RAGGED)]
+        for name in (precision, "fp32")
+    ]
+    assert cosines(*pooled).min() >= PRECISIONS[precision].min_cosine
+
+
+@compact_precisions
+def test_compact_precisions_compute_something_else_than_fp32(precision: str) -> None:
+    difference = encode(compiled(precision=precision), RAGGED)[1] - encode(compiled(), RAGGED)[1]
+    assert difference.abs().max() > 1e-4
+
+
+def test_int8_linear_gives_a_token_the_same_whatever_stands_beside_it() -> None:
+    torch.manual_seed(0)
+    linear = Int8Linear(nn.Linear(HIDDEN, 64))
+    token, outlier = torch.randn(1, HIDDEN), torch.randn(1, HIDDEN) * 1000
+    assert_close(linear(torch.cat([outlier, token, outlier]))[1:2], linear(token))
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0], ids=["centred", "far from zero"])
+def test_int8_linear_is_close_to_the_layer_it_replaces(offset: float) -> None:
+    torch.manual_seed(0)
+    linear, tokens = nn.Linear(HIDDEN, 64), torch.randn(50, HIDDEN) + offset
+    with torch.inference_mode():
+        error = Int8Linear(linear)(tokens) - linear(tokens)
+    assert error.abs().max() < 0.05 + 0.01 * offset
+
+
+def test_int8_linear_maps_a_constant_token_to_its_row_sums() -> None:
+    torch.manual_seed(0)
+    linear, token = nn.Linear(HIDDEN, 64), torch.full((1, HIDDEN), 2.0)
+    with torch.inference_mode():
+        assert_close(Int8Linear(linear)(token), linear(token), tolerance=0.02)
+
+
+@compact_precisions
+def test_compact_rows_do_not_depend_on_their_batch(precision: str) -> None:
+    """Up to the rounding of a value that lies on the border of two steps."""
+    alone = [encode(compiled(precision=precision), [row])[0] for row in RAGGED]
+    assert cosines(encode(compiled(precision=precision), RAGGED), alone).min() > 0.9995
+
+
+@pytest.mark.parametrize("lengths", [[3, 12, 7], [40] * 30 + [1, 2]], ids=["one step", "several steps"])
+def test_linear_layers_see_the_attended_tokens_and_no_padding(lengths: list[int]) -> None:
+    rows = [random_row(length) for length in lengths]
+    masks = [[1] * (length - length // 3) + [0] * (length // 3) for length in lengths]
+    encoder = compiled()
+    encode(encoder, rows, masks)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
+        encode(encoder, rows, masks)
+    # The matrix product below each linear layer: bias, input, weight.
+    seen = [event.input_shapes[1][0] for event in recorded.events() if event.name == "aten::addmm"]
+    assert sum(seen) == sum(map(sum, masks)) * LINEARS_PER_LAYER * LAYERS
+    # Rows share a step as far as its tokens are allowed.
+    assert max(map(sum, masks)) < max(seen) <= TOKENS_PER_STEP
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_saved_modules_load_and_answer_the_same(precision: str, tmp_path: Path) -> None:
+    encoder = compiled(precision=precision)
+    encoder.save(str(tmp_path / "model.pt"))
+    loaded = torch.jit.load(str(tmp_path / "model.pt"))
+    for found, expected in zip(encode(loaded, RAGGED), encode(encoder, RAGGED), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_token_embeddings_have_the_dtype_that_the_configuration_gets(precision: str) -> None:
+    dtype = {"TYPE_FP32": torch.float32, "TYPE_FP16": torch.float16}[PRECISIONS[precision].output_dtype]
+    assert encode(compiled(precision=precision), [[3, 4]])[0].dtype == dtype
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
+def test_every_supported_activation_equals_hugging_face(activation: str) -> None:
+    config_class, model_class = ARCHITECTURES["bert"]
+    sizes = {"vocab_size": 30, "hidden_size": HIDDEN, "num_hidden_layers": 1, "intermediate_size": 64}
+    torch.manual_seed(0)
+    config = config_class(**sizes, num_attention_heads=4, hidden_act=activation, initializer_range=0.5)
+    model = model_class(config, add_pooling_layer=False).eval()
+    row = [5, 6, 7, 8]
+    with torch.inference_mode():
+        expected = model(torch.tensor([row])).last_hidden_state[0]
+    assert_close(encode(read_encoder(model, None)[1], [row])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"hidden_act": "silu"}, "hidden_act is 'silu'; supported are gelu"),
+        ({"is_decoder": True}, "decoder"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_an_encoder_that_cannot_be_packed_is_refused_by_name(changed: dict[str, Any], named: str) -> None:
+    config = RobertaConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+    model = RobertaModel(config)
+    for name, value in changed.items():
+        setattr(model.config, name, value)
+    with pytest.raises(UnsupportedEncoder, match=named):
+        read_encoder(model, None)
+
+
+def test_an_encoder_of_another_type_is_refused_by_name() -> None:
+    config = DistilBertConfig(vocab_size=9, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
+    with pytest.raises(UnsupportedEncoder, match="'distilbert'; supported are bert, roberta, xlm-roberta"):
+        read_encoder(DistilBertModel(config), None)
+
+
+@pytest.mark.parametrize(("architecture", "first"), [("bert", 0), ("roberta", PAD + 1), ("xlm-roberta", PAD + 1)])
+@pytest.mark.parametrize("asked", [None, 10_000])
+def test_max_seq_length_is_capped_at_the_position_table(architecture: str, first: int, asked: int | None) -> None:
+    spec, encoder = read_encoder(hugging_face(architecture), asked)
+    assert spec.max_seq_length == encoder.max_seq_length == LONGEST + 2 - first
+    row = random_row(spec.max_seq_length)
+    assert_close(encode(encoder, [row])[0], reference(architecture, row, [1] * len(row)))

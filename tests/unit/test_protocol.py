@@ -1,0 +1,110 @@
+"""Requests and responses, byte by byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tritonclient.grpc.service_pb2 import ModelInferResponse
+
+from sentriton import protocol
+from sentriton.errors import InvalidInput, ServerError
+
+
+def described(request: Any) -> list[tuple[str, str, list[int]]]:
+    return [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in request.inputs]
+
+
+def embedding_response(raw: bytes, shape: tuple[int, int] = (2, 3)) -> Any:
+    response = ModelInferResponse(raw_output_contents=[raw])
+    response.outputs.add(name="sentence_embedding", datatype="FP32", shape=shape)
+    return response
+
+
+def asset_response(raw: bytes) -> Any:
+    response = ModelInferResponse(raw_output_contents=[raw])
+    response.outputs.add(name="content", datatype="BYTES", shape=[1])
+    return response
+
+
+def test_text_travels_as_length_and_utf8() -> None:
+    request = protocol.text_request(["가", "", "ab"])
+    assert request.model_name == "embed_text"
+    assert described(request) == [("text", "BYTES", [3, 1])]
+    raw = b"\x03\x00\x00\x00\xea\xb0\x80" + b"\x00\x00\x00\x00" + b"\x02\x00\x00\x00ab"
+    assert list(request.raw_input_contents) == [raw]
+
+
+def test_tokens_travel_as_int64_little_endian() -> None:
+    input_ids = np.array([[1, 2], [258, -1]], dtype=np.int64)
+    request = protocol.tokens_request(input_ids, np.array([[1, 0], [1, 2]], dtype=np.int64))
+    assert request.model_name == "embed_tokens"
+    assert described(request) == [("input_ids", "INT64", [2, 2]), ("attention_mask", "INT64", [2, 2])]
+    ids = b"\x01" + b"\x00" * 7 + b"\x02" + b"\x00" * 7 + b"\x02\x01" + b"\x00" * 6 + b"\xff" * 8
+    mask = b"".join(bytes([value]) + b"\x00" * 7 for value in (1, 0, 1, 2))
+    assert list(request.raw_input_contents) == [ids, mask]
+
+
+def test_a_transposed_view_travels_row_by_row() -> None:
+    matrix = np.arange(6, dtype=np.int64).reshape(3, 2).T
+    request = protocol.tokens_request(matrix, matrix)
+    assert request.raw_input_contents[0] == np.array([0, 2, 4, 1, 3, 5], dtype="<i8").tobytes()
+
+
+def test_an_asset_is_asked_for_by_name() -> None:
+    request = protocol.asset_request("manifest.json")
+    assert request.model_name == "assets"
+    assert described(request) == [("name", "BYTES", [1])]
+    assert list(request.raw_input_contents) == [b"\x0d\x00\x00\x00manifest.json"]
+
+
+@pytest.mark.parametrize(("lane", "level"), [("query", 1), ("bulk", 2)])
+def test_the_lane_is_triton_priority_as_uint64(lane: str, level: int) -> None:
+    request = protocol.text_request(["a"], protocol.parameters(priority=lane))
+    assert dict(request.parameters) == {"priority": request.parameters["priority"]}
+    assert request.parameters["priority"].WhichOneof("parameter_choice") == "uint64_param"
+    assert request.parameters["priority"].uint64_param == level
+
+
+def test_the_fingerprint_is_a_string() -> None:
+    request = protocol.text_request(["a"], protocol.parameters(fingerprint="abc"))
+    assert request.parameters["fingerprint"].WhichOneof("parameter_choice") == "string_param"
+    assert request.parameters["fingerprint"].string_param == "abc"
+
+
+def test_a_request_without_parameters_has_none() -> None:
+    assert not protocol.text_request(["a"]).parameters
+
+
+def test_an_unknown_lane_is_named_with_those_allowed() -> None:
+    with pytest.raises(InvalidInput, match="'fast'; allowed are 'query', 'bulk'"):
+        protocol.parameters(priority="fast")
+
+
+def test_an_embedding_is_read_as_little_endian_float32() -> None:
+    raw = np.arange(6, dtype="<f4").tobytes()
+    found = protocol.read_sentence_embedding(embedding_response(raw))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize("length", [0, 20, 28])
+def test_an_embedding_of_another_size_is_the_servers_error(length: int) -> None:
+    with pytest.raises(ServerError, match=rf"{length} bytes for a sentence_embedding of shape \[2, 3\]"):
+        protocol.read_sentence_embedding(embedding_response(b"\x00" * length))
+
+
+def test_an_embedding_response_without_outputs_is_the_servers_error() -> None:
+    with pytest.raises(ServerError):
+        protocol.read_sentence_embedding(ModelInferResponse())
+
+
+def test_an_asset_is_read_without_its_length() -> None:
+    assert protocol.read_asset(asset_response(b"\x03\x00\x00\x00{ }")) == b"{ }"
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x03\x00", b"\x03\x00\x00\x00{"], ids=str)
+def test_a_truncated_asset_is_the_servers_error(raw: bytes) -> None:
+    with pytest.raises(ServerError):
+        protocol.read_asset(asset_response(raw))

@@ -1,0 +1,199 @@
+"""What stands around Triton: its log, and the looks before it starts."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sentriton_server.repository import write_configs
+from sentriton_server.serving.installation import libpython_folder
+from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse
+from sentriton_server.serving.preflight import (
+    GIB,
+    MIB,
+    LaunchError,
+    available_memory,
+    check_memory,
+    check_ports,
+    check_shared_memory,
+    with_free_ports,
+)
+from sentriton_server.serving.settings import ServerSettings
+from tests.checkpoints import make_manifest
+
+HOST = "127.0.0.1"
+
+# Log
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            'I1123 19:56:15.123456 4711 model_lifecycle.cc:472] "loading: encoder:1"\n',
+            LogLine("info", "19:56:15", "loading: encoder:1"),
+        ),
+        (
+            "W1123 19:56:15.000001 4711 pinned_memory_manager.cc:271] Unable to allocate pinned system memory, pinned "
+            "memory pool will not be available: CUDA driver version is insufficient for CUDA runtime version\n",
+            LogLine(
+                "warning",
+                "19:56:15",
+                "Unable to allocate pinned system memory, pinned memory pool will not be available: CUDA driver "
+                "version is insufficient for CUDA runtime version",
+            ),
+        ),
+        (
+            "E0101 00:00:00.000000 1 model_lifecycle.cc:654] \"failed to load 'encoder' version 1: Internal: it\"\n",
+            LogLine("error", "00:00:00", "failed to load 'encoder' version 1: Internal: it"),
+        ),
+        ("F0101 00:00:00.000000 1 server.cc:1] gone", LogLine("error", "00:00:00", "gone")),
+        ("a model's own print\n", LogLine("info", "", "a model's own print")),
+        ("+------------+---------+\n", LogLine("info", "", "+------------+---------+")),
+        ("\n", LogLine("info", "", "")),
+        ("I think: this is no log line", LogLine("info", "", "I think: this is no log line")),
+    ],
+)
+def test_lines_of_the_log_are_read(line: str, expected: LogLine) -> None:
+    assert parse(line) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (LogLine("warning", "", "Unable to allocate pinned system memory"), False),
+        (LogLine("error", "", "DCGM unable to start: DCGM initialization error"), False),
+        (LogLine("info", "", "loading: encoder:1"), False),
+        (LogLine("warning", "", "request was cancelled"), True),
+        (LogLine("error", "", "Stub process 'encoder_0_0' is not healthy."), True),
+    ],
+)
+def test_only_what_matters_is_shown(line: LogLine, shown: bool) -> None:
+    assert is_worth_showing(line) is shown
+
+
+def test_a_line_prints_with_time_and_level() -> None:
+    assert str(LogLine("error", "19:56:15", "gone")) == "19:56:15 error   gone"
+
+
+def test_a_failure_is_explained_by_the_model_that_did_not_load() -> None:
+    lines = [
+        'I1123 19:56:15.1 4711 model_lifecycle.cc:472] "loading: encoder:1"',
+        'E1123 19:56:15.2 4711 backend_model.cc:692] "ERROR: Failed to create instance"',
+        "E1123 19:56:15.3 4711 model_lifecycle.cc:654] \"failed to load 'encoder' version 1: Internal: there is no "
+        'model.pt at /r/encoder/1; export the checkpoint first"',
+        "E1123 19:56:15.4 4711 model_repository_manager.cc:703] \"Invalid argument: ensemble 'embed_text' depends\"",
+    ]
+    expected = "model encoder: Internal: there is no model.pt at /r/encoder/1; export the checkpoint first"
+    assert explain_failure([parse(line) for line in lines]) == expected
+
+
+def test_without_such_a_line_the_first_error_explains() -> None:
+    assert explain_failure(
+        [LogLine("info", "", "fine"), LogLine("error", "", "first"), LogLine("error", "", "next")]
+    ) == ("first")
+
+
+def test_a_silent_failure_says_what_to_do() -> None:
+    assert "--verbose" in explain_failure([LogLine("info", "", "fine")])
+
+
+# Ports
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+FREE = ServerSettings(grpc_port=0, http_port=0, metrics_port=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "flag"), [("grpc_port", "--grpc-port"), ("http_port", "--http-port"), ("metrics_port", "--metrics-port")]
+)
+def test_a_port_in_use_is_named_with_its_flag(field: str, flag: str, taken_port: int) -> None:
+    with pytest.raises(LaunchError, match=f"port {taken_port} on {HOST} cannot be used .*{flag}"):
+        check_ports(replace(FREE, **{field: taken_port}))
+
+
+def test_http_that_is_off_needs_no_port() -> None:
+    check_ports(replace(FREE, http_port=None))
+    assert with_free_ports(replace(FREE, http_port=None)).http_port is None
+
+
+def test_free_ports_are_distinct_and_can_be_taken() -> None:
+    settings = with_free_ports(FREE)
+    check_ports(settings)
+    assert len({settings.grpc_port, settings.http_port, settings.metrics_port} - {0}) == 3
+
+
+def test_ports_that_were_named_stay() -> None:
+    settings = with_free_ports(ServerSettings(grpc_port=1234, http_port=1235, metrics_port=1236))
+    assert (settings.grpc_port, settings.http_port, settings.metrics_port) == (1234, 1235, 1236)
+
+
+def test_two_equal_ports_are_refused() -> None:
+    port = with_free_ports(FREE).grpc_port
+    with pytest.raises(LaunchError, match=str(port)):
+        check_ports(replace(FREE, grpc_port=port, metrics_port=port))
+
+
+# Memory
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """64 rows of 8 tokens of 1,024 float32 values: 2 MiB for the largest batch; 10 MiB of weights."""
+    folder = tmp_path / "repository"
+    write_configs(folder, hidden_size=1024, dimension=32, token_embeddings_dtype="TYPE_FP32", device="cpu")
+    with (folder / "encoder/1/model.pt").open("wb") as file:
+        file.truncate(10 * MIB)
+    (folder / "assets/1/manifest.json").write_text(make_manifest(max_seq_length=8).to_json())
+    return folder
+
+
+def test_memory_for_weights_and_work_is_enough(repository: Path) -> None:
+    check_memory(repository, available=GIB + 13 * MIB)
+
+
+def test_too_little_memory_is_said_in_gib(repository: Path) -> None:
+    with pytest.raises(LaunchError, match=r"needs about 1\.0 GiB of memory and 0\.5 GiB is available.*--precision"):
+        check_memory(repository, available=GIB // 2)
+
+
+def test_memory_that_the_weights_alone_would_fill_is_too_little(repository: Path) -> None:
+    with pytest.raises(LaunchError):
+        check_memory(repository, available=GIB + 12 * MIB)
+
+
+def test_available_memory_is_what_this_machine_has() -> None:
+    assert MIB < available_memory() < 2**50
+
+
+def test_shared_memory_for_the_largest_batch_is_enough(repository: Path) -> None:
+    check_shared_memory(repository, free=(4 * 2 + 32) * MIB)
+
+
+def test_too_little_shared_memory_is_said_in_mib(repository: Path) -> None:
+    with pytest.raises(LaunchError, match=r"/dev/shm has 39 MiB free and the largest batch needs 40 MiB.*--shm-size"):
+        check_shared_memory(repository, free=39 * MIB)
+
+
+def test_the_interpreters_shared_library_is_found_or_named(tmp_path: Path) -> None:
+    name = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
+    with pytest.raises(
+        LaunchError, match=rf"no shared library {re.escape(name)}\.so\.1\.0.*apt install {re.escape(name)}"
+    ):
+        libpython_folder([tmp_path, tmp_path / "missing"])
+    (tmp_path / f"{name}.so.1.0").touch()
+    assert libpython_folder([tmp_path / "missing", tmp_path]) == tmp_path

@@ -1,0 +1,180 @@
+"""One tiny training from end to end: a model of nothing, a few steps, a checkpoint that loads, a card that tells."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from transformers import AutoTokenizer
+
+from sentriton.errors import InvalidInput
+from sentriton_server.training import TrainingReport, load_recipe, train
+from sentriton_server.training.checkpoint import save_checkpoint
+
+RECIPE = """
+name = "tiny"
+seed = 1
+[base.architecture]
+layers = 1
+hidden = 16
+heads = 2
+intermediate = 32
+vocab_size = 120
+max_seq_length = 24
+tokenizer_data = ["korsts-train", "nsmc"]
+[[stage]]
+objective = "mlm"
+data = ["nsmc"]
+max_steps = 2
+batch_size = 8
+learning_rate = 1e-3
+max_seq_length = 16
+[[stage]]
+objective = "contrastive"
+data = ["parakqc", "nsmc"]
+max_steps = 2
+batch_size = 8
+learning_rate = 1e-3
+[[stage]]
+objective = "cosine"
+data = ["korsts-train"]
+epochs = 2
+batch_size = 8
+learning_rate = 1e-3
+best_on = "korsts-dev"
+"""
+WORDS = [
+    "오늘",
+    "내일",
+    "날씨",
+    "비",
+    "숙소",
+    "역",
+    "가깝다",
+    "멀다",
+    "좋다",
+    "나쁘다",
+    "친절하다",
+    "예약",
+    "취소",
+    "확인",
+]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    draw = random.Random(0)
+
+    def sentence() -> str:
+        return " ".join(draw.sample(WORDS, k=draw.randint(3, 8)))
+
+    def korsts(rows: int) -> str:
+        lines = [f"g\tf\ty\t{row}\t{draw.uniform(0, 5):.3f}\t{sentence()}\t{sentence()}" for row in range(rows)]
+        return "\n".join(["genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2", *lines])
+
+    files = {
+        "korsts-train.tsv": korsts(24),
+        "korsts-dev.tsv": korsts(12),
+        "parakqc-v1.tsv": "\n".join(f"0\t0\t{sentence()}" for _ in range(40)),
+        "klue-sts-v1.1_dev.json": json.dumps(
+            [
+                {"sentence1": f"{sentence()} 평가", "sentence2": sentence(), "labels": {"real-label": score / 2}}
+                for score in range(10)
+            ]
+        ),
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    reviews = "\n".join(sentence() for _ in range(40))
+    (folder / "nsmc-reviews.txt.xz").write_bytes(lzma.compress(reviews.encode()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingReport]:
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "tiny.toml").write_text(RECIPE, encoding="utf-8")
+    output = folder / "checkpoint"
+    return output, train(load_recipe(str(folder / "tiny.toml")), output=output, data_dir=data_dir)
+
+
+def test_the_checkpoint_computes_in_float32_with_weights_stored_in_float16(
+    trained: tuple[Path, TrainingReport],
+) -> None:
+    output, report = trained
+    assert {tensor.dtype for tensor in load_file(output / "model.safetensors").values()} == {torch.float16}
+    model = SentenceTransformer(str(output), device="cpu")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert sum(parameter.numel() for parameter in model.parameters()) == report.parameters
+    assert model.encode(["오늘 날씨"]).shape == (1, 16)
+    assert model.max_seq_length == report.max_seq_length == 24
+    assert model.similarity_fn_name == "cosine"
+
+
+def test_the_tokenizer_has_the_ids_of_klue_roberta(trained: tuple[Path, TrainingReport]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(str(trained[0]))
+    assert tokenizer.is_fast
+    assert tokenizer.convert_tokens_to_ids(["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]) == [0, 1, 2, 3, 4]
+    encoding = tokenizer("오늘 날씨")
+    assert set(encoding) == {"input_ids", "attention_mask"}
+    assert encoding["input_ids"][0] == 0
+    assert encoding["input_ids"][-1] == 2
+    assert tokenizer.backend_tokenizer.truncation is None
+    assert tokenizer.backend_tokenizer.padding is None
+
+
+def test_the_report_and_the_card_tell_what_was_measured(trained: tuple[Path, TrainingReport]) -> None:
+    output, report = trained
+    assert [(stage.stage.objective, stage.examples) for stage in report.stages] == [
+        ("mlm", 40),
+        ("contrastive", 60),
+        ("cosine", 24),
+    ]
+    assert set(report.figures) == {"KorSTS dev", "KLUE-STS 1.1 dev"}
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert "\nlicense: cc-by-sa-4.0\n" in card
+    for figures in report.figures.values():
+        assert len(figures) == 10
+        assert f"{figures['spearman_cosine']:.4f}" in card
+    assert str(output.parent) not in card
+    assert "sentriton train tiny.toml" in card
+
+
+def test_the_saved_weights_are_the_trained_ones_rounded(trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:
+    model = SentenceTransformer(str(trained[0]), device="cpu")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.0001)  # no longer a float16
+    saved = save_checkpoint(model, tmp_path)
+    rounded = model.half().float()
+    assert (saved.encode(WORDS) == rounded.encode(WORDS)).all()
+
+
+def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:
+    stage = RECIPE.split("[[stage]]")[-1].replace("epochs = 2", "epochs = 1")
+    (tmp_path / "more.toml").write_text(
+        f"""name = "more"\nseed = 1\n[base]\ncheckpoint = '{trained[0]}'\n[[stage]]{stage}""", encoding="utf-8"
+    )
+    report = train(load_recipe(str(tmp_path / "more.toml")), output=tmp_path / "more", data_dir=data_dir)
+    card = (tmp_path / "more" / "README.md").read_text(encoding="utf-8")
+    assert report.parameters == trained[1].parameters
+    assert "fine-tuned from `checkpoint`" in card
+    assert str(tmp_path) not in card
+
+
+def test_an_output_that_holds_something_is_left_alone(data_dir: Path, trained: tuple[Path, TrainingReport]) -> None:
+    with pytest.raises(InvalidInput, match="is not empty: give a new folder"):
+        train(trained[1].recipe, output=trained[0], data_dir=data_dir)
+
+
+def test_a_missing_data_set_is_named_before_training(tmp_path: Path, trained: tuple[Path, TrainingReport]) -> None:
+    with pytest.raises(InvalidInput, match="is missing: put"):
+        train(trained[1].recipe, output=tmp_path / "checkpoint", data_dir=tmp_path)
