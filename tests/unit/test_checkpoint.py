@@ -39,7 +39,7 @@ def test_a_checkpoint_is_taken_apart(architecture: str, tmp_path: Path) -> None:
     assert checkpoint.name == "checkpoint"
     assert checkpoint.encoder_spec.model_type == architecture
     assert checkpoint.head_modules == [
-        {"type": "pooling", "modes": ["cls", "mean"], "include_prompt": True},
+        {"type": "pooling", "modes": ["cls", "mean"], "include_prompt": False},
         {"type": "normalize"},
     ]
     assert checkpoint.head_weights == {}
