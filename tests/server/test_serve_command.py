@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
-from sentriton_server.serving import prepare_repository
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from sentriton_server.serving.preflight import SHARED_MEMORY
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
 FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
@@ -87,6 +88,18 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
         assert not wait_until_gone(processes, 5)
     print(f"\nready in {ready_s:.1f} s")
     assert ready_s < 15
+
+
+def test_a_killed_triton_leaves_no_shared_memory(repository: Path) -> None:
+    def regions() -> set[str]:
+        return {path.name for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)}
+
+    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:
+        assert server.process is not None
+        prefix = server.process.shared_memory_prefix
+        assert len(regions()) == 4, "one for each model that runs Python"
+        os.killpg(server.process.pid, signal.SIGKILL)
+    assert not regions()
 
 
 def test_nothing_is_left_when_the_launcher_itself_is_killed(repository: Path) -> None:

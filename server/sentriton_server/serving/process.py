@@ -16,6 +16,7 @@ from typing import IO
 
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.serving.log import LogLine, parse
+from sentriton_server.serving.preflight import SHARED_MEMORY
 from sentriton_server.serving.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
@@ -39,12 +40,18 @@ class TritonProcess:
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._folder = tempfile.TemporaryDirectory(prefix="sentriton-")
+        # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
+        self.shared_memory_prefix = f"{Path(self._folder.name).name}_"
         self._process = subprocess.Popen(
             [
                 str(installation.binary),
                 f"--model-repository={repository}",
                 *installation.write_backends(Path(self._folder.name) / "backends"),
                 *_arguments(settings),
+                *(
+                    f"--backend-config={backend},shm-region-prefix-name={self.shared_memory_prefix}"
+                    for backend in (installation.backends or ("python",))
+                ),
             ],
             env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **installation.environment},
             stdout=subprocess.PIPE,
@@ -83,6 +90,8 @@ class TritonProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._folder.cleanup()
+        for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
+            region.unlink(missing_ok=True)
 
     def log(self) -> list[LogLine]:
         """The last lines of the log; all of them once Triton has ended."""
