@@ -5,10 +5,11 @@ them.
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -69,18 +70,17 @@ def serve(
         ready_timeout_s=ready_timeout_s,
         exit_timeout_s=exit_timeout_s,
     )
-    signal.signal(signal.SIGTERM, _interrupt)
-    signal.signal(signal.SIGINT, _interrupt)
+    interrupted = _catch_signals()
     server: TritonServer | None = None
     try:
         server = TritonServer(prepare_repository(source, precision=precision, device=device, say=_say), settings, show)
-        server.start()
+        server.start(interrupted)
         manifest = server.manifest
         typer.echo(
             f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
             f"{manifest.dimension} dimensions), ready in {time.monotonic() - started:.1f} s"
         )
-        code = server.wait()
+        code = server.wait(interrupted)
         raise LaunchError(f"Triton ended by itself with exit code {code}; run with --verbose to see its log")
     except KeyboardInterrupt:
         _say("stopping")
@@ -133,8 +133,20 @@ def _say(step: str) -> None:
     _console.print(step, style="dim", markup=False)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    # Once is enough: what follows is the shutdown, and a second signal must not cut it short.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+def _catch_signals() -> threading.Event:
+    """SIGINT and SIGTERM become a `KeyboardInterrupt`, once; what follows is the shutdown, which more of them must not
+    cut short.
+
+    The returned event is set as well: an exception that a signal raises inside a callback of a C library is swallowed
+    there, and whoever waits looks at the event too.
+    """
+    interrupted = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not interrupted.is_set():
+            interrupted.set()
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)
+    return interrupted

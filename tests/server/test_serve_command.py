@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,6 +89,19 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
         assert not wait_until_gone(processes, 5)
     print(f"\nready in {ready_s:.1f} s")
     assert ready_s < 15
+
+
+def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(repository: Path) -> None:
+    # A KeyboardInterrupt that strikes inside a C library's callback is printed and lost; the event remains.
+    interrupted = threading.Event()
+    server = TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0))
+    with server:
+        interrupted.set()
+        with pytest.raises(KeyboardInterrupt):
+            server.wait(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.start(interrupted)
+    assert server.process is None
 
 
 def test_a_killed_triton_leaves_no_shared_memory(repository: Path) -> None:

@@ -4,6 +4,7 @@ does.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from sentriton_server.serving.process import TritonProcess
 from sentriton_server.serving.settings import ServerSettings
 
 _POLL_S = 0.1
+_CANARY_TIMEOUT_S = 15.0
 _FAILURES_ALLOWED = 3
 
 
@@ -57,23 +59,28 @@ class TritonServer:
         """Where Prometheus scrapes."""
         return f"http://{self.settings.host}:{self.settings.metrics_port}/metrics"
 
-    def start(self) -> None:
-        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, and leaves nothing
-        behind.
+    def start(self, interrupted: threading.Event | None = None) -> None:
+        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `KeyboardInterrupt` when
+        `interrupted` is set meanwhile; either leaves nothing behind.
         """
         check_memory(self.repository)
         check_shared_memory(self.repository)
         self.process = TritonProcess(self.repository, self.settings, self._on_log)
         try:
-            self._wait_until_ready(self.process)
+            self._wait_until_ready(self.process, interrupted or threading.Event())
         except BaseException:
             self.stop()
             raise
 
-    def wait(self) -> int:
-        """Block until Triton ends by itself; returns its exit code."""
+    def wait(self, interrupted: threading.Event) -> int:
+        """Block until Triton ends by itself; returns its exit code. Raises `KeyboardInterrupt` once `interrupted` is
+        set.
+        """
         assert self.process is not None, "wait() needs start() first"
-        return self.process.wait()
+        while (code := self.process.exit_code()) is None:
+            if interrupted.wait(_POLL_S):
+                raise KeyboardInterrupt
+        return code
 
     def stop(self) -> None:
         """End Triton and its stubs."""
@@ -88,15 +95,17 @@ class TritonServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _wait_until_ready(self, process: TritonProcess) -> None:
+    def _wait_until_ready(self, process: TritonProcess, interrupted: threading.Event) -> None:
         deadline = time.monotonic() + self.settings.ready_timeout_s
         last: SentritonError | None = None
         failures = 0
         while time.monotonic() < deadline:
+            if interrupted.is_set():
+                raise KeyboardInterrupt
             if process.exit_code() is not None:
                 raise LaunchError(f"Triton did not start: {explain_failure(process.log())}")
             try:
-                check_canary(self.url, timeout_s=self.settings.ready_timeout_s)
+                check_canary(self.url, timeout_s=_CANARY_TIMEOUT_S)
                 return
             except SentritonError as error:
                 last = error
