@@ -16,6 +16,8 @@ help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 $(VENV)/server-installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 13) else \
+	    f'Sentriton needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.12 ...')"
 	@echo "installing into $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable '.[server]'

@@ -57,6 +57,7 @@ def serve(
     started = time.monotonic()
     from sentriton_server.serving import LaunchError, ServerSettings, TritonServer, prepare_repository
     from sentriton_server.serving.log import LogLine, is_worth_showing
+    from sentriton_server.serving.preflight import check_ports
 
     def show(line: LogLine) -> None:
         if verbose or is_worth_showing(line):
@@ -73,6 +74,7 @@ def serve(
     interrupted = _catch_signals()
     server: TritonServer | None = None
     try:
+        check_ports(settings)  # before minutes are spent on an export
         server = TritonServer(prepare_repository(source, precision=precision, device=device, say=_say), settings, show)
         server.start(interrupted)
         manifest = server.manifest
@@ -134,8 +136,8 @@ def _say(step: str) -> None:
 
 
 def _catch_signals() -> threading.Event:
-    """SIGINT and SIGTERM become a `KeyboardInterrupt`, once; what follows is the shutdown, which more of them must not
-    cut short.
+    """SIGINT, SIGTERM, SIGHUP and SIGQUIT become a `KeyboardInterrupt`, once; what follows is the shutdown, which more
+    of them must not cut short.
 
     The returned event is set as well: an exception that a signal raises inside a callback of a C library is swallowed
     there, and whoever waits looks at the event too.
@@ -147,6 +149,6 @@ def _catch_signals() -> threading.Event:
             interrupted.set()
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, interrupt)
     return interrupted

@@ -41,3 +41,5 @@ if __name__ == "__main__":
         main()
     except SentritonError as error:
         raise SystemExit(f"error: {error}") from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,19 +1,26 @@
-"""`SentenceEncoder` against `SentenceTransformer`: the same call, the same result."""
+"""`SentenceEncoder` and `AsyncSentenceEncoder` against `SentenceTransformer`: the same call, the same result.
+Every test runs on both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
-from sentriton import DeadlineExceeded, InvalidInput, SentenceEncoder, ServerUnavailable
+from sentriton import DeadlineExceeded, InvalidInput, SentenceEncoder, SentritonError, ServerUnavailable
 from tests.checkpoints import make_checkpoint
-from tests.server.conftest import load_reference, serving
+from tests.event_loop import InEventLoop
+from tests.server.conftest import RunningServer, load_reference, serving
 
 SENTENCES = [
     "숙소가 역에서 가까워서 편했어요.",
@@ -23,6 +30,19 @@ SENTENCES = [
     "A sentence in English.",
     "👍🏽 좋아요 🎉",
 ]
+MANY = [f"{number}번째 문장 " + "이다 " * (number % 17) for number in range(150)]
+
+
+@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes an encoder for a server's address."""
+    return request.param
+
+
+@pytest.fixture
+def encoder(connect: Callable[..., Any], server: RunningServer) -> Iterator[Any]:
+    with closing(connect(server.url)) as encoder:
+        yield encoder
 
 
 def close(ours: Any, theirs: Any) -> None:
@@ -36,65 +56,223 @@ def close(ours: Any, theirs: Any) -> None:
     ids=str,
 )
 def test_encode_equals_sentence_transformers(
-    options: dict[str, Any], encoder: SentenceEncoder, reference: SentenceTransformer
+    options: dict[str, Any], encoder: Any, reference: SentenceTransformer
 ) -> None:
     close(encoder.encode(SENTENCES, batch_size=4, **options), reference.encode(SENTENCES, **options))
 
 
-def test_one_string_gives_one_vector(encoder: SentenceEncoder, reference: SentenceTransformer) -> None:
-    close(encoder.encode(SENTENCES[0]), reference.encode(SENTENCES[0]))
+@pytest.mark.parametrize("options", [{}, {"convert_to_numpy": False}, {"convert_to_tensor": True}], ids=str)
+@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], SENTENCES[0]], ids=["many", "one", "string"])
+@pytest.mark.parametrize("output_value", ["sentence_embedding", "token_embeddings"])
+def test_types_are_those_of_sentence_transformers(
+    output_value: Any, sentences: Any, options: dict[str, Any], encoder: Any, reference: SentenceTransformer
+) -> None:
+    ours, theirs = (model.encode(sentences, output_value=output_value, **options) for model in (encoder, reference))
+    assert type(ours) is type(theirs)
+    assert len(ours) == len(theirs)
+    for our_row, their_row in zip(ours, theirs, strict=True):
+        assert type(our_row) is type(their_row)
+        assert our_row.shape == their_row.shape
+        np.testing.assert_allclose(np.asarray(our_row), np.asarray(their_row), atol=5e-5)
 
 
-def test_no_sentence_gives_no_row(encoder: SentenceEncoder) -> None:
-    assert encoder.encode([]).shape == (0, encoder.manifest.dimension)
-
-
-def test_order_is_kept_over_many_requests(encoder: SentenceEncoder, reference: SentenceTransformer) -> None:
-    sentences = [f"{number}번째 문장 " + "이다 " * (number % 17) for number in range(150)]
-    close(encoder.encode(iter(sentences), batch_size=8), reference.encode(sentences))
-
-
-def test_similarity_equals_sentence_transformers(encoder: SentenceEncoder, reference: SentenceTransformer) -> None:
-    embeddings = encoder.encode(SENTENCES)
-    np.testing.assert_allclose(
-        encoder.similarity(embeddings, embeddings[:3]), reference.similarity(embeddings, embeddings[:3]), atol=1e-5
+@pytest.mark.parametrize("output_value", ["sentence_embedding", "token_embeddings"])
+@pytest.mark.parametrize("precision", [None, "int8", "uint8", "binary", "ubinary"])
+def test_precisions_equal_sentence_transformers(
+    precision: Any, output_value: Any, encoder: Any, reference: SentenceTransformer
+) -> None:
+    ours, theirs = (
+        model.encode(MANY, precision=precision, output_value=output_value) for model in (encoder, reference)
     )
-    np.testing.assert_allclose(
-        encoder.similarity_pairwise(embeddings, embeddings[::-1]),
-        reference.similarity_pairwise(embeddings, embeddings[::-1].copy()),
-        atol=1e-5,
-    )
+    assert type(ours) is type(theirs)
+    assert type(ours[0]) is type(theirs[0])
+    ours, theirs = np.concatenate([*map(np.atleast_2d, ours)]), np.concatenate([*map(np.atleast_2d, theirs)])
+    assert ours.dtype == theirs.dtype
+    if precision is None:
+        close(ours, theirs)
+    elif precision.endswith("int8"):
+        # A value at the edge of a step may fall to either side.
+        assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= 1
+        assert (ours == theirs).mean() > 0.99
+    else:
+        bits = np.unpackbits(ours.view(np.uint8)) == np.unpackbits(theirs.view(np.uint8))
+        assert bits.mean() > 0.999
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ({"sentences": None}, "sentences is None"),
-        ({"sentences": ["fine", 3]}, r"sentences\[1\] is 3 \(int\)"),
-        ({"sentences": "x", "batch_size": 0}, "batch_size is 0"),
-        ({"sentences": "x", "prompt_name": "qury"}, "prompt_name is 'qury'"),
-        ({"sentences": "x", "truncate_dim": 0}, "truncate_dim is 0; allowed are 1 to"),
-        ({"sentences": "x", "truncate_dim": 10**6}, "truncate_dim is 1000000; allowed are 1 to"),
-    ],
-    ids=str,
+    "as_input",
+    [np.array, iter, tuple, lambda sentences: Dataset.from_dict({"text": sentences})["text"]],
+    ids=["array", "iterator", "tuple", "datasets column"],
 )
-def test_wrong_arguments_name_themselves(arguments: dict[str, Any], says: str, encoder: SentenceEncoder) -> None:
-    with pytest.raises(InvalidInput, match=says):
-        encoder.encode(**arguments)
+def test_any_iterable_of_strings(as_input: Any, encoder: Any, reference: SentenceTransformer) -> None:
+    close(encoder.encode(as_input(SENTENCES)), reference.encode(SENTENCES))
 
 
-def test_a_deadline_too_short_is_its_own_error(encoder: SentenceEncoder) -> None:
+def test_no_sentence_gives_no_row(encoder: Any) -> None:
+    assert encoder.encode([]).shape == (0, encoder.manifest.dimension)
+    assert encoder.encode([], precision="binary", truncate_dim=12).shape == (0, 2)
+    assert encoder.encode([], convert_to_tensor=True).shape == (0, encoder.manifest.dimension)
+    assert encoder.encode([], output_value="token_embeddings") == []
+
+
+def test_order_is_kept_over_many_requests(encoder: Any, reference: SentenceTransformer) -> None:
+    close(encoder.encode(iter(MANY), batch_size=8), reference.encode(MANY))
+
+
+@pytest.mark.parametrize("name", ["cosine", "dot", "euclidean", "manhattan"])
+@pytest.mark.parametrize(
+    "given", [np.asarray, torch.from_numpy, lambda rows: list(torch.from_numpy(rows))], ids=["array", "tensor", "list"]
+)
+def test_similarity_equals_sentence_transformers(
+    given: Any, name: Any, encoder: Any, reference: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "similarity_fn_name", name)
+    encoder.similarity_fn_name = name
+    rows = encoder.encode(SENTENCES)
+    first, second = given(rows), given(rows[::-1].copy())
+    for ours, theirs in (
+        (encoder.similarity(first, second[:3]), reference.similarity(first, second[:3])),
+        (encoder.similarity(first[0], second), reference.similarity(first[0], second)),
+        (encoder.similarity_pairwise(first, second), reference.similarity_pairwise(first, second)),
+    ):
+        assert isinstance(ours, np.ndarray if given is np.asarray else torch.Tensor)
+        # sentence-transformers' distances go through a matrix product, which loses digits near zero.
+        np.testing.assert_allclose(ours, theirs, atol=5e-3 if name == "euclidean" else 2e-4)
+
+
+def test_rows_of_different_models_are_not_compared(encoder: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"\(2, 8\) and \(3, 4\) cannot be compared"):
+        encoder.similarity(np.ones((2, 8)), np.ones((3, 4)))
+    with pytest.raises(InvalidInput, match=r"\(2, 8\) and \(3, 8\) cannot be paired"):
+        encoder.similarity_pairwise(np.ones((2, 8)), np.ones((3, 8)))
+
+
+ONE_SENTENCE = {"sentences": "x"}
+WHOLE = "allowed are a whole number of at least 1"
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"sentences": None}, "sentences is None; give a string or an iterable of strings"),
+    ({"sentences": 3}, "sentences is 3; give a string"),
+    ({"sentences": b"bytes"}, "sentences is b'bytes'; give a string"),
+    ({"sentences": ["fine", 3]}, r"sentences\[1\] is 3 \(int\); every sentence must be a string"),
+    ({"sentences": [None]}, r"sentences\[0\] is None \(NoneType\)"),
+    ({"sentences": np.array([["a", "b"]])}, r"sentences is an array of shape \(1, 2\); give one of shape \(n,\)"),
+    ({"sentences": ["가", "나다\ud800"]}, r"sentences\[1\] has the lone surrogate '\\ud800' at character 2"),
+    ({"sentences": "\udfff"}, r"sentences has the lone surrogate '\\udfff' at character 0"),
+    ({"batch_size": 0}, f"batch_size is 0; {WHOLE}"),
+    ({"batch_size": "3"}, f"batch_size is '3'; {WHOLE}"),
+    ({"batch_size": True}, f"batch_size is True; {WHOLE}"),
+    ({"batch_size": 2.5}, f"batch_size is 2.5; {WHOLE}"),
+    ({"prompt_name": "qury"}, "prompt_name is 'qury'; the model's prompts are 'document', 'query'"),
+    ({"prompt_name": ["query"]}, r"prompt_name is \['query'\]; the model's prompts are"),
+    ({"prompt": 3}, r"prompt is 3 \(int\); give a string or None"),
+    ({"prompt": "\ud800"}, "prompt has the lone surrogate"),
+    ({"truncate_dim": 0}, "truncate_dim is 0; allowed are 1 to 256"),
+    ({"truncate_dim": -1}, "truncate_dim is -1; allowed are 1 to 256"),
+    ({"truncate_dim": 257}, "truncate_dim is 257; allowed are 1 to 256"),
+    ({"truncate_dim": False}, "truncate_dim is False; allowed are 1 to 256"),
+    ({"precision": "int4"}, "precision is 'int4'; allowed are float32, int8, uint8, binary, ubinary"),
+    ({"precision": "int8"}, "precision is 'int8', which takes its ranges from the call's .*more than one sentence"),
+    ({"output_value": "pooled"}, "output_value is 'pooled'; allowed are sentence_embedding, token_embeddings"),
+    ({"output_value": None}, "output_value is None; allowed are"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG, ids=[ascii(arguments) for arguments, _ in WRONG])
+def test_wrong_arguments_name_themselves(
+    arguments: dict[str, Any], says: str, encoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentriton.protocol.tokens_request", lambda *_, **__: pytest.fail("a request was made"))
+    for method in (encoder.encode, encoder.encode_query, encoder.encode_document):
+        with pytest.raises(InvalidInput, match=says):
+            method(**{**ONE_SENTENCE, **arguments})
+
+
+def test_whole_numbers_of_numpy_are_taken(encoder: Any) -> None:
+    assert encoder.encode("x", batch_size=np.int64(2), truncate_dim=np.int32(8)).shape == (8,)
+
+
+def test_unknown_similarity_names_itself(encoder: Any) -> None:
+    with pytest.raises(InvalidInput, match="similarity_fn_name is 'cosin'; allowed are cosine, dot"):
+        encoder.similarity_fn_name = "cosin"
+
+
+def test_a_deadline_too_short_is_its_own_error(encoder: Any) -> None:
     with pytest.raises(DeadlineExceeded):
         encoder.encode(SENTENCES * 50, timeout_s=0.001)
 
 
-def test_nobody_there_is_its_own_error() -> None:
+def test_a_closed_encoder_says_so(server: RunningServer) -> None:
+    encoder = SentenceEncoder(server.url)
+    encoder.close()
+    with pytest.raises(SentritonError, match="this encoder is closed"):
+        encoder.encode("too late")
+
+
+def test_an_encoder_does_not_survive_a_fork(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    with SentenceEncoder(server.url) as encoder:
+        # A real fork of a process with gRPC's threads would hang the child: what it would see is another process id.
+        monkeypatch.setattr(os, "getpid", lambda: encoder._process_id + 1)
+        with pytest.raises(SentritonError, match="does not survive a fork"):
+            encoder.encode("in a child")
+
+
+def test_nobody_there_is_its_own_error(connect: Callable[..., Any]) -> None:
     with pytest.raises(ServerUnavailable, match=r"127\.0\.0\.1:9"):
-        SentenceEncoder("127.0.0.1:9", timeout_s=5)
+        connect("127.0.0.1:9", timeout_s=5)
+
+
+def test_stream_keeps_order_and_reads_little_ahead(encoder: Any, reference: SentenceTransformer) -> None:
+    read, taken = 0, []
+
+    def source() -> Iterator[str]:
+        nonlocal read
+        for sentence in MANY:
+            read += 1
+            yield sentence
+
+    stream = encoder.encode_stream(source(), chunk_size=20, normalize_embeddings=True)
+    assert read == 0
+    for chunk in stream:
+        assert read - 20 * len(taken) <= 40
+        taken.append(chunk)
+    assert [len(chunk) for chunk in taken] == [20] * 7 + [10]
+    close(np.concatenate(taken), reference.encode(MANY, normalize_embeddings=True))
+
+
+def test_stream_of_an_async_iterable(server: RunningServer, reference: SentenceTransformer) -> None:
+    read, taken = 0, []
+
+    async def source() -> AsyncIterator[str]:
+        nonlocal read
+        for sentence in MANY:
+            read += 1
+            yield sentence
+
+    with closing(InEventLoop(server.url)) as encoder:
+        for chunk in encoder.encode_stream(source(), chunk_size=20):
+            assert read - 20 * len(taken) <= 40
+            taken.append(chunk)
+    close(np.concatenate(taken), reference.encode(MANY))
+
+
+def test_a_stream_may_be_left(encoder: Any) -> None:
+    stream = encoder.encode_stream(MANY, chunk_size=10)
+    first = next(stream)
+    stream.close()
+    close(encoder.encode(MANY[:10]), first)
+
+
+def test_a_stream_of_nothing(encoder: Any) -> None:
+    assert list(encoder.encode_stream([])) == []
+
+
+def test_a_stream_names_what_is_wrong(encoder: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"sentences\[1\] is 3 \(int\)"):
+        list(encoder.encode_stream(["fine", 3]))
 
 
 @pytest.fixture(scope="module")
-def prompted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SentenceEncoder, SentenceTransformer]]:
+def prompted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, SentenceTransformer]]:
     """A checkpoint with everything at once: prompts left out of pooling, two poolings side by side, Dense,
     Normalize.
     """
@@ -110,16 +288,27 @@ def prompted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sentenc
     model = SentenceTransformer(str(checkpoint), prompts={"query": "the quick ", "passage": "a fox "}, device="cpu")
     model.default_prompt_name = "passage"
     model.save(str(checkpoint), create_model_card=False)
-    with serving(Path(checkpoint)) as server, SentenceEncoder(server.url) as encoder:
-        yield encoder, load_reference(checkpoint)
+    with serving(Path(checkpoint)) as server:
+        yield server.url, load_reference(checkpoint)
 
 
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
 @pytest.mark.parametrize(
-    "options", [{}, {"prompt_name": "query"}, {"prompt": "home and back "}, {"prompt": ""}], ids=str
+    "options",
+    [{}, {"prompt_name": "query"}, {"prompt": "home and back "}, {"prompt": ""}, {"prompt": "a ", "prompt_name": "?"}],
+    ids=str,
 )
 def test_prompts_equal_sentence_transformers(
-    options: dict[str, Any], prompted: tuple[SentenceEncoder, SentenceTransformer]
+    options: dict[str, Any],
+    method: str,
+    connect: Callable[..., Any],
+    prompted_server: tuple[str, SentenceTransformer],
 ) -> None:
-    encoder, reference = prompted
+    url, reference = prompted_server
     sentences = ["a brown fox runs", "한국 어 문장", "", "again " * 40]
-    close(encoder.encode(sentences, **options), reference.encode(sentences, **options))
+    with closing(connect(url)) as encoder:
+        close(getattr(encoder, method)(sentences, **options), getattr(reference, method)(sentences, **options))
+        tokens = getattr(encoder, method)(sentences, output_value="token_embeddings", **options)
+        expected = getattr(reference, method)(sentences, output_value="token_embeddings", **options)
+        for ours, theirs in zip(tokens, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=5e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from sentence_transformers import util
 from sentence_transformers.sentence_transformer.modules import Transformer
 from tokenizers.processors import TemplateProcessing
 
-from sentriton.batching import plan_requests
-from sentriton.cache import cache_folder, cached
+from sentriton import cache
 from sentriton.manifest import Manifest
+from sentriton.requests import cut, plan_requests
 from sentriton.similarity import PAIRWISE, SIMILARITY, normalize
 from sentriton.tokenization import TextTokenizer, pad_rows
 from sentriton_server.checkpoint import read_tokenizer
@@ -40,18 +41,38 @@ TEXTS = [
 # Which sentences travel together
 
 
-@given(st.lists(st.integers(1, 512), max_size=60), st.integers(1, 20))
-def test_every_sentence_travels_once_with_others_alike_in_length(lengths: list[int], max_rows: int) -> None:
-    requests = plan_requests(lengths, max_rows)
-    travelled = [index for request in requests for index in request]
-    assert sorted(travelled) == list(range(len(lengths)))
-    assert [lengths[index] for index in travelled] == sorted(lengths, reverse=True)
-    assert [len(request) for request in requests[:-1]] == [max_rows] * (len(requests) - 1)
-    assert all(1 <= len(request) <= max_rows for request in requests)
+@given(st.lists(st.integers(1, 600), max_size=60), st.integers(1, 20), st.integers(1, 2000))
+def test_every_row_travels_once_within_both_limits(lengths: list[int], max_rows: int, max_tokens: int) -> None:
+    falling = sorted(lengths, reverse=True)
+    runs = list(cut(falling, max_rows, max_tokens))
+    assert [place for run in runs for place in run] == list(range(len(falling)))
+    for run in runs:
+        assert 1 <= len(run) <= max_rows
+        assert len(run) == 1 or len(run) * falling[run.start] <= max_tokens
 
 
-def test_sentences_of_one_length_keep_their_order() -> None:
-    assert plan_requests([3, 5, 3, 5], 3) == [[1, 3, 0], [2]]
+def test_a_plan_holds_every_sentence_once_longest_first(text_tokenizer: TextTokenizer) -> None:
+    texts = ["fox " * (1 + 7 * number % 9) for number in range(1300)]
+    plan = list(plan_requests(texts, text_tokenizer, max_rows=32, pad_token_id=1))
+    assert sorted(index for rows in plan for index in rows.indices) == list(range(len(texts)))
+    assert [rows.input_ids.shape for rows in plan] == [rows.attention_mask.shape for rows in plan]
+    widths = [rows.input_ids.shape[1] for rows in plan]
+    assert widths[0] == max(widths)
+    assert widths[-1] == min(widths)
+    padding = sum(int((rows.attention_mask == 0).sum()) for rows in plan)
+    assert padding < 0.05 * sum(rows.input_ids.size for rows in plan)
+
+
+def test_a_plan_is_made_as_it_is_taken(text_tokenizer: TextTokenizer) -> None:
+    tokenized: list[str] = []
+
+    class Counting:
+        def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+            tokenized.extend(texts)
+            return text_tokenizer.tokenize(texts)
+
+    next(plan_requests(["fox"] * 5000, Counting(), max_rows=8, pad_token_id=1))
+    assert len(tokenized) < 1000
 
 
 def test_rows_are_padded_on_the_right() -> None:
@@ -151,50 +172,38 @@ CONTENT = b"content"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Source:
-    """What is fetched, and how often."""
-
-    def __init__(self, content: bytes = CONTENT) -> None:
-        self.content, self.fetched = content, 0
-
-    def __call__(self) -> bytes:
-        self.fetched += 1
-        return self.content
-
-
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-def test_content_is_fetched_once(cache: Path) -> None:
-    source = Source()
-    assert [cached(SHA256, source), cached(SHA256, source)] == [CONTENT, CONTENT]
-    assert source.fetched == 1
-    assert [path.name for path in cache.rglob("*") if path.is_file()] == [SHA256]
+def test_what_is_kept_is_found(folder: Path) -> None:
+    assert cache.find(SHA256) is None
+    cache.keep(SHA256, CONTENT)
+    assert cache.find(SHA256) == CONTENT
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == [SHA256]
 
 
-def test_a_corrupted_file_is_fetched_again_and_repaired(cache: Path) -> None:
-    cached(SHA256, Source())
-    (cache / "assets" / SHA256).write_bytes(b"corrupted")
-    source = Source()
-    assert [cached(SHA256, source), cached(SHA256, source)] == [CONTENT, CONTENT]
-    assert source.fetched == 1
+def test_a_corrupted_file_is_not_found_and_can_be_kept_anew(folder: Path) -> None:
+    cache.keep(SHA256, CONTENT)
+    (folder / "assets" / SHA256).write_bytes(b"corrupted")
+    assert cache.find(SHA256) is None
+    cache.keep(SHA256, CONTENT)
+    assert cache.find(SHA256) == CONTENT
 
 
-def test_content_with_another_sha256_is_refused_and_not_kept(cache: Path) -> None:
+def test_content_with_another_sha256_is_refused_and_not_kept(folder: Path) -> None:
     found = hashlib.sha256(b"other").hexdigest()
     with pytest.raises(ValueError, match=f"sha256 {found}, announced was {SHA256}"):
-        cached(SHA256, Source(b"other"))
-    assert not cache.exists()
+        cache.keep(SHA256, b"other")
+    assert not folder.exists()
 
 
-def test_a_cache_that_cannot_be_written_costs_a_fetch_alone(cache: Path) -> None:
-    cache.write_text("a file where the folder should be")
-    source = Source()
-    assert [cached(SHA256, source), cached(SHA256, source)] == [CONTENT, CONTENT]
-    assert source.fetched == 2
+def test_a_cache_that_cannot_be_written_keeps_nothing_and_harms_nobody(folder: Path) -> None:
+    folder.write_text("a file where the folder should be")
+    cache.keep(SHA256, CONTENT)
+    assert cache.find(SHA256) is None
 
 
 @pytest.mark.parametrize(
@@ -210,7 +219,7 @@ def test_the_cache_lies_where_the_environment_says(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(expected)
+    assert cache.cache_folder() == Path(expected)
 
 
 # Similarity

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from sentriton_server.repository import write_configs
+from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import libpython_folder
 from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse
 from sentriton_server.serving.preflight import (
     GIB,
     MIB,
-    LaunchError,
     available_memory,
     check_memory,
     check_ports,

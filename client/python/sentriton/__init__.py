@@ -7,6 +7,7 @@
 
 __version__ = "0.1.0"
 
+from sentriton.aio import AsyncSentenceEncoder
 from sentriton.client import SentenceEncoder
 from sentriton.errors import (
     ContractMismatch,
@@ -18,8 +19,11 @@ from sentriton.errors import (
     ServerUnavailable,
 )
 from sentriton.manifest import Manifest
+from sentriton.settings import ClientSettings
 
 __all__ = [
+    "AsyncSentenceEncoder",
+    "ClientSettings",
     "ContractMismatch",
     "DeadlineExceeded",
     "InvalidInput",

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -17,29 +16,31 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
 
 
-def cached(sha256: str, fetch: Callable[[], bytes]) -> bytes:
-    """The content with this sha256 (hex): from the cache, else from `fetch` and then kept.
-
-    A cache that cannot be read or written costs a fetch and nothing more. Raises ValueError when what `fetch` gives
-    has another sha256.
-    """
-    path = cache_folder() / "assets" / sha256
+def find(sha256: str) -> bytes | None:
+    """The content with this sha256 (hex) if it is kept and whole."""
     with contextlib.suppress(OSError):
-        content = path.read_bytes()
+        content = _path(sha256).read_bytes()
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
-    content = fetch()
+    return None
+
+
+def keep(sha256: str, content: bytes) -> None:
+    """Keep content for `find`. A folder that cannot be written costs the next run a fetch and nothing more.
+
+    Raises ValueError when the content has another sha256.
+    """
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"the content has sha256 {found}, announced was {sha256}")
     with contextlib.suppress(OSError):
-        _write(path, content)
-    return content
+        path = _path(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Written aside and moved: another process never sees half a file.
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as scratch:
+            scratch.write(content)
+        Path(scratch.name).replace(path)
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and moved: another process never sees half a file.
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as scratch:
-        scratch.write(content)
-    Path(scratch.name).replace(path)
+def _path(sha256: str) -> Path:
+    return cache_folder() / "assets" / sha256

@@ -13,6 +13,7 @@ from sentriton import protocol
 from sentriton.connection import Connection
 from sentriton.errors import ServerError
 from sentriton.manifest import Manifest
+from sentriton.settings import ClientSettings
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class CanaryReport:
 def check_canary(url: str, timeout_s: float = 10.0) -> CanaryReport:
     """Embed the golden sentences through `embed_text` and compare. Raises a `SentritonError` when the server does not
     answer, or when a vector lies further from the golden one than the precision's bound."""
-    connection = Connection(url)
+    settings = ClientSettings.resolve(url=url)
+    connection = Connection(settings.addresses[0], settings)
     try:
         manifest = Manifest.from_json(connection.asset("manifest.json", timeout_s))
         golden = json.loads(connection.asset("golden.json", timeout_s))

@@ -5,19 +5,20 @@ sentriton_server.commands.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from sentriton.canary import check_canary
 from sentriton.client import SentenceEncoder
-from sentriton.connection import DEFAULT_URL, Connection
+from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
+from sentriton.files.command import app as embed_command
+from sentriton.files.heat_map import check_plot, draw_heat_map
+from sentriton.settings import ClientSettings
 from sentriton_server.commands import app as server_commands
 
 app = typer.Typer(
@@ -27,59 +28,35 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.registered_commands += embed_command.registered_commands
 app.registered_commands += server_commands.registered_commands
 
 Url = Annotated[str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT", help="Most seconds that the whole call may take.")
+    float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-OUTPUTS = (".npy", ".jsonl")
-
-
-@app.command()
-def embed(
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Sentences to embed.")] = None,
-    input: Annotated[
-        Path | None, typer.Option(help="A text file, one sentence a line; - reads standard input.", allow_dash=True)
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write to FILE.npy or FILE.jsonl; else print JSON lines.")] = None,
-    url: Url = DEFAULT_URL,
-    timeout_s: Timeout = 600.0,
-) -> None:
-    """Embed sentences given as arguments, in a file or on standard input."""
-    if output is not None and output.suffix not in OUTPUTS:
-        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUTS)}")
-    sentences = _read_sentences(texts, input)
-    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
-        embeddings = encoder.encode(sentences)
-    if output is not None and output.suffix == ".npy":
-        np.save(output, embeddings)
-        return
-    lines = (
-        json.dumps({"sentence": sentence, "embedding": row.tolist()}, ensure_ascii=False) + "\n"
-        for sentence, row in zip(sentences, embeddings, strict=True)
-    )
-    if output is None:
-        sys.stdout.writelines(lines)
-    else:
-        with output.open("w", encoding="utf-8") as file:
-            file.writelines(lines)
+Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
 
 
 @app.command()
 def similarity(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT TEXT...", help="Two or more sentences.")],
-    url: Url = DEFAULT_URL,
+    url: Url = ClientSettings.url,
     timeout_s: Timeout = 60.0,
     as_json: AsJson = False,
+    plot: Plot = None,
 ) -> None:
     """Score every sentence against every other by the model's similarity function."""
     if len(texts) < 2:
         raise InvalidInput("similarity needs two sentences or more; one was given")
+    if plot is not None:
+        check_plot(plot)
     with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
         embeddings = encoder.encode(texts)
         scores = encoder.similarity(embeddings, embeddings)
+    if plot is not None and not draw_heat_map(texts, scores, plot):
+        typer.echo("no font here has the letters of the sentences: the plot shows their numbers", err=True)
     if as_json:
         typer.echo(json.dumps({"sentences": texts, "similarity": scores.tolist()}, ensure_ascii=False))
         return
@@ -93,7 +70,7 @@ def similarity(
 
 
 @app.command()
-def info(url: Url = DEFAULT_URL, timeout_s: Timeout = 10.0, as_json: AsJson = False) -> None:
+def info(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
     with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
         manifest = encoder.manifest
@@ -121,11 +98,12 @@ def info(url: Url = DEFAULT_URL, timeout_s: Timeout = 10.0, as_json: AsJson = Fa
 
 
 @app.command()
-def health(url: Url = DEFAULT_URL, timeout_s: Timeout = 10.0) -> None:
+def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
     """Exit 0 when the canary passes (or is turned away by a full queue), 1 when the server does not serve, 2 when
     nobody answers.
     """
-    connection = Connection(url)
+    settings = ClientSettings.resolve(url=url)
+    connection = Connection(settings.addresses[0], settings)
     try:
         connection.is_ready(timeout_s)
     except SentritonError as error:
@@ -150,6 +128,8 @@ def main() -> None:
         app()
     except SentritonError as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
         _fail(f"this command needs the package {error.name}; run: pip install 'sentriton[server,train]'")
 
@@ -157,23 +137,3 @@ def main() -> None:
 def _fail(message: str) -> None:
     typer.echo(f"error: {message}", err=True)
     raise SystemExit(1)
-
-
-def _read_sentences(texts: list[str] | None, path: Path | None) -> list[str]:
-    if texts and path is not None:
-        raise InvalidInput("both TEXT and --input were given; give one of them")
-    if texts:
-        return texts
-    if path is None and sys.stdin.isatty():
-        raise InvalidInput("there is nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
-    return _read_lines(path)
-
-
-def _read_lines(path: Path | None) -> list[str]:
-    try:
-        raw: Any = sys.stdin.buffer.read() if path is None or str(path) == "-" else path.read_bytes()
-        return str(raw, "utf-8").splitlines()
-    except OSError as error:
-        raise InvalidInput(f"cannot read --input {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"the input is not UTF-8 at byte {error.start}") from error

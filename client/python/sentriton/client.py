@@ -2,47 +2,66 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import grpc
+from numpy.typing import NDArray
 
-from sentriton import protocol
-from sentriton.batching import plan_requests
-from sentriton.cache import cached
-from sentriton.connection import DEFAULT_URL, Connection
-from sentriton.errors import DeadlineExceeded, InvalidInput, ServerError, translated
-from sentriton.manifest import Manifest
-from sentriton.similarity import PAIRWISE, SIMILARITY, normalize
-from sentriton.tokenization import TextTokenizer, pad_rows
-
-# Enough that the server always has the next request at hand while one is on its way.
-_IN_FLIGHT = 4
+from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, as_texts
+from sentriton.connection import Connection
+from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.endpoints import Endpoint, Endpoints
+from sentriton.errors import SentritonError, ServerUnavailable, translate
+from sentriton.progress import progress_bar
+from sentriton.stream import CHUNK_SIZE, chunks, stream_chunk_size
 
 
-class SentenceEncoder:
-    """Embeds sentences through a Sentriton server at `url` (host:port).
+class SentenceEncoder(BaseEncoder):
+    """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
 
-    Manifest and tokenizer come from the server, so there is nothing to configure. `timeout_s` is the default bound of a
-    whole call. Safe for use from many threads.
+    `url` is host:port, several with commas between, or dns:///host:port. Manifest and tokenizer come from the server,
+    so there is nothing else to configure; see `ClientSettings` for what can be set, by argument or `$SENTRITON_...`.
+    Safe for many threads; not across a fork.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 60.0, priority: str = "query") -> None:
-        self.url = url
-        self.timeout_s = timeout_s
-        self._connection = Connection(url)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        priority: str | None = None,
+        max_in_flight: int | None = None,
+        tls: bool | None = None,
+        root_certificates: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
+        access_key: str | None = None,
+    ) -> None:
+        super().__init__(
+            url=url,
+            timeout_s=timeout_s,
+            priority=priority,
+            max_in_flight=max_in_flight,
+            tls=tls,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            access_key=access_key,
+        )
+        connections = [Connection(address, self.settings) for address in self.settings.addresses]
+        self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
         try:
-            self.manifest = self._read_manifest()
-            self._tokenizer = TextTokenizer(self._tokenizer_json())
-            self._parameters = protocol.parameters(fingerprint=self.manifest.fingerprint, priority=priority)
+            self._connect()
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
 
     def encode(
@@ -51,53 +70,85 @@ class SentenceEncoder:
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int = 32,
-        *,
+        show_progress_bar: bool | None = None,
+        output_value: str = "sentence_embedding",
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        *,
         timeout_s: float | None = None,
-    ) -> NDArray[np.float32]:
+    ) -> Any:
         """Embed sentences: float32 [n, dimension] in the order given, or [dimension] for a single string.
 
         `prompt`, or the one that `prompt_name` names, is put before every sentence. `batch_size` is the most rows of
-        one request. `truncate_dim` keeps the first dimensions; `normalize_embeddings` scales to length 1 after that.
-        Raises `InvalidInput` before anything is sent, and what a server may answer as other `SentritonError`s.
+        one request. `truncate_dim` keeps the first dimensions, `normalize_embeddings` scales to length 1 after that,
+        and `precision` (float32, int8, uint8, binary, ubinary) makes smaller vectors at last. `output_value`
+        "token_embeddings" gives a list of [tokens, hidden] instead. `device` is accepted for sentence-transformers'
+        sake: the server decides. `timeout_s` bounds the whole call. Raises `InvalidInput` before anything is sent, and
+        the other `SentritonError`s.
         """
-        texts, single = _as_texts(sentences)
-        rows_per_request = self._check_batch_size(batch_size)
-        dimension = self._check_truncate_dim(truncate_dim)
-        prompt = self._resolve_prompt(prompt_name, prompt)
-        embeddings = np.empty((len(texts), dimension), dtype=np.float32)
-        deadline = time.monotonic() + (self.timeout_s if timeout_s is None else timeout_s)
-        self._embed(texts, prompt, rows_per_request, embeddings, deadline)
-        if normalize_embeddings:
-            embeddings = normalize(embeddings).astype(np.float32, copy=False)
-        return embeddings[0] if single else embeddings
+        texts, single = as_texts(sentences)
+        options = self._options(
+            single=single,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            precision=precision,
+            convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+        )
+        results = Results(len(texts), options)
+        deadline = time.monotonic() + self._timeout_s(timeout_s)
+        self._run(texts, options, results, deadline)
+        return results.finish()
 
-    def similarity(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> NDArray[Any]:
-        """Score every row of the first against every row of the second by the model's similarity function: [n, m]."""
-        return SIMILARITY[self.manifest.similarity](_as_matrix(embeddings1), _as_matrix(embeddings2))
+    def encode_query(
+        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+    ) -> Any:
+        """`encode` with the model's "query" prompt, unless another is given."""
+        return self.encode(sentences, self.query_prompt_name(prompt_name, prompt), prompt, **options)
 
-    def similarity_pairwise(self, embeddings1: ArrayLike, embeddings2: ArrayLike) -> NDArray[Any]:
-        """Score the rows of both pair by pair: [n]."""
-        first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
-        if first.shape != second.shape:
-            raise InvalidInput(
-                f"embeddings of shapes {first.shape} and {second.shape} cannot be paired; give equal shapes"
-            )
-        return PAIRWISE[self.manifest.similarity](first, second)
+    def encode_document(
+        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+    ) -> Any:
+        """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
+        return self.encode(sentences, self.document_prompt_name(prompt_name, prompt), prompt, **options)
 
-    @property
-    def max_seq_length(self) -> int:
-        """Most tokens of a sentence, special ones included; what is longer is cut."""
-        return self.manifest.max_seq_length
+    def encode_stream(
+        self, sentences: Iterable[str], *, chunk_size: int = CHUNK_SIZE, **options: Any
+    ) -> Iterator[NDArray[Any]]:
+        """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 
-    def get_sentence_embedding_dimension(self) -> int:
-        """Length of a sentence's vector."""
-        return self.manifest.dimension
+        `sentences` is read no further than two chunks ahead of what was taken. `options` are those of `encode`;
+        `timeout_s` bounds a chunk.
+        """
+        size = stream_chunk_size(sentences, chunk_size)
+        under_way: deque[Future[Any]] = deque()
+        # Two chunks at once: while the last requests of one are awaited, the next one's are on their way.
+        with ThreadPoolExecutor(2, thread_name_prefix="sentriton-stream") as pool:
+            try:
+                for chunk in chunks(sentences, size):
+                    under_way.append(pool.submit(self.encode, chunk, **options))
+                    if len(under_way) == 2:
+                        yield under_way.popleft().result()
+                while under_way:
+                    yield under_way.popleft().result()
+            finally:
+                for future in under_way:
+                    future.cancel()
 
     def close(self) -> None:
-        """Close the connection. Calls that are still under way fail."""
-        self._connection.close()
+        """Close the connections. Calls that are still under way fail."""
+        self._closed = True
+        for endpoint in self._endpoints.all:
+            endpoint.channel.close()
 
     def __enter__(self) -> SentenceEncoder:
         return self
@@ -105,94 +156,70 @@ class SentenceEncoder:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_manifest(self) -> Manifest:
-        try:
-            return Manifest.from_json(self._connection.asset("manifest.json", self.timeout_s))
-        except ValueError as error:
-            raise ServerError(f"{self.url} sent a manifest that this client cannot read: {error}") from error
+    def _connect(self) -> None:
+        """Read manifest and tokenizer from the first server that answers."""
+        timeout_s = self.settings.timeout_s
+        failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
+        for endpoint in self._endpoints.all:
+            try:
+                self._accept_manifest(endpoint.address, endpoint.channel.asset(MANIFEST, timeout_s))
+                if self._needs_tokenizer():
+                    self._accept_tokenizer(endpoint.address, endpoint.channel.asset(TOKENIZER, timeout_s))
+                return
+            except SentritonError as error:
+                failure = error
+        raise failure
 
-    def _tokenizer_json(self) -> str:
-        name = "tokenizer.json"
-        try:
-            content = cached(self.manifest.files[name], lambda: self._connection.asset(name, self.timeout_s))
-        except ValueError as error:
-            raise ServerError(f"{self.url} sent a {name} that is not the one in its manifest: {error}") from error
-        return content.decode("utf-8")
+    def _run(self, texts: list[str], options: EncodeOptions, results: Results, deadline: float) -> None:
+        """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
+        dispatcher = self._dispatcher(self._plan(texts, options), len(texts), deadline)
+        outcomes: queue.SimpleQueue[tuple[Attempt, Endpoint[Connection], Any]] = queue.SimpleQueue()
+        under_way: set[Any] = set()
 
-    def _embed(
-        self, texts: list[str], prompt: str, max_rows: int, embeddings: NDArray[np.float32], deadline: float
+        def send(attempt: Attempt, now: float) -> None:
+            endpoint = self._endpoints.choose(now)
+            request = self._request(attempt.rows, options, deadline - now)
+            call = endpoint.channel.start_infer(request, deadline - now)
+            endpoint.begin()
+            under_way.add(call)
+
+            def ended(call: Any) -> None:
+                endpoint.end()
+                outcomes.put((attempt, endpoint, call))
+
+            call.add_done_callback(ended)
+
+        with progress_bar(options.show_progress_bar, len(texts)) as advance:
+            try:
+                while not dispatcher.done:
+                    dispatcher.prepare()
+                    if (attempt := dispatcher.next(time.monotonic())) is not None:
+                        send(attempt, time.monotonic())
+                        continue
+                    try:
+                        attempt, endpoint, call = outcomes.get(timeout=dispatcher.wait_s(time.monotonic()))
+                    except queue.Empty:
+                        continue
+                    under_way.discard(call)
+                    self._settle(dispatcher, attempt, endpoint, call, results)
+                    advance(dispatcher.finished)
+            finally:
+                self._window_limit = dispatcher.window.limit
+                for call in under_way:
+                    call.cancel()
+
+    def _settle(
+        self, dispatcher: Dispatcher, attempt: Attempt, endpoint: Endpoint[Connection], call: Any, results: Results
     ) -> None:
-        """Fill `embeddings` row by row, several requests under way at any time."""
-        rows = self._tokenizer.tokenize([prompt + text for text in texts] if prompt else texts)
-        not_pooled = self._tokenizer.prompt_length(prompt) if prompt and not self.manifest.include_prompt else 0
-        under_way: deque[tuple[list[int], Any]] = deque()
+        now = time.monotonic()
         try:
-            for indices in plan_requests([len(row) for row in rows], max_rows):
-                if len(under_way) == _IN_FLIGHT:
-                    self._collect(*under_way.popleft(), embeddings)
-                input_ids, attention_mask = pad_rows(
-                    [rows[index] for index in indices],
-                    pad_token_id=self.manifest.pad_token_id,
-                    not_pooled=not_pooled,
-                )
-                request = protocol.tokens_request(input_ids, attention_mask, self._parameters)
-                under_way.append((indices, self._connection.start_infer(request, self._time_left(deadline))))
-            while under_way:
-                self._collect(*under_way.popleft(), embeddings)
-        finally:
-            for _, future in under_way:
-                future.cancel()
-
-    def _collect(self, indices: list[int], future: Any, embeddings: NDArray[np.float32]) -> None:
-        with translated(self.url):
-            response = future.result()
-        embeddings[indices] = protocol.read_sentence_embedding(response)[:, : embeddings.shape[1]]
-
-    def _time_left(self, deadline: float) -> float:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded(f"the time for the call to {self.url} is over")
-        return left
-
-    def _check_batch_size(self, batch_size: int) -> int:
-        if batch_size < 1:
-            raise InvalidInput(f"batch_size is {batch_size}; it must be at least 1")
-        return min(batch_size, self.manifest.max_batch_size)
-
-    def _check_truncate_dim(self, truncate_dim: int | None) -> int:
-        if truncate_dim is None:
-            return self.manifest.dimension
-        if not 1 <= truncate_dim <= self.manifest.dimension:
-            raise InvalidInput(f"truncate_dim is {truncate_dim}; allowed are 1 to {self.manifest.dimension}")
-        return truncate_dim
-
-    def _resolve_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        if prompt is not None:
-            return prompt
-        prompts = self.manifest.prompts
-        name = prompt_name if prompt_name is not None else self.manifest.default_prompt_name
-        if name is None:
-            return ""
-        if name not in prompts:
-            known = ", ".join(map(repr, prompts)) or "none"
-            raise InvalidInput(f"prompt_name is {name!r}; the model's prompts are {known}")
-        return prompts[name]
-
-
-def _as_texts(sentences: str | Iterable[str]) -> tuple[list[str], bool]:
-    if isinstance(sentences, str):
-        return [sentences], True
-    if not isinstance(sentences, Iterable):
-        raise InvalidInput(f"sentences is {sentences!r}; give a string or an iterable of strings")
-    texts = list(sentences)
-    for place, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidInput(
-                f"sentences[{place}] is {text!r} ({type(text).__name__}); every sentence must be a string"
-            )
-    return texts, False
-
-
-def _as_matrix(embeddings: ArrayLike | Sequence[Any]) -> NDArray[Any]:
-    matrix = np.asarray(embeddings)
-    return matrix[None] if matrix.ndim == 1 else matrix
+            response = call.result()
+        except grpc.RpcError as error:
+            translated = translate(error, endpoint.address)
+            translated.__cause__ = error
+            if isinstance(translated, ServerUnavailable):
+                self._endpoints.rest(endpoint, now)
+            dispatcher.failed(attempt, translated, now)
+        else:
+            results.collect(attempt.rows, response)
+            dispatcher.answered(attempt, now)

@@ -88,7 +88,8 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     status, message = error.code(), error.details() or ""
     kind = error_class(status, message)
     if kind is ServerUnavailable:
-        return kind(f"no answer from {address}: {message}; is it running? `sentriton serve` starts a server")
+        hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message else ""
+        return kind(f"no answer from {address}: {message}{hint}")
     if kind is DeadlineExceeded:
         return kind(f"{address} did not answer in time: {message}")
     return kind(message or status.name)

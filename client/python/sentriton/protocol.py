@@ -14,7 +14,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from sentriton.errors import InvalidInput, ServerError
 
-EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
+EMBED_TEXT, EMBED_TOKENS, ENCODER, ASSETS = "embed_text", "embed_tokens", "encoder", "assets"
 PRIORITIES = {"query": 1, "bulk": 2}
 
 
@@ -24,14 +24,17 @@ def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None =
 
 
 def tokens_request(
-    input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], parameters: dict[str, str | int] | None = None
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    parameters: dict[str, str | int] | None = None,
+    model: str = EMBED_TOKENS,
 ) -> Any:
-    """A request to `embed_tokens`: both INT64 [rows, length]."""
+    """A request to `embed_tokens`, or to `encoder` for token embeddings: both INT64 [rows, length]."""
     tensors = [
         ("input_ids", "INT64", list(input_ids.shape), input_ids.tobytes()),
         ("attention_mask", "INT64", list(attention_mask.shape), attention_mask.tobytes()),
     ]
-    return _request(EMBED_TOKENS, tensors, parameters)
+    return _request(model, tensors, parameters)
 
 
 def asset_request(name: str) -> Any:
@@ -39,12 +42,21 @@ def asset_request(name: str) -> Any:
     return _request(ASSETS, [("name", "BYTES", [1], _bytes_tensor([name]))], None)
 
 
-def parameters(*, fingerprint: str | None = None, priority: str = "query") -> dict[str, str | int]:
-    """Request parameters: the model that is meant, and the lane. Raises `InvalidInput` for an unknown lane."""
+def parameters(
+    *, fingerprint: str | None = None, priority: str = "query", timeout_s: float | None = None
+) -> dict[str, str | int]:
+    """Request parameters: the model that is meant, the lane, and how long the request may wait in the server's queue.
+
+    Raises `InvalidInput` for an unknown lane.
+    """
     if priority not in PRIORITIES:
         raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
     named: dict[str, str | int] = {"priority": PRIORITIES[priority]}
-    return named if fingerprint is None else {**named, "fingerprint": fingerprint}
+    if fingerprint is not None:
+        named["fingerprint"] = fingerprint
+    if timeout_s is not None:
+        named["timeout"] = max(1, int(timeout_s * 1e6))  # Triton counts microseconds
+    return named
 
 
 def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
@@ -57,6 +69,17 @@ def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
     if len(raw) != rows * dimension * 4:
         raise ServerError(f"the server sent {len(raw)} bytes for a sentence_embedding of shape [{rows}, {dimension}]")
     return np.frombuffer(raw, dtype="<f4").reshape(rows, dimension)
+
+
+def read_token_embeddings(response: Any) -> NDArray[Any]:
+    """`token_embeddings` of a response of `encoder`, float32 or float16 [rows, length, hidden]; a view of the
+    message's bytes.
+    """
+    if not (response.outputs and response.raw_output_contents):
+        raise ServerError("the server sent a response without token_embeddings")
+    output = response.outputs[0]
+    dtype = "<f2" if output.datatype == "FP16" else "<f4"
+    return np.frombuffer(response.raw_output_contents[0], dtype=dtype).reshape(tuple(output.shape))
 
 
 def read_asset(response: Any) -> bytes:
@@ -84,6 +107,8 @@ def _request(
     for key, value in (parameters or {}).items():
         if key == "priority":
             request.parameters[key].uint64_param = int(value)
+        elif isinstance(value, int):
+            request.parameters[key].int64_param = value
         else:
-            request.parameters[key].string_param = str(value)
+            request.parameters[key].string_param = value
     return request

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sentriton.errors import InvalidInput
 
 Embeddings = NDArray[np.floating[Any]]
 Score = Callable[[Embeddings, Embeddings], Embeddings]
@@ -46,3 +49,57 @@ PAIRWISE: dict[str, Score] = {
     "euclidean": lambda first, second: -np.linalg.norm(first - second, axis=-1),
     "manhattan": lambda first, second: -np.abs(first - second).sum(axis=-1),
 }
+
+
+def score_matrix(name: str, embeddings1: Any, embeddings2: Any) -> Any:
+    """`SIMILARITY[name]` of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one): [n, m]. Tensors give a
+    tensor on the device of the first. Raises `InvalidInput` where the dimensions differ.
+    """
+    first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
+    if first.shape[-1] != second.shape[-1]:
+        raise InvalidInput(f"embeddings of shapes {first.shape} and {second.shape} cannot be compared: {_SAME_MODEL}")
+    return _as_given(SIMILARITY[name](first, second), embeddings1, embeddings2)
+
+
+def score_pairs(name: str, embeddings1: Any, embeddings2: Any) -> Any:
+    """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` where the shapes
+    differ.
+    """
+    first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
+    if first.shape != second.shape:
+        raise InvalidInput(f"embeddings of shapes {first.shape} and {second.shape} cannot be paired; give equal shapes")
+    return _as_given(PAIRWISE[name](first, second), embeddings1, embeddings2)
+
+
+_SAME_MODEL = "the last dimension must be equal; were they made by one model, with one truncate_dim?"
+
+
+def _as_matrix(embeddings: Any) -> NDArray[Any]:
+    """[n, d] in float32, or float64 where it was given: float16 and integers would round the scores."""
+    if isinstance(embeddings, (list, tuple)) and any(_is_tensor(row) for row in embeddings):
+        embeddings = [_as_array(row) for row in embeddings]
+    matrix = np.asarray(_as_array(embeddings))
+    if matrix.dtype.kind != "f" or matrix.itemsize < 4:
+        matrix = matrix.astype(np.float32)
+    return matrix[None] if matrix.ndim == 1 else matrix
+
+
+def _as_array(embeddings: Any) -> Any:
+    if not _is_tensor(embeddings):
+        return embeddings
+    on_cpu = embeddings.detach().cpu()
+    return (on_cpu if on_cpu.element_size() >= 4 else on_cpu.float()).numpy()  # numpy has no bfloat16
+
+
+def _as_given(scores: NDArray[Any], *embeddings: Any) -> Any:
+    for given in embeddings:
+        row = given[0] if isinstance(given, (list, tuple)) and given else given
+        if _is_tensor(row):
+            # Who has a tensor has imported torch: it is not imported here.
+            return sys.modules["torch"].from_numpy(np.ascontiguousarray(scores)).to(row.device)
+    return scores
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)

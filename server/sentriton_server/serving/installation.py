@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sentriton_server.resources import SERVER_CONFIG
-from sentriton_server.serving.preflight import LaunchError
+from sentriton_server.serving.errors import LaunchError
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from sentriton.canary import check_canary
 from sentriton.errors import SentritonError, ServerError
 from sentriton.manifest import Manifest
 from sentriton_server.repository import check_repository
+from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.log import LogLine, explain_failure
 from sentriton_server.serving.preflight import (
-    LaunchError,
     check_memory,
     check_ports,
     check_shared_memory,

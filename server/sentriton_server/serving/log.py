@@ -54,7 +54,7 @@ def is_worth_showing(line: LogLine) -> bool:
 
 def explain_failure(lines: list[LogLine]) -> str:
     """The most telling sentence of a Triton that did not come up."""
-    errors = [line.message for line in lines if line.level == "error"]
+    errors = [line.message for line in lines if line.level == "error" and is_worth_showing(line)]
     for message in errors:
         if found := re.search(r"failed to load '(\w+)' version \d+: (.*)", message):
             return f"model {found[1]}: {found[2]}"

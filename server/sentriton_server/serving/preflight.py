@@ -10,18 +10,14 @@ from pathlib import Path
 
 import psutil
 
-from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.repository import read_config
+from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.settings import ServerSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
 SHARED_MEMORY = Path("/dev/shm")
-
-
-class LaunchError(SentritonError):
-    """The server cannot be started, or did not come up."""
 
 
 def check_ports(settings: ServerSettings) -> None:
@@ -35,6 +31,8 @@ def check_ports(settings: ServerSettings) -> None:
     for flag, port in ports.items():
         if port is None:
             continue
+        if not 0 <= port <= 65535:
+            raise LaunchError(f"{flag} is {port}; allowed are 0 (any free port) to 65535")
         if port and port in seen:
             raise LaunchError(f"{seen[port]} and {flag} are both {port}; give each a port of its own")
         seen[port] = flag
@@ -42,6 +40,10 @@ def check_ports(settings: ServerSettings) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, port))
+            except socket.gaierror as error:
+                raise LaunchError(
+                    f"--host {settings.host!r} is no address of this machine ({error.strerror})"
+                ) from error
             except OSError as error:
                 raise LaunchError(
                     f"port {port} on {settings.host} cannot be used ({error.strerror}); "

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from sentriton_server.serving.errors import LaunchError
 
 
 @dataclass(frozen=True)
@@ -16,3 +19,9 @@ class ServerSettings:
     metrics_port: int = 8002
     ready_timeout_s: float = 300.0
     exit_timeout_s: int = 30
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ready_timeout_s < math.inf:
+            raise LaunchError(f"--ready-timeout is {self.ready_timeout_s}; it must be a number of seconds above 0")
+        if self.exit_timeout_s < 0:
+            raise LaunchError(f"--exit-timeout is {self.exit_timeout_s}; it must be 0 or more seconds")

@@ -1,0 +1,260 @@
+"""`AsyncSentenceEncoder`: the same encoder for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import Any
+
+import grpc
+from numpy.typing import NDArray
+from tritonclient.grpc.service_pb2 import ModelInferRequest
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from sentriton import protocol
+from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, as_texts
+from sentriton.channel import call_metadata, open_channel
+from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.endpoints import Endpoint, Endpoints
+from sentriton.errors import SentritonError, ServerUnavailable, translate
+from sentriton.progress import progress_bar
+from sentriton.settings import ClientSettings
+from sentriton.stream import CHUNK_SIZE, async_chunks, stream_chunk_size
+
+_TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop goes on
+
+
+class AsyncConnection:
+    """An open asyncio channel to one address. Methods raise `SentritonError`s."""
+
+    def __init__(self, address: str, settings: ClientSettings) -> None:
+        self.address = address
+        self._metadata = call_metadata(settings)
+        self._channel = open_channel(address, settings, grpc.aio)
+        self._stub = GRPCInferenceServiceStub(self._channel)
+
+    async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
+        """Send one request and wait for its response."""
+        try:
+            return await self._stub.ModelInfer(request, timeout=timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise translate(error, self.address) from error
+
+    async def asset(self, name: str, timeout_s: float | None) -> bytes:
+        """The content of an asset such as manifest.json."""
+        return protocol.read_asset(await self.infer(protocol.asset_request(name), timeout_s))
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+class AsyncSentenceEncoder(BaseEncoder):
+    """`SentenceEncoder` for asyncio: the same arguments, methods and results; what asks the server is awaited.
+
+    Connects on `async with`, on `await encoder.connect()`, or with its first call. For use in one event loop.
+
+    >>> async with AsyncSentenceEncoder("localhost:8001") as encoder:
+    ...     embeddings = await encoder.encode(["A first sentence.", "And a second one."])
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        timeout_s: float | None = None,
+        priority: str | None = None,
+        max_in_flight: int | None = None,
+        tls: bool | None = None,
+        root_certificates: str | None = None,
+        client_certificate: str | None = None,
+        client_key: str | None = None,
+        access_key: str | None = None,
+    ) -> None:
+        super().__init__(
+            url=url,
+            timeout_s=timeout_s,
+            priority=priority,
+            max_in_flight=max_in_flight,
+            tls=tls,
+            root_certificates=root_certificates,
+            client_certificate=client_certificate,
+            client_key=client_key,
+            access_key=access_key,
+        )
+        self._endpoints: Endpoints[AsyncConnection] | None = None
+        self._connecting = asyncio.Lock()
+
+    async def connect(self) -> None:
+        """Read manifest and tokenizer from the first server that answers; nothing to do when that is done."""
+        async with self._connecting:
+            if self._endpoints is not None:
+                return
+            connections = [AsyncConnection(address, self.settings) for address in self.settings.addresses]
+            try:
+                await self._read_assets(connections)
+            except BaseException:
+                for connection in connections:
+                    await connection.close()
+                raise
+            self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
+
+    async def encode(
+        self,
+        sentences: str | Iterable[str],
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        output_value: str = "sentence_embedding",
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Embed sentences, as `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
+        texts, single = as_texts(sentences)
+        await self.connect()
+        options = self._options(
+            single=single,
+            prompt_name=prompt_name,
+            prompt=prompt,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            precision=precision,
+            convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+        )
+        results = Results(len(texts), options)
+        deadline = time.monotonic() + self._timeout_s(timeout_s)
+        await self._run(texts, options, results, deadline)
+        return results.finish()
+
+    async def encode_query(
+        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+    ) -> Any:
+        """`encode` with the model's "query" prompt, unless another is given."""
+        await self.connect()
+        return await self.encode(sentences, self.query_prompt_name(prompt_name, prompt), prompt, **options)
+
+    async def encode_document(
+        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+    ) -> Any:
+        """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
+        await self.connect()
+        return await self.encode(sentences, self.document_prompt_name(prompt_name, prompt), prompt, **options)
+
+    async def encode_stream(
+        self, sentences: Iterable[str] | AsyncIterable[str], *, chunk_size: int = CHUNK_SIZE, **options: Any
+    ) -> AsyncIterator[NDArray[Any]]:
+        """Embed any number of sentences in constant memory, as `SentenceEncoder.encode_stream`."""
+        size = stream_chunk_size(sentences, chunk_size)
+        under_way: deque[asyncio.Task[Any]] = deque()
+        try:
+            async for chunk in async_chunks(sentences, size):
+                under_way.append(asyncio.create_task(self.encode(chunk, **options)))
+                if len(under_way) == 2:
+                    yield await under_way.popleft()
+            while under_way:
+                yield await under_way.popleft()
+        finally:
+            for task in under_way:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Close the connections. Calls that are still under way fail."""
+        self._closed = True
+        if self._endpoints is not None:
+            for endpoint in self._endpoints.all:
+                await endpoint.channel.close()
+
+    async def __aenter__(self) -> AsyncSentenceEncoder:
+        await self.connect()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def _read_assets(self, connections: list[AsyncConnection]) -> None:
+        timeout_s = self.settings.timeout_s
+        failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
+        for connection in connections:
+            try:
+                self._accept_manifest(connection.address, await connection.asset(MANIFEST, timeout_s))
+                if self._needs_tokenizer():
+                    self._accept_tokenizer(connection.address, await connection.asset(TOKENIZER, timeout_s))
+                return
+            except SentritonError as error:
+                failure = error
+        raise failure
+
+    async def _run(self, texts: list[str], options: EncodeOptions, results: Results, deadline: float) -> None:
+        """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
+        assert self._endpoints is not None
+        dispatcher = self._dispatcher(self._plan(texts, options), len(texts), deadline)
+        under_way: set[asyncio.Task[None]] = set()
+        outcomes: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        with progress_bar(options.show_progress_bar, len(texts)) as advance:
+            try:
+                while not dispatcher.done:
+                    if len(texts) > _TOKENIZE_INLINE:
+                        await asyncio.to_thread(dispatcher.prepare)
+                    else:
+                        dispatcher.prepare()
+                    now = time.monotonic()
+                    if (attempt := dispatcher.next(now)) is not None:
+                        sending = self._send(attempt, options, deadline - now, dispatcher, results, outcomes)
+                        task = asyncio.create_task(sending)
+                        under_way.add(task)
+                        task.add_done_callback(under_way.discard)
+                        continue
+                    try:
+                        settle = await asyncio.wait_for(outcomes.get(), dispatcher.wait_s(now))
+                    except asyncio.TimeoutError:
+                        continue
+                    settle()
+                    advance(dispatcher.finished)
+            finally:
+                self._window_limit = dispatcher.window.limit
+                for task in under_way:
+                    task.cancel()
+
+    async def _send(
+        self,
+        attempt: Attempt,
+        options: EncodeOptions,
+        time_left_s: float,
+        dispatcher: Dispatcher,
+        results: Results,
+        outcomes: asyncio.Queue[Callable[[], None]],
+    ) -> None:
+        """Send one request; what follows from its outcome is put into `outcomes`, to be done by the caller's own
+        task.
+        """
+        assert self._endpoints is not None
+        endpoint = self._endpoints.choose(time.monotonic())
+        endpoint.begin()
+        try:
+            response = await endpoint.channel.infer(self._request(attempt.rows, options, time_left_s), time_left_s)
+        except SentritonError as error:
+            failure = error  # the name of an except clause ends with it
+            if isinstance(error, ServerUnavailable):
+                self._endpoints.rest(endpoint, time.monotonic())
+            outcomes.put_nowait(lambda: dispatcher.failed(attempt, failure, time.monotonic()))
+        else:
+
+            def answered() -> None:
+                results.collect(attempt.rows, response)
+                dispatcher.answered(attempt, time.monotonic())
+
+            outcomes.put_nowait(answered)
+        finally:
+            endpoint.end()

@@ -1,0 +1,226 @@
+"""All of an encoder that is not I/O: arguments checked, prompts resolved, results shaped. The sync and the asyncio
+client share it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sentriton import cache, protocol
+from sentriton.arguments import as_texts, check_unicode, one_of, positive, whole_number
+from sentriton.dispatch import Dispatcher
+from sentriton.errors import InvalidInput, SentritonError, ServerError
+from sentriton.manifest import Manifest
+from sentriton.pacing import RetryBudget, Window
+from sentriton.quantization import PRECISIONS
+from sentriton.requests import Rows, plan_requests
+from sentriton.results import EncodeOptions, Results
+from sentriton.settings import ClientSettings
+from sentriton.similarity import SIMILARITY, score_matrix, score_pairs
+from sentriton.tokenization import TextTokenizer
+
+__all__ = ["MANIFEST", "TOKENIZER", "BaseEncoder", "EncodeOptions", "EvaluationFigures", "Results", "as_texts"]
+
+OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
+MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+
+
+class EvaluationFigures:
+    """Takes what sentence-transformers' evaluators note on a model: `eval_results_dict` has, by evaluator, the figures
+    that it found last.
+    """
+
+    def __init__(self) -> None:
+        self.eval_results_dict: dict[Any, dict[str, Any]] = {}
+
+    def set_evaluation_metrics(self, evaluator: Any, metrics: dict[str, Any], epoch: int = 0, step: int = 0) -> None:
+        """Keep a copy of `metrics`. `epoch` and `step` are a training's, and there is none."""
+        self.eval_results_dict[evaluator] = dict(metrics)
+
+
+class BaseEncoder:
+    """The served model as the caller sees it. `manifest` is there once the encoder is connected."""
+
+    settings: ClientSettings
+    manifest: Manifest
+    _tokenizer: TextTokenizer
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = ClientSettings.resolve(**settings)
+        self.model_card_data = EvaluationFigures()
+        self._similarity_fn_name: str | None = None
+        self._budget = RetryBudget()
+        self._window_limit = 2
+        self._process_id = os.getpid()
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """The address or addresses of the server, as given."""
+        return self.settings.url
+
+    @property
+    def max_seq_length(self) -> int:
+        """Most tokens of a sentence, special ones included; what is longer is cut."""
+        return self.manifest.max_seq_length
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The model's named prompts."""
+        return self.manifest.prompts
+
+    @property
+    def default_prompt_name(self) -> str | None:
+        """The prompt of `encode` where none is named."""
+        return self.manifest.default_prompt_name
+
+    @property
+    def similarity_fn_name(self) -> str:
+        """cosine, dot, euclidean or manhattan: the model's own, unless it is set here."""
+        return self._similarity_fn_name or self.manifest.similarity
+
+    @similarity_fn_name.setter
+    def similarity_fn_name(self, name: str) -> None:
+        # sentence-transformers' SimilarityFunction is an enumeration with such values.
+        self._similarity_fn_name = one_of("similarity_fn_name", getattr(name, "value", name), list(SIMILARITY))
+
+    def get_embedding_dimension(self) -> int:
+        """Length of a sentence's vector."""
+        return self.manifest.dimension
+
+    def get_sentence_embedding_dimension(self) -> int:
+        """Length of a sentence's vector."""
+        return self.manifest.dimension
+
+    def get_max_seq_length(self) -> int:
+        """Most tokens of a sentence, special ones included."""
+        return self.max_seq_length
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included, cut at `max_seq_length`, without padding."""
+        return self._tokenizer.tokenize(as_texts(texts)[0])
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Score every row of the first against every row of the second by `similarity_fn_name`: [n, d] and [m, d] to
+        [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` where d differs.
+        """
+        return score_matrix(self.similarity_fn_name, embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` where shapes differ."""
+        return score_pairs(self.similarity_fn_name, embeddings1, embeddings2)
+
+    def query_prompt_name(self, prompt_name: str | None, prompt: str | None) -> str | None:
+        """The prompt that `encode_query` uses where the caller names none."""
+        if prompt_name is None and prompt is None and "query" in self.prompts:
+            return "query"
+        return prompt_name
+
+    def document_prompt_name(self, prompt_name: str | None, prompt: str | None) -> str | None:
+        """The prompt that `encode_document` uses where the caller names none."""
+        if prompt_name is None and prompt is None:
+            return next((name for name in DOCUMENT_PROMPTS if name in self.prompts), None)
+        return prompt_name
+
+    def _timeout_s(self, timeout_s: float | None) -> float:
+        return self.settings.timeout_s if timeout_s is None else positive("timeout_s", timeout_s)
+
+    def _accept_manifest(self, address: str, content: bytes) -> None:
+        try:
+            self.manifest = Manifest.from_json(content)
+        except ValueError as error:
+            raise ServerError(f"{address} sent a manifest that this client cannot read: {error}") from error
+
+    def _needs_tokenizer(self) -> bool:
+        """Whether the tokenizer must be asked for; one in the cache is taken at once."""
+        content = cache.find(self.manifest.files[TOKENIZER])
+        if content is not None:
+            self._tokenizer = TextTokenizer(content.decode("utf-8"))
+        return content is None
+
+    def _accept_tokenizer(self, address: str, content: bytes) -> None:
+        try:
+            cache.keep(self.manifest.files[TOKENIZER], content)
+        except ValueError as error:
+            raise ServerError(f"{address} sent a tokenizer that is not the one of its manifest: {error}") from error
+        self._tokenizer = TextTokenizer(content.decode("utf-8"))
+
+    def _options(
+        self,
+        *,
+        single: bool,
+        prompt_name: str | None,
+        prompt: str | None,
+        batch_size: int,
+        show_progress_bar: bool | None,
+        output_value: str,
+        precision: str | None,
+        convert_to_numpy: bool,
+        convert_to_tensor: bool,
+        normalize_embeddings: bool,
+        truncate_dim: int | None,
+    ) -> EncodeOptions:
+        """Check the arguments of `encode`. Raises `InvalidInput` naming argument, value and what is allowed."""
+        # sentence-transformers' evaluators say None for float32.
+        precision = one_of("precision", "float32" if precision is None else precision, PRECISIONS)
+        batch_size = whole_number("batch_size", batch_size)
+        most = self.manifest.dimension
+        return EncodeOptions(
+            single=single,
+            prompt=self._resolve_prompt(prompt_name, prompt),
+            max_rows=min(batch_size, self.manifest.max_batch_size),
+            output_value=one_of("output_value", output_value, OUTPUT_VALUES),
+            precision=precision,
+            convert_to_numpy=convert_to_numpy and not convert_to_tensor,
+            convert_to_tensor=convert_to_tensor,
+            normalize_embeddings=normalize_embeddings,
+            dimension=most if truncate_dim is None else whole_number("truncate_dim", truncate_dim, most=most),
+            show_progress_bar=bool(show_progress_bar),
+        )
+
+    def _resolve_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise InvalidInput(f"prompt is {prompt!r} ({type(prompt).__name__}); give a string or None")
+            check_unicode("prompt", prompt)
+            return prompt
+        name = prompt_name if prompt_name is not None else self.default_prompt_name
+        if name is None:
+            return ""
+        if not isinstance(name, str) or name not in self.prompts:
+            known = ", ".join(map(repr, self.prompts)) or "none"
+            raise InvalidInput(f"prompt_name is {name!r}; the model's prompts are {known}")
+        return self.prompts[name]
+
+    def _plan(self, texts: list[str], options: EncodeOptions) -> Iterator[Rows]:
+        not_pooled = 0
+        if options.prompt and not self.manifest.include_prompt:
+            not_pooled = self._tokenizer.prompt_length(options.prompt)
+        return plan_requests(
+            texts,
+            self._tokenizer,
+            max_rows=options.max_rows,
+            pad_token_id=self.manifest.pad_token_id,
+            prompt=options.prompt,
+            not_pooled=not_pooled,
+        )
+
+    def _dispatcher(self, plan: Iterator[Rows], total: int, deadline: float) -> Dispatcher:
+        if os.getpid() != self._process_id:
+            raise SentritonError(
+                "this encoder was made in another process and does not survive a fork; make a new one in each process"
+            )
+        if self._closed:
+            raise SentritonError("this encoder is closed; make a new one")
+        window = Window(limit=self._window_limit, most=self.settings.max_in_flight)
+        return Dispatcher(plan, total=total, deadline=deadline, window=window, budget=self._budget)
+
+    def _request(self, rows: Rows, options: EncodeOptions, time_left_s: float) -> Any:
+        model = protocol.EMBED_TOKENS if options.output_value == "sentence_embedding" else protocol.ENCODER
+        parameters = protocol.parameters(
+            fingerprint=self.manifest.fingerprint, priority=self.settings.priority, timeout_s=time_left_s
+        )
+        return protocol.tokens_request(rows.input_ids, rows.attention_mask, parameters, model=model)

@@ -1,0 +1,166 @@
+"""Embeds a source of sentences into a file: in constant memory, and going on where an earlier run stopped."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sentriton.client import SentenceEncoder
+from sentriton.errors import InvalidInput, SentritonError
+from sentriton.files.outputs import ENDINGS, Rows, open_rows
+from sentriton.files.resume import PartialRun
+from sentriton.files.sources import Source
+from sentriton.progress import progress_bar
+from sentriton.stream import CHUNK_SIZE
+
+PRECISIONS = ("float32", "binary", "ubinary")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did: `rows` in `output`, of which `resumed` were kept from an earlier run; `seconds` of this one."""
+
+    output: str
+    rows: int
+    resumed: int
+    dimension: int
+    dtype: str
+    seconds: float
+
+
+def check_output(output: Path, source: Source, *, overwrite: bool) -> None:
+    """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
+    if output.suffix.lower() not in ENDINGS:
+        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(ENDINGS)}")
+    if output.suffix.lower() == ".parquet":
+        from sentriton.files.parquet import require_pyarrow
+
+        require_pyarrow(f"writing {output.name}")
+    if not output.parent.is_dir():
+        raise InvalidInput(f"--output {output}: there is no folder {output.parent}; make it first")
+    if output.is_dir():
+        raise InvalidInput(f"--output {output} is a folder; give a file name")
+    if source.path is not None and output.exists() and output.samefile(source.path):
+        raise InvalidInput(f"--input and --output are both {output}; give two files")
+    if output.exists() and not overwrite:
+        raise InvalidInput(f"--output {output} exists; give --overwrite to replace it")
+
+
+def check_precision(precision: str) -> None:
+    """Raises `InvalidInput` for a precision that needs all embeddings at once."""
+    if precision in ("int8", "uint8"):
+        raise InvalidInput(
+            f"--precision is {precision}, whose ranges come from all embeddings together, and sentences are embedded "
+            f"here a few at a time; allowed are {', '.join(PRECISIONS)}"
+        )
+
+
+def embedded(
+    encoder: SentenceEncoder, sentences: Iterator[str], options: dict[str, Any]
+) -> Iterator[tuple[list[str], NDArray[Any]]]:
+    """Sentences with their rows [n, d], a chunk at a time, in order."""
+    ahead: deque[str] = deque()
+
+    def remembered() -> Iterator[str]:
+        for sentence in sentences:
+            ahead.append(sentence)
+            yield sentence
+
+    for embeddings in encoder.encode_stream(remembered(), chunk_size=CHUNK_SIZE, **options):
+        yield [ahead.popleft() for _ in range(len(embeddings))], embeddings
+
+
+def embed_to_file(
+    encoder: SentenceEncoder,
+    source: Source,
+    output: Path,
+    options: dict[str, Any],
+    *,
+    column: str | None = None,
+    restart: bool = False,
+    progress: bool = False,
+) -> Summary:
+    """Embed every sentence of `source` and write `output`, whole or not at all.
+
+    Rows stand in FILE.partial until then. The same call after an interruption goes on behind the last whole row of it.
+    `options` are those of `encode`. Raises `InvalidInput` for what is wrong with input, options or output, and other
+    `SentritonError`s that say how many rows are kept.
+    """
+    started = time.monotonic()
+    # No sentences: the options are checked and the rows' shape is known before anything is sent or written.
+    empty = encoder.encode([], **options)
+    dimension, dtype = empty.shape[1], empty.dtype
+    identity = {**source.identity, "column": column, **_meaning(encoder, options, dimension)}
+    total = source.count()
+    run = PartialRun(output)
+    with _telling(output), run:
+        run.begin(identity, restart=restart, resumable=source.resumable)
+        rows = open_rows(output, run.rows_path, dimension, dtype)
+        try:
+            resumed = rows.rows
+            with _telling(output, lambda: _kept(run, source, rows)):
+                _embed_rest(encoder, source, rows, options, total, progress)
+                rows.finish(output)
+        finally:
+            rows.close()
+            if not source.resumable:
+                run.discard()
+    seconds = round(time.monotonic() - started, 3)
+    return Summary(str(output), rows.rows, resumed, dimension, str(dtype), seconds)
+
+
+def _meaning(encoder: SentenceEncoder, options: dict[str, Any], dimension: int) -> dict[str, Any]:
+    """What a row depends on besides its sentence."""
+    manifest = encoder.manifest
+    prompt = options.get("prompt")
+    if prompt is None:
+        prompt = manifest.prompts.get(options.get("prompt_name") or manifest.default_prompt_name or "", "")
+    return {
+        "model": manifest.name,
+        "fingerprint": manifest.fingerprint,
+        "server's precision": manifest.precision,
+        "prompt": prompt,
+        "precision": options.get("precision", "float32"),
+        "dimension": dimension,
+        "normalize": bool(options.get("normalize_embeddings")),
+    }
+
+
+def _embed_rest(
+    encoder: SentenceEncoder, source: Source, rows: Rows, options: dict[str, Any], total: int | None, progress: bool
+) -> None:
+    if total is not None and rows.rows > total:
+        raise InvalidInput(f"{rows.rows:,} rows are kept and {source.name} has {total:,} sentences; give --restart")
+    sentences = islice(source.read(), rows.rows, None)
+    with progress_bar(progress, total, rows.rows) as advance:
+        for texts, embeddings in embedded(encoder, sentences, options):
+            rows.append(texts, embeddings)
+            advance(rows.rows)
+    source.check_unchanged()
+
+
+@contextmanager
+def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
+    """Errors of writing become Sentriton's, and all say what is `kept`."""
+    try:
+        yield
+    except OSError as error:
+        raise SentritonError(f"cannot write {output}: {error.strerror or error}{kept()}") from error
+    except SentritonError as error:
+        raise type(error)(f"{error}{kept()}") from error
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"{str(error) or 'stopped'}{kept()}") from error
+
+
+def _kept(run: PartialRun, source: Source, rows: Rows) -> str:
+    if not source.resumable:
+        return f"; nothing is kept, since {source.name} cannot be read again"
+    return f"; {rows.rows:,} rows are kept in {run.rows_path}, and the same command goes on after them"

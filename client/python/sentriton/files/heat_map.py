@@ -1,0 +1,96 @@
+"""Draws similarity scores as a heat map, by matplotlib (pip install 'sentriton[plot]'), which is imported only here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton.errors import InvalidInput, SentritonError
+
+_LABEL_LETTERS = 24
+_CELLS_WITH_NUMBERS = 20
+# Parts of the names of fonts that have letters beyond Latin, Korean ones first.
+_FONTS = (
+    "nanum",
+    "malgun",
+    "apple sd gothic",
+    "cjk",
+    "noto sans kr",
+    "pretendard",
+    "baekmuk",
+    "unifont",
+    "dejavu sans",
+)
+
+
+def check_plot(path: Path) -> None:
+    """Raises `InvalidInput` when no plot can be written there, or matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"--plot needs the package {error.name}; run: pip install 'sentriton[plot]'") from error
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise InvalidInput(f"--plot is {path.name!r}; its ending must be one of .png, .svg, .pdf")
+    if not path.parent.is_dir():
+        raise InvalidInput(f"--plot {path}: there is no folder {path.parent}; make it first")
+
+
+def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> bool:
+    """Draw scores [n, n] of n texts into a file.
+
+    Returns whether the texts stand at the axes. Where no font has all their letters, the texts' numbers (from 1) do.
+    Raises `SentritonError` when the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    count = len(texts)
+    font = find_font("".join(texts))
+    labels = [str(number) for number in range(1, count + 1)] if font is None else [_label(text) for text in texts]
+    side = min(20.0, 2.5 + 0.6 * count)
+    figure = Figure(figsize=(side + 1.5, side), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(scores, cmap="viridis")
+    figure.colorbar(image, ax=axes, label="similarity", shrink=0.8)
+    style: dict[str, Any] = {} if font is None else {"font": font}
+    axes.set_xticks(
+        range(count), labels, **style, rotation=0 if font is None else 45, ha="center" if font is None else "right"
+    )
+    axes.set_yticks(range(count), labels, **style)
+    if count <= _CELLS_WITH_NUMBERS:
+        _write_scores(axes, scores)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise SentritonError(f"cannot write {path}: {error.strerror or error}") from error
+    return font is not None
+
+
+def find_font(letters: str) -> Path | None:
+    """The file of an installed font that has all the letters, None where there is none."""
+    from matplotlib import font_manager
+
+    needed = {ord(letter) for letter in letters if letter.isprintable() and letter != " "}
+    fonts = font_manager.fontManager.ttflist
+    for name in _FONTS:
+        for font in fonts:
+            if name in font.name.lower() and needed <= set(font_manager.get_font(font.fname).get_charmap()):
+                return Path(font.fname)
+    return None
+
+
+def _label(text: str) -> str:
+    text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    # A dollar sign would begin a formula.
+    text = text if len(text) <= _LABEL_LETTERS else text[: _LABEL_LETTERS - 3] + "..."
+    return text.replace("$", r"\$")
+
+
+def _write_scores(axes: Any, scores: NDArray[Any]) -> None:
+    middle = (np.nanmin(scores) + np.nanmax(scores)) / 2
+    for (row, column), score in np.ndenumerate(scores):
+        # Viridis is dark where the score is low.
+        axes.text(column, row, f"{score:.2f}", ha="center", va="center", color="w" if score < middle else "k")

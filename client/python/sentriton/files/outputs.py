@@ -1,0 +1,138 @@
+"""Where rows of embeddings are kept until a run is complete: FILE.partial, whose whole rows survive whatever ends the
+process, and which becomes FILE by one rename.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENDINGS = (".npy", ".jsonl", ".parquet")
+_HEADER_BYTES = 128
+_BLOCK_BYTES = 1 << 20
+
+
+class Rows(Protocol):
+    """Rows on their way into a file. `rows` is how many whole ones are kept. Methods raise OSError."""
+
+    rows: int
+
+    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+        """Keep rows [n, d] and their n sentences."""
+
+    def finish(self, output: Path) -> None:
+        """Make everything that is kept the file `output`, at once."""
+
+    def close(self) -> None:
+        """Let go of the file; what is kept stays."""
+
+
+def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any]) -> Rows:
+    """The rows in `partial` for an output of this ending; those of an interrupted run are there, a torn one is not."""
+    kind = output.suffix.lower()
+    if kind == ".npy":
+        return NpyRows(partial, dimension, dtype)
+    if kind == ".jsonl":
+        return JsonRows(partial)
+    from sentriton.files.parquet import ParquetRows
+
+    return ParquetRows(partial, dimension, dtype)
+
+
+class NpyRows:
+    """Raw rows after room for the header, which is written when their number is known."""
+
+    def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any]) -> None:
+        self._partial, self._dimension, self._dtype = partial, dimension, dtype
+        self._file = _open_to_append(partial)
+        row_bytes = dimension * dtype.itemsize
+        self.rows = max(0, self._file.seek(0, os.SEEK_END) - _HEADER_BYTES) // row_bytes
+        self._file.truncate(_HEADER_BYTES + self.rows * row_bytes)
+        self._file.seek(0, os.SEEK_END)
+
+    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+        _write(self._file, np.ascontiguousarray(embeddings, dtype=self._dtype).tobytes())
+        self.rows += len(embeddings)
+
+    def finish(self, output: Path) -> None:
+        self._file.seek(0)
+        _write(self._file, npy_header(self.rows, self._dimension, self._dtype))
+        _publish(self._file, self._partial, output)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonRows:
+    """A line for each row: {"sentence": …, "embedding": […]}."""
+
+    def __init__(self, partial: Path) -> None:
+        self._partial = partial
+        self._file = _open_to_append(partial)
+        self.rows, size = _whole_lines(self._file)
+        self._file.truncate(size)
+        self._file.seek(size)
+
+    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+        _write(self._file, json_lines(sentences, embeddings))
+        self.rows += len(embeddings)
+
+    def finish(self, output: Path) -> None:
+        _publish(self._file, self._partial, output)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def json_lines(sentences: Sequence[str], embeddings: NDArray[Any]) -> bytes:
+    """A line of UTF-8 JSON for each of n sentences and rows [n, d]."""
+    pairs = zip(sentences, embeddings, strict=True)
+    rows = ({"sentence": sentence, "embedding": embedding.tolist()} for sentence, embedding in pairs)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+
+
+def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
+    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0. NumPy's own writer gives no length that
+    is the same for every number of rows.
+    """
+    content = repr({"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)})
+    magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
+    room = _HEADER_BYTES - len(magic) - 2
+    return magic + struct.pack("<H", room) + content.ljust(room - 1).encode("latin1") + b"\n"
+
+
+def _open_to_append(path: Path) -> BinaryIO:
+    path.touch()
+    # Unbuffered: what a write has taken is with the system, and nothing is left to flush when the disk is full.
+    return path.open("r+b", buffering=0)
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[file.write(remaining) :]
+
+
+def _whole_lines(file: BinaryIO) -> tuple[int, int]:
+    """How many lines have their end, and the bytes that they take."""
+    lines, size, position = 0, 0, 0
+    while block := file.read(_BLOCK_BYTES):
+        lines += block.count(b"\n")
+        if (last := block.rfind(b"\n")) >= 0:
+            size = position + last + 1
+        position += len(block)
+    return lines, size
+
+
+def _publish(file: BinaryIO, partial: Path, output: Path) -> None:
+    # On the disk before it has its name: a power cut must not leave FILE without its end.
+    os.fsync(file.fileno())
+    file.close()
+    partial.replace(output)

@@ -1,0 +1,132 @@
+"""Parquet, by pyarrow (pip install 'sentriton[files]'), which is imported only here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton.errors import InvalidInput
+from sentriton.files.sentences import checked, choose_column
+
+_READ_ROWS = 1024
+_READ_BYTES = 1 << 20
+_ROW_GROUP_BYTES = 32 << 20
+
+
+def require_pyarrow(what: str) -> None:
+    """Raises `InvalidInput` that says what to install where pyarrow is missing. `what` needs it."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"{what} needs the package {error.name}; run: pip install 'sentriton[files]'") from error
+
+
+def read_column(path: Path, column: str | None) -> Iterator[str]:
+    """The strings of a column, in constant memory whatever the size of the file's row groups. Raises `InvalidInput`
+    naming file, column and row.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Without pre-buffering, pages are read as they are needed and not a whole row group at once.
+        with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
+            column = choose_column(file.schema_arrow.names, column, path.name)
+            where = f"{path.name}, column {column!r}"
+            _check_type(file.schema_arrow.field(column).type, where)
+            number = 0
+            for batch in file.iter_batches(_READ_ROWS, columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    number += 1
+                    yield checked(value, f"{where}, row {number}")
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise InvalidInput(f"cannot read {path}: {error}") from error
+
+
+def _check_type(kind: Any, where: str) -> None:
+    import pyarrow.types as types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
+        raise InvalidInput(f"{where} is of type {kind}; a column of sentences must hold strings")
+
+
+class ParquetRows:
+    """A folder of parts, since nothing can be appended to a Parquet file: each is written aside, then renamed to the
+    rows that it holds. The parts become one file at the end.
+    """
+
+    def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any]) -> None:
+        import pyarrow as pa
+
+        self._folder = partial
+        self._folder.mkdir(exist_ok=True)
+        self._schema = pa.schema(
+            [("sentence", pa.string()), ("embedding", pa.list_(pa.from_numpy_dtype(dtype), dimension))]
+        )
+        self._parts = sorted(self._folder.glob("rows-*.parquet"))
+        ends = [0, *(_span(part)[1] for part in self._parts)]
+        firsts = [_span(part)[0] for part in self._parts]
+        if firsts != ends[:-1] or any(end <= first for first, end in pairwise(ends)):
+            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to begin anew")
+        self.rows = ends[-1]
+
+    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+        import pyarrow as pa
+
+        kind = self._schema.field("embedding").type
+        values = pa.array(np.ascontiguousarray(embeddings).reshape(-1))
+        columns = [pa.array(sentences, pa.string()), pa.FixedSizeListArray.from_arrays(values, type=kind)]
+        end = self.rows + len(embeddings)
+        part = self._folder / f"rows-{self.rows:012d}-{end:012d}.parquet"
+        self._write(part, iter([pa.Table.from_arrays(columns, schema=self._schema)]))
+        self._parts.append(part)
+        self.rows = end
+
+    def finish(self, output: Path) -> None:
+        self._write(output, self._row_groups())
+        shutil.rmtree(self._folder)
+
+    def close(self) -> None:
+        """Nothing is open between calls."""
+
+    def _write(self, path: Path, tables: Iterator[Any]) -> None:
+        """Write aside, then give it its name."""
+        import pyarrow.parquet as pq
+
+        aside = self._folder / "writing.tmp"
+        with aside.open("wb") as file:
+            # Vectors have no values worth a dictionary.
+            with pq.ParquetWriter(file, self._schema, use_dictionary=False) as writer:
+                for table in tables:
+                    writer.write_table(table, row_group_size=max(1, table.num_rows))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+
+    def _row_groups(self) -> Iterator[Any]:
+        """The parts' rows, as many at a time as make a row group of sensible size."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables: list[Any] = []
+        for part in self._parts:
+            tables.append(pq.read_table(part, memory_map=False))
+            if sum(table.nbytes for table in tables) >= _ROW_GROUP_BYTES:
+                yield pa.concat_tables(tables)
+                tables.clear()
+        if tables:
+            yield pa.concat_tables(tables)
+
+
+def _span(part: Path) -> tuple[int, int]:
+    """The first row of a part and the one after its last, from its name."""
+    _, first, end = part.stem.split("-")
+    return int(first), int(end)

@@ -1,0 +1,95 @@
+"""Whose rows stand in FILE.partial: FILE.partial.json says it, so that only the same run goes on with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from sentriton.errors import InvalidInput
+
+if sys.platform != "win32":
+    import fcntl
+
+
+class PartialRun:
+    """The right to write FILE, held while the object is used as a context: a second run is refused.
+
+    The lock is the system's, on FILE.partial.json, and ends with the process however that ends.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self.rows_path = output.with_name(output.name + ".partial")
+        self.state_path = output.with_name(output.name + ".partial.json")
+        self._output = output
+
+    def __enter__(self) -> PartialRun:
+        """Raises `InvalidInput` when another process writes this output, OSError where it cannot be written."""
+        descriptor = os.open(self.state_path, os.O_RDWR | os.O_CREAT, 0o666)
+        self._file = os.fdopen(descriptor, "r+", encoding="utf-8")
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                self._file.close()
+                raise InvalidInput(f"another process is writing {self._output}; wait for it or stop it") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Without rows there is nothing to resume, and nothing to leave behind.
+        if not self.rows_path.exists():
+            self.state_path.unlink(missing_ok=True)
+        self._file.close()
+
+    def begin(self, identity: dict[str, Any], *, restart: bool, resumable: bool) -> None:
+        """Make the rows in FILE.partial those of the run that `identity` describes, or none.
+
+        Raises `InvalidInput` naming what differs when they belong to another run, unless it is to `restart`. Rows of a
+        run that is not `resumable`, which reads what cannot be read twice, are thrown away by the same run.
+        """
+        found = self._read()
+        if not restart and self.rows_path.exists():
+            self._compare(found, identity)
+        if restart or not resumable:
+            self.discard()
+        if found == identity:
+            return
+        self._file.seek(0)
+        self._file.truncate()
+        json.dump(identity, self._file, ensure_ascii=False, indent=2)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def discard(self) -> None:
+        """Remove the rows."""
+        if self.rows_path.is_dir():
+            shutil.rmtree(self.rows_path)
+        else:
+            self.rows_path.unlink(missing_ok=True)
+
+    def _read(self) -> dict[str, Any]:
+        self._file.seek(0)
+        try:
+            found = json.loads(self._file.read())
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _compare(self, found: dict[str, Any], identity: dict[str, Any]) -> None:
+        advice = "give --restart to begin anew, or another --output"
+        if not found:
+            raise InvalidInput(f"{self.rows_path} is there and nothing says from which run; {advice}")
+        names = list(dict.fromkeys([*identity, *found]))
+        differences = [
+            f"{name} was {found.get(name)!r} and is {identity.get(name)!r}"
+            for name in names
+            if found.get(name) != identity.get(name)
+        ]
+        if differences:
+            raise InvalidInput(f"{self.rows_path} is from another run: {'; '.join(differences)}; {advice}")

@@ -1,0 +1,43 @@
+"""The encoders behind an adapter: other packages call one object from plain code and from any event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sentriton.aio import AsyncSentenceEncoder
+from sentriton.client import SentenceEncoder
+
+
+class Encoders:
+    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` for each event loop that asks for one; all of the same
+    settings. Raises `ServerUnavailable` where nobody answers.
+    """
+
+    def __init__(self, url: str | None = None, **settings: Any) -> None:
+        self._url = url
+        self._settings = settings
+        self.blocking = SentenceEncoder(url, **settings)
+        self._by_loop: dict[asyncio.AbstractEventLoop, AsyncSentenceEncoder] = {}
+
+    def of_running_loop(self) -> AsyncSentenceEncoder:
+        """The encoder of the event loop that runs this code; it connects with its first call."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._by_loop:
+            # asyncio.run makes a loop a call: the encoders of closed ones would pile up. Others are still in use.
+            for other in list(self._by_loop):
+                if other.is_closed():
+                    self._by_loop.pop(other, None)
+            self._by_loop[loop] = AsyncSentenceEncoder(self._url, **self._settings)
+        return self._by_loop[loop]
+
+    def close(self) -> None:
+        """Close the blocking encoder; those of event loops are closed with `aclose` in their loop."""
+        self.blocking.close()
+
+    async def aclose(self) -> None:
+        """Close the running event loop's encoder and the blocking one."""
+        encoder = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if encoder is not None:
+            await encoder.close()
+        self.close()

@@ -1,0 +1,56 @@
+"""LangChain's `Embeddings` on a Sentriton server. Needs `pip install sentriton[langchain]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langchain_core.embeddings import Embeddings
+
+from sentriton.integrations.encoders import Encoders
+
+
+class SentritonEmbeddings(Embeddings):
+    """Embeds LangChain's documents and queries through a Sentriton server, with the model's prompt for each.
+
+    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`; `settings` those of
+    `SentenceEncoder`, such as `timeout_s` and `access_key`. Safe for many threads and event loops. Raises
+    `SentritonError`s.
+
+    >>> from langchain_core.vectorstores import InMemoryVectorStore
+    >>> store = InMemoryVectorStore(SentritonEmbeddings("localhost:8001"))
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        **settings: Any,
+    ) -> None:
+        self._encoders = Encoders(url, **settings)
+        self._options: dict[str, Any] = {"normalize_embeddings": normalize_embeddings, "truncate_dim": truncate_dim}
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text."""
+        return self._encoders.blocking.encode_document(list(texts), **self._options).tolist()
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of a question."""
+        return self._encoders.blocking.encode_query(text, **self._options).tolist()
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        """A vector for each text."""
+        return (await self._encoders.of_running_loop().encode_document(list(texts), **self._options)).tolist()
+
+    async def aembed_query(self, text: str) -> list[float]:
+        """The vector of a question."""
+        return (await self._encoders.of_running_loop().encode_query(text, **self._options)).tolist()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._encoders.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of plain code and of the running event loop."""
+        await self._encoders.aclose()

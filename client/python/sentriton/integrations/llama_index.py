@@ -1,0 +1,85 @@
+"""LlamaIndex's `BaseEmbedding` on a Sentriton server. Needs `pip install sentriton[llama-index]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llama_index.core.base.embeddings.base import BaseEmbedding
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+
+from sentriton.integrations.encoders import Encoders
+
+_BATCH_SIZE = 512  # sentences LlamaIndex hands over at a time; the encoder cuts them into requests itself
+
+
+class SentritonEmbedding(BaseEmbedding):
+    """Embeds LlamaIndex's nodes and queries through a Sentriton server, with the model's prompt for each.
+
+    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`; `settings` has those of
+    `SentenceEncoder` by name, such as `timeout_s` and `access_key`; LlamaIndex does not save them. Safe for many
+    threads and event loops. Raises `SentritonError`s.
+
+    >>> from llama_index.core import VectorStoreIndex
+    >>> index = VectorStoreIndex(nodes, embed_model=SentritonEmbedding("localhost:8001"))
+    """
+
+    url: str | None = Field(default=None, description="The server: host:port, several with commas, dns:///host:port.")
+    normalize_embeddings: bool = Field(default=False, description="Scale the vectors to length 1.")
+    truncate_dim: int | None = Field(default=None, description="Keep so many dimensions of a Matryoshka model.")
+    _encoders: Encoders = PrivateAttr()
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        settings: dict[str, Any] | None = None,
+        embed_batch_size: int = _BATCH_SIZE,
+        **fields: Any,
+    ) -> None:
+        encoders = Encoders(url, **(settings or {}))
+        fields |= {
+            "url": url,
+            "normalize_embeddings": normalize_embeddings,
+            "truncate_dim": truncate_dim,
+            "embed_batch_size": embed_batch_size,
+            # A saved object says which model it meant; the one that is served has the last word.
+            "model_name": encoders.blocking.manifest.name,
+        }
+        super().__init__(**fields)
+        self._encoders = encoders
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex saves it."""
+        return "SentritonEmbedding"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._encoders.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of plain code and of the running event loop."""
+        await self._encoders.aclose()
+
+    def _options(self) -> dict[str, Any]:
+        return {"normalize_embeddings": self.normalize_embeddings, "truncate_dim": self.truncate_dim}
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._encoders.blocking.encode_query(query, **self._options()).tolist()
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return (await self._encoders.of_running_loop().encode_query(query, **self._options())).tolist()
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._get_text_embeddings([text])[0]
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return (await self._aget_text_embeddings([text]))[0]
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._encoders.blocking.encode_document(texts, **self._options()).tolist()
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return (await self._encoders.of_running_loop().encode_document(texts, **self._options())).tolist()

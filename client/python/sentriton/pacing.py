@@ -1,0 +1,86 @@
+"""How many requests are under way at once, and how long to wait before one is sent again: arithmetic, no clock of its
+own.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Window:
+    """How many requests may be under way. It opens while that raises the rate, and halves when the server says it has
+    too much.
+
+    A step compares the rate (tokens a second) of one round, as many answers as requests are allowed, with the best
+    seen.
+    """
+
+    limit: int = 2
+    most: int = 16
+    best_rate: float = 0.0
+    _tokens: int = 0
+    _answers: int = 0
+    _since: float = field(default=-1.0)
+
+    def answered(self, tokens: int, now: float) -> None:
+        """Count an answer for `tokens` at time `now` (seconds)."""
+        if self._since < 0:
+            self._since = now
+            return
+        self._tokens += tokens
+        self._answers += 1
+        if self._answers < self.limit or now <= self._since:
+            return
+        rate = self._tokens / (now - self._since)
+        if rate > 1.05 * self.best_rate:
+            self.limit = min(self.limit + 1, self.most)
+        elif rate < 0.8 * self.best_rate and self.limit > 2:
+            self.limit -= 1
+        # The best fades, so that a server which became slower, or shared, is measured anew.
+        self.best_rate = max(rate, 0.98 * self.best_rate)
+        self._tokens, self._answers, self._since = 0, 0, now
+
+    def overloaded(self) -> None:
+        """The server turned a request away: half as many from now on."""
+        self.limit = max(1, self.limit // 2)
+        self._tokens, self._answers, self._since = 0, 0, -1.0
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Waits between attempts: exponential, with full jitter (Brooker, "Exponential Backoff And Jitter", AWS
+    Architecture Blog).
+    """
+
+    first_s: float = 0.1
+    most_s: float = 3.0
+
+    def delay_s(self, attempt: int) -> float:
+        """Seconds to wait before attempt number `attempt` + 1; `attempt` counts from 1."""
+        ceiling = min(self.most_s, self.first_s * 2 ** min(attempt - 1, 16))
+        return random.uniform(0.2, 1.0) * ceiling
+
+
+@dataclass
+class RetryBudget:
+    """Bounds repeated requests to a share of the answered ones, so that callers do not double the load of a server in
+    need.
+
+    Holds `capacity` tokens: a retry takes one, an answer gives `per_answer` back.
+    """
+
+    capacity: float = 100.0
+    per_answer: float = 0.2
+    tokens: float = 100.0
+
+    def answered(self) -> None:
+        self.tokens = min(self.capacity, self.tokens + self.per_answer)
+
+    def take(self) -> bool:
+        """Whether one more retry is within the budget."""
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True

@@ -1,0 +1,96 @@
+"""What `encode` returns: answers put in their places, then normalized, quantized and converted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton import protocol
+from sentriton.errors import InvalidInput
+from sentriton.quantization import check_count, quantize, quantize_tokens
+from sentriton.requests import Rows
+from sentriton.similarity import normalize
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """The arguments of `encode` that shape its result, checked."""
+
+    single: bool
+    prompt: str
+    max_rows: int
+    output_value: str
+    precision: str
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+    normalize_embeddings: bool
+    dimension: int
+    show_progress_bar: bool
+
+
+class Results:
+    """Where a call's answers go: one row of an array for each sentence, written once, or a list of token embeddings.
+
+    Raises `InvalidInput`, before anything is sent, where the result could not be made: int8 or uint8 of one sentence,
+    tensors without torch.
+    """
+
+    def __init__(self, total: int, options: EncodeOptions) -> None:
+        self._options = options
+        self._of_tokens = options.output_value == "token_embeddings"
+        if not self._of_tokens:
+            check_count(total, options.precision)
+            if options.convert_to_tensor:
+                _tensor(np.empty(0), required=True)
+        self.embeddings = np.empty((0 if self._of_tokens else total, options.dimension), dtype=np.float32)
+        self.token_embeddings = [self.embeddings] * (total if self._of_tokens else 0)
+
+    def collect(self, rows: Rows, response: Any) -> None:
+        """Put an answer where its sentences stand."""
+        if not self._of_tokens:
+            self.embeddings[rows.indices] = protocol.read_sentence_embedding(response)[:, : self._options.dimension]
+            return
+        token_embeddings = protocol.read_token_embeddings(response)
+        for place, index in enumerate(rows.indices):
+            tokens = int((rows.attention_mask[place] > 0).sum())
+            self.token_embeddings[index] = token_embeddings[place, :tokens].astype(np.float32)
+
+    def finish(self) -> Any:
+        """What `encode` returns: truncated already, then normalized, quantized and converted, in
+        sentence-transformers' order.
+        """
+        options = self._options
+        converted: Any = self._finish_tokens() if self._of_tokens else self._finish_sentences()
+        return converted[0] if options.single else converted
+
+    def _finish_sentences(self) -> Any:
+        options = self._options
+        embeddings: Any = self.embeddings
+        if options.normalize_embeddings:
+            embeddings = normalize(embeddings).astype(np.float32, copy=False)
+        embeddings = quantize(embeddings, options.precision)
+        if options.convert_to_tensor:
+            return _tensor(embeddings, required=True)
+        return embeddings if options.convert_to_numpy else [_tensor(row) for row in embeddings]
+
+    def _finish_tokens(self) -> list[Any]:
+        # As in sentence-transformers: tensors whatever convert_to_numpy says, and arrays where they are quantized.
+        if self._options.precision != "float32":
+            return list(quantize_tokens(self.token_embeddings, self._options.precision))
+        return [_tensor(embedding) for embedding in self.token_embeddings]
+
+
+def _tensor(array: NDArray[Any], *, required: bool = False) -> Any:
+    """A torch tensor of the array where torch is installed, else the array itself."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if required:
+            raise InvalidInput(
+                "convert_to_tensor is True and torch is not installed; run: pip install torch"
+            ) from error
+        return array
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,99 @@
+"""Everything about a client that can be set: argument = environment variable = field, with its default here and only
+here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sentriton.errors import InvalidInput
+from sentriton.protocol import PRIORITIES
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """How to reach a server. A field left out comes from `$SENTRITON_<FIELD>`, such as `$SENTRITON_URL`.
+
+    `url` is host:port, several of them with commas between (round robin over all that answer), or dns:///host:port
+    (round robin over the host's addresses, looked up again as they change). `timeout_s` bounds a whole call.
+    `priority` is the server's lane: query, or bulk, which waits behind. `max_in_flight` bounds the requests of one
+    call that are under way. `tls` encrypts; `root_certificates` (a PEM file) names who to trust, and
+    `client_certificate` with `client_key` (PEM files) say who is calling. `access_key` is sent as the header that
+    Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for.
+    """
+
+    url: str = "localhost:8001"
+    timeout_s: float = 60.0
+    priority: str = "query"
+    max_in_flight: int = 16
+    tls: bool = False
+    root_certificates: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    access_key: str | None = dataclasses.field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.priority not in PRIORITIES:
+            raise InvalidInput(f"priority is {self.priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
+        if not 0 < self.timeout_s < math.inf:
+            raise InvalidInput(f"timeout_s is {self.timeout_s}; it must be a number of seconds above 0")
+        if self.max_in_flight < 1:
+            raise InvalidInput(f"max_in_flight is {self.max_in_flight}; it must be at least 1")
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise InvalidInput("client_certificate and client_key belong together; one of them is missing")
+        if not self.addresses or not all(map(_is_address, self.addresses)):
+            raise InvalidInput(f"url is {self.url!r}; give host:port, several with commas between, or dns:///host:port")
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses in `url`, each a target of its own."""
+        return tuple(address.strip() for address in str(self.url).split(",") if address.strip())
+
+    @property
+    def uses_tls(self) -> bool:
+        """Naming certificates is asking for TLS."""
+        return self.tls or self.root_certificates is not None or self.client_certificate is not None
+
+    @classmethod
+    def resolve(cls, **given: Any) -> ClientSettings:
+        """Settings from what is given (None: not given), then the environment, then the defaults."""
+        values = {name: value for name, value in given.items() if value is not None}
+        for field in dataclasses.fields(cls):
+            variable = f"SENTRITON_{field.name.upper()}"
+            if field.name not in values and (text := os.environ.get(variable)):
+                values[field.name] = _parse(variable, text, type(field.default))
+        return cls(**values)
+
+
+def _is_address(address: str) -> bool:
+    match = re.fullmatch(r"(?:dns:///)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
+    return match is not None and 1 <= int(match[1]) <= 65535
+
+
+def _parse(variable: str, text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("0", "1", "false", "true", "no", "yes"):
+            raise InvalidInput(f"${variable} is {text!r}; allowed are 1, true, yes, 0, false, no")
+        return text.lower() in ("1", "true", "yes")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError as error:
+            raise InvalidInput(f"${variable} is {text!r}; it must be a number") from error
+    return text
+
+
+def read_pem(path: str | None) -> bytes | None:
+    """The content of a PEM file, None for None. Raises `InvalidInput` that names the file."""
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"cannot read certificate file {path}: {error.strerror}") from error

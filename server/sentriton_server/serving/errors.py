@@ -1,0 +1,9 @@
+"""Why a server did not start."""
+
+from __future__ import annotations
+
+from sentriton.errors import SentritonError
+
+
+class LaunchError(SentritonError):
+    """The server cannot be started, or did not come up."""

@@ -1,0 +1,169 @@
+"""The course of a call, step by step: what is sent, what is sent again, when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from sentriton import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError, ServerUnavailable
+from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.endpoints import Endpoint, Endpoints
+from sentriton.pacing import Backoff, RetryBudget, Window
+from sentriton.requests import Rows
+
+
+def rows(index: int, size: int = 10) -> Rows:
+    tokens = np.ones((1, size), dtype=np.int64)
+    return Rows([index], tokens, tokens)
+
+
+def make_dispatcher(requests: int = 4, deadline: float = 100.0, limit: int = 2, budget: float = 100.0) -> Dispatcher:
+    return Dispatcher(
+        (rows(index) for index in range(requests)),
+        total=requests,
+        deadline=deadline,
+        window=Window(limit=limit),
+        budget=RetryBudget(tokens=budget),
+        backoff=Backoff(first_s=1.0, most_s=8.0),
+    )
+
+
+def send_all(dispatcher: Dispatcher, now: float) -> Iterator[Attempt]:
+    """All that may be sent at a time."""
+    while True:
+        dispatcher.prepare()
+        attempt = dispatcher.next(now)
+        if attempt is None:
+            return
+        yield attempt
+
+
+def test_no_more_is_under_way_than_the_window_allows() -> None:
+    dispatcher = make_dispatcher(limit=2)
+    first = list(send_all(dispatcher, 0))
+    assert [attempt.rows.indices for attempt in first] == [[0], [1]]
+    dispatcher.answered(first[0], 1)
+    assert [attempt.rows.indices for attempt in send_all(dispatcher, 1)] == [[2]]
+
+
+def test_a_call_is_done_when_every_sentence_is() -> None:
+    dispatcher = make_dispatcher(requests=3)
+    now = 0.0
+    while not dispatcher.done:
+        for attempt in send_all(dispatcher, now):
+            dispatcher.answered(attempt, now)
+        now += 1
+    assert dispatcher.finished == 3
+
+
+@pytest.mark.parametrize("error", [ServerUnavailable("away"), Overloaded("full")])
+def test_what_may_pass_is_sent_again_after_a_wait(error: SentritonError) -> None:
+    dispatcher = make_dispatcher(requests=1)
+    (attempt,) = send_all(dispatcher, 0)
+    dispatcher.failed(attempt, error, 0)
+    assert list(send_all(dispatcher, 0)) == []
+    wait_s = dispatcher.wait_s(0)
+    assert 0.2 <= wait_s <= 1.0
+    (again,) = send_all(dispatcher, wait_s)
+    assert again.rows is attempt.rows
+    assert again.number == 2
+
+
+@pytest.mark.parametrize("error", [InvalidInput("wrong"), ServerError("broken"), DeadlineExceeded("late")])
+def test_what_cannot_pass_ends_the_call_at_once(error: SentritonError) -> None:
+    dispatcher = make_dispatcher()
+    (attempt, *_) = send_all(dispatcher, 0)
+    with pytest.raises(type(error), match=str(error)):
+        dispatcher.failed(attempt, error, 0)
+
+
+def test_the_error_says_how_far_the_call_got() -> None:
+    dispatcher = make_dispatcher(requests=4, deadline=10)
+    first, second = send_all(dispatcher, 0)
+    dispatcher.answered(first, 1)
+    with pytest.raises(ServerUnavailable, match=r"away \(1 of 4 sentences were embedded\)"):
+        dispatcher.failed(second, ServerUnavailable("away"), 9.9)
+
+
+def test_nothing_is_sent_after_the_deadline() -> None:
+    dispatcher = make_dispatcher(deadline=5)
+    dispatcher.prepare()
+    with pytest.raises(DeadlineExceeded, match="0 of 4"):
+        dispatcher.next(5)
+    assert dispatcher.wait_s(4) == 1
+
+
+def test_the_retry_budget_ends_a_call_that_only_repeats() -> None:
+    dispatcher = make_dispatcher(requests=1, deadline=1e9, budget=3)
+    now = 0.0
+    for _ in range(3):
+        (attempt,) = send_all(dispatcher, now)
+        dispatcher.failed(attempt, ServerUnavailable("away"), now)
+        now += dispatcher.wait_s(now)
+    (attempt,) = send_all(dispatcher, now)
+    with pytest.raises(ServerUnavailable):
+        dispatcher.failed(attempt, ServerUnavailable("away"), now)
+
+
+def test_overload_halves_the_window_and_unavailability_does_not() -> None:
+    dispatcher = make_dispatcher(requests=20, limit=8)
+    attempts = list(send_all(dispatcher, 0))
+    dispatcher.failed(attempts[0], ServerUnavailable("away"), 0)
+    assert dispatcher.window.limit == 8
+    dispatcher.failed(attempts[1], Overloaded("full"), 0)
+    assert dispatcher.window.limit == 4
+
+
+def simulate(window: Window, capacity: int, rounds: int = 300) -> None:
+    """A server that takes 1 s for `capacity` requests at once, and longer in proportion for more."""
+    now = 0.0
+    for _ in range(rounds):
+        now += max(1.0, window.limit / capacity) / window.limit
+        window.answered(100, now)
+
+
+def test_the_window_opens_while_that_raises_the_rate_and_no_further() -> None:
+    window = Window(limit=2, most=64)
+    simulate(window, capacity=8)
+    assert 6 <= window.limit <= 12
+
+
+def test_the_window_never_opens_beyond_the_most() -> None:
+    window = Window(limit=2, most=4)
+    simulate(window, capacity=64)
+    assert window.limit == 4
+
+
+def test_the_wait_grows_to_its_most_and_is_never_nothing() -> None:
+    backoff = Backoff(first_s=0.1, most_s=3.0)
+    for attempt in range(1, 30):
+        ceiling = min(3.0, 0.1 * 2 ** (attempt - 1))
+        assert all(0.2 * ceiling <= backoff.delay_s(attempt) <= ceiling for _ in range(20))
+
+
+def test_answers_pay_for_retries() -> None:
+    budget = RetryBudget(capacity=1, per_answer=0.5, tokens=1)
+    assert budget.take()
+    assert not budget.take()
+    budget.answered()
+    budget.answered()
+    assert budget.take()
+
+
+def test_the_least_busy_server_is_chosen_and_a_resting_one_is_left_alone() -> None:
+    first, second = Endpoint("a", None), Endpoint("b", None)
+    endpoints = Endpoints([first, second])
+    first.begin()
+    assert endpoints.choose(0) is second
+    endpoints.rest(second, now=0)
+    assert endpoints.choose(0.5) is first
+    endpoints.rest(first, now=0.2)
+    assert endpoints.choose(0.5) is second, "all rest: the one that has rested longest"
+    assert {endpoints.choose(10).address for _ in range(4)} == {"b"}, "awake again, and less busy"
+
+
+def test_idle_servers_take_turns() -> None:
+    endpoints = Endpoints([Endpoint("a", None), Endpoint("b", None)])
+    assert {endpoints.choose(0).address for _ in range(2)} == {"a", "b"}

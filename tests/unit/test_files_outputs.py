@@ -1,0 +1,125 @@
+"""Rows kept in partial files: whole ones survive, torn ones go, and the finished file is what was written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from sentriton.errors import InvalidInput
+from sentriton.files.outputs import npy_header, open_rows
+from sentriton.files.resume import PartialRun
+
+EMBEDDINGS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+SENTENCES = [f"문장 {number}" for number in range(10)]
+IDENTITY = {"input": "in.txt", "model": "a"}
+
+
+def read(path: Path) -> NDArray[Any]:
+    if path.suffix == ".npy":
+        return np.load(path)
+    if path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        rows = pq.read_table(path).to_pylist()
+    assert [row["sentence"] for row in rows] == SENTENCES[: len(rows)]
+    return np.array([row["embedding"] for row in rows], np.float32)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
+def test_rows_are_kept_between_runs(tmp_path: Path, ending: str) -> None:
+    output, partial = tmp_path / f"out{ending}", tmp_path / "out.partial"
+    for start, end in [(0, 4), (4, 5), (5, 10)]:
+        rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+        assert rows.rows == start
+        rows.append(SENTENCES[start:end], EMBEDDINGS[start:end])
+        rows.close()
+        assert not output.exists()
+    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+    rows.finish(output)
+    np.testing.assert_array_equal(read(output), EMBEDDINGS)
+    assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+@pytest.mark.parametrize("ending", [".npy", ".jsonl"])
+def test_a_torn_row_is_cut_wherever_it_is_torn(tmp_path: Path, ending: str) -> None:
+    output, partial = tmp_path / f"out{ending}", tmp_path / "out.partial"
+    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+    rows.append(SENTENCES[:2], EMBEDDINGS[:2])
+    rows.close()
+    whole = partial.read_bytes()
+    for size in range(len(whole)):
+        partial.write_bytes(whole[:size])
+        rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+        assert rows.rows < 2
+        rows.append(SENTENCES[rows.rows : 2], EMBEDDINGS[rows.rows : 2])
+        rows.finish(output)
+        np.testing.assert_array_equal(read(output), EMBEDDINGS[:2])
+
+
+def test_a_part_that_was_being_written_does_not_count(tmp_path: Path) -> None:
+    output, partial = tmp_path / "out.parquet", tmp_path / "out.partial"
+    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+    for start in (0, 4):
+        rows.append(SENTENCES[start : start + 4], EMBEDDINGS[start : start + 4])
+    (partial / "writing.tmp").write_bytes(b"PAR1 torn")
+    assert open_rows(output, partial, 3, EMBEDDINGS.dtype).rows == 8
+    min(partial.glob("rows-*")).unlink()
+    with pytest.raises(InvalidInput, match="lacks some of its parts"):
+        open_rows(output, partial, 3, EMBEDDINGS.dtype)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
+def test_no_rows_make_an_empty_file(tmp_path: Path, ending: str) -> None:
+    output = tmp_path / f"out{ending}"
+    open_rows(output, tmp_path / "out.partial", 3, np.dtype(np.uint8)).finish(output)
+    assert len(read(output)) == 0
+    if ending == ".npy":
+        assert (np.load(output).shape, np.load(output).dtype) == ((0, 3), np.uint8)
+
+
+def test_the_header_is_as_long_for_any_number_of_rows() -> None:
+    assert {len(npy_header(rows, 8192, np.dtype(np.float32))) for rows in (0, 1, 10**6, 10**18)} == {128}
+
+
+def begin(output: Path, identity: dict[str, Any] = IDENTITY, *, restart: bool = False, resumable: bool = True) -> bool:
+    """A run that stops with a row kept; whether there were rows before."""
+    run = PartialRun(output)
+    with run:
+        run.begin(identity, restart=restart, resumable=resumable)
+        resumed = run.rows_path.exists()
+        run.rows_path.write_bytes(b"row")
+    return resumed
+
+
+def test_the_same_run_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    assert not begin(output)
+    assert begin(output)
+    assert not begin(output, restart=True)
+    assert not begin(output, resumable=False)
+
+
+def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    begin(output)
+    with pytest.raises(InvalidInput, match=r"model was 'a' and is 'b'.*--restart") as error:
+        begin(output, {**IDENTITY, "model": "b"})
+    assert "input was" not in str(error.value)
+    assert begin(output)
+    assert not begin(output, {**IDENTITY, "model": "b"}, restart=True)
+    (tmp_path / "out.npy.partial.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="nothing says from which run"):
+        begin(output)
+
+
+def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
+    output = tmp_path / "out.npy"
+    with PartialRun(output), pytest.raises(InvalidInput, match="another process is writing"), PartialRun(output):
+        pass
+    assert list(tmp_path.iterdir()) == []

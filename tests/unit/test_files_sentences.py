@@ -1,0 +1,134 @@
+"""Files of sentences, right and wrong, read without a server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sentriton.errors import InvalidInput
+from sentriton.files.sentences import MAX_LINE_BYTES, check_kind, read_sentences
+from sentriton.files.sources import open_source
+
+SENTENCES = ["첫 문장", "", ' "quoted", with commas ', "tab\tless"]
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "expected"),
+    [
+        ("a.txt", "one\n\n두 문장\r\nlast", None, ["one", "", "두 문장", "last"]),
+        ("a.txt", "\ufeffone\u2028same line\n", None, ["one\u2028same line"]),
+        ("a.TXT", "", None, []),
+        ("a.jsonl", '"plain"\n\n{"text": "field", "n": 1}\n', None, ["plain", "field"]),
+        ("a.jsonl", '{"n": 1, "body": "하나\\n둘"}\n', "body", ["하나\n둘"]),
+        ("a.jsonl", "", "body", []),
+        ("a.csv", 'id,text\n1,"a, ""b""\nc"\n\n2,d\n', None, ['a, "b"\nc', "d"]),
+        ("a.csv", "only\nx\n", None, ["x"]),
+        ("a.csv", "", "text", []),
+        ("a.csv", "text\n", "text", []),
+        ("a.tsv", 'score\tfirst\n1\t"half quoted\n2\tb, c\n', "first", ['"half quoted', "b, c"]),
+    ],
+)
+def test_sentences_are_read(tmp_path: Path, name: str, content: str, column: str | None, expected: list[str]) -> None:
+    path = write(tmp_path / name, content)
+    check_kind(path, column)
+    assert list(read_sentences(path, column)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "column", "parts"),
+    [
+        ("a.txt", b"good\nbad \xff\n", None, ["a.txt", "line 2", "UTF-8", "byte 5", "0xff"]),
+        ("a.txt", b"x" * (MAX_LINE_BYTES + 1), None, ["line 1", "longer than 1,048,576 bytes"]),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', None, ["a.jsonl, line 2", "not JSON"]),
+        ("a.jsonl", "[" * 100_000, None, ["line 1", "not JSON"]),
+        ("a.jsonl", '{"text": "a"}\n{"body": "b"}\n', None, ["line 2", "no column 'text'", "'body'"]),
+        ("a.jsonl", '{"a": "x", "b": "y"}\n', None, ["'a', 'b'", "--column"]),
+        ("a.jsonl", '{"text": 5}\n', None, ["line 1, column 'text'", "5 and not a string"]),
+        ("a.jsonl", "null\n", None, ["line 1", "null and not a string"]),
+        ("a.jsonl", '"\\ud800"\n', None, ["line 1", "half a character"]),
+        ("a.csv", "a,b\nx,y\n", "text", ["a.csv", "no column 'text'", "'a', 'b'"]),
+        ("a.csv", "a,a\nx,y\n", "a", ["2 columns 'a'"]),
+        ("a.csv", 'text,n\n"a\nb",1\nc\n', None, ["line 4", "1 columns", "the header has 2"]),
+        ("a.csv", 'text\nfine\n"never closed\n', None, ["row that begins on line 3"]),
+        ("a.csv", b"text\nfine\n\xb0\xa1\n", None, ["line 3", "UTF-8"]),
+    ],
+)
+def test_what_is_wrong_is_named(
+    tmp_path: Path, name: str, content: str | bytes, column: str | None, parts: list[str]
+) -> None:
+    path = write(tmp_path / name, content)
+    with pytest.raises(InvalidInput) as error:
+        list(read_sentences(path, column))
+    assert [part for part in parts if part not in str(error.value)] == [], str(error.value)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_parquet_column_is_read(tmp_path: Path, kind: pa.DataType) -> None:
+    path = tmp_path / "a.parquet"
+    sentences = SENTENCES * 1000
+    pq.write_table(pa.table({"n": range(len(sentences)), "text": pa.array(sentences, kind)}), path, row_group_size=1500)
+    assert list(read_sentences(path)) == sentences
+    assert list(read_sentences(path, "text")) == sentences
+
+
+def test_what_is_wrong_in_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"n": [1, 2], "text": ["a", None]}), path)
+    for column, message in {"n": "int64", "text": "column 'text', row 2 is null", "body": "'n', 'text'"}.items():
+        with pytest.raises(InvalidInput, match=message):
+            list(read_sentences(path, column))
+    with pytest.raises(InvalidInput, match=r"cannot read .*a\.parquet"):
+        list(read_sentences(write(path, "no parquet at all"), None))
+
+
+def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"'\.xlsx'.*\.txt, \.jsonl, \.csv, \.tsv, \.parquet"):
+        check_kind(write(tmp_path / "a.xlsx", ""), None)
+    with pytest.raises(InvalidInput, match="no file"):
+        check_kind(tmp_path / "missing.txt", None)
+    with pytest.raises(InvalidInput, match="is a folder"):
+        check_kind(tmp_path, None)
+    with pytest.raises(InvalidInput, match="lines, not columns"):
+        check_kind(write(tmp_path / "a.txt", ""), "text")
+
+
+def test_a_missing_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(InvalidInput, match=r"pip install 'sentriton\[files\]'"):
+        check_kind(write(tmp_path / "a.parquet", ""), None)
+
+
+def test_a_source_is_named_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "x\n")
+    with pytest.raises(InvalidInput, match="both TEXT and --input"):
+        open_source(["x"], path, None)
+    with pytest.raises(InvalidInput, match="--column"):
+        open_source(["x"], None, "text")
+    with pytest.raises(InvalidInput, match="TEXT 2 holds half a character"):
+        open_source(["x", "\udcff"], None, None)
+    assert open_source(None, path, None).count() == 1
+
+
+def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "x\n")
+    source = open_source(None, path, None)
+    source.check_unchanged()
+    write(path, "x\ny\n")
+    with pytest.raises(InvalidInput, match="changed while it was read"):
+        source.check_unchanged()
+
+
+def test_reading_goes_no_further_than_asked(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", b"first\n\xff\n")
+    sentences: Iterator[str] = read_sentences(path)
+    assert next(sentences) == "first"

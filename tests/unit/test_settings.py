@@ -1,0 +1,65 @@
+"""What can be set, where it comes from, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sentriton import ClientSettings, InvalidInput
+from sentriton.arguments import positive
+from sentriton.stream import stream_chunk_size
+
+
+def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ClientSettings.resolve().url == "localhost:8001"
+    monkeypatch.setenv("SENTRITON_URL", "host:1")
+    monkeypatch.setenv("SENTRITON_TIMEOUT_S", "2.5")
+    monkeypatch.setenv("SENTRITON_MAX_IN_FLIGHT", "3")
+    monkeypatch.setenv("SENTRITON_TLS", "yes")
+    settings = ClientSettings.resolve(url="host:2")
+    assert (settings.url, settings.timeout_s, settings.max_in_flight, settings.tls) == ("host:2", 2.5, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"priority": "urgent"}, "priority is 'urgent'; allowed are 'query', 'bulk'"),
+        ({"timeout_s": 0}, "timeout_s is 0"),
+        ({"max_in_flight": 0}, "max_in_flight is 0"),
+        ({"url": " , "}, "give host:port"),
+        ({"client_key": "key.pem"}, "belong together"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_named(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        ClientSettings.resolve(**given)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("SENTRITON_TIMEOUT_S", "soon"), ("SENTRITON_TLS", "maybe")])
+def test_a_variable_that_cannot_be_read_is_named(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InvalidInput, match=rf"\${variable} is '{value}'"):
+        ClientSettings.resolve()
+
+
+def test_several_addresses_and_the_access_key_stays_out_of_sight() -> None:
+    settings = ClientSettings(url="a:1, b:2", access_key="secret")
+    assert settings.addresses == ("a:1", "b:2")
+    assert "secret" not in repr(settings)
+    assert ClientSettings(root_certificates="ca.pem").uses_tls
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, "3", True, float("nan")])
+def test_a_time_that_cannot_be_is_refused(timeout_s: Any) -> None:
+    with pytest.raises(InvalidInput, match="timeout_s is"):
+        positive("timeout_s", timeout_s)
+
+
+@pytest.mark.parametrize(
+    ("sentences", "chunk_size", "says"), [("abc", 10, "a stream takes an iterable"), ([], 0, "chunk_size is 0")]
+)
+def test_a_stream_that_cannot_be_is_refused(sentences: Any, chunk_size: int, says: str) -> None:
+    with pytest.raises(InvalidInput, match=says):
+        stream_chunk_size(sentences, chunk_size)
