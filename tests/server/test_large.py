@@ -20,6 +20,7 @@ from sentriton_server.parity import compare
 from sentriton_server.serving import TritonServer
 from tests.checkpoints import make_checkpoint
 from tests.server.conftest import FREE_PORTS
+from tests.server.test_parity import embed_as_text
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(3600)]
 GIB = 1 << 30
@@ -63,8 +64,12 @@ def test_roberta_large(
     started = time.monotonic()
     with server, SentenceEncoder(server.url, timeout_s=1800, priority="bulk") as encoder:
         ready_s = time.monotonic() - started
-        report = compare(encoder.encode(klue_sentences, batch_size=16), expected)
+        reports = [
+            compare(encoder.encode(klue_sentences, batch_size=16), expected),
+            compare(embed_as_text(server.url, klue_sentences), expected),
+        ]
         memory = unique_memory(server)
+    report = min(reports, key=lambda report: report.min_cosine)
     print(
         f"\nRoBERTa-large {precision}: ready in {ready_s:.1f} s, memory {memory / GIB:.2f} GiB for weights of "
         f"{weights / GIB:.2f} GiB, minimum cosine {report.min_cosine:.7f} of {report.sentences}"

@@ -21,6 +21,12 @@ from sentriton_server.serving.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
 _PR_SET_PDEATHSIG = 1
+_DEFAULT_ENVIRONMENT = {
+    # A pool of threads of the tokenizer's own would fight the encoder for the cores.
+    "TOKENIZERS_PARALLELISM": "false",
+    # The encoder's threads would spin between two operations on the cores that pooling and Triton need.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 _libc = ctypes.CDLL(None)
 
 
@@ -53,7 +59,7 @@ class TritonProcess:
                     for backend in (installation.backends or ("python",))
                 ),
             ],
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **installation.environment},
+            env={**_DEFAULT_ENVIRONMENT, **os.environ, **installation.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
