@@ -1,7 +1,7 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests
 # make unit      unit tests alone (seconds)
-# make server    tests against a real Triton (a minute or two)
+# make server    tests against a real Triton (four to five minutes on two cores)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
