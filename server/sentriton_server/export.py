@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ from sentriton_server.resources import hash_files
 
 PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
 GOLDEN_SENTENCES = 8
+# Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
+SMALL_ENCODER_PARAMETERS = 25_000_000
 
 
 class ExportError(SentritonError, ValueError):
@@ -118,9 +122,11 @@ def _write(
         dimension=dimension,
         token_embeddings_dtype=precision.output_dtype,
         device=device,
+        single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)
+    _write_contract(checkpoint, repository)
     _write_golden(sentences, reference, repository)
     say(f"compiling the encoder ({precision.name}, {device})")
     # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go.
@@ -131,6 +137,13 @@ def _write(
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
     (repository / "assets/1/manifest.json").write_text(manifest.to_json(), encoding="utf-8")
     return manifest
+
+
+def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None:
+    """One instance a core for a small encoder on a CPU: threads would wait for each other more than they compute."""
+    parameters = sum(weight.numel() for weight in checkpoint.encoder.parameters())
+    small = device == "cpu" and parameters <= SMALL_ENCODER_PARAMETERS
+    return len(os.sched_getaffinity(0)) if small else None
 
 
 def parity_sentences() -> list[str]:
@@ -148,15 +161,23 @@ def _write_tokenizer(checkpoint: Checkpoint, repository: Path) -> None:
 
 
 def _write_head(checkpoint: Checkpoint, repository: Path) -> None:
-    description = {
+    folder = repository / "pooling/1"
+    _write_json(folder / "head.json", {"modules": checkpoint.head_modules})
+    np.savez(folder / "head.npz", **checkpoint.head_weights)
+
+
+def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
+    """What requests are checked against."""
+    contract = {
         "fingerprint": checkpoint.fingerprint,
         "vocab_size": checkpoint.encoder_spec.vocab_size,
         "max_seq_length": checkpoint.encoder_spec.max_seq_length,
-        "modules": checkpoint.head_modules,
     }
-    folder = repository / "pooling/1"
-    (folder / "head.json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    np.savez(folder / "head.npz", **checkpoint.head_weights)
+    _write_json(repository / "embed_tokens/1/contract.json", contract)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_golden(sentences: list[str], reference: NDArray[np.float32], repository: Path) -> None:

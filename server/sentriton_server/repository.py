@@ -14,7 +14,15 @@ from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
-MODELS = ("embed_text", "embed_tokens", "tokenizer", "encoder", "pooling", "assets")
+MODELS = ("embed_text", "embed_tokens", "embed_batch", "tokenizer", "encoder", "pooling", "assets")
+
+FILES = (
+    "encoder/1/model.pt",
+    "embed_tokens/1/contract.json",
+    "pooling/1/head.json",
+    "tokenizer/1/tokenizer.json",
+    "assets/1/manifest.json",
+)
 
 
 class RepositoryError(SentritonError, ValueError):
@@ -27,10 +35,17 @@ def read_config(repository: Path, model: str) -> Any:
 
 
 def write_configs(
-    repository: Path, *, hidden_size: int, dimension: int, token_embeddings_dtype: str, device: str
+    repository: Path,
+    *,
+    hidden_size: int,
+    dimension: int,
+    token_embeddings_dtype: str,
+    device: str,
+    single_threaded_encoders: int | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
-    TYPE_FP16; `device`: cpu or gpu, where the encoder runs."""
+    TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
+    encoder with one thread each; None: one instance with all threads."""
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
@@ -44,6 +59,12 @@ def write_configs(
         if model == "encoder" and device == "gpu":
             for group in config.instance_group:
                 group.kind = ModelInstanceGroup.KIND_GPU
+        if model == "encoder" and single_threaded_encoders is not None:
+            config.instance_group[0].count = single_threaded_encoders
+            config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
+        if model == "embed_tokens":
+            # One more than are computed at once, so that the next is there when an instance is free.
+            config.parameters["STEPS_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
@@ -54,7 +75,7 @@ def check_repository(folder: Path) -> Manifest:
     for model in MODELS:
         if not (folder / model / "config.pbtxt").is_file():
             raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
-    for file in ("encoder/1/model.pt", "pooling/1/head.json", "tokenizer/1/tokenizer.json", "assets/1/manifest.json"):
+    for file in FILES:
         if not (folder / file).is_file():
             raise RepositoryError(f"the model repository {folder} is broken: {file} is missing; export it again")
     try:

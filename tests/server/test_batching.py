@@ -35,13 +35,19 @@ def test_64_callers_get_what_single_calls_get_in_batches_above_4(
     np.testing.assert_allclose(together, np.tile(alone, (4, 1)), atol=1e-5)
 
 
-def test_nothing_is_padded_across_requests(server: RunningServer, mixed_sentences: list[str]) -> None:
+def test_rows_of_many_lengths_leave_in_steps_of_like_length(server: RunningServer, mixed_sentences: list[str]) -> None:
+    def places(kind: str) -> float:
+        return server.metric("sentriton_tokens_total", kind=kind)
+
     with SentenceEncoder(server.url) as encoder, ThreadPoolExecutor(64) as pool:
         tokens = sum(map(len, encoder._tokenizer.tokenize(mixed_sentences)))
-        before = server.metric("sentriton_encoder_elements_total", model="encoder")
+        before = places("token"), places("padding"), server.metric("sentriton_encoder_elements_total", model="encoder")
         list(pool.map(encoder.encode, mixed_sentences))
-        executed = server.metric("sentriton_encoder_elements_total", model="encoder") - before
-    assert executed == tokens
+        computed, padding = places("token") - before[0], places("padding") - before[1]
+        executed = server.metric("sentriton_encoder_elements_total", model="encoder") - before[2]
+    assert computed == tokens
+    assert executed == tokens + padding
+    assert padding <= 0.2 * executed
 
 
 def test_a_request_of_many_rows_equals_its_rows_alone(encoder: SentenceEncoder, mixed_sentences: list[str]) -> None:

@@ -59,12 +59,11 @@ def test_an_asset_is_asked_for_by_name() -> None:
     assert list(request.raw_input_contents) == [b"\x0d\x00\x00\x00manifest.json"]
 
 
-@pytest.mark.parametrize(("lane", "level"), [("query", 1), ("bulk", 2)])
-def test_the_lane_is_triton_priority_as_uint64(lane: str, level: int) -> None:
+@pytest.mark.parametrize("lane", ["query", "bulk"])
+def test_the_lane_is_a_string(lane: str) -> None:
     request = protocol.text_request(["a"], protocol.parameters(priority=lane))
-    assert dict(request.parameters) == {"priority": request.parameters["priority"]}
-    assert request.parameters["priority"].WhichOneof("parameter_choice") == "uint64_param"
-    assert request.parameters["priority"].uint64_param == level
+    assert dict(request.parameters) == {"lane": request.parameters["lane"]}
+    assert request.parameters["lane"].string_param == lane
 
 
 def test_the_fingerprint_is_a_string() -> None:

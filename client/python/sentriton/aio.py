@@ -105,7 +105,7 @@ class AsyncSentenceEncoder(BaseEncoder):
         sentences: str | Iterable[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: str = "sentence_embedding",
         precision: str = "float32",

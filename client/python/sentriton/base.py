@@ -13,7 +13,7 @@ from sentriton.arguments import as_texts, check_unicode, one_of, positive, whole
 from sentriton.dispatch import Dispatcher
 from sentriton.errors import InvalidInput, SentritonError, ServerError
 from sentriton.manifest import Manifest
-from sentriton.pacing import RetryBudget, Window
+from sentriton.pacing import LEAST_IN_FLIGHT, RetryBudget, Window
 from sentriton.quantization import PRECISIONS
 from sentriton.requests import Rows, plan_requests
 from sentriton.results import EncodeOptions, Results
@@ -53,7 +53,7 @@ class BaseEncoder:
         self.model_card_data = EvaluationFigures()
         self._similarity_fn_name: str | None = None
         self._budget = RetryBudget()
-        self._window_limit = 2
+        self._window_limit = LEAST_IN_FLIGHT
         self._process_id = os.getpid()
         self._closed = False
 
@@ -154,7 +154,7 @@ class BaseEncoder:
         single: bool,
         prompt_name: str | None,
         prompt: str | None,
-        batch_size: int,
+        batch_size: int | None,
         show_progress_bar: bool | None,
         output_value: str,
         precision: str | None,
@@ -166,12 +166,14 @@ class BaseEncoder:
         """Check the arguments of `encode`. Raises `InvalidInput` naming argument, value and what is allowed."""
         # sentence-transformers' evaluators say None for float32.
         precision = one_of("precision", "float32" if precision is None else precision, PRECISIONS)
-        batch_size = whole_number("batch_size", batch_size)
+        max_rows = self.manifest.max_batch_size
+        if batch_size is not None:
+            max_rows = min(whole_number("batch_size", batch_size), max_rows)
         most = self.manifest.dimension
         return EncodeOptions(
             single=single,
             prompt=self._resolve_prompt(prompt_name, prompt),
-            max_rows=min(batch_size, self.manifest.max_batch_size),
+            max_rows=max_rows,
             output_value=one_of("output_value", output_value, OUTPUT_VALUES),
             precision=precision,
             convert_to_numpy=convert_to_numpy and not convert_to_tensor,

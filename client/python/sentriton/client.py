@@ -69,7 +69,7 @@ class SentenceEncoder(BaseEncoder):
         sentences: str | Iterable[str],
         prompt_name: str | None = None,
         prompt: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = None,
         output_value: str = "sentence_embedding",
         precision: str = "float32",
@@ -84,11 +84,11 @@ class SentenceEncoder(BaseEncoder):
         """Embed sentences: float32 [n, dimension] in the order given, or [dimension] for a single string.
 
         `prompt`, or the one that `prompt_name` names, is put before every sentence. `batch_size` is the most rows of
-        one request. `truncate_dim` keeps the first dimensions, `normalize_embeddings` scales to length 1 after that,
-        and `precision` (float32, int8, uint8, binary, ubinary) makes smaller vectors at last. `output_value`
-        "token_embeddings" gives a list of [tokens, hidden] instead. `device` is accepted for sentence-transformers'
-        sake: the server decides. `timeout_s` bounds the whole call. Raises `InvalidInput` before anything is sent, and
-        the other `SentritonError`s.
+        one request (None: as many as the server takes). `truncate_dim` keeps the first dimensions,
+        `normalize_embeddings` scales to length 1 after that, and `precision` (float32, int8, uint8, binary, ubinary)
+        makes smaller vectors at last. `output_value` "token_embeddings" gives a list of [tokens, hidden] instead.
+        `device` is accepted for sentence-transformers' sake: the server decides. `timeout_s` bounds the whole call.
+        Raises `InvalidInput` before anything is sent, and the other `SentritonError`s.
         """
         texts, single = as_texts(sentences)
         options = self._options(

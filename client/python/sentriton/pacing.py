@@ -7,6 +7,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+LEAST_IN_FLIGHT = 4  # one computed, one next, and two on their ways
+
 
 @dataclass
 class Window:
@@ -17,12 +19,15 @@ class Window:
     seen.
     """
 
-    limit: int = 2
+    limit: int = LEAST_IN_FLIGHT
     most: int = 16
     best_rate: float = 0.0
     _tokens: int = 0
     _answers: int = 0
     _since: float = field(default=-1.0)
+
+    def __post_init__(self) -> None:
+        self.limit = min(self.limit, self.most)
 
     def answered(self, tokens: int, now: float) -> None:
         """Count an answer for `tokens` at time `now` (seconds)."""
@@ -34,10 +39,9 @@ class Window:
         if self._answers < self.limit or now <= self._since:
             return
         rate = self._tokens / (now - self._since)
-        if rate > 1.05 * self.best_rate:
+        # After an overload it opens again step by step, whatever the rate.
+        if rate > 1.05 * self.best_rate or self.limit < LEAST_IN_FLIGHT:
             self.limit = min(self.limit + 1, self.most)
-        elif rate < 0.8 * self.best_rate and self.limit > 2:
-            self.limit -= 1
         # The best fades, so that a server which became slower, or shared, is measured anew.
         self.best_rate = max(rate, 0.98 * self.best_rate)
         self._tokens, self._answers, self._since = 0, 0, now

@@ -15,7 +15,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from sentriton.errors import InvalidInput, ServerError
 
 EMBED_TEXT, EMBED_TOKENS, ENCODER, ASSETS = "embed_text", "embed_tokens", "encoder", "assets"
-PRIORITIES = {"query": 1, "bulk": 2}
+LANES = ("query", "bulk")
 
 
 def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> Any:
@@ -49,9 +49,9 @@ def parameters(
 
     Raises `InvalidInput` for an unknown lane.
     """
-    if priority not in PRIORITIES:
-        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
-    named: dict[str, str | int] = {"priority": PRIORITIES[priority]}
+    if priority not in LANES:
+        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, LANES))}")
+    named: dict[str, str | int] = {"lane": priority}
     if fingerprint is not None:
         named["fingerprint"] = fingerprint
     if timeout_s is not None:
@@ -105,9 +105,7 @@ def _request(
         request.inputs.add(name=name, datatype=datatype, shape=shape)
         request.raw_input_contents.append(raw)
     for key, value in (parameters or {}).items():
-        if key == "priority":
-            request.parameters[key].uint64_param = int(value)
-        elif isinstance(value, int):
+        if isinstance(value, int):
             request.parameters[key].int64_param = value
         else:
             request.parameters[key].string_param = value

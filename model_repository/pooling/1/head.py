@@ -22,11 +22,8 @@ Step = Callable[[Floats], Floats]
 
 @dataclass(frozen=True)
 class Head:
-    """The modules behind the encoder, and what a request is checked against."""
+    """The modules behind the encoder."""
 
-    fingerprint: str
-    vocab_size: int
-    max_seq_length: int
     pooling_modes: tuple[str, ...]
     steps: tuple[Step, ...]
 
@@ -46,9 +43,6 @@ def load_head(folder: Path) -> Head:
     with np.load(folder / "head.npz", allow_pickle=False) as weights:
         steps = tuple(_step(module, weights) for module in rest)
     return Head(
-        fingerprint=description["fingerprint"],
-        vocab_size=description["vocab_size"],
-        max_seq_length=description["max_seq_length"],
         pooling_modes=tuple(pooling["modes"]),
         steps=steps,
     )

@@ -41,7 +41,7 @@ TruncateDim = Annotated[int | None, typer.Option(help="Keep this many first dime
 Precision = Annotated[str, typer.Option(help="Of the rows: float32, or bits packed into bytes, binary or ubinary.")]
 Prompt = Annotated[str | None, typer.Option(help="Put before every sentence.")]
 PromptName = Annotated[str | None, typer.Option(help="The model's prompt of this name, put before every sentence.")]
-BatchSize = Annotated[int, typer.Option(help="Most sentences of one request.")]
+BatchSize = Annotated[int | None, typer.Option(help="Most sentences of one request; the server's own if left out.")]
 Priority = Annotated[
     str | None,
     typer.Option(envvar="SENTRITON_PRIORITY", help="query, or bulk, which waits behind: bulk for all but TEXT."),
@@ -72,7 +72,7 @@ def embed(
     precision: Precision = "float32",
     prompt: Prompt = None,
     prompt_name: PromptName = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     priority: Priority = None,
     overwrite: Overwrite = False,
     restart: Restart = False,

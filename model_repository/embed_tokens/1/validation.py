@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,14 @@ def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
         f"fingerprint mismatch: the request is for model {asked!r}, this server has {served!r}; "
         "vectors of two models must not mix: read the manifest again and embed with one model"
     )
+
+
+def explain_lane(parameters: dict[str, Any], lanes: Sequence[str]) -> str | None:
+    """None, or why the request's optional parameter `lane` names none of `lanes`."""
+    asked = parameters.get("lane", lanes[0])
+    if asked in lanes:
+        return None
+    return f"lane is {asked!r}; allowed are {', '.join(map(repr, lanes))}"
 
 
 def explain_tokens(

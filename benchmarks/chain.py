@@ -1,0 +1,120 @@
+"""How much of the encoder's own rate reaches a caller through gRPC, and what does the client cost?
+
+    .venv/bin/python -m benchmarks.chain [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--rounds 3]
+
+The exported TorchScript module is called directly, in a loop, on tokens made beforehand and sorted by length, with
+every batch size; then the same sentences go through `SentenceEncoder.encode`, which tokenizes, to a server on the same
+cores. All in one run, in rounds; the best round of each counts, since the machine may be busy with something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from benchmarks.report import print_report
+from benchmarks.workload import DATA, hardware
+from sentriton import SentenceEncoder
+from sentriton.requests import plan_requests
+from sentriton.tokenization import TextTokenizer
+from sentriton_server.export import export
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from sentriton_server.serving import ServerSettings, TritonServer
+
+DIRECT_BATCH_SIZES = (16, 32, 64, 128, 256)
+
+
+def short_sentences(count: int) -> list[str]:
+    """`count` questions and answers of the chatbot data (MIT): 3 to 40 tokens each."""
+    with (DATA / "chatbot.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row[column] for column in ("Q", "A") for row in rows][:count]
+
+
+@dataclass
+class Measured:
+    """A contender's best round: seconds, and what share of all CPU time then was the client's."""
+
+    seconds: float = float("inf")
+    client_share: float | None = None
+
+
+def direct(repository: Path, sentences: list[str], batch_size: int) -> Callable[[], None]:
+    """A loop over the module itself, batches of `batch_size` rows alike in length."""
+    module = torch.jit.load(str(repository / "encoder/1/model.pt")).eval()
+    tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
+    batches = []
+    for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=1 << 30, pad_token_id=1):
+        count, length = rows.input_ids.shape
+        lengths = torch.full([count, 1], length, dtype=torch.int32)
+        ids, mask = (torch.from_numpy(array).flatten() for array in (rows.input_ids, rows.attention_mask))
+        batches.append((ids, mask, lengths, lengths))
+
+    def run() -> None:
+        with torch.inference_mode():
+            for batch in batches:
+                module(*batch)
+
+    return run
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU time of a process and of all that it started, so far."""
+    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--sentences", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    sentences = short_sentences(arguments.sentences)
+    with tempfile.TemporaryDirectory() as scratch:
+        repository = Path(scratch) / "repository"
+        export(arguments.checkpoint, repository, precision=arguments.precision, device="cpu")
+        torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
+        runs = {f"module, batches of {size}": direct(repository, sentences, size) for size in DIRECT_BATCH_SIZES}
+        with (
+            TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
+            SentenceEncoder(server.url, timeout_s=600) as encoder,
+        ):
+            runs["encode over gRPC"] = lambda: encoder.encode(sentences)
+            best = {name: Measured() for name in runs}
+            for _ in range(arguments.rounds):
+                for name, run in runs.items():
+                    whole, own = cpu_seconds(psutil.Process()), time.process_time()
+                    started = time.perf_counter()
+                    run()
+                    seconds = time.perf_counter() - started
+                    if seconds < best[name].seconds:
+                        own, whole = time.process_time() - own, cpu_seconds(psutil.Process()) - whole
+                        best[name] = Measured(seconds, own / whole if "gRPC" in name else None)
+    fastest = min(measured.seconds for name, measured in best.items() if "module" in name)
+    rows = [
+        {
+            "contender": name,
+            "sentences_per_s": round(len(sentences) / measured.seconds),
+            "share_of_module": round(fastest / measured.seconds, 3),
+            "client_cpu_share": None if measured.client_share is None else round(measured.client_share, 3),
+        }
+        for name, measured in best.items()
+    ]
+    title = f"{arguments.checkpoint.name} {arguments.precision}, {len(sentences):,} short sentences, {hardware()}"
+    print_report("chain", title, rows)
+
+
+if __name__ == "__main__":
+    main()

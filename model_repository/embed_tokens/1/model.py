@@ -1,0 +1,146 @@
+"""Takes token ids in, refuses what is not valid, and answers with sentence embeddings when their rows had their turn.
+
+Requests are answered from worker threads, after `execute` has returned; so Triton hands over new ones at once, and rows
+of all callers are on the scheduler's table together.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from metrics import Metrics
+from scheduling import LANES, Full, Request, Scheduler, Step
+from validation import explain_fingerprint, explain_lane, explain_tokens
+
+INNER_MODEL = "embed_batch"
+MICROSECONDS = 1e-6
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.contract = json.loads((folder / "contract.json").read_text())
+        settings = {
+            name: int(value["string_value"]) for name, value in json.loads(args["model_config"])["parameters"].items()
+        }
+        self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
+        self.scheduler = Scheduler(
+            step_tokens=settings["STEP_TOKENS"],
+            step_rows=settings["STEP_ROWS"],
+            steps_in_flight=settings["STEPS_IN_FLIGHT"],
+            waiting_rows=settings["WAITING_ROWS"],
+            on_expired=self.expire,
+        )
+        self.metrics = Metrics(LANES)
+        self.sending = threading.Lock()
+        self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
+        for worker in self.workers:
+            worker.start()
+
+    def execute(self, requests: list[Any]) -> None:
+        for request in requests:
+            self.accept(request)
+
+    def finalize(self) -> None:
+        self.scheduler.close()
+        for worker in self.workers:
+            worker.join()
+
+    def accept(self, request: Any) -> None:
+        """Check a request and put its rows into its lane, or answer it at once with what is wrong."""
+        sender = request.get_response_sender()
+        parameters = json.loads(request.parameters() or "{}")
+        # Copies: the request's own memory is Triton's again when `execute` returns.
+        input_ids, attention_mask = (
+            pb_utils.get_input_tensor_by_name(request, name).as_numpy().copy()
+            for name in ("input_ids", "attention_mask")
+        )
+        refusal = explain_fingerprint(parameters, self.contract["fingerprint"])
+        refusal = refusal or explain_lane(parameters, LANES)
+        refusal = refusal or explain_tokens(
+            input_ids,
+            attention_mask,
+            vocab_size=self.contract["vocab_size"],
+            max_seq_length=self.contract["max_seq_length"],
+        )
+        if refusal:
+            self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
+            return
+        lane = parameters.get("lane", LANES[0])
+        wait_s = self.longest_wait_s[lane]
+        if asked := request.timeout():
+            wait_s = min(wait_s, asked * MICROSECONDS)
+        waiting = Request(
+            input_ids,
+            attention_mask,
+            deadline=time.monotonic() + wait_s,
+            lane=lane,
+            handle=sender,
+        )
+        try:
+            self.scheduler.add(waiting)
+        except Full:
+            message = (
+                f"the {lane} lane is full: {self.scheduler.waiting(lane)} rows wait, "
+                f"at most {self.scheduler.waiting_rows} may; send again later"
+            )
+            self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE, "full")
+
+    def work(self) -> None:
+        while (step := self.scheduler.take()) is not None:
+            try:
+                self.embed(step)
+            except Exception as error:  # a worker must outlive whatever one step does
+                self.fail(step, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+            finally:
+                self.scheduler.done(step)
+
+    def embed(self, step: Step) -> None:
+        self.metrics.started(step, {lane: self.scheduler.waiting(lane) for lane in LANES})
+        input_ids, attention_mask = step.tokens()
+        response = pb_utils.InferenceRequest(
+            model_name=INNER_MODEL,
+            requested_output_names=["sentence_embedding"],
+            inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
+        ).exec()
+        if response.has_error():
+            self.fail(step, response.error().message(), response.error().code())
+            return
+        embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
+        for request in step.deliver(embeddings):
+            self.answer(request)
+
+    def answer(self, request: Request) -> None:
+        request.ended = True
+        # Its tokens were found valid, so this is the model's doing: an overflow in fp16, say.
+        if not np.isfinite(request.embeddings).all():
+            rows = np.flatnonzero(~np.isfinite(request.embeddings).all(axis=1)).tolist()
+            message = f"the model gave a sentence embedding that is not finite for valid input (rows {rows})"
+            self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
+            return
+        tensor = pb_utils.Tensor("sentence_embedding", request.embeddings)
+        self.send(request.handle, pb_utils.InferenceResponse([tensor]))
+
+    def expire(self, request: Request) -> None:
+        message = f"Request timeout expired: it waited {time.monotonic() - request.arrived:.3f} s for its turn"
+        self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "expired")
+
+    def fail(self, step: Step, message: str, code: int) -> None:
+        for request in step.requests():
+            if not request.ended:
+                request.ended = True
+                self.refuse(request.handle, message, code, "failed")
+
+    def refuse(self, sender: Any, message: str, code: int, reason: str) -> None:
+        self.metrics.refused(reason)
+        self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
+
+    def send(self, sender: Any, response: Any) -> None:
+        with self.sending:
+            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -1,0 +1,233 @@
+"""Which rows are embedded next: plain code, free of Triton.
+
+Triton's dynamic batcher counts requests and rows. An encoder's time and memory go with tokens, and Triton 24.10 lets an
+instance idle for up to half a second behind a queue with priorities, a limit or a timeout (its batcher is not told when
+the instance is free). So rows wait here: in two lanes, of bounded size, and leave in steps of like length.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LANES = ("query", "bulk")
+_BUCKET = 8  # lengths of a bucket differ by less than this many tokens
+# Padding is not computed, but it travels: as zeros, from the encoder to pooling.
+_MOST_PADDING = 0.2
+_QUERY_MEMORY_S = 1.0  # bulk steps stay short for this long after a query
+
+
+class Full(Exception):
+    """A lane holds as many rows as it may."""
+
+
+@dataclass(eq=False)
+class Request:
+    """A caller's rows, `input_ids` and `attention_mask` int64 [rows, length], checked already.
+
+    `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs. `embeddings` [rows, dimension]
+    fills up while steps come back, and `missing` counts down to 0.
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    deadline: float
+    lane: str = "query"
+    handle: Any = None
+    arrived: float = field(default_factory=time.monotonic)
+    embeddings: NDArray[np.float32] | None = None
+    missing: int = field(init=False)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.missing = len(self.input_ids)
+
+    def lengths(self) -> list[int]:
+        """Places up to each row's last attended token."""
+        length = self.input_ids.shape[1]
+        return (length - (self.attention_mask[:, ::-1] > 0).argmax(axis=1)).tolist()
+
+
+@dataclass(frozen=True)
+class Row:
+    request: Request
+    place: int
+    length: int
+    order: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """Rows that are embedded together."""
+
+    rows: list[Row]
+
+    def tokens(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """`input_ids` and `attention_mask` int64 [rows, longest], zero behind each row's end."""
+        longest = max(row.length for row in self.rows)
+        input_ids = np.zeros((len(self.rows), longest), np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for at, row in enumerate(self.rows):
+            input_ids[at, : row.length] = row.request.input_ids[row.place, : row.length]
+            attention_mask[at, : row.length] = row.request.attention_mask[row.place, : row.length]
+        return input_ids, attention_mask
+
+    def requests(self) -> set[Request]:
+        return {row.request for row in self.rows}
+
+    def deliver(self, embeddings: NDArray[np.float32]) -> list[Request]:
+        """Put `embeddings` [rows, dimension] into their requests; returns those that are complete now."""
+        complete = []
+        for row, embedding in zip(self.rows, embeddings, strict=True):
+            request = row.request
+            if request.embeddings is None:
+                request.embeddings = np.empty((len(request.input_ids), embeddings.shape[1]), np.float32)
+            request.embeddings[row.place] = embedding
+            request.missing -= 1
+            if request.missing == 0 and not request.ended:
+                complete.append(request)
+        return complete
+
+
+class Lane:
+    """Rows that wait, by length. A step takes the row that has waited longest and those nearest to it in length."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._buckets: dict[int, deque[Row]] = {}
+
+    def add(self, request: Request, order: int) -> None:
+        for place, length in enumerate(request.lengths()):
+            self._buckets.setdefault(-(-length // _BUCKET), deque()).append(Row(request, place, length, order))
+        self.rows += len(request.input_ids)
+
+    def take(self, most_tokens: int, most_rows: int) -> list[Row]:
+        """Remove and return rows whose padded size is at most `most_tokens`; a single row may have more."""
+        anchor = min(self._buckets, key=lambda bucket: self._buckets[bucket][0].order)
+        rows: list[Row] = []
+        longest, tokens = 0, 0
+        for row in self._nearest(anchor):
+            longest, tokens = max(longest, row.length), tokens + row.length
+            size = longest * (len(rows) + 1)
+            if rows and (size > most_tokens or len(rows) == most_rows or size - tokens > _MOST_PADDING * size):
+                break
+            rows.append(row)
+        self._remove(rows)
+        return rows
+
+    def _nearest(self, anchor: int) -> Iterator[Row]:
+        for bucket in sorted(self._buckets, key=lambda bucket: (abs(bucket - anchor), -bucket)):
+            yield from self._buckets[bucket]
+
+    def _remove(self, rows: list[Row]) -> None:
+        # Rows were taken from the front of their buckets.
+        for row in rows:
+            bucket = -(-row.length // _BUCKET)
+            self._buckets[bucket].popleft()
+            if not self._buckets[bucket]:
+                del self._buckets[bucket]
+        self.rows -= len(rows)
+
+
+class Scheduler:
+    """The lanes and what is taken from them. The query lane goes first. All methods may be called from any thread.
+
+    `on_expired` gets each request whose deadline passed while it waited.
+    """
+
+    def __init__(
+        self,
+        *,
+        step_tokens: int,
+        step_rows: int,
+        steps_in_flight: int,
+        waiting_rows: int,
+        on_expired: Callable[[Request], None],
+    ) -> None:
+        self.waiting_rows = waiting_rows
+        self._step_tokens = step_tokens
+        self._step_rows = step_rows
+        # While queries come, bulk work leaves one place to them and keeps its steps short.
+        self._bulk_steps = max(1, steps_in_flight - 1)
+        self._on_expired = on_expired
+        self._lanes = {name: Lane() for name in LANES}
+        self._bulk_in_flight = 0
+        self._last_query = -_QUERY_MEMORY_S
+        self._order = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def waiting(self, lane: str) -> int:
+        """Rows that wait in a lane."""
+        return self._lanes[lane].rows
+
+    def add(self, request: Request) -> None:
+        """Queue a request's rows. Raises `Full` where they do not fit in its lane."""
+        with self._changed:
+            lane = self._lanes[request.lane]
+            if lane.rows and lane.rows + len(request.input_ids) > self.waiting_rows:
+                raise Full
+            if request.lane == "query":
+                self._last_query = request.arrived
+            self._order += 1
+            lane.add(request, self._order)
+            self._changed.notify()
+
+    def take(self) -> Step | None:
+        """Wait for rows and take a step of them; None once the scheduler is closed. Every step goes to `done`."""
+        while True:
+            with self._changed:
+                lane = self._wait_for_lane()
+                if lane is None:
+                    return None
+                rows = self._lanes[lane].take(self._tokens_of_a_step(lane), self._step_rows)
+                self._bulk_in_flight += lane == "bulk"
+            alive = self._alive(rows)
+            if alive:
+                return Step(alive)
+            with self._changed:
+                self._bulk_in_flight -= lane == "bulk"
+
+    def done(self, step: Step) -> None:
+        """A step that was taken has come back."""
+        if step.rows[0].request.lane == "bulk":
+            with self._changed:
+                self._bulk_in_flight -= 1
+                self._changed.notify()
+
+    def close(self) -> None:
+        """Let every `take` return None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _wait_for_lane(self) -> str | None:
+        while not self._closed:
+            if self._lanes["query"].rows:
+                return "query"
+            if self._lanes["bulk"].rows and not (self._queries_come() and self._bulk_in_flight >= self._bulk_steps):
+                return "bulk"
+            # Without bulk work there is nothing to be looked at again before something changes.
+            self._changed.wait(_QUERY_MEMORY_S if self._lanes["bulk"].rows else None)
+        return None
+
+    def _queries_come(self) -> bool:
+        return time.monotonic() - self._last_query < _QUERY_MEMORY_S
+
+    def _tokens_of_a_step(self, lane: str) -> int:
+        return self._step_tokens // 4 if lane == "bulk" and self._queries_come() else self._step_tokens
+
+    def _alive(self, rows: list[Row]) -> list[Row]:
+        now = time.monotonic()
+        for request in {row.request for row in rows}:
+            if not request.ended and now >= request.deadline:
+                request.ended = True
+                self._on_expired(request)
+        return [row for row in rows if not row.request.ended]

@@ -1,0 +1,174 @@
+"""The lanes and steps of `embed_tokens`, without Triton."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sentriton_server.resources import load_model_code
+
+scheduling = load_model_code("embed_tokens", "scheduling")
+
+
+def make_request(*lengths: int, lane: str = "query", wait_s: float = 60.0, first_id: int = 1) -> Any:
+    """Rows of these lengths, padded to the longest; their ids count from `first_id`, row by row."""
+    attention_mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
+    input_ids = attention_mask * (np.arange(len(lengths)) + first_id)[:, None]
+    return scheduling.Request(input_ids, attention_mask, deadline=time.monotonic() + wait_s, lane=lane)
+
+
+def make_scheduler(**settings: Any) -> Any:
+    defaults = {"step_tokens": 64, "step_rows": 16, "steps_in_flight": 2, "waiting_rows": 100}
+    return scheduling.Scheduler(**{**defaults, "on_expired": lambda request: None, **settings})
+
+
+def lengths(step: Any) -> list[int]:
+    return [row.length for row in step.rows]
+
+
+def test_rows_of_several_requests_share_a_step_and_each_gets_its_own_embeddings() -> None:
+    scheduler = make_scheduler()
+    requests = [make_request(3, 5, first_id=1), make_request(4, first_id=7)]
+    for request in requests:
+        scheduler.add(request)
+    step = scheduler.take()
+    input_ids, attention_mask = step.tokens()
+    assert input_ids.shape == attention_mask.shape == (3, 5)
+    complete = step.deliver(input_ids[:, :1].astype(np.float32))
+    assert set(complete) == set(requests)
+    assert requests[0].embeddings.tolist() == [[1], [2]]
+    assert requests[1].embeddings.tolist() == [[7]]
+
+
+def test_a_request_beyond_one_step_is_complete_with_its_last_row() -> None:
+    scheduler = make_scheduler(step_tokens=32)
+    request = make_request(*[16] * 5)
+    scheduler.add(request)
+    complete = []
+    for _ in range(3):
+        step = scheduler.take()
+        complete.append(step.deliver(np.ones((len(step.rows), 2), np.float32)))
+    assert complete == [[], [], [request]]
+
+
+def test_a_step_keeps_to_its_tokens_padding_counted_and_takes_rows_alike_in_length() -> None:
+    scheduler = make_scheduler(step_tokens=64)
+    for length in (10, 60, 9, 58, 11, 10):
+        scheduler.add(make_request(length))
+    taken = [sorted(lengths(scheduler.take())) for _ in range(3)]
+    assert taken == [[9, 10, 10, 11], [60], [58]]
+
+
+def test_at_most_a_fifth_of_a_step_is_padding() -> None:
+    scheduler = make_scheduler(step_tokens=1000)
+    rng = np.random.default_rng(0)
+    for length in rng.integers(1, 200, size=90):
+        scheduler.add(make_request(int(length)))
+    taken = 0
+    while taken < 90:
+        step = scheduler.take()
+        taken += len(step.rows)
+        assert sum(lengths(step)) >= 0.8 * max(lengths(step)) * len(step.rows)
+
+
+def test_a_row_longer_than_a_step_goes_alone() -> None:
+    scheduler = make_scheduler(step_tokens=64)
+    scheduler.add(make_request(500, 3))
+    assert sorted(lengths(scheduler.take()) + lengths(scheduler.take())) == [3, 500]
+
+
+def test_a_step_keeps_to_its_rows() -> None:
+    scheduler = make_scheduler(step_rows=3, step_tokens=1000)
+    scheduler.add(make_request(*[2] * 7))
+    assert [len(scheduler.take().rows) for _ in range(3)] == [3, 3, 1]
+
+
+def test_the_row_that_waited_longest_is_in_the_next_step_whatever_its_length() -> None:
+    scheduler = make_scheduler(step_tokens=64)
+    scheduler.add(make_request(64))
+    for _ in range(20):
+        scheduler.add(make_request(2))
+    assert 64 in lengths(scheduler.take())
+
+
+def test_padding_inside_a_request_is_dropped_and_a_hole_stays() -> None:
+    scheduler = make_scheduler()
+    mask = np.array([[1, 0, 1, 0, 0]])
+    scheduler.add(scheduling.Request(np.array([[5, 6, 7, 8, 9]]), mask, deadline=time.monotonic() + 9))
+    input_ids, attention_mask = scheduler.take().tokens()
+    assert input_ids.tolist() == [[5, 6, 7]]
+    assert attention_mask.tolist() == [[1, 0, 1]]
+
+
+def test_queries_go_before_bulk_work_that_came_earlier() -> None:
+    scheduler = make_scheduler()
+    scheduler.add(make_request(5, lane="bulk"))
+    scheduler.add(make_request(5, lane="query"))
+    assert [scheduler.take().rows[0].request.lane for _ in range(2)] == ["query", "bulk"]
+
+
+def test_while_queries_come_bulk_steps_are_short_and_leave_a_place_free() -> None:
+    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+    scheduler.add(make_request(*[4] * 32, lane="bulk"))
+    scheduler.add(make_request(4))
+    assert scheduler.take().rows[0].request.lane == "query"
+    bulk = scheduler.take()
+    assert len(bulk.rows) * 4 == 64 // 4
+    taken: list[Any] = []
+    waiting = threading.Thread(target=lambda: taken.append(scheduler.take()))
+    waiting.start()
+    waiting.join(0.1)
+    assert not taken, "a second bulk step took the place that is kept for queries"
+    scheduler.done(bulk)
+    waiting.join(5)
+    assert taken[0].rows[0].request.lane == "bulk"
+
+
+def test_without_queries_bulk_work_takes_every_place_and_whole_steps() -> None:
+    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+    scheduler.add(make_request(*[4] * 32, lane="bulk"))
+    assert [len(scheduler.take().rows) for _ in range(2)] == [16, 16]
+
+
+def test_a_full_lane_turns_a_request_away_and_the_other_lane_does_not_mind() -> None:
+    scheduler = make_scheduler(waiting_rows=4)
+    scheduler.add(make_request(1, 1, 1))
+    with pytest.raises(scheduling.Full):
+        scheduler.add(make_request(1, 1))
+    scheduler.add(make_request(1, 1, lane="bulk"))
+    assert (scheduler.waiting("query"), scheduler.waiting("bulk")) == (3, 2)
+
+
+def test_a_request_larger_than_a_lane_is_taken_where_nothing_waits() -> None:
+    scheduler = make_scheduler(waiting_rows=4, step_rows=16)
+    scheduler.add(make_request(*[1] * 9))
+    assert len(scheduler.take().rows) == 9
+
+
+def test_an_expired_request_is_told_once_and_its_rows_are_not_computed() -> None:
+    expired: list[Any] = []
+    scheduler = make_scheduler(on_expired=expired.append, step_tokens=8)
+    late, timely = make_request(*[4] * 6, wait_s=0), make_request(4)
+    scheduler.add(late)
+    scheduler.add(timely)
+    step = scheduler.take()
+    assert [row.request for row in step.rows] == [timely]
+    assert expired == [late]
+
+
+def test_take_waits_for_rows_and_ends_with_close() -> None:
+    scheduler = make_scheduler()
+    taken: list[Any] = []
+    waiting = threading.Thread(target=lambda: taken.extend([scheduler.take(), scheduler.take()]))
+    waiting.start()
+    request = make_request(2)
+    scheduler.add(request)
+    time.sleep(0.05)
+    scheduler.close()
+    waiting.join(5)
+    assert [row.request for row in taken[0].rows] == [request]
+    assert taken[1] is None
