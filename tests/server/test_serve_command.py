@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
+from sentriton_server.repository import MODELS, read_config
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from sentriton_server.serving.preflight import SHARED_MEMORY
 
@@ -111,7 +112,9 @@ def test_a_killed_triton_leaves_no_shared_memory(repository: Path) -> None:
     with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:
         assert server.process is not None
         prefix = server.process.shared_memory_prefix
-        assert len(regions()) == 4, "one for each model that runs Python"
+        configs = [read_config(repository, model) for model in MODELS]
+        instances = sum(group.count for config in configs for group in config.instance_group)
+        assert len(regions()) == instances, "one for each instance of a model that runs Python"
         os.killpg(server.process.pid, signal.SIGKILL)
     assert not regions()
 
