@@ -141,6 +141,15 @@ def test_port_in_use(repository: Path) -> None:
     assert "--grpc-port" in message
 
 
+def test_settings_of_security_come_from_flags_and_variables(repository: Path, tmp_path: Path) -> None:
+    same = fails(repository, *FREE_PORTS, "--admin-key", "one", SENTRITON_ACCESS_KEY="one")
+    assert "--access-key and --admin-key are the same" in same
+    missing = fails(repository, *FREE_PORTS, "--tls-key", "key.pem", SENTRITON_TLS_CERTIFICATE=str(tmp_path / "no.pem"))
+    assert f"--tls-certificate {tmp_path / 'no.pem'} cannot be read (No such file" in missing
+    alone = fails(repository, *FREE_PORTS, SENTRITON_CLIENT_ROOT_CERTIFICATES="authority.pem")
+    assert "--client-root-certificates needs --tls-certificate" in alone
+
+
 def test_unknown_checkpoint() -> None:
     assert "there is no checkpoint at ./nowhere" in fails("./nowhere", *FREE_PORTS)
 

@@ -53,6 +53,17 @@ def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode
         ("UNAVAILABLE", "Request timeout expired", errors.Overloaded),
         ("UNAVAILABLE", "failed to connect to all addresses", errors.ServerUnavailable),
         ("UNAVAILABLE", "Socket closed", errors.ServerUnavailable),
+        (
+            "UNAVAILABLE",
+            "This protocol is restricted, expecting header 'triton-grpc-protocol-access-key'",
+            errors.AccessDenied,
+        ),
+        (
+            "UNAVAILABLE",
+            "Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed certificate",
+            errors.AccessDenied,
+        ),
+        ("UNAVAILABLE", "UNAUTHENTICATED: Hostname Verification Check failed.", errors.AccessDenied),
         ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", errors.ServerUnavailable),
         ("INTERNAL", "the model gave a sentence embedding that is not finite", errors.ServerError),
         ("INVALID_ARGUMENT", "fingerprint mismatch: the request is for model 'a'", errors.ContractMismatch),

@@ -70,6 +70,7 @@ class AsyncSentenceEncoder(BaseEncoder):
         root_certificates: str | None = None,
         client_certificate: str | None = None,
         client_key: str | None = None,
+        server_name: str | None = None,
         access_key: str | None = None,
     ) -> None:
         super().__init__(
@@ -81,6 +82,7 @@ class AsyncSentenceEncoder(BaseEncoder):
             root_certificates=root_certificates,
             client_certificate=client_certificate,
             client_key=client_key,
+            server_name=server_name,
             access_key=access_key,
         )
         self._endpoints: Endpoints[AsyncConnection] | None = None

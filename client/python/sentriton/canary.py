@@ -24,10 +24,9 @@ class CanaryReport:
     min_cosine: float
 
 
-def check_canary(url: str, timeout_s: float = 10.0) -> CanaryReport:
+def check_canary(settings: ClientSettings, timeout_s: float = 10.0) -> CanaryReport:
     """Embed the golden sentences through `embed_text` and compare. Raises a `SentritonError` when the server does not
     answer, or when a vector lies further from the golden one than the precision's bound."""
-    settings = ClientSettings.resolve(url=url)
     connection = Connection(settings.addresses[0], settings)
     try:
         manifest = Manifest.from_json(connection.asset("manifest.json", timeout_s))
@@ -42,7 +41,7 @@ def check_canary(url: str, timeout_s: float = 10.0) -> CanaryReport:
     # Above 1 - 1e-6 float32 itself is the noise.
     if not min_cosine >= manifest.min_cosine - 1e-6:
         raise ServerError(
-            f"the canary failed at {url}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "
+            f"the canary failed at {settings.url}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "
             f"{manifest.precision} must reach {manifest.min_cosine}"
         )
     return CanaryReport(manifest, min_cosine)

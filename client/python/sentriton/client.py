@@ -43,6 +43,7 @@ class SentenceEncoder(BaseEncoder):
         root_certificates: str | None = None,
         client_certificate: str | None = None,
         client_key: str | None = None,
+        server_name: str | None = None,
         access_key: str | None = None,
     ) -> None:
         super().__init__(
@@ -54,6 +55,7 @@ class SentenceEncoder(BaseEncoder):
             root_certificates=root_certificates,
             client_certificate=client_certificate,
             client_key=client_key,
+            server_name=server_name,
             access_key=access_key,
         )
         connections = [Connection(address, self.settings) for address in self.settings.addresses]

@@ -24,7 +24,8 @@ class ClientSettings:
     (round robin over the host's addresses, looked up again as they change). `timeout_s` bounds a whole call.
     `priority` is the server's lane: query, or bulk, which waits behind. `max_in_flight` bounds the requests of one
     call that are under way. `tls` encrypts; `root_certificates` (a PEM file) names who to trust, and
-    `client_certificate` with `client_key` (PEM files) say who is calling. `access_key` is sent as the header that
+    `client_certificate` with `client_key` (PEM files) say who is calling. `server_name` is the name in the server's
+    certificate where it is not the address's, behind a forwarded port, say. `access_key` is sent as the header that
     Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for.
     """
 
@@ -36,6 +37,7 @@ class ClientSettings:
     root_certificates: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    server_name: str | None = None
     access_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:

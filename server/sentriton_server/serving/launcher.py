@@ -22,6 +22,7 @@ from sentriton_server.serving.preflight import (
     with_free_ports,
 )
 from sentriton_server.serving.process import TritonProcess
+from sentriton_server.serving.security import check_security
 from sentriton_server.serving.settings import ServerSettings
 
 _POLL_S = 0.1
@@ -44,6 +45,7 @@ class TritonServer:
         settings = settings or ServerSettings()
         self.repository = repository.resolve()
         self.manifest: Manifest = check_repository(self.repository)
+        check_security(settings)
         check_ports(settings)
         self.settings = with_free_ports(settings)
         self.process: TritonProcess | None = None
@@ -57,7 +59,7 @@ class TritonServer:
     @property
     def metrics_url(self) -> str:
         """Where Prometheus scrapes."""
-        return f"http://{self.settings.host}:{self.settings.metrics_port}/metrics"
+        return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `KeyboardInterrupt` when
@@ -105,7 +107,7 @@ class TritonServer:
             if process.exit_code() is not None:
                 raise LaunchError(f"Triton did not start: {explain_failure(process.log())}")
             try:
-                check_canary(self.url, timeout_s=_CANARY_TIMEOUT_S)
+                check_canary(process.client_settings, timeout_s=_CANARY_TIMEOUT_S)
                 return
             except SentritonError as error:
                 last = error

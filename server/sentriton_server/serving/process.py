@@ -17,6 +17,7 @@ from typing import IO
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.serving.log import LogLine, parse
 from sentriton_server.serving.preflight import SHARED_MEMORY
+from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
@@ -48,12 +49,15 @@ class TritonProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="sentriton-")
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = f"{Path(self._folder.name).name}_"
+        security = Security.prepare(settings, Path(self._folder.name))
+        self.client_settings = security.client
         self._process = subprocess.Popen(
             [
                 str(installation.binary),
                 f"--model-repository={repository}",
                 *installation.write_backends(Path(self._folder.name) / "backends"),
                 *_arguments(settings),
+                *security.arguments,
                 *(
                     f"--backend-config={backend},shm-region-prefix-name={self.shared_memory_prefix}"
                     for backend in (installation.backends or ("python",))
@@ -121,7 +125,7 @@ def _arguments(settings: ServerSettings) -> list[str]:
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         *http,
-        f"--metrics-address={settings.host}",
+        f"--metrics-address={settings.metrics_host}",
         f"--metrics-port={settings.metrics_port}",
         "--metrics-config=summary_latencies=true",
         f"--exit-timeout-secs={settings.exit_timeout_s}",
