@@ -72,7 +72,9 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
 # Triton's words where its status code says less than they do.
 _OVERLOAD = ("exceeds maximum queue size", "request timeout expired")
 _DENIED = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
-_SICK = "is not healthy"
+_SICK = ("is not healthy", "rst_stream", "stream removed")
+# The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+_BROKEN_OFF = "CANCELLED"
 _MISMATCH = "fingerprint mismatch"
 
 
@@ -86,7 +88,9 @@ def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
         return AccessDenied
     if kind is InvalidInput and _MISMATCH in text:
         return ContractMismatch
-    if kind is ServerError and _SICK in text:
+    if kind is ServerError and any(words in text for words in _SICK):
+        return ServerUnavailable
+    if status is grpc.StatusCode.CANCELLED and message == _BROKEN_OFF:
         return ServerUnavailable
     return kind
 
