@@ -72,6 +72,26 @@ def serve(
             help="What model control, shared memory, statistics, trace and logging ask for; refused without one.",
         ),
     ] = None,
+    canary_period_s: Annotated[
+        float,
+        typer.Option(
+            "--canary-period", envvar="SENTRITON_CANARY_PERIOD", help="Seconds between two looks at whether it serves."
+        ),
+    ] = 5.0,
+    canary_timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--canary-timeout", envvar="SENTRITON_CANARY_TIMEOUT", help="Seconds that a golden sentence may take."
+        ),
+    ] = 15.0,
+    restarts: Annotated[
+        int,
+        typer.Option(envvar="SENTRITON_RESTARTS", help="Starts in a row of a Triton that keeps failing; 0: none."),
+    ] = 5,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(envvar="SENTRITON_READY_FILE", help="A file that exists while the server serves."),
+    ] = None,
     ready_timeout_s: Annotated[
         float,
         typer.Option("--ready-timeout", envvar="SENTRITON_READY_TIMEOUT", help="Seconds to wait until it serves."),
@@ -83,7 +103,7 @@ def serve(
 ) -> None:
     """Serve a model on a real Triton Inference Server until interrupted."""
     started = time.monotonic()
-    from sentriton_server.serving import LaunchError, ServerSettings, TritonServer, prepare_repository
+    from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
     from sentriton_server.serving.log import LogLine, is_worth_showing
     from sentriton_server.serving.preflight import check_ports
     from sentriton_server.serving.security import check_security
@@ -103,6 +123,9 @@ def serve(
         client_root_certificates=client_root_certificates,
         access_key=access_key,
         admin_key=admin_key,
+        canary_period_s=canary_period_s,
+        canary_timeout_s=canary_timeout_s,
+        restarts=restarts,
         ready_timeout_s=ready_timeout_s,
         exit_timeout_s=exit_timeout_s,
     )
@@ -113,14 +136,14 @@ def serve(
         check_security(settings)
         check_ports(settings)
         server = TritonServer(prepare_repository(source, precision=precision, device=device, say=_say), settings, show)
+        supervisor = Supervisor(server, _say, ready_file)
         server.start(interrupted)
         manifest = server.manifest
         typer.echo(
             f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
             f"{manifest.dimension} dimensions), ready in {time.monotonic() - started:.1f} s"
         )
-        code = server.wait(interrupted)
-        raise LaunchError(f"Triton ended by itself with exit code {code}; run with --verbose to see its log")
+        supervisor.run(interrupted)
     except KeyboardInterrupt:
         _say("stopping")
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sentriton.errors import InvalidInput
-from sentriton.protocol import PRIORITIES
+from sentriton.protocol import LANES
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class ClientSettings:
     access_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.priority not in PRIORITIES:
-            raise InvalidInput(f"priority is {self.priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
+        if self.priority not in LANES:
+            raise InvalidInput(f"priority is {self.priority!r}; allowed are {', '.join(map(repr, LANES))}")
         if not 0 < self.timeout_s < math.inf:
             raise InvalidInput(f"timeout_s is {self.timeout_s}; it must be a number of seconds above 0")
         if self.max_in_flight < 1:

@@ -13,11 +13,11 @@ import psutil
 from sentriton.manifest import Manifest
 from sentriton_server.repository import read_config
 from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.scratch import SHARED_MEMORY
 from sentriton_server.serving.settings import ServerSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_ports(settings: ServerSettings) -> None:

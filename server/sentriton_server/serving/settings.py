@@ -16,6 +16,9 @@ class ServerSettings:
     `tls_certificate` and `tls_key` (PEM files) encrypt gRPC; with `client_root_certificates` (a PEM file of
     authorities) only clients with a certificate that one of them signed get in. `access_key` is what inference asks
     for, `admin_key` what the administrative protocols ask for; without one those are refused to everybody.
+
+    Every `canary_period_s` the supervisor embeds a golden sentence, and waits `canary_timeout_s` for it. It starts a
+    Triton that fails again, up to `restarts` times in a row.
     """
 
     host: str = "127.0.0.1"
@@ -28,11 +31,21 @@ class ServerSettings:
     client_root_certificates: str | None = None
     access_key: str | None = field(default=None, repr=False)
     admin_key: str | None = field(default=None, repr=False)
+    canary_period_s: float = 5.0
+    canary_timeout_s: float = 15.0
+    restarts: int = 5
     ready_timeout_s: float = 300.0
     exit_timeout_s: int = 30
 
     def __post_init__(self) -> None:
-        if not 0 < self.ready_timeout_s < math.inf:
-            raise LaunchError(f"--ready-timeout is {self.ready_timeout_s}; it must be a number of seconds above 0")
+        for flag, seconds in (
+            ("--canary-period", self.canary_period_s),
+            ("--canary-timeout", self.canary_timeout_s),
+            ("--ready-timeout", self.ready_timeout_s),
+        ):
+            if not 0 < seconds < math.inf:
+                raise LaunchError(f"{flag} is {seconds}; it must be a number of seconds above 0")
+        if self.restarts < 0:
+            raise LaunchError(f"--restarts is {self.restarts}; it must be 0 (never restart Triton) or more")
         if self.exit_timeout_s < 0:
             raise LaunchError(f"--exit-timeout is {self.exit_timeout_s}; it must be 0 or more seconds")
