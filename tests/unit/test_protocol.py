@@ -59,7 +59,7 @@ def test_an_asset_is_asked_for_by_name() -> None:
     assert list(request.raw_input_contents) == [b"\x0d\x00\x00\x00manifest.json"]
 
 
-@pytest.mark.parametrize("lane", ["query", "bulk"])
+@pytest.mark.parametrize("lane", ["canary", "query", "bulk"])
 def test_the_lane_is_a_string(lane: str) -> None:
     request = protocol.text_request(["a"], protocol.parameters(priority=lane))
     assert dict(request.parameters) == {"lane": request.parameters["lane"]}

@@ -89,6 +89,17 @@ def test_the_served_fingerprint_or_none_is_accepted(parameters: dict[str, Any]) 
     assert validation.explain_fingerprint(parameters, "served") is None
 
 
+@pytest.mark.parametrize("parameters", [{}, {"lane": "bulk"}, {"lane": "query"}], ids=str)
+def test_a_lane_or_none_is_accepted(parameters: dict[str, Any]) -> None:
+    assert validation.explain_lane(parameters, ("query", "bulk"), "query") is None
+
+
+@pytest.mark.parametrize("lane", ["fast", "", 1])
+def test_another_lane_is_refused(lane: Any) -> None:
+    refusal = validation.explain_lane({"lane": lane}, ("query", "bulk"), "query")
+    assert refusal == f"lane is {lane!r}; allowed are 'query', 'bulk'"
+
+
 def test_texts_are_decoded_row_by_row() -> None:
     texts = ["가나", "", "plain"]
     raw = np.array([[text.encode()] for text in texts], dtype=np.object_)

@@ -15,7 +15,8 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from sentriton.errors import InvalidInput, ServerError
 
 EMBED_TEXT, EMBED_TOKENS, ENCODER, ASSETS = "embed_text", "embed_tokens", "encoder", "assets"
-LANES = ("query", "bulk")
+LANES = ("query", "bulk")  # for callers
+CANARY_LANE = "canary"  # the canary's own, before both
 
 
 def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> Any:
@@ -49,7 +50,7 @@ def parameters(
 
     Raises `InvalidInput` for an unknown lane.
     """
-    if priority not in LANES:
+    if priority not in (CANARY_LANE, *LANES):
         raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, LANES))}")
     named: dict[str, str | int] = {"lane": priority}
     if fingerprint is not None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from metrics import Metrics
-from scheduling import LANES, Full, Request, Scheduler, Step
+from scheduling import DEFAULT_LANE, LANES, Full, Request, Scheduler, Step
 from validation import explain_fingerprint, explain_lane, explain_tokens
 
 INNER_MODEL = "embed_batch"
@@ -62,7 +62,7 @@ class TritonPythonModel:
             for name in ("input_ids", "attention_mask")
         )
         refusal = explain_fingerprint(parameters, self.contract["fingerprint"])
-        refusal = refusal or explain_lane(parameters, LANES)
+        refusal = refusal or explain_lane(parameters, LANES, DEFAULT_LANE)
         refusal = refusal or explain_tokens(
             input_ids,
             attention_mask,
@@ -72,7 +72,7 @@ class TritonPythonModel:
         if refusal:
             self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return
-        lane = parameters.get("lane", LANES[0])
+        lane = parameters.get("lane", DEFAULT_LANE)
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LANES = ("query", "bulk")
+LANES = ("canary", "query", "bulk")  # in the order in which they are served
+DEFAULT_LANE = "query"
 _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
 # Padding is not computed, but it travels: as zeros, from the encoder to pooling.
 _MOST_PADDING = 0.2
@@ -39,7 +40,7 @@ class Request:
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     deadline: float
-    lane: str = "query"
+    lane: str = DEFAULT_LANE
     handle: Any = None
     arrived: float = field(default_factory=time.monotonic)
     embeddings: NDArray[np.float32] | None = None
@@ -137,7 +138,7 @@ class Lane:
 
 
 class Scheduler:
-    """The lanes and what is taken from them. The query lane goes first. All methods may be called from any thread.
+    """The lanes and what is taken from them. All methods may be called from any thread.
 
     `on_expired` gets each request whose deadline passed while it waited.
     """
@@ -210,13 +211,15 @@ class Scheduler:
 
     def _wait_for_lane(self) -> str | None:
         while not self._closed:
-            if self._lanes["query"].rows:
-                return "query"
-            if self._lanes["bulk"].rows and not (self._queries_come() and self._bulk_in_flight >= self._bulk_steps):
-                return "bulk"
+            for name in LANES:
+                if self._lanes[name].rows and (name != "bulk" or self._bulk_may_go()):
+                    return name
             # Without bulk work there is nothing to be looked at again before something changes.
             self._changed.wait(_QUERY_MEMORY_S if self._lanes["bulk"].rows else None)
         return None
+
+    def _bulk_may_go(self) -> bool:
+        return not self._queries_come() or self._bulk_in_flight < self._bulk_steps
 
     def _queries_come(self) -> bool:
         return time.monotonic() - self._last_query < _QUERY_MEMORY_S

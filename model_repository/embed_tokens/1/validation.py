@@ -20,9 +20,9 @@ def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
     )
 
 
-def explain_lane(parameters: dict[str, Any], lanes: Sequence[str]) -> str | None:
+def explain_lane(parameters: dict[str, Any], lanes: Sequence[str], default: str) -> str | None:
     """None, or why the request's optional parameter `lane` names none of `lanes`."""
-    asked = parameters.get("lane", lanes[0])
+    asked = parameters.get("lane", default)
     if asked in lanes:
         return None
     return f"lane is {asked!r}; allowed are {', '.join(map(repr, lanes))}"
