@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Endpoints } from "./endpoints.js";
-import { DeadlineExceeded, neverSent, Overloaded, SentritonError, ServerUnavailable } from "./errors.js";
+import { DeadlineExceeded, Overloaded, SentritonError, ServerUnavailable } from "./errors.js";
 import type { ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
 import { backoffS, type RetryBudget, type Window } from "./pacing.js";
 import type { Rows } from "./requests.js";
@@ -88,11 +88,12 @@ export class Dispatcher {
   /** How long to wait before another attempt; throws `error` where repeating cannot help or there is no time for it. */
   private pauseS(error: unknown, attempt: number): number {
     if (!(error instanceof Overloaded || error instanceof ServerUnavailable)) throw this.withProgress(error);
-    if (error instanceof Overloaded) this.course.window.overloaded();
     const pauseS = backoffS(attempt);
-    // The budget spares a server in need; a request that found no server was no load to one.
-    const allowed = neverSent(error.cause) || this.course.budget.take();
-    if (now() + pauseS >= this.course.deadline || !allowed) throw this.withProgress(error);
+    if (now() + pauseS >= this.course.deadline) throw this.withProgress(error);
+    if (error instanceof Overloaded) {
+      this.course.window.overloaded();
+      if (!this.course.budget.take()) throw this.withProgress(error);
+    }
     return pauseS;
   }
 

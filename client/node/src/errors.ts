@@ -75,15 +75,10 @@ export function translate(error: ServiceError, address: string): SentritonError 
   const kind = errorClass(error.code, message);
   const cause = { cause: error };
   if (kind === ServerUnavailable) {
-    const hint = neverSent(error) ? "; is it running? `sentriton serve` starts a server" : "";
+    const notConnected = message.toLowerCase().includes(NOT_CONNECTED);
+    const hint = notConnected ? "; is it running? `sentriton serve` starts a server" : "";
     return new kind(`no answer from ${address}: ${message}${hint}`, cause);
   }
   if (kind === DeadlineExceeded) return new kind(`${address} did not answer in time: ${message}`, cause);
   return new kind(message || status[error.code] || "UNKNOWN", cause);
-}
-
-/** Whether a gRPC error says that there was no connection, so that the request did not leave this process. */
-export function neverSent(error: unknown): boolean {
-  const details = (error as Partial<ServiceError> | undefined)?.details;
-  return typeof details === "string" && details.toLowerCase().includes(NOT_CONNECTED);
 }

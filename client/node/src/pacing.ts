@@ -61,8 +61,9 @@ const CAPACITY = 100;
 const PER_ANSWER = 0.2;
 
 /**
- * Bounds repeated requests to a share of the answered ones, so that callers do not double the load of a server in need:
- * a retry takes a token of 100, an answer gives a fifth of one back.
+ * Bounds what is sent again to an overloaded server to a share of what it answers, so that callers do not double its
+ * load: a retry takes a token of 100, an answer gives a fifth of one back. A server that is away has no load, and every
+ * request waits for it within its deadline.
  */
 export class RetryBudget {
   private tokens = CAPACITY;
