@@ -1,7 +1,7 @@
 // 64 callers of the Node client, each with one sentence a call. Usage: node callers.mjs URL CALLS [SECONDS]
 //
-// Every caller makes CALLS calls, and goes on for SECONDS where that is longer. "answered" is written to standard output
-// after the first call of all; the last line is JSON: how many calls were made, what failed, the smallest cosine to the
+// Every caller makes CALLS calls, and goes on for SECONDS where that is longer. "answered" is written to standard
+// output with the first answer; the last line is JSON: how many calls were made, what failed, the smallest cosine to the
 // golden vectors.
 
 import { readFileSync } from "node:fs";

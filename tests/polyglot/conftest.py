@@ -39,7 +39,10 @@ def node_tools() -> Path:
     the test is skipped, and fails in CI."""
     tools = NODE_CLIENT / "node_modules" / ".bin"
     if shutil.which("node") is None:
-        _cannot_run("needs Node.js 20 or later, and there is no `node` on the PATH")
+        _cannot_run("needs Node.js 20.3 or later, and there is no `node` on the PATH")
+    version = subprocess.run(["node", "-p", "process.versions.node"], capture_output=True, text=True, check=True).stdout
+    if tuple(map(int, version.split(".")[:2])) < (20, 3):
+        _cannot_run(f"needs Node.js 20.3 or later, and `node` is {version.strip()}")
     if not (tools / "buf").exists():
         _cannot_run("needs the packages of client/node; run: make node")
     return tools

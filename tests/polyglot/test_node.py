@@ -25,10 +25,21 @@ from tests.server.conftest import FREE_PORTS, RunningServer
 CALLERS = Path(__file__).with_name("callers.mjs")
 
 
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with the certificates of a server at localhost and of a client, each its own authority."""
+    for name in ("server", "client"):
+        options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split()
+        files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", f"{name}.key.pem", "-out", f"{name}.pem"]
+        subprocess.run(["openssl", "req", *options, *files], cwd=tmp_path, check=True, capture_output=True)
+    return tmp_path
+
+
 def test_nodes_own_tests_pass_and_skip_nothing(
-    run_node: RunNode, server: RunningServer, conformance: Conformance
+    run_node: RunNode, server: RunningServer, conformance: Conformance, certificates: Path
 ) -> None:
-    ran = run_node("--test", "--test-reporter=tap", "test/", SENTRITON_URL=server.url)
+    variables = {"SENTRITON_URL": server.url, "TEST_CERTIFICATES": str(certificates)}
+    ran = run_node("--test", "--test-reporter=tap", **variables)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     counts = {name: int(count) for name, count in re.findall(r"^# (pass|fail|skipped|todo) (\d+)$", ran.stdout, re.M)}
     assert (counts["fail"], counts["skipped"], counts["todo"]) == (0, 0, 0)

@@ -30,7 +30,8 @@ describe("errors", () => {
   ];
   for (const [code, message, name] of named) {
     test(`${code} "${message}" is ${name}`, () => {
-      const error = errors.translate(Object.assign(new Error(message), { code: status[code], details: message }), "host:1");
+      const received = Object.assign(new Error(message), { code: status[code], details: message });
+      const error = errors.translate(received, "host:1");
       assert.equal(error.name, name);
       assert.ok(error instanceof errors.SentritonError);
       assert.equal(error.cause.details, message);
@@ -116,7 +117,8 @@ describe("settings", () => {
     const variables = { SENTRITON_URL: "a:1, b:2", SENTRITON_TIMEOUT_S: "2.5", SENTRITON_TLS: "yes" };
     const settings = withEnvironment(variables, () => resolveSettings(undefined, { timeoutS: 7 }));
     assert.deepEqual(settings.addresses, ["a:1", "b:2"]);
-    assert.deepEqual([settings.timeoutS, settings.tls, settings.maxInFlight, settings.priority], [7, true, 16, "query"]);
+    const { timeoutS, tls, maxInFlight, priority } = settings;
+    assert.deepEqual([timeoutS, tls, maxInFlight, priority], [7, true, 16, "query"]);
   });
 
   for (const variable of ["SENTRITON_TIMEOUT_S", "SENTRITON_MAX_IN_FLIGHT", "SENTRITON_TLS", "SENTRITON_PRIORITY"]) {
