@@ -1,5 +1,5 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
-# make test      everything that CI runs: lint, types, unit tests, server tests
+# make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages
 # make unit      unit tests alone (seconds)
 # make server    tests against a real Triton (four to five minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)

@@ -47,6 +47,11 @@ def test_nodes_own_tests_pass_and_skip_nothing(
         assert re.search(rf"^ +ok \d+ - {re.escape(case['name'])}$", ran.stdout, re.M), f"{case['name']} did not run"
 
 
+def test_the_types_that_callers_see(run_node: RunNode) -> None:
+    checked = run_node("node_modules/typescript/bin/tsc", "--project", "tsconfig.test.json")
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
     before = [server.metric(f"nv_inference_{kind}", model="encoder") for kind in ("count", "exec_count")]
     ran = run_node(CALLERS, server.url, "4")

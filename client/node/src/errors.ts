@@ -56,8 +56,8 @@ const OVERLOAD = ["exceeds maximum queue size", "request timeout expired"];
 const SICK = "is not healthy";
 const MISMATCH = "fingerprint mismatch";
 
-// gRPC's words for a call that found no server.
-const NOT_CONNECTED = "no connection established";
+// gRPC's words, around the reason, for a call that found no server.
+const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
 
 /** The class of error for a gRPC status and the server's message. */
 export function errorClass(code: status, message: string): ErrorClass {
@@ -75,9 +75,8 @@ export function translate(error: ServiceError, address: string): SentritonError 
   const kind = errorClass(error.code, message);
   const cause = { cause: error };
   if (kind === ServerUnavailable) {
-    const notConnected = message.toLowerCase().includes(NOT_CONNECTED);
-    const hint = notConnected ? "; is it running? `sentriton serve` starts a server" : "";
-    return new kind(`no answer from ${address}: ${message}${hint}`, cause);
+    const reason = message.replace(NOT_CONNECTED, "$1; is it running? `sentriton serve` starts a server");
+    return new kind(`no answer from ${address}: ${reason}`, cause);
   }
   if (kind === DeadlineExceeded) return new kind(`${address} did not answer in time: ${message}`, cause);
   return new kind(message || status[error.code] || "UNKNOWN", cause);

@@ -53,7 +53,10 @@ describe("the model", () => {
     const { manifest, minCosine } = await open().health();
     assert.ok(minCosine > 0.99999, String(minCosine));
     assert.equal(manifest.dimension, 256);
-    await assert.rejects(open("127.0.0.1:1").health(2), ServerUnavailable);
+    await assert.rejects(open("127.0.0.1:1").health(2), {
+      name: "ServerUnavailable",
+      message: /^no answer from 127.0.0.1:1: .*ECONNREFUSED 127.0.0.1:1; is it running\? `sentriton serve` starts a server$/,
+    });
   });
 
   test("queries and documents have their prompts", async () => {
@@ -158,7 +161,7 @@ describe("several servers", () => {
     const away = await gateway({ refuse: () => AWAY });
     const encoder = open(["127.0.0.1:1", away.address, url, (await gateway()).address].join());
     await assertEmbedded(await encoder.encode(SENTENCES, { batchSize: 1 }), SENTENCES);
-    assert.ok(away.requests.length < 5, String(away.requests.length));
+    assert.ok(away.requests.length < 10, String(away.requests.length));
   });
 });
 
