@@ -1,16 +1,21 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
-# make test      everything that CI runs: lint, types, unit tests, server tests
+# make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages
 # make unit      unit tests alone (seconds)
 # make server    tests against a real Triton (four to five minutes on two cores)
+# make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
+# make protos    generate the clients' messages from protos/inference/inference.proto
+# make node      install and build the Node client (what the tests do by themselves)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE := client/node
+NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server test-large lint format clean
+.PHONY: help demo test unit server polyglot protos node test-large lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -31,7 +36,14 @@ $(VENV)/dev-installed: $(VENV)/server-installed
 demo: $(VENV)/server-installed
 	@$(BIN)/python -m sentriton_server.demo
 
-test: lint
+# Without npm there is nothing to install: the tests that need it say so, and fail in CI.
+$(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
+	@if command -v npm >/dev/null; then \
+	    echo "installing what the Node client needs into $(NODE)/node_modules" && \
+	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
+	fi
+
+test: lint $(NODE_INSTALLED)
 	$(BIN)/pytest tests
 
 unit: $(VENV)/dev-installed
@@ -39,6 +51,15 @@ unit: $(VENV)/dev-installed
 
 server: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server
+
+polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
+	$(BIN)/pytest tests/polyglot
+
+node: $(NODE_INSTALLED)
+	cd $(NODE) && npm run build
+
+protos: $(NODE_INSTALLED)
+	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 
 test-large: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server -m large
@@ -53,4 +74,4 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache

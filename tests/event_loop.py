@@ -16,8 +16,9 @@ class InEventLoop:
     """
 
     def __init__(self, url: str, **settings: Any) -> None:
+        encoder = AsyncSentenceEncoder(url, **settings)
         loop = asyncio.new_event_loop()
-        self.__dict__.update(_loop=loop, _encoder=AsyncSentenceEncoder(url, **settings))
+        self.__dict__.update(_loop=loop, _encoder=encoder)
         try:
             loop.run_until_complete(self._encoder.connect())
         except BaseException:

@@ -1,0 +1,48 @@
+/** Checks of what callers give: each throws `InvalidInput` naming argument, value and what is allowed. */
+
+import { InvalidInput } from "./errors.js";
+
+/** The sentences as an array, and whether it was a single string. */
+export function asTexts(sentences: unknown): { texts: readonly string[]; single: boolean } {
+  if (typeof sentences === "string") {
+    checkUnicode("sentences", sentences);
+    return { texts: [sentences], single: true };
+  }
+  if (!Array.isArray(sentences)) {
+    throw new InvalidInput(`sentences is ${shown(sentences)}; give a string or an array of strings`);
+  }
+  sentences.forEach((text: unknown, place) => {
+    if (typeof text !== "string") {
+      throw new InvalidInput(`sentences[${place}] is ${shown(text)} (${typeof text}); every sentence must be a string`);
+    }
+    checkUnicode(`sentences[${place}]`, text);
+  });
+  return { texts: sentences as string[], single: false };
+}
+
+/** Refuse a text with a lone surrogate, half of a UTF-16 pair: it has no UTF-8. */
+export function checkUnicode(name: string, text: string): void {
+  if (text.isWellFormed()) return;
+  const place = Array.from(text).findIndex((character) => !character.isWellFormed());
+  throw new InvalidInput(
+    `${name} has a lone surrogate at character ${place}, which has no UTF-8; ` +
+      "give whole characters (a string cut in the middle of an emoji leaves such halves)",
+  );
+}
+
+/** `value` as a whole number from 1 to `most`. */
+export function wholeNumber(name: string, value: unknown, most = Number.MAX_SAFE_INTEGER): number {
+  if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most) return value;
+  const allowed = most === Number.MAX_SAFE_INTEGER ? "a whole number of at least 1" : `1 to ${most}`;
+  throw new InvalidInput(`${name} is ${shown(value)}; allowed are ${allowed}`);
+}
+
+/** `value` as a finite number above 0. */
+export function positive(name: string, value: unknown): number {
+  if (typeof value === "number" && value > 0 && Number.isFinite(value)) return value;
+  throw new InvalidInput(`${name} is ${shown(value)}; allowed are numbers above 0`);
+}
+
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? String(value)).slice(0, 200);
+}

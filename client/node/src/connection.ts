@@ -1,0 +1,76 @@
+/** One channel to one server, and the few calls that Sentriton makes over it. */
+
+import { credentials, type ChannelOptions, Metadata } from "@grpc/grpc-js";
+
+import { translate } from "./errors.js";
+import {
+  GRPCInferenceServiceClient,
+  type ModelInferRequest,
+  type ModelInferResponse,
+} from "./generated/inference/inference.js";
+import { assetRequest, readAsset } from "./protocol.js";
+import { type ClientSettings, readPem } from "./settings.js";
+
+// Triton puts `triton-grpc-protocol-` before the name that it is given.
+const ACCESS_HEADER = "triton-grpc-protocol-access-key";
+
+const CHANNEL_OPTIONS: ChannelOptions = {
+  // gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+  "grpc.max_send_message_length": -1,
+  "grpc.max_receive_message_length": -1,
+  // Each encoder its own connections: else all channels of a process to one address share one.
+  "grpc.use_local_subchannel_pool": 1,
+  // A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  // A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+  "grpc.initial_reconnect_backoff_ms": 200,
+  "grpc.max_reconnect_backoff_ms": 2_000,
+  // Repeating is the client's own work, inside its deadline and budget.
+  "grpc.enable_retries": 0,
+  "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+};
+
+/** An open channel to one address (host:port). Methods reject with `SentritonError`s. */
+export class Connection {
+  private readonly client: GRPCInferenceServiceClient;
+  private readonly metadata = new Metadata();
+
+  constructor(
+    readonly address: string,
+    settings: ClientSettings,
+  ) {
+    const security = settings.tls
+      ? credentials.createSsl(
+          readPem(settings.rootCertificates),
+          readPem(settings.clientKey),
+          readPem(settings.clientCertificate),
+        )
+      : credentials.createInsecure();
+    this.client = new GRPCInferenceServiceClient(address, security, CHANNEL_OPTIONS);
+    if (settings.accessKey !== undefined) this.metadata.set(ACCESS_HEADER, settings.accessKey);
+  }
+
+  /** Send one request and wait for its response. Aborting `signal` cancels it on the server too. */
+  infer(request: ModelInferRequest, timeoutS: number, signal?: AbortSignal): Promise<ModelInferResponse> {
+    return new Promise((resolve, reject) => {
+      const deadline = Date.now() + timeoutS * 1000;
+      const call = this.client.modelInfer(request, this.metadata, { deadline }, (error, response) => {
+        signal?.removeEventListener("abort", cancel);
+        if (error) reject(translate(error, this.address));
+        else resolve(response);
+      });
+      const cancel = (): void => call.cancel();
+      signal?.addEventListener("abort", cancel);
+    });
+  }
+
+  /** The content of an asset such as manifest.json. */
+  async asset(name: string, timeoutS: number): Promise<string> {
+    return readAsset(await this.infer(assetRequest(name), timeoutS));
+  }
+
+  close(): void {
+    this.client.close();
+  }
+}

@@ -1,0 +1,242 @@
+/** `SentenceEncoder`: sentence-transformers' `encode`, computed by a server. */
+
+import { asTexts, checkUnicode, positive, wholeNumber } from "./arguments.js";
+import { Connection } from "./connection.js";
+import { Dispatcher, now } from "./dispatch.js";
+import { Endpoint, Endpoints } from "./endpoints.js";
+import { InvalidInput, SentritonError, ServerError } from "./errors.js";
+import { type Manifest, readManifest } from "./manifest.js";
+import { RetryBudget, Window } from "./pacing.js";
+import { readSentenceEmbedding, textRequest } from "./protocol.js";
+import { planRequests } from "./requests.js";
+import { type ClientOptions, type ClientSettings, resolveSettings } from "./settings.js";
+import { cosine, scoreMatrix } from "./similarity.js";
+
+type Sentences = string | readonly string[];
+
+const DOCUMENT_PROMPTS = ["document", "passage", "corpus"];
+
+/** What one call of `encode` may set. */
+export interface EncodeOptions {
+  /** A named prompt of the model, put before every sentence. */
+  promptName?: string | undefined;
+  /** A prompt in your own words; beats `promptName`. */
+  prompt?: string | undefined;
+  /** Most rows of one request. Default 32. */
+  batchSize?: number | undefined;
+  /** Scale every vector to length 1, after `truncateDim`. */
+  normalizeEmbeddings?: boolean | undefined;
+  /** Keep this many dimensions, the first ones. */
+  truncateDim?: number | undefined;
+  /** Seconds for this call; default: the encoder's. */
+  timeoutS?: number | undefined;
+  /** Aborting it cancels the call, on the server too. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A canary that passed: the served model and the smallest cosine to its golden vectors. */
+export interface HealthReport {
+  manifest: Manifest;
+  minCosine: number;
+}
+
+/**
+ * Embeds sentences through a Sentriton server. `url` is host:port, several with commas between, or dns:///host:port;
+ * left out, it is `$SENTRITON_URL` or localhost:8001. The model's manifest comes from the server with the first call.
+ *
+ * ```ts
+ * const encoder = new SentenceEncoder("localhost:8001");
+ * const embeddings = await encoder.encode(["A first sentence.", "And a second one."]);
+ * encoder.close();
+ * ```
+ */
+export class SentenceEncoder {
+  private readonly settings: ClientSettings;
+  private readonly endpoints: Endpoints;
+  private readonly budget = new RetryBudget();
+  private windowLimit = 2;
+  private reading: Promise<Manifest> | undefined;
+  private closed = false;
+
+  /** Throws `InvalidInput` for an option that cannot be. */
+  constructor(url?: string, options: ClientOptions = {}) {
+    this.settings = resolveSettings(url, options);
+    const connections = this.settings.addresses.map((address) => new Connection(address, this.settings));
+    this.endpoints = new Endpoints(connections.map((connection) => new Endpoint(connection)));
+  }
+
+  /** The address or addresses of the server. */
+  get url(): string {
+    return this.settings.url;
+  }
+
+  /**
+   * Embed sentences: a row of `dimension` floats for each, in the order given, or one row for a single string. Rejects
+   * with `InvalidInput` before anything is sent, and with the other `SentritonError`s.
+   */
+  encode(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
+  encode(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
+  async encode(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
+    const { texts, single } = asTexts(sentences);
+    const deadline = now() + positive("timeoutS", options.timeoutS ?? this.settings.timeoutS);
+    options.signal?.throwIfAborted();
+    const manifest = await this.info();
+    const prompt = resolvePrompt(manifest, options);
+    const maxRows = Math.min(wholeNumber("batchSize", options.batchSize ?? 32), manifest.maxBatchSize);
+    const dimension = wholeNumber("truncateDim", options.truncateDim ?? manifest.dimension, manifest.dimension);
+    const { fingerprint, maxSeqLength } = manifest;
+    const { priority, maxInFlight } = this.settings;
+
+    const embeddings = new Array<Float32Array>(texts.length);
+    const window = new Window(this.windowLimit, maxInFlight);
+    const dispatcher = new Dispatcher({
+      endpoints: this.endpoints,
+      window,
+      budget: this.budget,
+      deadline,
+      total: texts.length,
+      signal: options.signal,
+      request: (rows, timeoutS) => textRequest(rows.texts, { fingerprint, priority, timeoutS }),
+      collect: (rows, response) => {
+        const answer = readSentenceEmbedding(response);
+        rows.indices.forEach((index, place) => {
+          embeddings[index] = shaped(answer[place]!, dimension, options.normalizeEmbeddings ?? false);
+        });
+      },
+    });
+    try {
+      await dispatcher.run(planRequests(texts, { maxRows, maxSeqLength, prompt }));
+    } catch (error) {
+      throw this.closed ? closedError(error) : error;
+    } finally {
+      this.windowLimit = window.limit;
+    }
+    return single ? embeddings[0]! : embeddings;
+  }
+
+  /** `encode` with the model's "query" prompt, unless another is given. */
+  encodeQuery(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
+  encodeQuery(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
+  async encodeQuery(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
+    return this.encode(sentences as string[], await this.withPrompt(["query"], options));
+  }
+
+  /** `encode` with the model's "document", "passage" or "corpus" prompt, unless another is given. */
+  encodeDocument(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
+  encodeDocument(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
+  async encodeDocument(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
+    return this.encode(sentences as string[], await this.withPrompt(DOCUMENT_PROMPTS, options));
+  }
+
+  /**
+   * Score every row of the first against every row of the second by the model's similarity function: [n, d] and [m, d]
+   * to [n, m]. Higher is more alike. Rejects with `InvalidInput` where d differs.
+   */
+  async similarity(first: readonly ArrayLike<number>[], second: readonly ArrayLike<number>[]): Promise<Float32Array[]> {
+    const { similarity } = await this.info();
+    return scoreMatrix(similarity, first, second);
+  }
+
+  /** The served model, from the first server that answers; read once. */
+  info(): Promise<Manifest> {
+    if (this.closed) return Promise.reject(closedError());
+    // A failure is not kept: the next call asks again.
+    this.reading ??= this.readInfo().catch((error: unknown) => {
+      this.reading = undefined;
+      throw error;
+    });
+    return this.reading;
+  }
+
+  /**
+   * Embed the server's golden sentences and compare with the vectors that sentence-transformers made of them. Rejects
+   * with a `SentritonError` when the server does not answer, or answers with other vectors than its precision allows.
+   */
+  async health(timeoutS = 10): Promise<HealthReport> {
+    const deadline = now() + positive("timeoutS", timeoutS);
+    const { connection } = this.endpoints.all[0]!;
+    const left = (): number => Math.max(0.001, deadline - now());
+    const manifest = parseManifest(connection.address, await connection.asset("manifest.json", left()));
+    const golden = JSON.parse(await connection.asset("golden.json", left())) as {
+      sentences: string[];
+      sentence_embedding: number[][];
+    };
+    const parameters = { fingerprint: manifest.fingerprint, priority: this.settings.priority, timeoutS: left() };
+    const response = await connection.infer(textRequest(golden.sentences, parameters), left());
+    const cosines = readSentenceEmbedding(response).map((row, place) => cosine(row, golden.sentence_embedding[place]!));
+    const minCosine = Math.min(...cosines);
+    // Above 1 - 1e-6 float32 itself is the noise.
+    if (!(minCosine >= manifest.minCosine - 1e-6)) {
+      throw new ServerError(
+        `the canary failed at ${connection.address}: the smallest cosine to the golden vectors is ` +
+          `${minCosine.toFixed(6)}, ${manifest.precision} must reach ${manifest.minCosine}`,
+      );
+    }
+    return { manifest, minCosine };
+  }
+
+  /** Close the connections. Calls that are still under way fail. */
+  close(): void {
+    this.closed = true;
+    for (const endpoint of this.endpoints.all) endpoint.connection.close();
+  }
+
+  private async readInfo(): Promise<Manifest> {
+    let failure: unknown;
+    for (const { connection } of this.endpoints.all) {
+      try {
+        return parseManifest(connection.address, await connection.asset("manifest.json", this.settings.timeoutS));
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  private async withPrompt(names: readonly string[], options: EncodeOptions): Promise<EncodeOptions> {
+    if (options.promptName !== undefined || options.prompt !== undefined) return options;
+    const { prompts } = await this.info();
+    return { ...options, promptName: names.find((name) => name in prompts) };
+  }
+}
+
+function parseManifest(address: string, content: string): Manifest {
+  try {
+    return readManifest(content);
+  } catch (error) {
+    const reason = (error as Error).message;
+    throw new ServerError(`${address} sent a manifest that this client cannot read: ${reason}`, { cause: error });
+  }
+}
+
+function resolvePrompt(manifest: Manifest, { prompt, promptName }: EncodeOptions): string {
+  const text = prompt ?? namedPrompt(manifest, promptName ?? manifest.defaultPromptName);
+  if (typeof text !== "string") throw new InvalidInput(`prompt is ${String(text)}; give a string`);
+  checkUnicode("prompt", text);
+  if (text !== "" && !manifest.includePrompt) {
+    throw new InvalidInput(
+      `prompt is ${JSON.stringify(text)}; this model keeps prompts out of pooling, and only a client that tokenizes ` +
+        'can do that (Python\'s does); allowed is ""',
+    );
+  }
+  return text;
+}
+
+function namedPrompt({ prompts }: Manifest, name: string | null): string {
+  if (name === null) return "";
+  const text = Object.hasOwn(prompts, name) ? prompts[name] : undefined;
+  if (text !== undefined) return text;
+  const known = Object.keys(prompts).map((key) => JSON.stringify(key)).join(", ") || "none";
+  throw new InvalidInput(`promptName is ${JSON.stringify(name)}; the model's prompts are ${known}`);
+}
+
+function shaped(embedding: Float32Array, dimension: number, normalize: boolean): Float32Array {
+  const kept = embedding.subarray(0, dimension);
+  if (!normalize) return kept;
+  const length = Math.max(Math.hypot(...kept), 1e-12);
+  return kept.map((value) => value / length);
+}
+
+function closedError(cause?: unknown): SentritonError {
+  return new SentritonError("this encoder is closed; make a new one", { cause });
+}

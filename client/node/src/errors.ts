@@ -1,0 +1,83 @@
+/**
+ * Everything that Sentriton throws.
+ *
+ * ```text
+ * SentritonError
+ * ├── InvalidInput          the caller's argument or request is wrong; sending it again cannot help
+ * │   └── ContractMismatch  the server serves another model than the one the caller holds
+ * ├── Overloaded            the server's queue is full, or the request waited too long in it
+ * ├── ServerUnavailable     nobody answers at the address, or the server is not well
+ * ├── DeadlineExceeded      the time allowed for the call is over
+ * └── ServerError           the server failed on its own; its message is passed on
+ * ```
+ */
+
+import { type ServiceError, status } from "@grpc/grpc-js";
+
+/** Base class of all errors of Sentriton. */
+export class SentritonError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+  }
+}
+
+/** An argument or a request is wrong: the message names what was given and what is allowed. */
+export class InvalidInput extends SentritonError {}
+
+/** The server has another model than the one whose manifest this client holds. */
+export class ContractMismatch extends InvalidInput {}
+
+/** The server turned the request away because of too much work; it was not computed. */
+export class Overloaded extends SentritonError {}
+
+/** The server cannot be reached or does not serve. */
+export class ServerUnavailable extends SentritonError {}
+
+/** The call's time is over. */
+export class DeadlineExceeded extends SentritonError {}
+
+/** The server failed to answer for a reason of its own. */
+export class ServerError extends SentritonError {}
+
+export type ErrorClass = new (message: string, options?: ErrorOptions) => SentritonError;
+
+// Every status that is not named is the server's own error.
+const BY_STATUS = new Map<status, ErrorClass>([
+  [status.INVALID_ARGUMENT, InvalidInput],
+  [status.DEADLINE_EXCEEDED, DeadlineExceeded],
+  [status.NOT_FOUND, ServerUnavailable],
+  [status.RESOURCE_EXHAUSTED, Overloaded],
+  [status.UNAVAILABLE, ServerUnavailable],
+]);
+
+// Triton's words where its status code says less than they do.
+const OVERLOAD = ["exceeds maximum queue size", "request timeout expired"];
+const SICK = "is not healthy";
+const MISMATCH = "fingerprint mismatch";
+
+// gRPC's words, around the reason, for a call that found no server.
+const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
+
+/** The class of error for a gRPC status and the server's message. */
+export function errorClass(code: status, message: string): ErrorClass {
+  const kind = BY_STATUS.get(code) ?? ServerError;
+  const text = message.toLowerCase();
+  if (kind === ServerUnavailable && OVERLOAD.some((words) => text.includes(words))) return Overloaded;
+  if (kind === InvalidInput && text.includes(MISMATCH)) return ContractMismatch;
+  if (kind === ServerError && text.includes(SICK)) return ServerUnavailable;
+  return kind;
+}
+
+/** The Sentriton error for one of gRPC, with the server's message and the address. */
+export function translate(error: ServiceError, address: string): SentritonError {
+  const message = error.details;
+  const kind = errorClass(error.code, message);
+  const cause = { cause: error };
+  if (kind === ServerUnavailable) {
+    const reason = message.replace(NOT_CONNECTED, "$1; is it running? `sentriton serve` starts a server");
+    return new kind(`no answer from ${address}: ${reason}`, cause);
+  }
+  if (kind === DeadlineExceeded) return new kind(`${address} did not answer in time: ${message}`, cause);
+  return new kind(message || status[error.code] || "UNKNOWN", cause);
+}

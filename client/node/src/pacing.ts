@@ -1,0 +1,81 @@
+/** How many requests are under way at once, and how long to wait before one is sent again: arithmetic, no clock. */
+
+/**
+ * How many requests may be under way. It opens while that raises the rate, and halves when the server says it has too
+ * much. A step compares the rate (characters a second) of one round, as many answers as requests are allowed, with the
+ * best seen. Times are seconds of any steady clock.
+ */
+export class Window {
+  private bestRate = 0;
+  private characters = 0;
+  private answers = 0;
+  private since: number | undefined;
+
+  constructor(
+    public limit: number,
+    private readonly most: number,
+  ) {
+    this.limit = Math.min(limit, most);
+  }
+
+  /** Count an answer for sentences of so many characters. */
+  answered(characters: number, now: number): void {
+    if (this.since === undefined) {
+      this.since = now;
+      return;
+    }
+    this.characters += characters;
+    this.answers += 1;
+    if (this.answers < this.limit || now <= this.since) return;
+    const rate = this.characters / (now - this.since);
+    if (rate > 1.05 * this.bestRate) this.limit = Math.min(this.limit + 1, this.most);
+    else if (rate < 0.8 * this.bestRate && this.limit > 2) this.limit -= 1;
+    // The best fades, so that a server which became slower, or shared, is measured anew.
+    this.bestRate = Math.max(rate, 0.98 * this.bestRate);
+    this.restart(now);
+  }
+
+  /** The server turned a request away: half as many from now on. */
+  overloaded(): void {
+    this.limit = Math.max(1, Math.floor(this.limit / 2));
+    this.restart(undefined);
+  }
+
+  private restart(since: number | undefined): void {
+    this.characters = 0;
+    this.answers = 0;
+    this.since = since;
+  }
+}
+
+const FIRST_DELAY_S = 0.1;
+const MOST_DELAY_S = 3;
+
+/** Seconds to wait before attempt number `attempt` + 1, counted from 1: exponential, with full jitter. */
+export function backoffS(attempt: number, random: () => number = Math.random): number {
+  const ceiling = Math.min(MOST_DELAY_S, FIRST_DELAY_S * 2 ** Math.min(attempt - 1, 16));
+  return (0.2 + 0.8 * random()) * ceiling;
+}
+
+const CAPACITY = 100;
+const PER_ANSWER = 0.2;
+
+/**
+ * Bounds what is sent again to an overloaded server to a share of what it answers, so that callers do not double its
+ * load: a retry takes a token of 100, an answer gives a fifth of one back. A server that is away has no load, and every
+ * request waits for it within its deadline.
+ */
+export class RetryBudget {
+  private tokens = CAPACITY;
+
+  answered(): void {
+    this.tokens = Math.min(CAPACITY, this.tokens + PER_ANSWER);
+  }
+
+  /** Whether one more retry is within the budget. */
+  take(): boolean {
+    if (this.tokens < 1) return false;
+    this.tokens -= 1;
+    return true;
+  }
+}

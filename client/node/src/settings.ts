@@ -1,0 +1,123 @@
+/** Everything about a client that can be set: option = environment variable, with its default here and only here. */
+
+import { readFileSync } from "node:fs";
+
+import { positive, wholeNumber } from "./arguments.js";
+import { InvalidInput } from "./errors.js";
+
+/** Triton's priority levels by lane. */
+export const PRIORITIES = { query: 1, bulk: 2 } as const;
+
+export type Priority = keyof typeof PRIORITIES;
+
+/** How to reach a server. What is left out comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
+export interface ClientOptions {
+  /** Seconds for a whole call, retries included. Default 60. */
+  timeoutS?: number | undefined;
+  /** The server's lane: "query" (default), or "bulk", which waits behind. */
+  priority?: Priority | undefined;
+  /** Most requests of one call that are under way. Default 16. */
+  maxInFlight?: number | undefined;
+  /** Encrypt; naming certificates is asking for it as well. */
+  tls?: boolean | undefined;
+  /** PEM file of the certificates to trust. */
+  rootCertificates?: string | undefined;
+  /** PEM file that says who is calling; belongs together with `clientKey`. */
+  clientCertificate?: string | undefined;
+  /** PEM file of the client certificate's key. */
+  clientKey?: string | undefined;
+  /** Sent as the header that Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for. */
+  accessKey?: string | undefined;
+}
+
+/** The settings in force, checked. */
+export interface ClientSettings {
+  readonly url: string;
+  /** The addresses in `url`, each a target of its own. */
+  readonly addresses: readonly string[];
+  readonly timeoutS: number;
+  readonly priority: Priority;
+  readonly maxInFlight: number;
+  readonly tls: boolean;
+  readonly rootCertificates: string | undefined;
+  readonly clientCertificate: string | undefined;
+  readonly clientKey: string | undefined;
+  readonly accessKey: string | undefined;
+}
+
+/** Settings from what is given, then the environment, then the defaults. Throws `InvalidInput`. */
+export function resolveSettings(url: string | undefined, options: ClientOptions): ClientSettings {
+  const target = url ?? variable("URL") ?? "localhost:8001";
+  const rootCertificates = options.rootCertificates ?? variable("ROOT_CERTIFICATES");
+  const clientCertificate = options.clientCertificate ?? variable("CLIENT_CERTIFICATE");
+  const clientKey = options.clientKey ?? variable("CLIENT_KEY");
+  if ((clientCertificate === undefined) !== (clientKey === undefined)) {
+    throw new InvalidInput("clientCertificate and clientKey belong together; one of them is missing");
+  }
+  const tls = options.tls ?? booleanVariable("TLS") ?? false;
+  return {
+    url: target,
+    addresses: readAddresses(target),
+    timeoutS: positive("timeoutS", options.timeoutS ?? numberVariable("TIMEOUT_S") ?? 60),
+    priority: checkPriority(options.priority ?? variable("PRIORITY") ?? "query"),
+    maxInFlight: wholeNumber("maxInFlight", options.maxInFlight ?? numberVariable("MAX_IN_FLIGHT") ?? 16),
+    tls: tls || rootCertificates !== undefined || clientCertificate !== undefined,
+    rootCertificates,
+    clientCertificate,
+    clientKey,
+    accessKey: options.accessKey ?? variable("ACCESS_KEY"),
+  };
+}
+
+/** The content of a PEM file, null where there is none. Throws `InvalidInput` that names the file. */
+export function readPem(path: string | undefined): Buffer | null {
+  if (path === undefined) return null;
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new InvalidInput(`cannot read certificate file ${path}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function readAddresses(url: string): string[] {
+  const addresses = String(url)
+    .split(",")
+    .map((address) => address.trim())
+    .filter((address) => address !== "");
+  if (addresses.length === 0 || !addresses.every(isAddress)) {
+    const given = JSON.stringify(url);
+    throw new InvalidInput(`url is ${given}; give host:port, several with commas between, or dns:///host:port`);
+  }
+  return addresses;
+}
+
+function isAddress(address: string): boolean {
+  const match = /^(?:dns:\/\/\/)?(?:[^\s:/[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/.exec(address);
+  const port = Number(match?.[1]);
+  return port >= 1 && port <= 65535;
+}
+
+function checkPriority(priority: string): Priority {
+  if (priority === "query" || priority === "bulk") return priority;
+  throw new InvalidInput(`priority is ${JSON.stringify(priority)}; allowed are "query", "bulk"`);
+}
+
+function variable(name: string): string | undefined {
+  return process.env[`SENTRITON_${name}`] || undefined;
+}
+
+function numberVariable(name: string): number | undefined {
+  const text = variable(name);
+  if (text === undefined) return undefined;
+  const value = Number(text);
+  if (Number.isNaN(value)) throw new InvalidInput(`$SENTRITON_${name} is ${JSON.stringify(text)}; it must be a number`);
+  return value;
+}
+
+function booleanVariable(name: string): boolean | undefined {
+  const text = variable(name)?.toLowerCase();
+  if (text === undefined) return undefined;
+  if (["1", "true", "yes"].includes(text)) return true;
+  if (["0", "false", "no"].includes(text)) return false;
+  throw new InvalidInput(`$SENTRITON_${name} is ${JSON.stringify(text)}; allowed are 1, true, yes, 0, false, no`);
+}

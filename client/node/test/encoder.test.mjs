@@ -1,0 +1,207 @@
+// What this client adds to the conformance cases, against the server at $SENTRITON_URL.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, describe, test } from "node:test";
+
+import { ServerCredentials, status } from "@grpc/grpc-js";
+import { ContractMismatch, InvalidInput, SentenceEncoder, SentritonError, ServerUnavailable } from "sentriton";
+
+import { openGateway } from "./gateway.mjs";
+
+const url = process.env.SENTRITON_URL;
+const SENTENCES = Array.from({ length: 50 }, (_, number) => `${number}번째 문장입니다`);
+const MANY = Array.from({ length: 20_000 }, (_, number) => `${number}번째 문장입니다`);
+const FULL = { code: status.UNAVAILABLE, details: "Exceeds maximum queue size" };
+const AWAY = { code: status.UNAVAILABLE, details: "Server is stopping" };
+const SICK = { code: status.INTERNAL, details: "Stub process 'encoder_0_0' is not healthy." };
+
+function open(target = url, options = {}) {
+  const encoder = new SentenceEncoder(target, options);
+  after(() => encoder.close());
+  return encoder;
+}
+
+async function gateway(options) {
+  const opened = await openGateway(url, options);
+  after(opened.close);
+  return opened;
+}
+
+async function assertEmbedded(found, sentences) {
+  const expected = await open().encode(sentences);
+  assert.equal(found.length, expected.length);
+  found.forEach((row, place) => {
+    assert.equal(row.length, 256);
+    row.forEach((value, at) => assert.ok(Math.abs(value - expected[place][at]) < 1e-5));
+  });
+}
+
+describe("the model", () => {
+  test("info is the manifest in this language's names", async () => {
+    const info = await open().info();
+    assert.match(info.fingerprint, /^[0-9a-f]{64}$/);
+    assert.deepEqual(
+      [info.dimension, info.maxBatchSize, info.similarity, info.defaultPromptName, info.includePrompt],
+      [256, 64, "cosine", null, true],
+    );
+  });
+
+  test("health compares golden vectors, and says when nobody is there", async () => {
+    const { manifest, minCosine } = await open().health();
+    assert.ok(minCosine > 0.99999, String(minCosine));
+    assert.equal(manifest.dimension, 256);
+    await assert.rejects(open("127.0.0.1:1").health(2), {
+      name: "ServerUnavailable",
+      message: /^no answer from 127.0.0.1:1: .*ECONNREFUSED 127.0.0.1:1; is it running\? `sentriton serve` starts a server$/,
+    });
+  });
+
+  test("queries and documents have their prompts", async () => {
+    const encoder = open();
+    await assertEmbedded(await encoder.encodeQuery(["문장"]), ["문장"]);
+    await assertEmbedded(await encoder.encodeDocument(["문장"]), ["문장"]);
+  });
+
+  test("another model is a contract mismatch", async () => {
+    const encoder = open();
+    const info = await encoder.info();
+    encoder.reading = Promise.resolve({ ...info, fingerprint: "0".repeat(64) });
+    const mismatch = (error) => error instanceof ContractMismatch && error instanceof InvalidInput;
+    await assert.rejects(encoder.encode("문장"), mismatch);
+  });
+});
+
+describe("a call", () => {
+  test("that is aborted ends with the signal's reason", async () => {
+    const encoder = open();
+    await encoder.info();
+    const reason = new Error("the user left");
+    await assert.rejects(encoder.encode(MANY, { signal: AbortSignal.timeout(100) }), { name: "TimeoutError" });
+    await assert.rejects(encoder.encode("문장", { signal: AbortSignal.abort(reason) }), reason);
+    assert.equal((await encoder.encode("문장")).length, 256);
+  });
+
+  test("that runs out of time says how far it got", async () => {
+    await assert.rejects(open().encode(MANY, { timeoutS: 1 }), {
+      name: "DeadlineExceeded",
+      message: /\([\d,]+ of 20,000 sentences were embedded\)$/,
+    });
+  });
+
+  test("on a closed encoder says so, also when it was under way", async () => {
+    const encoder = new SentenceEncoder(url);
+    await encoder.info();
+    const underWay = encoder.encode(MANY);
+    setTimeout(() => encoder.close(), 50);
+    const closed = (error) => error.constructor === SentritonError && /this encoder is closed/.test(error.message);
+    await assert.rejects(underWay, closed);
+    await assert.rejects(encoder.encode("문장"), closed);
+    await assert.rejects(encoder.info(), closed);
+  });
+});
+
+describe("a server that refuses", () => {
+  for (const [name, refusal] of Object.entries({ full: FULL, away: AWAY, sick: SICK })) {
+    test(`because it is ${name} is asked again`, async () => {
+      const { address, requests } = await gateway({ refuse: (number) => (number < 5 ? refusal : undefined) });
+      await assertEmbedded(await open(address).encode(SENTENCES, { batchSize: 10 }), SENTENCES);
+      assert.equal(requests.length, 5 + 5);
+    });
+  }
+
+  test("because the request is wrong is not asked again", async () => {
+    const wrong = { code: status.INVALID_ARGUMENT, details: "no" };
+    const { address, requests } = await gateway({ refuse: () => wrong });
+    await assert.rejects(open(address).encode("문장"), { name: "InvalidInput", message: "no" });
+    assert.equal(requests.length, 1);
+  });
+
+  test("until the deadline is given up just before it", async () => {
+    const { address, requests } = await gateway({ refuse: () => AWAY });
+    const started = performance.now();
+    await assert.rejects(open(address).encode(SENTENCES, { timeoutS: 1 }), {
+      name: "ServerUnavailable",
+      message: /Server is stopping \(0 of 50 sentences were embedded\)$/,
+    });
+    assert.ok(performance.now() - started < 1000);
+    assert.ok(requests.length > 2);
+  });
+
+  test("because it is full is spared by the budget: 200 callers repeat 100 times in all", async () => {
+    const { address, requests } = await gateway({ refuse: () => FULL });
+    const encoder = open(address);
+    const ended = await Promise.allSettled(Array.from({ length: 200 }, () => encoder.encode("문장")));
+    assert.ok(ended.every(({ reason }) => reason?.name === "Overloaded"));
+    assert.equal(requests.length, 200 + 100);
+  });
+
+  test("for a second loses none of 300 calls when it was only away", async () => {
+    const until = performance.now() + 1000;
+    const { address } = await gateway({ refuse: () => (performance.now() < until ? AWAY : undefined) });
+    const encoder = open(address);
+    const found = await Promise.all(Array.from({ length: 300 }, () => encoder.encode("문장")));
+    assert.equal(found.length, 300);
+  });
+});
+
+describe("several servers", () => {
+  test("share the work", async () => {
+    const servers = [await gateway(), await gateway(), await gateway()];
+    const encoder = open(servers.map(({ address }) => address).join());
+    await assertEmbedded(await encoder.encode(SENTENCES, { batchSize: 1 }), SENTENCES);
+    const counts = servers.map(({ requests }) => requests.length);
+    assert.equal(counts.reduce((sum, count) => sum + count), SENTENCES.length);
+    assert.ok(Math.min(...counts) >= 10, String(counts));
+  });
+
+  test("stand in for one that is away", async () => {
+    const away = await gateway({ refuse: () => AWAY });
+    const encoder = open(["127.0.0.1:1", away.address, url, (await gateway()).address].join());
+    await assertEmbedded(await encoder.encode(SENTENCES, { batchSize: 1 }), SENTENCES);
+    assert.ok(away.requests.length < 10, String(away.requests.length));
+  });
+});
+
+describe("security", () => {
+  const pem = (name) => join(process.env.TEST_CERTIFICATES, `${name}.pem`);
+  const serverKeys = () => [{ private_key: readFileSync(pem("server.key")), cert_chain: readFileSync(pem("server")) }];
+
+  test("TLS with a named root certificate; a stranger's is not trusted", async () => {
+    const { address } = await gateway({ credentials: ServerCredentials.createSsl(null, serverKeys()) });
+    await assertEmbedded(await open(address, { rootCertificates: pem("server") }).encode(SENTENCES), SENTENCES);
+    await assert.rejects(open(address, { rootCertificates: pem("client") }).encode("문장"), ServerUnavailable);
+    await assert.rejects(open(address, { tls: true }).encode("문장"), ServerUnavailable);
+  });
+
+  test("mutual TLS", async () => {
+    const credentials = ServerCredentials.createSsl(readFileSync(pem("client")), serverKeys(), true);
+    const { address } = await gateway({ credentials });
+    const options = { rootCertificates: pem("server"), clientCertificate: pem("client"), clientKey: pem("client.key") };
+    await assertEmbedded(await open(address, options).encode(SENTENCES), SENTENCES);
+    await assert.rejects(open(address, { rootCertificates: pem("server") }).encode("문장"), ServerUnavailable);
+  });
+
+  test("a certificate file that is not there is named", () => {
+    const named = { name: "InvalidInput", message: /no\.pem/ };
+    assert.throws(() => new SentenceEncoder(url, { rootCertificates: "no.pem" }), named);
+  });
+
+  test("the access key travels in Triton's header", async () => {
+    const { address, requests } = await gateway();
+    await open(address, { accessKey: "a key" }).encode("문장");
+    assert.deepEqual(requests[0].get("triton-grpc-protocol-access-key"), ["a key"]);
+  });
+});
+
+describe("the package", () => {
+  test("is the same for CommonJS", async () => {
+    const commonjs = createRequire(import.meta.url)("sentriton");
+    assert.deepEqual(Object.keys(commonjs).sort(), Object.keys(await import("sentriton")).sort());
+    const encoder = new commonjs.SentenceEncoder(url);
+    after(() => encoder.close());
+    assert.equal((await encoder.encode("문장")).length, 256);
+  });
+});

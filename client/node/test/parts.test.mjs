@@ -1,0 +1,163 @@
+// The client's parts that need no server.
+
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { status } from "@grpc/grpc-js";
+
+import * as errors from "../dist/esm/errors.js";
+import { backoffS, RetryBudget, Window } from "../dist/esm/pacing.js";
+import { readAsset, readSentenceEmbedding, textRequest } from "../dist/esm/protocol.js";
+import { planRequests } from "../dist/esm/requests.js";
+import { resolveSettings } from "../dist/esm/settings.js";
+import { scoreMatrix } from "../dist/esm/similarity.js";
+
+describe("errors", () => {
+  const named = [
+    ["INVALID_ARGUMENT", "a mask does not fit", "InvalidInput"],
+    ["INVALID_ARGUMENT", "Fingerprint mismatch: ...", "ContractMismatch"],
+    ["DEADLINE_EXCEEDED", "", "DeadlineExceeded"],
+    ["RESOURCE_EXHAUSTED", "", "Overloaded"],
+    ["UNAVAILABLE", "Exceeds maximum queue size", "Overloaded"],
+    ["UNAVAILABLE", "Request timeout expired", "Overloaded"],
+    ["UNAVAILABLE", "Connection dropped", "ServerUnavailable"],
+    ["NOT_FOUND", "unknown model", "ServerUnavailable"],
+    ["INTERNAL", "Stub process 'encoder_0_0' is not healthy.", "ServerUnavailable"],
+    ["INTERNAL", "failed", "ServerError"],
+    ["UNIMPLEMENTED", "", "ServerError"],
+    ["UNAUTHENTICATED", "", "ServerError"],
+    ["PERMISSION_DENIED", "", "ServerError"],
+  ];
+  for (const [code, message, name] of named) {
+    test(`${code} "${message}" is ${name}`, () => {
+      const received = Object.assign(new Error(message), { code: status[code], details: message });
+      const error = errors.translate(received, "host:1");
+      assert.equal(error.name, name);
+      assert.ok(error instanceof errors.SentritonError);
+      assert.equal(error.cause.details, message);
+      assert.notEqual(error.message, "");
+    });
+  }
+});
+
+describe("pacing", () => {
+  test("pauses grow to three seconds, with jitter", () => {
+    const longest = Array.from({ length: 8 }, (_, attempt) => backoffS(attempt + 1, () => 1));
+    assert.deepEqual(longest, [0.1, 0.2, 0.4, 0.8, 1.6, 3, 3, 3]);
+    assert.ok(Math.abs(backoffS(1, () => 0) - 0.02) < 1e-12);
+  });
+
+  test("a hundred retries, and a fifth of one more for each answer", () => {
+    const budget = new RetryBudget();
+    const taken = Array.from({ length: 101 }, () => budget.take());
+    assert.equal(taken.filter(Boolean).length, 100);
+    for (let answer = 0; answer < 4; answer++) budget.answered();
+    assert.equal(budget.take(), false);
+    budget.answered();
+    budget.answered();
+    assert.equal(budget.take(), true);
+  });
+
+  test("the window opens while the rate rises, and halves on overload", () => {
+    const window = new Window(2, 16);
+    let now = 0;
+    // Twice as many under way, twice the rate: a server that is not full.
+    for (let answer = 0; answer < 500; answer++) window.answered(100, (now += 1 / window.limit));
+    assert.equal(window.limit, 16);
+    window.overloaded();
+    assert.equal(window.limit, 8);
+    for (let time = 0; time < 5; time++) window.overloaded();
+    assert.equal(window.limit, 1);
+  });
+});
+
+describe("requests", () => {
+  test("longest first, each sentence once, within rows and tokens", () => {
+    const texts = Array.from({ length: 300 }, (_, number) => "가".repeat((number * 7919) % 200));
+    const plan = [...planRequests(texts, { maxRows: 64, maxSeqLength: 128, prompt: "" })];
+    const order = plan.flatMap(({ indices }) => indices);
+    assert.deepEqual([...order].sort((a, b) => a - b), [...texts.keys()]);
+    assert.ok(order.every((place, at) => at === 0 || texts[place].length <= texts[order[at - 1]].length));
+    for (const { texts: rows } of plan) {
+      assert.ok(rows.length <= 64 && rows.length * Math.min(rows[0].length + 2, 128) <= 4096);
+    }
+  });
+});
+
+describe("protocol", () => {
+  test("text travels as length and UTF-8", () => {
+    const request = textRequest(["가", "", "ab"], { fingerprint: "f", priority: "bulk", timeoutS: 1.5 });
+    assert.equal(request.rawInputContents[0].toString("hex"), "03000000eab080" + "00000000" + "020000006162");
+    assert.deepEqual(request.inputs[0].shape, [3, 1]);
+    assert.deepEqual(request.parameters.priority.parameterChoice, { $case: "uint64Param", value: 2 });
+    assert.deepEqual(request.parameters.timeout.parameterChoice, { $case: "int64Param", value: 1_500_000 });
+  });
+
+  test("an embedding of another size, or none, is the server's error", () => {
+    const answer = (length) => ({ outputs: [{ shape: [2, 3] }], rawOutputContents: [Buffer.alloc(length)] });
+    assert.equal(readSentenceEmbedding(answer(24)).length, 2);
+    assert.throws(() => readSentenceEmbedding(answer(20)), errors.ServerError);
+    assert.throws(() => readSentenceEmbedding({ outputs: [], rawOutputContents: [] }), errors.ServerError);
+    assert.throws(() => readAsset({ rawOutputContents: [Buffer.from([3, 0, 0, 0, 123])] }), errors.ServerError);
+  });
+});
+
+describe("settings", () => {
+  const withEnvironment = (variables, body) => {
+    const before = { ...process.env };
+    Object.assign(process.env, variables);
+    try {
+      return body();
+    } finally {
+      process.env = before;
+    }
+  };
+
+  test("an option beats its variable, which beats the default", () => {
+    const variables = { SENTRITON_URL: "a:1, b:2", SENTRITON_TIMEOUT_S: "2.5", SENTRITON_TLS: "yes" };
+    const settings = withEnvironment(variables, () => resolveSettings(undefined, { timeoutS: 7 }));
+    assert.deepEqual(settings.addresses, ["a:1", "b:2"]);
+    const { timeoutS, tls, maxInFlight, priority } = settings;
+    assert.deepEqual([timeoutS, tls, maxInFlight, priority], [7, true, 16, "query"]);
+  });
+
+  for (const variable of ["SENTRITON_TIMEOUT_S", "SENTRITON_MAX_IN_FLIGHT", "SENTRITON_TLS", "SENTRITON_PRIORITY"]) {
+    test(`$${variable} that cannot be is named`, () => {
+      withEnvironment({ [variable]: "soon" }, () => {
+        assert.throws(() => resolveSettings("a:1", {}), { name: "InvalidInput", message: /soon/ });
+      });
+    });
+  }
+
+  for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80"]) {
+    test(`"${url}" is no address`, () => {
+      assert.throws(() => resolveSettings(url, {}), errors.InvalidInput);
+    });
+  }
+
+  test("addresses", () => {
+    const { addresses } = resolveSettings("a:1,[::1]:2,dns:///c.d:3", {});
+    assert.deepEqual(addresses, ["a:1", "[::1]:2", "dns:///c.d:3"]);
+  });
+
+  test("a certificate needs its key, and asks for TLS", () => {
+    assert.throws(() => resolveSettings("a:1", { clientCertificate: "a.pem" }), errors.InvalidInput);
+    assert.equal(resolveSettings("a:1", { rootCertificates: "ca.pem" }).tls, true);
+  });
+});
+
+describe("similarity", () => {
+  const first = [[1, 0], [3, 4]];
+  const second = [[0, 2]];
+  const scores = { cosine: [0, 0.8], dot: [0, 8], euclidean: [-Math.sqrt(5), -Math.sqrt(13)], manhattan: [-3, -5] };
+  for (const [name, expected] of Object.entries(scores)) {
+    test(name, () => {
+      const found = scoreMatrix(name, first, second);
+      found.forEach((row, place) => assert.ok(Math.abs(row[0] - expected[place]) < 1e-6));
+    });
+  }
+
+  test("dimensions that differ are named", () => {
+    assert.throws(() => scoreMatrix("dot", first, [[1]]), { name: "InvalidInput", message: /2 and 1/ });
+  });
+});

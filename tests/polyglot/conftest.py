@@ -1,0 +1,80 @@
+"""One real server that clients of all languages share, and Node's client, built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.polyglot.conformance import Conformance
+from tests.server.conftest import RunningServer, serving
+
+NODE_CLIENT = ROOT / "client" / "node"
+RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[RunningServer]:
+    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`."""
+    if url := os.environ.get("SENTRITON_URL"):
+        yield RunningServer(url, None)
+        return
+    with serving(None) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def conformance() -> Conformance:
+    return Conformance()
+
+
+@pytest.fixture(scope="session")
+def node_tools() -> Path:
+    """The folder of buf, the TypeScript compiler and the code generator. Where Node.js or these packages are missing
+    the test is skipped, and fails in CI."""
+    tools = NODE_CLIENT / "node_modules" / ".bin"
+    if shutil.which("node") is None:
+        _cannot_run("needs Node.js 20.3 or later, and there is no `node` on the PATH")
+    version = subprocess.run(["node", "-p", "process.versions.node"], capture_output=True, text=True, check=True).stdout
+    if tuple(map(int, version.split(".")[:2])) < (20, 3):
+        _cannot_run(f"needs Node.js 20.3 or later, and `node` is {version.strip()}")
+    if not (tools / "buf").exists():
+        _cannot_run("needs the packages of client/node; run: make node")
+    return tools
+
+
+@pytest.fixture(scope="session")
+def run_node(node_tools: Path) -> RunNode:
+    """Runs a script with Node, in client/node, which is built first: the callable takes arguments and variables."""
+    built = subprocess.run(["npm", "run", "--silent", "build"], cwd=NODE_CLIENT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+
+    def run(*arguments: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["node", *map(str, arguments)],
+            cwd=NODE_CLIENT,
+            env=node_environment(**variables),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+
+    return run
+
+
+def node_environment(**variables: str) -> dict[str, str]:
+    """The environment of a Node process: no setting of ours but those given."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SENTRITON_")}
+    return {**inherited, **variables}
+
+
+def _cannot_run(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,146 @@
+"""Writes conformance.json: what every client must make of the same sentences, arguments and mistakes, with vectors
+that sentence-transformers computes from the bundled checkpoint. Run it again when checkpoint or cases change:
+
+    python -m tests.polyglot.generate
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import unicodedata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from sentriton_server.export import parity_sentences
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests.polyglot.conformance import CONFORMANCE
+
+MAX_BATCH_SIZE = 64
+PLAIN = parity_sentences()[:MAX_BATCH_SIZE]
+HANGUL = "값진 밝은 닭볶음탕, 훈민정음 뷁"
+SPECIAL: dict[str, tuple[str, int]] = {
+    "Korean, composed (NFC)": (unicodedata.normalize("NFC", HANGUL), 1),
+    "Korean, decomposed (NFD)": (unicodedata.normalize("NFD", HANGUL), 1),
+    "compatibility jamo": ("ㅋㅋㅋ ㅠㅠ ㄱㅅ", 1),
+    "emoji": ("오늘 날씨 최고 ☀️😀👍🏽🇰🇷", 1),
+    "emoji joined by zero-width joiners": ("👨‍👩‍👧‍👦 👩🏽‍💻 🏳️‍🌈 ❤️‍🔥", 1),
+    "letters beyond the basic plane": ("𠮷野家 𝒳 𐍈 🜚", 1),
+    "invisible characters": ("\ufeff보이\u200b지 \u2060않\u200d는\u00ad \u202e문자", 1),
+    "control characters": ("a\x00b\x07c\x1bd", 1),
+    "lines and tabs": ("첫째 줄\r\n둘째\t줄\n\n", 1),
+    "empty": ("", 1),
+    "white space alone": (" \t\n\u3000\u00a0", 1),
+    "special tokens as text": ("[CLS] 문장 [SEP] <s> </s> [MASK] <pad>", 1),
+    "10,000 characters": ("숙소는 역에서 걸어서 오 분 거리예요! ", 455),
+    "10,000 characters without a space": ("가나다라마", 2000),
+}
+ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 31, 32, 63, 64]
+NOBODY = "127.0.0.1:1"
+
+
+def texts() -> list[str]:
+    """Every sentence of the file, in its order."""
+    return PLAIN + [text * times for text, times in SPECIAL.values()]
+
+
+def cases() -> list[dict[str, Any]]:
+    """What clients are asked. `sentences` are places in the file's list; options are named as Python's arguments."""
+    special = [{"name": name, "sentences": [place]} for place, name in enumerate(SPECIAL, len(PLAIN))]
+    batches = [{"name": f"{rows} of 64", "sentences": [*range(rows)], "options": {"batch_size": 64}} for rows in ROWS]
+    everything = list(range(len(texts())))
+    first = everything[:3]
+    return [
+        *special,
+        *batches,
+        {"name": "no sentence", "sentences": []},
+        {"name": "a single string", "sentences": [0], "single": True},
+        {"name": "a single empty string", "sentences": [everything[len(PLAIN) + 9]], "single": True},
+        {"name": "more than a batch, any order", "sentences": [*everything[::-1], *everything]},
+        {"name": "a batch size above the server's", "sentences": everything, "options": {"batch_size": 1000}},
+        {"name": "one row a request", "sentences": everything[:20], "options": {"batch_size": 1}},
+        {"name": "the bulk lane", "sentences": first, "settings": {"priority": "bulk"}},
+        {"name": "one request under way", "sentences": everything, "settings": {"max_in_flight": 1}},
+        {"name": "64 dimensions", "sentences": first, "options": {"truncate_dim": 64}},
+        {"name": "length 1", "sentences": first, "options": {"normalize_embeddings": True}},
+        {
+            "name": "64 dimensions of length 1",
+            "sentences": first,
+            "options": {"truncate_dim": 64, "normalize_embeddings": True},
+        },
+        {"name": "the query prompt", "sentences": first, "options": {"prompt_name": "query"}},
+        {"name": "a prompt is put before", "sentences": [0], "options": {"prompt": PLAIN[1] + " "}},
+        refused("an unknown prompt", "InvalidInput", ["nope", "query", "document"], options={"prompt_name": "nope"}),
+        refused("no dimensions", "InvalidInput", ["0", "1 to 256"], options={"truncate_dim": 0}),
+        refused("too many dimensions", "InvalidInput", ["257", "1 to 256"], options={"truncate_dim": 257}),
+        refused("half a row", "InvalidInput", ["0.5", "at least 1"], options={"batch_size": 0.5}),
+        refused("no time at all", "InvalidInput", ["0", "above 0"], options={"timeout_s": 0}),
+        refused("too little time", "DeadlineExceeded", [], options={"timeout_s": 0.0001}),
+        refused("nobody there", "ServerUnavailable", [NOBODY], settings={"url": NOBODY}),
+        refused("no address", "InvalidInput", ["localhost", "host:port"], settings={"url": "localhost"}),
+        refused("an unknown lane", "InvalidInput", ["fast", "query", "bulk"], settings={"priority": "fast"}),
+        # Broken text, for languages whose strings are UTF-16 ...
+        broken("half a surrogate pair", ["surrogate", "character 2"], utf16=[0xAC00, 0xB098, 0xD83D]),
+        broken("a surrogate pair the wrong way", ["surrogate", "character 0"], utf16=[0xDE00, 0xD83D]),
+        # ... and for those whose strings are bytes, and for whoever writes requests by hand.
+        broken("a byte that is not UTF-8", ["0xff", "position 4"], utf8=b"not \xff fine"),
+        broken("a character cut off", ["0xea", "position 0"], utf8="가".encode()[:2]),
+        broken("an overlong form", ["0xc0", "position 0"], utf8=b"\xc0\xaf"),
+        broken("a surrogate in UTF-8", ["0xed", "position 0"], utf8=b"\xed\xa0\x80"),
+    ]
+
+
+def refused(name: str, error: str, says: list[str], **case: Any) -> dict[str, Any]:
+    """A case that must end in `error`, whose message says these things."""
+    return {"name": name, "sentences": [0], **case, "error": error, "says": says}
+
+
+def broken(name: str, says: list[str], *, utf16: list[int] | None = None, utf8: bytes | None = None) -> dict[str, Any]:
+    """A text that is no Unicode, as UTF-16 code units or as bytes."""
+    text = {"utf16": utf16} if utf8 is None else {"utf8": base64.b64encode(utf8).decode()}
+    return {"name": name, **text, "error": "InvalidInput", "says": says}
+
+
+def conformance() -> dict[str, Any]:
+    """The whole file: sentences with their vectors (base64 of little-endian float32), and cases."""
+    model = SentenceTransformer(str(BUNDLED_CHECKPOINT), device="cpu")
+    vectors: NDArray[np.float32] = model.encode(texts())
+    written = [(text, 1) for text in PLAIN] + list(SPECIAL.values())
+    sentences = [
+        {"text": text, "times": times, "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode()}
+        for (text, times), vector in zip(written, vectors, strict=True)
+    ]
+    expected = cases()
+    for case in expected:
+        if "prompt" in case.get("options", {}):
+            prompted = [case["options"]["prompt"] + texts()[place] for place in case["sentences"]]
+            case["vectors"] = [base64.b64encode(row.tobytes()).decode() for row in model.encode(prompted)]
+    scores = model.similarity(vectors[:4], vectors[:3]).numpy()
+    return {
+        "dimension": vectors.shape[1],
+        "min_cosine": 0.999999,
+        "sentences": sentences,
+        "cases": expected,
+        "similarity": {
+            "first": [0, 1, 2, 3],
+            "second": [0, 1, 2],
+            "scores": scores.astype(np.float64).round(6).tolist(),
+        },
+    }
+
+
+def write(content: dict[str, Any]) -> str:
+    """JSON with a line for each sentence and case. Escaped throughout: no editor may compose what is decomposed."""
+    lists = {
+        name: "[\n    " + ",\n    ".join(json.dumps(row) for row in content[name]) + "\n  ]"
+        for name in ("sentences", "cases")
+    }
+    fields = [f'  "{name}": {lists.get(name) or json.dumps(value)}' for name, value in content.items()]
+    return "{\n" + ",\n".join(fields) + "\n}\n"
+
+
+if __name__ == "__main__":
+    CONFORMANCE.write_text(write(conformance()), encoding="ascii")

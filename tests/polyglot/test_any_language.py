@@ -1,0 +1,62 @@
+"""A caller that knows the proto file and nothing of Sentriton's code: the lines in the README, in a process of their
+own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.conftest import ROOT
+from tests.polyglot.conformance import Conformance
+from tests.server.conftest import RunningServer
+
+# After the README's lines: what they received, and that nothing of Sentriton's or Triton's client helped them.
+REPORT = """
+import pathlib, sys
+assert not {"sentriton", "tritonclient", "numpy"} & set(sys.modules), "the caller knows more than the proto file"
+pathlib.Path("received").write_bytes(response.raw_output_contents[0])
+"""
+
+
+def readme_section() -> tuple[str, str, str]:
+    """The command that generates, the lines of code, and what they print."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.split("## From any language\n")[1].split("\n## ")[0]
+    (command,), (code,), (printed,) = (
+        re.findall(rf"```{kind}\n(.*?)```", section, re.S) for kind in ("console", "python", "text")
+    )
+    return command, code, printed
+
+
+def test_the_readmes_ten_lines_embed_text(server: RunningServer, conformance: Conformance, tmp_path: Path) -> None:
+    command, code, printed = readme_section()
+    assert len([line for line in code.splitlines() if line]) <= 10
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    generate = [line.removeprefix("$ ") for line in command.splitlines() if "grpc_tools.protoc" in line]
+    assert len(generate) == 1
+    arguments = generate[0].replace("PATH_TO_SENTRITON", str(ROOT)).split()
+    assert arguments[0] == "python"
+    subprocess.run([sys.executable, *arguments[1:]], cwd=tmp_path, env=environment, check=True)
+    assert sorted(path.name for path in (tmp_path / "inference").iterdir()) == [
+        "inference_pb2.py",
+        "inference_pb2_grpc.py",
+    ]
+
+    script = tmp_path / "caller.py"
+    script.write_text(code.replace("localhost:8001", server.url) + REPORT, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == printed
+    received = np.frombuffer((tmp_path / "received").read_bytes(), "<f4").reshape(2, -1)
+    texts = re.findall(r'"([^"]+)"', next(line for line in code.splitlines() if line.startswith("texts = ")))
+    places = [conformance.texts.index(text) for text in texts]
+    conformance.assert_equal(received, conformance.vectors[places])

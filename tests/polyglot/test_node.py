@@ -1,0 +1,133 @@
+"""client/node: its own tests against the server that the other clients use, its callers batched, a server restarted
+under them, and the code of its README.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.polyglot.conformance import Conformance
+from tests.polyglot.conftest import NODE_CLIENT, RunNode, node_environment
+from tests.server.conftest import FREE_PORTS, RunningServer
+
+CALLERS = Path(__file__).with_name("callers.mjs")
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Path:
+    """A folder with the certificates of a server at localhost and of a client, each its own authority."""
+    for name in ("server", "client"):
+        options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split()
+        files = ["-addext", "subjectAltName=DNS:localhost", "-keyout", f"{name}.key.pem", "-out", f"{name}.pem"]
+        subprocess.run(["openssl", "req", *options, *files], cwd=tmp_path, check=True, capture_output=True)
+    return tmp_path
+
+
+def test_nodes_own_tests_pass_and_skip_nothing(
+    run_node: RunNode, server: RunningServer, conformance: Conformance, certificates: Path
+) -> None:
+    variables = {"SENTRITON_URL": server.url, "TEST_CERTIFICATES": str(certificates)}
+    ran = run_node("--test", "--test-reporter=tap", **variables)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    counts = {name: int(count) for name, count in re.findall(r"^# (pass|fail|skipped|todo) (\d+)$", ran.stdout, re.M)}
+    assert (counts["fail"], counts["skipped"], counts["todo"]) == (0, 0, 0)
+    for case in conformance.cases:
+        assert re.search(rf"^ +ok \d+ - {re.escape(case['name'])}$", ran.stdout, re.M), f"{case['name']} did not run"
+
+
+def test_the_types_that_callers_see(run_node: RunNode) -> None:
+    checked = run_node("node_modules/typescript/bin/tsc", "--project", "tsconfig.test.json")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
+    before = [server.metric(f"nv_inference_{kind}", model="encoder") for kind in ("count", "exec_count")]
+    ran = run_node(CALLERS, server.url, "4")
+    assert ran.returncode == 0, ran.stderr
+    after = [server.metric(f"nv_inference_{kind}", model="encoder") for kind in ("count", "exec_count")]
+    rows, runs = (end - start for end, start in zip(after, before, strict=True))
+    print(f"\nmean encoder batch {rows / runs:.1f}")
+    assert rows == 4 * 64
+    assert rows / runs > 4
+    assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
+def test_a_restart_under_64_callers_loses_nothing(
+    ending: signal.Signals, run_node: RunNode, conformance: Conformance
+) -> None:
+    repository = prepare_repository(None, precision="fp32", device="cpu")
+    with TritonServer(repository, FREE_PORTS) as first:
+        again = ServerSettings(grpc_port=first.settings.grpc_port, metrics_port=first.settings.metrics_port)
+        with calling(first.url, seconds=3) as callers:
+            assert callers.stdout is not None
+            assert callers.stdout.readline() == "answered\n"
+            time.sleep(0.5)
+            assert first.process is not None
+            if ending is signal.SIGKILL:
+                os.killpg(first.process.pid, signal.SIGKILL)
+            first.stop()
+            assert callers.poll() is None, "the callers were done before the server was"
+            with TritonServer(repository, again):
+                output, errors = callers.communicate(timeout=90)
+    assert callers.returncode == 0, errors
+    assert_nothing_lost(output, conformance, calls=64)
+
+
+@contextmanager
+def calling(url: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """64 callers at work in a Node process."""
+    command = ["node", str(CALLERS), url, "1", str(seconds)]
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=node_environment(), **streams) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def assert_nothing_lost(output: str, conformance: Conformance, *, calls: int) -> None:
+    result = json.loads(output.splitlines()[-1])
+    print(result["calls"], "calls")
+    assert result["failures"] == []
+    assert result["calls"] >= calls
+    assert result["minCosine"] >= conformance.min_cosine
+
+
+def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_path: Path) -> None:
+    readme = (NODE_CLIENT / "README.md").read_text(encoding="utf-8")
+    code, printed = re.findall(r"```(?:js|text)\n(.*?)```", readme, re.S)[:2]
+    script = NODE_CLIENT / "dist" / "readme.mjs"  # where the package finds itself by its name
+    script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
+    ran = run_node(script)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == printed
+
+
+def test_the_example_runs(run_node: RunNode, server: RunningServer) -> None:
+    ran = run_node(
+        "example.mjs",
+        "숙소가 어디예요?",
+        "지하철역 근처 숙소입니다.",
+        "내일 비가 오나요?",
+        "호텔",
+        SENTRITON_URL=server.url,
+    )
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert len(lines) == 3
+    scores = [float(line.split()[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert max(scores) <= 1

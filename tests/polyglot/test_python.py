@@ -1,0 +1,123 @@
+"""The Python clients, and the `embed_text` that other languages use, on the cases that every client passes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sentriton
+from sentriton import InvalidInput, SentenceEncoder, protocol
+from sentriton.connection import Connection
+from tests.event_loop import InEventLoop
+from tests.polyglot import generate
+from tests.polyglot.conformance import CONFORMANCE, Conformance, decode_vectors
+from tests.server.conftest import RunningServer
+
+CASES = Conformance().cases
+by_name = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+
+
+def texts_of(case: dict[str, Any], conformance: Conformance) -> Any:
+    if "utf16" in case:
+        return [np.array(case["utf16"], dtype="<u2").tobytes().decode("utf-16-le", "surrogatepass")]
+    chosen = [conformance.texts[place] for place in case["sentences"]]
+    return chosen[0] if case.get("single") else chosen
+
+
+def send_bytes(server: RunningServer, text: bytes) -> None:
+    """A request made by hand: Python's strings hold no bytes."""
+    request = protocol.text_request(["x"])
+    request.raw_input_contents[0] = len(text).to_bytes(4, "little") + text
+    connection = Connection(server.url)
+    try:
+        connection.infer(request, timeout_s=20)
+    finally:
+        connection.close()
+
+
+@by_name
+@pytest.mark.parametrize("client", [SentenceEncoder, InEventLoop], ids=["sync", "asyncio"])
+def test_case(client: Any, case: dict[str, Any], server: RunningServer, conformance: Conformance) -> None:
+    def embed() -> Any:
+        if "utf8" in case:
+            return send_bytes(server, base64.b64decode(case["utf8"]))
+        encoder = client(**{"url": server.url, **case.get("settings", {})})
+        try:
+            return encoder.encode(texts_of(case, conformance), **case.get("options", {}))
+        finally:
+            encoder.close()
+
+    if "error" not in case:
+        found = embed()
+        expected = conformance.expected(case) if case["sentences"] else np.empty((0, 256), np.float32)
+        conformance.assert_equal(found[None] if case.get("single") else found, expected)
+        return
+    with pytest.raises(getattr(sentriton, case["error"])) as raised:
+        embed()
+    missing = [words for words in case["says"] if words not in str(raised.value)]
+    assert not missing, f"{missing} not in: {raised.value}"
+
+
+def test_similarity(server: RunningServer, conformance: Conformance) -> None:
+    given = conformance.similarity
+    with SentenceEncoder(server.url) as encoder:
+        scores = encoder.similarity(conformance.vectors[given["first"]], conformance.vectors[given["second"]])
+    np.testing.assert_allclose(scores, given["scores"], atol=1e-5)
+
+
+def test_embed_text_gives_the_golden_vectors(server: RunningServer, conformance: Conformance) -> None:
+    connection = Connection(server.url)
+    try:
+        for start in range(0, len(conformance.texts), 50):
+            request = protocol.text_request(conformance.texts[start : start + 50])
+            found = protocol.read_sentence_embedding(connection.infer(request, timeout_s=30))
+            conformance.assert_equal(found, conformance.vectors[start : start + 50])
+    finally:
+        connection.close()
+
+
+def test_tokens_are_identical_in_client_and_server(server: RunningServer, conformance: Conformance) -> None:
+    with SentenceEncoder(server.url) as encoder:
+        by_client = encoder.tokenize(conformance.texts)
+        pad, longest = encoder.manifest.pad_token_id, encoder.max_seq_length
+    assert max(map(len, by_client)) == longest, "no text is long enough to be cut"
+    by_server = []
+    connection = Connection(server.url)
+    try:
+        for start in range(0, len(conformance.texts), 50):
+            request = protocol.text_request(conformance.texts[start : start + 50])
+            request.model_name = "tokenizer"
+            response = connection.infer(request, timeout_s=30)
+            assert [output.name for output in response.outputs] == ["input_ids", "attention_mask"]
+            input_ids, mask = (
+                np.frombuffer(raw, "<i8").reshape(tuple(output.shape))
+                for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+            )
+            assert (input_ids[mask == 0] == pad).all()
+            by_server += [ids[kept == 1].tolist() for ids, kept in zip(input_ids, mask, strict=True)]
+    finally:
+        connection.close()
+    assert by_server == by_client
+
+
+def test_text_that_no_string_holds_is_refused_before_it_is_sent(server: RunningServer) -> None:
+    with SentenceEncoder(server.url) as encoder, pytest.raises(InvalidInput, match="surrogate"):
+        encoder.encode(b"not \xff fine".decode("utf-8", "surrogateescape"))
+
+
+def test_the_file_is_what_the_generator_writes() -> None:
+    """All but the last bits of the vectors, which differ between processors."""
+    committed, made = json.loads(CONFORMANCE.read_text(encoding="ascii")), generate.conformance()
+    assert generate.write(committed) == CONFORMANCE.read_text(encoding="ascii")
+    for content in (committed, made):
+        scores = content["similarity"].pop("scores")
+        rows = [sentence.pop("vector") for sentence in content["sentences"]]
+        rows += [row for case in content["cases"] for row in case.pop("vectors", [])]
+        content["numbers"] = np.array(scores), decode_vectors(rows)
+    for found, expected in zip(committed.pop("numbers"), made.pop("numbers"), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert committed == made
