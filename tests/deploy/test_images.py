@@ -112,8 +112,8 @@ def installed(folder: Path) -> dict[str, str]:
 
 
 def pinned() -> dict[str, str]:
-    lines = [*(ROOT / "constraints.txt").open(), *(DOCKER / "constraints.txt").open()]
-    pairs = [line.strip().split("==") for line in lines if "==" in line]
+    lines = [line for folder in (ROOT, DOCKER) for line in (folder / "constraints.txt").read_text().splitlines()]
+    pairs = [line.split("==") for line in lines if "==" in line]
     names = [re.sub(r"[-_.]+", "-", name).lower() for name, _ in pairs]
     assert len(names) == len(set(names)), "a package is pinned in one place"
     return dict(zip(names, (version for _, version in pairs), strict=True))
