@@ -9,8 +9,9 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import psutil
@@ -92,7 +93,7 @@ def test_compose_mounts_what_is_there() -> None:
 @pytest.fixture(scope="module")
 def server() -> Iterator[TritonServer]:
     repository = prepare_repository(None, precision="fp32", device="cpu")
-    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as running:
+    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0, exit_timeout_s=5)) as running:
         yield running
 
 
@@ -176,41 +177,44 @@ def stub(server: TritonServer, model: str) -> psutil.Process:
 
 def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prometheus) -> None:
     connection = Connection(server.url)
-    ids = np.full((1, 3), 7, dtype=np.int64)
-    fingerprint = protocol.parameters(fingerprint=server.manifest.fingerprint, timeout_s=25)
-    good = protocol.tokens_request(ids, np.ones_like(ids), fingerprint)
-    bad = protocol.tokens_request(ids * 0 - 1, np.ones_like(ids), fingerprint)
+    parameters = protocol.parameters(fingerprint=server.manifest.fingerprint, timeout_s=60)
+
+    def request(rows: int, length: int, token: int) -> Any:
+        ids = np.full((rows, length), token, dtype=np.int64)
+        return protocol.tokens_request(ids, np.ones_like(ids), parameters)
+
     fired: set[str] = set()
 
-    def expect(*alerts: str, within_s: float = 30) -> None:
+    def expect(*alerts: str, provoke: Callable[[], object] = lambda: None) -> None:
         def fire() -> bool:
+            provoke()
             return set(alerts) <= monitor.firing()
 
-        wait_until(fire, within_s)
+        wait_until(fire, 40)
         fired.update(alerts)
 
-    def refused() -> bool:
+    def refuse() -> None:
         with pytest.raises(InvalidInput):
-            connection.infer(bad, 5)
-        return "SentritonRefusals" in monitor.firing()
+            connection.infer(request(1, 3, token=-1), 5)
 
-    wait_until(refused, 30)
-    expect("SentritonRefusals")
+    expect("SentritonRefusals", provoke=refuse)
+
+    under_way: list[Any] = []
+
+    def keep_under_way(number: int, message: Any) -> None:
+        under_way[:] = [call for call in under_way if not call.done()]
+        under_way.extend(connection.start_infer(message, 60) for _ in range(number - len(under_way)))
+
+    large = request(64, server.manifest.max_seq_length, token=7)
+    expect("SentritonSlowQueue", provoke=lambda: keep_under_way(40, large))
+    assert all(call.exception() is None for call in under_way)
+
+    # Triton gives up on a process that stands still batch by batch, one a second: the queue has to be filled up again.
     encoder = stub(server, "encoder")
     encoder.send_signal(signal.SIGSTOP)
-    calls = [connection.start_infer(good, 60) for _ in range(400)]
-    expect("SentritonStuck", "SentritonQueueFull")
-    encoder.send_signal(signal.SIGCONT)
-    expect("SentritonSlowQueue")
-    assert all(call.exception() is None for call in calls), "what waited was answered"
+    expect("SentritonStuck", "SentritonQueueFull", provoke=lambda: keep_under_way(400, request(1, 3, token=7)))
     encoder.kill()
-
-    def broken() -> bool:
-        assert connection.start_infer(good, 10).exception() is not None
-        return "SentritonModelBroken" in monitor.firing()
-
-    wait_until(broken, 30)
-    expect("SentritonModelBroken")
+    expect("SentritonModelBroken", provoke=lambda: connection.start_infer(request(1, 3, token=7), 5).exception())
     assert has_data(monitor, dashboard_expressions()["Errors by code B"])
     connection.close()
     server.stop()
