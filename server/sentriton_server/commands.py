@@ -43,7 +43,55 @@ def serve(
     http_port: Annotated[
         int | None, typer.Option(envvar="SENTRITON_HTTP_PORT", help="Off unless given; 0 takes a free port.")
     ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(envvar="SENTRITON_METRICS_HOST", help="Address of the Prometheus metrics.")
+    ] = "127.0.0.1",
     metrics_port: Annotated[int, typer.Option(envvar="SENTRITON_METRICS_PORT", help="0 takes a free port.")] = 8002,
+    tls_certificate: Annotated[
+        str | None,
+        typer.Option(envvar="SENTRITON_TLS_CERTIFICATE", help="PEM file of the server's certificate: turns on TLS."),
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(envvar="SENTRITON_TLS_KEY", help="PEM file of the certificate's key.")
+    ] = None,
+    client_root_certificates: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SENTRITON_CLIENT_ROOT_CERTIFICATES",
+            help="PEM file of the authorities whose clients may connect: turns on mutual TLS.",
+        ),
+    ] = None,
+    access_key: Annotated[
+        str | None,
+        typer.Option(envvar="SENTRITON_ACCESS_KEY", help="What callers must send. Better set as variable."),
+    ] = None,
+    admin_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SENTRITON_ADMIN_KEY",
+            help="What model control, shared memory, statistics, trace and logging ask for; refused without one.",
+        ),
+    ] = None,
+    canary_period_s: Annotated[
+        float,
+        typer.Option(
+            "--canary-period", envvar="SENTRITON_CANARY_PERIOD", help="Seconds between two looks at whether it serves."
+        ),
+    ] = 5.0,
+    canary_timeout_s: Annotated[
+        float,
+        typer.Option(
+            "--canary-timeout", envvar="SENTRITON_CANARY_TIMEOUT", help="Seconds that a golden sentence may take."
+        ),
+    ] = 15.0,
+    restarts: Annotated[
+        int,
+        typer.Option(envvar="SENTRITON_RESTARTS", help="Starts in a row of a Triton that keeps failing; 0: none."),
+    ] = 5,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(envvar="SENTRITON_READY_FILE", help="A file that exists while the server serves."),
+    ] = None,
     ready_timeout_s: Annotated[
         float,
         typer.Option("--ready-timeout", envvar="SENTRITON_READY_TIMEOUT", help="Seconds to wait until it serves."),
@@ -55,9 +103,10 @@ def serve(
 ) -> None:
     """Serve a model on a real Triton Inference Server until interrupted."""
     started = time.monotonic()
-    from sentriton_server.serving import LaunchError, ServerSettings, TritonServer, prepare_repository
+    from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
     from sentriton_server.serving.log import LogLine, is_worth_showing
     from sentriton_server.serving.preflight import check_ports
+    from sentriton_server.serving.security import check_security
 
     def show(line: LogLine) -> None:
         if verbose or is_worth_showing(line):
@@ -67,23 +116,34 @@ def serve(
         host=host,
         grpc_port=grpc_port,
         http_port=http_port,
+        metrics_host=metrics_host,
         metrics_port=metrics_port,
+        tls_certificate=tls_certificate,
+        tls_key=tls_key,
+        client_root_certificates=client_root_certificates,
+        access_key=access_key,
+        admin_key=admin_key,
+        canary_period_s=canary_period_s,
+        canary_timeout_s=canary_timeout_s,
+        restarts=restarts,
         ready_timeout_s=ready_timeout_s,
         exit_timeout_s=exit_timeout_s,
     )
     interrupted = _catch_signals()
     server: TritonServer | None = None
     try:
-        check_ports(settings)  # before minutes are spent on an export
+        # Before minutes are spent on an export.
+        check_security(settings)
+        check_ports(settings)
         server = TritonServer(prepare_repository(source, precision=precision, device=device, say=_say), settings, show)
+        supervisor = Supervisor(server, _say, ready_file)
         server.start(interrupted)
         manifest = server.manifest
         typer.echo(
             f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
             f"{manifest.dimension} dimensions), ready in {time.monotonic() - started:.1f} s"
         )
-        code = server.wait(interrupted)
-        raise LaunchError(f"Triton ended by itself with exit code {code}; run with --verbose to see its log")
+        supervisor.run(interrupted)
     except KeyboardInterrupt:
         _say("stopping")
     finally:

@@ -4,7 +4,8 @@ Every test runs on both.
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -208,12 +209,33 @@ def test_a_closed_encoder_says_so(server: RunningServer) -> None:
         encoder.encode("too late")
 
 
-def test_an_encoder_does_not_survive_a_fork(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    with SentenceEncoder(server.url) as encoder:
-        # A real fork of a process with gRPC's threads would hang the child: what it would see is another process id.
-        monkeypatch.setattr(os, "getpid", lambda: encoder._process_id + 1)
-        with pytest.raises(SentritonError, match="does not survive a fork"):
-            encoder.encode("in a child")
+# In a process of its own: a child that hung would be a second pytest.
+FORK = """
+import os, signal, sys
+from sentriton import SentenceEncoder, SentritonError
+
+with SentenceEncoder(sys.argv[1], timeout_s=10) as encoder:
+    before = encoder.encode("the same")
+    if child := os.fork():
+        _, status = os.waitpid(child, 0)
+        assert (encoder.encode("the same") == before).all(), "the parent goes on"
+        raise SystemExit(os.waitstatus_to_exitcode(status))
+    signal.alarm(20)
+    code = 1
+    try:
+        encoder.encode("the same")
+    except SentritonError as error:
+        assert "does not survive a fork" in str(error)
+        with SentenceEncoder(sys.argv[1], timeout_s=10) as own:
+            code = 0 if (own.encode("the same") == before).all() else 2
+    finally:
+        os._exit(code)
+"""
+
+
+def test_an_encoder_does_not_survive_a_fork_and_a_new_one_works_in_the_child(server: RunningServer) -> None:
+    ended = subprocess.run([sys.executable, "-c", FORK, server.url], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_nobody_there_is_its_own_error(connect: Callable[..., Any]) -> None:

@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
-from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
-from sentriton_server.serving.preflight import SHARED_MEMORY
+from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
+from sentriton_server.serving.scratch import SHARED_MEMORY
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
 FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
@@ -54,9 +54,11 @@ def fails(*arguments: object, **environment: str) -> str:
 
 
 @contextmanager
-def running(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str, list[psutil.Process]]]:
+def running(
+    *arguments: object, environment: dict[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str, list[psutil.Process]]]:
     """A `serve` that is ready: its process, its line, and all processes below it."""
-    process = serve(*arguments, *FREE_PORTS)
+    process = serve(*arguments, *FREE_PORTS, **(environment or {}))
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -98,7 +100,7 @@ def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(reposi
     with server:
         interrupted.set()
         with pytest.raises(KeyboardInterrupt):
-            server.wait(interrupted)
+            Supervisor(server, print).run(interrupted)
     with pytest.raises(KeyboardInterrupt):
         server.start(interrupted)
     assert server.process is None
@@ -116,19 +118,71 @@ def test_a_killed_triton_leaves_no_shared_memory(repository: Path) -> None:
     assert not regions()
 
 
-def test_nothing_is_left_when_the_launcher_itself_is_killed(repository: Path) -> None:
-    with running(repository) as (process, _, processes):
+def test_nothing_is_left_when_the_launcher_itself_is_killed(repository: Path, tmp_path: Path) -> None:
+    with running(repository, environment={"TMPDIR": str(tmp_path)}) as (process, _, processes):
+        (scratch,) = tmp_path.glob("sentriton-*")
         process.kill()
         assert not wait_until_gone(processes, 40)
+        assert not left_behind(scratch)
+
+
+@pytest.mark.parametrize("stubs", [0, 1, 4])
+def test_nothing_is_left_when_the_launcher_is_killed_while_triton_loads(
+    stubs: int, repository: Path, tmp_path: Path
+) -> None:
+    process = serve(repository, *FREE_PORTS, TMPDIR=str(tmp_path))
+    launcher = psutil.Process(process.pid)
+    started = time.monotonic()
+    while True:
+        processes = launcher.children(recursive=True)
+        names = [child.name() for child in processes]
+        if "tritonserver" in names and names.count("triton_python_backend_stub") >= stubs:
+            break
+        assert time.monotonic() - started < 60
+    (scratch,) = tmp_path.glob("sentriton-*")
+    process.kill()
+    process.communicate()
+    # Stubs that were started after the look are in Triton's group as well.
+    group = next(child.pid for child in processes if child.name() == "tritonserver")
+    assert not wait_until_gone(processes, 50)
+    with pytest.raises(ProcessLookupError):
+        os.killpg(group, 0)
+    assert not left_behind(scratch)
+
+
+def left_behind(scratch: Path) -> list[str]:
+    """What is there of a server's folder and shared memory, once its guard had a moment."""
+    for _ in range(50):
+        found = [*scratch.parent.glob(scratch.name), *SHARED_MEMORY.glob(f"{scratch.name}_*")]
+        if not found:
+            break
+        time.sleep(0.1)
+    return list(map(str, found))
+
+
+def test_what_a_dead_server_left_is_removed_by_the_next(repository: Path, tmp_path: Path) -> None:
+    # Launcher and guard both killed: nobody cleans up until the next start.
+    with running(repository, environment={"TMPDIR": str(tmp_path)}) as (process, _, processes):
+        (scratch,) = tmp_path.glob("sentriton-*")
+        for victim in (*(child for child in processes if child.name() == "sh"), psutil.Process(process.pid)):
+            victim.kill()
+        process.wait()
+        for child in processes:
+            if child.is_running():
+                child.kill()
+        psutil.wait_procs(processes, timeout=10)
+        assert len(list(SHARED_MEMORY.glob(f"{scratch.name}_*"))) == 4
+    with running(repository, environment={"TMPDIR": str(tmp_path)}):
+        assert not left_behind(scratch)
 
 
 def test_a_triton_that_ends_by_itself_is_an_error(repository: Path) -> None:
-    with running(repository) as (process, _, processes):
+    with running(repository, "--restarts", 0) as (process, _, processes):
         triton = next(child for child in processes if child.name() == "tritonserver")
         triton.kill()
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 1
-        assert "Triton ended by itself" in errors
+        assert "Triton ended by itself with exit code -9" in errors
 
 
 def test_port_in_use(repository: Path) -> None:
@@ -139,6 +193,15 @@ def test_port_in_use(repository: Path) -> None:
         message = fails(repository, "--grpc-port", port, "--metrics-port", 0)
     assert f"port {port} on 127.0.0.1 cannot be used" in message
     assert "--grpc-port" in message
+
+
+def test_settings_of_security_come_from_flags_and_variables(repository: Path, tmp_path: Path) -> None:
+    same = fails(repository, *FREE_PORTS, "--admin-key", "one", SENTRITON_ACCESS_KEY="one")
+    assert "--access-key and --admin-key are the same" in same
+    missing = fails(repository, *FREE_PORTS, "--tls-key", "key.pem", SENTRITON_TLS_CERTIFICATE=str(tmp_path / "no.pem"))
+    assert f"--tls-certificate {tmp_path / 'no.pem'} cannot be read (No such file" in missing
+    alone = fails(repository, *FREE_PORTS, SENTRITON_CLIENT_ROOT_CERTIFICATES="authority.pem")
+    assert "--client-root-certificates needs --tls-certificate" in alone
 
 
 def test_unknown_checkpoint() -> None:

@@ -53,6 +53,31 @@ def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode
         ("UNAVAILABLE", "Request timeout expired", errors.Overloaded),
         ("UNAVAILABLE", "failed to connect to all addresses", errors.ServerUnavailable),
         ("UNAVAILABLE", "Socket closed", errors.ServerUnavailable),
+        (
+            "UNAVAILABLE",
+            "This protocol is restricted, expecting header 'triton-grpc-protocol-access-key'",
+            errors.AccessDenied,
+        ),
+        (
+            "UNAVAILABLE",
+            "Tls handshake failed: CERTIFICATE_VERIFY_FAILED: self signed certificate",
+            errors.AccessDenied,
+        ),
+        ("UNAVAILABLE", "UNAUTHENTICATED: Hostname Verification Check failed.", errors.AccessDenied),
+        # What callers of a stopping Triton 24.10 get (SIGTERM under load), besides refused connections.
+        ("CANCELLED", "CANCELLED", errors.ServerUnavailable),
+        ("NOT_FOUND", "Request for unknown model: 'embed_tokens' has no available versions", errors.ServerUnavailable),
+        (
+            "UNAVAILABLE",
+            "in ensemble 'embed_tokens', [request id: <id_unknown>] Server is stopping, scheduler for model has "
+            "stopped accepting new inference requests",
+            errors.ServerUnavailable,
+        ),
+        # What gRPC says of a channel or a call that this client closed itself.
+        ("CANCELLED", "Channel closed!", errors.ServerError),
+        ("CANCELLED", "Locally cancelled by application!", errors.ServerError),
+        ("INTERNAL", "Received RST_STREAM with error code 2", errors.ServerUnavailable),
+        ("UNKNOWN", "Stream removed", errors.ServerUnavailable),
         ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", errors.ServerUnavailable),
         ("INTERNAL", "the model gave a sentence embedding that is not finite", errors.ServerError),
         ("INVALID_ARGUMENT", "fingerprint mismatch: the request is for model 'a'", errors.ContractMismatch),

@@ -59,7 +59,7 @@ def test_an_asset_is_asked_for_by_name() -> None:
     assert list(request.raw_input_contents) == [b"\x0d\x00\x00\x00manifest.json"]
 
 
-@pytest.mark.parametrize(("lane", "level"), [("query", 1), ("bulk", 2)])
+@pytest.mark.parametrize(("lane", "level"), [("canary", 1), ("query", 2), ("bulk", 3)])
 def test_the_lane_is_triton_priority_as_uint64(lane: str, level: int) -> None:
     request = protocol.text_request(["a"], protocol.parameters(priority=lane))
     assert dict(request.parameters) == {"priority": request.parameters["priority"]}

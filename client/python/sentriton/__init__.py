@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 from sentriton.aio import AsyncSentenceEncoder
 from sentriton.client import SentenceEncoder
 from sentriton.errors import (
+    AccessDenied,
     ContractMismatch,
     DeadlineExceeded,
     InvalidInput,
@@ -22,6 +23,7 @@ from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
 
 __all__ = [
+    "AccessDenied",
     "AsyncSentenceEncoder",
     "ClientSettings",
     "ContractMismatch",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
@@ -14,14 +15,15 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import protocol
-from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, as_texts
+from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, ServedModel, as_texts
 from sentriton.channel import call_metadata, open_channel
 from sentriton.dispatch import Attempt, Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
-from sentriton.errors import SentritonError, ServerUnavailable, translate
+from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable, translate
 from sentriton.progress import progress_bar
 from sentriton.settings import ClientSettings
 from sentriton.stream import CHUNK_SIZE, async_chunks, stream_chunk_size
+from sentriton.tokenization import TextTokenizer
 
 _TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop goes on
 
@@ -66,10 +68,12 @@ class AsyncSentenceEncoder(BaseEncoder):
         timeout_s: float | None = None,
         priority: str | None = None,
         max_in_flight: int | None = None,
+        on_model_change: str | None = None,
         tls: bool | None = None,
         root_certificates: str | None = None,
         client_certificate: str | None = None,
         client_key: str | None = None,
+        server_name: str | None = None,
         access_key: str | None = None,
     ) -> None:
         super().__init__(
@@ -77,10 +81,12 @@ class AsyncSentenceEncoder(BaseEncoder):
             timeout_s=timeout_s,
             priority=priority,
             max_in_flight=max_in_flight,
+            on_model_change=on_model_change,
             tls=tls,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
             client_key=client_key,
+            server_name=server_name,
             access_key=access_key,
         )
         self._endpoints: Endpoints[AsyncConnection] | None = None
@@ -93,7 +99,7 @@ class AsyncSentenceEncoder(BaseEncoder):
                 return
             connections = [AsyncConnection(address, self.settings) for address in self.settings.addresses]
             try:
-                await self._read_assets(connections)
+                self._model = await self._read_model(connections, self.settings.timeout_s)
             except BaseException:
                 for connection in connections:
                     await connection.close()
@@ -120,22 +126,31 @@ class AsyncSentenceEncoder(BaseEncoder):
         """Embed sentences, as `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
         texts, single = as_texts(sentences)
         await self.connect()
-        options = self._options(
-            single=single,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            output_value=output_value,
-            precision=precision,
-            convert_to_numpy=convert_to_numpy,
-            convert_to_tensor=convert_to_tensor,
-            normalize_embeddings=normalize_embeddings,
-            truncate_dim=truncate_dim,
-        )
-        results = Results(len(texts), options)
         deadline = time.monotonic() + self._timeout_s(timeout_s)
-        await self._run(texts, options, results, deadline)
+        for changes in itertools.count(1):
+            model = self._model
+            options = self._options(
+                model,
+                single=single,
+                prompt_name=prompt_name,
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                output_value=output_value,
+                precision=precision,
+                convert_to_numpy=convert_to_numpy,
+                convert_to_tensor=convert_to_tensor,
+                normalize_embeddings=normalize_embeddings,
+                truncate_dim=truncate_dim,
+            )
+            results = Results(len(texts), options)
+            try:
+                await self._run(texts, model, options, results, deadline)
+                break
+            except ContractMismatch:
+                if not self._may_reload(changes):
+                    raise
+                await self._reload(model, deadline)
         return results.finish()
 
     async def encode_query(
@@ -158,9 +173,11 @@ class AsyncSentenceEncoder(BaseEncoder):
         """Embed any number of sentences in constant memory, as `SentenceEncoder.encode_stream`."""
         size = stream_chunk_size(sentences, chunk_size)
         under_way: deque[asyncio.Task[Any]] = deque()
+        await self.connect()
+        encode = self._pinned().encode
         try:
             async for chunk in async_chunks(sentences, size):
-                under_way.append(asyncio.create_task(self.encode(chunk, **options)))
+                under_way.append(asyncio.create_task(encode(chunk, **options)))
                 if len(under_way) == 2:
                     yield await under_way.popleft()
             while under_way:
@@ -183,23 +200,35 @@ class AsyncSentenceEncoder(BaseEncoder):
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    async def _read_assets(self, connections: list[AsyncConnection]) -> None:
-        timeout_s = self.settings.timeout_s
+    async def _reload(self, old: ServedModel, deadline: float) -> None:
+        """Take up the model that is served now, unless another task did."""
+        assert self._endpoints is not None
+        async with self._connecting:
+            if self._model is old:
+                connections = [endpoint.channel for endpoint in self._endpoints.all]
+                self._model = await self._read_model(connections, max(0.0, deadline - time.monotonic()))
+
+    async def _read_model(self, connections: list[AsyncConnection], timeout_s: float) -> ServedModel:
+        """Manifest and tokenizer of the first server that answers."""
         failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
         for connection in connections:
             try:
-                self._accept_manifest(connection.address, await connection.asset(MANIFEST, timeout_s))
-                if self._needs_tokenizer():
-                    self._accept_tokenizer(connection.address, await connection.asset(TOKENIZER, timeout_s))
-                return
+                manifest = self._read_manifest(connection.address, await connection.asset(MANIFEST, timeout_s))
+                tokenizer = self._cached_tokenizer(manifest)
+                if tokenizer is None:
+                    content = await connection.asset(TOKENIZER, timeout_s)
+                    tokenizer = self._keep_tokenizer(connection.address, manifest, content)
+                return ServedModel(manifest, TextTokenizer(tokenizer.decode("utf-8")))
             except SentritonError as error:
                 failure = error
         raise failure
 
-    async def _run(self, texts: list[str], options: EncodeOptions, results: Results, deadline: float) -> None:
+    async def _run(
+        self, texts: list[str], model: ServedModel, options: EncodeOptions, results: Results, deadline: float
+    ) -> None:
         """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
         assert self._endpoints is not None
-        dispatcher = self._dispatcher(self._plan(texts, options), len(texts), deadline)
+        dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline)
         under_way: set[asyncio.Task[None]] = set()
         outcomes: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         with progress_bar(options.show_progress_bar, len(texts)) as advance:
@@ -211,7 +240,7 @@ class AsyncSentenceEncoder(BaseEncoder):
                         dispatcher.prepare()
                     now = time.monotonic()
                     if (attempt := dispatcher.next(now)) is not None:
-                        sending = self._send(attempt, options, deadline - now, dispatcher, results, outcomes)
+                        sending = self._send(attempt, model, options, deadline - now, dispatcher, results, outcomes)
                         task = asyncio.create_task(sending)
                         under_way.add(task)
                         task.add_done_callback(under_way.discard)
@@ -230,6 +259,7 @@ class AsyncSentenceEncoder(BaseEncoder):
     async def _send(
         self,
         attempt: Attempt,
+        model: ServedModel,
         options: EncodeOptions,
         time_left_s: float,
         dispatcher: Dispatcher,
@@ -243,7 +273,8 @@ class AsyncSentenceEncoder(BaseEncoder):
         endpoint = self._endpoints.choose(time.monotonic())
         endpoint.begin()
         try:
-            response = await endpoint.channel.infer(self._request(attempt.rows, options, time_left_s), time_left_s)
+            request = self._request(attempt.rows, model, options, time_left_s)
+            response = await endpoint.channel.infer(request, time_left_s)
         except SentritonError as error:
             failure = error  # the name of an except clause ends with it
             if isinstance(error, ServerUnavailable):

@@ -4,9 +4,12 @@ client share it.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sentriton import cache, protocol
 from sentriton.arguments import as_texts, check_unicode, one_of, positive, whole_number
@@ -26,6 +29,9 @@ __all__ = ["MANIFEST", "TOKENIZER", "BaseEncoder", "EncodeOptions", "EvaluationF
 OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+_MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good are no roll-out
+
+Encoder = TypeVar("Encoder", bound="BaseEncoder")
 
 
 class EvaluationFigures:
@@ -41,12 +47,19 @@ class EvaluationFigures:
         self.eval_results_dict[evaluator] = dict(metrics)
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """What a server says of its model, and the tokenizer that belongs to it: one call uses one of these throughout."""
+
+    manifest: Manifest
+    tokenizer: TextTokenizer
+
+
 class BaseEncoder:
     """The served model as the caller sees it. `manifest` is there once the encoder is connected."""
 
     settings: ClientSettings
-    manifest: Manifest
-    _tokenizer: TextTokenizer
+    _model: ServedModel
 
     def __init__(self, **settings: Any) -> None:
         self.settings = ClientSettings.resolve(**settings)
@@ -61,6 +74,15 @@ class BaseEncoder:
     def url(self) -> str:
         """The address or addresses of the server, as given."""
         return self.settings.url
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the server says of its model."""
+        return self._model.manifest
+
+    @property
+    def _tokenizer(self) -> TextTokenizer:
+        return self._model.tokenizer
 
     @property
     def max_seq_length(self) -> int:
@@ -128,28 +150,38 @@ class BaseEncoder:
     def _timeout_s(self, timeout_s: float | None) -> float:
         return self.settings.timeout_s if timeout_s is None else positive("timeout_s", timeout_s)
 
-    def _accept_manifest(self, address: str, content: bytes) -> None:
+    def _pinned(self: Encoder) -> Encoder:
+        """This encoder with the model that it has now and keeps: for vectors of several calls that belong together."""
+        pinned = copy.copy(self)
+        pinned.settings = dataclasses.replace(self.settings, on_model_change="raise")
+        return pinned
+
+    def _may_reload(self, changes: int) -> bool:
+        """Whether a call that met another model for the `changes`-th time starts again with that one."""
+        return self.settings.on_model_change == "reload" and changes <= _MODEL_CHANGES_A_CALL
+
+    @staticmethod
+    def _read_manifest(address: str, content: bytes) -> Manifest:
         try:
-            self.manifest = Manifest.from_json(content)
+            return Manifest.from_json(content)
         except ValueError as error:
             raise ServerError(f"{address} sent a manifest that this client cannot read: {error}") from error
 
-    def _needs_tokenizer(self) -> bool:
-        """Whether the tokenizer must be asked for; one in the cache is taken at once."""
-        content = cache.find(self.manifest.files[TOKENIZER])
-        if content is not None:
-            self._tokenizer = TextTokenizer(content.decode("utf-8"))
-        return content is None
+    @staticmethod
+    def _cached_tokenizer(manifest: Manifest) -> bytes | None:
+        return cache.find(manifest.files[TOKENIZER])
 
-    def _accept_tokenizer(self, address: str, content: bytes) -> None:
+    @staticmethod
+    def _keep_tokenizer(address: str, manifest: Manifest, content: bytes) -> bytes:
         try:
-            cache.keep(self.manifest.files[TOKENIZER], content)
+            cache.keep(manifest.files[TOKENIZER], content)
         except ValueError as error:
             raise ServerError(f"{address} sent a tokenizer that is not the one of its manifest: {error}") from error
-        self._tokenizer = TextTokenizer(content.decode("utf-8"))
+        return content
 
     def _options(
         self,
+        model: ServedModel,
         *,
         single: bool,
         prompt_name: str | None,
@@ -167,11 +199,11 @@ class BaseEncoder:
         # sentence-transformers' evaluators say None for float32.
         precision = one_of("precision", "float32" if precision is None else precision, PRECISIONS)
         batch_size = whole_number("batch_size", batch_size)
-        most = self.manifest.dimension
+        most = model.manifest.dimension
         return EncodeOptions(
             single=single,
-            prompt=self._resolve_prompt(prompt_name, prompt),
-            max_rows=min(batch_size, self.manifest.max_batch_size),
+            prompt=_resolve_prompt(model.manifest, prompt_name, prompt),
+            max_rows=min(batch_size, model.manifest.max_batch_size),
             output_value=one_of("output_value", output_value, OUTPUT_VALUES),
             precision=precision,
             convert_to_numpy=convert_to_numpy and not convert_to_tensor,
@@ -181,29 +213,15 @@ class BaseEncoder:
             show_progress_bar=bool(show_progress_bar),
         )
 
-    def _resolve_prompt(self, prompt_name: str | None, prompt: str | None) -> str:
-        if prompt is not None:
-            if not isinstance(prompt, str):
-                raise InvalidInput(f"prompt is {prompt!r} ({type(prompt).__name__}); give a string or None")
-            check_unicode("prompt", prompt)
-            return prompt
-        name = prompt_name if prompt_name is not None else self.default_prompt_name
-        if name is None:
-            return ""
-        if not isinstance(name, str) or name not in self.prompts:
-            known = ", ".join(map(repr, self.prompts)) or "none"
-            raise InvalidInput(f"prompt_name is {name!r}; the model's prompts are {known}")
-        return self.prompts[name]
-
-    def _plan(self, texts: list[str], options: EncodeOptions) -> Iterator[Rows]:
+    def _plan(self, texts: list[str], model: ServedModel, options: EncodeOptions) -> Iterator[Rows]:
         not_pooled = 0
-        if options.prompt and not self.manifest.include_prompt:
-            not_pooled = self._tokenizer.prompt_length(options.prompt)
+        if options.prompt and not model.manifest.include_prompt:
+            not_pooled = model.tokenizer.prompt_length(options.prompt)
         return plan_requests(
             texts,
-            self._tokenizer,
+            model.tokenizer,
             max_rows=options.max_rows,
-            pad_token_id=self.manifest.pad_token_id,
+            pad_token_id=model.manifest.pad_token_id,
             prompt=options.prompt,
             not_pooled=not_pooled,
         )
@@ -218,9 +236,24 @@ class BaseEncoder:
         window = Window(limit=self._window_limit, most=self.settings.max_in_flight)
         return Dispatcher(plan, total=total, deadline=deadline, window=window, budget=self._budget)
 
-    def _request(self, rows: Rows, options: EncodeOptions, time_left_s: float) -> Any:
-        model = protocol.EMBED_TOKENS if options.output_value == "sentence_embedding" else protocol.ENCODER
+    def _request(self, rows: Rows, model: ServedModel, options: EncodeOptions, time_left_s: float) -> Any:
+        name = protocol.EMBED_TOKENS if options.output_value == "sentence_embedding" else protocol.ENCODER
         parameters = protocol.parameters(
-            fingerprint=self.manifest.fingerprint, priority=self.settings.priority, timeout_s=time_left_s
+            fingerprint=model.manifest.fingerprint, priority=self.settings.priority, timeout_s=time_left_s
         )
-        return protocol.tokens_request(rows.input_ids, rows.attention_mask, parameters, model=model)
+        return protocol.tokens_request(rows.input_ids, rows.attention_mask, parameters, model=name)
+
+
+def _resolve_prompt(manifest: Manifest, prompt_name: str | None, prompt: str | None) -> str:
+    if prompt is not None:
+        if not isinstance(prompt, str):
+            raise InvalidInput(f"prompt is {prompt!r} ({type(prompt).__name__}); give a string or None")
+        check_unicode("prompt", prompt)
+        return prompt
+    name = prompt_name if prompt_name is not None else manifest.default_prompt_name
+    if name is None:
+        return ""
+    if not isinstance(name, str) or name not in manifest.prompts:
+        known = ", ".join(map(repr, manifest.prompts)) or "none"
+        raise InvalidInput(f"prompt_name is {name!r}; the model's prompts are {known}")
+    return manifest.prompts[name]

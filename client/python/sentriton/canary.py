@@ -24,25 +24,55 @@ class CanaryReport:
     min_cosine: float
 
 
-def check_canary(url: str, timeout_s: float = 10.0) -> CanaryReport:
-    """Embed the golden sentences through `embed_text` and compare. Raises a `SentritonError` when the server does not
-    answer, or when a vector lies further from the golden one than the precision's bound."""
-    settings = ClientSettings.resolve(url=url)
-    connection = Connection(settings.addresses[0], settings)
+class Canary:
+    """A connection that embeds golden sentences through `embed_text`, in a lane of its own, and compares."""
+
+    def __init__(self, settings: ClientSettings, timeout_s: float) -> None:
+        """Read manifest and golden vectors from the server. Raises the `SentritonError`s of a call."""
+        self._url = settings.url
+        self._connection = Connection(settings.addresses[0], settings)
+        try:
+            self.manifest = Manifest.from_json(self._connection.asset("manifest.json", timeout_s))
+            golden = json.loads(self._connection.asset("golden.json", timeout_s))
+        except BaseException:
+            self.close()
+            raise
+        self._sentences: list[str] = golden["sentences"]
+        self._expected = np.array(golden["sentence_embedding"], dtype=np.float32)  # [sentences, dimension]
+
+    def check(self, timeout_s: float, sentence: int | None = None) -> float:
+        """The smallest cosine to the golden vectors, of all golden sentences or of one (counted round and round).
+
+        Raises a `SentritonError` when the server does not answer, or when a vector lies further from the golden one
+        than the precision's bound.
+        """
+        chosen = slice(None)
+        if sentence is not None:
+            at = sentence % len(self._sentences)
+            chosen = slice(at, at + 1)
+        parameters = protocol.parameters(fingerprint=self.manifest.fingerprint, priority="canary", timeout_s=timeout_s)
+        request = protocol.text_request(self._sentences[chosen], parameters)
+        embeddings = protocol.read_sentence_embedding(self._connection.infer(request, timeout_s))
+        expected = self._expected[chosen]
+        lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(expected, axis=1)
+        min_cosine = float(((embeddings * expected).sum(axis=1) / lengths).min())
+        # Above 1 - 1e-6 float32 itself is the noise.
+        if not min_cosine >= self.manifest.min_cosine - 1e-6:
+            raise ServerError(
+                f"the canary failed at {self._url}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "
+                f"{self.manifest.precision} must reach {self.manifest.min_cosine}"
+            )
+        return min_cosine
+
+    def close(self) -> None:
+        """Close the connection; a check that is under way ends with an error."""
+        self._connection.close()
+
+
+def check_canary(settings: ClientSettings, timeout_s: float = 10.0) -> CanaryReport:
+    """One `Canary` with all golden sentences. Raises as `Canary.check` does."""
+    canary = Canary(settings, timeout_s)
     try:
-        manifest = Manifest.from_json(connection.asset("manifest.json", timeout_s))
-        golden = json.loads(connection.asset("golden.json", timeout_s))
-        request = protocol.text_request(golden["sentences"], protocol.parameters(fingerprint=manifest.fingerprint))
-        embeddings = protocol.read_sentence_embedding(connection.infer(request, timeout_s))
+        return CanaryReport(canary.manifest, canary.check(timeout_s))
     finally:
-        connection.close()
-    expected = np.array(golden["sentence_embedding"], dtype=np.float32)
-    lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(expected, axis=1)
-    min_cosine = float(((embeddings * expected).sum(axis=1) / lengths).min())
-    # Above 1 - 1e-6 float32 itself is the noise.
-    if not min_cosine >= manifest.min_cosine - 1e-6:
-        raise ServerError(
-            f"the canary failed at {url}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "
-            f"{manifest.precision} must reach {manifest.min_cosine}"
-        )
-    return CanaryReport(manifest, min_cosine)
+        canary.close()

@@ -34,12 +34,15 @@ def open_channel(address: str, settings: ClientSettings, library: Any = grpc) ->
     """A channel to one address; `library` is `grpc`, or `grpc.aio` for an asyncio channel."""
     if not settings.uses_tls:
         return library.insecure_channel(address, options=_OPTIONS)
+    options = list(_OPTIONS)
+    if settings.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", settings.server_name))
     credentials = grpc.ssl_channel_credentials(
         root_certificates=read_pem(settings.root_certificates),
         private_key=read_pem(settings.client_key),
         certificate_chain=read_pem(settings.client_certificate),
     )
-    return library.secure_channel(address, credentials, options=_OPTIONS)
+    return library.secure_channel(address, credentials, options=options)
 
 
 def call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:

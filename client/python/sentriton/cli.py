@@ -112,7 +112,7 @@ def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
     finally:
         connection.close()
     try:
-        report = check_canary(url, timeout_s)
+        report = check_canary(settings, timeout_s)
     except Overloaded as error:
         typer.echo(f"serving, overloaded: {error}")
     except SentritonError as error:

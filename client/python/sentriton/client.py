@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,13 +14,14 @@ from typing import Any
 import grpc
 from numpy.typing import NDArray
 
-from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, as_texts
+from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, ServedModel, as_texts
 from sentriton.connection import Connection
 from sentriton.dispatch import Attempt, Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
-from sentriton.errors import SentritonError, ServerUnavailable, translate
+from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable, translate
 from sentriton.progress import progress_bar
 from sentriton.stream import CHUNK_SIZE, chunks, stream_chunk_size
+from sentriton.tokenization import TextTokenizer
 
 
 class SentenceEncoder(BaseEncoder):
@@ -39,10 +42,12 @@ class SentenceEncoder(BaseEncoder):
         timeout_s: float | None = None,
         priority: str | None = None,
         max_in_flight: int | None = None,
+        on_model_change: str | None = None,
         tls: bool | None = None,
         root_certificates: str | None = None,
         client_certificate: str | None = None,
         client_key: str | None = None,
+        server_name: str | None = None,
         access_key: str | None = None,
     ) -> None:
         super().__init__(
@@ -50,16 +55,19 @@ class SentenceEncoder(BaseEncoder):
             timeout_s=timeout_s,
             priority=priority,
             max_in_flight=max_in_flight,
+            on_model_change=on_model_change,
             tls=tls,
             root_certificates=root_certificates,
             client_certificate=client_certificate,
             client_key=client_key,
+            server_name=server_name,
             access_key=access_key,
         )
         connections = [Connection(address, self.settings) for address in self.settings.addresses]
+        self._reloading = threading.Lock()
         self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
         try:
-            self._connect()
+            self._model = self._read_model(self.settings.timeout_s)
         except BaseException:
             self.close()
             raise
@@ -91,22 +99,31 @@ class SentenceEncoder(BaseEncoder):
         the other `SentritonError`s.
         """
         texts, single = as_texts(sentences)
-        options = self._options(
-            single=single,
-            prompt_name=prompt_name,
-            prompt=prompt,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            output_value=output_value,
-            precision=precision,
-            convert_to_numpy=convert_to_numpy,
-            convert_to_tensor=convert_to_tensor,
-            normalize_embeddings=normalize_embeddings,
-            truncate_dim=truncate_dim,
-        )
-        results = Results(len(texts), options)
         deadline = time.monotonic() + self._timeout_s(timeout_s)
-        self._run(texts, options, results, deadline)
+        for changes in itertools.count(1):
+            model = self._model
+            options = self._options(
+                model,
+                single=single,
+                prompt_name=prompt_name,
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                output_value=output_value,
+                precision=precision,
+                convert_to_numpy=convert_to_numpy,
+                convert_to_tensor=convert_to_tensor,
+                normalize_embeddings=normalize_embeddings,
+                truncate_dim=truncate_dim,
+            )
+            results = Results(len(texts), options)
+            try:
+                self._run(texts, model, options, results, deadline)
+                break
+            except ContractMismatch:
+                if not self._may_reload(changes):
+                    raise
+                self._reload(model, deadline)
         return results.finish()
 
     def encode_query(
@@ -130,12 +147,13 @@ class SentenceEncoder(BaseEncoder):
         `timeout_s` bounds a chunk.
         """
         size = stream_chunk_size(sentences, chunk_size)
+        encode = self._pinned().encode
         under_way: deque[Future[Any]] = deque()
         # Two chunks at once: while the last requests of one are awaited, the next one's are on their way.
         with ThreadPoolExecutor(2, thread_name_prefix="sentriton-stream") as pool:
             try:
                 for chunk in chunks(sentences, size):
-                    under_way.append(pool.submit(self.encode, chunk, **options))
+                    under_way.append(pool.submit(encode, chunk, **options))
                     if len(under_way) == 2:
                         yield under_way.popleft().result()
                 while under_way:
@@ -156,29 +174,38 @@ class SentenceEncoder(BaseEncoder):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _connect(self) -> None:
-        """Read manifest and tokenizer from the first server that answers."""
-        timeout_s = self.settings.timeout_s
+    def _reload(self, old: ServedModel, deadline: float) -> None:
+        """Take up the model that is served now, unless another thread did."""
+        with self._reloading:
+            if self._model is old:
+                self._model = self._read_model(max(0.0, deadline - time.monotonic()))
+
+    def _read_model(self, timeout_s: float) -> ServedModel:
+        """Manifest and tokenizer of the first server that answers."""
         failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
         for endpoint in self._endpoints.all:
             try:
-                self._accept_manifest(endpoint.address, endpoint.channel.asset(MANIFEST, timeout_s))
-                if self._needs_tokenizer():
-                    self._accept_tokenizer(endpoint.address, endpoint.channel.asset(TOKENIZER, timeout_s))
-                return
+                manifest = self._read_manifest(endpoint.address, endpoint.channel.asset(MANIFEST, timeout_s))
+                tokenizer = self._cached_tokenizer(manifest)
+                if tokenizer is None:
+                    content = endpoint.channel.asset(TOKENIZER, timeout_s)
+                    tokenizer = self._keep_tokenizer(endpoint.address, manifest, content)
+                return ServedModel(manifest, TextTokenizer(tokenizer.decode("utf-8")))
             except SentritonError as error:
                 failure = error
         raise failure
 
-    def _run(self, texts: list[str], options: EncodeOptions, results: Results, deadline: float) -> None:
+    def _run(
+        self, texts: list[str], model: ServedModel, options: EncodeOptions, results: Results, deadline: float
+    ) -> None:
         """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
-        dispatcher = self._dispatcher(self._plan(texts, options), len(texts), deadline)
+        dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline)
         outcomes: queue.SimpleQueue[tuple[Attempt, Endpoint[Connection], Any]] = queue.SimpleQueue()
         under_way: set[Any] = set()
 
         def send(attempt: Attempt, now: float) -> None:
             endpoint = self._endpoints.choose(now)
-            request = self._request(attempt.rows, options, deadline - now)
+            request = self._request(attempt.rows, model, options, deadline - now)
             call = endpoint.channel.start_infer(request, deadline - now)
             endpoint.begin()
             under_way.add(call)

@@ -3,6 +3,7 @@
 SentritonError
 ├── InvalidInput (ValueError)   the caller's argument or request is wrong; sending it again cannot help
 │   └── ContractMismatch        the server serves another model than the one the caller holds
+├── AccessDenied                key or certificate: the server does not let this client in, or is not trusted by it
 ├── Overloaded                  the server's queue is full, or the request waited too long in it
 ├── ServerUnavailable           nobody answers at the address, or the server is not well
 ├── DeadlineExceeded            the time allowed for the call is over
@@ -29,6 +30,10 @@ class ContractMismatch(InvalidInput):
     """The server has another model than the one whose manifest and tokenizer this client holds."""
 
 
+class AccessDenied(SentritonError):
+    """The server asks for another access key, or its certificate is not one that this client trusts."""
+
+
 class Overloaded(SentritonError):
     """The server turned the request away because of too much work; it was not computed."""
 
@@ -52,8 +57,8 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.NOT_FOUND: ServerUnavailable,
     grpc.StatusCode.ALREADY_EXISTS: ServerError,
-    grpc.StatusCode.PERMISSION_DENIED: ServerError,
-    grpc.StatusCode.UNAUTHENTICATED: ServerError,
+    grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
+    grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
     grpc.StatusCode.FAILED_PRECONDITION: ServerError,
     grpc.StatusCode.ABORTED: ServerError,
@@ -66,7 +71,10 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
 
 # Triton's words where its status code says less than they do.
 _OVERLOAD = ("exceeds maximum queue size", "request timeout expired")
-_SICK = "is not healthy"
+_DENIED = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
+_SICK = ("is not healthy", "rst_stream", "stream removed")
+# The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+_BROKEN_OFF = "CANCELLED"
 _MISMATCH = "fingerprint mismatch"
 
 
@@ -76,9 +84,13 @@ def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
     text = message.lower()
     if kind is ServerUnavailable and any(words in text for words in _OVERLOAD):
         return Overloaded
+    if kind is ServerUnavailable and any(words in text for words in _DENIED):
+        return AccessDenied
     if kind is InvalidInput and _MISMATCH in text:
         return ContractMismatch
-    if kind is ServerError and _SICK in text:
+    if kind is ServerError and any(words in text for words in _SICK):
+        return ServerUnavailable
+    if status is grpc.StatusCode.CANCELLED and message == _BROKEN_OFF:
         return ServerUnavailable
     return kind
 
@@ -90,6 +102,9 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     if kind is ServerUnavailable:
         hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message else ""
         return kind(f"no answer from {address}: {message}{hint}")
+    if kind is AccessDenied:
+        hint = "; give the server's access_key (or $SENTRITON_ACCESS_KEY)" if "access-key" in message else ""
+        return kind(f"no access to {address}: {message or status.name}{hint}")
     if kind is DeadlineExceeded:
         return kind(f"{address} did not answer in time: {message}")
     return kind(message or status.name)

@@ -15,7 +15,8 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from sentriton.errors import InvalidInput, ServerError
 
 EMBED_TEXT, EMBED_TOKENS, ENCODER, ASSETS = "embed_text", "embed_tokens", "encoder", "assets"
-PRIORITIES = {"query": 1, "bulk": 2}
+LANES = ("query", "bulk")  # for callers; the canary has one of its own, before both
+PRIORITIES = {"canary": 1, "query": 2, "bulk": 3}
 
 
 def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> Any:
@@ -50,7 +51,7 @@ def parameters(
     Raises `InvalidInput` for an unknown lane.
     """
     if priority not in PRIORITIES:
-        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
+        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, LANES))}")
     named: dict[str, str | int] = {"priority": PRIORITIES[priority]}
     if fingerprint is not None:
         named["fingerprint"] = fingerprint

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from sentriton.errors import InvalidInput
-from sentriton.protocol import PRIORITIES
+from sentriton.protocol import LANES
+
+MODEL_CHANGE = ("raise", "reload")
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,11 @@ class ClientSettings:
     `url` is host:port, several of them with commas between (round robin over all that answer), or dns:///host:port
     (round robin over the host's addresses, looked up again as they change). `timeout_s` bounds a whole call.
     `priority` is the server's lane: query, or bulk, which waits behind. `max_in_flight` bounds the requests of one
-    call that are under way. `tls` encrypts; `root_certificates` (a PEM file) names who to trust, and
-    `client_certificate` with `client_key` (PEM files) say who is calling. `access_key` is sent as the header that
+    call that are under way. `on_model_change` says what a call does that meets another model than the one it began
+    with: raise `ContractMismatch`, or reload, which is to read the manifest again and begin anew with that model; a
+    stream raises in any case. `tls` encrypts; `root_certificates` (a PEM file) names who to trust, and
+    `client_certificate` with `client_key` (PEM files) say who is calling. `server_name` is the name in the server's
+    certificate where it is not the address's, behind a forwarded port, say. `access_key` is sent as the header that
     Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for.
     """
 
@@ -32,15 +37,20 @@ class ClientSettings:
     timeout_s: float = 60.0
     priority: str = "query"
     max_in_flight: int = 16
+    on_model_change: str = "raise"
     tls: bool = False
     root_certificates: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    server_name: str | None = None
     access_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.priority not in PRIORITIES:
-            raise InvalidInput(f"priority is {self.priority!r}; allowed are {', '.join(map(repr, PRIORITIES))}")
+        if self.priority not in LANES:
+            raise InvalidInput(f"priority is {self.priority!r}; allowed are {', '.join(map(repr, LANES))}")
+        if self.on_model_change not in MODEL_CHANGE:
+            allowed = ", ".join(map(repr, MODEL_CHANGE))
+            raise InvalidInput(f"on_model_change is {self.on_model_change!r}; allowed are {allowed}")
         if not 0 < self.timeout_s < math.inf:
             raise InvalidInput(f"timeout_s is {self.timeout_s}; it must be a number of seconds above 0")
         if self.max_in_flight < 1:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sentriton.canary import check_canary
+from sentriton.canary import Canary
 from sentriton.errors import SentritonError, ServerError
 from sentriton.manifest import Manifest
 from sentriton_server.repository import check_repository
@@ -22,10 +22,10 @@ from sentriton_server.serving.preflight import (
     with_free_ports,
 )
 from sentriton_server.serving.process import TritonProcess
+from sentriton_server.serving.security import check_security
 from sentriton_server.serving.settings import ServerSettings
 
 _POLL_S = 0.1
-_CANARY_TIMEOUT_S = 15.0
 _FAILURES_ALLOWED = 3
 
 
@@ -44,9 +44,11 @@ class TritonServer:
         settings = settings or ServerSettings()
         self.repository = repository.resolve()
         self.manifest: Manifest = check_repository(self.repository)
+        check_security(settings)
         check_ports(settings)
         self.settings = with_free_ports(settings)
         self.process: TritonProcess | None = None
+        self._canary: Canary | None = None
         self._on_log = on_log
 
     @property
@@ -57,7 +59,7 @@ class TritonServer:
     @property
     def metrics_url(self) -> str:
         """Where Prometheus scrapes."""
-        return f"http://{self.settings.host}:{self.settings.metrics_port}/metrics"
+        return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `KeyboardInterrupt` when
@@ -67,25 +69,42 @@ class TritonServer:
         check_shared_memory(self.repository)
         self.process = TritonProcess(self.repository, self.settings, self._on_log)
         try:
-            self._wait_until_ready(self.process, interrupted or threading.Event())
+            self._canary = self._wait_until_ready(self.process, interrupted or threading.Event())
+            self.process.note_stubs()
         except BaseException:
             self.stop()
             raise
 
-    def wait(self, interrupted: threading.Event) -> int:
-        """Block until Triton ends by itself; returns its exit code. Raises `KeyboardInterrupt` once `interrupted` is
-        set.
+    def check(self, sentence: int) -> float:
+        """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
+        Raises a `SentritonError` when it does not come, or comes out wrong.
         """
-        assert self.process is not None, "wait() needs start() first"
-        while (code := self.process.exit_code()) is None:
-            if interrupted.wait(_POLL_S):
-                raise KeyboardInterrupt
-        return code
+        assert self._canary is not None, "check() needs start() first"
+        return self._canary.check(self.settings.canary_timeout_s, sentence)
+
+    def what_ended(self) -> str | None:
+        """None while Triton and its Python stubs run, else a sentence about what ended."""
+        assert self.process is not None, "what_ended() needs start() first"
+        return self.process.what_ended()
+
+    def close_canary(self) -> None:
+        """End the canary; a check that is under way fails."""
+        if self._canary is not None:
+            self._canary.close()
+            self._canary = None
 
     def stop(self) -> None:
-        """End Triton and its stubs."""
+        """End Triton and its stubs, when the requests under way are answered or `exit_timeout_s` is over."""
+        self.close_canary()
         if self.process is not None:
             self.process.stop()
+            self.process = None
+
+    def kill(self) -> None:
+        """End Triton and its stubs at once: for one that does not serve any more."""
+        self.close_canary()
+        if self.process is not None:
+            self.process.kill()
             self.process = None
 
     def __enter__(self) -> TritonServer:
@@ -95,7 +114,7 @@ class TritonServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _wait_until_ready(self, process: TritonProcess, interrupted: threading.Event) -> None:
+    def _wait_until_ready(self, process: TritonProcess, interrupted: threading.Event) -> Canary:
         deadline = time.monotonic() + self.settings.ready_timeout_s
         last: SentritonError | None = None
         failures = 0
@@ -105,8 +124,7 @@ class TritonServer:
             if process.exit_code() is not None:
                 raise LaunchError(f"Triton did not start: {explain_failure(process.log())}")
             try:
-                check_canary(self.url, timeout_s=_CANARY_TIMEOUT_S)
-                return
+                return self._checked_canary(process)
             except SentritonError as error:
                 last = error
                 # An answer that is wrong will not become right by waiting; no answer yet may.
@@ -115,3 +133,13 @@ class TritonServer:
                     raise LaunchError(f"Triton came up and does not serve: {error}") from error
                 time.sleep(_POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
+
+    def _checked_canary(self, process: TritonProcess) -> Canary:
+        """A canary that has passed with all golden sentences."""
+        canary = Canary(process.client_settings, self.settings.canary_timeout_s)
+        try:
+            canary.check(self.settings.canary_timeout_s)
+        except BaseException:
+            canary.close()
+            raise
+        return canary

@@ -13,22 +13,22 @@ import psutil
 from sentriton.manifest import Manifest
 from sentriton_server.repository import read_config
 from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.scratch import SHARED_MEMORY
 from sentriton_server.serving.settings import ServerSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
-SHARED_MEMORY = Path("/dev/shm")
 
 
 def check_ports(settings: ServerSettings) -> None:
     """Raises `LaunchError` naming the first port that cannot be taken."""
-    ports = {
-        "--grpc-port": settings.grpc_port,
-        "--http-port": settings.http_port,
-        "--metrics-port": settings.metrics_port,
-    }
+    ports = (
+        ("--grpc-port", "--host", settings.host, settings.grpc_port),
+        ("--http-port", "--host", settings.host, settings.http_port),
+        ("--metrics-port", "--metrics-host", settings.metrics_host, settings.metrics_port),
+    )
     seen: dict[int, str] = {}
-    for flag, port in ports.items():
+    for flag, host_flag, host, port in ports:
         if port is None:
             continue
         if not 0 <= port <= 65535:
@@ -39,14 +39,12 @@ def check_ports(settings: ServerSettings) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.host, port))
+                probe.bind((host, port))
             except socket.gaierror as error:
-                raise LaunchError(
-                    f"--host {settings.host!r} is no address of this machine ({error.strerror})"
-                ) from error
+                raise LaunchError(f"{host_flag} {host!r} is no address of this machine ({error.strerror})") from error
             except OSError as error:
                 raise LaunchError(
-                    f"port {port} on {settings.host} cannot be used ({error.strerror}); "
+                    f"port {port} on {host} cannot be used ({error.strerror}); "
                     f"choose another with {flag} (0 takes a free one)"
                 ) from error
 

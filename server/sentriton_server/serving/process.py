@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from sentriton_server.serving.installation import find_installation
+import psutil
+
+from sentriton_server.serving.installation import Installation, find_installation
 from sentriton_server.serving.log import LogLine, parse
-from sentriton_server.serving.preflight import SHARED_MEMORY
+from sentriton_server.serving.scratch import Scratch
+from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
-_PR_SET_PDEATHSIG = 1
+_EXIT_MARGIN_S = 5
 _DEFAULT_ENVIRONMENT = {
     # A pool of threads of the tokenizer's own would fight the encoder for the cores.
     "TOKENIZERS_PARALLELISM": "false",
     # The encoder's threads would spin between two operations on the cores that pooling and Triton need.
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    # Even a launcher that is killed with SIGKILL leaves no Triton behind; Triton's stubs watch over Triton themselves.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+_STUB = "triton_python_backend_stub"
 
 
 class TritonProcess:
@@ -45,31 +41,43 @@ class TritonProcess:
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
-        self._folder = tempfile.TemporaryDirectory(prefix="sentriton-")
+        self._stubs: dict[str, psutil.Process] = {}
+        self._scratch = Scratch(settings.exit_timeout_s + _EXIT_MARGIN_S)
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
-        self.shared_memory_prefix = f"{Path(self._folder.name).name}_"
-        self._process = subprocess.Popen(
-            [
-                str(installation.binary),
+        self.shared_memory_prefix = self._scratch.shared_memory_prefix
+        try:
+            security = Security.prepare(settings, self._scratch.folder)
+            arguments = [
                 f"--model-repository={repository}",
-                *installation.write_backends(Path(self._folder.name) / "backends"),
+                *installation.write_backends(self._scratch.folder / "backends"),
                 *_arguments(settings),
+                *security.arguments,
                 *(
                     f"--backend-config={backend},shm-region-prefix-name={self.shared_memory_prefix}"
                     for backend in (installation.backends or ("python",))
                 ),
-            ],
+            ]
+            self._process = self._start(installation, arguments)
+        except BaseException:
+            self._scratch.remove()
+            raise
+        self._scratch.guard(self.pid)
+        self.client_settings = security.client
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    @staticmethod
+    def _start(installation: Installation, arguments: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(installation.binary), *arguments],
             env={**_DEFAULT_ENVIRONMENT, **os.environ, **installation.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -78,6 +86,20 @@ class TritonProcess:
     def exit_code(self) -> int | None:
         """None while Triton runs."""
         return self._process.poll()
+
+    def note_stubs(self) -> None:
+        """Remember the stubs that run now, when all models are loaded."""
+        children = psutil.Process(self.pid).children(recursive=True)
+        # The stub's last arguments are the model instance, such as encoder_0_0, and its backend.
+        self._stubs = {child.cmdline()[-2]: child for child in children if child.name() == _STUB}
+
+    def what_ended(self) -> str | None:
+        """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready."""
+        if (code := self.exit_code()) is not None:
+            return f"Triton ended by itself with exit code {code}"
+        if dead := [name for name, stub in self._stubs.items() if not _is_alive(stub)]:
+            return f"Triton's Python stub {' and '.join(dead)} ended by itself"
+        return None
 
     def wait(self) -> int:
         """Block until Triton ends by itself; returns its exit code."""
@@ -88,16 +110,18 @@ class TritonProcess:
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._settings.exit_timeout_s + 5)
+                self._process.wait(self._settings.exit_timeout_s + _EXIT_MARGIN_S)
+        self.kill()
+
+    def kill(self) -> None:
+        """End Triton and its stubs by force, at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(timeout=5)
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._folder.cleanup()
-        for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
-            region.unlink(missing_ok=True)
+        self._scratch.remove()
 
     def log(self) -> list[LogLine]:
         """The last lines of the log; all of them once Triton has ended."""
@@ -112,6 +136,13 @@ class TritonProcess:
             self._on_log(line)
 
 
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def _arguments(settings: ServerSettings) -> list[str]:
     http = ["--allow-http=false"]
     if settings.http_port is not None:
@@ -121,7 +152,7 @@ def _arguments(settings: ServerSettings) -> list[str]:
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         *http,
-        f"--metrics-address={settings.host}",
+        f"--metrics-address={settings.metrics_host}",
         f"--metrics-port={settings.metrics_port}",
         "--metrics-config=summary_latencies=true",
         f"--exit-timeout-secs={settings.exit_timeout_s}",

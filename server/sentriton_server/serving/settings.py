@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sentriton_server.serving.errors import LaunchError
 
@@ -11,17 +11,41 @@ from sentriton_server.serving.errors import LaunchError
 @dataclass(frozen=True)
 class ServerSettings:
     """A port of 0 takes any free one; `http_port` None leaves HTTP off. Addresses are loopback unless asked otherwise:
-    the wheel's Triton is an older release and not meant to face a network."""
+    the wheel's Triton is an older release and not meant to face a network.
+
+    `tls_certificate` and `tls_key` (PEM files) encrypt gRPC; with `client_root_certificates` (a PEM file of
+    authorities) only clients with a certificate that one of them signed get in. `access_key` is what inference asks
+    for, `admin_key` what the administrative protocols ask for; without one those are refused to everybody.
+
+    Every `canary_period_s` the supervisor embeds a golden sentence, and waits `canary_timeout_s` for it. It starts a
+    Triton that fails again, up to `restarts` times in a row.
+    """
 
     host: str = "127.0.0.1"
     grpc_port: int = 8001
     http_port: int | None = None
+    metrics_host: str = "127.0.0.1"
     metrics_port: int = 8002
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    client_root_certificates: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    admin_key: str | None = field(default=None, repr=False)
+    canary_period_s: float = 5.0
+    canary_timeout_s: float = 15.0
+    restarts: int = 5
     ready_timeout_s: float = 300.0
     exit_timeout_s: int = 30
 
     def __post_init__(self) -> None:
-        if not 0 < self.ready_timeout_s < math.inf:
-            raise LaunchError(f"--ready-timeout is {self.ready_timeout_s}; it must be a number of seconds above 0")
+        for flag, seconds in (
+            ("--canary-period", self.canary_period_s),
+            ("--canary-timeout", self.canary_timeout_s),
+            ("--ready-timeout", self.ready_timeout_s),
+        ):
+            if not 0 < seconds < math.inf:
+                raise LaunchError(f"{flag} is {seconds}; it must be a number of seconds above 0")
+        if self.restarts < 0:
+            raise LaunchError(f"--restarts is {self.restarts}; it must be 0 (never restart Triton) or more")
         if self.exit_timeout_s < 0:
             raise LaunchError(f"--exit-timeout is {self.exit_timeout_s}; it must be 0 or more seconds")

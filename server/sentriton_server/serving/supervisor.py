@@ -1,0 +1,136 @@
+"""Keeps a server serving: looks after Triton and starts it again, on the same port, when it does not serve any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from sentriton.errors import Overloaded, SentritonError
+from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.launcher import TritonServer
+
+_POLL_S = 0.1
+_FAILURES_ALLOWED = 3
+_AGAIN_S = 0.5  # after a canary that failed, the next one comes soon
+_STABLE_S = 60.0  # a Triton that served this long did not fail because of how it was started
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+
+
+@dataclass
+class RestartPolicy:
+    """How long to wait before the next start, and when to give up: `restarts` in a row of a Triton that did not serve
+    for a minute.
+    """
+
+    restarts: int
+    in_a_row: int = 0
+
+    def pause_s(self, served_s: float) -> float | None:
+        """Seconds to wait before the next start after a Triton that served this long; None: give up."""
+        self.in_a_row = self.in_a_row + 1 if served_s < _STABLE_S else 1
+        if self.in_a_row > self.restarts:
+            return None
+        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.in_a_row - 1)))
+
+
+class Supervisor:
+    """Watches a started `server`: its processes at every moment, its answers by a canary every `canary_period_s`.
+
+    `say` gets one sentence for each thing that happens. `ready_file` exists while the server serves, for readiness
+    probes that look for a file.
+    """
+
+    def __init__(self, server: TritonServer, say: Callable[[str], None], ready_file: Path | None = None) -> None:
+        self._server = server
+        self._say = say
+        self._ready_file = ready_file
+        self._policy = RestartPolicy(server.settings.restarts)
+        self._canaries = 0
+        self._set_ready(False)  # a launcher that was killed may have left the file
+
+    def run(self, interrupted: threading.Event) -> NoReturn:
+        """Watch, and restart what fails. Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` when
+        Triton keeps failing.
+        """
+        try:
+            while True:
+                started = time.monotonic()
+                self._set_ready(True)
+                reason = self._watch(interrupted)
+                failed = time.monotonic()
+                self._set_ready(False)
+                self._restart(reason, failed - started, interrupted)
+                self._say(f"serving again at {self._server.url} after {time.monotonic() - failed:.1f} s")
+        finally:
+            self._set_ready(False)
+
+    def _watch(self, interrupted: threading.Event) -> str:
+        """Block until the server does not serve any more; returns why."""
+        period_s, failures = self._server.settings.canary_period_s, 0
+        due, canary = time.monotonic() + period_s, None
+        # In a thread: a part that dies under the canary is noticed at once and not when the canary's time is over.
+        with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
+            try:
+                while not interrupted.wait(_POLL_S):
+                    if reason := self._server.what_ended():
+                        return reason
+                    if canary is None and time.monotonic() >= due:
+                        self._canaries += 1
+                        canary = pool.submit(self._server.check, self._canaries)
+                    elif canary is not None and canary.done():
+                        error = _failure(canary)
+                        failures = failures + 1 if error else 0
+                        if error:
+                            self._say(f"the canary failed ({failures} of {_FAILURES_ALLOWED}): {error}")
+                        if failures == _FAILURES_ALLOWED:
+                            return f"the canary failed {failures} times in a row, at last: {error}"
+                        due, canary = time.monotonic() + (_AGAIN_S if error else period_s), None
+            finally:
+                self._server.close_canary()  # or the pool would wait for it
+        raise KeyboardInterrupt
+
+    def _restart(self, reason: str, served_s: float, interrupted: threading.Event) -> None:
+        while True:
+            self._server.kill()
+            if (pause_s := self._policy.pause_s(served_s)) is None:
+                raise LaunchError(_give_up(self._policy, reason))
+            self._say(f"{reason}; starting it again in {pause_s:.1f} s")
+            if interrupted.wait(pause_s):
+                raise KeyboardInterrupt
+            try:
+                return self._server.start(interrupted)
+            except LaunchError as error:
+                reason, served_s = str(error), 0.0
+
+    def _set_ready(self, ready: bool) -> None:
+        if self._ready_file is None:
+            return
+        if ready:
+            self._ready_file.write_text(f"{self._server.url}\n")
+        else:
+            self._ready_file.unlink(missing_ok=True)
+
+
+def _failure(canary: Future[float]) -> SentritonError | None:
+    """Why the canary failed. Turned away by its own full queue, it says nothing about the server's health."""
+    try:
+        canary.result()
+    except Overloaded:
+        return None
+    except SentritonError as error:
+        return error
+    return None
+
+
+def _give_up(policy: RestartPolicy, reason: str) -> str:
+    if policy.restarts == 0:
+        return f"{reason}; run with --verbose to see its log, or with --restarts to start it again"
+    return (
+        f"Triton failed {policy.in_a_row} times in a row and is not started again (--restarts {policy.restarts}), "
+        f"at last: {reason}; run with --verbose to see its log"
+    )

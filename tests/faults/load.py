@@ -1,0 +1,102 @@
+"""Callers that embed known sentences all the time and compare every vector."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton import AsyncSentenceEncoder, SentenceEncoder, SentritonError
+
+SENTENCES = [f"{number}번째 문장은 " + "조금 더 긴 " * (number % 9) + "문장입니다." for number in range(64)]
+
+
+@dataclass
+class Figures:
+    """What callers got. A call is right when all its vectors are."""
+
+    right: int = 0
+    wrong: int = 0
+    errors: list[SentritonError] = field(default_factory=list)
+    longest_s: float = 0.0
+
+
+class Load:
+    """Some callers through `SentenceEncoder` and one through `AsyncSentenceEncoder`, each with a part of the sentences
+    in every call. A context manager; the figures are complete at its end.
+    """
+
+    def __init__(self, url: str, expected: NDArray[np.float32], callers: int = 3, **settings: Any) -> None:
+        self.figures = Figures()
+        self.last_begun_right = 0.0  # when the latest call that came out right was begun
+        self._url, self._expected, self._settings = url, expected, {"timeout_s": 90, **settings}
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._unexpected: list[BaseException] = []
+        targets = [self._call] * callers + [lambda number: asyncio.run(self._call_async(number))]
+        self._threads = [threading.Thread(target=self._run, args=(each, n)) for n, each in enumerate(targets)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self._unexpected, self._unexpected
+
+    def recovery_s(self, since: float, timeout_s: float = 60) -> float:
+        """Seconds from `since` until a call that was begun after it comes out right."""
+        while self.last_begun_right <= since:
+            assert time.monotonic() - since < timeout_s, self.figures
+            time.sleep(0.02)
+        return time.monotonic() - since
+
+    def _run(self, target: Any, number: int) -> None:
+        try:
+            target(number)
+        except BaseException as error:
+            self._unexpected.append(error)
+
+    def _part(self, turn: int) -> slice:
+        start = turn * 7 % 48
+        return slice(start, start + 1 + turn * 5 % 16)
+
+    def _call(self, number: int) -> None:
+        with SentenceEncoder(self._url, **self._settings) as encoder:
+            turn = number * 1000
+            while not self._stop.is_set():
+                turn += 1
+                part, begun = self._part(turn), time.monotonic()
+                try:
+                    self._count(encoder.encode(SENTENCES[part]), part, begun)
+                except SentritonError as error:
+                    self._count(error, part, begun)
+
+    async def _call_async(self, number: int) -> None:
+        async with AsyncSentenceEncoder(self._url, **self._settings) as encoder:
+            turn = number * 1000
+            while not self._stop.is_set():
+                turn += 1
+                part, begun = self._part(turn), time.monotonic()
+                try:
+                    self._count(await encoder.encode(SENTENCES[part]), part, begun)
+                except SentritonError as error:
+                    self._count(error, part, begun)
+
+    def _count(self, outcome: Any, part: slice, begun: float) -> None:
+        with self._lock:
+            self.figures.longest_s = max(self.figures.longest_s, time.monotonic() - begun)
+            if isinstance(outcome, SentritonError):
+                self.figures.errors.append(outcome)
+            elif outcome.shape == self._expected[part].shape and np.allclose(outcome, self._expected[part], atol=1e-5):
+                self.figures.right += 1
+                self.last_begun_right = max(self.last_begun_right, begun)
+            else:
+                self.figures.wrong += 1

@@ -1,0 +1,270 @@
+"""TLS, mutual TLS and keys: who has the right credentials gets vectors, everybody else an error at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import grpc
+import pytest
+import trustme
+from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+from sentriton import AccessDenied, AsyncSentenceEncoder, SentenceEncoder, ServerUnavailable
+from sentriton.protocol import text_request
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+
+ACCESS_KEY, ADMIN_KEY = "caller's=key:with,signs", "admin-only"
+SENTRITON = str(Path(sys.executable).parent / "sentriton")
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Paths of PEM files: an authority, what it signed, and the same of a stranger."""
+
+    authority: str
+    server: str
+    server_key: str
+    client: str
+    client_key: str
+    stranger: str
+    stranger_client: str
+    stranger_client_key: str
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def write(name: str, *blobs: trustme.Blob) -> str:
+        (folder / name).write_bytes(b"".join(blob.bytes() for blob in blobs))
+        return str(folder / name)
+
+    authority, stranger = trustme.CA(), trustme.CA()
+    # Not for the address that the launcher's canary calls: certificates are made for names.
+    server = authority.issue_cert("localhost", "embed.example.com")
+    client, stranger_client = authority.issue_cert("caller@example.com"), stranger.issue_cert("caller@example.com")
+    return Certificates(
+        authority=write("authority.pem", authority.cert_pem),
+        server=write("server.pem", *server.cert_chain_pems),
+        server_key=write("server.key", server.private_key_pem),
+        client=write("client.pem", *client.cert_chain_pems),
+        client_key=write("client.key", client.private_key_pem),
+        stranger=write("stranger.pem", stranger.cert_pem),
+        stranger_client=write("stranger-client.pem", *stranger_client.cert_chain_pems),
+        stranger_client_key=write("stranger-client.key", stranger_client.private_key_pem),
+    )
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[TritonServer]:
+    repository = prepare_repository(None, precision="fp32", device="cpu")
+    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0, **settings)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mutual_tls(certificates: Certificates) -> Iterator[TritonServer]:
+    with serving(
+        tls_certificate=certificates.server,
+        tls_key=certificates.server_key,
+        client_root_certificates=certificates.authority,
+        access_key=ACCESS_KEY,
+        admin_key=ADMIN_KEY,
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tls(certificates: Certificates) -> Iterator[TritonServer]:
+    with serving(tls_certificate=certificates.server, tls_key=certificates.server_key) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def keyed() -> Iterator[TritonServer]:
+    with serving(access_key=ACCESS_KEY, http_port=0) as server:
+        yield server
+
+
+def embed(asynchronous: bool, server: TritonServer, host: str = "127.0.0.1", **credentials: Any) -> tuple[int, ...]:
+    """The shape of a sentence's vector, got through one of the two encoders."""
+    url = f"{host}:{server.settings.grpc_port}"
+
+    async def embed_async() -> tuple[int, ...]:
+        async with AsyncSentenceEncoder(url, timeout_s=20, **credentials) as encoder:
+            return (await encoder.encode("누가 묻는가?")).shape
+
+    if asynchronous:
+        return asyncio.run(embed_async())
+    with SentenceEncoder(url, timeout_s=20, **credentials) as encoder:
+        return encoder.encode("누가 묻는가?").shape
+
+
+def is_refused(kind: type[Exception], *arguments: Any, match: str | None = None, **credentials: Any) -> None:
+    """An error of this kind, and at once: what is wrong with a credential does not pass."""
+    started = time.monotonic()
+    with pytest.raises(kind, match=match):
+        embed(*arguments, **credentials)
+    assert time.monotonic() - started < 5
+
+
+both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+@both
+def test_tls(asynchronous: bool, tls: TritonServer, certificates: Certificates) -> None:
+    right = {"root_certificates": certificates.authority}
+    assert embed(asynchronous, tls, "localhost", **right) == (256,)
+    assert embed(asynchronous, tls, server_name="embed.example.com", **right) == (256,)
+    is_refused(AccessDenied, asynchronous, tls, root_certificates=certificates.stranger, match="CERTIFICATE_VERIFY")
+    is_refused(AccessDenied, asynchronous, tls, tls=True, match="CERTIFICATE_VERIFY")
+    is_refused(AccessDenied, asynchronous, tls, **right, match="Hostname")
+    is_refused(ServerUnavailable, asynchronous, tls)
+
+
+@both
+def test_mutual_tls_with_an_access_key(
+    asynchronous: bool, mutual_tls: TritonServer, certificates: Certificates
+) -> None:
+    right = {
+        "root_certificates": certificates.authority,
+        "client_certificate": certificates.client,
+        "client_key": certificates.client_key,
+        "access_key": ACCESS_KEY,
+        "server_name": "localhost",
+    }
+    assert embed(asynchronous, mutual_tls, **right) == (256,)
+    stranger = {
+        "client_certificate": certificates.stranger_client,
+        "client_key": certificates.stranger_client_key,
+    }
+    nobody = {"client_certificate": None, "client_key": None}
+    is_refused(ServerUnavailable, asynchronous, mutual_tls, **{**right, **stranger})
+    is_refused(ServerUnavailable, asynchronous, mutual_tls, **{**right, **nobody})
+    for key in (None, "wrong", ADMIN_KEY):
+        is_refused(AccessDenied, asynchronous, mutual_tls, **{**right, "access_key": key}, match="access_key")
+
+
+@both
+def test_an_access_key_alone(asynchronous: bool, keyed: TritonServer) -> None:
+    assert embed(asynchronous, keyed, access_key=ACCESS_KEY) == (256,)
+    for key in (None, "wrong", ACCESS_KEY[:-1], ACCESS_KEY + "x"):
+        is_refused(AccessDenied, asynchronous, keyed, access_key=key, match="access_key")
+
+
+Stub = GRPCInferenceServiceStub
+ADMINISTRATIVE = {
+    "load": lambda stub: (stub.RepositoryModelLoad, messages.RepositoryModelLoadRequest(model_name="encoder")),
+    "unload": lambda stub: (stub.RepositoryModelUnload, messages.RepositoryModelUnloadRequest(model_name="encoder")),
+    "index": lambda stub: (stub.RepositoryIndex, messages.RepositoryIndexRequest()),
+    "system shared memory": lambda stub: (
+        stub.SystemSharedMemoryRegister,
+        messages.SystemSharedMemoryRegisterRequest(name="x", key="/x", byte_size=8),
+    ),
+    "CUDA shared memory": lambda stub: (stub.CudaSharedMemoryStatus, messages.CudaSharedMemoryStatusRequest()),
+    "statistics": lambda stub: (stub.ModelStatistics, messages.ModelStatisticsRequest()),
+    "trace": lambda stub: (stub.TraceSetting, messages.TraceSettingRequest()),
+    "logging": lambda stub: (stub.LogSettings, messages.LogSettingsRequest()),
+}
+ADMIN_HEADER = "triton-grpc-protocol-admin-key"
+
+
+def refusal(stub: Any, call: str, **headers: str) -> str | None:
+    """Why an administrative call was refused, None where it was let in (whatever came of it then)."""
+    method, request = ADMINISTRATIVE[call](stub)
+    try:
+        method(request, timeout=10, metadata=tuple((name.replace("_", "-"), value) for name, value in headers.items()))
+    except grpc.RpcError as error:
+        return error.details() if "restricted" in error.details() else None
+    return None
+
+
+@pytest.fixture
+def raw(mutual_tls: TritonServer, certificates: Certificates) -> Iterator[Any]:
+    """gRPC's own channel, as any other client opens it."""
+    credentials = grpc.ssl_channel_credentials(
+        Path(certificates.authority).read_bytes(),
+        Path(certificates.client_key).read_bytes(),
+        Path(certificates.client).read_bytes(),
+    )
+    with grpc.secure_channel(f"localhost:{mutual_tls.settings.grpc_port}", credentials) as channel:
+        yield GRPCInferenceServiceStub(channel)
+
+
+@pytest.mark.parametrize("call", ADMINISTRATIVE)
+def test_an_administrative_call_needs_the_admins_key(call: str, raw: Any, keyed: TritonServer) -> None:
+    assert ADMIN_HEADER in (refusal(raw, call) or "")
+    assert refusal(raw, call, triton_grpc_protocol_admin_key="wrong")
+    assert refusal(raw, call, triton_grpc_protocol_access_key=ACCESS_KEY)
+    assert refusal(raw, call, triton_grpc_protocol_admin_key=ADMIN_KEY) is None
+    # A server that was given no admin key has no administrators.
+    with grpc.insecure_channel(keyed.url) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        assert refusal(stub, call)
+        assert refusal(stub, call, triton_grpc_protocol_admin_key="")
+        assert refusal(stub, call, triton_grpc_protocol_access_key=ACCESS_KEY)
+
+
+def test_a_raw_channel_needs_the_access_key_for_inference_and_none_for_health(raw: Any) -> None:
+    assert raw.ServerReady(messages.ServerReadyRequest(), timeout=10).ready
+    for key in ("wrong", ADMIN_KEY, ""):
+        with pytest.raises(grpc.RpcError, match="restricted"):
+            raw.ModelInfer(text_request(["x"]), timeout=10, metadata=(("triton-grpc-protocol-access-key", key),))
+    with pytest.raises(grpc.RpcError, match="restricted"):
+        raw.ModelInfer(text_request(["x"]), timeout=10)
+    with pytest.raises(grpc.RpcError, match="restricted"):
+        raw.ModelStreamInfer(iter([text_request(["x"])]), timeout=10).next()
+    headers = (("triton-grpc-protocol-access-key", ACCESS_KEY),)
+    assert raw.ModelInfer(text_request(["x"]), timeout=10, metadata=headers).outputs[0].shape == [1, 256]
+
+
+def test_http_asks_for_the_same_keys(keyed: TritonServer) -> None:
+    def status(path: str, **headers: str) -> int:
+        request = Request(f"http://127.0.0.1:{keyed.settings.http_port}/v2/{path}", headers=headers)
+        try:
+            with urlopen(request, timeout=10) as response:
+                return response.status
+        except HTTPError as error:
+            return error.code
+
+    assert status("health/ready") == 200
+    assert status("models/encoder") == 403
+    assert status("models/encoder", **{"access-key": "wrong"}) == 403
+    assert status("models/encoder", **{"access-key": ACCESS_KEY}) == 200
+    assert status("models/stats", **{"access-key": ACCESS_KEY}) == 403
+
+
+def test_the_health_command_takes_its_credentials_from_the_environment(
+    mutual_tls: TritonServer, certificates: Certificates
+) -> None:
+    def health(**credentials: str) -> subprocess.CompletedProcess[str]:
+        variables = {f"SENTRITON_{name.upper()}": value for name, value in credentials.items()}
+        return subprocess.run(
+            [SENTRITON, "health"], capture_output=True, text=True, env={**os.environ, **variables}, timeout=60
+        )
+
+    right = {
+        "url": mutual_tls.url,
+        "server_name": "localhost",
+        "root_certificates": certificates.authority,
+        "client_certificate": certificates.client,
+        "client_key": certificates.client_key,
+        "access_key": ACCESS_KEY,
+    }
+    passed = health(**right)
+    assert passed.returncode == 0, passed.stderr
+    wrong_key = health(**{**right, "access_key": "wrong"})
+    assert (wrong_key.returncode, "access_key" in wrong_key.stderr) == (1, True)
+    assert health(**{**right, "root_certificates": certificates.stranger}).returncode == 2
