@@ -2,6 +2,8 @@
 # make test      everything that CI runs: lint, types, unit tests, server tests
 # make unit      unit tests alone (seconds)
 # make server    tests against a real Triton (four to five minutes on two cores)
+# make deploy    tests of images, manifests, monitoring, drain, Ray (minutes; kubectl and, on Debian, apt-get)
+# make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
@@ -10,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server test-large lint format clean
+.PHONY: help demo test unit server deploy prometheus test-spark test-large lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -31,7 +33,7 @@ $(VENV)/dev-installed: $(VENV)/server-installed
 demo: $(VENV)/server-installed
 	@$(BIN)/python -m sentriton_server.demo
 
-test: lint
+test: lint prometheus
 	$(BIN)/pytest tests
 
 unit: $(VENV)/dev-installed
@@ -39,6 +41,22 @@ unit: $(VENV)/dev-installed
 
 server: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server
+
+deploy: $(VENV)/dev-installed prometheus
+	$(BIN)/pytest tests/deploy
+
+# Debian's package, unpacked and not installed. Where there is none, its tests say so.
+PROMETHEUS := build/prometheus/usr/bin/prometheus
+prometheus:
+	@test -x $(PROMETHEUS) || command -v prometheus >/dev/null || { \
+	    echo "unpacking Debian's prometheus into build/prometheus" && mkdir -p build/prometheus && cd build/prometheus && \
+	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
+	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
+	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+test-spark: $(VENV)/dev-installed
+	@$(PIP) '.[spark]'
+	$(BIN)/pytest tests/deploy -m spark
 
 test-large: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server -m large
