@@ -5,6 +5,8 @@
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make node      install and build the Node client (what the tests do by themselves)
+# make deploy    tests of images, manifests, monitoring, drain, Ray (minutes; kubectl and, on Debian, apt-get)
+# make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
@@ -15,7 +17,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node test-large lint format clean
+.PHONY: help demo test unit server polyglot protos node deploy prometheus test-spark test-large lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -43,7 +45,7 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED)
+test: lint $(NODE_INSTALLED) prometheus
 	$(BIN)/pytest tests
 
 unit: $(VENV)/dev-installed
@@ -60,6 +62,22 @@ node: $(NODE_INSTALLED)
 
 protos: $(NODE_INSTALLED)
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
+
+deploy: $(VENV)/dev-installed prometheus
+	$(BIN)/pytest tests/deploy
+
+# Debian's package, unpacked and not installed. Where there is none, its tests say so.
+PROMETHEUS := build/prometheus/usr/bin/prometheus
+prometheus:
+	@test -x $(PROMETHEUS) || command -v prometheus >/dev/null || { \
+	    echo "unpacking Debian's prometheus into build/prometheus" && mkdir -p build/prometheus && cd build/prometheus && \
+	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
+	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
+	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+test-spark: $(VENV)/dev-installed
+	@$(PIP) '.[spark]'
+	$(BIN)/pytest tests/deploy -m spark
 
 test-large: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server -m large

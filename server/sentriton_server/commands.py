@@ -72,6 +72,20 @@ def serve(
             help="What model control, shared memory, statistics, trace and logging ask for; refused without one.",
         ),
     ] = None,
+    trace_url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SENTRITON_TRACE_URL",
+            help="Where OpenTelemetry traces go (OTLP over HTTP: http://localhost:4318/v1/traces); off without.",
+        ),
+    ] = None,
+    trace_rate: Annotated[
+        int,
+        typer.Option(
+            envvar="SENTRITON_TRACE_RATE",
+            help="One request in this many is traced, beside all that their callers trace; 0: only those.",
+        ),
+    ] = 1000,
     canary_period_s: Annotated[
         float,
         typer.Option(
@@ -123,6 +137,8 @@ def serve(
         client_root_certificates=client_root_certificates,
         access_key=access_key,
         admin_key=admin_key,
+        trace_url=trace_url,
+        trace_rate=trace_rate,
         canary_period_s=canary_period_s,
         canary_timeout_s=canary_timeout_s,
         restarts=restarts,

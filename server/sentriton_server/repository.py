@@ -14,11 +14,11 @@ from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
-MODELS = ("embed_text", "embed_tokens", "embed_batch", "tokenizer", "encoder", "pooling", "assets")
+MODELS = ("embed_text", "embed_tokens", "tokenizer", "scheduler", "embed_batch", "encoder", "pooling", "assets")
 
 FILES = (
     "encoder/1/model.pt",
-    "embed_tokens/1/contract.json",
+    "scheduler/1/contract.json",
     "pooling/1/head.json",
     "tokenizer/1/tokenizer.json",
     "assets/1/manifest.json",
@@ -62,7 +62,7 @@ def write_configs(
         if model == "encoder" and single_threaded_encoders is not None:
             config.instance_group[0].count = single_threaded_encoders
             config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
-        if model == "embed_tokens":
+        if model == "scheduler":
             # One more than are computed at once, so that the next is there when an instance is free.
             config.parameters["STEPS_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))

@@ -37,7 +37,7 @@ def test_64_callers_get_what_single_calls_get_in_batches_above_4(
 
 def test_rows_of_many_lengths_leave_in_steps_of_like_length(server: RunningServer, mixed_sentences: list[str]) -> None:
     def places(kind: str) -> float:
-        return server.metric("sentriton_tokens_total", kind=kind)
+        return server.metric("sentriton_positions_total", kind=kind)
 
     with SentenceEncoder(server.url) as encoder, ThreadPoolExecutor(64) as pool:
         tokens = sum(map(len, encoder._tokenizer.tokenize(mixed_sentences)))

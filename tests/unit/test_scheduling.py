@@ -1,4 +1,4 @@
-"""The lanes and steps of `embed_tokens`, without Triton."""
+"""The lanes and steps of the scheduler, without Triton."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from sentriton_server.resources import load_model_code
 
-scheduling = load_model_code("embed_tokens", "scheduling")
+scheduling = load_model_code("scheduler", "scheduling")
 
 
 def make_request(*lengths: int, lane: str = "query", wait_s: float = 60.0, first_id: int = 1) -> Any:

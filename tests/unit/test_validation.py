@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sentriton_server.resources import load_model_code
 
-validation = load_model_code("embed_tokens", "validation")
+validation = load_model_code("scheduler", "validation")
 tokenization = load_model_code("tokenizer", "tokenization")
 
 VOCABULARY, LONGEST = 10, 4

@@ -52,7 +52,7 @@ const BY_STATUS = new Map<status, ErrorClass>([
 ]);
 
 // Triton's words where its status code says less than they do.
-const OVERLOAD = ["exceeds maximum queue size", "request timeout expired"];
+const OVERLOAD = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
 const SICK = "is not healthy";
 const MISMATCH = "fingerprint mismatch";
 

@@ -4,7 +4,7 @@ import { endianness } from "node:os";
 
 import { ServerError } from "./errors.js";
 import type { InferParameter, ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
-import { PRIORITIES, type Priority } from "./settings.js";
+import type { Priority } from "./settings.js";
 
 /** What a request says besides its tensors. */
 export interface Parameters {
@@ -20,7 +20,7 @@ export function textRequest(texts: readonly string[], parameters: Parameters): M
   const { fingerprint, priority, timeoutS } = parameters;
   return request("embed_text", "text", [texts.length, 1], texts, {
     fingerprint: { parameterChoice: { $case: "stringParam", value: fingerprint } },
-    priority: { parameterChoice: { $case: "uint64Param", value: PRIORITIES[priority] } },
+    lane: { parameterChoice: { $case: "stringParam", value: priority } },
     timeout: { parameterChoice: { $case: "int64Param", value: Math.max(1, Math.floor(timeoutS * 1e6)) } },
   });
 }

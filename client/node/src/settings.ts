@@ -5,10 +5,8 @@ import { readFileSync } from "node:fs";
 import { positive, wholeNumber } from "./arguments.js";
 import { InvalidInput } from "./errors.js";
 
-/** Triton's priority levels by lane. */
-export const PRIORITIES = { query: 1, bulk: 2 } as const;
-
-export type Priority = keyof typeof PRIORITIES;
+/** The server's lanes for callers. */
+export type Priority = "query" | "bulk";
 
 /** How to reach a server. What is left out comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
 export interface ClientOptions {

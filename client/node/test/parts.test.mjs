@@ -89,7 +89,7 @@ describe("protocol", () => {
     const request = textRequest(["가", "", "ab"], { fingerprint: "f", priority: "bulk", timeoutS: 1.5 });
     assert.equal(request.rawInputContents[0].toString("hex"), "03000000eab080" + "00000000" + "020000006162");
     assert.deepEqual(request.inputs[0].shape, [3, 1]);
-    assert.deepEqual(request.parameters.priority.parameterChoice, { $case: "uint64Param", value: 2 });
+    assert.deepEqual(request.parameters.lane.parameterChoice, { $case: "stringParam", value: "bulk" });
     assert.deepEqual(request.parameters.timeout.parameterChoice, { $case: "int64Param", value: 1_500_000 });
   });
 

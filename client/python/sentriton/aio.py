@@ -24,6 +24,7 @@ from sentriton.progress import progress_bar
 from sentriton.settings import ClientSettings
 from sentriton.stream import CHUNK_SIZE, async_chunks, stream_chunk_size
 from sentriton.tokenization import TextTokenizer
+from sentriton.tracing import trace_headers
 
 _TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop goes on
 
@@ -40,7 +41,7 @@ class AsyncConnection:
     async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
         """Send one request and wait for its response."""
         try:
-            return await self._stub.ModelInfer(request, timeout=timeout_s, metadata=self._metadata)
+            return await self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
         except grpc.RpcError as error:
             raise translate(error, self.address) from error
 

@@ -9,6 +9,8 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import grpc
@@ -153,7 +155,8 @@ class SentenceEncoder(BaseEncoder):
         with ThreadPoolExecutor(2, thread_name_prefix="sentriton-stream") as pool:
             try:
                 for chunk in chunks(sentences, size):
-                    under_way.append(pool.submit(encode, chunk, **options))
+                    # In the caller's context, which holds the caller's trace.
+                    under_way.append(pool.submit(copy_context().run, partial(encode, chunk, **options)))
                     if len(under_way) == 2:
                         yield under_way.popleft().result()
                 while under_way:

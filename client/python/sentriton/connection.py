@@ -11,6 +11,7 @@ from sentriton import protocol
 from sentriton.channel import call_metadata, open_channel
 from sentriton.errors import translated
 from sentriton.settings import ClientSettings
+from sentriton.tracing import trace_headers
 
 
 class Connection:
@@ -26,11 +27,11 @@ class Connection:
     def infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
         """Send one request and wait for its response."""
         with translated(self.address):
-            return self._stub.ModelInfer(request, timeout=timeout_s, metadata=self._metadata)
+            return self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
     def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
         """Send one request; the call's `result()` raises gRPC's own errors."""
-        return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=self._metadata)
+        return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
     def asset(self, name: str, timeout_s: float | None) -> bytes:
         """The content of an asset such as manifest.json."""

@@ -156,4 +156,18 @@ def _arguments(settings: ServerSettings) -> list[str]:
         f"--metrics-port={settings.metrics_port}",
         "--metrics-config=summary_latencies=true",
         f"--exit-timeout-secs={settings.exit_timeout_s}",
+        *_tracing(settings),
     ]
+
+
+def _tracing(settings: ServerSettings) -> list[str]:
+    if settings.trace_url is None:
+        return []
+    options = (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={settings.trace_rate}",
+        f"opentelemetry,url={settings.trace_url}",
+        "opentelemetry,resource=service.name=sentriton",
+    )
+    return [f"--trace-config={option}" for option in options]

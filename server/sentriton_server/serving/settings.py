@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 
 from sentriton_server.serving.errors import LaunchError
@@ -16,6 +17,9 @@ class ServerSettings:
     `tls_certificate` and `tls_key` (PEM files) encrypt gRPC; with `client_root_certificates` (a PEM file of
     authorities) only clients with a certificate that one of them signed get in. `access_key` is what inference asks
     for, `admin_key` what the administrative protocols ask for; without one those are refused to everybody.
+
+    `trace_url` (OTLP over HTTP) turns on OpenTelemetry's export of traces: one request in `trace_rate`, and every one
+    that its caller traces.
 
     Every `canary_period_s` the supervisor embeds a golden sentence, and waits `canary_timeout_s` for it. It starts a
     Triton that fails again, up to `restarts` times in a row.
@@ -31,6 +35,8 @@ class ServerSettings:
     client_root_certificates: str | None = None
     access_key: str | None = field(default=None, repr=False)
     admin_key: str | None = field(default=None, repr=False)
+    trace_url: str | None = None
+    trace_rate: int = 1000
     canary_period_s: float = 5.0
     canary_timeout_s: float = 15.0
     restarts: int = 5
@@ -45,6 +51,12 @@ class ServerSettings:
         ):
             if not 0 < seconds < math.inf:
                 raise LaunchError(f"{flag} is {seconds}; it must be a number of seconds above 0")
+        if self.trace_url is not None and not re.fullmatch(r"https?://[^\s,]+", self.trace_url):
+            raise LaunchError(
+                f"--trace-url is {self.trace_url!r}; give OTLP's address over HTTP, such as http://localhost:4318/v1/traces"
+            )
+        if self.trace_rate < 0:
+            raise LaunchError(f"--trace-rate is {self.trace_rate}; it must be 0 (callers' traces alone) or more")
         if self.restarts < 0:
             raise LaunchError(f"--restarts is {self.restarts}; it must be 0 (never restart Triton) or more")
         if self.exit_timeout_s < 0:

@@ -163,7 +163,7 @@ export interface ModelInferRequest {
    *
    *   fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    *                "fingerprint mismatch", so that vectors of two models never mix.
-   *   priority     uint64_param: 1 is the lane for queries (the default), 2 the one for bulk work, which waits behind.
+   *   lane         string_param: "query" (the default), or "bulk" for work that waits behind.
    *   timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
    *                shorter than the server's own. Send the time that is left until the call's deadline.
    */

@@ -30,7 +30,7 @@ class Metrics:
         self._rows = self._by_label(counter, "sentriton_rows_total", "Rows that had their turn", "lane", lanes)
         self._steps = self._by_label(counter, "sentriton_steps_total", "Steps of rows", "lane", lanes)
         self._tokens = self._by_label(
-            counter, "sentriton_tokens_total", "Places of a step's rows that hold tokens, or padding", "kind", KINDS
+            counter, "sentriton_positions_total", "Places of a step's rows that hold tokens, or padding", "kind", KINDS
         )
         self._refused = self._by_label(
             counter, "sentriton_refused_requests_total", "Requests answered with an error", "reason", REASONS

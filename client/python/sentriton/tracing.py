@@ -1,0 +1,19 @@
+"""The caller's trace goes on in the server: OpenTelemetry's current span travels as the header `traceparent`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def trace_headers() -> tuple[tuple[str, str], ...]:
+    """Headers that make a call part of the caller's trace; none without OpenTelemetry or without a span.
+
+    OpenTelemetry is never imported here on its own account: who has a span has imported it.
+    """
+    if "opentelemetry.trace" not in sys.modules:
+        return ()
+    from opentelemetry import propagate
+
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return tuple(carrier.items())

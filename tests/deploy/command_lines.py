@@ -1,0 +1,34 @@
+"""Reads a `sentriton` command line with the command line's own parser, and runs nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import typer.main
+
+from sentriton.cli import app
+from sentriton.settings import ClientSettings
+
+# Read where they are used, and no flag's.
+_FURTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
+
+
+def parse(arguments: Sequence[str]) -> dict[str, Any]:
+    """The parameters of the command that `arguments` (without `sentriton`) name; raises what the command line would
+    print.
+    """
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("sentriton", list(arguments))
+    name, command, rest = group.resolve_command(context, list(arguments))
+    parameters: dict[str, Any] = command.make_context(name, rest, parent=context).params
+    return parameters
+
+
+def known_variables(command: str) -> set[str]:
+    """The environment variables that a command and the client read."""
+    group: Any = typer.main.get_command(app)
+    flags = {parameter.envvar for parameter in group.commands[command].params if parameter.envvar}
+    client = {f"SENTRITON_{field.name.upper()}" for field in dataclasses.fields(ClientSettings)}
+    return flags | client | _FURTHER_VARIABLES

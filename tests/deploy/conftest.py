@@ -1,0 +1,45 @@
+"""What the deployment tests share: the folders, and the built manifests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+DOCKER = ROOT / "docker"
+KUBERNETES = DOCKER / "kubernetes"
+Manifest = dict[str, Any]
+
+
+def needed(command: str, package: str) -> str:
+    """The path of a program. Where it is missing the test is skipped, and fails in CI."""
+    found = shutil.which(command)
+    if found is None:
+        message = f"needs {command} on PATH ({package})"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@cache
+def kustomize(folder: Path) -> tuple[Manifest, ...]:
+    """What `kubectl apply --kustomize FOLDER` would apply."""
+    kubectl = needed("kubectl", "1.27 or later")
+    built = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    # kubectl says there what is out of date in a kustomization.
+    assert not built.stderr, built.stderr
+    return tuple(yaml.safe_load_all(built.stdout))
+
+
+def of_kind(manifests: tuple[Manifest, ...], kind: str) -> list[Manifest]:
+    return [manifest for manifest in manifests if manifest["kind"] == kind]

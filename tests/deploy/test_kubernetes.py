@@ -1,0 +1,210 @@
+"""The manifests: as the schemas want them, and as a server that drains, recovers and stays locked up needs them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from sentriton_server.serving.preflight import GIB
+from sentriton_server.serving.settings import ServerSettings
+from tests.deploy.command_lines import known_variables, parse
+from tests.deploy.conftest import KUBERNETES, Manifest, kustomize, of_kind
+
+# Kubernetes supports the newest release and the two before it.
+NEWEST = kubernetes_validate.latest_version().rsplit(".", 1)[0]
+OLDEST = f"1.{int(NEWEST.split('.')[1]) - 2}"
+CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "ServingRuntime", "InferenceService"}
+COMPONENTS = sorted(f"components/{path.parent.name}" for path in KUBERNETES.glob("components/*/kustomization.yaml"))
+OVERLAYS = sorted(str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
+VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring"]
+LAUNCHER_MARGIN_S = 5  # how much longer than --exit-timeout the launcher waits before it kills
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, ...]:
+    """A folder as it is built; a component together with the base and the CPU's or GPU's component."""
+    name: str = request.param
+    if name not in (*COMPONENTS, "../monitoring"):
+        return kustomize(KUBERNETES / name)
+    folder = tmp_path_factory.mktemp("overlay").resolve()
+    relative = Path(os.path.relpath(KUBERNETES.resolve(), folder))
+    components = list(dict.fromkeys([name if name == "components/gpu" else "components/cpu", name]))
+    kustomization = {
+        "resources": [str(relative / "base")],
+        "components": [str(relative / component) for component in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return kustomize(folder)
+
+
+def pods(manifests: tuple[Manifest, ...]) -> Iterator[Any]:
+    """The pod specifications; KServe's runtime is most of one."""
+    for deployment in of_kind(manifests, "Deployment"):
+        yield deployment["spec"]["template"]["spec"]
+    for runtime, service in zip(
+        of_kind(manifests, "ServingRuntime"), of_kind(manifests, "InferenceService"), strict=True
+    ):
+        grace_s = service["spec"]["predictor"]["terminationGracePeriodSeconds"]
+        fields = {field: runtime["spec"][field] for field in ("containers", "volumes")}
+        yield {**fields, "terminationGracePeriodSeconds": grace_s, "automountServiceAccountToken": False}
+
+
+def containers(pod: Any) -> list[Any]:
+    return [*pod.get("initContainers", []), *pod["containers"]]
+
+
+def environment(manifests: tuple[Manifest, ...], container: Any) -> dict[str, str | None]:
+    """A container's variables by name, those of its ConfigMaps included; None: known at run time only."""
+    configs = {config["metadata"]["name"]: config["data"] for config in of_kind(manifests, "ConfigMap")}
+    values: dict[str, str | None] = {}
+    for source in container.get("envFrom", []):
+        values |= configs[source["configMapRef"]["name"]]
+    return values | {entry["name"]: entry.get("value") for entry in container.get("env", [])}
+
+
+def quantity(text: str) -> float:
+    """Bytes or cores of a Kubernetes quantity."""
+    number, unit = re.fullmatch(r"([\d.]+)(m|Mi|Gi|)", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"m": 1e-3, "Mi": 2**20, "Gi": 2**30, "": 1}[unit]
+
+
+@pytest.mark.parametrize("release", [NEWEST, OLDEST])
+def test_kubernetes_own_kinds_validate_strictly(manifests: tuple[Manifest, ...], release: str) -> None:
+    for manifest in manifests:
+        if manifest["kind"] not in CUSTOM:
+            assert kubernetes_validate.validate(manifest, release, strict=True) == release
+    for spec in pods(manifests):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec}
+        assert kubernetes_validate.validate(pod, release, strict=True) == release
+
+
+def test_the_validator_finds_a_misspelt_field() -> None:
+    (deployment,) = of_kind(kustomize(KUBERNETES / "base"), "Deployment")
+    wrong = {**deployment, "spec": {**deployment["spec"], "replica": 2}}
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(wrong, NEWEST, strict=True)
+
+
+def test_command_lines_and_variables_are_those_of_sentriton(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        for container in containers(pod):
+            parse(container["args"])
+            names = {name for name in environment(manifests, container) if name.startswith("SENTRITON_")}
+            assert names <= known_variables(container["args"][0])
+            for probe in probes(container).values():
+                command = probe["exec"]["command"]
+                if command[0] == "test":
+                    assert command == ["test", "-e", environment(manifests, container)["SENTRITON_READY_FILE"]]
+                else:
+                    assert command[:2] == ["sentriton", "health"]
+                    parse(command[1:])
+
+
+def probes(container: Any) -> dict[str, Any]:
+    return {name: container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe") if name in container}
+
+
+def test_probes(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        (container,) = pod["containers"]
+        found = probes(container)
+        assert set(found) == {"startupProbe", "readinessProbe", "livenessProbe"}
+        health = found["livenessProbe"]
+        # The command must be able to say what is wrong before it is ended.
+        assert health["timeoutSeconds"] >= parse(health["exec"]["command"][1:])["timeout_s"] + 3
+        starting_s = found["startupProbe"]["periodSeconds"] * found["startupProbe"]["failureThreshold"]
+        ready_timeout_s = environment(manifests, container)["SENTRITON_READY_TIMEOUT"]
+        assert ready_timeout_s is not None
+        assert starting_s >= float(ready_timeout_s), "the server's own error comes first, and says more"
+        patience_s = {name: probe["periodSeconds"] * probe["failureThreshold"] for name, probe in found.items()}
+        assert patience_s["readinessProbe"] <= 5, "out of the Service at once"
+        # Three canaries that time out, a pause, a start: the supervisor had its turn.
+        assert patience_s["livenessProbe"] >= 3 * ServerSettings().canary_timeout_s + 30
+
+
+def test_a_pod_that_goes_has_time_to_drain(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        (container,) = pod["containers"]
+        pre_stop_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+        exit_timeout_s = environment(manifests, container)["SENTRITON_EXIT_TIMEOUT"]
+        assert exit_timeout_s is not None
+        assert pre_stop_s >= 10, "clients learn by DNS and connection age that the pod goes"
+        assert pod["terminationGracePeriodSeconds"] >= pre_stop_s + float(exit_timeout_s) + LAUNCHER_MARGIN_S + 5
+    for deployment in of_kind(manifests, "Deployment"):
+        rolling = deployment["spec"]["strategy"]["rollingUpdate"]
+        assert (rolling["maxSurge"], rolling["maxUnavailable"]) in ((1, 0), (0, 1))
+
+
+def test_pods_are_locked_up(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        assert pod["automountServiceAccountToken"] is False
+        for container in containers(pod):
+            security = {**pod.get("securityContext", {}), **container["securityContext"]}
+            assert security["runAsNonRoot"] is True
+            assert security["runAsUser"] >= 10_000
+            assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["readOnlyRootFilesystem"] is True
+            assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_shared_memory_and_resources(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        (container,) = pod["containers"]
+        volumes = {volume["name"]: volume for volume in pod["volumes"]}
+        mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
+        shm = mounts["/dev/shm"]["emptyDir"]
+        assert shm["medium"] == "Memory"
+        assert quantity(shm["sizeLimit"]) >= GIB
+        assert "/tmp" in mounts, "the root file system is read-only"
+        for one in containers(pod):
+            resources = one["resources"]
+            assert resources["requests"]["memory"] == resources["limits"]["memory"]
+            assert "cpu" not in resources["limits"], "throttling shows as latency"
+            threads = next(entry for entry in one["env"] if entry["name"] == "OMP_NUM_THREADS")
+            assert threads["valueFrom"]["resourceFieldRef"]["containerName"] == one["name"]
+        # What is in /dev/shm counts as the pod's memory.
+        assert quantity(container["resources"]["limits"]["memory"]) >= 2 * quantity(shm["sizeLimit"])
+
+
+def test_who_may_talk_to_whom(manifests: tuple[Manifest, ...]) -> None:
+    for deployment in of_kind(manifests, "Deployment"):
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        name = deployment["metadata"]["name"]
+        suffix = name.removeprefix("sentriton")
+        (policy,) = [one for one in of_kind(manifests, "NetworkPolicy") if one["metadata"]["name"] == name]
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+        assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        callers, prometheus = policy["spec"]["ingress"]
+        assert callers["ports"] == [{"port": "grpc", "protocol": "TCP"}]
+        (caller,) = callers["from"]
+        # kustomize adds the server's labels to matchLabels wherever it finds them: no caller has those.
+        assert "matchLabels" not in caller["podSelector"]
+        assert prometheus["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+        (budget,) = [one for one in of_kind(manifests, "PodDisruptionBudget") if one["metadata"]["name"] == name]
+        assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        assert budget["spec"]["maxUnavailable"] == 1
+        services = {one["metadata"]["name"]: one["spec"] for one in of_kind(manifests, "Service")}
+        for part in ("", "-headless", "-metrics"):
+            service = services[f"sentriton{part}{suffix}"]
+            assert service["selector"].items() <= labels.items()
+            assert (service.get("clusterIP") == "None") == (part != "")
+            (port,) = service["ports"]
+            assert (port["port"], port["appProtocol"]) == ((8002, "http") if part == "-metrics" else (8001, "grpc"))
+        for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_an_autoscaler_owns_the_number_of_pods(manifests: tuple[Manifest, ...]) -> None:
+    scaled = [*of_kind(manifests, "HorizontalPodAutoscaler"), *of_kind(manifests, "ScaledObject")]
+    for deployment in of_kind(manifests, "Deployment"):
+        assert ("replicas" in deployment["spec"]) == (not scaled)
+    for scaler in scaled:
+        assert scaler["spec"]["scaleTargetRef"]["name"] == "sentriton"

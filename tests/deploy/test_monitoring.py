@@ -1,0 +1,222 @@
+"""A real Prometheus scrapes a real server under load: every expression of the dashboard, the alerts and the autoscalers
+has data, and every alert fires once its condition is provoked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+
+from sentriton import InvalidInput, SentenceEncoder, protocol
+from sentriton.connection import Connection
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.conftest import ROOT
+from tests.deploy.conftest import DOCKER, KUBERNETES, needed
+from tests.deploy.prometheus import Prometheus, prometheus, wait_until
+
+MONITORING = DOCKER / "monitoring"
+# Metrics that this machine has no cause for.
+NO_GPU, NO_CACHE = "nv_gpu_", "nv_cache_"
+RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
+ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
+
+
+def tool(name: str) -> str:
+    """prometheus or promtool: on PATH, or as `make prometheus` unpacks them."""
+    unpacked = ROOT / "build/prometheus/usr/bin" / name
+    return str(unpacked) if unpacked.is_file() else needed(name, "make prometheus")
+
+
+def dashboard_expressions() -> dict[str, str]:
+    """Expressions by panel, with Grafana's variables as a first look at the dashboard has them."""
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    return {
+        f"{panel['title']} {target['refId']}": target["expr"]
+        .replace("$__rate_interval", "10s")
+        .replace("$job", ".*")
+        .replace("$instance", ".*")
+        for panel in panels
+        for target in panel["targets"]
+    }
+
+
+def autoscaler_expressions() -> dict[str, str]:
+    """What KEDA and prometheus-adapter ask."""
+    scaled = yaml.safe_load((KUBERNETES / "components/autoscaling-keda/scaledobject.yaml").read_text())
+    asked = {f"keda {n}": trigger["metadata"]["query"] for n, trigger in enumerate(scaled["spec"]["triggers"])}
+    adapter = yaml.safe_load((KUBERNETES / "components/autoscaling-adapter/adapter-rules.yaml").read_text())
+    for rule in adapter["rules"]["custom"]:
+        query = (
+            rule["metricsQuery"].replace("<<.LabelMatchers>>", 'job="sentriton"').replace("<<.GroupBy>>", "instance")
+        )
+        asked[rule["name"]["as"]] = query
+    return {name: query.replace("[1m]", "[10s]") for name, query in asked.items()}
+
+
+def test_promtool_accepts_rules_and_configuration() -> None:
+    for kind, file in (("rules", "alerts.yaml"), ("config", "prometheus.yml")):
+        checked = subprocess.run(
+            [tool("promtool"), "check", kind, MONITORING / file], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_the_operators_rules_are_the_same() -> None:
+    rule = yaml.safe_load((MONITORING / "prometheusrule.yaml").read_text())
+    assert rule["spec"]["groups"] == RULES["groups"]
+
+
+def test_compose_mounts_what_is_there() -> None:
+    compose = yaml.safe_load((DOCKER / "compose.yaml").read_text())
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            assert (DOCKER / volume.split(":")[0]).is_file(), volume
+    provider = yaml.safe_load((MONITORING / "grafana/dashboards.yaml").read_text())["providers"][0]
+    mounted = [volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]]
+    assert f"{provider['options']['path']}/dashboard.json" in mounted
+    server = compose["services"]["sentriton"]
+    exit_timeout_s = int(server["environment"]["SENTRITON_EXIT_TIMEOUT"])
+    assert int(server["stop_grace_period"].removesuffix("s")) >= exit_timeout_s + 10
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TritonServer]:
+    repository = prepare_repository(None, precision="fp32", device="cpu")
+    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0, exit_timeout_s=5)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def monitor(server: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Prometheus with the shipped configuration and rules, but this target, and minutes made seconds."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    hasty = re.sub(r"\[\d+m\]", "[10s]", re.sub(r"for: \w+", "for: 1s", (MONITORING / "alerts.yaml").read_text()))
+    (folder / "alerts.yaml").write_text(hasty)
+    configuration = yaml.safe_load((MONITORING / "prometheus.yml").read_text())
+    configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s", "scrape_timeout": "1s"}
+    (job,) = configuration["scrape_configs"]
+    del job["dns_sd_configs"]
+    job["static_configs"] = [{"targets": [server.metrics_url.removeprefix("http://").removesuffix("/metrics")]}]
+    with prometheus(tool("prometheus"), configuration, folder) as running:
+        yield running
+
+
+@contextmanager
+def load(server: TritonServer) -> Iterator[None]:
+    """Callers of both ensembles, until the block ends."""
+    stop = threading.Event()
+    texts = protocol.text_request(["부산에 비가 온다", "비"])
+
+    def work() -> None:
+        with SentenceEncoder(server.url) as encoder:
+            connection = Connection(server.url)
+            while not stop.is_set():
+                encoder.encode([f"{number}번째 {'긴 ' * (number % 7)}문장" for number in range(64)])
+                connection.infer(texts, 10)
+                stop.wait(0.05)
+            connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def has_data(monitor: Prometheus, expression: str) -> bool:
+    values = [value for _, value in monitor.query(expression)]
+    return bool(values) and np.isfinite(values).all()
+
+
+def test_every_expression_has_data_under_load_and_no_alert_fires(server: TritonServer, monitor: Prometheus) -> None:
+    expressions = {**dashboard_expressions(), **autoscaler_expressions()}
+    absent = {name for name, text in expressions.items() if NO_GPU in text or NO_CACHE in text}
+    assert absent == {"GPU A", "GPU B", "Cache hits A"}
+    # Something must have failed for there to be failures; the test below looks at it.
+    absent.add("Errors by code B")
+    with load(server):
+
+        def all_have_data() -> list[str]:
+            return not [
+                name for name, text in expressions.items() if name not in absent and not has_data(monitor, text)
+            ]
+
+        wait_until(all_have_data, 30)
+        for name in absent:
+            assert monitor.query(expressions[name]) == [], "it parses, and is empty here"
+        assert not monitor.firing()
+        values = {name: monitor.query(text) for name, text in expressions.items() if name not in absent}
+    assert values["Mean batch A"][0][1] > 1
+    assert 0 < values["Padding A"][0][1] < 0.5
+    assert {labels["quantile"] for labels, _ in values["Latency of embed_tokens A"]} == {"0.5", "0.95", "0.99"}
+    # The two autoscalers ask the same of one server.
+    assert values["sentriton_row_wait_seconds"][0][1] == pytest.approx(values["keda 0"][0][1], rel=0.5)
+    for name, series in values.items():
+        print(f"{name:36} {series[0][1]:.6g}")
+
+
+def stub(server: TritonServer, model: str) -> psutil.Process:
+    """The process of a model."""
+    assert server.process is not None
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return next(child for child in children if any(f"/{model}/1/" in part for part in child.cmdline()))
+
+
+def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prometheus) -> None:
+    connection = Connection(server.url)
+    parameters = protocol.parameters(fingerprint=server.manifest.fingerprint, timeout_s=60)
+
+    def request(rows: int, length: int, token: int) -> Any:
+        ids = np.full((rows, length), token, dtype=np.int64)
+        return protocol.tokens_request(ids, np.ones_like(ids), parameters)
+
+    fired: set[str] = set()
+
+    def expect(*alerts: str, provoke: Callable[[], object] = lambda: None) -> None:
+        def fire() -> bool:
+            provoke()
+            return set(alerts) <= monitor.firing()
+
+        wait_until(fire, 40)
+        fired.update(alerts)
+
+    def refuse() -> None:
+        with pytest.raises(InvalidInput):
+            connection.infer(request(1, 3, token=-1), 5)
+
+    expect("SentritonRefusals", provoke=refuse)
+
+    under_way: list[Any] = []
+
+    def keep_under_way(number: int, message: Any) -> None:
+        under_way[:] = [call for call in under_way if not call.done()]
+        under_way.extend(connection.start_infer(message, 60) for _ in range(number - len(under_way)))
+
+    large = request(64, server.manifest.max_seq_length, token=7)
+    expect("SentritonSlowQueue", provoke=lambda: keep_under_way(40, large))
+    assert all(call.exception() is None for call in under_way)
+
+    # Triton gives up on a process that stands still batch by batch, one a second: the queue has to be filled up again.
+    encoder = stub(server, "encoder")
+    encoder.send_signal(signal.SIGSTOP)
+    expect("SentritonStuck", "SentritonQueueFull", provoke=lambda: keep_under_way(400, request(1, 3, token=7)))
+    encoder.kill()
+    expect("SentritonModelBroken", provoke=lambda: connection.start_infer(request(1, 3, token=7), 5).exception())
+    assert has_data(monitor, dashboard_expressions()["Errors by code B"])
+    connection.close()
+    server.stop()
+    expect("SentritonDown")
+    assert fired == set(ALERTS)
