@@ -45,8 +45,8 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus
-	$(BIN)/pytest tests
+test: lint $(NODE_INSTALLED)
+	$(BIN)/pytest tests/unit tests/server tests/polyglot
 
 unit: $(VENV)/dev-installed
 	$(BIN)/pytest tests/unit

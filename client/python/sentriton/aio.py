@@ -121,6 +121,8 @@ class AsyncSentenceEncoder(BaseEncoder):
         device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        pool: Any = None,
+        chunk_size: int | None = None,
         *,
         timeout_s: float | None = None,
     ) -> Any:

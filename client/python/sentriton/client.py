@@ -88,6 +88,8 @@ class SentenceEncoder(BaseEncoder):
         device: Any = None,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
+        pool: Any = None,
+        chunk_size: int | None = None,
         *,
         timeout_s: float | None = None,
     ) -> Any:
@@ -97,8 +99,8 @@ class SentenceEncoder(BaseEncoder):
         one request (None: as many as the server takes). `truncate_dim` keeps the first dimensions,
         `normalize_embeddings` scales to length 1 after that, and `precision` (float32, int8, uint8, binary, ubinary)
         makes smaller vectors at last. `output_value` "token_embeddings" gives a list of [tokens, hidden] instead.
-        `device` is accepted for sentence-transformers' sake: the server decides. `timeout_s` bounds the whole call.
-        Raises `InvalidInput` before anything is sent, and the other `SentritonError`s.
+        `device`, `pool` and `chunk_size` are accepted for sentence-transformers' sake: the server decides. `timeout_s`
+        bounds the whole call. Raises `InvalidInput` before anything is sent, and the other `SentritonError`s.
         """
         texts, single = as_texts(sentences)
         deadline = time.monotonic() + self._timeout_s(timeout_s)

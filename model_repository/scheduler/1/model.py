@@ -20,6 +20,8 @@ from validation import explain_fingerprint, explain_lane, explain_tokens
 
 INNER_MODEL = "embed_batch"
 MICROSECONDS = 1e-6
+# What a server that shuts down answers to its own models.
+STOPPING = ("Server not ready", "Server is stopping")
 
 
 class TritonPythonModel:
@@ -110,7 +112,10 @@ class TritonPythonModel:
             inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
         ).exec()
         if response.has_error():
-            self.fail(step, response.error().message(), response.error().code())
+            error = response.error()
+            # It says so by words alone; its callers shall go elsewhere, or come again.
+            stopping = any(words in error.message() for words in STOPPING)
+            self.fail(step, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return
         embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
         for request in step.deliver(embeddings):
