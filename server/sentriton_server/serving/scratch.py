@@ -17,14 +17,15 @@ SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "sentriton-"
 _LOCK = "lock"
 
-# Its input ends when the launcher dies: then it does what the launcher cannot do any more.
+# Its input ends when the launcher dies: then it does what the launcher cannot do any more. No "--" before the group's
+# id: Debian's sh takes it for a number.
 _GUARD = """
 read -r triton
 read -r nothing
 if [ -n "$triton" ]; then
     kill -TERM "$triton"
     while kill -0 "$triton" && [ "$1" -gt 0 ]; do sleep 1; set -- $(($1 - 1)) "$2" "$3"; done
-    kill -KILL -- "-$triton"
+    kill -KILL "-$triton"
 fi
 rm -rf -- "$2" "$3"*
 """
