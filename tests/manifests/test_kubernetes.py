@@ -14,8 +14,8 @@ import yaml
 
 from sentriton_server.serving.preflight import GIB
 from sentriton_server.serving.settings import ServerSettings
-from tests.deploy.command_lines import known_variables, parse
-from tests.deploy.conftest import KUBERNETES, Manifest, kustomize, of_kind
+from tests.manifests.command_lines import known_variables, parse
+from tests.manifests.files import KUBERNETES, Manifest, kustomize, of_kind
 
 # Kubernetes supports the newest release and the two before it.
 NEWEST = kubernetes_validate.latest_version().rsplit(".", 1)[0]
@@ -140,6 +140,15 @@ def test_a_pod_that_goes_has_time_to_drain(manifests: tuple[Manifest, ...]) -> N
     for deployment in of_kind(manifests, "Deployment"):
         rolling = deployment["spec"]["strategy"]["rollingUpdate"]
         assert (rolling["maxSurge"], rolling["maxUnavailable"]) in ((1, 0), (0, 1))
+
+
+def test_callers_learn_of_new_pods(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        (container,) = pod["containers"]
+        age_s = environment(manifests, container)["SENTRITON_MAX_CONNECTION_AGE"]
+        assert age_s is not None
+        # gRPC looks a name up again when a connection ends, at most every 30 s.
+        assert 30 <= int(age_s) <= 600
 
 
 def test_pods_are_locked_up(manifests: tuple[Manifest, ...]) -> None:
