@@ -185,7 +185,7 @@ def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prome
     # Triton gives up on a process that stands still batch by batch, one a second: the queue has to be filled up again.
     encoder = stub(server, "encoder")
     encoder.send_signal(signal.SIGSTOP)
-    expect("SentritonStuck", "SentritonQueueFull", provoke=lambda: keep_under_way(400, request(1, 3, token=7)))
+    expect("SentritonStuck", "SentritonQueueFull", provoke=lambda: keep_under_way(100, request(64, 3, token=7)))
     encoder.kill()
     expect("SentritonModelBroken", provoke=lambda: connection.start_infer(request(1, 3, token=7), 5).exception())
     assert has_data(monitor, dashboard_expressions()["Errors by code B"])

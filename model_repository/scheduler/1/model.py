@@ -83,14 +83,12 @@ class TritonPythonModel:
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)
-        trace = request.trace()
         waiting = Request(
             input_ids,
             attention_mask,
             deadline=time.monotonic() + wait_s,
             lane=lane,
             handle=sender,
-            trace=trace if trace.get_context() else None,
         )
         try:
             self.scheduler.add(waiting)
@@ -113,12 +111,10 @@ class TritonPythonModel:
     def embed(self, step: Step) -> None:
         self.metrics.started(step)
         input_ids, attention_mask = step.tokens()
-        trace = step.trace()
         response = pb_utils.InferenceRequest(
             model_name=INNER_MODEL,
             requested_output_names=["sentence_embedding"],
             inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
-            **({} if trace is None else {"trace": trace}),
         ).exec()
         if response.has_error():
             error = response.error()

@@ -33,8 +33,8 @@ class Full(Exception):
 class Request:
     """A caller's rows, `input_ids` and `attention_mask` int64 [rows, length], checked already.
 
-    `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs, `trace` its caller's trace, if it
-    has one. `embeddings` [rows, dimension] fills up while steps come back, and `missing` counts down to 0.
+    `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs. `embeddings` [rows, dimension]
+    fills up while steps come back, and `missing` counts down to 0.
     """
 
     input_ids: NDArray[np.int64]
@@ -42,7 +42,6 @@ class Request:
     deadline: float
     lane: str = DEFAULT_LANE
     handle: Any = None
-    trace: Any = None
     arrived: float = field(default_factory=time.monotonic)
     embeddings: NDArray[np.float32] | None = None
     missing: int = field(init=False)
@@ -80,10 +79,6 @@ class Step:
             input_ids[at, : row.length] = row.request.input_ids[row.place, : row.length]
             attention_mask[at, : row.length] = row.request.attention_mask[row.place, : row.length]
         return input_ids, attention_mask
-
-    def trace(self) -> Any:
-        """A trace has one parent: of several callers that trace, the first one's shows the step."""
-        return next((row.request.trace for row in self.rows if row.request.trace is not None), None)
 
     def requests(self) -> set[Request]:
         return {row.request for row in self.rows}
