@@ -6,7 +6,7 @@
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
-# make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about eight minutes)
+# make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
