@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sentriton_server.repository import read_config
 from sentriton_server.serving import prepare_repository
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.serving.preflight import with_free_ports
@@ -119,6 +120,7 @@ def test_the_cpu_image(tmp_path: Path) -> None:
             models / "repository",
             ROOT / arguments["CHECKPOINT"],
             arguments["PRECISION"],
+            arguments["CORES"],
         ],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
@@ -127,6 +129,7 @@ def test_the_cpu_image(tmp_path: Path) -> None:
         timeout=120,
     )
     assert "exported sentriton-ko-mini" in baked.stdout
+    assert read_config(models / "repository", "encoder").instance_group[0].count == int(arguments["CORES"])
     with container("Dockerfile.cpu", environment, models, tmp_path / "tmp"):
         pass
 

@@ -214,6 +214,7 @@ def test_shared_memory_and_resources(manifests: tuple[Manifest, ...]) -> None:
             assert "cpu" not in resources["limits"], "throttling shows as latency"
             threads = next(entry for entry in one["env"] if entry["name"] == "OMP_NUM_THREADS")
             assert threads["valueFrom"]["resourceFieldRef"]["containerName"] == one["name"]
+            assert one["resources"]["requests"]["cpu"] == container["resources"]["requests"]["cpu"], "exported for it"
         # What is in /dev/shm counts as the pod's memory.
         assert quantity(container["resources"]["limits"]["memory"]) >= 2 * quantity(shm["sizeLimit"])
 
