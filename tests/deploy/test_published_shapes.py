@@ -1,23 +1,27 @@
-"""The manifests of other projects' kinds, against the shapes that those projects publish: cloudcoil's models are made
-from KEDA's and the Prometheus operator's definitions, and KServe's SDK from its own.
+"""Files for other projects against the shapes that those publish: cloudcoil's models are made from KEDA's and the
+Prometheus operator's definitions, KServe's SDK and Grafana's from their own, and compose-spec follows Compose's.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT
-from tests.manifests.files import KUBERNETES, MONITORING, kustomize, of_kind, read
+from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, kustomize, of_kind, read
 
 INSTALLS = "make deploy installs it"
 keda = pytest.importorskip("cloudcoil.models.keda.v1alpha1", reason=INSTALLS)
 prometheus_operator = pytest.importorskip("cloudcoil.models.prometheus_operator.v1", reason=INSTALLS)
+compose_spec = pytest.importorskip("compose_spec", reason=INSTALLS)
+grafana = pytest.importorskip("grafana_foundation_sdk.models.dashboard", reason=INSTALLS)
 # Unpacked by `make deploy` and not imported: the SDK wants older packages than the server.
 KSERVE = ROOT / "build/kserve/kserve/models"
 SCALARS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
@@ -83,3 +87,38 @@ def test_kserve_takes_all_of_its_manifests() -> None:
     service["spec"]["predictor"]["model"]["storageUrl"] = "pvc://"
     (complaint,) = complaints(service, "V1beta1InferenceService", "InferenceService")
     assert complaint == "InferenceService.spec.predictor.model.storageUrl is unknown to V1beta1ModelSpec"
+
+
+def test_grafana_takes_all_of_the_dashboard() -> None:
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+
+    register_default_plugins()
+    dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+
+    def taken(dashboard: Any) -> Any:
+        return json.loads(JSONEncoder().encode(grafana.Dashboard.from_json(dashboard)))
+
+    assert missing(dashboard, taken(dashboard)) == []
+    dashboard["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"
+    assert missing(dashboard, taken(dashboard)) == [".panels[0].fieldConfig.defaults.units"]
+
+
+def missing(given: Any, taken: Any, place: str = "") -> list[str]:
+    """What of `given` is not in `taken`, which may have more: defaults."""
+    if isinstance(given, dict) and isinstance(taken, dict):
+        gone = [f"{place}.{name}" for name in given.keys() - taken.keys()]
+        return gone + [
+            one for name in given.keys() & taken for one in missing(given[name], taken[name], f"{place}.{name}")
+        ]
+    if isinstance(given, list) and isinstance(taken, list) and len(given) == len(taken):
+        pairs = enumerate(zip(given, taken, strict=True))
+        return [one for at, (mine, theirs) in pairs for one in missing(mine, theirs, f"{place}[{at}]")]
+    return [] if given == taken else [place]
+
+
+def test_compose_takes_all_of_its_file() -> None:
+    text = (DOCKER / "compose.yaml").read_text()
+    assert yaml.safe_load(compose_spec.PyCompose.from_yaml(text).to_yaml()) == yaml.safe_load(text)
+    with pytest.raises(ValueError, match="shm_sise"):
+        compose_spec.PyCompose.from_yaml(text.replace("shm_size", "shm_sise"))
