@@ -5,7 +5,8 @@
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make node      install and build the Node client (what the tests do by themselves)
-# make deploy    tests of images, manifests, monitoring, drain, Ray (minutes; kubectl and, on Debian, apt-get)
+# make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
+# make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
@@ -17,7 +18,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node deploy prometheus test-spark test-large lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-spark test-large lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -45,8 +46,8 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED)
-	$(BIN)/pytest tests/unit tests/server tests/polyglot
+test: lint $(NODE_INSTALLED) prometheus
+	$(BIN)/pytest tests/unit tests/manifests tests/server tests/polyglot
 
 unit: $(VENV)/dev-installed
 	$(BIN)/pytest tests/unit
@@ -63,8 +64,18 @@ node: $(NODE_INSTALLED)
 protos: $(NODE_INSTALLED)
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 
-deploy: $(VENV)/dev-installed prometheus
-	$(BIN)/pytest tests/deploy
+manifests: $(VENV)/dev-installed prometheus
+	$(BIN)/pytest tests/manifests
+
+deploy: $(VENV)/deploy-installed prometheus
+	$(BIN)/pytest tests/manifests tests/deploy
+
+# KServe's SDK is unpacked and not installed: it wants older packages than the server.
+$(VENV)/deploy-installed: $(VENV)/dev-installed
+	@echo "installing what the tests of docker/ and examples/ need besides"
+	@$(PIP) --editable '.[dev-deploy]'
+	@$(PIP) --no-deps --upgrade --target build/kserve kserve
+	@touch $@
 
 # Debian's package, unpacked and not installed. Where there is none, its tests say so.
 PROMETHEUS := build/prometheus/usr/bin/prometheus
@@ -76,8 +87,8 @@ prometheus:
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
 
 test-spark: $(VENV)/dev-installed
-	@$(PIP) '.[spark]'
-	$(BIN)/pytest tests/deploy -m spark
+	@$(PIP) --editable '.[spark]'
+	$(BIN)/pytest tests/deploy/test_beyond_one_machine.py -m spark
 
 test-large: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server -m large
@@ -92,4 +103,4 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache

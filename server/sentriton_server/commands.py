@@ -86,6 +86,14 @@ def serve(
             help="One request in this many is traced, beside all that their callers trace; 0: only those.",
         ),
     ] = 1000,
+    max_connection_age_s: Annotated[
+        int | None,
+        typer.Option(
+            "--max-connection-age",
+            envvar="SENTRITON_MAX_CONNECTION_AGE",
+            help="Seconds after which a connection ends, so that clients look up their servers again; off without.",
+        ),
+    ] = None,
     canary_period_s: Annotated[
         float,
         typer.Option(
@@ -139,6 +147,7 @@ def serve(
         admin_key=admin_key,
         trace_url=trace_url,
         trace_rate=trace_rate,
+        max_connection_age_s=max_connection_age_s,
         canary_period_s=canary_period_s,
         canary_timeout_s=canary_timeout_s,
         restarts=restarts,

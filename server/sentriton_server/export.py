@@ -143,7 +143,15 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
     """One instance a core for a small encoder on a CPU: threads would wait for each other more than they compute."""
     parameters = sum(weight.numel() for weight in checkpoint.encoder.parameters())
     small = device == "cpu" and parameters <= SMALL_ENCODER_PARAMETERS
-    return len(os.sched_getaffinity(0)) if small else None
+    return _cores() if small else None
+
+
+def _cores() -> int:
+    """The cores that a server of this repository may take: what OpenMP is told, for this machine may be another, or
+    more of a machine than the server's container gets; else this machine's.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(told) if told.isdecimal() and int(told) > 0 else len(os.sched_getaffinity(0))
 
 
 def parity_sentences() -> list[str]:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def embedded_by(server: RunningServer) -> float:
     return server.metric("nv_inference_count", model="embed_tokens")
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray; make deploy installs it")
 def test_ray_data(corpus: Path, tmp_path: Path, servers: list[RunningServer], expected: NDArray[np.float32]) -> None:
     before = [embedded_by(server) for server in servers]
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "/tmp/ray", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}

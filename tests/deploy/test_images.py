@@ -4,7 +4,6 @@ passes the image's own health check.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -15,90 +14,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from dockerfile_parse import DockerfileParser
 
+from sentriton_server.repository import read_config
 from sentriton_server.serving import prepare_repository
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.serving.preflight import with_free_ports
 from sentriton_server.serving.settings import ServerSettings
 from tests.conftest import ROOT
-from tests.deploy.command_lines import known_variables, parse
-from tests.deploy.conftest import DOCKER
-
-DOCKERFILES = ["Dockerfile", "Dockerfile.cpu"]
-USER = "10001:10001"
-
-
-def instructions(dockerfile: str) -> list[dict[str, Any]]:
-    with (DOCKER / dockerfile).open("rb") as file:
-        structure: list[dict[str, Any]] = DockerfileParser(fileobj=io.BytesIO(file.read())).structure
-    return [entry for entry in structure if entry["instruction"] != "COMMENT"]
-
-
-def values(dockerfile: str, instruction: str) -> list[str]:
-    return [entry["value"] for entry in instructions(dockerfile) if entry["instruction"] == instruction]
-
-
-def variables(dockerfile: str) -> dict[str, str]:
-    """The environment that the image's last stage sets."""
-    assignments = shlex.split(values(dockerfile, "ENV")[-1])
-    return dict(assignment.split("=", 1) for assignment in assignments)
-
-
-def command(dockerfile: str) -> list[str]:
-    """What a container runs."""
-    (entrypoint,), (arguments,) = values(dockerfile, "ENTRYPOINT"), values(dockerfile, "CMD")
-    words: list[str] = json.loads(entrypoint) + json.loads(arguments)
-    return words
-
-
-def health_command(dockerfile: str) -> list[str]:
-    (check,) = values(dockerfile, "HEALTHCHECK")
-    words: list[str] = json.loads(check.split("CMD", 1)[1])
-    return words
-
-
-@pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_what_it_runs_are_scripts_and_what_it_starts_is_sentriton(dockerfile: str) -> None:
-    for line in values(dockerfile, "RUN"):
-        script, *_ = line.split()
-        assert os.access(ROOT / script, os.X_OK), f"{line}: what runs is to stand in a script that the tests run"
-    for words in (command(dockerfile), health_command(dockerfile)):
-        assert words[0] == "sentriton"
-        parse(words[1:])
-    names = {name for name in variables(dockerfile) if name.startswith("SENTRITON_")}
-    assert names <= known_variables("serve")
-
-
-@pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_the_last_stage_runs_nothing_and_is_no_root(dockerfile: str) -> None:
-    steps = instructions(dockerfile)
-    last = [entry["instruction"] for entry in steps][
-        max(i for i, e in enumerate(steps) if e["instruction"] == "FROM") :
-    ]
-    assert "RUN" not in last, "nothing is built there, so no build tool is needed there"
-    assert values(dockerfile, "USER") == [USER]
-    build, final = values(dockerfile, "FROM")
-    assert build.removesuffix(" AS builder") == final
-    assert re.search(r"\$\{\w+\}", final), "the base's release is an argument"
-
-
-def test_everything_that_the_scripts_read_travels_to_the_builder() -> None:
-    patterns = (ROOT / ".dockerignore").read_text().splitlines()
-    sent = {pattern[1:] for pattern in patterns if pattern.startswith("!")}
-    assert "*" in patterns
-    assert all((ROOT / name).exists() for name in sent)
-    packaged = (
-        (ROOT / "pyproject.toml")
-        .read_text()
-        .split("force-include]")[1]
-        .split("[tool.hatch.build.targets.wheel.sources]")[0]
-    )
-    assert set(re.findall(r'^"(\w+)" =', packaged, re.MULTILINE)) < sent
+from tests.manifests.dockerfiles import command, health_command, values, variables
+from tests.manifests.files import DOCKER
 
 
 def installed(folder: Path) -> dict[str, str]:
@@ -193,6 +120,7 @@ def test_the_cpu_image(tmp_path: Path) -> None:
             models / "repository",
             ROOT / arguments["CHECKPOINT"],
             arguments["PRECISION"],
+            arguments["CORES"],
         ],
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
         capture_output=True,
@@ -201,6 +129,7 @@ def test_the_cpu_image(tmp_path: Path) -> None:
         timeout=120,
     )
     assert "exported sentriton-ko-mini" in baked.stdout
+    assert read_config(models / "repository", "encoder").instance_group[0].count == int(arguments["CORES"])
     with container("Dockerfile.cpu", environment, models, tmp_path / "tmp"):
         pass
 

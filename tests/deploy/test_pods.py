@@ -26,9 +26,9 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 from sentriton import SentenceEncoder, protocol
 from sentriton_server.serving import ServerSettings, prepare_repository
 from sentriton_server.serving.preflight import with_free_ports
-from tests.deploy.conftest import KUBERNETES, kustomize, of_kind
 from tests.deploy.prometheus import wait_until
-from tests.deploy.test_kubernetes import environment
+from tests.manifests.files import KUBERNETES, kustomize, of_kind
+from tests.manifests.test_kubernetes import environment
 
 BIN = Path(sys.executable).parent
 
@@ -230,3 +230,20 @@ def test_sigterm_under_load_loses_no_request_of_a_plain_grpc_client(two_pods: tu
     for embedding in embeddings:
         np.testing.assert_allclose(embedding, expected, atol=1e-5)
     print(f"\nrefused and sent again: {dict(refusals)}")
+
+
+def test_connections_end_when_they_are_old_and_no_request_with_them(tmp_path: Path) -> None:
+    def callers(pod: Pod) -> set[int]:
+        """The ports of those that are connected."""
+        connections = psutil.net_connections("tcp")
+        port = int(pod.address.rsplit(":", 1)[1])
+        return {one.raddr.port for one in connections if one.laddr.port == port and one.status == "ESTABLISHED"}
+
+    with running(tmp_path, SENTRITON_MAX_CONNECTION_AGE="1") as pod, SentenceEncoder(pod.address) as encoder:
+        expected = encoder.encode(SENTENCES)
+        seen: set[int] = set()
+        deadline = time.monotonic() + 6
+        while time.monotonic() < deadline:
+            np.testing.assert_allclose(encoder.encode(SENTENCES), expected, atol=1e-5)
+            seen |= callers(pod)
+    assert len(seen) >= 6, "this client's and the canary's, each several times anew"

@@ -254,6 +254,15 @@ def test_half_precision_changes_the_token_embeddings_and_the_device_the_encoder_
     assert set.union(*kinds.values()) == {model_config_pb2.ModelInstanceGroup.KIND_CPU}
 
 
+def test_a_small_encoder_is_there_once_for_each_core_that_its_server_gets(
+    checkpoint: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    export(checkpoint, target, precision="fp32", device="cpu")
+    (group,) = read_config(target, "encoder").instance_group
+    assert group.count == 3
+
+
 def test_the_manifest_describes_the_model_and_its_files(checkpoint: Path, repository: Path) -> None:
     manifest = check_repository(repository)
     assert manifest == read_manifest(repository)

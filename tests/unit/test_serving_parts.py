@@ -197,3 +197,8 @@ def test_the_interpreters_shared_library_is_found_or_named(tmp_path: Path) -> No
         libpython_folder([tmp_path, tmp_path / "missing"])
     (tmp_path / f"{name}.so.1.0").touch()
     assert libpython_folder([tmp_path / "missing", tmp_path]) == tmp_path
+
+
+def test_a_connection_lives_for_a_second_at_least() -> None:
+    with pytest.raises(LaunchError, match="--max-connection-age is 0; it must be 1 or more seconds"):
+        ServerSettings(max_connection_age_s=0)

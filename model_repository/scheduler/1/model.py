@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as pb_utils
 from metrics import Metrics
+from processes import resident_bytes
 from scheduling import DEFAULT_LANE, LANES, Full, Request, Scheduler, Step
 from validation import explain_fingerprint, explain_lane, explain_tokens
 
 INNER_MODEL = "embed_batch"
 MICROSECONDS = 1e-6
+REPORT_PERIOD_S = 2.0
 # What a server that shuts down answers to its own models.
 STOPPING = ("Server not ready", "Server is stopping")
 
@@ -42,6 +44,8 @@ class TritonPythonModel:
         self.metrics = Metrics(LANES)
         self.sending = threading.Lock()
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
+        self.closing = threading.Event()
+        self.workers.append(threading.Thread(target=self.report, daemon=True))
         for worker in self.workers:
             worker.start()
 
@@ -50,6 +54,7 @@ class TritonPythonModel:
             self.accept(request)
 
     def finalize(self) -> None:
+        self.closing.set()
         self.scheduler.close()
         for worker in self.workers:
             worker.join()
@@ -104,7 +109,7 @@ class TritonPythonModel:
                 self.scheduler.done(step)
 
     def embed(self, step: Step) -> None:
-        self.metrics.started(step, {lane: self.scheduler.waiting(lane) for lane in LANES})
+        self.metrics.started(step)
         input_ids, attention_mask = step.tokens()
         response = pb_utils.InferenceRequest(
             model_name=INNER_MODEL,
@@ -129,8 +134,16 @@ class TritonPythonModel:
             message = f"the model gave a sentence embedding that is not finite for valid input (rows {rows})"
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
             return
+        if request.lane == "canary":
+            self.metrics.canary_answered()
         tensor = pb_utils.Tensor("sentence_embedding", request.embeddings)
         self.send(request.handle, pb_utils.InferenceResponse([tensor]))
+
+    def report(self) -> None:
+        """Set the gauges now and then: at steps would be too late, since none leaves while the encoder hangs."""
+        while not self.closing.wait(REPORT_PERIOD_S):
+            self.metrics.waiting({lane: self.scheduler.waiting(lane) for lane in LANES})
+            self.metrics.memory(resident_bytes())
 
     def expire(self, request: Request) -> None:
         message = f"Request timeout expired: it waited {time.monotonic() - request.arrived:.3f} s for its turn"

@@ -152,12 +152,19 @@ def _arguments(settings: ServerSettings) -> list[str]:
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         *http,
+        *_connection_age(settings),
         f"--metrics-address={settings.metrics_host}",
         f"--metrics-port={settings.metrics_port}",
         "--metrics-config=summary_latencies=true",
         f"--exit-timeout-secs={settings.exit_timeout_s}",
         *_tracing(settings),
     ]
+
+
+def _connection_age(settings: ServerSettings) -> list[str]:
+    if settings.max_connection_age_s is None:
+        return []
+    return [f"--grpc-max-connection-age={settings.max_connection_age_s * 1000}"]
 
 
 def _tracing(settings: ServerSettings) -> list[str]:

@@ -21,6 +21,9 @@ class ServerSettings:
     `trace_url` (OTLP over HTTP) turns on OpenTelemetry's export of traces: one request in `trace_rate`, and every one
     that its caller traces.
 
+    `max_connection_age_s` ends a connection that is older, politely: a client that finds its servers by DNS asks again
+    then, and sees those that came since. None: connections stay.
+
     Every `canary_period_s` the supervisor embeds a golden sentence, and waits `canary_timeout_s` for it. It starts a
     Triton that fails again, up to `restarts` times in a row.
     """
@@ -37,6 +40,7 @@ class ServerSettings:
     admin_key: str | None = field(default=None, repr=False)
     trace_url: str | None = None
     trace_rate: int = 1000
+    max_connection_age_s: int | None = None
     canary_period_s: float = 5.0
     canary_timeout_s: float = 15.0
     restarts: int = 5
@@ -57,6 +61,8 @@ class ServerSettings:
             )
         if self.trace_rate < 0:
             raise LaunchError(f"--trace-rate is {self.trace_rate}; it must be 0 (callers' traces alone) or more")
+        if self.max_connection_age_s is not None and self.max_connection_age_s < 1:
+            raise LaunchError(f"--max-connection-age is {self.max_connection_age_s}; it must be 1 or more seconds")
         if self.restarts < 0:
             raise LaunchError(f"--restarts is {self.restarts}; it must be 0 (never restart Triton) or more")
         if self.exit_timeout_s < 0:

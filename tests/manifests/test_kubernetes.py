@@ -14,8 +14,9 @@ import yaml
 
 from sentriton_server.serving.preflight import GIB
 from sentriton_server.serving.settings import ServerSettings
-from tests.deploy.command_lines import known_variables, parse
-from tests.deploy.conftest import KUBERNETES, Manifest, kustomize, of_kind
+from tests.conftest import ROOT
+from tests.manifests.command_lines import known_variables, parse
+from tests.manifests.files import DOCKER, KUBERNETES, Manifest, kustomize, of_kind, read
 
 # Kubernetes supports the newest release and the two before it.
 NEWEST = kubernetes_validate.latest_version().rsplit(".", 1)[0]
@@ -23,25 +24,36 @@ OLDEST = f"1.{int(NEWEST.split('.')[1]) - 2}"
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "ServingRuntime", "InferenceService"}
 COMPONENTS = sorted(f"components/{path.parent.name}" for path in KUBERNETES.glob("components/*/kustomization.yaml"))
 OVERLAYS = sorted(str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
-VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring"]
+README_OVERLAY = "docker/README.md"
+VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring", README_OVERLAY]
 LAUNCHER_MARGIN_S = 5  # how much longer than --exit-timeout the launcher waits before it kills
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, ...]:
-    """A folder as it is built; a component together with the base and the CPU's or GPU's component."""
+    """A folder as it is built; a component together with the base and the CPU's or GPU's; the overlay of the guide."""
     name: str = request.param
-    if name not in (*COMPONENTS, "../monitoring"):
+    if name not in (*COMPONENTS, "../monitoring", README_OVERLAY):
         return kustomize(KUBERNETES / name)
     folder = tmp_path_factory.mktemp("overlay").resolve()
-    relative = Path(os.path.relpath(KUBERNETES.resolve(), folder))
+    checkout = Path(os.path.relpath(ROOT, folder))
+    if name == README_OVERLAY:
+        (folder / "kustomization.yaml").write_text(readme_overlay().replace("sentriton/docker", f"{checkout}/docker"))
+        return kustomize(folder)
     components = list(dict.fromkeys([name if name == "components/gpu" else "components/cpu", name]))
     kustomization = {
-        "resources": [str(relative / "base")],
-        "components": [str(relative / component) for component in components],
+        "resources": [str(checkout / "docker/kubernetes/base")],
+        "components": [str(checkout / "docker/kubernetes" / component) for component in components],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return kustomize(folder)
+
+
+def readme_overlay() -> str:
+    """The kustomization that the guide has its reader write."""
+    (block,) = re.findall(r"```yaml\n(# kustomization\.yaml.*?)```", (DOCKER / "README.md").read_text(), re.DOTALL)
+    overlay: str = block
+    return overlay
 
 
 def pods(manifests: tuple[Manifest, ...]) -> Iterator[Any]:
@@ -142,17 +154,49 @@ def test_a_pod_that_goes_has_time_to_drain(manifests: tuple[Manifest, ...]) -> N
         assert (rolling["maxSurge"], rolling["maxUnavailable"]) in ((1, 0), (0, 1))
 
 
+def test_callers_learn_of_new_pods(manifests: tuple[Manifest, ...]) -> None:
+    for pod in pods(manifests):
+        (container,) = pod["containers"]
+        age_s = environment(manifests, container)["SENTRITON_MAX_CONNECTION_AGE"]
+        assert age_s is not None
+        # gRPC looks a name up again when a connection ends, at most every 30 s.
+        assert 30 <= int(age_s) <= 600
+
+
+def check_locked_up(pod: Any) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    for container in containers(pod):
+        security = {**pod.get("securityContext", {}), **container["securityContext"]}
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] >= 10_000
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert security["allowPrivilegeEscalation"] is False
+        assert security["readOnlyRootFilesystem"] is True
+        assert security["capabilities"] == {"drop": ["ALL"]}
+
+
 def test_pods_are_locked_up(manifests: tuple[Manifest, ...]) -> None:
     for pod in pods(manifests):
-        assert pod["automountServiceAccountToken"] is False
-        for container in containers(pod):
-            security = {**pod.get("securityContext", {}), **container["securityContext"]}
-            assert security["runAsNonRoot"] is True
-            assert security["runAsUser"] >= 10_000
-            assert security["seccompProfile"] == {"type": "RuntimeDefault"}
-            assert security["allowPrivilegeEscalation"] is False
-            assert security["readOnlyRootFilesystem"] is True
-            assert security["capabilities"] == {"drop": ["ALL"]}
+        check_locked_up(pod)
+
+
+@pytest.mark.parametrize("release", [NEWEST, OLDEST])
+def test_the_export_job_writes_what_the_pods_read(release: str) -> None:
+    (job,) = kustomize(KUBERNETES / "export-job")
+    assert kubernetes_validate.validate(job, release, strict=True) == release
+    pod = job["spec"]["template"]["spec"]
+    check_locked_up(pod)
+    (container,) = pod["containers"]
+    written = parse(container["args"])["repository"]
+    component = read(KUBERNETES / "components/repository-volume/kustomization.yaml")
+    (deployment,) = [yaml.safe_load(patch["patch"]) for patch in component["patches"]]
+    (reader,) = deployment["spec"]["template"]["spec"]["containers"]
+    (mount,) = reader["volumeMounts"]
+    assert str(written).startswith(f"{mount['mountPath']}/")
+    (volume,) = deployment["spec"]["template"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] in str(pod["volumes"])
+    (served,) = of_kind(kustomize(KUBERNETES / "overlays/gpu"), "Deployment")
+    assert parse(served["spec"]["template"]["spec"]["containers"][0]["args"])["source"] == str(written)
 
 
 def test_shared_memory_and_resources(manifests: tuple[Manifest, ...]) -> None:
@@ -170,6 +214,7 @@ def test_shared_memory_and_resources(manifests: tuple[Manifest, ...]) -> None:
             assert "cpu" not in resources["limits"], "throttling shows as latency"
             threads = next(entry for entry in one["env"] if entry["name"] == "OMP_NUM_THREADS")
             assert threads["valueFrom"]["resourceFieldRef"]["containerName"] == one["name"]
+            assert one["resources"]["requests"]["cpu"] == container["resources"]["requests"]["cpu"], "exported for it"
         # What is in /dev/shm counts as the pod's memory.
         assert quantity(container["resources"]["limits"]["memory"]) >= 2 * quantity(shm["sizeLimit"])
 

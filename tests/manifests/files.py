@@ -1,4 +1,4 @@
-"""What the deployment tests share: the folders, and the built manifests."""
+"""Where docker/ is, the manifests as they are built, and the programs that it takes to read it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.conftest import ROOT
 
 DOCKER = ROOT / "docker"
 KUBERNETES = DOCKER / "kubernetes"
+MONITORING = DOCKER / "monitoring"
 Manifest = dict[str, Any]
 
 
@@ -30,6 +31,12 @@ def needed(command: str, package: str) -> str:
     return found
 
 
+def tool(name: str) -> str:
+    """prometheus or promtool: on PATH, or as `make prometheus` unpacks them."""
+    unpacked = ROOT / "build/prometheus/usr/bin" / name
+    return str(unpacked) if unpacked.is_file() else needed(name, "make prometheus")
+
+
 @cache
 def kustomize(folder: Path) -> tuple[Manifest, ...]:
     """What `kubectl apply --kustomize FOLDER` would apply."""
@@ -39,6 +46,11 @@ def kustomize(folder: Path) -> tuple[Manifest, ...]:
     # kubectl says there what is out of date in a kustomization.
     assert not built.stderr, built.stderr
     return tuple(yaml.safe_load_all(built.stdout))
+
+
+def read(file: Path) -> Any:
+    """The one document of a YAML file."""
+    return yaml.safe_load(file.read_text())
 
 
 def of_kind(manifests: tuple[Manifest, ...], kind: str) -> list[Manifest]:

@@ -1,0 +1,23 @@
+"""What memory Triton and the processes of its Python models take."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+
+
+def resident_bytes() -> dict[str, int]:
+    """Resident memory by process: `tritonserver`, and each stub by its model instance, such as `encoder_0_0`. Shared
+    memory counts for every process that has touched it.
+    """
+    # This very process is a stub, and Triton its parent.
+    triton = psutil.Process(os.getppid())
+    found = {"tritonserver": triton.memory_info().rss}
+    for child in triton.children():
+        # A process may end while it is looked at. A stub's last arguments are the model instance and its backend.
+        try:
+            found[child.cmdline()[-2]] = child.memory_info().rss
+        except (psutil.Error, IndexError):
+            continue
+    return found

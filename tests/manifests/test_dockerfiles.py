@@ -1,0 +1,54 @@
+"""The Dockerfiles as files: what they run are scripts, what they start parses, and the last stage builds nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.manifests.command_lines import known_variables, parse
+from tests.manifests.dockerfiles import command, health_command, instructions, values, variables
+
+DOCKERFILES = ["Dockerfile", "Dockerfile.cpu"]
+USER = "10001:10001"
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_what_it_runs_are_scripts_and_what_it_starts_is_sentriton(dockerfile: str) -> None:
+    for line in values(dockerfile, "RUN"):
+        script, *_ = line.split()
+        assert os.access(ROOT / script, os.X_OK), f"{line}: what runs is to stand in a script that the tests run"
+    for words in (command(dockerfile), health_command(dockerfile)):
+        assert words[0] == "sentriton"
+        parse(words[1:])
+    names = {name for name in variables(dockerfile) if name.startswith("SENTRITON_")}
+    assert names <= known_variables("serve")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_the_last_stage_runs_nothing_and_is_no_root(dockerfile: str) -> None:
+    steps = instructions(dockerfile)
+    last = [entry["instruction"] for entry in steps][
+        max(i for i, e in enumerate(steps) if e["instruction"] == "FROM") :
+    ]
+    assert "RUN" not in last, "nothing is built there, so no build tool is needed there"
+    assert values(dockerfile, "USER") == [USER]
+    build, final = values(dockerfile, "FROM")
+    assert build.removesuffix(" AS builder") == final
+    assert re.search(r"\$\{\w+\}", final), "the base's release is an argument"
+
+
+def test_everything_that_the_scripts_read_travels_to_the_builder() -> None:
+    patterns = (ROOT / ".dockerignore").read_text().splitlines()
+    sent = {pattern[1:] for pattern in patterns if pattern.startswith("!")}
+    assert "*" in patterns
+    assert all((ROOT / name).exists() for name in sent)
+    packaged = (
+        (ROOT / "pyproject.toml")
+        .read_text()
+        .split("force-include]")[1]
+        .split("[tool.hatch.build.targets.wheel.sources]")[0]
+    )
+    assert set(re.findall(r'^"(\w+)" =', packaged, re.MULTILINE)) < sent
