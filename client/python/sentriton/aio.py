@@ -212,7 +212,7 @@ class AsyncSentenceEncoder(BaseEncoder):
 
     async def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
-        self._closed = True
+        self._closed.set()
         if self._endpoints is not None:
             for endpoint in self._endpoints.all:
                 await endpoint.channel.close()

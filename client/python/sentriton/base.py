@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class BaseEncoder:
         self._budget = RetryBudget()
         self._window = Window(most=self.settings.max_in_flight)
         self._process_id = os.getpid()
-        self._closed = False
+        self._closed = threading.Event()  # shared with the copy that a stream works with
+        self._abandoned = False
 
     @property
     def url(self) -> str:
@@ -249,7 +251,7 @@ class BaseEncoder:
 
     def _check_open(self, cause: Exception | None = None) -> None:
         """Raises when the encoder was closed: what that did to a call, its `cause`, has many names."""
-        if self._closed:
+        if self._closed.is_set() or self._abandoned:
             raise SentritonError("this encoder is closed; make a new one") from cause
 
     @staticmethod

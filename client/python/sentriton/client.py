@@ -187,11 +187,11 @@ class SentenceEncoder(BaseEncoder):
                 raise
             finally:
                 # Its calls end, and with them the pool; the connections are this encoder's too and stay.
-                pinned._closed = True
+                pinned._abandoned = True
 
     def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
-        self._closed = True
+        self._closed.set()
         for endpoint in self._endpoints.all:
             endpoint.channel.close()
 
