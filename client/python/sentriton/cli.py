@@ -31,7 +31,9 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += server_commands.registered_commands
 
-Url = Annotated[str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")]
+Url = Annotated[
+    str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take.")
 ]
@@ -41,7 +43,7 @@ Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, 
 
 @app.command()
 def similarity(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT TEXT...", help="Two or more sentences.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Two or more sentences.")],
     url: Url = ClientSettings.url,
     timeout_s: Timeout = 60.0,
     as_json: AsJson = False,
