@@ -61,25 +61,27 @@ def embedded_rows(server: TritonServer) -> float:
 
 
 @contextmanager
-def killed_under_way(server: TritonServer, rows: int = 300) -> Iterator[Callable[[], bool]]:
-    """Kills a server, as a machine that loses its power, once it has embedded some rows of what is done meanwhile.
-    Gives a function that tells whether it is dead.
+def ended_under_way(
+    server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, rows: int = 300
+) -> Iterator[Callable[[], bool]]:
+    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some rows of what
+    is done meanwhile. Gives a function that tells whether it has ended.
     """
     before, over = embedded_rows(server), threading.Event()
 
-    def kill() -> None:
+    def wait_and_end() -> None:
         while embedded_rows(server) < before + rows:
             if over.wait(0.05):
                 return
-        server.kill()
+        end(server)
 
-    killer = threading.Thread(target=kill)
-    killer.start()
+    ending = threading.Thread(target=wait_and_end)
+    ending.start()
     try:
         yield lambda: server.process is None
     finally:
         over.set()
-        killer.join()
+        ending.join()
     assert server.process is None, "all was done before the server had anything to do"
 
 
@@ -89,19 +91,22 @@ def test_either_server_may_die_and_nothing_is_lost(
 ) -> None:
     urls = ",".join(server.url for server in servers)
     with closing(CLIENTS[client](urls, timeout_s=120)) as both:
-        with killed_under_way(servers[victim]):
+        with ended_under_way(servers[victim]):
             embeddings = both.encode(SENTENCES)
         assert len(embeddings) == 20_000
         np.testing.assert_allclose(embeddings, np.tile(expected, (40, 1)), atol=1e-5)
         np.testing.assert_allclose(both.encode(DISTINCT), expected, atol=1e-5)
 
 
-def test_none_of_many_callers_loses_a_call(servers: list[TritonServer], expected: NDArray[np.float32]) -> None:
+@pytest.mark.parametrize("end", [TritonServer.kill, TritonServer.stop], ids=["killed", "stopped"])
+def test_none_of_many_callers_loses_a_call(
+    end: Callable[[TritonServer], None], servers: list[TritonServer], expected: NDArray[np.float32]
+) -> None:
     async def call() -> None:
         urls = ",".join(server.url for server in servers)
         async with AsyncSentenceEncoder(urls, timeout_s=60) as both:
-            with killed_under_way(servers[0], rows=1000) as dead:
-                while not dead():
+            with ended_under_way(servers[0], end, rows=1000) as ended:
+                while not ended():
                     embeddings = await asyncio.gather(*map(both.encode, DISTINCT))
                     np.testing.assert_allclose(np.stack(embeddings), expected, atol=1e-5)
 
@@ -123,7 +128,7 @@ def test_servers_behind_one_name(servers: list[TritonServer], expected: NDArray[
         with SentenceEncoder(url) as encoder:
             encoder.encode(DISTINCT)
             names.addresses = [second.settings.host]
-            with killed_under_way(first):
+            with ended_under_way(first):
                 embeddings = encoder.encode(SENTENCES[:10_000])
     np.testing.assert_allclose(embeddings, np.tile(expected, (20, 1)), atol=1e-5)
 
@@ -137,5 +142,5 @@ def test_with_the_only_server_gone_the_call_ends_in_time_and_says_how_far_it_got
             assert "(0 of" not in str(raised.value)
             return time.monotonic() - started
 
-    with killed_under_way(servers[0]), ThreadPoolExecutor(2) as pool:
+    with ended_under_way(servers[0]), ThreadPoolExecutor(2) as pool:
         assert max(pool.map(took, CLIENTS.values())) < 9

@@ -4,6 +4,7 @@ sentriton_server.commands.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -102,15 +103,21 @@ def info(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0, as_json: AsJs
 @app.command()
 def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
     """Exit 0 when the canary passes (or is turned away by a full queue), 1 when the server does not serve, 2 when
-    nobody answers.
+    nobody answers. Of several servers, the worst counts.
     """
     settings = ClientSettings.resolve(url=url)
-    connection = Connection(settings.addresses[0], settings)
+    each = [dataclasses.replace(settings, url=address) for address in settings.addresses]
+    raise typer.Exit(max(_check_health(one, timeout_s) for one in each))
+
+
+def _check_health(settings: ClientSettings, timeout_s: float) -> int:
+    """Look at one server, say how it is, and give the exit code."""
+    connection = Connection(settings.url, settings)
     try:
         connection.is_ready(timeout_s)
     except SentritonError as error:
         typer.echo(f"unreachable: {error}", err=True)
-        raise typer.Exit(2) from error
+        return 2
     finally:
         connection.close()
     try:
@@ -119,9 +126,10 @@ def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
         typer.echo(f"serving, overloaded: {error}")
     except SentritonError as error:
         typer.echo(f"not serving: {error}", err=True)
-        raise typer.Exit(1) from error
+        return 1
     else:
-        typer.echo(f"serving {report.manifest.name} at {url}, canary cosine {report.min_cosine:.6f}")
+        typer.echo(f"serving {report.manifest.name} at {settings.url}, canary cosine {report.min_cosine:.6f}")
+    return 0
 
 
 def main() -> None:
