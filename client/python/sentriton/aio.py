@@ -105,11 +105,12 @@ class AsyncSentenceEncoder(BaseEncoder):
     async def connect(self) -> None:
         """Read manifest and tokenizer from the first server that answers; nothing to do when that is done."""
         async with self._connecting:
+            self._check_open()
             if self._endpoints is not None:
                 return
             connections = [AsyncConnection(address, self.settings) for address in self.settings.addresses]
             try:
-                self._model = await self._read_model(connections, time.monotonic() + self.settings.timeout_s)
+                self._served = await self._read_model(connections, time.monotonic() + self.settings.timeout_s)
             except BaseException:
                 for connection in connections:
                     await connection.close()
@@ -230,7 +231,7 @@ class AsyncSentenceEncoder(BaseEncoder):
         async with self._connecting:
             if self._model is old:
                 connections = [endpoint.channel for endpoint in self._endpoints.all]
-                self._model = await self._read_model(connections, deadline)
+                self._served = await self._read_model(connections, deadline)
 
     async def _read_model(self, connections: list[AsyncConnection], deadline: float) -> ServedModel:
         """Manifest and tokenizer of the first server that answers."""

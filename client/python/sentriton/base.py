@@ -71,11 +71,11 @@ class BaseEncoder:
     """The served model as the caller sees it. `manifest` is there once the encoder is connected."""
 
     settings: ClientSettings
-    _model: ServedModel
 
     def __init__(self, **settings: Any) -> None:
         self.settings = ClientSettings.resolve(**settings)
         self.model_card_data = EvaluationFigures()
+        self._served: ServedModel | None = None
         self._similarity_fn_name: str | None = None
         self._budget = RetryBudget()
         self._window = Window(most=self.settings.max_in_flight)
@@ -92,6 +92,12 @@ class BaseEncoder:
     def manifest(self) -> Manifest:
         """What the server says of its model."""
         return self._model.manifest
+
+    @property
+    def _model(self) -> ServedModel:
+        if self._served is None:
+            raise SentritonError("this encoder is not connected yet; await its connect(), or use it in `async with`")
+        return self._served
 
     @property
     def _tokenizer(self) -> TextTokenizer:

@@ -79,7 +79,7 @@ class SentenceEncoder(BaseEncoder):
         self._reloading = threading.Lock()
         self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
         try:
-            self._model = self._read_model(time.monotonic() + self.settings.timeout_s)
+            self._served = self._read_model(time.monotonic() + self.settings.timeout_s)
         except BaseException:
             self.close()
             raise
@@ -205,7 +205,7 @@ class SentenceEncoder(BaseEncoder):
         """Take up the model that is served now, unless another thread did."""
         with self._reloading:
             if self._model is old:
-                self._model = self._read_model(deadline)
+                self._served = self._read_model(deadline)
 
     def _read_model(self, deadline: float) -> ServedModel:
         """Manifest and tokenizer of the first server that answers."""
