@@ -7,6 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# The server under test computes on the same cores: threads here that spin until there is work would take them from it.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 

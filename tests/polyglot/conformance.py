@@ -19,6 +19,7 @@ class Conformance:
     def __init__(self) -> None:
         content = json.loads(CONFORMANCE.read_text(encoding="ascii"))
         self.cases: list[dict[str, Any]] = content["cases"]
+        self.statuses: list[list[str]] = content["statuses"]
         self.min_cosine: float = content["min_cosine"]
         self.similarity: dict[str, Any] = content["similarity"]
         self.texts: list[str] = [sentence["text"] * sentence["times"] for sentence in content["sentences"]]

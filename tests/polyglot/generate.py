@@ -40,6 +40,40 @@ SPECIAL: dict[str, tuple[str, int]] = {
 }
 ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 31, 32, 63, 64]
 NOBODY = "127.0.0.1:1"
+# A gRPC status, the server's words, and the error that they are: every status, and every word that decides.
+STATUSES = [
+    ("CANCELLED", "CANCELLED", "ServerUnavailable"),
+    ("CANCELLED", "by a proxy", "ServerError"),
+    ("UNKNOWN", "", "ServerError"),
+    ("UNKNOWN", "Stream removed", "ServerUnavailable"),
+    ("INVALID_ARGUMENT", "input_ids holds 99 in row 0", "InvalidInput"),
+    ("INVALID_ARGUMENT", "Exceeds maximum queue size", "InvalidInput"),
+    ("INVALID_ARGUMENT", "fingerprint mismatch: the request is for model 'a'", "ContractMismatch"),
+    ("DEADLINE_EXCEEDED", "", "DeadlineExceeded"),
+    ("NOT_FOUND", "Request for unknown model: 'embed_text' has no available versions", "ServerUnavailable"),
+    ("ALREADY_EXISTS", "", "ServerError"),
+    ("PERMISSION_DENIED", "", "AccessDenied"),
+    ("RESOURCE_EXHAUSTED", "", "Overloaded"),
+    ("FAILED_PRECONDITION", "", "ServerError"),
+    ("ABORTED", "", "ServerError"),
+    ("OUT_OF_RANGE", "", "ServerError"),
+    ("UNIMPLEMENTED", "", "ServerError"),
+    ("INTERNAL", "the model gave a sentence embedding that is not finite", "ServerError"),
+    ("INTERNAL", "fingerprint mismatch", "ServerError"),
+    ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", "ServerUnavailable"),
+    ("INTERNAL", "Received RST_STREAM with error code 2", "ServerUnavailable"),
+    ("UNAVAILABLE", "Server is stopping", "ServerUnavailable"),
+    ("UNAVAILABLE", "the query lane is full: 8192 rows wait, at most 8192 may; send again later", "Overloaded"),
+    ("UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", "Overloaded"),
+    ("UNAVAILABLE", "Request timeout expired", "Overloaded"),
+    (
+        "UNAVAILABLE",
+        "This protocol is restricted, expecting header 'triton-grpc-protocol-access-key'",
+        "AccessDenied",
+    ),
+    ("DATA_LOSS", "", "ServerError"),
+    ("UNAUTHENTICATED", "", "AccessDenied"),
+]
 
 
 def texts() -> list[str]:
@@ -124,6 +158,7 @@ def conformance() -> dict[str, Any]:
         "min_cosine": 0.999999,
         "sentences": sentences,
         "cases": expected,
+        "statuses": [list(row) for row in STATUSES],
         "similarity": {
             "first": [0, 1, 2, 3],
             "second": [0, 1, 2],
@@ -133,10 +168,10 @@ def conformance() -> dict[str, Any]:
 
 
 def write(content: dict[str, Any]) -> str:
-    """JSON with a line for each sentence and case. Escaped throughout: no editor may compose what is decomposed."""
+    """JSON with a line for each sentence, case and status. Escaped throughout: no editor may compose what is split."""
     lists = {
         name: "[\n    " + ",\n    ".join(json.dumps(row) for row in content[name]) + "\n  ]"
-        for name in ("sentences", "cases")
+        for name in ("sentences", "cases", "statuses")
     }
     fields = [f'  "{name}": {lists.get(name) or json.dumps(value)}' for name, value in content.items()]
     return "{\n" + ",\n".join(fields) + "\n}\n"

@@ -6,12 +6,14 @@ import base64
 import json
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
 import sentriton
 from sentriton import InvalidInput, SentenceEncoder, protocol
 from sentriton.connection import Connection
+from sentriton.errors import error_class
 from tests.event_loop import InEventLoop
 from tests.polyglot import generate
 from tests.polyglot.conformance import CONFORMANCE, Conformance, decode_vectors
@@ -60,6 +62,16 @@ def test_case(client: Any, case: dict[str, Any], server: RunningServer, conforma
         embed()
     missing = [words for words in case["says"] if words not in str(raised.value)]
     assert not missing, f"{missing} not in: {raised.value}"
+
+
+@pytest.mark.parametrize(("status", "message", "error"), Conformance().statuses)
+def test_status(status: str, message: str, error: str) -> None:
+    assert error_class(grpc.StatusCode[status], message) is getattr(sentriton, error)
+
+
+def test_every_status_is_in_the_file() -> None:
+    listed = {status for status, _, _ in Conformance().statuses}
+    assert listed == {status.name for status in grpc.StatusCode} - {"OK"}
 
 
 def test_similarity(server: RunningServer, conformance: Conformance) -> None:

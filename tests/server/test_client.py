@@ -4,8 +4,12 @@ Every test runs on both.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,9 +22,17 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense
 
-from sentriton import DeadlineExceeded, InvalidInput, SentenceEncoder, SentritonError, ServerUnavailable
+from sentriton import (
+    AsyncSentenceEncoder,
+    DeadlineExceeded,
+    InvalidInput,
+    SentenceEncoder,
+    SentritonError,
+    ServerUnavailable,
+)
 from tests.checkpoints import make_checkpoint
 from tests.event_loop import InEventLoop
+from tests.faults.proxy import FaultyProxy
 from tests.server.conftest import RunningServer, load_reference, serving
 
 SENTENCES = [
@@ -209,6 +221,21 @@ def test_a_closed_encoder_says_so(server: RunningServer) -> None:
         encoder.encode("too late")
 
 
+def test_an_async_encoder_connects_when_it_is_used_and_says_when_it_is_not(server: RunningServer) -> None:
+    async def call() -> None:
+        encoder = AsyncSentenceEncoder(server.url)
+        with pytest.raises(SentritonError, match=r"not connected yet; await its connect\(\)"):
+            encoder.tokenize(["문장"])
+        assert (await encoder.encode("문장")).shape == (encoder.manifest.dimension,)
+        await encoder.close()
+        for closed in (encoder, AsyncSentenceEncoder(server.url)):
+            await closed.close()
+            with pytest.raises(SentritonError, match="this encoder is closed"):
+                await closed.encode("too late")
+
+    asyncio.run(call())
+
+
 # In a process of its own: a child that hung would be a second pytest.
 FORK = """
 import os, signal, sys
@@ -238,8 +265,80 @@ def test_an_encoder_does_not_survive_a_fork_and_a_new_one_works_in_the_child(ser
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.parametrize("method", ["encode", "encode_stream"])
+def test_closing_ends_a_call_that_is_under_way_and_says_so(method: str, server: RunningServer) -> None:
+    encoder = SentenceEncoder(server.url)
+    closer = threading.Thread(target=when_busy, args=(encoder, encoder.close))
+    closer.start()
+    with pytest.raises(SentritonError, match="this encoder is closed"):
+        list(getattr(encoder, method)(MANY * 200))
+    closer.join()
+
+
+@pytest.mark.parametrize("method", ["encode", "encode_stream"])
+def test_closing_ends_an_async_call_that_is_under_way_and_says_so(method: str, server: RunningServer) -> None:
+    async def call() -> None:
+        encoder = AsyncSentenceEncoder(server.url)
+        embeddings = getattr(encoder, method)(MANY * 200)
+        if method == "encode":
+            await asyncio.gather(embeddings, when_busy_async(encoder, encoder.close))
+        else:
+            closer = asyncio.create_task(when_busy_async(encoder, encoder.close))
+            async for _ in embeddings:
+                pass
+            await closer
+
+    with pytest.raises(SentritonError, match="this encoder is closed"):
+        asyncio.run(call())
+
+
+def test_cancelling_a_task_cancels_its_requests(server: RunningServer) -> None:
+    async def call() -> None:
+        async with AsyncSentenceEncoder(server.url) as encoder:
+            before = server.metric("nv_inference_count", model="encoder")
+            task = asyncio.create_task(encoder.encode(MANY * 200))
+            await when_busy_async(encoder, task.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            while in_flight(encoder):
+                await asyncio.sleep(0.01)
+            # Another call is served, and the rest of the cancelled one is never computed.
+            assert (await encoder.encode(MANY)).shape == (len(MANY), encoder.manifest.dimension)
+            assert server.metric("nv_inference_count", model="encoder") - before < 100 * len(MANY)
+
+    asyncio.run(call())
+
+
+def in_flight(encoder: Any) -> int:
+    return sum(endpoint.in_flight for endpoint in encoder._endpoints.all) if encoder._endpoints else 0
+
+
+def when_busy(encoder: SentenceEncoder, action: Callable[[], Any]) -> None:
+    """Does something once requests are under way."""
+    while not in_flight(encoder):
+        time.sleep(0.01)
+    action()
+
+
+async def when_busy_async(encoder: AsyncSentenceEncoder, action: Callable[[], Any]) -> None:
+    while not in_flight(encoder):
+        await asyncio.sleep(0.01)
+    done = action()
+    if inspect.isawaitable(done):
+        await done
+
+
+def test_a_connection_may_take_its_time(connect: Callable[..., Any], server: RunningServer) -> None:
+    with FaultyProxy(server.url) as proxy:
+        stall = threading.Thread(target=proxy.stall, args=(1.0,))
+        stall.start()
+        with closing(connect(proxy.url, timeout_s=20)) as encoder:
+            assert encoder.encode("문장").shape == (256,)
+        stall.join()
+
+
 def test_nobody_there_is_its_own_error(connect: Callable[..., Any]) -> None:
-    with pytest.raises(ServerUnavailable, match=r"127\.0\.0\.1:9"):
+    with pytest.raises(ServerUnavailable, match=r"^no answer from 127\.0\.0\.1:9: .*is it running\?"):
         connect("127.0.0.1:9", timeout_s=5)
 
 
@@ -284,13 +383,28 @@ def test_a_stream_may_be_left(encoder: Any) -> None:
     close(encoder.encode(MANY[:10]), first)
 
 
+def test_leaving_a_stream_cancels_what_is_under_way(connect: Callable[..., Any], server: RunningServer) -> None:
+    before, size = server.metric("nv_inference_count", model="encoder"), 1500
+    # Two chunks are under way; the second takes longer, and has most of its requests before it when the first is done.
+    sentences = ["짧다"] * size + ["아주 긴 문장 " * 40] * size
+    with closing(connect(server.url, max_in_flight=1)) as encoder:
+        stream = encoder.encode_stream(sentences, chunk_size=size)
+        next(stream)
+        stream.close()
+        encoder.encode("문장")
+    computed = server.metric("nv_inference_count", model="encoder") - before
+    assert size < computed < 2 * size, "the second chunk was computed although nobody waited for it"
+
+
 def test_a_stream_of_nothing(encoder: Any) -> None:
     assert list(encoder.encode_stream([])) == []
 
 
-def test_a_stream_names_what_is_wrong(encoder: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"sentences\[1\] is 3 \(int\)"):
-        list(encoder.encode_stream(["fine", 3]))
+def test_a_stream_names_what_is_wrong_and_where(encoder: Any) -> None:
+    stream = encoder.encode_stream([*MANY[:20], "fine", 3], chunk_size=10)
+    assert [len(next(stream)) for _ in range(2)] == [10, 10]
+    with pytest.raises(InvalidInput, match=r"sentences\[1\] is 3 \(int\).*, counted from sentence 20 of the stream$"):
+        next(stream)
 
 
 @pytest.fixture(scope="module")

@@ -74,3 +74,6 @@ def test_health_tells_serving_from_unreachable(server: RunningServer) -> None:
     nobody = run("health", "--url", "127.0.0.1:9")
     assert nobody.returncode == 2
     assert "unreachable" in nobody.stderr
+    one_of_two = run("health", "--url", f"{server.url},127.0.0.1:9")
+    assert one_of_two.returncode == 2
+    assert one_of_two.stdout == healthy.stdout

@@ -124,7 +124,9 @@ both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "asyn
 
 
 @both
-def test_tls(asynchronous: bool, tls: TritonServer, certificates: Certificates) -> None:
+def test_tls(
+    asynchronous: bool, tls: TritonServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = {"root_certificates": certificates.authority}
     assert embed(asynchronous, tls, "localhost", **right) == (256,)
     assert embed(asynchronous, tls, server_name="embed.example.com", **right) == (256,)
@@ -132,11 +134,15 @@ def test_tls(asynchronous: bool, tls: TritonServer, certificates: Certificates) 
     is_refused(AccessDenied, asynchronous, tls, tls=True, match="CERTIFICATE_VERIFY")
     is_refused(AccessDenied, asynchronous, tls, **right, match="Hostname")
     is_refused(ServerUnavailable, asynchronous, tls)
+    monkeypatch.setenv("SENTRITON_TLS", "yes")
+    is_refused(AccessDenied, asynchronous, tls, match="CERTIFICATE_VERIFY")
+    monkeypatch.setenv("SENTRITON_ROOT_CERTIFICATES", certificates.authority)
+    assert embed(asynchronous, tls, "localhost") == (256,)
 
 
 @both
 def test_mutual_tls_with_an_access_key(
-    asynchronous: bool, mutual_tls: TritonServer, certificates: Certificates
+    asynchronous: bool, mutual_tls: TritonServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = {
         "root_certificates": certificates.authority,
@@ -155,6 +161,10 @@ def test_mutual_tls_with_an_access_key(
     is_refused(ServerUnavailable, asynchronous, mutual_tls, **{**right, **nobody})
     for key in (None, "wrong", ADMIN_KEY):
         is_refused(AccessDenied, asynchronous, mutual_tls, **{**right, "access_key": key}, match="access_key")
+    for name, value in right.items():
+        monkeypatch.setenv(f"SENTRITON_{name.upper()}", value)
+    assert embed(asynchronous, mutual_tls) == (256,)
+    is_refused(AccessDenied, asynchronous, mutual_tls, access_key="wrong", match="access_key")
 
 
 @both

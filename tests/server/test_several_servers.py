@@ -1,72 +1,146 @@
-"""Two servers behind one encoder: either may die; nothing is lost. And a server that is gone altogether."""
+"""Two servers behind one encoder, each at an address of its own: either may die, and nothing is lost. And a server that
+is gone altogether.
+"""
 
 from __future__ import annotations
 
-import os
-import signal
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sentriton import SentenceEncoder, ServerUnavailable
-from sentriton_server.serving import TritonServer, prepare_repository
-from tests.server.conftest import FREE_PORTS, RunningServer
+from sentriton import AsyncSentenceEncoder, SentenceEncoder, ServerUnavailable
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.event_loop import InEventLoop
+from tests.server.conftest import RunningServer
+from tests.server.name_server import NameServer
 
-SENTENCES = [f"{number}번째 짧은 문장입니다" for number in range(20_000)]
+DISTINCT = [f"{number}번째 짧은 문장입니다" for number in range(500)]
+SENTENCES = DISTINCT * 40
+CLIENTS = {"sync": SentenceEncoder, "async": InEventLoop}
+
+
+@pytest.fixture(scope="module")
+def addresses() -> Iterator[list[TritonServer]]:
+    """Two servers with the same port, on 127.0.0.1 and on 127.0.0.2."""
+    repository = prepare_repository(None, precision="fp32", device="cpu")
+    first = TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0))
+    second = TritonServer(repository, replace(first.settings, host="127.0.0.2", metrics_port=0))
+    yield [first, second]
+    for server in (first, second):
+        server.stop()
 
 
 @pytest.fixture
-def two_servers() -> Iterator[tuple[TritonServer, TritonServer]]:
-    repository = prepare_repository(None, precision="fp32", device="cpu")
-    with TritonServer(repository, FREE_PORTS) as first, TritonServer(repository, FREE_PORTS) as second:
-        yield first, second
-
-
-def kill(server: TritonServer) -> None:
-    """As a machine that loses its power: no drain, no goodbye."""
-    assert server.process is not None
-    os.killpg(server.process.pid, signal.SIGKILL)
+def servers(addresses: list[TritonServer]) -> list[TritonServer]:
+    """Both running: the one that the test before killed is started again."""
+    dead = [server for server in addresses if server.process is None]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(TritonServer.start, dead))
+    return addresses
 
 
 @pytest.fixture(scope="module")
 def expected(server: RunningServer) -> NDArray[np.float32]:
-    """The vectors of all sentences, from a server that lives."""
+    """The vectors of `DISTINCT`, from a server that lives."""
     with SentenceEncoder(server.url) as encoder:
-        embeddings: NDArray[np.float32] = encoder.encode(SENTENCES)
+        embeddings: NDArray[np.float32] = encoder.encode(DISTINCT)
     return embeddings
 
 
-@pytest.mark.parametrize(("victim", "count"), [(0, len(SENTENCES)), (1, 5000)])
+def embedded_rows(server: TritonServer) -> float:
+    return RunningServer(server.url, server.metrics_url).metric("nv_inference_count", model="encoder")
+
+
+@contextmanager
+def ended_under_way(
+    server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, rows: int = 300
+) -> Iterator[Callable[[], bool]]:
+    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some rows of what
+    is done meanwhile. Gives a function that tells whether it has ended.
+    """
+    before, over = embedded_rows(server), threading.Event()
+
+    def wait_and_end() -> None:
+        while embedded_rows(server) < before + rows:
+            if over.wait(0.05):
+                return
+        end(server)
+
+    ending = threading.Thread(target=wait_and_end)
+    ending.start()
+    try:
+        yield lambda: server.process is None
+    finally:
+        over.set()
+        ending.join()
+    assert server.process is None, "all was done before the server had anything to do"
+
+
+@pytest.mark.parametrize(("client", "victim"), [("sync", 0), ("async", 1)])
 def test_either_server_may_die_and_nothing_is_lost(
-    victim: int, count: int, two_servers: tuple[TritonServer, TritonServer], expected: NDArray[np.float32]
+    client: str, victim: int, servers: list[TritonServer], expected: NDArray[np.float32]
 ) -> None:
-    urls = ",".join(server.url for server in two_servers)
-    with SentenceEncoder(urls, timeout_s=120) as both:
-        both.encode(SENTENCES[:200])
-        served = [endpoint.address for endpoint in both._endpoints.all]
-        assert len(served) == 2
-        killer = threading.Timer(0.7, kill, [two_servers[victim]])
-        killer.start()
-        embeddings = both.encode(SENTENCES[:count])
-        killer.join()
-        assert two_servers[victim].process is not None
-        assert two_servers[victim].process.wait() != 0
-        np.testing.assert_allclose(embeddings, expected[:count], atol=1e-5)
-        np.testing.assert_allclose(both.encode(SENTENCES[:500]), expected[:500], atol=1e-5)
+    urls = ",".join(server.url for server in servers)
+    with closing(CLIENTS[client](urls, timeout_s=120)) as both:
+        with ended_under_way(servers[victim]):
+            embeddings = both.encode(SENTENCES)
+        assert len(embeddings) == 20_000
+        np.testing.assert_allclose(embeddings, np.tile(expected, (40, 1)), atol=1e-5)
+        np.testing.assert_allclose(both.encode(DISTINCT), expected, atol=1e-5)
 
 
-def test_with_the_only_server_gone_the_call_ends_in_time_and_says_how_far_it_got() -> None:
-    repository = prepare_repository(None, precision="fp32", device="cpu")
-    with TritonServer(repository, FREE_PORTS) as server, SentenceEncoder(server.url) as encoder:
-        encoder.encode(SENTENCES[:200])
-        killer = threading.Timer(0.5, kill, [server])
-        killer.start()
-        started = time.monotonic()
-        with pytest.raises(ServerUnavailable, match=r"\d+ of 200,000 sentences were embedded"):
-            encoder.encode(SENTENCES * 10, timeout_s=8)
-        assert time.monotonic() - started < 9
-        killer.join()
+@pytest.mark.parametrize("end", [TritonServer.kill, TritonServer.stop], ids=["killed", "stopped"])
+def test_none_of_many_callers_loses_a_call(
+    end: Callable[[TritonServer], None], servers: list[TritonServer], expected: NDArray[np.float32]
+) -> None:
+    async def call() -> None:
+        urls = ",".join(server.url for server in servers)
+        async with AsyncSentenceEncoder(urls, timeout_s=60) as both:
+            with ended_under_way(servers[0], end, rows=1000) as ended:
+                while not ended():
+                    embeddings = await asyncio.gather(*map(both.encode, DISTINCT))
+                    np.testing.assert_allclose(np.stack(embeddings), expected, atol=1e-5)
+
+    asyncio.run(call())
+
+
+def test_servers_behind_one_name(servers: list[TritonServer], expected: NDArray[np.float32]) -> None:
+    first, second = servers
+    before = list(map(embedded_rows, servers))
+    with NameServer([first.settings.host, second.settings.host]) as names:
+        url = f"dns://{names.authority}/embed.test:{first.settings.grpc_port}"
+        with SentenceEncoder(url) as encoder:
+            encoder.encode(DISTINCT, batch_size=8)
+        shares = [embedded_rows(server) - rows for server, rows in zip(servers, before, strict=True)]
+        assert sum(shares) == len(DISTINCT)
+        assert min(shares) > 0.3 * len(DISTINCT), "round robin over the name's addresses"
+        # The name moves to another address while the server at the old one dies.
+        names.addresses = [first.settings.host]
+        with SentenceEncoder(url) as encoder:
+            encoder.encode(DISTINCT)
+            names.addresses = [second.settings.host]
+            with ended_under_way(first):
+                embeddings = encoder.encode(SENTENCES[:10_000])
+    np.testing.assert_allclose(embeddings, np.tile(expected, (20, 1)), atol=1e-5)
+
+
+def test_with_the_only_server_gone_the_call_ends_in_time_and_says_how_far_it_got(servers: list[TritonServer]) -> None:
+    def took(client: Any) -> float:
+        with closing(client(servers[0].url)) as encoder:
+            started = time.monotonic()
+            with pytest.raises(ServerUnavailable, match=r"\([\d,]+ of 200,000 sentences were embedded\)$") as raised:
+                encoder.encode(SENTENCES * 10, timeout_s=8)
+            assert "(0 of" not in str(raised.value)
+            return time.monotonic() - started
+
+    with ended_under_way(servers[0]), ThreadPoolExecutor(2) as pool:
+        assert max(pool.map(took, CLIENTS.values())) < 9

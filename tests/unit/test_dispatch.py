@@ -95,16 +95,37 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     assert dispatcher.wait_s(4) == 1
 
 
-def test_the_retry_budget_ends_a_call_that_only_repeats() -> None:
+def test_the_retry_budget_ends_a_call_that_only_burdens_a_full_server() -> None:
     dispatcher = make_dispatcher(requests=1, deadline=1e9, budget=3)
     now = 0.0
     for _ in range(3):
         (attempt,) = send_all(dispatcher, now)
-        dispatcher.failed(attempt, ServerUnavailable("away"), now)
+        dispatcher.failed(attempt, Overloaded("full"), now)
         now += dispatcher.wait_s(now)
     (attempt,) = send_all(dispatcher, now)
-    with pytest.raises(ServerUnavailable):
+    with pytest.raises(Overloaded):
+        dispatcher.failed(attempt, Overloaded("full"), now)
+
+
+def test_a_server_that_is_away_is_asked_again_until_the_deadline_whatever_the_budget() -> None:
+    dispatcher = make_dispatcher(requests=1, deadline=100, budget=3)
+    now = 0.0
+    while now < 100 - 8:
+        (attempt,) = send_all(dispatcher, now)
         dispatcher.failed(attempt, ServerUnavailable("away"), now)
+        now += dispatcher.wait_s(now)
+    assert attempt.number > 10
+    (attempt,) = send_all(dispatcher, now)
+    with pytest.raises(ServerUnavailable, match="away"):
+        dispatcher.failed(attempt, ServerUnavailable("away"), 99.9)
+
+
+def test_rows_that_wait_for_a_server_when_the_time_is_over_say_what_it_said() -> None:
+    dispatcher = make_dispatcher(deadline=5)
+    (attempt, *_) = send_all(dispatcher, 0)
+    dispatcher.failed(attempt, ServerUnavailable("away"), 3)
+    with pytest.raises(ServerUnavailable, match=r"away \(0 of 4 sentences were embedded\)"):
+        dispatcher.next(5)
 
 
 def test_overload_halves_the_window_and_unavailability_does_not() -> None:
@@ -136,6 +157,18 @@ def test_the_window_never_opens_beyond_the_most() -> None:
     assert window.limit == 4
 
 
+def test_the_next_call_begins_with_what_the_last_one_learned() -> None:
+    window = Window(limit=2, most=64)
+    simulate(window, capacity=8)
+    following = window.anew()
+    assert (following.limit, following.most, following.best_rate) == (window.limit, 64, window.best_rate)
+    # A server that does no more at once than before: every call measures it, and none opens the window further.
+    for _ in range(50):
+        following = following.anew()
+        simulate(following, capacity=8, rounds=3 * following.limit)
+    assert following.limit <= 12
+
+
 def test_the_wait_grows_to_its_most_and_is_never_nothing() -> None:
     backoff = Backoff(first_s=0.1, most_s=3.0)
     for attempt in range(1, 30):
@@ -157,9 +190,9 @@ def test_the_least_busy_server_is_chosen_and_a_resting_one_is_left_alone() -> No
     endpoints = Endpoints([first, second])
     first.begin()
     assert endpoints.choose(0) is second
-    endpoints.rest(second, now=0)
+    second.rest(now=0)
     assert endpoints.choose(0.5) is first
-    endpoints.rest(first, now=0.2)
+    first.rest(now=0.2)
     assert endpoints.choose(0.5) is second, "all rest: the one that has rested longest"
     assert {endpoints.choose(10).address for _ in range(4)} == {"b"}, "awake again, and less busy"
 

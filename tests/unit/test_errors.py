@@ -98,8 +98,18 @@ def test_tritons_words_decide_where_its_status_says_too_little(
 
 
 def test_an_unreachable_server_is_named_with_what_to_do() -> None:
-    with pytest.raises(errors.ServerUnavailable, match=r"host:8001.*sentriton serve"), errors.translated("host:8001"):
-        raise Failure(grpc.StatusCode.UNAVAILABLE, "failed to connect")
+    words = "Failed to connect to remote host: Connection refused"
+    with (
+        pytest.raises(
+            errors.ServerUnavailable, match=rf"^no answer from host:8001: {words}; is it running\? `sentriton serve`"
+        ),
+        errors.translated("host:8001"),
+    ):
+        raise Failure(
+            grpc.StatusCode.UNAVAILABLE,
+            "connections to all backends failing; last error: UNKNOWN: ipv6:%5B::1%5D:9: Failed to connect to remote "
+            "host: Connection refused",
+        )
 
 
 def test_the_grpc_error_stays_the_cause() -> None:

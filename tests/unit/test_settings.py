@@ -24,9 +24,18 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"priority": "urgent"}, "priority is 'urgent'; allowed are 'query', 'bulk'"),
+        ({"priority": "urgent"}, "priority is 'urgent'; allowed are query, bulk"),
+        ({"on_model_change": "ask"}, "on_model_change is 'ask'; allowed are raise, reload"),
         ({"timeout_s": 0}, "timeout_s is 0"),
+        ({"timeout_s": "5"}, "timeout_s is '5'; allowed are numbers above 0"),
         ({"max_in_flight": 0}, "max_in_flight is 0"),
+        ({"max_in_flight": 2.5}, "max_in_flight is 2.5; allowed are a whole number"),
+        ({"tls": "no"}, "tls is 'no'; allowed are True, False"),
+        ({"access_key": "from a file\n"}, "access_key cannot be sent; .* without a line end"),
+        ({"access_key": "열쇠"}, "access_key cannot be sent"),
+        ({"url": "host"}, "url is 'host'; give host:port"),
+        ({"url": "host:70000"}, "url is 'host:70000'"),
+        ({"url": 8001}, "url is 8001"),
         ({"url": " , "}, "give host:port"),
         ({"client_key": "key.pem"}, "belong together"),
     ],
@@ -42,6 +51,13 @@ def test_a_variable_that_cannot_be_read_is_named(variable: str, value: str, monk
     monkeypatch.setenv(variable, value)
     with pytest.raises(InvalidInput, match=rf"\${variable} is '{value}'"):
         ClientSettings.resolve()
+
+
+@pytest.mark.parametrize(
+    "url", ["host:1", "10.0.0.1:8001", "[::1]:8001", "dns:///host:8001", "dns://10.0.0.2:53/embed.internal:8001"]
+)
+def test_addresses_as_grpc_takes_them(url: str) -> None:
+    assert ClientSettings(url=url).addresses == (url,)
 
 
 def test_several_addresses_and_the_access_key_stays_out_of_sight() -> None:

@@ -26,6 +26,8 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   // A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
   "grpc.initial_reconnect_backoff_ms": 200,
   "grpc.max_reconnect_backoff_ms": 2_000,
+  // Servers that moved are found under their new addresses soon: gRPC asks for a name's addresses every 30 s at most.
+  "grpc.dns_min_time_between_resolutions_ms": 5_000,
   // Repeating is the client's own work, inside its deadline and budget.
   "grpc.enable_retries": 0,
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
@@ -47,7 +49,9 @@ export class Connection {
           readPem(settings.clientCertificate),
         )
       : credentials.createInsecure();
-    this.client = new GRPCInferenceServiceClient(address, security, CHANNEL_OPTIONS);
+    const options = { ...CHANNEL_OPTIONS };
+    if (settings.serverName !== undefined) options["grpc.ssl_target_name_override"] = settings.serverName;
+    this.client = new GRPCInferenceServiceClient(address, security, options);
     if (settings.accessKey !== undefined) this.metadata.set(ACCESS_HEADER, settings.accessKey);
   }
 

@@ -4,7 +4,7 @@ import { asTexts, checkUnicode, positive, wholeNumber } from "./arguments.js";
 import { Connection } from "./connection.js";
 import { Dispatcher, now } from "./dispatch.js";
 import { Endpoint, Endpoints } from "./endpoints.js";
-import { InvalidInput, SentritonError, ServerError } from "./errors.js";
+import { ContractMismatch, InvalidInput, SentritonError, ServerError } from "./errors.js";
 import { type Manifest, readManifest } from "./manifest.js";
 import { RetryBudget, Window } from "./pacing.js";
 import { readSentenceEmbedding, textRequest } from "./protocol.js";
@@ -14,6 +14,7 @@ import { cosine, scoreMatrix } from "./similarity.js";
 
 type Sentences = string | readonly string[];
 
+const MODEL_CHANGES_A_CALL = 3; // a server and its neighbour with two models for good are no roll-out
 const DOCUMENT_PROMPTS = ["document", "passage", "corpus"];
 
 /** What one call of `encode` may set. */
@@ -22,7 +23,7 @@ export interface EncodeOptions {
   promptName?: string | undefined;
   /** A prompt in your own words; beats `promptName`. */
   prompt?: string | undefined;
-  /** Most rows of one request. Default 32. */
+  /** Most rows of one request; default: as many as the server takes. */
   batchSize?: number | undefined;
   /** Scale every vector to length 1, after `truncateDim`. */
   normalizeEmbeddings?: boolean | undefined;
@@ -54,13 +55,14 @@ export class SentenceEncoder {
   private readonly settings: ClientSettings;
   private readonly endpoints: Endpoints;
   private readonly budget = new RetryBudget();
-  private windowLimit = 2;
+  private window: Window;
   private reading: Promise<Manifest> | undefined;
   private closed = false;
 
   /** Throws `InvalidInput` for an option that cannot be. */
   constructor(url?: string, options: ClientOptions = {}) {
     this.settings = resolveSettings(url, options);
+    this.window = new Window(this.settings.maxInFlight);
     const connections = this.settings.addresses.map((address) => new Connection(address, this.settings));
     this.endpoints = new Endpoints(connections.map((connection) => new Endpoint(connection)));
   }
@@ -80,15 +82,35 @@ export class SentenceEncoder {
     const { texts, single } = asTexts(sentences);
     const deadline = now() + positive("timeoutS", options.timeoutS ?? this.settings.timeoutS);
     options.signal?.throwIfAborted();
-    const manifest = await this.info();
+    for (let changes = 1; ; changes++) {
+      const reading = this.info();
+      try {
+        const embeddings = await this.encodeWith(await reading, texts, options, deadline);
+        return single ? embeddings[0]! : embeddings;
+      } catch (error) {
+        const again = error instanceof ContractMismatch && this.settings.onModelChange === "reload";
+        if (!again || changes > MODEL_CHANGES_A_CALL) throw error;
+        // Unless another call did so: the next look reads the model that is served now.
+        if (this.reading === reading) this.reading = undefined;
+      }
+    }
+  }
+
+  private async encodeWith(
+    manifest: Manifest,
+    texts: readonly string[],
+    options: EncodeOptions,
+    deadline: number,
+  ): Promise<Float32Array[]> {
     const prompt = resolvePrompt(manifest, options);
-    const maxRows = Math.min(wholeNumber("batchSize", options.batchSize ?? 32), manifest.maxBatchSize);
+    const most = manifest.maxBatchSize;
+    const maxRows = Math.min(wholeNumber("batchSize", options.batchSize ?? most), most);
     const dimension = wholeNumber("truncateDim", options.truncateDim ?? manifest.dimension, manifest.dimension);
     const { fingerprint, maxSeqLength } = manifest;
-    const { priority, maxInFlight } = this.settings;
+    const { priority } = this.settings;
 
     const embeddings = new Array<Float32Array>(texts.length);
-    const window = new Window(this.windowLimit, maxInFlight);
+    const window = this.window.anew();
     const dispatcher = new Dispatcher({
       endpoints: this.endpoints,
       window,
@@ -109,9 +131,9 @@ export class SentenceEncoder {
     } catch (error) {
       throw this.closed ? closedError(error) : error;
     } finally {
-      this.windowLimit = window.limit;
+      this.window = window;
     }
-    return single ? embeddings[0]! : embeddings;
+    return embeddings;
   }
 
   /** `encode` with the model's "query" prompt, unless another is given. */
@@ -161,7 +183,7 @@ export class SentenceEncoder {
       sentences: string[];
       sentence_embedding: number[][];
     };
-    const parameters = { fingerprint: manifest.fingerprint, priority: this.settings.priority, timeoutS: left() };
+    const parameters = { fingerprint: manifest.fingerprint, priority: "canary" as const, timeoutS: left() };
     const response = await connection.infer(textRequest(golden.sentences, parameters), left());
     const cosines = readSentenceEmbedding(response).map((row, place) => cosine(row, golden.sentence_embedding[place]!));
     const minCosine = Math.min(...cosines);

@@ -5,6 +5,7 @@
  * SentritonError
  * ├── InvalidInput          the caller's argument or request is wrong; sending it again cannot help
  * │   └── ContractMismatch  the server serves another model than the one the caller holds
+ * ├── AccessDenied          key or certificate: the server does not let this client in, or is not trusted by it
  * ├── Overloaded            the server's queue is full, or the request waited too long in it
  * ├── ServerUnavailable     nobody answers at the address, or the server is not well
  * ├── DeadlineExceeded      the time allowed for the call is over
@@ -28,6 +29,9 @@ export class InvalidInput extends SentritonError {}
 /** The server has another model than the one whose manifest this client holds. */
 export class ContractMismatch extends InvalidInput {}
 
+/** The server asks for another access key, or its certificate is not one that this client trusts. */
+export class AccessDenied extends SentritonError {}
+
 /** The server turned the request away because of too much work; it was not computed. */
 export class Overloaded extends SentritonError {}
 
@@ -47,25 +51,42 @@ const BY_STATUS = new Map<status, ErrorClass>([
   [status.INVALID_ARGUMENT, InvalidInput],
   [status.DEADLINE_EXCEEDED, DeadlineExceeded],
   [status.NOT_FOUND, ServerUnavailable],
+  [status.PERMISSION_DENIED, AccessDenied],
+  [status.UNAUTHENTICATED, AccessDenied],
   [status.RESOURCE_EXHAUSTED, Overloaded],
   [status.UNAVAILABLE, ServerUnavailable],
 ]);
 
 // Triton's words where its status code says less than they do.
 const OVERLOAD = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
-const SICK = "is not healthy";
+const DENIED = [
+  "this protocol is restricted",
+  // OpenSSL's, by way of Node: what is wrong with a certificate.
+  "self-signed certificate",
+  "unable to verify the first certificate",
+  "unable to get local issuer certificate",
+  "unable to get issuer certificate",
+  "certificate has expired",
+  "does not match certificate's altnames",
+];
+const SICK = ["is not healthy", "rst_stream", "stream removed"];
+// The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+const BROKEN_OFF = "CANCELLED";
 const MISMATCH = "fingerprint mismatch";
 
 // gRPC's words, around the reason, for a call that found no server.
 const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
+const IS_IT_RUNNING = "; is it running? `sentriton serve` starts a server";
 
 /** The class of error for a gRPC status and the server's message. */
 export function errorClass(code: status, message: string): ErrorClass {
   const kind = BY_STATUS.get(code) ?? ServerError;
   const text = message.toLowerCase();
   if (kind === ServerUnavailable && OVERLOAD.some((words) => text.includes(words))) return Overloaded;
+  if (kind === ServerUnavailable && DENIED.some((words) => text.includes(words))) return AccessDenied;
   if (kind === InvalidInput && text.includes(MISMATCH)) return ContractMismatch;
-  if (kind === ServerError && text.includes(SICK)) return ServerUnavailable;
+  if (kind === ServerError && SICK.some((words) => text.includes(words))) return ServerUnavailable;
+  if (code === status.CANCELLED && message === BROKEN_OFF) return ServerUnavailable;
   return kind;
 }
 
@@ -75,8 +96,12 @@ export function translate(error: ServiceError, address: string): SentritonError 
   const kind = errorClass(error.code, message);
   const cause = { cause: error };
   if (kind === ServerUnavailable) {
-    const reason = message.replace(NOT_CONNECTED, "$1; is it running? `sentriton serve` starts a server");
-    return new kind(`no answer from ${address}: ${reason}`, cause);
+    return new kind(`no answer from ${address}: ${message.replace(NOT_CONNECTED, `$1${IS_IT_RUNNING}`)}`, cause);
+  }
+  if (kind === AccessDenied) {
+    const hint = message.includes("access-key") ? "; give the server's accessKey (or $SENTRITON_ACCESS_KEY)" : "";
+    const reason = message.replace(NOT_CONNECTED, "$1") || status[error.code];
+    return new kind(`no access to ${address}: ${reason}${hint}`, cause);
   }
   if (kind === DeadlineExceeded) return new kind(`${address} did not answer in time: ${message}`, cause);
   return new kind(message || status[error.code] || "UNKNOWN", cause);

@@ -2,6 +2,7 @@
 
 export { type EncodeOptions, type HealthReport, SentenceEncoder } from "./encoder.js";
 export {
+  AccessDenied,
   ContractMismatch,
   DeadlineExceeded,
   InvalidInput,
@@ -11,4 +12,4 @@ export {
   ServerUnavailable,
 } from "./errors.js";
 export type { Manifest } from "./manifest.js";
-export type { ClientOptions, Priority } from "./settings.js";
+export type { ClientOptions, OnModelChange, Priority } from "./settings.js";

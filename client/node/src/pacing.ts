@@ -1,21 +1,29 @@
 /** How many requests are under way at once, and how long to wait before one is sent again: arithmetic, no clock. */
 
+const LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
+
 /**
  * How many requests may be under way. It opens while that raises the rate, and halves when the server says it has too
  * much. A step compares the rate (characters a second) of one round, as many answers as requests are allowed, with the
- * best seen. Times are seconds of any steady clock.
+ * best seen. A window is one call's; the next call begins `anew` with what it learned. Times are seconds of any steady
+ * clock.
  */
 export class Window {
-  private bestRate = 0;
   private characters = 0;
   private answers = 0;
   private since: number | undefined;
 
   constructor(
-    public limit: number,
     private readonly most: number,
+    public limit = LEAST_IN_FLIGHT,
+    private bestRate = 0,
   ) {
     this.limit = Math.min(limit, most);
+  }
+
+  /** One for the next call: the limit and the best rate are kept, the round under way is not. */
+  anew(): Window {
+    return new Window(this.most, this.limit, this.bestRate);
   }
 
   /** Count an answer for sentences of so many characters. */
@@ -28,8 +36,8 @@ export class Window {
     this.answers += 1;
     if (this.answers < this.limit || now <= this.since) return;
     const rate = this.characters / (now - this.since);
-    if (rate > 1.05 * this.bestRate) this.limit = Math.min(this.limit + 1, this.most);
-    else if (rate < 0.8 * this.bestRate && this.limit > 2) this.limit -= 1;
+    // After an overload it opens again step by step, whatever the rate.
+    if (rate > 1.05 * this.bestRate || this.limit < LEAST_IN_FLIGHT) this.limit = Math.min(this.limit + 1, this.most);
     // The best fades, so that a server which became slower, or shared, is measured anew.
     this.bestRate = Math.max(rate, 0.98 * this.bestRate);
     this.restart(now);

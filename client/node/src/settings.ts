@@ -8,6 +8,9 @@ import { InvalidInput } from "./errors.js";
 /** The server's lanes for callers. */
 export type Priority = "query" | "bulk";
 
+/** What a call does that meets another model than the one it began with. */
+export type OnModelChange = "raise" | "reload";
+
 /** How to reach a server. What is left out comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
 export interface ClientOptions {
   /** Seconds for a whole call, retries included. Default 60. */
@@ -16,6 +19,11 @@ export interface ClientOptions {
   priority?: Priority | undefined;
   /** Most requests of one call that are under way. Default 16. */
   maxInFlight?: number | undefined;
+  /**
+   * "raise" (default): reject with `ContractMismatch`. "reload": read the manifest again and begin anew with that
+   * model.
+   */
+  onModelChange?: OnModelChange | undefined;
   /** Encrypt; naming certificates is asking for it as well. */
   tls?: boolean | undefined;
   /** PEM file of the certificates to trust. */
@@ -24,6 +32,8 @@ export interface ClientOptions {
   clientCertificate?: string | undefined;
   /** PEM file of the client certificate's key. */
   clientKey?: string | undefined;
+  /** The name in the server's certificate where it is not the address's, behind a forwarded port, say. */
+  serverName?: string | undefined;
   /** Sent as the header that Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for. */
   accessKey?: string | undefined;
 }
@@ -36,12 +46,17 @@ export interface ClientSettings {
   readonly timeoutS: number;
   readonly priority: Priority;
   readonly maxInFlight: number;
+  readonly onModelChange: OnModelChange;
   readonly tls: boolean;
   readonly rootCertificates: string | undefined;
   readonly clientCertificate: string | undefined;
   readonly clientKey: string | undefined;
+  readonly serverName: string | undefined;
   readonly accessKey: string | undefined;
 }
+
+const PRIORITIES: readonly Priority[] = ["query", "bulk"];
+const CHANGES: readonly OnModelChange[] = ["raise", "reload"];
 
 /** Settings from what is given, then the environment, then the defaults. Throws `InvalidInput`. */
 export function resolveSettings(url: string | undefined, options: ClientOptions): ClientSettings {
@@ -52,18 +67,25 @@ export function resolveSettings(url: string | undefined, options: ClientOptions)
   if ((clientCertificate === undefined) !== (clientKey === undefined)) {
     throw new InvalidInput("clientCertificate and clientKey belong together; one of them is missing");
   }
+  const accessKey = options.accessKey ?? variable("ACCESS_KEY");
+  if (accessKey !== undefined && !/^[!-~]([ -~]*[!-~])?$/.test(accessKey)) {
+    // Not shown: it is a secret.
+    throw new InvalidInput("accessKey cannot be sent; allowed are printable ASCII characters, without a line end");
+  }
   const tls = options.tls ?? booleanVariable("TLS") ?? false;
   return {
     url: target,
     addresses: readAddresses(target),
     timeoutS: positive("timeoutS", options.timeoutS ?? numberVariable("TIMEOUT_S") ?? 60),
-    priority: checkPriority(options.priority ?? variable("PRIORITY") ?? "query"),
+    priority: oneOf("priority", options.priority ?? variable("PRIORITY") ?? "query", PRIORITIES),
     maxInFlight: wholeNumber("maxInFlight", options.maxInFlight ?? numberVariable("MAX_IN_FLIGHT") ?? 16),
+    onModelChange: oneOf("onModelChange", options.onModelChange ?? variable("ON_MODEL_CHANGE") ?? "raise", CHANGES),
     tls: tls || rootCertificates !== undefined || clientCertificate !== undefined,
     rootCertificates,
     clientCertificate,
     clientKey,
-    accessKey: options.accessKey ?? variable("ACCESS_KEY"),
+    serverName: options.serverName ?? variable("SERVER_NAME"),
+    accessKey,
   };
 }
 
@@ -90,14 +112,15 @@ function readAddresses(url: string): string[] {
 }
 
 function isAddress(address: string): boolean {
-  const match = /^(?:dns:\/\/\/)?(?:[^\s:/[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/.exec(address);
+  const match = /^(?:dns:\/\/[^\s/]*\/)?(?:[^\s:/[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})$/.exec(address);
   const port = Number(match?.[1]);
   return port >= 1 && port <= 65535;
 }
 
-function checkPriority(priority: string): Priority {
-  if (priority === "query" || priority === "bulk") return priority;
-  throw new InvalidInput(`priority is ${JSON.stringify(priority)}; allowed are "query", "bulk"`);
+function oneOf<T extends string>(name: string, value: string, allowed: readonly T[]): T {
+  const found = allowed.find((each) => each === value);
+  if (found !== undefined) return found;
+  throw new InvalidInput(`${name} is ${JSON.stringify(value)}; allowed are ${allowed.join(", ")}`);
 }
 
 function variable(name: string): string | undefined {

@@ -71,6 +71,16 @@ describe("the model", () => {
     encoder.reading = Promise.resolve({ ...info, fingerprint: "0".repeat(64) });
     const mismatch = (error) => error instanceof ContractMismatch && error instanceof InvalidInput;
     await assert.rejects(encoder.encode("문장"), mismatch);
+    const reloading = open(url, { onModelChange: "reload" });
+    reloading.reading = Promise.resolve({ ...info, fingerprint: "0".repeat(64) });
+    await assertEmbedded(await reloading.encode(SENTENCES), SENTENCES);
+  });
+
+  test("a server that goes on with another model ends a reloading call after three tries", async () => {
+    const changed = { code: status.INVALID_ARGUMENT, details: "fingerprint mismatch: the request is for model 'a'" };
+    const { address, requests } = await gateway({ refuse: () => changed });
+    await assert.rejects(open(address, { onModelChange: "reload" }).encode("문장"), ContractMismatch);
+    assert.equal(requests.length, 1 + 3);
   });
 });
 
@@ -172,8 +182,13 @@ describe("security", () => {
   test("TLS with a named root certificate; a stranger's is not trusted", async () => {
     const { address } = await gateway({ credentials: ServerCredentials.createSsl(null, serverKeys()) });
     await assertEmbedded(await open(address, { rootCertificates: pem("server") }).encode(SENTENCES), SENTENCES);
-    await assert.rejects(open(address, { rootCertificates: pem("client") }).encode("문장"), ServerUnavailable);
-    await assert.rejects(open(address, { tls: true }).encode("문장"), ServerUnavailable);
+    const { port } = new URL(`http://${address}`);
+    const named = { rootCertificates: pem("server"), serverName: "localhost" };
+    await assertEmbedded(await open(`127.0.0.1:${port}`, named).encode(SENTENCES), SENTENCES);
+    const denied = { name: "AccessDenied", message: /certificate/ };
+    await assert.rejects(open(`127.0.0.1:${port}`, { rootCertificates: pem("server") }).encode("문장"), denied);
+    await assert.rejects(open(address, { rootCertificates: pem("client") }).encode("문장"), denied);
+    await assert.rejects(open(address, { tls: true }).encode("문장"), denied);
   });
 
   test("mutual TLS", async () => {
@@ -193,6 +208,11 @@ describe("security", () => {
     const { address, requests } = await gateway();
     await open(address, { accessKey: "a key" }).encode("문장");
     assert.deepEqual(requests[0].get("triton-grpc-protocol-access-key"), ["a key"]);
+    // In Triton's own words.
+    const details = "This protocol is restricted, expecting header 'triton-grpc-protocol-access-key'";
+    const locked = await gateway({ refuse: () => ({ code: status.UNAVAILABLE, details }) });
+    const denied = { name: "AccessDenied", message: /give the server's accessKey/ };
+    await assert.rejects(open(locked.address).encode("문장"), denied);
   });
 });
 

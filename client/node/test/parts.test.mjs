@@ -1,6 +1,7 @@
 // The client's parts that need no server.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 
 import { status } from "@grpc/grpc-js";
@@ -13,22 +14,13 @@ import { resolveSettings } from "../dist/esm/settings.js";
 import { scoreMatrix } from "../dist/esm/similarity.js";
 
 describe("errors", () => {
-  const named = [
-    ["INVALID_ARGUMENT", "a mask does not fit", "InvalidInput"],
-    ["INVALID_ARGUMENT", "Fingerprint mismatch: ...", "ContractMismatch"],
-    ["DEADLINE_EXCEEDED", "", "DeadlineExceeded"],
-    ["RESOURCE_EXHAUSTED", "", "Overloaded"],
-    ["UNAVAILABLE", "Exceeds maximum queue size", "Overloaded"],
-    ["UNAVAILABLE", "Request timeout expired", "Overloaded"],
-    ["UNAVAILABLE", "Connection dropped", "ServerUnavailable"],
-    ["NOT_FOUND", "unknown model", "ServerUnavailable"],
-    ["INTERNAL", "Stub process 'encoder_0_0' is not healthy.", "ServerUnavailable"],
-    ["INTERNAL", "failed", "ServerError"],
-    ["UNIMPLEMENTED", "", "ServerError"],
-    ["UNAUTHENTICATED", "", "ServerError"],
-    ["PERMISSION_DENIED", "", "ServerError"],
+  const { statuses } = JSON.parse(readFileSync(new URL("../../../tests/polyglot/conformance.json", import.meta.url)));
+  const ofNode = [
+    ["UNAVAILABLE", "No connection established. Last error: Error: self-signed certificate.", "AccessDenied"],
+    ["UNAVAILABLE", "Hostname/IP does not match certificate's altnames: Host: localhost. is not", "AccessDenied"],
+    ["CANCELLED", "Cancelled on client", "ServerError"],
   ];
-  for (const [code, message, name] of named) {
+  for (const [code, message, name] of [...statuses, ...ofNode]) {
     test(`${code} "${message}" is ${name}`, () => {
       const received = Object.assign(new Error(message), { code: status[code], details: message });
       const error = errors.translate(received, "host:1");
@@ -59,11 +51,13 @@ describe("pacing", () => {
   });
 
   test("the window opens while the rate rises, and halves on overload", () => {
-    const window = new Window(2, 16);
+    const window = new Window(16);
+    assert.equal(window.limit, 4);
     let now = 0;
     // Twice as many under way, twice the rate: a server that is not full.
     for (let answer = 0; answer < 500; answer++) window.answered(100, (now += 1 / window.limit));
     assert.equal(window.limit, 16);
+    assert.equal(window.anew().limit, 16);
     window.overloaded();
     assert.equal(window.limit, 8);
     for (let time = 0; time < 5; time++) window.overloaded();
@@ -102,6 +96,10 @@ describe("protocol", () => {
   });
 });
 
+const NUMBERS_AND_CHOICES = ["TIMEOUT_S", "MAX_IN_FLIGHT", "TLS", "PRIORITY", "ON_MODEL_CHANGE"].map(
+  (name) => `SENTRITON_${name}`,
+);
+
 describe("settings", () => {
   const withEnvironment = (variables, body) => {
     const before = { ...process.env };
@@ -121,13 +119,18 @@ describe("settings", () => {
     assert.deepEqual([timeoutS, tls, maxInFlight, priority], [7, true, 16, "query"]);
   });
 
-  for (const variable of ["SENTRITON_TIMEOUT_S", "SENTRITON_MAX_IN_FLIGHT", "SENTRITON_TLS", "SENTRITON_PRIORITY"]) {
+  for (const variable of NUMBERS_AND_CHOICES) {
     test(`$${variable} that cannot be is named`, () => {
       withEnvironment({ [variable]: "soon" }, () => {
         assert.throws(() => resolveSettings("a:1", {}), { name: "InvalidInput", message: /soon/ });
       });
     });
   }
+
+  test("an access key that no header can carry is refused and not shown", () => {
+    const refused = { name: "InvalidInput", message: /^accessKey cannot be sent/ };
+    assert.throws(() => resolveSettings("a:1", { accessKey: "secret\n" }), refused);
+  });
 
   for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80"]) {
     test(`"${url}" is no address`, () => {
@@ -136,8 +139,8 @@ describe("settings", () => {
   }
 
   test("addresses", () => {
-    const { addresses } = resolveSettings("a:1,[::1]:2,dns:///c.d:3", {});
-    assert.deepEqual(addresses, ["a:1", "[::1]:2", "dns:///c.d:3"]);
+    const { addresses } = resolveSettings("a:1,[::1]:2,dns:///c.d:3,dns://10.0.0.2:53/e.f:4", {});
+    assert.deepEqual(addresses, ["a:1", "[::1]:2", "dns:///c.d:3", "dns://10.0.0.2:53/e.f:4"]);
   });
 
   test("a certificate needs its key, and asks for TLS", () => {

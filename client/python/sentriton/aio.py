@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -15,14 +15,23 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import protocol
-from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, ServedModel, as_texts
+from sentriton.base import (
+    MANIFEST,
+    TOKENIZER,
+    BaseEncoder,
+    EncodeOptions,
+    Results,
+    ServedModel,
+    as_texts,
+    time_left_s,
+)
 from sentriton.channel import call_metadata, open_channel
-from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.dispatch import Attempt
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable, translate
 from sentriton.progress import progress_bar
 from sentriton.settings import ClientSettings
-from sentriton.stream import CHUNK_SIZE, async_chunks, stream_chunk_size
+from sentriton.stream import CHUNK_SIZE, async_chunks, counted_from, stream_chunk_size
 from sentriton.tokenization import TextTokenizer
 from sentriton.tracing import trace_headers
 
@@ -96,11 +105,12 @@ class AsyncSentenceEncoder(BaseEncoder):
     async def connect(self) -> None:
         """Read manifest and tokenizer from the first server that answers; nothing to do when that is done."""
         async with self._connecting:
+            self._check_open()
             if self._endpoints is not None:
                 return
             connections = [AsyncConnection(address, self.settings) for address in self.settings.addresses]
             try:
-                self._model = await self._read_model(connections, self.settings.timeout_s)
+                self._served = await self._read_model(connections, time.monotonic() + self.settings.timeout_s)
             except BaseException:
                 for connection in connections:
                     await connection.close()
@@ -178,20 +188,32 @@ class AsyncSentenceEncoder(BaseEncoder):
         under_way: deque[asyncio.Task[Any]] = deque()
         await self.connect()
         encode = self._pinned().encode
+        taken = 0
+
+        async def take() -> NDArray[Any]:
+            nonlocal taken
+            with counted_from(taken):
+                embeddings: NDArray[Any] = await under_way.popleft()
+            taken += size
+            return embeddings
+
         try:
             async for chunk in async_chunks(sentences, size):
                 under_way.append(asyncio.create_task(encode(chunk, **options)))
                 if len(under_way) == 2:
-                    yield await under_way.popleft()
+                    yield await take()
             while under_way:
-                yield await under_way.popleft()
+                yield await take()
+        except Exception as error:
+            self._check_open(error)
+            raise
         finally:
             for task in under_way:
                 task.cancel()
 
     async def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
-        self._closed = True
+        self._closed.set()
         if self._endpoints is not None:
             for endpoint in self._endpoints.all:
                 await endpoint.channel.close()
@@ -209,17 +231,18 @@ class AsyncSentenceEncoder(BaseEncoder):
         async with self._connecting:
             if self._model is old:
                 connections = [endpoint.channel for endpoint in self._endpoints.all]
-                self._model = await self._read_model(connections, max(0.0, deadline - time.monotonic()))
+                self._served = await self._read_model(connections, deadline)
 
-    async def _read_model(self, connections: list[AsyncConnection], timeout_s: float) -> ServedModel:
+    async def _read_model(self, connections: list[AsyncConnection], deadline: float) -> ServedModel:
         """Manifest and tokenizer of the first server that answers."""
         failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
         for connection in connections:
             try:
-                manifest = self._read_manifest(connection.address, await connection.asset(MANIFEST, timeout_s))
+                content = await connection.asset(MANIFEST, time_left_s(deadline))
+                manifest = self._read_manifest(connection.address, content)
                 tokenizer = self._cached_tokenizer(manifest)
                 if tokenizer is None:
-                    content = await connection.asset(TOKENIZER, timeout_s)
+                    content = await connection.asset(TOKENIZER, time_left_s(deadline))
                     tokenizer = self._keep_tokenizer(connection.address, manifest, content)
                 return ServedModel(manifest, TextTokenizer(tokenizer.decode("utf-8")))
             except SentritonError as error:
@@ -231,64 +254,48 @@ class AsyncSentenceEncoder(BaseEncoder):
     ) -> None:
         """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
         assert self._endpoints is not None
+        endpoints = self._endpoints
         dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline)
-        under_way: set[asyncio.Task[None]] = set()
-        outcomes: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        outcomes: asyncio.Queue[tuple[Attempt, Endpoint[AsyncConnection], asyncio.Task[Any]]] = asyncio.Queue()
+        under_way: set[asyncio.Task[Any]] = set()
+
+        def send(attempt: Attempt, now: float) -> None:
+            endpoint = endpoints.choose(now)
+            request = self._request(attempt.rows, model, options, deadline - now)
+            task = asyncio.create_task(endpoint.channel.infer(request, deadline - now))
+            endpoint.begin()
+            under_way.add(task)
+
+            def ended(task: asyncio.Task[Any]) -> None:
+                endpoint.end()
+                outcomes.put_nowait((attempt, endpoint, task))
+
+            task.add_done_callback(ended)
+
         with progress_bar(options.show_progress_bar, len(texts)) as advance:
             try:
                 while not dispatcher.done:
-                    if len(texts) > _TOKENIZE_INLINE:
+                    self._check_open()
+                    if dispatcher.unprepared and len(texts) > _TOKENIZE_INLINE:
                         await asyncio.to_thread(dispatcher.prepare)
                     else:
                         dispatcher.prepare()
-                    now = time.monotonic()
-                    if (attempt := dispatcher.next(now)) is not None:
-                        sending = self._send(attempt, model, options, deadline - now, dispatcher, results, outcomes)
-                        task = asyncio.create_task(sending)
-                        under_way.add(task)
-                        task.add_done_callback(under_way.discard)
+                    if (next_attempt := dispatcher.next(time.monotonic())) is not None:
+                        send(next_attempt, time.monotonic())
                         continue
+                    wait_s = dispatcher.wait_s(time.monotonic())
                     try:
-                        settle = await asyncio.wait_for(outcomes.get(), dispatcher.wait_s(now))
+                        attempt, endpoint, task = await asyncio.wait_for(outcomes.get(), wait_s)
                     except asyncio.TimeoutError:
                         continue
-                    settle()
+                    under_way.discard(task)
+                    self._check_open()
+                    self._settle(dispatcher, attempt, endpoint, task.result, results)
                     advance(dispatcher.finished)
+            except Exception as error:
+                self._check_open(error)
+                raise
             finally:
-                self._window_limit = dispatcher.window.limit
+                self._window = dispatcher.window
                 for task in under_way:
                     task.cancel()
-
-    async def _send(
-        self,
-        attempt: Attempt,
-        model: ServedModel,
-        options: EncodeOptions,
-        time_left_s: float,
-        dispatcher: Dispatcher,
-        results: Results,
-        outcomes: asyncio.Queue[Callable[[], None]],
-    ) -> None:
-        """Send one request; what follows from its outcome is put into `outcomes`, to be done by the caller's own
-        task.
-        """
-        assert self._endpoints is not None
-        endpoint = self._endpoints.choose(time.monotonic())
-        endpoint.begin()
-        try:
-            request = self._request(attempt.rows, model, options, time_left_s)
-            response = await endpoint.channel.infer(request, time_left_s)
-        except SentritonError as error:
-            failure = error  # the name of an except clause ends with it
-            if isinstance(error, ServerUnavailable):
-                self._endpoints.rest(endpoint, time.monotonic())
-            outcomes.put_nowait(lambda: dispatcher.failed(attempt, failure, time.monotonic()))
-        else:
-
-            def answered() -> None:
-                results.collect(attempt.rows, response)
-                dispatcher.answered(attempt, time.monotonic())
-
-            outcomes.put_nowait(answered)
-        finally:
-            endpoint.end()

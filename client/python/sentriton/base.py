@@ -7,16 +7,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from sentriton import cache, protocol
 from sentriton.arguments import as_texts, check_unicode, one_of, positive, whole_number
-from sentriton.dispatch import Dispatcher
-from sentriton.errors import InvalidInput, SentritonError, ServerError
+from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.endpoints import Endpoint
+from sentriton.errors import InvalidInput, SentritonError, ServerError, ServerUnavailable
 from sentriton.manifest import Manifest
-from sentriton.pacing import LEAST_IN_FLIGHT, RetryBudget, Window
+from sentriton.pacing import RetryBudget, Window
 from sentriton.quantization import PRECISIONS
 from sentriton.requests import Rows, plan_requests
 from sentriton.results import EncodeOptions, Results
@@ -24,7 +27,16 @@ from sentriton.settings import ClientSettings
 from sentriton.similarity import SIMILARITY, score_matrix, score_pairs
 from sentriton.tokenization import TextTokenizer
 
-__all__ = ["MANIFEST", "TOKENIZER", "BaseEncoder", "EncodeOptions", "EvaluationFigures", "Results", "as_texts"]
+__all__ = [
+    "MANIFEST",
+    "TOKENIZER",
+    "BaseEncoder",
+    "EncodeOptions",
+    "EvaluationFigures",
+    "Results",
+    "as_texts",
+    "time_left_s",
+]
 
 OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
@@ -59,16 +71,17 @@ class BaseEncoder:
     """The served model as the caller sees it. `manifest` is there once the encoder is connected."""
 
     settings: ClientSettings
-    _model: ServedModel
 
     def __init__(self, **settings: Any) -> None:
         self.settings = ClientSettings.resolve(**settings)
         self.model_card_data = EvaluationFigures()
+        self._served: ServedModel | None = None
         self._similarity_fn_name: str | None = None
         self._budget = RetryBudget()
-        self._window_limit = LEAST_IN_FLIGHT
+        self._window = Window(most=self.settings.max_in_flight)
         self._process_id = os.getpid()
-        self._closed = False
+        self._closed = threading.Event()  # shared with the copy that a stream works with
+        self._abandoned = False
 
     @property
     def url(self) -> str:
@@ -79,6 +92,12 @@ class BaseEncoder:
     def manifest(self) -> Manifest:
         """What the server says of its model."""
         return self._model.manifest
+
+    @property
+    def _model(self) -> ServedModel:
+        if self._served is None:
+            raise SentritonError("this encoder is not connected yet; await its connect(), or use it in `async with`")
+        return self._served
 
     @property
     def _tokenizer(self) -> TextTokenizer:
@@ -233,10 +252,33 @@ class BaseEncoder:
             raise SentritonError(
                 "this encoder was made in another process and does not survive a fork; make a new one in each process"
             )
-        if self._closed:
-            raise SentritonError("this encoder is closed; make a new one")
-        window = Window(limit=self._window_limit, most=self.settings.max_in_flight)
-        return Dispatcher(plan, total=total, deadline=deadline, window=window, budget=self._budget)
+        self._check_open()
+        return Dispatcher(plan, total=total, deadline=deadline, window=self._window.anew(), budget=self._budget)
+
+    def _check_open(self, cause: Exception | None = None) -> None:
+        """Raises when the encoder was closed: what that did to a call, its `cause`, has many names."""
+        if self._closed.is_set() or self._abandoned:
+            raise SentritonError("this encoder is closed; make a new one") from cause
+
+    @staticmethod
+    def _settle(
+        dispatcher: Dispatcher,
+        attempt: Attempt,
+        endpoint: Endpoint[Any],
+        result: Callable[[], Any],
+        results: Results,
+    ) -> None:
+        """Note what came of an attempt: `result` gives the response, or raises."""
+        now = time.monotonic()
+        try:
+            response = result()
+        except SentritonError as error:
+            if isinstance(error, ServerUnavailable):
+                endpoint.rest(now)
+            dispatcher.failed(attempt, error, now)
+        else:
+            results.collect(attempt.rows, response)
+            dispatcher.answered(attempt, now)
 
     def _request(self, rows: Rows, model: ServedModel, options: EncodeOptions, time_left_s: float) -> Any:
         name = protocol.EMBED_TOKENS if options.output_value == "sentence_embedding" else protocol.ENCODER
@@ -244,6 +286,11 @@ class BaseEncoder:
             fingerprint=model.manifest.fingerprint, priority=self.settings.priority, timeout_s=time_left_s
         )
         return protocol.tokens_request(rows.input_ids, rows.attention_mask, parameters, model=name)
+
+
+def time_left_s(deadline: float) -> float:
+    """Seconds until `deadline`, a time of `time.monotonic`; none after it."""
+    return max(0.0, deadline - time.monotonic())
 
 
 def _resolve_prompt(manifest: Manifest, prompt_name: str | None, prompt: str | None) -> str:

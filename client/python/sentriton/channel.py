@@ -22,8 +22,11 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_timeout_ms", 10_000),
     # A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Servers that moved are found under their new addresses soon: gRPC asks for a name's addresses every 30 s at most.
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+    # Despite its name how long a connection may take to come about: TLS to another continent, or to a busy server.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     # Repeating is the client's own work, inside its deadline and budget.
     ("grpc.enable_retries", 0),
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),

@@ -4,6 +4,7 @@ sentriton_server.commands.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +32,9 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += server_commands.registered_commands
 
-Url = Annotated[str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")]
+Url = Annotated[
+    str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take.")
 ]
@@ -41,7 +44,7 @@ Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, 
 
 @app.command()
 def similarity(
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT TEXT...", help="Two or more sentences.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Two or more sentences.")],
     url: Url = ClientSettings.url,
     timeout_s: Timeout = 60.0,
     as_json: AsJson = False,
@@ -100,15 +103,21 @@ def info(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0, as_json: AsJs
 @app.command()
 def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
     """Exit 0 when the canary passes (or is turned away by a full queue), 1 when the server does not serve, 2 when
-    nobody answers.
+    nobody answers. Of several servers, the worst counts.
     """
     settings = ClientSettings.resolve(url=url)
-    connection = Connection(settings.addresses[0], settings)
+    each = [dataclasses.replace(settings, url=address) for address in settings.addresses]
+    raise typer.Exit(max(_check_health(one, timeout_s) for one in each))
+
+
+def _check_health(settings: ClientSettings, timeout_s: float) -> int:
+    """Look at one server, say how it is, and give the exit code."""
+    connection = Connection(settings.url, settings)
     try:
         connection.is_ready(timeout_s)
     except SentritonError as error:
         typer.echo(f"unreachable: {error}", err=True)
-        raise typer.Exit(2) from error
+        return 2
     finally:
         connection.close()
     try:
@@ -117,9 +126,10 @@ def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
         typer.echo(f"serving, overloaded: {error}")
     except SentritonError as error:
         typer.echo(f"not serving: {error}", err=True)
-        raise typer.Exit(1) from error
+        return 1
     else:
-        typer.echo(f"serving {report.manifest.name} at {url}, canary cosine {report.min_cosine:.6f}")
+        typer.echo(f"serving {report.manifest.name} at {settings.url}, canary cosine {report.min_cosine:.6f}")
+    return 0
 
 
 def main() -> None:

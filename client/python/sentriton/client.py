@@ -13,17 +13,27 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-import grpc
 from numpy.typing import NDArray
 
-from sentriton.base import MANIFEST, TOKENIZER, BaseEncoder, EncodeOptions, Results, ServedModel, as_texts
+from sentriton.base import (
+    MANIFEST,
+    TOKENIZER,
+    BaseEncoder,
+    EncodeOptions,
+    Results,
+    ServedModel,
+    as_texts,
+    time_left_s,
+)
 from sentriton.connection import Connection
-from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.dispatch import Attempt
 from sentriton.endpoints import Endpoint, Endpoints
-from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable, translate
+from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable
 from sentriton.progress import progress_bar
-from sentriton.stream import CHUNK_SIZE, chunks, stream_chunk_size
+from sentriton.stream import CHUNK_SIZE, chunks, counted_from, stream_chunk_size
 from sentriton.tokenization import TextTokenizer
+
+_GLANCE_S = 0.25  # between two looks at whether the encoder was closed while nothing came back
 
 
 class SentenceEncoder(BaseEncoder):
@@ -69,7 +79,7 @@ class SentenceEncoder(BaseEncoder):
         self._reloading = threading.Lock()
         self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
         try:
-            self._model = self._read_model(self.settings.timeout_s)
+            self._served = self._read_model(time.monotonic() + self.settings.timeout_s)
         except BaseException:
             self.close()
             raise
@@ -148,28 +158,40 @@ class SentenceEncoder(BaseEncoder):
         """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 
         `sentences` is read no further than two chunks ahead of what was taken. `options` are those of `encode`;
-        `timeout_s` bounds a chunk.
+        `timeout_s` bounds a chunk. Closing the stream cancels what is under way.
         """
         size = stream_chunk_size(sentences, chunk_size)
-        encode = self._pinned().encode
+        pinned = self._pinned()
         under_way: deque[Future[Any]] = deque()
+        taken = 0
+
+        def take() -> NDArray[Any]:
+            nonlocal taken
+            with counted_from(taken):
+                embeddings: NDArray[Any] = under_way.popleft().result()
+            taken += size
+            return embeddings
+
         # Two chunks at once: while the last requests of one are awaited, the next one's are on their way.
         with ThreadPoolExecutor(2, thread_name_prefix="sentriton-stream") as pool:
             try:
                 for chunk in chunks(sentences, size):
                     # In the caller's context, which holds the caller's trace.
-                    under_way.append(pool.submit(copy_context().run, partial(encode, chunk, **options)))
+                    under_way.append(pool.submit(copy_context().run, partial(pinned.encode, chunk, **options)))
                     if len(under_way) == 2:
-                        yield under_way.popleft().result()
+                        yield take()
                 while under_way:
-                    yield under_way.popleft().result()
+                    yield take()
+            except Exception as error:
+                self._check_open(error)
+                raise
             finally:
-                for future in under_way:
-                    future.cancel()
+                # Its calls end, and with them the pool; the connections are this encoder's too and stay.
+                pinned._abandoned = True
 
     def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
-        self._closed = True
+        self._closed.set()
         for endpoint in self._endpoints.all:
             endpoint.channel.close()
 
@@ -183,17 +205,18 @@ class SentenceEncoder(BaseEncoder):
         """Take up the model that is served now, unless another thread did."""
         with self._reloading:
             if self._model is old:
-                self._model = self._read_model(max(0.0, deadline - time.monotonic()))
+                self._served = self._read_model(deadline)
 
-    def _read_model(self, timeout_s: float) -> ServedModel:
+    def _read_model(self, deadline: float) -> ServedModel:
         """Manifest and tokenizer of the first server that answers."""
         failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
         for endpoint in self._endpoints.all:
             try:
-                manifest = self._read_manifest(endpoint.address, endpoint.channel.asset(MANIFEST, timeout_s))
+                content = endpoint.channel.asset(MANIFEST, time_left_s(deadline))
+                manifest = self._read_manifest(endpoint.address, content)
                 tokenizer = self._cached_tokenizer(manifest)
                 if tokenizer is None:
-                    content = endpoint.channel.asset(TOKENIZER, timeout_s)
+                    content = endpoint.channel.asset(TOKENIZER, time_left_s(deadline))
                     tokenizer = self._keep_tokenizer(endpoint.address, manifest, content)
                 return ServedModel(manifest, TextTokenizer(tokenizer.decode("utf-8")))
             except SentritonError as error:
@@ -224,34 +247,23 @@ class SentenceEncoder(BaseEncoder):
         with progress_bar(options.show_progress_bar, len(texts)) as advance:
             try:
                 while not dispatcher.done:
+                    self._check_open()
                     dispatcher.prepare()
                     if (attempt := dispatcher.next(time.monotonic())) is not None:
                         send(attempt, time.monotonic())
                         continue
+                    wait_s = min(_GLANCE_S, dispatcher.wait_s(time.monotonic()))
                     try:
-                        attempt, endpoint, call = outcomes.get(timeout=dispatcher.wait_s(time.monotonic()))
+                        attempt, endpoint, call = outcomes.get(timeout=wait_s)
                     except queue.Empty:
                         continue
                     under_way.discard(call)
-                    self._settle(dispatcher, attempt, endpoint, call, results)
+                    self._settle(dispatcher, attempt, endpoint, partial(endpoint.channel.result_of, call), results)
                     advance(dispatcher.finished)
+            except Exception as error:
+                self._check_open(error)
+                raise
             finally:
-                self._window_limit = dispatcher.window.limit
+                self._window = dispatcher.window
                 for call in under_way:
                     call.cancel()
-
-    def _settle(
-        self, dispatcher: Dispatcher, attempt: Attempt, endpoint: Endpoint[Connection], call: Any, results: Results
-    ) -> None:
-        now = time.monotonic()
-        try:
-            response = call.result()
-        except grpc.RpcError as error:
-            translated = translate(error, endpoint.address)
-            translated.__cause__ = error
-            if isinstance(translated, ServerUnavailable):
-                self._endpoints.rest(endpoint, now)
-            dispatcher.failed(attempt, translated, now)
-        else:
-            results.collect(attempt.rows, response)
-            dispatcher.answered(attempt, now)

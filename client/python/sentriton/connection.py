@@ -30,8 +30,13 @@ class Connection:
             return self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
     def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
-        """Send one request; the call's `result()` raises gRPC's own errors."""
+        """Send one request; `result_of` gives what came of the call."""
         return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
+
+    def result_of(self, call: Any) -> Any:
+        """The response of a call that has ended."""
+        with translated(self.address):
+            return call.result()
 
     def asset(self, name: str, timeout_s: float | None) -> bytes:
         """The content of an asset such as manifest.json."""

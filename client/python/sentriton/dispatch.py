@@ -51,6 +51,7 @@ class Dispatcher:
         self._prepared: Rows | None = None
         self._exhausted = False
         self._waiting: list[_Waiting] = []
+        self._last_failure: SentritonError | None = None
         self._order = 0
         self._in_flight = 0
 
@@ -59,15 +60,24 @@ class Dispatcher:
         """Whether every sentence is embedded."""
         return self.finished == self.total
 
+    @property
+    def unprepared(self) -> bool:
+        """Whether `prepare` has something to do."""
+        return self._prepared is None and not self._exhausted
+
     def prepare(self) -> None:
         """Make the next rows ready to send; this tokenizes. Call it before `next`, and while answers are awaited."""
-        if self._prepared is None and not self._exhausted:
+        if self.unprepared:
             self._prepared = next(self._plan, None)
             self._exhausted = self._prepared is None
 
     def next(self, now: float) -> Attempt | None:
-        """What to send now; None when nothing may or can be sent. Raises `DeadlineExceeded` when the time is over."""
+        """What to send now; None when nothing may or can be sent. When the time is over it raises `DeadlineExceeded`,
+        or what the rows that wait to be sent again met last.
+        """
         if now >= self.deadline:
+            if self._waiting and self._last_failure is not None:
+                raise self._with_progress(self._last_failure)
             raise DeadlineExceeded(f"the time for the call is over{self.progress}")
         if self._in_flight >= self.window.limit:
             return None
@@ -89,15 +99,19 @@ class Dispatcher:
 
     def failed(self, attempt: Attempt, error: SentritonError, now: float) -> None:
         """Sends its rows again later, or raises `error` with how far the call got: when repeating cannot help, when
-        there is no time left for it, or when too much was repeated already."""
+        there is no time left for it, or when too much was repeated already to a server with too much to do.
+        """
         self._in_flight -= 1
         if not isinstance(error, (Overloaded, ServerUnavailable)):
             raise self._with_progress(error)
+        due = now + self._backoff.delay_s(attempt.number)
+        if due >= self.deadline:
+            raise self._with_progress(error)
         if isinstance(error, Overloaded):
             self.window.overloaded()
-        due = now + self._backoff.delay_s(attempt.number)
-        if due >= self.deadline or not self._budget.take():
-            raise self._with_progress(error)
+            if not self._budget.take():
+                raise self._with_progress(error)
+        self._last_failure = error
         self._order += 1
         heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
 

@@ -31,6 +31,10 @@ class Endpoint(Generic[Channel]):
         with self._lock:
             self.in_flight -= 1
 
+    def rest(self, now: float) -> None:
+        """It did not answer: leave it alone for a moment, so that the others are tried first."""
+        self.resting_until = now + _REST_S
+
 
 class Endpoints(Generic[Channel]):
     """The servers of one client."""
@@ -49,7 +53,3 @@ class Endpoints(Generic[Channel]):
         if not awake:
             return min(turn, key=lambda endpoint: endpoint.resting_until)
         return min(awake, key=lambda endpoint: endpoint.in_flight)
-
-    def rest(self, endpoint: Endpoint[Channel], now: float) -> None:
-        """It did not answer: leave it alone for a moment, so that the others are tried first."""
-        endpoint.resting_until = now + _REST_S

@@ -12,6 +12,7 @@ SentritonError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -76,6 +77,8 @@ _SICK = ("is not healthy", "rst_stream", "stream removed")
 # The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
 _BROKEN_OFF = "CANCELLED"
 _MISMATCH = "fingerprint mismatch"
+# gRPC's words before the reason why no connection came about.
+_NOT_CONNECTED = re.compile(r"connections to all backends failing; last error: (?:[A-Z]+: )?(?:ipv[46]:\S+: )?")
 
 
 def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
@@ -99,8 +102,9 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     """The Sentriton error for one of gRPC, with the server's message and the address."""
     status, message = error.code(), error.details() or ""
     kind = error_class(status, message)
+    message = _NOT_CONNECTED.sub("", message)
     if kind is ServerUnavailable:
-        hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message else ""
+        hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message.lower() else ""
         return kind(f"no answer from {address}: {message}{hint}")
     if kind is AccessDenied:
         hint = "; give the server's access_key (or $SENTRITON_ACCESS_KEY)" if "access-key" in message else ""

@@ -5,13 +5,13 @@ here.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sentriton.arguments import one_of, positive, whole_number
 from sentriton.errors import InvalidInput
 from sentriton.protocol import LANES
 
@@ -46,15 +46,15 @@ class ClientSettings:
     access_key: str | None = dataclasses.field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.priority not in LANES:
-            raise InvalidInput(f"priority is {self.priority!r}; allowed are {', '.join(map(repr, LANES))}")
-        if self.on_model_change not in MODEL_CHANGE:
-            allowed = ", ".join(map(repr, MODEL_CHANGE))
-            raise InvalidInput(f"on_model_change is {self.on_model_change!r}; allowed are {allowed}")
-        if not 0 < self.timeout_s < math.inf:
-            raise InvalidInput(f"timeout_s is {self.timeout_s}; it must be a number of seconds above 0")
-        if self.max_in_flight < 1:
-            raise InvalidInput(f"max_in_flight is {self.max_in_flight}; it must be at least 1")
+        one_of("priority", self.priority, LANES)
+        one_of("on_model_change", self.on_model_change, MODEL_CHANGE)
+        positive("timeout_s", self.timeout_s)
+        whole_number("max_in_flight", self.max_in_flight)
+        if not isinstance(self.tls, bool):
+            raise InvalidInput(f"tls is {self.tls!r}; allowed are True, False")
+        if self.access_key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", str(self.access_key)):
+            # Not shown: it is a secret.
+            raise InvalidInput("access_key cannot be sent; allowed are printable ASCII characters, without a line end")
         if (self.client_certificate is None) != (self.client_key is None):
             raise InvalidInput("client_certificate and client_key belong together; one of them is missing")
         if not self.addresses or not all(map(_is_address, self.addresses)):
@@ -82,7 +82,7 @@ class ClientSettings:
 
 
 def _is_address(address: str) -> bool:
-    match = re.fullmatch(r"(?:dns:///)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
+    match = re.fullmatch(r"(?:dns://[^\s/]*/)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
     return match is not None and 1 <= int(match[1]) <= 65535
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from sentriton.arguments import whole_number
-from sentriton.errors import InvalidInput
+from sentriton.errors import InvalidInput, SentritonError
 
 CHUNK_SIZE = 2048  # sentences; two chunks are under way at a time
 
@@ -19,6 +20,15 @@ def stream_chunk_size(sentences: Any, chunk_size: Any) -> int:
     if isinstance(sentences, (str, bytes)):
         raise InvalidInput(f"sentences is {sentences!r}; a stream takes an iterable of strings, encode a single one")
     return whole_number("chunk_size", chunk_size)
+
+
+@contextmanager
+def counted_from(start: int) -> Iterator[None]:
+    """An error of a chunk counts from the chunk's first sentence: it says which one of the stream that is."""
+    try:
+        yield
+    except SentritonError as error:
+        raise type(error)(f"{error}, counted from sentence {start:,} of the stream") from error
 
 
 def chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -24,7 +24,7 @@ from sentriton.stream import CHUNK_SIZE
 
 app = typer.Typer()
 
-Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Sentences to embed.")]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Sentences to embed.")]
 Input = Annotated[
     Path | None,
     typer.Option(
@@ -52,7 +52,9 @@ Progress = Annotated[
     bool | None, typer.Option(help="Show progress on standard error: where that is a terminal, if left out.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON: rows, seconds, output.")]
-Url = Annotated[str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")]
+Url = Annotated[
+    str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
+]
 Timeout = Annotated[
     float,
     typer.Option(
