@@ -13,8 +13,7 @@ class FaultyProxy:
     """Forwards loopback connections to `target` (host:port). A context manager; `url` is where to connect."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+        self._target = _address(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._flows = threading.Event()
@@ -55,6 +54,11 @@ class FaultyProxy:
         time.sleep(seconds)
         self._flows.set()
 
+    def lead_to(self, target: str) -> None:
+        """Break off every connection; new ones go to another server, as behind a roll-out's service."""
+        self._target = _address(target)
+        self.reset()
+
     def _spawn(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments)  # type: ignore[arg-type]
         self._threads.append(thread)
@@ -86,3 +90,8 @@ class FaultyProxy:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+
+def _address(target: str) -> tuple[str, int]:
+    host, _, port = target.rpartition(":")
+    return host, int(port)

@@ -53,6 +53,8 @@ const BY_STATUS = new Map<status, ErrorClass>([
 
 // Triton's words where its status code says less than they do.
 const OVERLOAD = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
+// A full /dev/shm: the request was not computed, and room comes back with the answers under way.
+const NO_ROOM = "failed to increase the shared memory pool size";
 const SICK = "is not healthy";
 const MISMATCH = "fingerprint mismatch";
 
@@ -65,6 +67,7 @@ export function errorClass(code: status, message: string): ErrorClass {
   const text = message.toLowerCase();
   if (kind === ServerUnavailable && OVERLOAD.some((words) => text.includes(words))) return Overloaded;
   if (kind === InvalidInput && text.includes(MISMATCH)) return ContractMismatch;
+  if (kind === ServerError && text.includes(NO_ROOM)) return Overloaded;
   if (kind === ServerError && text.includes(SICK)) return ServerUnavailable;
   return kind;
 }

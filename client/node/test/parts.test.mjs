@@ -23,6 +23,7 @@ describe("errors", () => {
     ["UNAVAILABLE", "Connection dropped", "ServerUnavailable"],
     ["NOT_FOUND", "unknown model", "ServerUnavailable"],
     ["INTERNAL", "Stub process 'encoder_0_0' is not healthy.", "ServerUnavailable"],
+    ["INTERNAL", "Failed to increase the shared memory pool size for key 'x'", "Overloaded"],
     ["INTERNAL", "failed", "ServerError"],
     ["UNIMPLEMENTED", "", "ServerError"],
     ["UNAUTHENTICATED", "", "ServerError"],
