@@ -37,13 +37,17 @@ class Load:
     """Callers each with a part of the sentences in every call: some through `SentenceEncoder`, one through
     `AsyncSentenceEncoder`, one that sends text to `embed_text`. A context manager; the figures are complete at its end.
 
-    `expected` holds the right vectors of all sentences, one array for each model that may answer.
+    `expected` holds the right vectors of all sentences, one array for each model that may answer. Callers wait
+    `pause_s` before each call.
     """
 
-    def __init__(self, url: str, *expected: NDArray[np.float32], callers: int = 2, **settings: Any) -> None:
+    def __init__(
+        self, url: str, *expected: NDArray[np.float32], callers: int = 2, pause_s: float = 0, **settings: Any
+    ) -> None:
         self.figures = Figures()
         self.last_begun_right = 0.0  # when the latest call that came out right was begun
         self._url, self._expected, self._settings = url, expected, {"timeout_s": 90, **settings}
+        self._pause_s = pause_s
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._unexpected: list[BaseException] = []
         targets = [*[self._call] * callers, self._call_text, lambda number: asyncio.run(self._call_async(number))]
@@ -80,7 +84,7 @@ class Load:
     def _call(self, number: int) -> None:
         with SentenceEncoder(self._url, **self._settings) as encoder:
             turn = number * 1000
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause_s):
                 turn += 1
                 part, begun = self._part(turn), time.monotonic()
                 try:
@@ -92,6 +96,7 @@ class Load:
         async with AsyncSentenceEncoder(self._url, **self._settings) as encoder:
             turn = number * 1000
             while not self._stop.is_set():
+                await asyncio.sleep(self._pause_s)
                 turn += 1
                 part, begun = self._part(turn), time.monotonic()
                 try:
@@ -102,7 +107,7 @@ class Load:
     def _call_text(self, number: int) -> None:
         connection = Connection(self._url)
         turn = number * 1000
-        while not self._stop.is_set():
+        while not self._stop.wait(self._pause_s):
             turn += 1
             part, begun = self._part(turn), time.monotonic()
             try:

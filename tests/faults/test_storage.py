@@ -58,8 +58,7 @@ def test_embed_to_a_full_disk_goes_on_when_there_is_room(
     output = folder / f"out{ending}"
     room = {".npy": "3m", ".jsonl": "18m", ".parquet": "3m"}[ending]  # for the first chunk and a part of the second
     script = (
-        '! "$@" || exit 3; ls "$folder"; mount -o remount,size=200m "$folder"; "$@"; '
-        f'cp "$folder/out{ending}" {kept}'
+        f'! "$@" || exit 3; ls "$folder"; mount -o remount,size=200m "$folder"; "$@"; cp "$folder/out{ending}" {kept}'
     )
     arguments = ("embed", "--input", tmp_path / "in.txt", "--output", output, "--url", served.url, "--json")
     done = in_small_folder(folder, room, script, SENTRITON, *arguments)
