@@ -68,8 +68,8 @@ def export(
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
 
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device, a folder that cannot be written) and
-    `ParityError`.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device, a folder that
+    cannot be written) and `ParityError`.
     """
     device = resolve_device(device)
     chosen = resolve_precision(precision, device)
@@ -77,8 +77,7 @@ def export(
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source)
     with _draft_of(repository) as draft:
-        manifest = _write(checkpoint, draft, chosen, device, say)
-    return manifest
+        return _write(checkpoint, draft, chosen, device, say)
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def wait_for(condition: object, timeout_s: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def check(fault: str, load: Load, recovery_s: float, most_s: float = RECOVERY_S) -> None:
+def check(fault: str, load: Load, recovery_s: float = 0.0, most_s: float = RECOVERY_S) -> None:
     """Enter the fault into the table that the suite prints at its end; then: every call of the encoders came out right,
     and those that repeat nothing came out right or were told at once that the server is not well.
     """

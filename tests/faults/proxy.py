@@ -18,6 +18,8 @@ class FaultyProxy:
         self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._flows = threading.Event()
         self._flows.set()
+        self._answers_flow = threading.Event()
+        self._answers_flow.set()
         self._closed = False
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -31,6 +33,7 @@ class FaultyProxy:
     def __exit__(self, *exception: object) -> None:
         self._closed = True
         self._flows.set()
+        self._answers_flow.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -53,6 +56,14 @@ class FaultyProxy:
         self._flows.clear()
         time.sleep(seconds)
         self._flows.set()
+
+    def hold_answers(self) -> None:
+        """Take nothing from the server any more, as a caller that does not read."""
+        self._answers_flow.clear()
+
+    def let_answers_through(self) -> None:
+        """Take from the server again."""
+        self._answers_flow.set()
 
     def lead_to(self, target: str) -> None:
         """Break off every connection; new ones go to another server, as behind a roll-out's service."""
@@ -78,13 +89,14 @@ class FaultyProxy:
             self.connections += 1
             with self._lock:
                 self._sockets += [caller, server]
-            self._spawn(self._forward, caller, server)
-            self._spawn(self._forward, server, caller)
+            self._spawn(self._forward, caller, server, self._flows)
+            self._spawn(self._forward, server, caller, self._answers_flow)
 
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, flows: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(1 << 16):
                 self._flows.wait()
+                flows.wait()
                 target.sendall(content)
         for each in (source, target):
             with contextlib.suppress(OSError):

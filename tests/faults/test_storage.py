@@ -92,14 +92,13 @@ def test_a_full_dev_shm(repository: Path, expected: NDArray[np.float32]) -> None
         time.sleep(0.5)
         # The launcher's own view of the file system, seen from outside.
         filler = Path(f"/proc/{served.launcher.pid}/root/dev/shm/filler")
-        with filler.open("wb") as file, pytest.raises(OSError, match="No space left on device"):
-            while True:
-                file.write(bytes(1 << 20))
+        with pytest.raises(OSError, match="No space left on device"):
+            filler.write_bytes(bytes(250 << 20))
         large = ["가 " * 400] * 16  # its tokens do not fit into what the stubs hold already
         with SentenceEncoder(served.url, timeout_s=60) as encoder:
             time.sleep(3)
             filler.unlink()
             emptied = time.monotonic()
-            assert encoder.encode(large).shape == (64, encoder.manifest.dimension)
+            assert encoder.encode(large).shape == (len(large), encoder.manifest.dimension)
         recovery_s = load.recovery_s(emptied)
     check("full /dev/shm for 3 s", load, recovery_s)

@@ -86,8 +86,8 @@ def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode
         ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", errors.ServerUnavailable),
         (
             "INTERNAL",
-            "Failed to process the request(s) for model 'encoder_0_1', message: Failed to increase the shared memory pool "
-            "size for key 'sentriton-x_3' to 17825792 bytes. Error: No space left on device",
+            "Failed to process the request(s) for model 'encoder_0_1', message: Failed to increase the shared memory "
+            "pool size for key 'sentriton-x_3' to 17825792 bytes. Error: No space left on device",
             errors.Overloaded,
         ),
         ("INTERNAL", "the model gave a sentence embedding that is not finite", errors.ServerError),

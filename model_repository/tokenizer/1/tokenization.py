@@ -25,8 +25,8 @@ def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
     size = sum(len(raw) for raw in text.flat)
     if size > most_bytes:
         raise TextError(
-            f"text has {size:,} bytes in {text.size} rows; allowed are {most_bytes:,} a request: send fewer rows, or cut "
-            "what is longer than the model reads"
+            f"text has {size:,} bytes in {text.size} rows; allowed are {most_bytes:,} a request: send fewer rows, or "
+            "cut what is longer than the model reads"
         )
     decoded = []
     for row, raw in enumerate(text.reshape(-1)):
