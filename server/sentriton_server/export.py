@@ -63,10 +63,12 @@ def export(
     precision: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    allow_pickle: bool = False,
     say: Callable[[str], None] = lambda step: None,
 ) -> Manifest:
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
 
+    `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device, a folder that
     cannot be written) and `ParityError`.
@@ -75,7 +77,7 @@ def export(
     chosen = resolve_precision(precision, device)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
     with _draft_of(repository) as draft:
         return _write(checkpoint, draft, chosen, device, say)
 
