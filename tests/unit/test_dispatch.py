@@ -95,16 +95,29 @@ def test_nothing_is_sent_after_the_deadline() -> None:
     assert dispatcher.wait_s(4) == 1
 
 
-def test_the_retry_budget_ends_a_call_that_only_repeats() -> None:
+def test_the_retry_budget_ends_a_call_that_only_burdens_a_full_server() -> None:
     dispatcher = make_dispatcher(requests=1, deadline=1e9, budget=3)
     now = 0.0
     for _ in range(3):
         (attempt,) = send_all(dispatcher, now)
-        dispatcher.failed(attempt, ServerUnavailable("away"), now)
+        dispatcher.failed(attempt, Overloaded("full"), now)
         now += dispatcher.wait_s(now)
     (attempt,) = send_all(dispatcher, now)
-    with pytest.raises(ServerUnavailable):
+    with pytest.raises(Overloaded):
+        dispatcher.failed(attempt, Overloaded("full"), now)
+
+
+def test_a_server_that_is_away_is_asked_again_until_the_deadline_whatever_the_budget() -> None:
+    dispatcher = make_dispatcher(requests=1, deadline=100, budget=3)
+    now = 0.0
+    while now < 100 - 8:
+        (attempt,) = send_all(dispatcher, now)
         dispatcher.failed(attempt, ServerUnavailable("away"), now)
+        now += dispatcher.wait_s(now)
+    assert attempt.number > 10
+    (attempt,) = send_all(dispatcher, now)
+    with pytest.raises(ServerUnavailable, match="away"):
+        dispatcher.failed(attempt, ServerUnavailable("away"), 99.9)
 
 
 def test_overload_halves_the_window_and_unavailability_does_not() -> None:

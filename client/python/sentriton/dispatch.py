@@ -89,15 +89,18 @@ class Dispatcher:
 
     def failed(self, attempt: Attempt, error: SentritonError, now: float) -> None:
         """Sends its rows again later, or raises `error` with how far the call got: when repeating cannot help, when
-        there is no time left for it, or when too much was repeated already."""
+        there is no time left for it, or when too much was repeated already to a server with too much to do.
+        """
         self._in_flight -= 1
         if not isinstance(error, (Overloaded, ServerUnavailable)):
             raise self._with_progress(error)
+        due = now + self._backoff.delay_s(attempt.number)
+        if due >= self.deadline:
+            raise self._with_progress(error)
         if isinstance(error, Overloaded):
             self.window.overloaded()
-        due = now + self._backoff.delay_s(attempt.number)
-        if due >= self.deadline or not self._budget.take():
-            raise self._with_progress(error)
+            if not self._budget.take():
+                raise self._with_progress(error)
         self._order += 1
         heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
 

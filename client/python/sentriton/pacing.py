@@ -16,7 +16,7 @@ class Window:
     too much.
 
     A step compares the rate (tokens a second) of one round, as many answers as requests are allowed, with the best
-    seen.
+    seen. A window is one call's; the next call begins `anew` with what it learned.
     """
 
     limit: int = LEAST_IN_FLIGHT
@@ -28,6 +28,10 @@ class Window:
 
     def __post_init__(self) -> None:
         self.limit = min(self.limit, self.most)
+
+    def anew(self) -> Window:
+        """One for the next call: the limit and the best rate are kept, the round under way is not."""
+        return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:
         """Count an answer for `tokens` at time `now` (seconds)."""
@@ -69,8 +73,8 @@ class Backoff:
 
 @dataclass
 class RetryBudget:
-    """Bounds repeated requests to a share of the answered ones, so that callers do not double the load of a server in
-    need.
+    """Bounds what is sent again to an overloaded server to a share of what it answers, so that callers do not double
+    its load. A server that is away has no load, and every request waits for it within its deadline.
 
     Holds `capacity` tokens: a retry takes one, an answer gives `per_answer` back.
     """
