@@ -44,10 +44,14 @@ class Served:
     def process(self, name: str) -> psutil.Process:
         """Triton ("triton"), or the stub of a model."""
         for process in self.processes():
-            instance = "triton" if process.name() == "tritonserver" else process.cmdline()[-2].rsplit("_", 2)[0]
-            if instance == name:
+            if self.name_of(process) in (name, f"{name}_0_0"):
                 return process
         raise AssertionError(f"no process of {name}")
+
+    @staticmethod
+    def name_of(process: psutil.Process) -> str:
+        """triton, or the model instance of a stub, such as encoder_0_1."""
+        return "triton" if process.name() == "tritonserver" else process.cmdline()[-2]
 
     def restarts(self) -> int:
         """How often Triton was started again."""
