@@ -104,13 +104,23 @@ def serve(source: Path, *arguments: object, prefix: tuple[str, ...] = (), **envi
         process.stderr.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(repository: Path) -> Iterator[Served]:
+    """A server whose processes are left alone: none of them may end, whatever is asked of it."""
+    with serve(repository) as running:
+        pids = {process.pid for process in running.processes()}
+        yield running
+        assert {process.pid for process in running.processes()} == pids, running.said
+
+
+@pytest.fixture
+def mortal(repository: Path) -> Iterator[Served]:
+    """A server of one test's own."""
     with serve(repository) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def expected(served: Served) -> NDArray[np.float32]:
     """The right vectors, from before anything was done to the server."""
     with SentenceEncoder(served.url) as encoder:

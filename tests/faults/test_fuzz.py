@@ -64,8 +64,7 @@ def test_any_message_is_answered(served: Served, channel: grpc.Channel, expected
     note(f"fuzz: {sum(outcomes.values()):,} messages", ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common()))
     assert not unclear, unclear
     assert report.min_cosine >= report.manifest.min_cosine - 1e-6
-    assert {process.pid for process in served.processes()} == pids, "a process was started again"
-    assert served.restarts() == 0, served.said
+    assert {process.pid for process in served.processes()} == pids, served.said
     assert not load.figures.errors, load.figures.errors[:3]
     assert not load.figures.refusals, load.figures.refusals[:3]
     assert load.figures.wrong == 0
