@@ -7,6 +7,8 @@
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
+# make test-faults  processes that die, full disks, overload, any message: a table of recoveries (four minutes)
+# make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make lint      ruff and mypy;  make format  puts the code in shape
@@ -18,7 +20,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-spark test-large lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -85,6 +87,15 @@ prometheus:
 	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+test-faults: $(VENV)/dev-installed
+	$(BIN)/pytest tests/faults
+
+test-fuzz: $(VENV)/dev-installed
+	SENTRITON_FUZZ=20000 $(BIN)/pytest tests/faults/test_fuzz.py
+
+test-soak: $(VENV)/dev-installed
+	$(BIN)/pytest tests/faults -m long
 
 test-spark: $(VENV)/dev-installed
 	@$(PIP) --editable '.[spark]'

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-# Other frameworks' copies of the same weights, and pickled ones.
-_NOT_NEEDED = ["*.bin", "*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
+# Other frameworks' copies of the same weights.
+_NOT_NEEDED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
+_PICKLED = ["*.bin"]
 
 
 class CheckpointError(SentritonError, ValueError):
@@ -46,12 +47,12 @@ class Checkpoint:
     fingerprint: str
 
 
-def read_checkpoint(source: str | Path) -> Checkpoint:
-    """Load a sentence-transformers folder or hub id. Raises `CheckpointError` naming the module, value and what is
-    allowed.
+def read_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+    """Load a sentence-transformers folder or hub id; pickled weights only where `allow_pickle` says so, and code that
+    comes along never. Raises `CheckpointError` naming the module, value and what is allowed.
     """
-    name, folder = locate_checkpoint(source)
-    model = _load(folder)
+    name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
+    model = _load(folder, allow_pickle)
     transformer, *others = _modules(model)
     try:
         encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
@@ -133,8 +134,9 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def locate_checkpoint(source: str | Path) -> tuple[str, Path]:
-    """Name and folder of a checkpoint: a sentence-transformers folder as it is, a hub id downloaded to the hub's cache.
+def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tuple[str, Path]:
+    """Name and folder of a checkpoint: a sentence-transformers folder as it is, a hub id downloaded to the hub's cache
+    (pickled weights only where `allow_pickle` says so).
 
     Raises `CheckpointError` when there is no such checkpoint.
     """
@@ -145,15 +147,16 @@ def locate_checkpoint(source: str | Path) -> tuple[str, Path]:
         raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
     if not _HUB_ID.fullmatch(str(source)):
         raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
-    return str(source), _download(str(source))
+    return str(source), _download(str(source), allow_pickle)
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, allow_pickle: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, ignore_patterns=_NOT_NEEDED))
+        ignored = _NOT_NEEDED if allow_pickle else [*_NOT_NEEDED, *_PICKLED]
+        return Path(snapshot_download(hub_id, ignore_patterns=ignored))
     except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -161,23 +164,28 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def _load(folder: Path) -> SentenceTransformer:
+def _load(folder: Path, allow_pickle: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    if not any(folder.rglob("*.safetensors")):
+    if not allow_pickle and not any(folder.rglob("*.safetensors")):
         raise CheckpointError(
             f"cannot load checkpoint {folder}: it has no weights in a .safetensors file; pickled weights are refused, "
-            "since reading them runs code; load it once where you trust it and save it with safe_serialization=True"
+            "since reading them may run code; trust them with --allow-pickle, or save the checkpoint with "
+            "safe_serialization=True"
         )
 
     # Its progress bar and load report are for people who load models by hand.
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        # Pickled weights run code when they are read; safetensors do not.
+        # None takes safetensors where there are any.
+        use_safetensors = None if allow_pickle else True
         return SentenceTransformer(
-            str(folder), device="cpu", model_kwargs={"dtype": torch.float32, "use_safetensors": True}
+            str(folder),
+            device="cpu",
+            trust_remote_code=False,
+            model_kwargs={"dtype": torch.float32, "use_safetensors": use_safetensors},
         )
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -24,6 +24,14 @@ Precision = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(envvar="SENTRITON_DEVICE", help="auto, cpu or gpu.")]
+AllowPickle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle",
+        envvar="SENTRITON_ALLOW_PICKLE",
+        help="Read weights that are not safetensors: pickles, which may run code.",
+    ),
+]
 
 
 @app.command()
@@ -38,6 +46,7 @@ def serve(
     ] = None,
     precision: Precision = None,
     device: Device = "auto",
+    allow_pickle: AllowPickle = False,
     host: Annotated[str, typer.Option(envvar="SENTRITON_HOST", help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(envvar="SENTRITON_GRPC_PORT", help="0 takes a free port.")] = 8001,
     http_port: Annotated[
@@ -160,7 +169,8 @@ def serve(
         # Before minutes are spent on an export.
         check_security(settings)
         check_ports(settings)
-        server = TritonServer(prepare_repository(source, precision=precision, device=device, say=_say), settings, show)
+        repository = prepare_repository(source, precision=precision, device=device, allow_pickle=allow_pickle, say=_say)
+        server = TritonServer(repository, settings, show)
         supervisor = Supervisor(server, _say, ready_file)
         server.start(interrupted)
         manifest = server.manifest
@@ -182,13 +192,20 @@ def export(
     repository: Annotated[Path, typer.Argument(help="The folder to write.")],
     precision: Precision = None,
     device: Device = "auto",
+    allow_pickle: AllowPickle = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an exported repository that is there.")] = False,
 ) -> None:
     """Write a deployable model repository and report how it compares with sentence-transformers."""
     from sentriton_server.export import export as export_checkpoint
 
     manifest = export_checkpoint(
-        checkpoint, repository, precision=precision, device=device, overwrite=overwrite, say=_say
+        checkpoint,
+        repository,
+        precision=precision,
+        device=device,
+        overwrite=overwrite,
+        allow_pickle=allow_pickle,
+        say=_say,
     )
     parity = manifest.parity
     typer.echo(

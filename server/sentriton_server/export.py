@@ -63,26 +63,42 @@ def export(
     precision: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    allow_pickle: bool = False,
     say: Callable[[str], None] = lambda step: None,
 ) -> Manifest:
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
 
+    `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device) and
-    `ParityError`.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device, a folder that
+    cannot be written) and `ParityError`.
     """
     device = resolve_device(device)
     chosen = resolve_precision(precision, device)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
-    checkpoint = read_checkpoint(source)
-    with _parent_folder(repository), tempfile.TemporaryDirectory(dir=repository.parent, prefix=".export-") as scratch:
-        draft = Path(scratch) / "repository"
-        manifest = _write(checkpoint, draft, chosen, device, say)
-        if repository.exists():
-            repository.rename(Path(scratch) / "replaced")
-        draft.rename(repository)
-    return manifest
+    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+    with _draft_of(repository) as draft:
+        return _write(checkpoint, draft, chosen, device, say)
+
+
+@contextmanager
+def _draft_of(repository: Path) -> Iterator[Path]:
+    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` where it cannot
+    be written.
+    """
+    try:
+        with (
+            _parent_folder(repository),
+            tempfile.TemporaryDirectory(dir=repository.parent, prefix=".export-") as scratch,
+        ):
+            draft = Path(scratch) / "repository"
+            yield draft
+            if repository.exists():
+                repository.rename(Path(scratch) / "replaced")
+            draft.rename(repository)
+    except OSError as error:
+        raise ExportError(f"cannot write {repository}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -129,8 +145,10 @@ def _write(
     _write_contract(checkpoint, repository)
     _write_golden(sentences, reference, repository)
     say(f"compiling the encoder ({precision.name}, {device})")
-    # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go.
-    compile_encoder(checkpoint.encoder, precision).save(str(repository / "encoder/1/model.pt"))
+    # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go. By way of memory: torch's own
+    # writer aborts the process where a disk is full.
+    module = compile_encoder(checkpoint.encoder, precision)
+    (repository / "encoder/1/model.pt").write_bytes(module.save_to_buffer())
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)

@@ -13,14 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from numpy.typing import NDArray
 
+from sentriton import SentenceEncoder, ServerError, ServerUnavailable
 from sentriton_server.serving import prepare_repository
-from tests.faults.load import Figures
+from tests.faults.load import SENTENCES, Load
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
 STUB = "triton_python_backend_stub"
+RECOVERY_S = 15  # what a restart may take with the bundled checkpoint
 _ROWS: list[tuple[str, ...]] = []
 
 
@@ -40,10 +44,14 @@ class Served:
     def process(self, name: str) -> psutil.Process:
         """Triton ("triton"), or the stub of a model."""
         for process in self.processes():
-            instance = "triton" if process.name() == "tritonserver" else process.cmdline()[-2].rsplit("_", 2)[0]
-            if instance == name:
+            if self.name_of(process) in (name, f"{name}_0_0"):
                 return process
         raise AssertionError(f"no process of {name}")
+
+    @staticmethod
+    def name_of(process: psutil.Process) -> str:
+        """triton, or the model instance of a stub, such as encoder_0_1."""
+        return "triton" if process.name() == "tritonserver" else process.cmdline()[-2]
 
     def restarts(self) -> int:
         """How often Triton was started again."""
@@ -96,10 +104,28 @@ def serve(source: Path, *arguments: object, prefix: tuple[str, ...] = (), **envi
         process.stderr.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(repository: Path) -> Iterator[Served]:
+    """A server whose processes are left alone: none of them may end, whatever is asked of it."""
+    with serve(repository) as running:
+        pids = {process.pid for process in running.processes()}
+        yield running
+        assert {process.pid for process in running.processes()} == pids, running.said
+
+
+@pytest.fixture
+def mortal(repository: Path) -> Iterator[Served]:
+    """A server of one test's own."""
     with serve(repository) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def expected(served: Served) -> NDArray[np.float32]:
+    """The right vectors, from before anything was done to the server."""
+    with SentenceEncoder(served.url) as encoder:
+        embeddings: NDArray[np.float32] = encoder.encode(SENTENCES)
+    return embeddings
 
 
 def wait_for(condition: object, timeout_s: float, what: str) -> None:
@@ -110,11 +136,19 @@ def wait_for(condition: object, timeout_s: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def report(fault: str, figures: Figures, recovery_s: float | None) -> None:
-    """A row of the table that the suite prints at its end."""
-    recovery = "" if recovery_s is None else f"{recovery_s:.1f}"
-    counts = (figures.right, figures.wrong, len(figures.errors))
-    _ROWS.append((fault, *map(str, counts), f"{figures.longest_s:.1f}", recovery))
+def check(fault: str, load: Load, recovery_s: float = 0.0, most_s: float = RECOVERY_S) -> None:
+    """Enter the fault into the table that the suite prints at its end; then: every call of the encoders came out right,
+    and those that repeat nothing came out right or were told at once that the server is not well.
+    """
+    figures = load.figures
+    counts = (figures.right, figures.wrong, len(figures.errors), len(figures.refusals))
+    _ROWS.append((fault, *map(str, counts), f"{figures.longest_s:.1f}", f"{recovery_s:.1f}"))
+    assert not figures.errors, figures.errors[:3]
+    assert figures.wrong == 0
+    assert figures.right > 0
+    unclear = [error for error in figures.refusals if not isinstance(error, (ServerUnavailable, ServerError))]
+    assert not unclear, unclear[:3]
+    assert recovery_s <= most_s
 
 
 def note(what: str, result: str) -> None:
@@ -126,7 +160,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = [row for row in _ROWS if len(row) > 2]
     if rows:
         terminalreporter.section("faults under load")
-        heads = ("fault", "right", "wrong", "failed", "longest call (s)", "recovery (s)")
+        heads = ("fault", "right", "wrong", "failed", "refused", "longest call (s)", "recovery (s)")
         widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads))]
         for row in (heads, *rows):
             cells = [

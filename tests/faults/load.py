@@ -11,33 +11,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentriton import AsyncSentenceEncoder, SentenceEncoder, SentritonError
+from sentriton import AsyncSentenceEncoder, SentenceEncoder, SentritonError, protocol
+from sentriton.connection import Connection
 
 SENTENCES = [f"{number}번째 문장은 " + "조금 더 긴 " * (number % 9) + "문장입니다." for number in range(64)]
+_RAW_DEADLINE_S = 30.0
 
 
 @dataclass
 class Figures:
-    """What callers got. A call is right when all its vectors are."""
+    """What callers got. A call is right when all its vectors are.
+
+    `errors` are those of the encoders, which repeat what can be repeated; `refusals` those of a caller of `embed_text`
+    that repeats nothing.
+    """
 
     right: int = 0
     wrong: int = 0
     errors: list[SentritonError] = field(default_factory=list)
+    refusals: list[SentritonError] = field(default_factory=list)
     longest_s: float = 0.0
 
 
 class Load:
-    """Some callers through `SentenceEncoder` and one through `AsyncSentenceEncoder`, each with a part of the sentences
-    in every call. A context manager; the figures are complete at its end.
+    """Callers each with a part of the sentences in every call: some through `SentenceEncoder`, one through
+    `AsyncSentenceEncoder`, one that sends text to `embed_text`. A context manager; the figures are complete at its end.
+
+    `expected` holds the right vectors of all sentences, one array for each model that may answer. Callers wait
+    `pause_s` before each call.
     """
 
-    def __init__(self, url: str, expected: NDArray[np.float32], callers: int = 3, **settings: Any) -> None:
+    def __init__(
+        self, url: str, *expected: NDArray[np.float32], callers: int = 2, pause_s: float = 0, **settings: Any
+    ) -> None:
         self.figures = Figures()
         self.last_begun_right = 0.0  # when the latest call that came out right was begun
         self._url, self._expected, self._settings = url, expected, {"timeout_s": 90, **settings}
+        self._pause_s = pause_s
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._unexpected: list[BaseException] = []
-        targets = [self._call] * callers + [lambda number: asyncio.run(self._call_async(number))]
+        targets = [*[self._call] * callers, self._call_text, lambda number: asyncio.run(self._call_async(number))]
         self._threads = [threading.Thread(target=self._run, args=(each, n)) for n, each in enumerate(targets)]
 
     def __enter__(self) -> Load:
@@ -71,32 +84,53 @@ class Load:
     def _call(self, number: int) -> None:
         with SentenceEncoder(self._url, **self._settings) as encoder:
             turn = number * 1000
-            while not self._stop.is_set():
+            while not self._stop.wait(self._pause_s):
                 turn += 1
                 part, begun = self._part(turn), time.monotonic()
                 try:
                     self._count(encoder.encode(SENTENCES[part]), part, begun)
                 except SentritonError as error:
-                    self._count(error, part, begun)
+                    self._count_error(self.figures.errors, error, begun)
 
     async def _call_async(self, number: int) -> None:
         async with AsyncSentenceEncoder(self._url, **self._settings) as encoder:
             turn = number * 1000
             while not self._stop.is_set():
+                await asyncio.sleep(self._pause_s)
                 turn += 1
                 part, begun = self._part(turn), time.monotonic()
                 try:
                     self._count(await encoder.encode(SENTENCES[part]), part, begun)
                 except SentritonError as error:
-                    self._count(error, part, begun)
+                    self._count_error(self.figures.errors, error, begun)
 
-    def _count(self, outcome: Any, part: slice, begun: float) -> None:
+    def _call_text(self, number: int) -> None:
+        connection = Connection(self._url)
+        turn = number * 1000
+        while not self._stop.wait(self._pause_s):
+            turn += 1
+            part, begun = self._part(turn), time.monotonic()
+            try:
+                response = connection.infer(protocol.text_request(SENTENCES[part]), _RAW_DEADLINE_S)
+                self._count(protocol.read_sentence_embedding(response), part, begun)
+            except SentritonError as error:
+                self._count_error(self.figures.refusals, error, begun)
+                self._stop.wait(0.2)
+        connection.close()
+
+    def _count(self, embeddings: NDArray[np.float32], part: slice, begun: float) -> None:
         with self._lock:
             self.figures.longest_s = max(self.figures.longest_s, time.monotonic() - begun)
-            if isinstance(outcome, SentritonError):
-                self.figures.errors.append(outcome)
-            elif outcome.shape == self._expected[part].shape and np.allclose(outcome, self._expected[part], atol=1e-5):
+            if any(
+                embeddings.shape == model[part].shape and np.allclose(embeddings, model[part], atol=1e-5)
+                for model in self._expected
+            ):
                 self.figures.right += 1
                 self.last_begun_right = max(self.last_begun_right, begun)
             else:
                 self.figures.wrong += 1
+
+    def _count_error(self, errors: list[SentritonError], error: SentritonError, begun: float) -> None:
+        with self._lock:
+            self.figures.longest_s = max(self.figures.longest_s, time.monotonic() - begun)
+            errors.append(error)

@@ -13,12 +13,13 @@ class FaultyProxy:
     """Forwards loopback connections to `target` (host:port). A context manager; `url` is where to connect."""
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+        self._target = _address(target)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._flows = threading.Event()
         self._flows.set()
+        self._answers_flow = threading.Event()
+        self._answers_flow.set()
         self._closed = False
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
@@ -32,6 +33,7 @@ class FaultyProxy:
     def __exit__(self, *exception: object) -> None:
         self._closed = True
         self._flows.set()
+        self._answers_flow.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -55,6 +57,19 @@ class FaultyProxy:
         time.sleep(seconds)
         self._flows.set()
 
+    def hold_answers(self) -> None:
+        """Take nothing from the server any more, as a caller that does not read."""
+        self._answers_flow.clear()
+
+    def let_answers_through(self) -> None:
+        """Take from the server again."""
+        self._answers_flow.set()
+
+    def lead_to(self, target: str) -> None:
+        """Break off every connection; new ones go to another server, as behind a roll-out's service."""
+        self._target = _address(target)
+        self.reset()
+
     def _spawn(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments)  # type: ignore[arg-type]
         self._threads.append(thread)
@@ -74,15 +89,21 @@ class FaultyProxy:
             self.connections += 1
             with self._lock:
                 self._sockets += [caller, server]
-            self._spawn(self._forward, caller, server)
-            self._spawn(self._forward, server, caller)
+            self._spawn(self._forward, caller, server, self._flows)
+            self._spawn(self._forward, server, caller, self._answers_flow)
 
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, flows: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while content := source.recv(1 << 16):
                 self._flows.wait()
+                flows.wait()
                 target.sendall(content)
         for each in (source, target):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
+
+
+def _address(target: str) -> tuple[str, int]:
+    host, _, port = target.rpartition(":")
+    return host, int(port)

@@ -19,9 +19,9 @@ IDS = np.array([[0, 5, 6, 2]])
 ONES = np.ones_like(IDS)
 
 
-def tokens(input_ids: Any, attention_mask: Any, **parameters: Any) -> Any:
+def tokens(input_ids: Any, attention_mask: Any, model: str = protocol.EMBED_TOKENS, **parameters: Any) -> Any:
     return protocol.tokens_request(
-        np.asarray(input_ids, dtype=np.int64), np.asarray(attention_mask, dtype=np.int64), parameters
+        np.asarray(input_ids, dtype=np.int64), np.asarray(attention_mask, dtype=np.int64), parameters, model
     )
 
 
@@ -59,6 +59,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "row too long": (tokens(np.full((1, LONG), 5), np.ones((1, LONG))), (str(LONG), "max_seq_length")),
     "mask shorter than ids": (tokens(IDS, ONES[:, :3]), ("[1, 3]", "[1, 4]")),
     "mask longer than ids": (tokens(IDS, np.ones((1, 9))), ("[1, 9]", "[1, 4]")),
+    "mask longer than ids, past the checks": (tokens(IDS, np.ones((1, 9)), "embed_batch"), ("[1, 9]", "[1, 4, ")),
     "mask of another batch size": (tokens(IDS, np.ones((2, 4))), ("batch",)),
     "mask value 3": (tokens(IDS, [[1, 1, 3, 1]]), ("3 in row 0 at position 2", "allowed are 0")),
     "negative mask": (tokens(IDS, [[1, -1, 1, 1]]), ("-1 in row 0 at position 1",)),
@@ -72,6 +73,10 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
         ("batch-size must be <= 64",),
     ),
     "batch above the maximum of text": (raw_text(*[b"x"] * 65), ("batch-size must be <= 64",)),
+    "more text than a request may have": (
+        raw_text(*[b"x" * 20_000] * 64),
+        ("1,280,000 bytes in 64 rows", "allowed are 1,048,576"),
+    ),
     "invalid UTF-8": (raw_text(b"fine", b"not \xff fine"), ("row 1", "0xff", "UTF-8")),
     "wrong dtype": (wrong_dtype(), ("INT32", "INT64")),
     "missing input": (missing_input(), ("expected 2 inputs", "1")),

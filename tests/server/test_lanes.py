@@ -20,6 +20,8 @@ from sentriton.errors import InvalidInput, Overloaded
 from sentriton_server.serving import TritonServer, prepare_repository
 from tests.server.conftest import FREE_PORTS, RunningServer
 
+# At once where others wait already, else when its time is over.
+TOO_LATE = r"lane is full: a turn comes in about .* this request may wait 0\.0 s|Request timeout expired: it waited"
 SENTENCE = "숙소가 지하철역에서 가까워서 편했어요."
 
 
@@ -102,7 +104,7 @@ def test_a_full_lane_turns_requests_away_and_the_client_comes_again(narrow_serve
 def test_a_request_that_may_not_wait_is_told_so(server: RunningServer) -> None:
     request = protocol.text_request([SENTENCE], protocol.parameters(priority="bulk", timeout_s=0.000001))
     connection = Connection(server.url)
-    with bulk_flood(server.url, callers=1), pytest.raises(Overloaded, match="Request timeout expired: it waited"):
+    with bulk_flood(server.url, callers=1), pytest.raises(Overloaded, match=TOO_LATE):
         connection.infer(request, 30)
     connection.close()
 

@@ -158,8 +158,31 @@ def test_a_damaged_checkpoint_is_named_and_nothing_else_escapes(damage: Callable
 def test_pickled_weights_are_refused_in_words_that_help(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path)
     pickle_weights(folder)
-    with pytest.raises(CheckpointError, match="safetensors"):
+    with pytest.raises(CheckpointError, match=r"safetensors file; pickled weights are refused.*--allow-pickle"):
         read_checkpoint(folder)
+
+
+def test_pickled_weights_are_read_where_that_is_allowed(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    fingerprint = read_checkpoint(folder).fingerprint
+    pickle_weights(folder)
+    assert read_checkpoint(folder, allow_pickle=True).fingerprint == fingerprint
+
+
+@pytest.mark.parametrize("file", ["config.json", "modules.json"])
+def test_code_that_comes_with_a_checkpoint_is_never_run(file: str, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    (folder / "custom.py").write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    content = json.loads((folder / file).read_text())
+    if file == "config.json":
+        content |= {"model_type": "custom", "auto_map": {"AutoConfig": "custom.Config", "AutoModel": "custom.Model"}}
+    else:
+        content[0]["type"] = "custom.Transformer"
+    (folder / file).write_text(json.dumps(content))
+    for allow_pickle in (False, True):
+        with pytest.raises(CheckpointError, match=str(folder)):
+            read_checkpoint(folder, allow_pickle=allow_pickle)
+    assert not (tmp_path / "ran").exists()
 
 
 # Tokenizer

@@ -84,6 +84,12 @@ def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode
         ("INTERNAL", "Received RST_STREAM with error code 2", errors.ServerUnavailable),
         ("UNKNOWN", "Stream removed", errors.ServerUnavailable),
         ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", errors.ServerUnavailable),
+        (
+            "INTERNAL",
+            "Failed to process the request(s) for model 'encoder_0_1', message: Failed to increase the shared memory "
+            "pool size for key 'sentriton-x_3' to 17825792 bytes. Error: No space left on device",
+            errors.Overloaded,
+        ),
         ("INTERNAL", "the model gave a sentence embedding that is not finite", errors.ServerError),
         ("INVALID_ARGUMENT", "fingerprint mismatch: the request is for model 'a'", errors.ContractMismatch),
         ("INVALID_ARGUMENT", "input_ids holds 99 in row 0", errors.InvalidInput),

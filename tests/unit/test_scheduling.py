@@ -149,6 +149,34 @@ def test_a_request_larger_than_a_lane_is_taken_where_nothing_waits() -> None:
     assert len(scheduler.take().rows) == 9
 
 
+def test_a_pace_is_that_of_the_last_steps_and_pauses_do_not_count() -> None:
+    pace = scheduling.Pace()
+    assert pace.wait_s(1000) == 0
+    now = 0.0
+    for seconds, steps in ((0.1, 50), (0.4, 50)):
+        for _ in range(steps):
+            now += seconds
+            pace.taken(100, now, more=True)
+    assert pace.wait_s(1000) == pytest.approx(4, rel=0.05)
+    pace.taken(100, now + 0.4, more=False)
+    pace.taken(100, now + 1000, more=True)
+    assert pace.wait_s(1000) == pytest.approx(4, rel=0.05)
+
+
+def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> None:
+    scheduler = make_scheduler(step_tokens=16, waiting_rows=1000)
+    scheduler.add(make_request(*[8] * 100, lane="bulk"))
+    for _ in range(10):
+        scheduler.take()
+        time.sleep(0.02)
+    # 80 rows wait, two to a step of 0.02 s.
+    with pytest.raises(scheduling.Full, match=r"a turn comes in about 0\.\d s, and this request may wait 0\.1 s"):
+        scheduler.add(make_request(8, lane="bulk", wait_s=0.2))
+    scheduler.add(make_request(8, lane="bulk", wait_s=20))
+    scheduler.add(make_request(8, lane="query", wait_s=0.2))
+    assert scheduler.waiting("bulk") == 81
+
+
 def test_an_expired_request_is_told_once_and_its_rows_are_not_computed() -> None:
     expired: list[Any] = []
     scheduler = make_scheduler(on_expired=expired.append, step_tokens=8)

@@ -103,10 +103,17 @@ def test_another_lane_is_refused(lane: Any) -> None:
 def test_texts_are_decoded_row_by_row() -> None:
     texts = ["가나", "", "plain"]
     raw = np.array([[text.encode()] for text in texts], dtype=np.object_)
-    assert tokenization.decode_texts(raw) == texts
+    assert tokenization.decode_texts(raw, 100) == texts
 
 
 def test_a_text_that_is_not_utf8_is_named_by_row_and_byte() -> None:
     raw = np.array([[b"ok"], [b"ab\xff"]], dtype=np.object_)
     with pytest.raises(tokenization.TextError, match="row 1 is not valid UTF-8: byte 0xff at position 2"):
-        tokenization.decode_texts(raw)
+        tokenization.decode_texts(raw, 100)
+
+
+def test_texts_of_too_many_bytes_are_refused() -> None:
+    raw = np.array([["가".encode()], [b"abc"]], dtype=np.object_)
+    assert tokenization.decode_texts(raw, 6) == ["가", "abc"]
+    with pytest.raises(tokenization.TextError, match="text has 6 bytes in 2 rows; allowed are 5 a request"):
+        tokenization.decode_texts(raw, 5)

@@ -69,6 +69,8 @@ const DENIED = [
   "certificate has expired",
   "does not match certificate's altnames",
 ];
+// A full /dev/shm: the request was not computed, and room comes back with the answers under way.
+const NO_ROOM = "failed to increase the shared memory pool size";
 const SICK = ["is not healthy", "rst_stream", "stream removed"];
 // The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
 const BROKEN_OFF = "CANCELLED";
@@ -85,6 +87,7 @@ export function errorClass(code: status, message: string): ErrorClass {
   if (kind === ServerUnavailable && OVERLOAD.some((words) => text.includes(words))) return Overloaded;
   if (kind === ServerUnavailable && DENIED.some((words) => text.includes(words))) return AccessDenied;
   if (kind === InvalidInput && text.includes(MISMATCH)) return ContractMismatch;
+  if (kind === ServerError && text.includes(NO_ROOM)) return Overloaded;
   if (kind === ServerError && SICK.some((words) => text.includes(words))) return ServerUnavailable;
   if (code === status.CANCELLED && message === BROKEN_OFF) return ServerUnavailable;
   return kind;

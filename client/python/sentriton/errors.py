@@ -72,6 +72,8 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
 
 # Triton's words where its status code says less than they do.
 _OVERLOAD = ("lane is full", "exceeds maximum queue size", "request timeout expired")
+# A full /dev/shm: the request was not computed, and room comes back with the answers under way.
+_NO_ROOM = "failed to increase the shared memory pool size"
 _DENIED = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
 _SICK = ("is not healthy", "rst_stream", "stream removed")
 # The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
@@ -91,6 +93,8 @@ def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
         return AccessDenied
     if kind is InvalidInput and _MISMATCH in text:
         return ContractMismatch
+    if kind is ServerError and _NO_ROOM in text:
+        return Overloaded
     if kind is ServerError and any(words in text for words in _SICK):
         return ServerUnavailable
     if status is grpc.StatusCode.CANCELLED and message == _BROKEN_OFF:

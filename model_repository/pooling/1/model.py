@@ -21,5 +21,12 @@ class TritonPythonModel:
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
             for name in ("token_embeddings", "attention_mask")
         )
+        if attention_mask.shape != token_embeddings.shape[:2]:
+            # An exception would fail every request of the batch.
+            message = (
+                f"attention_mask has shape {list(attention_mask.shape)} for token_embeddings of "
+                f"{list(token_embeddings.shape)}; the first two dimensions must be the same"
+            )
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
         sentence_embedding = self.head.embed(token_embeddings, attention_mask)
         return pb_utils.InferenceResponse([pb_utils.Tensor("sentence_embedding", sentence_embedding)])

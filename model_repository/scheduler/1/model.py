@@ -92,11 +92,8 @@ class TritonPythonModel:
         )
         try:
             self.scheduler.add(waiting)
-        except Full:
-            message = (
-                f"the {lane} lane is full: {self.scheduler.waiting(lane)} rows wait, "
-                f"at most {self.scheduler.waiting_rows} may; send again later"
-            )
+        except Full as reason:
+            message = f"the {lane} lane is full: {reason}; send again later"
             self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE, "full")
 
     def work(self) -> None:

@@ -23,10 +23,12 @@ _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
 # Padding is not computed, but it travels: as zeros, from the encoder to pooling.
 _MOST_PADDING = 0.2
 _QUERY_MEMORY_S = 1.0  # bulk steps stay short for this long after a query
+_PACE_MEMORY = 0.9  # of what is known of a lane's pace, with each step: about ten steps count
+_OF_ITS_TIME = 0.5  # what a request may expect to wait; the rest is for being computed, and for what slows the pace
 
 
 class Full(Exception):
-    """A lane holds as many rows as it may."""
+    """A lane holds as many rows as it may, or more than have their turn in the request's time; its text says which."""
 
 
 @dataclass(eq=False)
@@ -97,16 +99,43 @@ class Step:
         return complete
 
 
+class Pace:
+    """How fast a lane's tokens have their turn, from the times between its steps while more waited."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._tokens = 0.0
+        self._last: float | None = None
+
+    def taken(self, tokens: int, now: float, *, more: bool) -> None:
+        """A step of `tokens` left at time `now`; `more` says whether rows still wait."""
+        if self._last is not None:
+            self._seconds = _PACE_MEMORY * self._seconds + now - self._last
+            self._tokens = _PACE_MEMORY * self._tokens + tokens
+        self._last = now if more else None
+
+    def wait_s(self, tokens: int) -> float:
+        """How long until so many tokens have had their turn; 0 where nothing is known."""
+        return tokens * self._seconds / self._tokens if self._tokens else 0.0
+
+
 class Lane:
     """Rows that wait, by length. A step takes the row that has waited longest and those nearest to it in length."""
 
     def __init__(self) -> None:
         self.rows = 0
+        self._tokens = 0
+        self._pace = Pace()
         self._buckets: dict[int, deque[Row]] = {}
+
+    def wait_s(self) -> float:
+        """How long what waits here will take to have had its turn."""
+        return self._pace.wait_s(self._tokens)
 
     def add(self, request: Request, order: int) -> None:
         for place, length in enumerate(request.lengths()):
             self._buckets.setdefault(-(-length // _BUCKET), deque()).append(Row(request, place, length, order))
+            self._tokens += length
         self.rows += len(request.input_ids)
 
     def take(self, most_tokens: int, most_rows: int) -> list[Row]:
@@ -135,6 +164,9 @@ class Lane:
             if not self._buckets[bucket]:
                 del self._buckets[bucket]
         self.rows -= len(rows)
+        tokens = sum(row.length for row in rows)
+        self._tokens -= tokens
+        self._pace.taken(tokens, time.monotonic(), more=self.rows > 0)
 
 
 class Scheduler:
@@ -170,11 +202,16 @@ class Scheduler:
         return self._lanes[lane].rows
 
     def add(self, request: Request) -> None:
-        """Queue a request's rows. Raises `Full` where they do not fit in its lane."""
+        """Queue a request's rows. Raises `Full` where they do not fit in its lane, or would be too late: what is
+        computed for a caller who has gone is taken from those who wait.
+        """
         with self._changed:
             lane = self._lanes[request.lane]
             if lane.rows and lane.rows + len(request.input_ids) > self.waiting_rows:
-                raise Full
+                raise Full(f"{lane.rows} rows wait, at most {self.waiting_rows} may")
+            wait_s, allowed_s = lane.wait_s(), max(0.0, _OF_ITS_TIME * (request.deadline - time.monotonic()))
+            if lane.rows and wait_s > allowed_s:
+                raise Full(f"a turn comes in about {wait_s:.1f} s, and this request may wait {allowed_s:.1f} s")
             if request.lane == "query":
                 self._last_query = request.arrived
             self._order += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        parameters = json.loads(args["model_config"])["parameters"]
+        self.most_bytes = int(parameters["TEXT_BYTES"]["string_value"])
         folder = Path(args["model_repository"]) / args["model_version"]
         self.tokenizer = load_tokenizer(folder / "tokenizer.json")
 
@@ -24,7 +27,7 @@ class TritonPythonModel:
     def respond(self, request: Any) -> Any:
         text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
         try:
-            input_ids, attention_mask = tokenize(self.tokenizer, decode_texts(text))
+            input_ids, attention_mask = tokenize(self.tokenizer, decode_texts(text, self.most_bytes))
         except TextError as error:
             refusal = pb_utils.TritonError(str(error), pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)

@@ -18,8 +18,16 @@ def load_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path))
 
 
-def decode_texts(text: NDArray[np.object_]) -> list[str]:
-    """Decode `text` [rows, 1] of bytes. Raises `TextError` that names the row and the byte that is not UTF-8."""
+def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
+    """Decode `text` [rows, 1] of bytes. Raises `TextError` where all rows together have more than `most_bytes`, and
+    for one that is not UTF-8, with its row and byte.
+    """
+    size = sum(len(raw) for raw in text.flat)
+    if size > most_bytes:
+        raise TextError(
+            f"text has {size:,} bytes in {text.size} rows; allowed are {most_bytes:,} a request: send fewer rows, or "
+            "cut what is longer than the model reads"
+        )
     decoded = []
     for row, raw in enumerate(text.reshape(-1)):
         try:

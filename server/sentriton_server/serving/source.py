@@ -12,7 +12,12 @@ from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PAC
 
 
 def prepare_repository(
-    source: str | None, *, precision: str | None, device: str, say: Callable[[str], None] = lambda step: None
+    source: str | None,
+    *,
+    precision: str | None,
+    device: str,
+    allow_pickle: bool = False,
+    say: Callable[[str], None] = lambda step: None,
 ) -> Path:
     """The exported repository for `source`: itself, or an export of the checkpoint, cached by content.
 
@@ -29,7 +34,7 @@ def prepare_repository(
     from sentriton_server.checkpoint import content_key, locate_checkpoint
     from sentriton_server.export import export, resolve_device, resolve_precision
 
-    name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source)
+    name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
     device = resolve_device(device)
     chosen = resolve_precision(precision, device)
     key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}".encode()).hexdigest()[:16]
@@ -37,7 +42,14 @@ def prepare_repository(
     if repository.is_dir():
         say(f"using the export in {repository}")
         return repository
-    export(folder if source is None else source, repository, precision=chosen.name, device=device, say=say)
+    export(
+        folder if source is None else source,
+        repository,
+        precision=chosen.name,
+        device=device,
+        allow_pickle=allow_pickle,
+        say=say,
+    )
     return repository
 
 

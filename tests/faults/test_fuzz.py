@@ -1,0 +1,88 @@
+"""Any message may come: each is answered, nobody else notices, and no process ends."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from tritonclient.grpc.service_pb2 import ModelInferRequest
+
+from sentriton.canary import check_canary
+from sentriton.settings import ClientSettings
+from tests.faults.conftest import Served, note
+from tests.faults.load import Load
+from tests.faults.messages import contents
+
+MESSAGES = int(os.environ.get("SENTRITON_FUZZ", "2000"))
+SERVICE = "/inference.GRPCInferenceService/"
+# All methods but those that would change the server for everybody, which take an admin's key (test_security.py).
+METHODS = [*["ModelInfer"] * 8, "ModelMetadata", "ModelConfig", "ModelReady", "RepositoryModelUnload", "NoSuchMethod"]
+FUZZING = settings(
+    max_examples=MESSAGES,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # a server that was brought down cannot tell whether a smaller message does it too
+    suppress_health_check=list(HealthCheck),
+)
+
+
+@pytest.fixture
+def channel(served: Served) -> Iterator[grpc.Channel]:
+    options = [("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(served.url, options=options) as channel:
+        yield channel
+
+
+@pytest.mark.timeout(1800)
+def test_any_message_is_answered(served: Served, channel: grpc.Channel, expected: NDArray[np.float32]) -> None:
+    pids = {process.pid for process in served.processes()}
+    outcomes: Counter[str] = Counter()
+    unclear: list[str] = []
+
+    @FUZZING
+    @given(method=st.sampled_from(METHODS), content=contents())
+    def send(method: str, content: bytes) -> None:
+        status, details = call(channel, method, content)
+        outcomes[status] += 1
+        # A message that cannot be read is INTERNAL to gRPC; of a model nothing but its own refusals may come.
+        clear = status not in ("DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN") or "parse request" in details
+        if not clear:
+            unclear.append(f"{status} {details}: {describe(content)}")
+        assert len(unclear) < 5, unclear
+
+    with Load(served.url, expected, callers=1, pause_s=0.2) as load:
+        send()
+    report = check_canary(ClientSettings(served.url))
+    note(f"fuzz: {sum(outcomes.values()):,} messages", ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common()))
+    assert not unclear, unclear
+    assert report.min_cosine >= report.manifest.min_cosine - 1e-6
+    assert {process.pid for process in served.processes()} == pids, served.said
+    assert not load.figures.errors, load.figures.errors[:3]
+    assert not load.figures.refusals, load.figures.refusals[:3]
+    assert load.figures.wrong == 0
+    assert outcomes["OK"] > 0
+
+
+def call(channel: grpc.Channel, method: str, content: bytes) -> tuple[str, str]:
+    """Send bytes as they are; the status that came back, and its words."""
+    try:
+        channel.unary_unary(SERVICE + method)(content, timeout=20)
+    except grpc.RpcError as error:
+        failure: Any = error
+        return failure.code().name, failure.details() or ""
+    return "OK", ""
+
+
+def describe(content: bytes) -> str:
+    try:
+        return str(ModelInferRequest.FromString(content))[:600]
+    except Exception:
+        return repr(content[:200])

@@ -1,0 +1,69 @@
+"""Ten times the load that the server can bear: it answers as many as before, turns the others away at once, and a
+client that comes again gets everything done.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton import SentenceEncoder
+from tests.faults.conftest import Served, note
+from tests.faults.flood import ROWS, Flood, Outcomes, resident_bytes
+from tests.faults.load import SENTENCES
+
+SECONDS = 6.0
+DEADLINE_S = 3.0
+
+
+def rows_per_s(outcomes: Outcomes, seconds: float) -> float:
+    """Rows answered a second, from now on for so long."""
+    before, started = len(outcomes.answered), time.monotonic()
+    time.sleep(seconds)
+    return ROWS * (len(outcomes.answered) - before) / (time.monotonic() - started)
+
+
+def test_ten_times_the_sustainable_load(served: Served) -> None:
+    with Flood(served.url, in_flight=8) as sustainable:
+        time.sleep(2)
+        peak = rows_per_s(sustainable.outcomes, SECONDS)
+    with Flood(served.url, rate=10 * peak / ROWS, deadline_s=DEADLINE_S) as flood:
+        time.sleep(DEADLINE_S)
+        memory = resident_bytes(served.processes())
+        overloaded = rows_per_s(flood.outcomes, SECONDS)
+        grown = resident_bytes(served.processes()) / memory - 1
+    refused, answered, errors = flood.outcomes.refused, flood.outcomes.answered, flood.outcomes.errors
+    note(
+        "overload",
+        f"{peak:.0f} rows/s at most; of ten times as many, {overloaded:.0f} rows/s answered ({overloaded / peak:.0%}), "
+        f"{len(refused):,} requests turned away after {1e3 * np.median(refused):.0f} ms at the median, "
+        f"{len(answered):,} answered, {len(errors):,} too late; memory {grown:+.1%} from {memory >> 20} MiB",
+    )
+    assert overloaded >= 0.9 * peak
+    assert np.median(refused) < 0.25
+    assert len(errors) < 0.02 * (len(refused) + len(answered)), errors[:3]
+    assert grown < 0.05
+
+
+def test_a_client_finishes_what_its_deadline_allows(served: Served, expected: NDArray[np.float32]) -> None:
+    # Four calls at once beside a flood that alone is ten times too much.
+    with Flood(served.url, in_flight=8) as sustainable:
+        time.sleep(1)
+        peak = rows_per_s(sustainable.outcomes, 2)
+
+    def embed(encoder: SentenceEncoder) -> float:
+        started = time.monotonic()
+        np.testing.assert_allclose(encoder.encode(SENTENCES * 2), np.tile(expected, (2, 1)), atol=1e-5)
+        return time.monotonic() - started
+
+    encoders = [SentenceEncoder(served.url, priority="bulk", timeout_s=60) for _ in range(4)]
+    with Flood(served.url, rate=10 * peak / ROWS, deadline_s=DEADLINE_S) as flood, ThreadPoolExecutor(4) as pool:
+        time.sleep(DEADLINE_S)
+        took = list(pool.map(embed, encoders))
+    for encoder in encoders:
+        encoder.close()
+    note("clients in the overload", f"4 calls of 128 sentences done after {max(took):.1f} s of the 60 s they may take")
+    assert flood.outcomes.refused, "there was no overload"
