@@ -84,8 +84,8 @@ def call(channel: grpc.Channel, method: str, content: bytes) -> tuple[str, str]:
 
 
 def has_no_rows(content: bytes) -> bool:
-    """Whether a request is one that the batcher of Triton 24.10 leaves lying, without harm to others: of no rows, straight
-    to a model behind the public ones.
+    """Whether a request is one that the batcher of Triton 24.10 leaves lying, without harm to others: of no rows, and
+    straight to a model behind the public ones.
     """
     request = ModelInferRequest.FromString(content)
     return any(tensor.shape[:1] == [0] for tensor in request.inputs)
