@@ -84,12 +84,17 @@ def check_repository(folder: Path) -> Manifest:
         raise RepositoryError(
             f"the model repository {folder} is broken: assets/1/manifest.json: {error}; export it again"
         ) from error
+    check_weights(folder, manifest)
+    return manifest
+
+
+def check_weights(folder: Path, manifest: Manifest) -> None:
+    """Raises `RepositoryError` where model.pt, which is code as well as weights, is not the file that was exported."""
     if hash_files([folder / "encoder/1/model.pt"]) != manifest.files["model.pt"]:
         raise RepositoryError(
             f"the model repository {folder} is broken: encoder/1/model.pt is not the file that was exported "
             "(its sha256 differs from the manifest's); export it again"
         )
-    return manifest
 
 
 def _tensors(config: Any, name: str) -> Iterable[Any]:

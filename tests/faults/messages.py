@@ -67,7 +67,7 @@ def random_tensors(draw: st.DrawFn, message: Any) -> None:
 @st.composite
 def token_requests(draw: st.DrawFn) -> Any:
     """Token ids and masks that are right in form; their values, and whether their shapes agree, are not sure."""
-    rows, length = draw(st.integers(0, 66)), draw(st.one_of(st.integers(0, 40), st.sampled_from([512, 513, 700])))
+    rows, length = draw(st.integers(1, 66)), draw(st.one_of(st.integers(0, 40), st.sampled_from([512, 513, 700])))
     input_ids = np.full((rows, length), draw(ids), dtype=np.int64)
     attention_mask = np.full((rows, length), draw(st.sampled_from([1, 1, 1, 0, 2, 3, -1])), dtype=np.int64)
     if draw(st.booleans()):
@@ -78,7 +78,7 @@ def token_requests(draw: st.DrawFn) -> Any:
 
 @st.composite
 def pooling_requests(draw: st.DrawFn) -> Any:
-    rows, length, width = draw(st.integers(0, 9)), draw(st.integers(0, 9)), draw(st.sampled_from([256, 255, 1]))
+    rows, length, width = draw(st.integers(1, 9)), draw(st.integers(0, 9)), draw(st.sampled_from([256, 255, 1]))
     request = ModelInferRequest(model_name="pooling")
     request.inputs.add(name="token_embeddings", datatype="FP32", shape=[rows, length, width])
     mask_length = draw(st.sampled_from([length, length + 1]))

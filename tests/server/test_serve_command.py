@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
-from sentriton_server.repository import MODELS, read_config
+from sentriton_server.repository import MODELS, RepositoryError, read_config
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
 from sentriton_server.serving.scratch import SHARED_MEMORY
 
@@ -236,6 +236,17 @@ def test_broken_repository(repository: Path, tmp_path: Path) -> None:
     assert "encoder/1/model.pt is not the file that was exported" in fails(broken, *FREE_PORTS)
     model.unlink()
     assert "encoder/1/model.pt is missing" in fails(broken, *FREE_PORTS)
+
+
+def test_a_model_that_was_changed_is_not_started_again(repository: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "repository"
+    shutil.copytree(repository, changed)
+    server = TritonServer(changed, ServerSettings(grpc_port=0, metrics_port=0))
+    with (changed / "encoder/1/model.pt").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(RepositoryError, match=r"model\.pt is not the file that was exported"):
+        server.start()
+    assert server.process is None
 
 
 def test_a_repository_that_triton_refuses(repository: Path, tmp_path: Path) -> None:

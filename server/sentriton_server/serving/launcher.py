@@ -12,7 +12,7 @@ from pathlib import Path
 from sentriton.canary import Canary
 from sentriton.errors import SentritonError, ServerError
 from sentriton.manifest import Manifest
-from sentriton_server.repository import check_repository
+from sentriton_server.repository import check_repository, check_weights
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.log import LogLine, explain_failure
 from sentriton_server.serving.preflight import (
@@ -62,9 +62,10 @@ class TritonServer:
         return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
-        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `KeyboardInterrupt` when
-        `interrupted` is set meanwhile; either leaves nothing behind.
+        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `RepositoryError` when
+        model.pt was changed, `KeyboardInterrupt` when `interrupted` is set meanwhile; each leaves nothing behind.
         """
+        check_weights(self.repository, self.manifest)
         check_memory(self.repository)
         check_shared_memory(self.repository)
         self.process = TritonProcess(self.repository, self.settings, self._on_log)
