@@ -130,7 +130,7 @@ def _write(
     _write_golden(sentences, reference, repository)
     say(f"compiling the encoder ({precision.name}, {device})")
     # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go.
-    compile_encoder(checkpoint.encoder, precision).save(str(repository / "encoder/1/model.pt"))
+    compile_encoder(checkpoint.encoder, precision, device).save(str(repository / "encoder/1/model.pt"))
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
