@@ -17,8 +17,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
+from sentriton_server.encoder.linear import Int8Linear
 from sentriton_server.encoder.packed import TOKENS_PER_STEP
-from sentriton_server.encoder.precision import Int8Linear
 from tests.checkpoints import ARCHITECTURES
 
 VOCABULARY, HIDDEN, PAD, LONGEST, LAYERS = 60, 32, 1, 40, 2
@@ -278,8 +278,8 @@ def test_linear_layers_see_the_attended_tokens_and_no_padding(lengths: list[int]
     encode(encoder, rows, masks)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
         encode(encoder, rows, masks)
-    # The matrix product below each linear layer: bias, input, weight.
-    seen = [event.input_shapes[1][0] for event in recorded.events() if event.name == "aten::addmm"]
+    # The interpreter's whole stack is recorded; the operator's own arguments are the last six, its input the first.
+    seen = [event.input_shapes[-6][0] for event in recorded.events() if event.name == "mkldnn::_linear_pointwise"]
     assert sum(seen) == sum(map(sum, masks)) * LINEARS_PER_LAYER * LAYERS
     # Rows share a step as far as its tokens are allowed.
     assert max(map(sum, masks)) < max(seen) <= TOKENS_PER_STEP
@@ -292,6 +292,21 @@ def test_saved_modules_load_and_answer_the_same(precision: str, tmp_path: Path) 
     loaded = torch.jit.load(str(tmp_path / "model.pt"))
     for found, expected in zip(encode(loaded, RAGGED), encode(encoder, RAGGED), strict=True):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_loaded_module_holds_each_weight_once_in_the_order_of_the_kernels(precision: str, tmp_path: Path) -> None:
+    compiled(precision=precision).save(str(tmp_path / "model.pt"))
+    linear = next(torch.jit.load(str(tmp_path / "model.pt")).layers.children()).intermediate
+    assert linear.plain_weight.numel() == 0
+    if precision != "bf16" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        assert linear.weight.is_mkldnn
+
+
+def test_for_a_gpu_the_layers_stay_what_they_are() -> None:
+    encoder = compile_encoder(packed("roberta"), PRECISIONS["fp32"], "gpu")
+    assert_close(encode(encoder, RAGGED)[0], reference("roberta", RAGGED[0], [1] * len(RAGGED[0])))
+    assert not next(encoder.layers.children()).intermediate.weight.is_mkldnn
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -1,0 +1,90 @@
+"""Linear layers for the CPU, their weights in the order in which its kernels read them.
+
+`torch.nn.functional.linear` puts a bfloat16 weight into that order in every call, and has a slower kernel than oneDNN's
+for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and whoever loads it orders it
+once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class OrderedLinear(nn.Module):
+    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it."""
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.plain_weight = linear.weight.detach().to(dtype)
+        self.bias = linear.bias.detach().to(dtype)
+        self.weight = self.order(self.plain_weight)
+
+    def order(self, weight: Tensor) -> Tensor:
+        # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
+        if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return weight
+        return torch.ops.mkldnn._reorder_linear_weight(weight, None)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        hidden = hidden.to(self.bias.dtype)
+        if self.weight.is_mkldnn:
+            return torch.ops.mkldnn._linear_pointwise(hidden, self.weight, self.bias, "none", [], "")
+        return nn.functional.linear(hidden, self.weight, self.bias)
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[Tensor, Tensor, bool]:
+        return self.plain_weight, self.bias, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[Tensor, Tensor, bool]) -> None:
+        # The plain weight is needed for saving alone, and takes as much memory as the other.
+        self.plain_weight = torch.empty([0])
+        self.bias = state[1]
+        self.weight = self.order(state[0])
+        self.training = state[2]
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with 8-bit weights, a scale for each output channel, and 8-bit activations, a scale and offset
+    for each token.
+
+    The kernel at hand knows one scale for all tokens of a step, so a single outlier would cost every other token its
+    precision, and a sentence's vector would depend on its neighbours in the batch. Hence each token is mapped onto
+    whole numbers from 0 to 255 first, x = low + step * n, and the linear map is undone behind the product:
+    W x + b = step * (W n) + low * (W 1) + b.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach().float()
+        self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
+        self.plain_weight = (weight / self.scales[:, None]).round().to(torch.int8)
+        self.bias = linear.bias.detach().float()
+        self.prepare()
+
+    def prepare(self) -> None:
+        self.weight = torch.ops.onednn.qlinear_prepack(self.plain_weight, None)
+        self.row_sums = self.plain_weight.sum(dim=1) * self.scales
+        self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        # `aminmax` along a dimension is not vectorized; neither is the cast from float to uint8, hence the one between.
+        low, high = hidden.amin(dim=1, keepdim=True), hidden.amax(dim=1, keepdim=True)
+        step = ((high - low) / 255).clamp(min=1e-12)
+        # The cast cuts off: half a step makes that rounding.
+        numbers = (hidden - (low - 0.5 * step)).div_(step).to(torch.int16).to(torch.uint8)
+        product = torch.ops.onednn.qlinear_pointwise(
+            numbers, 1.0, 0, self.weight, self.scales, self.no_offsets, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return torch.addcmul(self.bias, product, step).addcmul_(low, self.row_sums)
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[Tensor, Tensor, Tensor, bool]:
+        return self.plain_weight, self.scales, self.bias, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[Tensor, Tensor, Tensor, bool]) -> None:
+        self.plain_weight, self.scales, self.bias, self.training = state
+        self.prepare()
+        self.plain_weight = torch.empty([0])
