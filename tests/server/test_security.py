@@ -240,6 +240,39 @@ def test_a_raw_channel_needs_the_access_key_for_inference_and_none_for_health(ra
     assert raw.ModelInfer(text_request(["x"]), timeout=10, metadata=headers).outputs[0].shape == [1, 256]
 
 
+def raw_status(server: TritonServer, credentials: grpc.ChannelCredentials | None) -> grpc.StatusCode:
+    """What gRPC's own channel gets with these credentials (None: a channel without TLS) and the right key."""
+    address = f"localhost:{server.settings.grpc_port}"
+    channel = grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)
+    headers = (("triton-grpc-protocol-access-key", ACCESS_KEY),)
+    with channel:
+        try:
+            GRPCInferenceServiceStub(channel).ModelInfer(text_request(["x"]), timeout=10, metadata=headers)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_raw_channels_with_right_wrong_and_missing_credentials(
+    tls: TritonServer, mutual_tls: TritonServer, certificates: Certificates
+) -> None:
+    def credentials(authority: str, *identity: str) -> grpc.ChannelCredentials:
+        key, certificate = identity or (None, None)
+        files = (Path(path).read_bytes() if path else None for path in (authority, key, certificate))
+        return grpc.ssl_channel_credentials(*files)
+
+    right, unavailable = credentials(certificates.authority), grpc.StatusCode.UNAVAILABLE
+    assert raw_status(tls, right) is grpc.StatusCode.OK
+    assert raw_status(tls, credentials(certificates.stranger)) is unavailable
+    assert raw_status(tls, None) is unavailable
+    known = credentials(certificates.authority, certificates.client_key, certificates.client)
+    stranger = credentials(certificates.authority, certificates.stranger_client_key, certificates.stranger_client)
+    assert raw_status(mutual_tls, known) is grpc.StatusCode.OK
+    assert raw_status(mutual_tls, stranger) is unavailable
+    assert raw_status(mutual_tls, right) is unavailable
+    assert raw_status(mutual_tls, None) is unavailable
+
+
 def test_http_asks_for_the_same_keys(keyed: TritonServer) -> None:
     def status(path: str, **headers: str) -> int:
         request = Request(f"http://127.0.0.1:{keyed.settings.http_port}/v2/{path}", headers=headers)
