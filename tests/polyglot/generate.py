@@ -37,6 +37,7 @@ SPECIAL: dict[str, tuple[str, int]] = {
     "special tokens as text": ("[CLS] 문장 [SEP] <s> </s> [MASK] <pad>", 1),
     "10,000 characters": ("숙소는 역에서 걸어서 오 분 거리예요! ", 455),
     "10,000 characters without a space": ("가나다라마", 2000),
+    "100,000 characters": ("가나다라마", 20_000),
 }
 ROWS = [1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 31, 32, 63, 64]
 NOBODY = "127.0.0.1:1"
@@ -62,6 +63,7 @@ STATUSES = [
     ("INTERNAL", "fingerprint mismatch", "ServerError"),
     ("INTERNAL", "Stub process 'encoder_0_0' is not healthy.", "ServerUnavailable"),
     ("INTERNAL", "Received RST_STREAM with error code 2", "ServerUnavailable"),
+    ("INTERNAL", "Failed to increase the shared memory pool size for key 'x'", "Overloaded"),
     ("UNAVAILABLE", "Server is stopping", "ServerUnavailable"),
     ("UNAVAILABLE", "the query lane is full: 8192 rows wait, at most 8192 may; send again later", "Overloaded"),
     ("UNAVAILABLE", "[request id: <id_unknown>] Exceeds maximum queue size", "Overloaded"),
@@ -94,6 +96,7 @@ def cases() -> list[dict[str, Any]]:
         {"name": "a single string", "sentences": [0], "single": True},
         {"name": "a single empty string", "sentences": [everything[len(PLAIN) + 9]], "single": True},
         {"name": "more than a batch, any order", "sentences": [*everything[::-1], *everything]},
+        {"name": "more text than a request may have", "sentences": everything[-1:] * 5},
         {"name": "a batch size above the server's", "sentences": everything, "options": {"batch_size": 1000}},
         {"name": "one row a request", "sentences": everything[:20], "options": {"batch_size": 1}},
         {"name": "the bulk lane", "sentences": first, "settings": {"priority": "bulk"}},

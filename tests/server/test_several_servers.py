@@ -36,7 +36,7 @@ def addresses() -> Iterator[list[TritonServer]]:
     second = TritonServer(repository, replace(first.settings, host="127.0.0.2", metrics_port=0))
     yield [first, second]
     for server in (first, second):
-        server.stop()
+        server.kill()
 
 
 @pytest.fixture

@@ -76,6 +76,13 @@ describe("requests", () => {
       assert.ok(rows.length <= 64 && rows.length * Math.min(rows[0].length + 2, 128) <= 4096);
     }
   });
+
+  test("no more than a MiB of UTF-8, prompt and all, where more than one sentence is in it", () => {
+    const texts = ["가".repeat(400_000), ...Array.from({ length: 20 }, () => "가".repeat(100_000)), "가"];
+    const plan = [...planRequests(texts, { maxRows: 64, maxSeqLength: 128, prompt: "나".repeat(10_000) })];
+    assert.deepEqual(plan.map(({ texts: rows }) => rows.length), [1, 3, 3, 3, 3, 3, 3, 3]);
+    assert.deepEqual(plan.flatMap(({ indices }) => indices), [...texts.keys()]);
+  });
 });
 
 describe("protocol", () => {
