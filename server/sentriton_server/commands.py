@@ -194,10 +194,18 @@ def export(
     device: Device = "auto",
     allow_pickle: AllowPickle = False,
     overwrite: Annotated[bool, typer.Option(help="Replace an exported repository that is there.")] = False,
+    evaluate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Scored pairs, as `sentriton evaluate` takes them: show every precision's quality."
+        ),
+    ] = None,
 ) -> None:
     """Write a deployable model repository and report how it compares with sentence-transformers."""
+    from sentriton_server.evaluation.command import figures_table, read_scored
     from sentriton_server.export import export as export_checkpoint
 
+    pairs = None if evaluate is None else read_scored(evaluate)
     manifest = export_checkpoint(
         checkpoint,
         repository,
@@ -213,21 +221,44 @@ def export(
         f"parity with sentence-transformers on {parity['sentences']} sentences: minimum cosine "
         f"{parity['min_cosine']:.7f} (allowed {manifest.min_cosine}), largest difference {parity['max_difference']:.2e}"
     )
+    if pairs is not None:
+        from sentriton_server.quality import quality_by_precision
+
+        figures = quality_by_precision(checkpoint, repository, manifest.device, pairs, _say)
+        title = f"{manifest.name}, {len(pairs):,} pairs of {Path(str(evaluate)).name}"
+        Console(soft_wrap=True).print(figures_table(title, figures))
 
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="The name of a recipe that comes along (bundled), or a .toml file.")],
-    output: Annotated[Path, typer.Option(help="The folder to write the checkpoint to.")],
+    recipe: Annotated[
+        str, typer.Argument(help="The name of a recipe that comes along (bundled, klue-sts), or a .toml file.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="The folder to write the checkpoint to; the recipe's name if left out.")
+    ] = None,
     data: Annotated[Path, typer.Option(envvar="SENTRITON_DATA", help="The folder with the recipe's data sets.")] = Path(
         "../shared/data"
     ),
+    base: Annotated[
+        str | None, typer.Option(help="Start from this folder or hub id instead of the recipe's checkpoint.")
+    ] = None,
 ) -> None:
-    """Train a checkpoint from a recipe and write it with a model card that has its measured figures."""
+    """Train a checkpoint from a recipe and write it with a model card that has its measured figures.
+
+    The same command goes on where an interrupted one stopped.
+    """
     from sentriton_server.training import load_recipe
     from sentriton_server.training import train as train_recipe
 
-    report = train_recipe(load_recipe(recipe), output=output, data_dir=data)
+    chosen = load_recipe(recipe, base)
+    output = output or Path(chosen.name)
+    _catch_signals()
+    try:
+        report = train_recipe(chosen, output=output, data_dir=data, say=_say)
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        raise typer.Exit(130) from None
     typer.echo(
         f"trained {report.recipe.name} in {report.duration_s / 60:.1f} minutes; figures are in {output / 'README.md'}"
     )

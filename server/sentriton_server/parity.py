@@ -40,13 +40,16 @@ def compare(embeddings: NDArray[np.float32], reference: NDArray[np.float32]) -> 
 
 
 class ExportedModel:
-    """An exported repository run in this process, without Triton: the same tokenizer, `model.pt` and head."""
+    """An exported repository run in this process, without Triton: the same tokenizer, `model.pt` and head.
 
-    def __init__(self, repository: Path, device: str) -> None:
+    `model` takes the place of the repository's own `model.pt`.
+    """
+
+    def __init__(self, repository: Path, device: str, model: Path | None = None) -> None:
         self._tokenization = load_model_code("tokenizer", "tokenization")
         self._tokenizer = self._tokenization.load_tokenizer(repository / "tokenizer/1/tokenizer.json")
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
-        self._encoder = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=self._device)
+        self._encoder = torch.jit.load(str(model or repository / "encoder/1/model.pt"), map_location=self._device)
         self._head = load_model_code("pooling", "head").load_head(repository / "pooling/1")
 
     def encode(self, sentences: list[str], batch_size: int = 16) -> NDArray[np.float32]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from sentriton.errors import InvalidInput
+from sentriton_server.training.contrast import alike_pairs
 from sentriton_server.training.data import (
     Record,
     Source,
     TrainingData,
-    alike_pairs,
     distinct_sentences,
     read_chatbot,
     read_klue_nli,
@@ -132,3 +132,15 @@ def test_rows_are_drawn_with_the_seed(data_dir: Path) -> None:
 def test_a_missing_file_is_named(data_dir: Path) -> None:
     with pytest.raises(InvalidInput, match=r"nsmc-reviews\.txt\.xz is missing: put NSMC reviews"):
         TrainingData(data_dir, seed=0).records([Source("nsmc")])
+
+
+def test_the_training_split_of_a_held_out_benchmark_is_taken_whole(data_dir: Path) -> None:
+    row = {"sentence1": "가 4", "sentence2": "다른 문장", "labels": {"real-label": 5.0}}
+    write(data_dir / "klue-sts-v1.1_train.json", json.dumps([row]))
+    records = TrainingData(data_dir, seed=0).records([Source("klue-sts-train")])
+    assert records == [Record(("가 4", "다른 문장"), True, 1.0)]
+
+
+def test_a_repeated_set_counts_that_often(data_dir: Path) -> None:
+    sources = [Source("korsts-train", repeat=2)]
+    assert TrainingData(data_dir, seed=0).sentences(sources) == ["하나", "둘", "하나", "둘"]

@@ -21,6 +21,7 @@ from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
 from sentriton.settings import ClientSettings
 from sentriton_server.commands import app as server_commands
+from sentriton_server.evaluation.command import app as evaluate_command
 
 app = typer.Typer(
     name="sentriton",
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.registered_commands += embed_command.registered_commands
+app.registered_commands += evaluate_command.registered_commands
 app.registered_commands += server_commands.registered_commands
 
 Url = Annotated[

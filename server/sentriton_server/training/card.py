@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 
 from huggingface_hub import ModelCardData
 
-from sentriton_server.training.data import TRAINING_SETS
-from sentriton_server.training.evaluation import CORRELATIONS, SIMILARITIES
+from sentriton_server.evaluation import FIGURES
+from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Source
 from sentriton_server.training.recipe import Architecture
 from sentriton_server.training.report import StageReport, TrainingReport
 
+HELD_OUT = "KLUE-STS dev was neither trained on nor used to choose anything."
 EXAMPLE = (
     "숙소가 지하철역에서 가까워서 편했어요.",
     "역 근처에 있는 숙소라 이동하기 좋았습니다.",
@@ -27,6 +28,7 @@ def model_card(report: TrainingReport) -> str:
         _quality(report),
         _model(report),
         _training(report),
+        _log(report),
         _data(report),
         _limits(report),
     ]
@@ -55,9 +57,9 @@ def _introduction(report: TrainingReport) -> str:
     origin = "trained from nothing" if architecture else f"fine-tuned from `{report.recipe.base.name}`"
     return (
         f"# {report.recipe.name}\n\n"
-        f"A Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on {report.cpus} "
-        f"CPU cores in {report.duration_s / 60:.0f} minutes. It maps a sentence to {report.dimension} dimensions, "
-        "where the cosine of two sentences says how alike they are in meaning."
+        f"A Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on "
+        f"{_hardware(report)} in {report.duration_s / 60:.0f} minutes. It maps a sentence to {report.dimension} "
+        "dimensions, where the cosine of two sentences says how alike they are in meaning."
     )
 
 
@@ -98,14 +100,14 @@ Both give
 
 def _quality(report: TrainingReport) -> str:
     chosen_on = {stage.stage.best_on for stage in report.stages} - {None}
-    choice = "KorSTS dev chose the best epoch. " if chosen_on else "Neither chose anything in training. "
-    names = [f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, "max") for correlation in CORRELATIONS]
-    rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in names]
+    titles = " and ".join(SELECTION_SETS[name].title for name in SELECTION_SETS if name in chosen_on)
+    choice = f"{titles} chose the best weights. " if titles else ""
+    held_out = "" if "klue-sts-dev" in chosen_on else HELD_OUT
+    rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in FIGURES]
     return (
         "## Quality\n\n"
         "Correlation of the similarities with people's judgement, measured on the files in this folder. "
-        f"{choice}KLUE-STS dev was neither trained on nor used to choose anything.\n\n"
-        + _table(["", *report.figures], rows)
+        f"{choice}{held_out}\n\n" + _table(["", *report.figures], rows)
     )
 
 
@@ -137,24 +139,58 @@ def _shape(architecture: Architecture) -> list[list[str]]:
 
 def _training(report: TrainingReport) -> str:
     headings = ["Stage", "Data", "Examples", "Length", "Batch", "Learning rate", "Wall time"]
+    autocast = "float16" if report.gpu else "bfloat16"
     return (
         "## Training\n\n"
-        f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {report.cpus} CPU cores with "
-        "bfloat16 autocast; AdamW, linear decay after a warm-up. Objectives: masked tokens (`mlm`), in-batch negatives "
-        "(`contrastive`, MultipleNegativesRankingLoss) and judged scores (`cosine`, CosineSimilarityLoss).\n\n"
-        + _table(headings, [_stage_row(stage) for stage in report.stages])
+        f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} with "
+        f"{autocast} autocast; AdamW, linear decay after a warm-up. Objectives: masked tokens (`mlm`), "
+        "in-batch negatives (`contrastive`, MultipleNegativesRankingLoss) and judged scores (`cosine`, "
+        "CosineSimilarityLoss).\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
     )
+
+
+def _hardware(report: TrainingReport) -> str:
+    return f"one {report.gpu}" if report.gpu else f"{report.cpus} CPU cores"
+
+
+def _source(source: Source) -> str:
+    details = [
+        f"{source.rows:,} rows" if source.rows else "",
+        f"{source.repeat} times" if source.repeat > 1 else "",
+        "noised" if source.pairs == "noised" else "",
+        "hard negatives" if source.hard_negatives else "",
+    ]
+    shown = ", ".join(filter(None, details))
+    return f"{source.name} ({shown})" if shown else source.name
+
+
+def _log(report: TrainingReport) -> str:
+    rows = [
+        [
+            f"{number} {stage.stage.objective}",
+            f"{row.step:,}",
+            f"{row.epoch:.2f}",
+            "" if row.loss is None else f"{row.loss:.4f}",
+            "" if row.spearman is None else f"{row.spearman:.4f}",
+        ]
+        for number, stage in enumerate(report.stages, start=1)
+        for row in stage.log
+    ]
+    headings = ["Stage", "Batches", "Epoch", "Training loss", "Spearman (cosine)"]
+    return "## Training log\n\nSpearman correlation on the set that chose the weights.\n\n" + _table(headings, rows)
 
 
 def _stage_row(report: StageReport) -> list[str]:
     stage = report.stage
-    data = ", ".join(source.name + (f" ({source.rows:,} rows)" if source.rows else "") for source in stage.data)
+    data = ", ".join(map(_source, stage.data))
     length = f"{stage.max_steps:,} steps" if stage.max_steps else f"{stage.epochs:g} epoch{'s' * (stage.epochs != 1)}"
     return [
         stage.objective,
         data,
         f"{report.examples:,}",
-        length + (f", best on {stage.best_on}" if stage.best_on else ""),
+        length
+        + (f", stopped after {stage.stop_at:,} batches" if stage.stop_at else "")
+        + (f", best on {stage.best_on}" if stage.best_on else ""),
         str(stage.batch_size),
         f"{stage.learning_rate:g}",
         f"{report.duration_s / 60:.1f} min",

@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from transformers import RobertaConfig, RobertaForMaskedLM
+from transformers import PreTrainedTokenizerFast, RobertaConfig
 
+from sentriton.errors import InvalidInput
 from sentriton_server.training.recipe import Architecture
+from sentriton_server.training.stages import MaskedTokenModel
 
+TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: what is known already outweighs random positions
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WEIGHTS = "model.safetensors"
 LAST_CALL = (
     "is_local",
@@ -27,9 +33,14 @@ LAST_CALL = (
 )  # what a tokenizer notes down about how it was last loaded and called
 
 
-def new_encoder(architecture: Architecture, tokenizer: Any) -> RobertaForMaskedLM:
-    """A RoBERTa with random weights and a masked-language-model head, sized for a tokenizer."""
-    return RobertaForMaskedLM(
+def new_encoder(
+    architecture: Architecture, tokenizer: Any, vectors: npt.NDArray[np.float32] | None = None
+) -> MaskedTokenModel:
+    """A RoBERTa with random weights and a masked-language-model head, sized for a tokenizer.
+
+    `vectors` (len(tokenizer), hidden) become its token embeddings; a token whose vector is 0 keeps its random one.
+    """
+    encoder = MaskedTokenModel(
         RobertaConfig(
             vocab_size=len(tokenizer),
             num_hidden_layers=architecture.layers,
@@ -44,15 +55,41 @@ def new_encoder(architecture: Architecture, tokenizer: Any) -> RobertaForMaskedL
             eos_token_id=tokenizer.sep_token_id,
         )
     )
+    if vectors is not None:
+        given = torch.from_numpy(vectors).mul(TOKEN_VECTOR_SCALE)
+        seen = given.any(dim=1)
+        with torch.no_grad():
+            encoder.roberta.embeddings.word_embeddings.weight[seen] = given[seen]
+    return encoder
 
 
-def sentence_model(encoder: RobertaForMaskedLM, tokenizer: Any, folder: Path) -> SentenceTransformer:
-    """Put mean pooling and cosine similarity on an encoder; `folder` carries it from one library to the other."""
+def save_encoder(encoder: MaskedTokenModel, tokenizer: Any, folder: Path) -> None:
+    """Write an encoder, its masked-language-model head and its tokenizer."""
     encoder.save_pretrained(folder)
     _save_tokenizer(tokenizer, folder)
-    transformer = Transformer(str(folder), max_seq_length=tokenizer.model_max_length)
+
+
+def load_encoder(folder: Path) -> tuple[MaskedTokenModel, Any]:
+    """What `save_encoder` wrote: the encoder with its head, and the tokenizer."""
+    return MaskedTokenModel.from_pretrained(folder), PreTrainedTokenizerFast.from_pretrained(folder)
+
+
+def load_base(name: str) -> SentenceTransformer:
+    """A checkpoint by folder or hub id; mean pooling is put on one that has encoder and tokenizer alone.
+
+    Raises `InvalidInput` when there is none.
+    """
+    try:
+        return SentenceTransformer(name, device=DEVICE)
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"base checkpoint {name!r} cannot be loaded: {error}") from error
+
+
+def sentence_model(folder: Path) -> SentenceTransformer:
+    """Put mean pooling and cosine similarity on an encoder that `save_encoder` wrote."""
+    transformer = Transformer(str(folder))
     pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
-    return SentenceTransformer(modules=[transformer, pooling], similarity_fn_name="cosine", device="cpu")
+    return SentenceTransformer(modules=[transformer, pooling], similarity_fn_name="cosine", device=DEVICE)
 
 
 def save_checkpoint(model: SentenceTransformer, folder: Path) -> SentenceTransformer:
@@ -65,7 +102,7 @@ def save_checkpoint(model: SentenceTransformer, folder: Path) -> SentenceTransfo
     weights = load_file(folder / WEIGHTS)
     save_file({name: tensor.to(torch.float16) for name, tensor in weights.items()}, folder / WEIGHTS, {"format": "pt"})
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a server is often someone else
-    return SentenceTransformer(str(folder), device="cpu")
+    return SentenceTransformer(str(folder), device=DEVICE)
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

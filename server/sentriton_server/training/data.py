@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sentriton.errors import InvalidInput
+from sentriton_server.evaluation import ScoredPair, read_pairs
 
 Objective = Literal["mlm", "contrastive", "cosine"]
+Pairing = Literal["alike", "noised"]
 
 PARAKQC_GROUP = 10  # paraphrases a group, on consecutive lines
 ALIKE_SCORE = 0.8  # scored pairs from here up are pairs of like meaning
-
-HALVED_WORDS = 6  # texts of fewer words have no two halves with a meaning each
 
 
 class Record(NamedTuple):
@@ -42,19 +42,34 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set to train on; `rows` takes that many of its records, drawn with the recipe's seed (default: all)."""
+    """A data set to train on.
+
+    `rows` takes that many of its records, drawn with the recipe's seed (default: all); `repeat` reads them that many
+    times an epoch, so that a small set keeps its weight beside a large one.
+
+    For contrastive learning (`contrast.py`): `pairs` says which sentences make a pair of like meaning, and
+    `hard_negatives` adds to each the sentence of the set that looks most like it and means something else.
+    """
 
     name: str
     rows: int | None = None
+    repeat: int = 1
+    pairs: Pairing = "alike"
+    hard_negatives: bool = False
 
     def __post_init__(self) -> None:
-        if self.rows is not None and self.rows <= 0:
-            raise InvalidInput(f"rows = {self.rows}: must be more than 0")
+        for name, value in (("rows", self.rows), ("repeat", self.repeat)):
+            if value is not None and value <= 0:
+                raise InvalidInput(f"{name} = {value}: must be more than 0")
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set: its file in the data directory, its provenance (`source` is a URL), its reader, its uses."""
+    """A public data set: its file in the data directory, its provenance (`source` is a URL), its reader, its uses.
+
+    `hub` is where scored pairs come from when the file is not there. `held_out_split` marks the training split of a
+    benchmark whose other split is held out: it is taken whole, as published.
+    """
 
     file: str
     title: str
@@ -62,21 +77,21 @@ class DataSet:
     source: str
     read: Callable[[Path], Iterator[Record]]
     objectives: tuple[Objective, ...] = ()
+    hub: str | None = None
+    held_out_split: bool = False
 
 
 def read_korsts(path: Path) -> Iterator[Record]:
     """KorSTS: seven tab-separated columns under a header, no quoting; scores 0-5 become 0-1."""
     for number, columns in _tab_separated(path, columns=7):
         if number > 1:
-            score = _score(columns[4], path, number) / 5
-            yield Record((columns[5], columns[6]), score >= ALIKE_SCORE, score)
+            yield _scored_record(ScoredPair(columns[5], columns[6], _score(columns[4], path, number)))
 
 
 def read_klue_sts(path: Path) -> Iterator[Record]:
     """KLUE-STS: a JSON list; `labels.real-label`, 0-5, becomes 0-1."""
     for row in _json_rows(path, "sentence1", "sentence2", "labels"):
-        score = float(row["labels"]["real-label"]) / 5
-        yield Record((row["sentence1"], row["sentence2"]), score >= ALIKE_SCORE, score)
+        yield _scored_record(ScoredPair(row["sentence1"], row["sentence2"], float(row["labels"]["real-label"])))
 
 
 def read_klue_nli(path: Path) -> Iterator[Record]:
@@ -122,12 +137,24 @@ KLUE = "https://github.com/KLUE-benchmark/KLUE"
 KORNLU = "https://github.com/kakaobrain/KorNLUDatasets"
 BY_SA = "CC BY-SA 4.0"
 
-KLUE_STS_DEV = DataSet("klue-sts-v1.1_dev.json", "KLUE-STS 1.1 dev", BY_SA, KLUE, read_klue_sts)
+KLUE_STS_DEV = DataSet(
+    "klue-sts-v1.1_dev.json", "KLUE-STS 1.1 dev", BY_SA, KLUE, read_klue_sts, hub="klue/klue:sts:validation"
+)
 KORSTS_DEV = DataSet("korsts-dev.tsv", "KorSTS dev", BY_SA, KORNLU, read_korsts)
 
 TRAINING_SETS = {
     "korsts-train": DataSet(
         "korsts-train.tsv", "KorSTS train", BY_SA, KORNLU, read_korsts, ("mlm", "contrastive", "cosine")
+    ),
+    "klue-sts-train": DataSet(
+        "klue-sts-v1.1_train.json",
+        "KLUE-STS 1.1 train",
+        BY_SA,
+        KLUE,
+        read_klue_sts,
+        ("mlm", "contrastive", "cosine"),
+        hub="klue/klue:sts:train",
+        held_out_split=True,
     ),
     "klue-nli-dev": DataSet(
         "klue-nli-v1.1_dev.json", "KLUE-NLI 1.1 dev", BY_SA, KLUE, read_klue_nli, ("mlm", "contrastive")
@@ -159,8 +186,8 @@ TRAINING_SETS = {
 }
 """What a recipe may train on."""
 
-SELECTION_SETS = {"korsts-dev": KORSTS_DEV}
-"""What may choose a stage's best epoch."""
+SELECTION_SETS = {"korsts-dev": KORSTS_DEV, "klue-sts-dev": KLUE_STS_DEV}
+"""What may choose a stage's best weights."""
 
 
 class TrainingData:
@@ -175,18 +202,30 @@ class TrainingData:
         self.seed = seed
         self.left_out: dict[str, int] = {}
 
-    def require(self, sources: Iterable[Source]) -> None:
+    def require(self, data_sets: Iterable[DataSet]) -> None:
         """Raise `InvalidInput` now, not hours later, when a data set that training needs is missing."""
-        for data_set in (KLUE_STS_DEV, KORSTS_DEV, *(TRAINING_SETS[source.name] for source in sources)):
-            self._path(data_set)
+        for data_set in (KLUE_STS_DEV, *data_sets):
+            if not self.has(data_set):
+                path = self.directory / data_set.file
+                raise InvalidInput(f"{path} is missing: put {data_set.title} ({data_set.source}) there")
+
+    def has(self, data_set: DataSet) -> bool:
+        """Whether a data set's file is there, or the hub has it."""
+        return data_set.hub is not None or (self.directory / data_set.file).is_file()
 
     def records(self, sources: Iterable[Source]) -> list[Record]:
         """The clean records of some training sets, one set after the other."""
         return [record for source in sources for record in self._records(source)]
 
+    def sentences(self, sources: Iterable[Source]) -> list[str]:
+        """The clean sentences of some training sets, each once a repetition of its set."""
+        return [
+            sentence for source in sources for sentence in distinct_sentences(self._records(source)) * source.repeat
+        ]
+
     def evaluation(self, data_set: DataSet) -> list[Record]:
         """All of a data set that evaluates."""
-        return list(data_set.read(self._path(data_set)))
+        return list(self._read(data_set))
 
     @cached_property
     def _held_out(self) -> frozenset[str]:
@@ -195,41 +234,25 @@ class TrainingData:
 
     def _records(self, source: Source) -> list[Record]:
         data_set = TRAINING_SETS[source.name]
-        records = list(data_set.read(self._path(data_set)))
-        clean = [record for record in records if self._held_out.isdisjoint(map(sentence_key, record.sentences))]
+        records = list(self._read(data_set))
+        held_out = frozenset() if data_set.held_out_split else self._held_out
+        clean = [record for record in records if held_out.isdisjoint(map(sentence_key, record.sentences))]
         self.left_out[source.name] = len(records) - len(clean)
         if source.rows is None or source.rows >= len(clean):
             return clean
         return random.Random(self.seed).sample(clean, source.rows)
 
-    def _path(self, data_set: DataSet) -> Path:
+    def _read(self, data_set: DataSet) -> Iterable[Record]:
+        self.require([data_set])
         path = self.directory / data_set.file
-        if not path.is_file():
-            raise InvalidInput(f"{path} is missing: put {data_set.title} ({data_set.source}) there")
-        return path
+        if path.is_file() or data_set.hub is None:
+            return data_set.read(path)
+        return map(_scored_record, read_pairs(data_set.hub))
 
 
 def distinct_sentences(records: Sequence[Record]) -> list[str]:
     """Every sentence of the records once, in their order."""
     return list(dict.fromkeys(sentence for record in records for sentence in record.sentences))
-
-
-def alike_pairs(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Pairs of like meaning: each sentence of a group with the next one; a long text alone gives its two halves.
-
-    The halves of one text share its subject more than those of any other (as the neighbouring spans of DeCLUTR,
-    Giorgi et al. 2021), so text that nobody labelled teaches as well.
-    """
-    pairs: list[tuple[str, str]] = []
-    for sentences, alike, _ in records:
-        if not alike:
-            continue
-        if len(sentences) == 1:
-            pairs.extend(_halves(sentences[0]))
-        else:
-            links = 1 if len(sentences) == 2 else len(sentences)
-            pairs.extend(zip(sentences[:links], (*sentences[1:], sentences[0]), strict=False))
-    return pairs
 
 
 def scored_pairs(records: Sequence[Record]) -> list[tuple[str, str, float]]:
@@ -242,12 +265,6 @@ def sentence_key(sentence: str) -> str:
     return "".join(char for char in unicodedata.normalize("NFC", sentence).casefold() if char.isalnum())
 
 
-def _halves(text: str) -> list[tuple[str, str]]:
-    words = text.split()
-    middle = len(words) // 2
-    return [(" ".join(words[:middle]), " ".join(words[middle:]))] if len(words) >= HALVED_WORDS else []
-
-
 def _tab_separated(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate(file, start=1):
@@ -257,6 +274,12 @@ def _tab_separated(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
                     f"{path}, line {number}: expected {columns} tab-separated columns, got {len(values)}"
                 )
             yield number, values
+
+
+def _scored_record(pair: ScoredPair) -> Record:
+    """From the benchmarks' scale, 0 to 5."""
+    score = pair.score / 5
+    return Record((pair.sentence1, pair.sentence2), score >= ALIKE_SCORE, score)
 
 
 def _score(text: str, path: Path, number: int) -> float:

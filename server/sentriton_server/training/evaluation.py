@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
+from sentriton_server.evaluation import SIMILARITIES
 from sentriton_server.training.data import Record, scored_pairs
-
-SIMILARITIES = ("cosine", "manhattan", "euclidean", "dot")
-CORRELATIONS = ("pearson", "spearman")
 
 
 def similarity_evaluator(name: str, records: Sequence[Record]) -> EmbeddingSimilarityEvaluator:

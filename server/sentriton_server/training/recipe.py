@@ -34,10 +34,13 @@ class Architecture:
     vocab_size: int
     max_seq_length: int  # tokens
     tokenizer_data: tuple[Source, ...]
+    # Token embeddings start from the company that tokens keep there (token_vectors.py) instead of from random numbers.
+    token_vector_data: tuple[Source, ...] = ()
 
     def __post_init__(self) -> None:
         _require_positive(self, "layers", "hidden", "heads", "intermediate", "vocab_size", "max_seq_length")
         _require_fit(self.tokenizer_data, "mlm", "tokenizer_data")
+        _require_fit(self.token_vector_data, "mlm", "token_vector_data")
         if self.hidden % self.heads:
             raise InvalidInput(f"hidden = {self.hidden}: must be a multiple of heads = {self.heads}")
 
@@ -63,7 +66,10 @@ class Base:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of a trainer. Its length is `epochs` or `max_steps`; `best_on` keeps the best epoch's weights."""
+    """One run of a trainer. Its length is `epochs` or `max_steps`, over which the learning rate falls to 0; `stop_at` ends
+    it after that many batches nevertheless, and leaves the falling to the next stage. `best_on` keeps the weights that do best there, of
+    every epoch or of every `eval_steps` batches.
+    """
 
     objective: Objective
     data: tuple[Source, ...]
@@ -71,13 +77,18 @@ class Stage:
     learning_rate: float
     epochs: float | None = None
     max_steps: int | None = None
+    stop_at: int | None = None
     warmup_ratio: float = 0.1  # of all steps
     weight_decay: float = 0.01
+    dropout: float = 0.1
     max_seq_length: int | None = None  # tokens; longer texts are cut in this stage alone
     best_on: str | None = None
+    eval_steps: int | None = None
 
     def __post_init__(self) -> None:
-        _require_positive(self, "batch_size", "learning_rate", "epochs", "max_steps", "max_seq_length")
+        _require_positive(
+            self, "batch_size", "learning_rate", "epochs", "max_steps", "stop_at", "max_seq_length", "eval_steps"
+        )
         _require_fit(self.data, self.objective, "data")
         if (self.epochs is None) == (self.max_steps is None):
             raise InvalidInput(f"epochs = {self.epochs}, max_steps = {self.max_steps}: give exactly one of them")
@@ -85,12 +96,22 @@ class Stage:
             raise InvalidInput(f"warmup_ratio = {self.warmup_ratio}: must be from 0 to below 1")
         if self.weight_decay < 0:
             raise InvalidInput(f"weight_decay = {self.weight_decay}: must be 0 or more")
-        if self.best_on is not None and self.best_on not in SELECTION_SETS:
-            raise InvalidInput(f"best_on = {self.best_on!r}: must be one of {', '.join(SELECTION_SETS)}")
+        if not 0 <= self.dropout < 1:
+            raise InvalidInput(f"dropout = {self.dropout}: must be from 0 to below 1")
+        if self.eval_steps is not None and self.best_on is None:
+            raise InvalidInput(f"eval_steps = {self.eval_steps}: needs best_on, which says what to evaluate on")
+        if self.best_on is not None and self.best_on not in self._selection_sets:
+            raise InvalidInput(f"best_on = {self.best_on!r}: must be one of {', '.join(self._selection_sets)}")
         if self.best_on is not None and self.objective == "mlm":
             raise InvalidInput(
                 f'best_on = {self.best_on!r}: objective "mlm" trains no sentence embeddings; leave it out'
             )
+
+    @property
+    def _selection_sets(self) -> list[str]:
+        """KLUE-STS dev is held out, unless its own training split is what a stage trains on."""
+        own_split = any(source.name == "klue-sts-train" for source in self.data)
+        return [name for name in SELECTION_SETS if own_split or name != "klue-sts-dev"]
 
 
 @dataclass(frozen=True)
@@ -117,12 +138,13 @@ class Recipe:
     @property
     def sources(self) -> tuple[Source, ...]:
         """Every data set that the tokenizer or a stage reads."""
-        tokenizer_data = self.base.architecture.tokenizer_data if self.base.architecture else ()
-        return (*tokenizer_data, *(source for stage in self.stages for source in stage.data))
+        architecture = self.base.architecture
+        base = (*architecture.tokenizer_data, *architecture.token_vector_data) if architecture else ()
+        return (*base, *(source for stage in self.stages for source in stage.data))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """Read a bundled recipe by its name ("bundled") or any recipe by its .toml path.
+def load_recipe(name_or_path: str, base: str | None = None) -> Recipe:
+    """Read a bundled recipe by its name ("bundled") or any recipe by its .toml path; `base` replaces its checkpoint.
 
     Raises `InvalidInput` for an unknown name, a file that is not TOML, or a recipe that breaks a rule.
     """
@@ -137,7 +159,13 @@ def load_recipe(name_or_path: str) -> Recipe:
         recipe: Recipe = build(Recipe, table, "recipe")
     except (InvalidInput, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(f"{path}: {error}") from error
-    return replace(recipe, argument=Path(name_or_path).name)
+    if base is not None and recipe.base.checkpoint is None:
+        raise InvalidInput(f"base {base!r}: recipe {recipe.name} starts from nothing and takes no checkpoint")
+    return replace(
+        recipe,
+        argument=Path(name_or_path).name,
+        base=recipe.base if base is None else Base(checkpoint=base),
+    )
 
 
 def _require_positive(table: Any, *names: str) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sentriton_server.training.recipe import Recipe, Stage
 
 
 @dataclass(frozen=True)
+class LogRow:
+    """Where a stage stood after `step` batches: training loss, and Spearman correlation on its `best_on` set."""
+
+    step: int
+    epoch: float
+    loss: float | None
+    spearman: float | None
+
+
+@dataclass(frozen=True)
 class StageReport:
-    """What one stage read (sentences or pairs) and its wall time."""
+    """What one stage read (sentences or pairs), its wall time, its log, and the records left out of its data."""
 
     stage: Stage
     examples: int
     duration_s: float
+    log: tuple[LogRow, ...] = ()
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -22,13 +34,15 @@ class TrainingReport:
     """A training's outcome, measured on the saved files.
 
     `figures` holds ten correlations by data set title, then by name ("spearman_cosine"); `left_out` the records
-    dropped for sharing a sentence with KLUE-STS dev, by data set; `example_similarities` the card's cosine matrix.
+    dropped for sharing a sentence with KLUE-STS dev, by data set; `gpu` the name of the GPU, if one was used;
+    `example_similarities` the card's cosine matrix.
     """
 
     recipe: Recipe
     stages: tuple[StageReport, ...]
     left_out: dict[str, int]
     cpus: int
+    gpu: str | None
     parameters: int
     vocab_size: int
     dimension: int

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+import torch
+from datasets import Dataset, DatasetDict
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -17,93 +18,146 @@ from sentence_transformers import (
 )
 from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+from torch import nn
+from torch.nn.functional import cross_entropy
 from transformers import DataCollatorForLanguageModeling, RobertaForMaskedLM, Trainer, TrainingArguments
+from transformers.modeling_outputs import MaskedLMOutput
 
 from sentriton.errors import InvalidInput
+from sentriton_server.training.contrast import contrastive_rows
 from sentriton_server.training.data import (
     SELECTION_SETS,
     TrainingData,
-    alike_pairs,
-    distinct_sentences,
     scored_pairs,
 )
 from sentriton_server.training.evaluation import similarity_evaluator
+from sentriton_server.training.progress import Progress, training_log
 from sentriton_server.training.recipe import Stage
+from sentriton_server.training.report import StageReport
 
-MASKED_SHARE = 0.15  # of all tokens, as BERT and RoBERTa
+IGNORED = -100  # the label of a token that is not masked
+MASKED_SHARE = 0.2  # of all tokens; BERT's 0.15 gives a short training fewer to learn from
 
 
-def pretrain(encoder: RobertaForMaskedLM, tokenizer: Any, stage: Stage, data: TrainingData, workspace: Path) -> int:
-    """Train an encoder to fill in masked tokens, on batches of sentences of like length; return their number."""
-    sentences = distinct_sentences(data.records(stage.data))
+class MaskedTokenModel(RobertaForMaskedLM):  # type: ignore[misc]
+    """A masked language model that scores the vocabulary at masked positions alone: a fifth of that work."""
+
+    def forward(self, input_ids: Any, attention_mask: Any, labels: Any, **_: Any) -> MaskedLMOutput:
+        hidden = self.roberta(input_ids, attention_mask=attention_mask).last_hidden_state
+        masked = labels != IGNORED
+        logits = self.lm_head(hidden[masked])
+        return MaskedLMOutput(loss=cross_entropy(logits.float(), labels[masked]), logits=logits)
+
+
+def pretrain(
+    encoder: MaskedTokenModel, tokenizer: Any, stage: Stage, data: TrainingData, checkpoints: Path
+) -> StageReport:
+    """Train an encoder to fill in masked tokens, on batches of sentences of like length."""
+    sentences = data.sentences(stage.data)
     tokens = Dataset.from_dict({"sentence": sentences}).map(
         lambda batch: tokenizer(batch["sentence"], truncation=True, max_length=stage.max_seq_length),
         batched=True,
         remove_columns="sentence",
         desc="tokenize",
     )
-    Trainer(
+    set_dropout(encoder, stage.dropout)
+    progress = Progress(checkpoints, stage.stop_at)
+    trainer = Trainer(
         model=encoder,
-        args=TrainingArguments(**_arguments(stage, data, workspace), train_sampling_strategy="group_by_length"),
+        args=TrainingArguments(**_arguments(stage, data, checkpoints), train_sampling_strategy="group_by_length"),
         train_dataset=tokens.add_column("length", [len(ids) for ids in tokens["input_ids"]]),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED_SHARE),
-    ).train()
-    return len(sentences)
+        callbacks=[progress],
+    )
+    trainer.train(resume_from_checkpoint=progress.last_checkpoint)
+    log = training_log(trainer.state.log_history, None)
+    return StageReport(stage, len(sentences), progress.duration_s, log, dict(data.left_out))
 
 
-def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, workspace: Path) -> int:
-    """Train sentence embeddings by contrast or against scores; return the number of pairs.
+def set_dropout(model: nn.Module, share: float) -> None:
+    """What share of activations every dropout of a model zeroes in training."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
 
-    With `best_on`, the model ends with the weights of the epoch that did best there.
+
+def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, checkpoints: Path) -> StageReport:
+    """Train sentence embeddings by contrast or against scores.
+
+    With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
     contrastive = stage.objective == "contrastive"
-    pairs = _pairs(stage, data)
-    arguments = _arguments(stage, data, workspace)
-    evaluator = None
-    if stage.best_on is not None:
-        evaluator = similarity_evaluator(stage.best_on, data.evaluation(SELECTION_SETS[stage.best_on]))
-        arguments |= {
-            "eval_strategy": "epoch",
-            "save_strategy": "epoch",
-            "save_only_model": True,
-            "save_total_limit": 1,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": f"eval_{stage.best_on}_spearman_cosine",
-        }
+    rows = _rows(stage, data)
+    arguments = _arguments(stage, data, checkpoints)
     whole_length = model.max_seq_length
     model.max_seq_length = stage.max_seq_length or whole_length
-    SentenceTransformerTrainer(
+    set_dropout(model, stage.dropout)
+    evaluator, measured, first = None, None, []
+    if stage.best_on is not None:
+        evaluator = similarity_evaluator(stage.best_on, data.evaluation(SELECTION_SETS[stage.best_on]))
+        measured = f"eval_{stage.best_on}_spearman_cosine"
+        arguments |= _keep_best(stage, measured)
+        first = [{"step": 0, "epoch": 0.0, measured: evaluator(model)[measured.removeprefix("eval_")]}]
+    progress = Progress(checkpoints, stage.stop_at)
+    trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
             **arguments,
             # A sentence that stands twice in a batch would be its own negative.
             batch_sampler=BatchSamplers.NO_DUPLICATES if contrastive else BatchSamplers.BATCH_SAMPLER,
         ),
-        train_dataset=pairs,
+        train_dataset=DatasetDict(rows),
         loss=MultipleNegativesRankingLoss(model) if contrastive else CosineSimilarityLoss(model),
         evaluator=evaluator,
-    ).train()
-    model.max_seq_length = whole_length
-    return len(pairs)
-
-
-def _pairs(stage: Stage, data: TrainingData) -> Dataset:
-    """The columns that the objective's loss takes, in its order."""
-    records = data.records(stage.data)
-    rows: Sequence[tuple[Any, ...]] = (
-        alike_pairs(records) if stage.objective == "contrastive" else scored_pairs(records)
+        callbacks=[progress],
     )
-    if not rows:
+    trainer.train(resume_from_checkpoint=progress.last_checkpoint)
+    model.max_seq_length = whole_length
+    log = training_log([*first, *trainer.state.log_history], measured)
+    return StageReport(stage, sum(map(len, rows.values())), progress.duration_s, log, dict(data.left_out))
+
+
+def _keep_best(stage: Stage, measured: str) -> dict[str, Any]:
+    """Evaluate after every epoch or every `eval_steps`, and end with the best."""
+    often: dict[str, Any] = {"eval_strategy": "epoch", "save_strategy": "epoch"}
+    if stage.eval_steps is not None:
+        often = {
+            "eval_strategy": "steps",
+            "save_strategy": "steps",
+            "eval_steps": stage.eval_steps,
+            "save_steps": stage.eval_steps,
+        }
+    return {**often, "load_best_model_at_end": True, "metric_for_best_model": measured}
+
+
+def _rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
+    """The columns that the objective's loss takes, in its order, by source.
+
+    A batch is of one source: sentences of one kind are harder to tell apart, and teach more.
+    """
+    if stage.objective == "cosine":
+        scored = scored_pairs(data.records(stage.data))
+        tables = {"pairs": _table(scored, ("sentence1", "sentence2", "score"))} if scored else {}
+    else:
+        tables = {}
+        for index, source in enumerate(stage.data):
+            if rows := contrastive_rows(data.records([source]), source, data.seed):
+                tables[f"{source.name}-{index}"] = _table(rows, ("anchor", "positive", "negative"))
+    if not tables:
         names = ", ".join(source.name for source in stage.data)
         raise InvalidInput(f'data = {names}: not one pair there for objective "{stage.objective}"')
-    columns = ("sentence1", "sentence2", "score")
+    return tables
+
+
+def _table(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> Dataset:
     return Dataset.from_dict(dict(zip(columns, zip(*rows, strict=True), strict=False)))
 
 
-def _arguments(stage: Stage, data: TrainingData, workspace: Path) -> dict[str, Any]:
+def _arguments(stage: Stage, data: TrainingData, checkpoints: Path) -> dict[str, Any]:
     """What every trainer is told; transformers takes a warm-up below 1 as a share of all steps."""
+    on_gpu = torch.cuda.is_available()
     return {
-        "output_dir": str(workspace),
+        "output_dir": str(checkpoints),
         "seed": data.seed,
         "per_device_train_batch_size": stage.batch_size,
         "learning_rate": stage.learning_rate,
@@ -111,9 +165,13 @@ def _arguments(stage: Stage, data: TrainingData, workspace: Path) -> dict[str, A
         "max_steps": stage.max_steps or -1,
         "warmup_steps": stage.warmup_ratio,
         "weight_decay": stage.weight_decay,
-        "bf16": True,  # autocast: the weights stay float32
-        "use_cpu": True,
-        "save_strategy": "no",
+        # Autocast: the weights stay float32.
+        "fp16": on_gpu,
+        "bf16": not on_gpu,
+        "use_cpu": not on_gpu,
+        "save_strategy": "no",  # `Progress` saves by the clock
+        # The newest may be cut short while it is written; the best and the one before are there as well.
+        "save_total_limit": 3,
         "logging_steps": 50,
         "report_to": "none",
     }

@@ -2,68 +2,120 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from sentence_transformers import SentenceTransformer
 from transformers import set_seed
 
 from sentriton.errors import InvalidInput
 from sentriton_server.training.card import EXAMPLE, model_card
-from sentriton_server.training.checkpoint import new_encoder, save_checkpoint, sentence_model
-from sentriton_server.training.data import KLUE_STS_DEV, KORSTS_DEV, TrainingData, distinct_sentences
+from sentriton_server.training.checkpoint import (
+    DEVICE,
+    load_base,
+    load_encoder,
+    new_encoder,
+    save_checkpoint,
+    save_encoder,
+    sentence_model,
+)
+from sentriton_server.training.data import (
+    KLUE_STS_DEV,
+    KORSTS_DEV,
+    SELECTION_SETS,
+    TRAINING_SETS,
+    DataSet,
+    TrainingData,
+)
 from sentriton_server.training.evaluation import measure
-from sentriton_server.training.recipe import Architecture, Recipe, Stage
+from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import StageReport, TrainingReport, available_cpus
 from sentriton_server.training.stages import finetune, pretrain
+from sentriton_server.training.token_vectors import token_vectors
 from sentriton_server.training.tokenizer import train_tokenizer
+from sentriton_server.training.workspace import Workspace
 
 
-def train(recipe: Recipe, *, output: Path, data_dir: Path) -> TrainingReport:
+def train(
+    recipe: Recipe, *, output: Path, data_dir: Path, say: Callable[[str], None] = lambda step: None
+) -> TrainingReport:
     """Train `recipe` on the data sets in `data_dir` and write a sentence-transformers checkpoint to `output`.
 
-    Raises `InvalidInput` when a data set is missing or malformed, or when `output` already holds something.
+    What is done so far is kept beside `output` until the checkpoint is there: called again after an interruption, it
+    goes on and comes to the same figures. `say` is told each step. Raises `InvalidInput` when a data set is missing or
+    malformed, or when `output` already holds something.
     """
-    if output.exists() and any(output.iterdir()):
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
     data = TrainingData(data_dir, recipe.seed)
-    data.require(recipe.sources)
-    set_seed(recipe.seed)
-    with tempfile.TemporaryDirectory() as workspace:
-        model, stages = _train_stages(recipe, data, Path(workspace))
+    data.require(_data_sets(recipe))
+    workspace = Workspace(output.with_name(f"{output.name}.training"), recipe, data_dir)
+    if not workspace.is_finished(0):
+        say("preparing the base")
+        _prepare_base(recipe, data, workspace)
+    for index, stage in enumerate(recipe.stages, start=1):
+        if not workspace.is_finished(index):
+            say(f"stage {index} of {len(recipe.stages)}: {stage.objective}")
+            _run_stage(index, recipe, data, workspace)
+    say("measuring the checkpoint")
+    model = _start_of(len(recipe.stages) + 1, recipe, workspace)
+    stages = [workspace.report(index) for index in range(1, len(recipe.stages) + 1)]
     report = _measure(save_checkpoint(model, output), recipe, stages, data)
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
+    workspace.remove()
     return report
 
 
-def _train_stages(recipe: Recipe, data: TrainingData, workspace: Path) -> tuple[SentenceTransformer, list[StageReport]]:
-    reports: list[StageReport] = []
-    stages = list(recipe.stages)
-    if recipe.base.architecture is not None:
-        pretraining = [stage for stage in stages if stage.objective == "mlm"]
-        model = _pretrained(recipe.base.architecture, pretraining, data, workspace, reports)
-        stages = stages[len(pretraining) :]
-    else:
-        model = SentenceTransformer(recipe.base.checkpoint, device="cpu")
-    for stage in stages:
-        start = time.monotonic()
-        examples = finetune(model, stage, data, workspace)
-        reports.append(StageReport(stage, examples, time.monotonic() - start))
-    return model, reports
+def _data_sets(recipe: Recipe) -> list[DataSet]:
+    """What a recipe trains on and what it chooses by."""
+    chosen_on = [SELECTION_SETS[stage.best_on] for stage in recipe.stages if stage.best_on is not None]
+    return [*(TRAINING_SETS[source.name] for source in recipe.sources), *chosen_on]
 
 
-def _pretrained(
-    architecture: Architecture, stages: list[Stage], data: TrainingData, workspace: Path, reports: list[StageReport]
-) -> SentenceTransformer:
-    text = distinct_sentences(data.records(architecture.tokenizer_data))
+def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace) -> None:
+    """Stage 0: an encoder of the architecture with its tokenizer, or the checkpoint as it is."""
+    architecture = recipe.base.architecture
+    if architecture is None:
+        workspace.finish(0, load_base(str(recipe.base.checkpoint)).save)
+        return
+    set_seed(recipe.seed)
+    text = data.sentences(architecture.tokenizer_data)
     tokenizer = train_tokenizer(text, architecture.vocab_size, architecture.max_seq_length)
-    encoder = new_encoder(architecture, tokenizer)
-    for stage in stages:
-        start = time.monotonic()
-        examples = pretrain(encoder, tokenizer, stage, data, workspace)
-        reports.append(StageReport(stage, examples, time.monotonic() - start))
-    return sentence_model(encoder, tokenizer, workspace / "encoder")
+    vectors = None
+    if architecture.token_vector_data:
+        ids = tokenizer(data.sentences(architecture.token_vector_data), add_special_tokens=False)["input_ids"]
+        vectors = token_vectors(ids, len(tokenizer), architecture.hidden, recipe.seed)
+    set_seed(recipe.seed)
+    encoder = new_encoder(architecture, tokenizer, vectors)
+    workspace.finish(0, lambda folder: save_encoder(encoder, tokenizer, folder))
+
+
+def _run_stage(index: int, recipe: Recipe, data: TrainingData, workspace: Workspace) -> None:
+    """Train one stage from where the one before ended, or from its own last checkpoint.
+
+    Each begins from files and from the recipe's seed, so what came before in this process changes nothing.
+    """
+    stage = recipe.stages[index - 1]
+    data.left_out.clear()
+    set_seed(recipe.seed)
+    if stage.objective == "mlm":
+        encoder, tokenizer = load_encoder(workspace.finished(index - 1))
+        report = pretrain(encoder, tokenizer, stage, data, workspace.checkpoints(index))
+        workspace.finish(index, lambda folder: save_encoder(encoder, tokenizer, folder), report)
+    else:
+        model = _start_of(index, recipe, workspace)
+        report = finetune(model, stage, data, workspace.checkpoints(index))
+        workspace.finish(index, lambda folder: model.save(str(folder), create_model_card=False), report)
+
+
+def _start_of(index: int, recipe: Recipe, workspace: Workspace) -> SentenceTransformer:
+    """The sentence embeddings that stage `index` begins with."""
+    folder = workspace.finished(index - 1)
+    before = recipe.stages[index - 2].objective if index > 1 else None
+    if before == "mlm" or (before is None and recipe.base.architecture is not None):
+        return sentence_model(folder)
+    return SentenceTransformer(str(folder), device=DEVICE)
 
 
 def _measure(
@@ -74,12 +126,17 @@ def _measure(
     return TrainingReport(
         recipe=recipe,
         stages=tuple(stages),
-        left_out=dict(data.left_out),
+        left_out={name: rows for stage in stages for name, rows in stage.left_out.items()},
         cpus=available_cpus(),
+        gpu=torch.cuda.get_device_name() if DEVICE == "cuda" else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocab_size=len(model.tokenizer),
         dimension=embeddings.shape[1],
         max_seq_length=model.max_seq_length,
-        figures={data_set.title: measure(model, data.evaluation(data_set)) for data_set in (KORSTS_DEV, KLUE_STS_DEV)},
+        figures={
+            data_set.title: measure(model, data.evaluation(data_set))
+            for data_set in (KORSTS_DEV, KLUE_STS_DEV)
+            if data.has(data_set)
+        },
         example_similarities=model.similarity(embeddings, embeddings).tolist(),
     )

@@ -72,7 +72,7 @@ def read_sentences(path: Path, column: str | None = None) -> Iterator[str]:
 
 def read_lines(file: BinaryIO, name: str) -> Iterator[str]:
     """The lines of a binary file without their ends. Raises `InvalidInput` naming `name` and the line."""
-    for _, line in _numbered_lines(file, name):
+    for _, line in numbered_lines(file, name):
         yield line.removesuffix("\n").removesuffix("\r")
 
 
@@ -106,7 +106,8 @@ def choose_column(names: Sequence[str], column: str | None, name: str) -> str:
     return column
 
 
-def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 file with their numbers, from 1. Raises `InvalidInput` naming `name` and the line."""
     number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -123,7 +124,7 @@ def _numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _from_json_lines(file: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    for number, line in _numbered_lines(file, name):
+    for number, line in numbered_lines(file, name):
         if not line.strip():
             continue
         where = f"{name}, line {number}"
@@ -140,12 +141,12 @@ def _from_json_lines(file: BinaryIO, name: str, column: str | None) -> Iterator[
 
 def _from_table(file: BinaryIO, name: str, column: str | None, *, tabs: bool) -> Iterator[str]:
     csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line for _, line in _numbered_lines(file, name))
+    lines = (line for _, line in numbered_lines(file, name))
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     names: list[str] = []
     place = 0
-    for number, row in _numbered_rows(rows, name):
+    for number, row in numbered_rows(rows, name):
         if not row:
             continue
         if not names:
@@ -157,7 +158,7 @@ def _from_table(file: BinaryIO, name: str, column: str | None, *, tabs: bool) ->
             yield row[place]
 
 
-def _numbered_rows(rows: Any, name: str) -> Iterator[tuple[int, list[str]]]:
+def numbered_rows(rows: Any, name: str) -> Iterator[tuple[int, list[str]]]:
     """Rows with the line that each begins on: a quoted field may hold ends of lines."""
     begins = 1
     try:

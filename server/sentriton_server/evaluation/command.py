@@ -1,0 +1,126 @@
+"""`sentriton evaluate`: the ten figures of a served model, beside those of its checkpoint in this process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sentriton.client import SentenceEncoder
+from sentriton.errors import InvalidInput
+from sentriton.files.heat_map import check_plot
+from sentriton.manifest import Manifest
+from sentriton.settings import ClientSettings
+from sentriton.similarity import score_pairs
+from sentriton_server.evaluation.figures import FIGURES, measure
+from sentriton_server.evaluation.pairs import ScoredPair, read_pairs
+from sentriton_server.evaluation.plot import draw_evaluation
+
+app = typer.Typer()
+
+
+class Encoder(Protocol):
+    """A `SentenceEncoder` or a `SentenceTransformer`."""
+
+    def encode(self, sentences: list[str], *, show_progress_bar: bool) -> Any: ...
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="Scored pairs: a .json (KLUE-STS), .jsonl, .csv, .tsv (KorSTS) or .parquet file with sentence1, "
+            "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation)."
+        ),
+    ],
+    url: Annotated[
+        str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")
+    ] = ClientSettings.url,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SENTRITON_CHECKPOINT",
+            help="The served model's folder or hub id: its figures in this process stand beside the service's.",
+        ),
+    ] = None,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that embedding may take.")
+    ] = 600.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw people's scores against the model's, and residuals by source: FILE.png, .svg or .pdf."),
+    ] = None,
+) -> None:
+    """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
+    if plot is not None:
+        check_plot(plot)
+    pairs = read_scored(data)
+    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+        manifest = encoder.manifest
+        embeddings = _embed(encoder, pairs)
+    figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}
+    if checkpoint is not None:
+        figures["checkpoint"] = _in_process(checkpoint, pairs, manifest)
+    title = f"{manifest.name} ({manifest.precision} on {manifest.device}), {len(pairs):,} pairs of {Path(data).name}"
+    if plot is not None:
+        draw_evaluation(pairs, score_pairs("cosine", *embeddings), title, plot)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "data": data,
+                    "pairs": len(pairs),
+                    "model": manifest.name,
+                    "precision": manifest.precision,
+                    "fingerprint": manifest.fingerprint,
+                    **figures,
+                },
+                ensure_ascii=False,
+            )
+        )
+    else:
+        Console(soft_wrap=True).print(figures_table(title, figures))
+
+
+def read_scored(data: str) -> list[ScoredPair]:
+    """`read_pairs`, once it is sure that the figures can be computed."""
+    try:
+        import scipy  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"evaluate needs the package {error.name}; run: pip install 'sentriton[evaluate]'"
+        ) from error
+    return read_pairs(data)
+
+
+def figures_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
+    """The ten figures down, one column for each way that they were measured."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in columns:
+        table.add_column(name, justify="right")
+    for figure in FIGURES:
+        table.add_row(figure, *(f"{figures[figure]:.4f}" for figures in columns.values()))
+    return table
+
+
+def _embed(encoder: Encoder, pairs: list[ScoredPair]) -> tuple[Any, Any]:
+    """Embeddings [n, d] of the n first sentences and of the n second ones, asked for at once."""
+    sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
+    embeddings = encoder.encode(sentences, show_progress_bar=len(sentences) > 5_000)
+    return embeddings[: len(pairs)], embeddings[len(pairs) :]
+
+
+def _in_process(source: str, pairs: list[ScoredPair], served: Manifest) -> dict[str, float]:
+    from sentriton_server.checkpoint import read_checkpoint
+
+    checkpoint = read_checkpoint(source)
+    if checkpoint.fingerprint != served.fingerprint:
+        typer.echo(f"note: {source} is another model than the {served.name} that is served", err=True)
+    return measure(*_embed(checkpoint.model, pairs), [pair.score for pair in pairs])

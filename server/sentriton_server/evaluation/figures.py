@@ -1,0 +1,42 @@
+"""The ten figures of sentence-transformers' `EmbeddingSimilarityEvaluator`: similarities against people's scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton.errors import InvalidInput
+from sentriton.similarity import score_pairs
+
+SIMILARITIES = ("cosine", "manhattan", "euclidean", "dot")
+CORRELATIONS = ("pearson", "spearman")
+FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, "max") for correlation in CORRELATIONS)
+
+
+def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequence[float]) -> dict[str, float]:
+    """All of `FIGURES` for embeddings [n, d] of n pairs and people's n scores, on any scale.
+
+    "..._max" is the best of the four similarities. Raises `InvalidInput` where a correlation has no meaning: fewer than
+    two pairs, or scores that are all one.
+    """
+    from scipy.stats import pearsonr, spearmanr
+
+    if len(set(scores)) < 2:
+        raise InvalidInput(
+            f"{len(scores)} pairs have {len(set(scores))} different scores; correlation needs two or more"
+        )
+    figures: dict[str, float] = {}
+    for similarity in SIMILARITIES:
+        predicted = score_pairs(similarity, embeddings1, embeddings2)
+        if not np.ptp(predicted):
+            raise InvalidInput(
+                f"the model gives all {len(scores)} pairs one {similarity} similarity: nothing correlates"
+            )
+        figures[f"pearson_{similarity}"] = float(pearsonr(scores, predicted).statistic)
+        figures[f"spearman_{similarity}"] = float(spearmanr(scores, predicted).statistic)
+    for correlation in CORRELATIONS:
+        figures[f"{correlation}_max"] = max(figures[f"{correlation}_{similarity}"] for similarity in SIMILARITIES)
+    return figures

@@ -1,0 +1,205 @@
+"""Reads sentence pairs that people scored: KLUE-STS JSON, KorSTS TSV, any table of that kind, or a hub data set.
+
+A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. What kind of
+text a pair comes from, KLUE's `source` or KorSTS's `genre`, is kept for breaking results down.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sentriton.errors import InvalidInput
+from sentriton.files.parquet import require_pyarrow
+from sentriton.files.sentences import MAX_LINE_BYTES, checked, numbered_lines, numbered_rows
+
+_SCORES = ("score", "label", "labels")
+_SOURCES = ("source", "genre")
+
+Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row stands, and its columns
+
+
+class ScoredPair(NamedTuple):
+    """Two sentences and how alike people found them, on the scale of the file."""
+
+    sentence1: str
+    sentence2: str
+    score: float
+    source: str | None = None
+
+
+def read_pairs(data: str) -> list[ScoredPair]:
+    """All pairs of a .json, .jsonl, .csv, .tsv or .parquet file, or of a hub data set "ID:CONFIG:SPLIT".
+
+    Fields of a .tsv are not quoted, as in KorSTS. A hub data set may leave out a configuration or split that it has one
+    of, and its id may be a folder that `datasets` reads. Raises `InvalidInput` that names the line (the row, where a
+    format has no lines) and what is wrong with it.
+    """
+    path = Path(data)
+    if not path.is_file():
+        if path.suffix.lower() in _READERS:
+            raise InvalidInput(f"there is no file {data}")
+        rows = _read_hub(data)
+    elif path.suffix.lower() not in _READERS:
+        raise InvalidInput(f"{path.name} ends in {path.suffix!r}; a file of pairs must end in {', '.join(_READERS)}")
+    else:
+        rows = _READERS[path.suffix.lower()](path)
+    try:
+        pairs = [_pair(row, where) for where, row in rows]
+    except OSError as error:
+        raise InvalidInput(f"cannot read {data}: {error.strerror or error}") from error
+    if not pairs:
+        raise InvalidInput(f"{data} holds no pair")
+    return pairs
+
+
+def _pair(row: Mapping[str, Any], where: str) -> ScoredPair:
+    for key in ("sentence1", "sentence2"):
+        if key not in row:
+            raise InvalidInput(f"{where}: {key!r} is missing; a pair has sentence1, sentence2 and score")
+    source = next((row[key] for key in _SOURCES if row.get(key) is not None), None)
+    return ScoredPair(
+        checked(row["sentence1"], f"{where}: sentence1"),
+        checked(row["sentence2"], f"{where}: sentence2"),
+        _score(row, where),
+        None if source is None else str(source),
+    )
+
+
+def _score(row: Mapping[str, Any], where: str) -> float:
+    name = next((name for name in _SCORES if name in row), None)
+    if name is None:
+        raise InvalidInput(f"{where}: the score is missing; it must be named {', '.join(_SCORES)}")
+    value = row[name]
+    if isinstance(value, Mapping):
+        name, value = f"{name}.real-label", value.get("real-label")
+    try:
+        score = float(value)
+    except (TypeError, ValueError):
+        score = math.nan
+    if isinstance(value, bool) or not math.isfinite(score):
+        raise InvalidInput(f"{where}: {name} is {value!r}; it must be a number")
+    return score
+
+
+def _read_json(path: Path) -> Rows:
+    """The objects of a JSON list, each with the line that it begins on, which `json.load` does not tell."""
+    text = "\n".join(line.rstrip("\r\n") for line in _lines(path))
+    decoder = json.JSONDecoder()
+    place = _skip_blanks(text, 0)
+    if text[place : place + 1] != "[":
+        raise InvalidInput(f"{path.name}, line {_line(text, place)}: a list of objects must begin here, with '['")
+    place = _skip_blanks(text, place + 1)
+    while text[place : place + 1] != "]":
+        where = f"{path.name}, line {_line(text, place)}"
+        try:
+            row, place = decoder.raw_decode(text, place)
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"{path.name}, line {error.lineno} is not JSON: {error.msg}") from error
+        yield where, _mapping(row, where)
+        place = _skip_blanks(text, place)
+        if text[place : place + 1] == ",":
+            place = _skip_blanks(text, place + 1)
+        elif text[place : place + 1] != "]":
+            raise InvalidInput(f"{path.name}, line {_line(text, place)}: ',' or ']' must follow here")
+
+
+def _skip_blanks(text: str, place: int) -> int:
+    while text[place : place + 1].isspace():
+        place += 1
+    return place
+
+
+def _line(text: str, place: int) -> int:
+    return text.count("\n", 0, place) + 1
+
+
+def _read_json_lines(path: Path) -> Rows:
+    for number, line in enumerate(_lines(path), start=1):
+        if not line.strip():
+            continue
+        where = f"{path.name}, line {number}"
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"{where} is not JSON: {error.msg}") from error
+        yield where, _mapping(row, where)
+
+
+def _mapping(row: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(row, dict):
+        raise InvalidInput(f"{where}: expected an object with sentence1, sentence2 and score, got {str(row)[:40]!r}")
+    return row
+
+
+def _read_table(path: Path) -> Rows:
+    tabs = path.suffix.lower() == ".tsv"
+    csv.field_size_limit(MAX_LINE_BYTES)
+    quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
+    rows = csv.reader(_lines(path), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
+    names: list[str] = []
+    for number, row in numbered_rows(rows, path.name):
+        where = f"{path.name}, line {number}"
+        if not row:
+            continue
+        if not names:
+            names = row
+        elif len(row) != len(names):
+            raise InvalidInput(f"{where} has {len(row)} columns; the header has {len(names)}")
+        else:
+            yield where, dict(zip(names, row, strict=True))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        for _, line in numbered_lines(file, path.name):
+            yield line
+
+
+def _read_parquet(path: Path) -> Rows:
+    require_pyarrow(f"reading {path.name}")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except pa.ArrowException as error:
+        raise InvalidInput(f"cannot read {path}: {error}") from error
+    for number, row in enumerate(rows, start=1):
+        yield f"{path.name}, row {number}", row
+
+
+def _read_hub(data: str) -> Rows:
+    name, _, rest = data.partition(":")
+    config, _, split = rest.partition(":")
+    try:
+        from datasets import load_dataset
+    except ModuleNotFoundError as error:
+        raise InvalidInput(
+            f"there is no file {data}, and a hub data set needs the package {error.name}; "
+            "run: pip install 'sentriton[train]'"
+        ) from error
+    try:
+        found = load_dataset(name, config or None)
+    # Whatever the hub, the network or a data set's own files have against it is what the caller must read.
+    except Exception as error:
+        raise InvalidInput(f"there is no file {data}, and it is no data set to be had: {error}") from error
+    if not split and len(found) > 1:
+        raise InvalidInput(f"{data}: give a split as {name}:{config}:SPLIT; there are {', '.join(found)}")
+    if split and split not in found:
+        raise InvalidInput(f"{data}: there is no split {split!r}; there are {', '.join(found)}")
+    for number, row in enumerate(found[split or next(iter(found))], start=1):
+        yield f"{data}, row {number}", row
+
+
+_READERS: dict[str, Callable[[Path], Rows]] = {
+    ".json": _read_json,
+    ".jsonl": _read_json_lines,
+    ".csv": _read_table,
+    ".tsv": _read_table,
+    ".parquet": _read_parquet,
+}

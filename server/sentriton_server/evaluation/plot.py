@@ -1,0 +1,63 @@
+"""Where a model agrees with people and where not: scores against similarities, and what is left over by source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton.errors import SentritonError
+from sentriton_server.evaluation.pairs import ScoredPair
+
+ALL = "all pairs"
+OTHERS = "others"
+MOST_SOURCES = 8
+
+
+def draw_evaluation(
+    pairs: Sequence[ScoredPair], similarities: NDArray[np.floating[Any]], title: str, path: Path
+) -> None:
+    """Draw cosine similarities [n] of n pairs into a file: a scatter of people's scores against the model's, and a box
+    of residuals for each source.
+
+    The model's scores are its similarities on people's scale, by the straight line that fits best. Raises
+    `SentritonError` when the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    gold = np.array([pair.score for pair in pairs])
+    slope, intercept = np.polyfit(similarities, gold, 1)
+    predicted = slope * similarities + intercept
+    groups = _by_source(pairs)
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    figure.suptitle(title)
+    scatter, boxes = figure.subplots(1, 2)
+    for name, rows in groups.items():
+        scatter.scatter(gold[rows], predicted[rows], s=12, alpha=0.6, label=f"{name} ({len(rows)})")
+    ends = [gold.min(), gold.max()]
+    scatter.plot(ends, ends, color="0.4", linewidth=1, label="equal")
+    scatter.set(xlabel="people's score", ylabel="model's score (cosine, on people's scale)")
+    scatter.legend()
+    boxes.boxplot([predicted[rows] - gold[rows] for rows in groups.values()])
+    boxes.axhline(0, color="0.4", linewidth=1)
+    boxes.set_xticks(range(1, len(groups) + 1), [f"{name}\n{len(rows)}" for name, rows in groups.items()])
+    boxes.set(ylabel="model's score - people's score")
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise SentritonError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _by_source(pairs: Sequence[ScoredPair]) -> dict[str, list[int]]:
+    """The rows of each source, the largest first; those of further sources than a plot can tell apart come last."""
+    groups: dict[str, list[int]] = {}
+    for row, pair in enumerate(pairs):
+        groups.setdefault(pair.source or ALL, []).append(row)
+    largest = sorted(groups, key=lambda name: -len(groups[name]))
+    kept = {name: groups[name] for name in largest[:MOST_SOURCES]}
+    if rest := [row for name in largest[MOST_SOURCES:] for row in groups[name]]:
+        kept[OTHERS] = sorted(rest)
+    return kept

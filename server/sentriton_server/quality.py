@@ -1,0 +1,39 @@
+"""What a precision costs in quality: the ten figures of a checkpoint at every precision that its device has."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sentriton_server.checkpoint import read_checkpoint
+from sentriton_server.encoder import PRECISIONS, compile_encoder
+from sentriton_server.evaluation import ScoredPair, measure
+from sentriton_server.parity import ExportedModel
+
+REFERENCE = "sentence-transformers"
+
+
+def quality_by_precision(
+    source: str | Path, repository: Path, device: str, pairs: Sequence[ScoredPair], say: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
+    """The figures of sentence-transformers, then of each precision's encoder in an exported repository of `source`.
+
+    Everything runs in this process, on text as it comes, without a default prompt. `say` is told each step.
+    """
+    sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
+    scores = [pair.score for pair in pairs]
+    say(f"embedding {len(pairs):,} pairs with {REFERENCE}")
+    embeddings = read_checkpoint(source).model.encode(sentences, prompt="", show_progress_bar=False)
+    figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
+    for precision in PRECISIONS.values():
+        if device not in precision.devices:
+            continue
+        say(f"embedding {len(pairs):,} pairs in {precision.name}")
+        with tempfile.TemporaryDirectory() as scratch:
+            model = Path(scratch) / "model.pt"
+            # Compiling uses an encoder up: each precision reads its own.
+            compile_encoder(read_checkpoint(source).encoder, precision).save(str(model))
+            embeddings = ExportedModel(repository, device, model).encode(sentences)
+        figures[precision.name] = measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)
+    return figures

@@ -1,0 +1,68 @@
+"""What a run of a trainer keeps beside its weights: how long it has taken, and what it measured on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from sentriton_server.training.report import LogRow
+from sentriton_server.training.workspace import ELAPSED
+
+SAVE_PERIOD_S = 120.0  # what a Ctrl-C or a power cut may cost
+LOG_ROWS = 20  # of training loss alone, for a whole stage
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Saves a checkpoint every `SAVE_PERIOD_S` and counts the time over all interruptions; ends the training at `stop_at`.
+
+    `last_checkpoint` is where the trainer goes on from, None at a stage's beginning.
+    """
+
+    def __init__(self, folder: Path, stop_at: int | None) -> None:
+        self._stop_at = stop_at
+        self.last_checkpoint: str | None = get_last_checkpoint(folder)
+        self._before_s = 0.0
+        if self.last_checkpoint is not None:
+            self._before_s = json.loads((Path(self.last_checkpoint) / ELAPSED).read_text(encoding="utf-8"))
+        self._started = self._saved = time.monotonic()
+
+    @property
+    def duration_s(self) -> float:
+        """Wall time of the stage, without what was lost in an interruption."""
+        return self._before_s + time.monotonic() - self._started
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if time.monotonic() - self._saved >= SAVE_PERIOD_S:
+            control.should_save = True
+        if state.global_step == self._stop_at:
+            control.should_training_stop = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._saved = time.monotonic()
+        checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (checkpoint / ELAPSED).write_text(json.dumps(self.duration_s), encoding="utf-8")
+
+
+def training_log(history: list[dict[str, Any]], measured: str | None) -> tuple[LogRow, ...]:
+    """A trainer's log as the card shows it: a row for each evaluation, or a few rows of training loss.
+
+    `measured` is the evaluation's key in `history`, None where a stage has none.
+    """
+    rows: list[LogRow] = []
+    loss = None
+    for entry in history:
+        loss = entry.get("loss", loss)
+        if measured in entry or (measured is None and "loss" in entry):
+            rows.append(LogRow(entry["step"], entry["epoch"], _number(loss), _number(entry.get(measured or ""))))
+    if measured is not None or len(rows) <= LOG_ROWS:
+        return tuple(rows)
+    return tuple(rows[(number + 1) * len(rows) // LOG_ROWS - 1] for number in range(LOG_ROWS))
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

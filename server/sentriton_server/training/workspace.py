@@ -1,0 +1,83 @@
+"""Where an unfinished training keeps what it has, so that the same command goes on after a Ctrl-C or a power cut.
+
+    OUTPUT.training/
+        recipe.json             what is trained; another recipe does not go on from here
+        stage-0/finished/       the base
+        stage-1/finished/       what the first stage ended with, in float32, and report.json
+        stage-2/checkpoint-300/ where the second stage stands: weights, optimizer, random numbers; written in turn
+
+A folder counts from the moment that its last file is there: each is written aside and renamed, or holds `elapsed.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sentriton.errors import InvalidInput
+from sentriton_server.training.recipe import Recipe
+from sentriton_server.training.report import LogRow, StageReport
+
+ELAPSED = "elapsed.json"
+
+
+class Workspace:
+    """The folder of one training. Raises `InvalidInput` when it holds another one's."""
+
+    def __init__(self, folder: Path, recipe: Recipe, data_dir: Path) -> None:
+        self.folder = folder
+        self._recipe = recipe
+        content = {**dataclasses.asdict(recipe), "argument": "", "data_dir": str(data_dir.resolve())}
+        text = json.dumps(content, ensure_ascii=False, indent=2)
+        note = folder / "recipe.json"
+        if note.is_file() and note.read_text(encoding="utf-8") != text:
+            raise InvalidInput(
+                f"{folder} holds an unfinished training of another recipe or other data; remove it to begin anew, or "
+                "give another --output"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        note.write_text(text, encoding="utf-8")
+
+    def finished(self, index: int) -> Path:
+        """The folder that stage `index` (0: the base) leaves when it is done."""
+        return self.folder / f"stage-{index}" / "finished"
+
+    def is_finished(self, index: int) -> bool:
+        return self.finished(index).is_dir()
+
+    def finish(self, index: int, save: Callable[[Path], Any], report: StageReport | None = None) -> None:
+        """Let `save` write what a stage ends with; then its checkpoints are no longer needed."""
+        target = self.finished(index)
+        draft = target.with_name("unfinished")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        save(draft)
+        if report is not None:
+            content = {**dataclasses.asdict(report), "stage": None}
+            (draft / "report.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        draft.rename(target)
+        for checkpoint in target.parent.glob("checkpoint-*"):
+            shutil.rmtree(checkpoint)
+
+    def report(self, index: int) -> StageReport:
+        """What a finished stage did."""
+        content = json.loads((self.finished(index) / "report.json").read_text(encoding="utf-8"))
+        log = tuple(LogRow(**row) for row in content.pop("log"))
+        return StageReport(**{**content, "stage": self._recipe.stages[index - 1], "log": log})
+
+    def checkpoints(self, index: int) -> Path:
+        """The folder for a stage's checkpoints, without those that were cut short while they were written."""
+        folder = self.folder / f"stage-{index}"
+        folder.mkdir(exist_ok=True)
+        for checkpoint in folder.glob("checkpoint-*"):
+            if not (checkpoint / ELAPSED).is_file():
+                shutil.rmtree(checkpoint)
+        return folder
+
+    def remove(self) -> None:
+        """Remove it all, once the trained checkpoint is in its place."""
+        shutil.rmtree(self.folder)

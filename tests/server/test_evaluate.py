@@ -1,0 +1,120 @@
+"""`sentriton evaluate` and `export --evaluate` against sentence-transformers' own evaluator, on KLUE-STS dev."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+
+from sentriton import SentenceEncoder
+from sentriton_server.evaluation import FIGURES, read_pairs
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests.conftest import shared_data
+from tests.server.conftest import RunningServer, serving
+
+SENTRITON = str(Path(sys.executable).parent / "sentriton")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SENTRITON, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def data() -> Path:
+    return shared_data("klue-sts-v1.1_dev.json")
+
+
+@pytest.fixture(scope="module")
+def expected(data: Path, reference: SentenceTransformer) -> dict[str, float]:
+    """The ten figures of sentence-transformers' evaluator."""
+    sentences1, sentences2, scores, _ = zip(*read_pairs(str(data)), strict=True)
+    evaluator = EmbeddingSimilarityEvaluator(
+        list(sentences1),
+        list(sentences2),
+        list(scores),
+        similarity_fn_names=["cosine", "manhattan", "euclidean", "dot"],
+        write_csv=False,
+    )
+    figures: dict[str, float] = evaluator(reference)
+    return figures
+
+
+def test_fp32_equals_the_evaluator_and_the_checkpoint_in_process(
+    server: RunningServer, data: Path, expected: dict[str, float], tmp_path: Path
+) -> None:
+    plot = tmp_path / "plot.png"
+    result = run("evaluate", data, "--url", server.url, "--checkpoint", BUNDLED_CHECKPOINT, "--json", "--plot", plot)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["pairs"] == 519
+    assert report["precision"] == "fp32"
+    for column in ("service", "checkpoint"):
+        assert report[column] == pytest.approx(expected, abs=1e-4)
+        assert tuple(report[column]) == FIGURES
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "another model" not in result.stderr
+
+
+def test_the_table_shows_the_figures(server: RunningServer, data: Path, expected: dict[str, float]) -> None:
+    result = run("evaluate", data, "--url", server.url)
+    assert result.returncode == 0, result.stderr
+    for name in FIGURES:
+        (line,) = (line for line in result.stdout.splitlines() if f" {name} " in line)
+        assert float(line.split("│")[2]) == pytest.approx(expected[name], abs=1e-4)
+
+
+@pytest.fixture(params=[("bf16", 0.002), ("int8", 0.005)], ids=lambda param: param[0])
+def coarse(request: pytest.FixtureRequest) -> Iterator[tuple[RunningServer, float]]:
+    precision, allowed = request.param
+    with serving(None, precision) as running:
+        yield running, allowed
+
+
+def test_lower_precisions_lose_little(
+    coarse: tuple[RunningServer, float], data: Path, expected: dict[str, float]
+) -> None:
+    server, allowed = coarse
+    result = run("evaluate", data, "--url", server.url, "--json")
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)["service"]
+    for name in FIGURES:
+        if name.startswith("spearman"):
+            assert figures[name] == pytest.approx(expected[name], abs=allowed), name
+
+
+def test_export_shows_the_quality_of_every_precision(data: Path, expected: dict[str, float], tmp_path: Path) -> None:
+    result = run("export", BUNDLED_CHECKPOINT, tmp_path / "repository", "--device", "cpu", "--evaluate", data)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    (heading,) = (line for line in lines if "sentence-transformers" in line and "┃" in line)
+    assert [name.strip() for name in heading.split("┃")[2:-1]] == ["sentence-transformers", "fp32", "bf16", "int8"]
+    (line,) = (line for line in lines if " spearman_cosine " in line)
+    reference, fp32, bf16, int8 = (float(value) for value in line.split("│")[2:-1])
+    assert reference == pytest.approx(expected["spearman_cosine"], abs=1e-4)
+    assert fp32 == pytest.approx(reference, abs=1e-4)
+    assert bf16 == pytest.approx(reference, abs=0.002)
+    assert int8 == pytest.approx(reference, abs=0.005)
+
+
+def test_another_checkpoint_is_pointed_out(
+    server: RunningServer, encoder: SentenceEncoder, data: Path, tmp_path: Path
+) -> None:
+    model = SentenceTransformer(str(BUNDLED_CHECKPOINT), device="cpu")
+    model[0].auto_model.embeddings.word_embeddings.weight.data.mul_(1.01)
+    model.save(str(tmp_path / "other"), create_model_card=False)
+    result = run("evaluate", data, "--url", server.url, "--checkpoint", tmp_path / "other")
+    assert result.returncode == 0, result.stderr
+    assert f"another model than the {encoder.manifest.name} that is served" in result.stderr
+
+
+def test_a_malformed_row_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2,score\n가,나,1\n가,나,많이\n", encoding="utf-8")
+    result = run("evaluate", tmp_path / "pairs.csv", "--url", "127.0.0.1:9")
+    assert result.returncode == 1
+    assert "pairs.csv, line 3: score is '많이'; it must be a number" in result.stderr

@@ -1,0 +1,132 @@
+"""Scored pairs from every kind of file, what is wrong with a row, and the ten figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from sentriton.errors import InvalidInput
+from sentriton_server.evaluation import FIGURES, ScoredPair, measure, read_pairs
+from sentriton_server.evaluation.plot import draw_evaluation
+
+ROWS = [
+    {"sentence1": '가, "나"', "sentence2": "다", "score": 4.5},
+    {"sentence1": "라\t마", "sentence2": "바", "score": 0},
+]
+PAIRS = [ScoredPair('가, "나"', "다", 4.5), ScoredPair("라\t마", "바", 0.0)]
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_csv_is_quoted(tmp_path: Path) -> None:
+    text = 'score,sentence1,sentence2\n4.5,"가, ""나""",다\n0,라\t마,바\n'
+    assert read_pairs(write(tmp_path / "a.csv", text)) == PAIRS
+
+
+def test_korsts_is_not_quoted(tmp_path: Path) -> None:
+    header = "genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2\n"
+    text = f'{header}main-news\tf\t2012\t1\t4.500\t"가\t나\n'
+    assert read_pairs(write(tmp_path / "a.tsv", text)) == [ScoredPair('"가', "나", 4.5, "main-news")]
+
+
+def test_klue_json(tmp_path: Path) -> None:
+    row = {
+        "sentence1": "가",
+        "sentence2": "나",
+        "source": "airbnb-rtt",
+        "labels": {"label": 3.7, "real-label": 3.714, "binary-label": 1},
+    }
+    path = write(tmp_path / "a.json", json.dumps([row, row], indent=4, ensure_ascii=False))
+    assert read_pairs(path) == [ScoredPair("가", "나", 3.714, "airbnb-rtt")] * 2
+
+
+def test_json_lines_and_parquet(tmp_path: Path) -> None:
+    lines = "\n\n".join(json.dumps(row) for row in ROWS)
+    assert read_pairs(write(tmp_path / "a.jsonl", lines)) == PAIRS
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    assert read_pairs(str(tmp_path / "a.parquet")) == PAIRS
+
+
+def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
+    """A folder stands for the hub, as `datasets` has it."""
+    for split, rows in (("train", ROWS), ("validation", ROWS[:1])):
+        write(tmp_path / f"{split}.jsonl", "\n".join(json.dumps(row) for row in rows))
+    assert read_pairs(f"{tmp_path}::validation") == PAIRS[:1]
+    with pytest.raises(InvalidInput, match=r"give a split as .*:SPLIT; there are train, validation"):
+        read_pairs(str(tmp_path))
+    with pytest.raises(InvalidInput, match=r"there is no split 'test'; there are train, validation"):
+        read_pairs(f"{tmp_path}::test")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "sentence1,sentence2,score\n가,나,1\n가,나\n", r"a\.csv, line 3 has 2 columns; the header has 3"),
+        ("a.csv", "sentence1,sentence2,score\n가,나,x\n", r"a\.csv, line 2: score is 'x'; it must be a number"),
+        ("a.csv", "sentence1,sentence2,score\n가,나,nan\n", r"line 2: score is 'nan'; it must be a number"),
+        ("a.tsv", "sentence1\tsentence2\n가\t나\n", r"line 2: the score is missing; it must be named score, label"),
+        ("a.csv", "first,second,score\n가,나,1\n", r"line 2: 'sentence1' is missing"),
+        ("a.csv", "sentence1,sentence2,score\n", r"holds no pair"),
+        ("a.jsonl", '{"sentence1": "가", "sentence2": 7, "score": 1}', r"line 1: sentence2 is 7 and not a string"),
+        ("a.jsonl", "\n[1]\n", r"line 2: expected an object with sentence1"),
+        ("a.jsonl", "\n{\n", r"line 2 is not JSON"),
+        ("a.json", "{}", r"line 1: a list of objects must begin here"),
+        ("a.json", '[\n {"sentence1": "가"},\n {"sentence1": "가"}\n]', r"line 2: 'sentence2' is missing"),
+        ("a.json", '[\n {"sentence1": "가",\n }\n]', r"line 3 is not JSON"),
+        ("a.json", '[{"sentence1": "가", "sentence2": "나", "score": 1}\n x]', r"line 2: ',' or ']' must follow here"),
+        ("a.json", '[{"sentence1": "가", "sentence2": "나", "labels": {}}]', r"labels\.real-label is None"),
+        ("a.json", '[{"sentence1": "가", "sentence2": "나", "score": 1}', r"line 1: ',' or '\]' must follow here"),
+        ("a.xlsx", "x", r"ends in '\.xlsx'; a file of pairs must end in \.json, \.jsonl, \.csv, \.tsv, \.parquet"),
+    ],
+)
+def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        read_pairs(write(tmp_path / name, text))
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"there is no file nowhere/pairs\.csv"):
+        read_pairs("nowhere/pairs.csv")
+
+
+def test_figures_of_embeddings_that_rank_as_people_did() -> None:
+    angles = np.array([0.0, 0.3, 0.9, 1.5])
+    first = np.tile([1.0, 0.0], (4, 1))
+    second = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    figures = measure(first, second, [5, 4, 2, 0])
+    assert tuple(figures) == FIGURES
+    assert all(figures[name] == pytest.approx(1) for name in FIGURES if name.startswith("spearman"))
+    assert figures["pearson_cosine"] == pytest.approx(float(np.corrcoef(np.cos(angles), [5, 4, 2, 0])[0, 1]))
+    assert figures["pearson_max"] == max(figures[f"pearson_{name}"] for name in ("cosine", "manhattan", "euclidean"))
+    turned = measure(first, second, [0, 2, 4, 5])
+    assert turned["spearman_cosine"] == pytest.approx(-1)
+
+
+def test_what_cannot_correlate_is_refused() -> None:
+    embeddings = np.eye(3)
+    with pytest.raises(InvalidInput, match="3 pairs have 1 different scores"):
+        measure(embeddings, embeddings, [1, 1, 1])
+    with pytest.raises(InvalidInput, match="all 3 pairs one cosine similarity"):
+        measure(embeddings, embeddings, [1, 2, 3])
+
+
+def test_the_plot_shows_every_pair_and_source(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    pairs = [ScoredPair("가", "나", float(draw.uniform(0, 5)), f"source {row % 11}") for row in range(60)]
+    similarities = np.array([pair.score / 5 for pair in pairs]) + draw.normal(0, 0.1, len(pairs))
+    draw_evaluation(pairs, similarities, "model", tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as image:
+        pixels = np.asarray(image.convert("RGB"))
+    assert pixels.shape[1] > pixels.shape[0] > 500
+    # Nine colours: eight sources, and the rest in one.
+    hues = {tuple(colour) for colour in pixels.reshape(-1, 3) if np.ptp(colour.astype(int)) > 80}
+    assert len(hues) > 9
