@@ -18,6 +18,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from sentriton.canary import check_canary
 from sentriton.settings import ClientSettings
 from tests.faults.conftest import Served, note
+from tests.faults.flood import resident_bytes
 from tests.faults.load import Load
 from tests.faults.messages import contents
 
@@ -60,10 +61,12 @@ def test_any_message_is_answered(served: Served, channel: grpc.Channel, expected
             unclear.append(f"{status} {details}: {describe(content)}")
         assert len(unclear) < 5, unclear
 
+    memory = resident_bytes(served.processes()) >> 20
     with Load(served.url, expected, callers=1, pause_s=0.2) as load:
         send()
     report = check_canary(ClientSettings(served.url))
     note(f"fuzz: {sum(outcomes.values()):,} messages", ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common()))
+    note("  its memory before and after", f"{memory} and {resident_bytes(served.processes()) >> 20} MiB")
     assert not unclear, unclear
     assert report.min_cosine >= report.manifest.min_cosine - 1e-6
     assert {process.pid for process in served.processes()} == pids, served.said
