@@ -180,16 +180,16 @@ def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prome
         under_way.extend(connection.start_infer(message, 60) for _ in range(number - len(under_way)))
 
     large = request(64, server.manifest.max_seq_length, token=7)
-    # A fast machine is asked for more. A slow one may refuse what has waited for 30 s, and nothing else.
+    # A fast machine is asked for more. A slow one may refuse what is too late, or would be, and nothing else.
     started = time.monotonic()
     expect("SentritonSlowQueue", provoke=lambda: keep_under_way(4 + int(time.monotonic() - started), large))
     failures = [str(error) for call in under_way if (error := call.exception())]
-    assert all("Request timeout expired" in failure for failure in failures), failures[0]
+    assert all(re.search("Request timeout expired|send again later", failure) for failure in failures), failures[0]
 
     # Triton gives up on a process that stands still batch by batch, one a second: the queue has to be filled up again.
     for encoder in encoders(server):
         encoder.send_signal(signal.SIGSTOP)
-    expect("SentritonStuck", "SentritonQueueFull", provoke=lambda: keep_under_way(100, request(64, 3, token=7)))
+    expect("SentritonStuck", "SentritonQueueFull", provoke=lambda: keep_under_way(150, request(64, 3, token=7)))
     for encoder in encoders(server):
         encoder.kill()
     expect("SentritonModelBroken", provoke=lambda: connection.start_infer(request(1, 3, token=7), 5).exception())
