@@ -96,7 +96,8 @@ describe("a call", () => {
 
   test("that runs out of time says how far it got", async () => {
     await assert.rejects(open().encode(MANY, { timeoutS: 1 }), {
-      name: "DeadlineExceeded",
+      // A server that sees that a request would come too late turns it away as overload.
+      name: /^(DeadlineExceeded|Overloaded)$/,
       message: /\([\d,]+ of 20,000 sentences were embedded\)$/,
     });
   });
