@@ -66,6 +66,10 @@ def test_a_recipe_is_read_as_written(tmp_path: Path) -> None:
         ("seed = 1", 'seed = "one"', "recipe.seed = 'one': must be of type int"),
         ("seed = 1", "seed = true", "recipe.seed = True: must be of type int"),
         ('name = "tiny"', 'name = "a/b"', "name = 'a/b': must be a folder's name"),
+        ("rows = 10", "hard_negatives = 1", r"hard_negatives = 1: must be of type bool"),
+        ("max_steps = 2", "max_steps = 2\nstop_at = 0", "stop_at = 0: must be more than 0"),
+        ("max_steps = 2", "max_steps = 2\ndropout = 1.0", "dropout = 1.0: must be from 0 to below 1"),
+        ("max_steps = 2", "max_steps = 2\neval_steps = 5", "eval_steps = 5: needs best_on"),
         ("layers = 1", "layers = 0", "recipe.base.architecture: layers = 0: must be more than 0"),
         ("heads = 2", "heads = 3", "hidden = 16: must be a multiple of heads = 3"),
         ("rows = 10", "rows = -1", r"tokenizer_data\[1\]: rows = -1: must be more than 0"),
@@ -88,6 +92,19 @@ def test_a_mistake_is_named(tmp_path: Path, written: str, instead: str, message:
     assert written in RECIPE
     with pytest.raises(InvalidInput, match=message):
         load_recipe(write(tmp_path, RECIPE.replace(written, instead, 1)))
+
+
+def test_klue_sts_dev_may_choose_where_its_own_training_split_is_learned(tmp_path: Path) -> None:
+    text = RECIPE.replace('data = ["korsts-train"]', 'data = ["klue-sts-train"]').replace(
+        'best_on = "korsts-dev"', 'best_on = "klue-sts-dev"\neval_steps = 50'
+    )
+    stage = load_recipe(write(tmp_path, text)).stages[1]
+    assert (stage.best_on, stage.eval_steps) == ("klue-sts-dev", 50)
+
+
+def test_another_checkpoint_may_be_the_base() -> None:
+    assert load_recipe("klue-sts").base.checkpoint == "klue/roberta-large"
+    assert load_recipe("klue-sts", "some/base").base.checkpoint == "some/base"
 
 
 def test_pretraining_comes_first(tmp_path: Path) -> None:

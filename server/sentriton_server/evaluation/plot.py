@@ -40,10 +40,10 @@ def draw_evaluation(
     ends = [gold.min(), gold.max()]
     scatter.plot(ends, ends, color="0.4", linewidth=1, label="equal")
     scatter.set(xlabel="people's score", ylabel="model's score (cosine, on people's scale)")
-    scatter.legend()
+    figure.legend(loc="outside lower center", ncols=5)
     boxes.boxplot([predicted[rows] - gold[rows] for rows in groups.values()])
     boxes.axhline(0, color="0.4", linewidth=1)
-    boxes.set_xticks(range(1, len(groups) + 1), [f"{name}\n{len(rows)}" for name, rows in groups.items()])
+    boxes.set_xticks(range(1, len(groups) + 1), list(groups), rotation=30, ha="right")
     boxes.set(ylabel="model's score - people's score")
     try:
         figure.savefig(path, dpi=150)

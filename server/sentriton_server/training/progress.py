@@ -18,7 +18,7 @@ LOG_ROWS = 20  # of training loss alone, for a whole stage
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
-    """Saves a checkpoint every `SAVE_PERIOD_S` and counts the time over all interruptions; ends the training at `stop_at`.
+    """Saves a checkpoint every `SAVE_PERIOD_S`, counts the time over all interruptions, ends the stage at `stop_at`.
 
     `last_checkpoint` is where the trainer goes on from, None at a stage's beginning.
     """

@@ -66,9 +66,10 @@ class Base:
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of a trainer. Its length is `epochs` or `max_steps`, over which the learning rate falls to 0; `stop_at` ends
-    it after that many batches nevertheless, and leaves the falling to the next stage. `best_on` keeps the weights that do best there, of
-    every epoch or of every `eval_steps` batches.
+    """One run of a trainer. Its length is `epochs` or `max_steps`, over which the learning rate falls to 0.
+
+    `stop_at` ends it after that many batches all the same and leaves the falling to the next stage. `best_on` keeps the
+    weights that do best there, of every epoch or of every `eval_steps` batches.
     """
 
     objective: Objective

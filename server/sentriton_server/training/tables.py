@@ -11,7 +11,7 @@ from sentriton.errors import InvalidInput
 
 
 def build(kind: Any, value: Any, where: str) -> Any:
-    """Turn `value` into `kind`: a dataclass, tuple[X, ...], Literal, X | None, str, int or float.
+    """Turn `value` into `kind`: a dataclass, tuple[X, ...], Literal, X | None, str, int, float or bool.
 
     A string stands for a table with that `name` alone. Raises `InvalidInput` that names `where`, the value and what is
     allowed there.
@@ -61,6 +61,6 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
 
 def _scalar(kind: type, value: Any, where: str) -> Any:
     accepted = (int, float) if kind is float else kind
-    if isinstance(value, bool) or not isinstance(value, accepted):
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
         raise InvalidInput(f"{where} = {value!r}: must be of type {kind.__name__}")
     return value
