@@ -5,7 +5,8 @@
         --url dns:///sentriton-headless:8001
 
 Reads and writes Parquet; the output has the input's columns and `embedding`, array<float>. As many requests are under
-way as Spark runs tasks: bound them by `--partitions`, two or three a server.
+way as Spark runs tasks: bound them by `--partitions`, two or three a server. The workers' Python,
+`$PYSPARK_PYTHON`, needs sentriton[spark] too.
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ def test_ray_data(corpus: Path, tmp_path: Path, servers: list[RunningServer], ex
 @pytest.mark.spark
 def test_spark(corpus: Path, tmp_path: Path, servers: list[RunningServer], expected: NDArray[np.float32]) -> None:
     before = [embedded_by(server) for server in servers]
-    run("spark.py", corpus, tmp_path / "embedded", servers, SPARK_LOCAL_IP="127.0.0.1", MASTER="local[2]")
+    local = {"SPARK_LOCAL_IP": "127.0.0.1", "MASTER": "local[2]", "PYSPARK_PYTHON": sys.executable}
+    run("spark.py", corpus, tmp_path / "embedded", servers, **local)
     numbers, vectors = read(tmp_path / "embedded")
     assert numbers == list(range(len(SENTENCES))), "none lost, none twice"
     np.testing.assert_allclose(vectors, expected, atol=2e-6)
