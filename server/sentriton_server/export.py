@@ -19,6 +19,7 @@ from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, read_checkpoint
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
+from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.repository import RepositoryError, read_config, write_configs
 from sentriton_server.resources import hash_files
@@ -123,6 +124,7 @@ def _write(
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
+        step_tokens=TOKENS_PER_STEP_ON_GPU if device == "gpu" else None,
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)
