@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, read_checkpoint
+from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
 from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
 from sentriton_server.parity import ExportedModel, ParityReport, compare
@@ -145,7 +145,7 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
     """One instance a core for a small encoder on a CPU: threads would wait for each other more than they compute."""
     parameters = sum(weight.numel() for weight in checkpoint.encoder.parameters())
     small = device == "cpu" and parameters <= SMALL_ENCODER_PARAMETERS
-    return len(os.sched_getaffinity(0)) if small else None
+    return usable_cores() if small else None
 
 
 def parity_sentences() -> list[str]:

@@ -14,6 +14,7 @@ from typing import IO
 
 import psutil
 
+from sentriton_server.cores import usable_cores
 from sentriton_server.serving.installation import Installation, find_installation
 from sentriton_server.serving.log import LogLine, parse
 from sentriton_server.serving.scratch import Scratch
@@ -75,7 +76,13 @@ class TritonProcess:
     def _start(installation: Installation, arguments: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(installation.binary), *arguments],
-            env={**_DEFAULT_ENVIRONMENT, **os.environ, **installation.environment},
+            # torch counts the cores of its affinity, and not what a quota leaves of them.
+            env={
+                **_DEFAULT_ENVIRONMENT,
+                "OMP_NUM_THREADS": str(usable_cores()),
+                **os.environ,
+                **installation.environment,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
