@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,9 @@ from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, read_checkpoint
+from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
+from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.repository import RepositoryError, read_config, write_configs
 from sentriton_server.resources import hash_files
@@ -139,6 +140,7 @@ def _write(
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
+        step_tokens=TOKENS_PER_STEP_ON_GPU if device == "gpu" else None,
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)
@@ -161,15 +163,7 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
     """One instance a core for a small encoder on a CPU: threads would wait for each other more than they compute."""
     parameters = sum(weight.numel() for weight in checkpoint.encoder.parameters())
     small = device == "cpu" and parameters <= SMALL_ENCODER_PARAMETERS
-    return _cores() if small else None
-
-
-def _cores() -> int:
-    """The cores that a server of this repository may take: what OpenMP is told, for this machine may be another, or
-    more of a machine than the server's container gets; else this machine's.
-    """
-    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(told) if told.isdecimal() and int(told) > 0 else len(os.sched_getaffinity(0))
+    return usable_cores() if small else None
 
 
 def parity_sentences() -> list[str]:

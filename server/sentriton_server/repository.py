@@ -42,10 +42,12 @@ def write_configs(
     token_embeddings_dtype: str,
     device: str,
     single_threaded_encoders: int | None = None,
+    step_tokens: int | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
-    encoder with one thread each; None: one instance with all threads."""
+    encoder with one thread each; None: one instance with all threads. `step_tokens`: what the scheduler sends to it at
+    once; None: as the checked-in configuration says."""
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
@@ -65,6 +67,8 @@ def write_configs(
         if model == "scheduler":
             # One more than are computed at once, so that the next is there when an instance is free.
             config.parameters["STEPS_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
+            if step_tokens is not None:
+                config.parameters["STEP_TOKENS"].string_value = str(step_tokens)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
 from sentriton_server.encoder.linear import Int8Linear
-from sentriton_server.encoder.packed import TOKENS_PER_STEP
+from sentriton_server.encoder.packed import TOKENS_PER_STEP, TOKENS_PER_STEP_ON_GPU
 from tests.checkpoints import ARCHITECTURES
 
 VOCABULARY, HIDDEN, PAD, LONGEST, LAYERS = 60, 32, 1, 40, 2
@@ -306,7 +308,48 @@ def test_a_loaded_module_holds_each_weight_once_in_the_order_of_the_kernels(prec
 def test_for_a_gpu_the_layers_stay_what_they_are() -> None:
     encoder = compile_encoder(packed("roberta"), PRECISIONS["fp32"], "gpu")
     assert_close(encode(encoder, RAGGED)[0], reference("roberta", RAGGED[0], [1] * len(RAGGED[0])))
+    assert encoder.tokens_per_step == TOKENS_PER_STEP_ON_GPU
     assert not next(encoder.layers.children()).intermediate.weight.is_mkldnn
+
+
+PEAK_OF_A_FULL_BATCH = """
+import pathlib, sys, torch
+
+def mebibytes(name):
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.split(name + ":")[1].split()[0]) / 1024
+
+module = torch.jit.load(sys.argv[1])
+ids, lengths = torch.full([64 * 512], 9), torch.full([64, 1], 512, dtype=torch.int32)
+with torch.inference_mode(), torch.jit.optimized_execution(False):
+    module(ids[:8], torch.ones_like(ids[:8]), lengths[:1] // 64, lengths[:1] // 64)
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = mebibytes("VmRSS")
+    module(ids, torch.ones_like(ids), lengths, lengths)
+print(mebibytes("VmHWM") - before)
+"""
+
+
+def test_64_rows_of_512_tokens_take_little_memory_beyond_the_weights(tmp_path: Path) -> None:
+    """In RoBERTa-large's widths; one layer, since layers take turns in the same memory."""
+    config = RobertaConfig(
+        vocab_size=20,
+        hidden_size=1024,
+        num_hidden_layers=1,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        max_position_embeddings=514,
+    )
+    _, encoder = read_encoder(RobertaModel(config, add_pooling_layer=False), None)
+    compile_encoder(encoder, PRECISIONS["int8"]).save(str(tmp_path / "model.pt"))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PEAK_OF_A_FULL_BATCH, str(tmp_path / "model.pt")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    token_embeddings_mib = 64 * 512 * 1024 * 4 / 2**20
+    assert token_embeddings_mib <= float(done.stdout) < 512
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

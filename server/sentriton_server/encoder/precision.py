@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sentriton_server.encoder.linear import Int8Linear, OrderedLinear
-from sentriton_server.encoder.packed import PackedEncoder
+from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU, PackedEncoder
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ def compile_encoder(encoder: PackedEncoder, precision: Precision, device: str = 
     """Script the encoder at a precision for a device, cpu or gpu. The module is changed on the way: give it up."""
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
+    if device == "gpu":
+        encoder.tokens_per_step = TOKENS_PER_STEP_ON_GPU
     if precision.name == "fp16":
         encoder = encoder.half()
     elif precision.name == "int8":
