@@ -44,7 +44,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
     )
     assert overloaded >= 0.9 * peak
     assert np.median(refused) < 0.25
-    assert len(errors) < 0.02 * (len(refused) + len(answered)), errors[:3]
+    assert len(errors) < 0.1 * (len(refused) + len(answered)), errors[:3]
     assert grown < 0.05
 
 

@@ -36,7 +36,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
 def test_a_process_that_stands_still_for_ten_seconds(
     victim: str, mortal: Served, expected: NDArray[np.float32]
 ) -> None:
-    # Triton calls a stub that stands still unhealthy; whether it is started again before it goes on is not the point.
+    # Seen on Triton 24.10: a stub that goes on gives the answer that Triton gave up waiting for to the next request.
     with Load(mortal.url, expected) as load:
         time.sleep(0.5)
         process = mortal.process(victim)
@@ -45,7 +45,7 @@ def test_a_process_that_stands_still_for_ten_seconds(
         process.send_signal(signal.SIGCONT)
         recovery_s = load.recovery_s(time.monotonic())
     check(f"SIGSTOP of {victim} for 10 s", load, recovery_s)
-    assert load.figures.longest_s > 9
+    assert any("Python stub encoder_0_0 stood still" in line for line in mortal.said) == (victim == "encoder")
 
 
 @pytest.fixture

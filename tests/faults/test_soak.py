@@ -21,7 +21,7 @@ from tests.faults.conftest import Served, check, note
 from tests.faults.load import Load
 
 SECONDS = float(os.environ.get("SENTRITON_SOAK", "600"))
-WARM_UP_S = min(120.0, SECONDS / 4)  # arenas, pools and shared memory find their size
+WARM_UP_S = min(200.0, SECONDS / 3)  # heaps, pools and shared memory find their size
 MOST_GROWTH = 0.05
 MIB = 1 << 20
 

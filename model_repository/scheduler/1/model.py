@@ -22,6 +22,9 @@ from validation import explain_fingerprint, explain_lane, explain_tokens
 INNER_MODEL = "embed_batch"
 MICROSECONDS = 1e-6
 REPORT_PERIOD_S = 2.0
+# Triton's words of a Python stub that died, or stood still. Seen on Triton 24.10: one that goes on gives the answer that
+# Triton gave up waiting for to the next request. So nothing is answered any more; the launcher reads the log and restarts.
+UNHEALTHY = "is not healthy"
 # What a server that shuts down answers to its own models.
 STOPPING = ("Server not ready", "Server is stopping")
 
@@ -43,6 +46,7 @@ class TritonPythonModel:
         )
         self.metrics = Metrics(LANES)
         self.sending = threading.Lock()
+        self.unwell: str | None = None
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
         self.closing = threading.Event()
         self.workers.append(threading.Thread(target=self.report, daemon=True))
@@ -79,6 +83,9 @@ class TritonPythonModel:
         if refusal:
             self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return
+        if self.unwell:
+            self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
+            return
         lane = parameters.get("lane", DEFAULT_LANE)
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
@@ -113,6 +120,12 @@ class TritonPythonModel:
             requested_output_names=["sentence_embedding"],
             inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
         ).exec()
+        if response.has_error() and UNHEALTHY in response.error().message():
+            self.unwell = response.error().message()
+            pb_utils.Logger.log_error(self.unwell)
+        if self.unwell:
+            self.fail(step, self.unwell, pb_utils.TritonError.UNAVAILABLE)
+            return
         if response.has_error():
             error = response.error()
             # It says so by words alone; its callers shall go elsewhere, or come again.

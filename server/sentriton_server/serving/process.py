@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -34,6 +35,7 @@ _DEFAULT_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
 _STUB = "triton_python_backend_stub"
+_UNHEALTHY = re.compile(r"Stub process '([^']+)' is not healthy")
 
 
 class TritonProcess:
@@ -47,6 +49,7 @@ class TritonProcess:
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._stubs: dict[str, psutil.Process] = {}
+        self._unhealthy: str | None = None
         self._scratch = Scratch(settings.exit_timeout_s + _EXIT_MARGIN_S)
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
@@ -105,11 +108,15 @@ class TritonProcess:
         self._stubs = {child.cmdline()[-2]: child for child in children if child.name() == _STUB}
 
     def what_ended(self) -> str | None:
-        """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready."""
+        """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready. One
+        that stood still is no better, since its answers may go to the wrong requests; the scheduler's log tells of it.
+        """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
         if dead := [name for name, stub in self._stubs.items() if not _is_alive(stub)]:
             return f"Triton's Python stub {' and '.join(dead)} ended by itself"
+        if self._unhealthy is not None:
+            return f"Triton's Python stub {self._unhealthy} stood still"
         return None
 
     def wait(self) -> int:
@@ -144,6 +151,8 @@ class TritonProcess:
         for text in stream:
             line = parse(text)
             self._lines.append(line)
+            if found := _UNHEALTHY.search(line.message):
+                self._unhealthy = found[1]
             self._on_log(line)
 
 
