@@ -22,8 +22,8 @@ from validation import explain_fingerprint, explain_lane, explain_tokens
 INNER_MODEL = "embed_batch"
 MICROSECONDS = 1e-6
 REPORT_PERIOD_S = 2.0
-# Triton's words of a Python stub that died, or stood still. Seen on Triton 24.10: one that goes on gives the answer that
-# Triton gave up waiting for to the next request. So nothing is answered any more; the launcher reads the log and restarts.
+# Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
+# Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
 UNHEALTHY = "is not healthy"
 # What a server that shuts down answers to its own models.
 STOPPING = ("Server not ready", "Server is stopping")
