@@ -23,15 +23,15 @@ SIZES = {
 }
 
 
-def make_checkpoint(size: str, folder: Path) -> Path:
+def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Path:
     """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
-    `folder`.
+    `folder`; `layers`: so many instead of its own.
     """
-    layers, hidden, heads, intermediate = SIZES[size]
+    all_layers, hidden, heads, intermediate = SIZES[size]
     torch.manual_seed(0)
     config = RobertaConfig(
         vocab_size=VOCAB_SIZE,
-        num_hidden_layers=layers,
+        num_hidden_layers=layers or all_layers,
         hidden_size=hidden,
         num_attention_heads=heads,
         intermediate_size=intermediate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 from pathlib import Path
 
 DATA = Path(os.environ.get("SENTRITON_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -14,6 +15,12 @@ def klue_sentences() -> list[str]:
     """The 1,038 sentences of KLUE-STS dev (CC BY-SA 4.0), mixed in length: 5 to 80 tokens."""
     pairs = json.loads((DATA / "klue-sts-v1.1_dev.json").read_text(encoding="utf-8"))
     return [pair[side] for pair in pairs for side in ("sentence1", "sentence2")]
+
+
+def mixture_lengths(count: int) -> list[int]:
+    """Lengths in tokens with a long tail, 4 to 512: half of them below 30, a twentieth above 200."""
+    generator = random.Random(0)
+    return [min(512, max(4, round(generator.lognormvariate(3.4, 1.15)))) for _ in range(count)]
 
 
 def hardware() -> str:

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 # Bounds the memory of a step whatever a batch holds. On a CPU it keeps activations near the caches: the kernels are at
 # their full rate from some 64 tokens on.
 TOKENS_PER_STEP = 256
+# The kernels of oneDNN are made anew for every number of tokens that is not among the last few hundred (half a
+# millisecond each), so that there are few: steps are filled up with rows that nobody reads.
+_WHOLE = 8
 # A GPU wants everything that a batch of ordinary sentences holds at once.
 TOKENS_PER_STEP_ON_GPU = 8192
 
@@ -37,15 +40,17 @@ class PackedLayer(nn.Module):
         self.output_norm = nn.LayerNorm(hidden_size, eps=eps)
 
     def forward(self, hidden: Tensor, slots: Tensor, attended: Tensor) -> Tensor:
-        """`hidden` [tokens, hidden]; `slots` [tokens] int64, each token's place in the padded [rows * longest];
-        `attended` [rows, longest] bool, true where such a place holds a token."""
+        """`hidden` [tokens and filling, hidden]; `slots` [tokens] int64, each token's place in the padded [rows *
+        longest]; `attended` [rows, longest] bool, true where such a place holds a token."""
         context = self.attention(self.query_key_value(hidden), slots, attended)
         hidden = self.attention_norm(hidden + self.attention_output(context))
         return self.output_norm(hidden + self.output(self.activate(self.intermediate(hidden))))
 
     def attention(self, query_key_value: Tensor, slots: Tensor, attended: Tensor) -> Tensor:
         rows, longest = attended.shape
-        tokens, width = query_key_value.shape
+        filled, width = query_key_value.shape
+        tokens = slots.size(0)
+        query_key_value = query_key_value[:tokens]
         mask: Tensor | None = None
         if tokens < rows * longest:
             padded = query_key_value.new_zeros([rows * longest, width])
@@ -56,7 +61,7 @@ class PackedLayer(nn.Module):
         context = context.transpose(1, 2).reshape([rows * longest, -1])
         if mask is not None:
             context = context.index_select(0, slots)
-        return context
+        return F.pad(context, [0, 0, 0, filled - tokens])
 
     def activate(self, hidden: Tensor) -> Tensor:
         if self.activation == "gelu":
@@ -92,6 +97,7 @@ class PackedEncoder(nn.Module):
         self.pad_token_id = pad_token_id
         self.positions_follow_padding_id = positions_follow_padding_id
         self.tokens_per_step = tokens_per_step
+        self.filled_up_to = _WHOLE
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
         self.position_embeddings = nn.Embedding(num_positions, hidden_size)
         self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
@@ -190,6 +196,7 @@ class PackedEncoder(nn.Module):
         attended = torch.zeros([rows * longest], dtype=torch.bool, device=ids.device)
         attended = attended.index_fill_(0, slots, True).view([rows, longest])
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
+        hidden = F.pad(hidden, [0, 0, 0, -ids.size(0) % self.filled_up_to])
         for layer in self.layers:
             hidden = layer(hidden, slots, attended)
-        return hidden
+        return hidden[: ids.size(0)]

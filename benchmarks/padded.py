@@ -1,0 +1,47 @@
+"""The usual Triton repository for a sentence encoder, to compare with: the Hugging Face module and its mean pooling,
+traced, behind a dynamic batcher. Every request is padded to one length, since the batcher joins requests of equal shape alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from google.protobuf import text_format
+from torch import Tensor, nn
+from transformers import AutoModel
+from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_INT64, ModelConfig, ModelInstanceGroup
+
+MODEL = "padded"
+
+
+class MeanPooled(nn.Module):
+    """[rows, length] ids and mask to [rows, hidden]."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
+        weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def add_padded_model(repository: Path, checkpoint: Path, length: int) -> None:
+    """Put the model `padded` (fp32, CPU, rows of `length` tokens) into a model repository."""
+    encoder = AutoModel.from_pretrained(checkpoint, add_pooling_layer=False, attn_implementation="eager").eval()
+    example = torch.full([2, length], 5)
+    with torch.no_grad():
+        traced = torch.jit.trace(MeanPooled(encoder), (example, torch.ones_like(example)), check_trace=False)
+    folder = repository / MODEL
+    (folder / "1").mkdir(parents=True)
+    traced.save(str(folder / "1/model.pt"))
+    config = ModelConfig(name=MODEL, backend="pytorch", max_batch_size=64)
+    for name in ("input_ids", "attention_mask"):
+        config.input.add(name=name, data_type=TYPE_INT64, dims=[length])
+    config.output.add(name="sentence_embedding", data_type=TYPE_FP32, dims=[encoder.config.hidden_size])
+    config.instance_group.add(count=1, kind=ModelInstanceGroup.KIND_CPU)
+    config.dynamic_batching.SetInParent()
+    config.parameters["DISABLE_OPTIMIZED_EXECUTION"].string_value = "true"
+    (folder / "config.pbtxt").write_text(text_format.MessageToString(config))
