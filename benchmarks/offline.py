@@ -1,6 +1,7 @@
 """How many sentences a second does a corpus take through the service, next to sentence-transformers in process?
 
-    .venv/bin/python -m benchmarks.offline [--size large] [--sentences 256] [--rounds 2] [--plot FILE.png]
+    .venv/bin/python -m benchmarks.offline [--size large] [--sentences 256] [--rounds 2] [--device cpu|gpu]
+        [--plot FILE.png]
 
 All contenders run in one process, one after the other, in rounds; the best round of each counts, since the machine may
 be busy with something else. Vectors of every contender are compared with sentence-transformers' in fp32.
@@ -31,14 +32,18 @@ from sentriton_server.parity import compare
 from sentriton_server.serving import ServerSettings, TritonServer
 
 Encode = Callable[[list[str]], NDArray[np.float32]]
-PRECISIONS = ("fp32", "bf16", "int8")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# What runs on each device: Sentriton's precisions, and those that torch has for sentence-transformers.
+PRECISIONS = {"cpu": ("fp32", "bf16", "int8"), "gpu": ("fp32", "fp16")}
+DTYPES = {
+    "cpu": {"fp32": torch.float32, "bf16": torch.bfloat16},
+    "gpu": {"fp32": torch.float32, "fp16": torch.float16},
+}
 BATCH_SIZES = (32, 8)  # sentence-transformers' default, and one that pads less
 
 
-def serve(stack: ExitStack, checkpoint: Path, folder: Path, precision: str) -> Encode:
+def serve(stack: ExitStack, checkpoint: Path, folder: Path, precision: str, device: str) -> Encode:
     """Start a server for a precision; it runs until the stack closes."""
-    export(checkpoint, folder / precision, precision=precision, device="cpu")
+    export(checkpoint, folder / precision, precision=precision, device=device)
     server = stack.enter_context(TritonServer(folder / precision, ServerSettings(grpc_port=0, metrics_port=0)))
     encoder = stack.enter_context(SentenceEncoder(server.url, timeout_s=3600, priority="bulk"))
     return encoder.encode
@@ -52,8 +57,10 @@ class Contender:
     embeddings: NDArray[np.float32] | None = None
 
 
-def in_process(checkpoint: Path, precision: str, batch_size: int) -> Contender:
-    model = SentenceTransformer(str(checkpoint), device="cpu", model_kwargs={"dtype": DTYPES[precision]})
+def in_process(checkpoint: Path, precision: str, batch_size: int, device: str) -> Contender:
+    dtype = DTYPES[device][precision]
+    place = "cuda" if device == "gpu" else "cpu"
+    model = SentenceTransformer(str(checkpoint), device=place, model_kwargs={"dtype": dtype})
     return Contender(precision, lambda sentences: model.encode(sentences, batch_size=batch_size))
 
 
@@ -70,7 +77,8 @@ def measure(contenders: dict[str, Contender], sentences: list[str], rounds: int)
     default: dict[str, Contender] = {}
     for contender in contenders.values():
         default.setdefault(contender.precision, contender)
-    default["int8"] = default["bf16"]
+    if "bf16" in default:
+        default["int8"] = default["bf16"]
     first = default["fp32"]
     return [
         {
@@ -89,6 +97,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="fewer layers than the model has, for a quick look")
     parser.add_argument("--sentences", type=int, default=256, help="how many of KLUE-STS dev's 1,038")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--device", choices=PRECISIONS, default="cpu")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -98,13 +107,13 @@ def main() -> None:
         checkpoint = make_checkpoint(arguments.size, folder, layers=arguments.layers)
         contenders = {
             f"sentence-transformers {precision}, in process, batches of {batch_size}": in_process(
-                checkpoint, precision, batch_size
+                checkpoint, precision, batch_size, arguments.device
             )
-            for precision in DTYPES
+            for precision in DTYPES[arguments.device]
             for batch_size in BATCH_SIZES
         }
-        for precision in PRECISIONS:
-            encode = serve(stack, checkpoint, folder, precision)
+        for precision in PRECISIONS[arguments.device]:
+            encode = serve(stack, checkpoint, folder, precision, arguments.device)
             contenders[f"Sentriton {precision}, over gRPC"] = Contender(precision, encode)
         rows = measure(contenders, sentences, arguments.rounds)
     layers = f", {arguments.layers} layers" if arguments.layers else ""

@@ -146,9 +146,8 @@ def main() -> None:
                 for requests in [[tokens_request(*pair, model=model).SerializeToString() for pair in pairs]]
             ]
     title = (
-        f"RoBERTa-{arguments.size} {arguments.precision}, "
-        f"single sentences ({arguments.lengths}, up to {longest} tokens), "
-        f"{hardware()}"
+        f"RoBERTa-{arguments.size} {arguments.precision}, single sentences ({arguments.lengths}, up to {longest} "
+        f"tokens), {hardware()}"
     )
     print_report("online", title, rows, plot=arguments.plot, bars="requests_per_s")
 

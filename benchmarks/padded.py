@@ -1,6 +1,6 @@
 """The usual Triton repository for a sentence encoder, to compare with: the Hugging Face module and its mean pooling,
-traced, behind a dynamic batcher. Every request is padded to one length, since the batcher joins requests of equal shape
-alone.
+traced, behind a dynamic batcher. Every request is padded to one length, since the batcher joins requests of equal
+shape alone.
 """
 
 from __future__ import annotations

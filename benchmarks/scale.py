@@ -1,0 +1,83 @@
+"""How do the encoder's time and memory grow with the batch, the length of its rows and the size of the model?
+
+    .venv/bin/python -m benchmarks.scale [--sizes 4x256 base] [--precision int8] [--rows 1 8 64] [--lengths 16 128 512]
+        [--plot FILE.png]
+
+The TorchScript module alone, in a process of its own for each size: seconds for a batch (the second of two), and the
+most memory that it took beyond what was there before, token embeddings for all places included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.report import print_report
+from benchmarks.workload import hardware
+from sentriton_server.encoder import PRECISIONS, compile_encoder, read_encoder
+
+
+def mebibytes(name: str) -> float:
+    """VmRSS or VmHWM of this process."""
+    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) / 1024
+
+
+def measure(path: str, rows: int, length: int) -> tuple[float, float]:
+    """Seconds and MiB of one batch."""
+    torch._C._get_graph_executor_optimize(False)
+    module = torch.jit.load(path)
+    ids, lengths = torch.full([rows * length], 9), torch.full([rows, 1], length, dtype=torch.int32)
+    with torch.inference_mode():
+        module(ids[:length], torch.ones_like(ids[:length]), lengths[:1], lengths[:1])
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+        before = mebibytes("VmRSS")
+        module(ids, torch.ones_like(ids), lengths, lengths)
+        memory = mebibytes("VmHWM") - before
+        started = time.perf_counter()
+        module(ids, torch.ones_like(ids), lengths, lengths)
+        return time.perf_counter() - started, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["4x256", "base"])
+    parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), default="int8")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[16, 128, 512])
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    table: list[dict[str, Any]] = []
+    for size in arguments.sizes:
+        with tempfile.TemporaryDirectory() as scratch:
+            checkpoint = make_checkpoint(size, Path(scratch))
+            _, encoder = read_encoder(SentenceTransformer(str(checkpoint), device="cpu")[0].model, 512)
+            path = str(Path(scratch) / "model.pt")
+            compile_encoder(encoder, PRECISIONS[arguments.precision]).save(path)
+            with multiprocessing.get_context("spawn").Pool(1) as pool:
+                for rows in arguments.rows:
+                    for length in arguments.lengths:
+                        seconds, memory = pool.apply(measure, (path, rows, length))
+                        table.append(
+                            {
+                                "model": f"{size}, {rows} x {length} tokens",
+                                "ms": round(1000 * seconds, 1),
+                                "tokens_per_s": round(rows * length / seconds),
+                                "memory_mib": round(memory),
+                            }
+                        )
+    title = f"RoBERTa {arguments.precision}, one batch in one process, {hardware()}"
+    print_report("scale", title, table, plot=arguments.plot, bars="tokens_per_s")
+
+
+if __name__ == "__main__":
+    main()
