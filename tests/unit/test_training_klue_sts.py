@@ -25,7 +25,7 @@ from sentriton_server.training import TrainingReport, load_recipe, train
 from tests.conftest import shared_data
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
-TRAINED_ON = 400
+TRAINED_ON = 330
 
 
 @pytest.fixture(scope="module")
