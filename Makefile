@@ -11,6 +11,7 @@
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
+# make bench     every benchmark in a short run (a quarter of an hour on two cores), plots in build/bench
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
@@ -20,7 +21,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -103,6 +104,17 @@ test-spark: $(VENV)/dev-installed
 
 test-large: $(VENV)/dev-installed
 	$(BIN)/pytest tests/server -m large
+
+BENCH := $(BIN)/python -W ignore -m benchmarks
+PLOTS := build/bench
+bench: $(VENV)/dev-installed
+	@mkdir -p $(PLOTS)
+	$(BENCH).offline --sentences 128 --rounds 1 --plot $(PLOTS)/offline.png
+	$(BENCH).limit --sentences 128 --plot $(PLOTS)/limit.png
+	$(BENCH).chain
+	$(BENCH).online --size base --layers 6 --lengths mixture --padded --plot $(PLOTS)/online.png
+	$(BENCH).online --size 1x64 --callers 1 64 256 --plot $(PLOTS)/overhead.png
+	$(BENCH).scale --plot $(PLOTS)/scale.png
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .

@@ -4,7 +4,9 @@
         [--plot FILE.png]
 
 All contenders run in one process, one after the other, in rounds; the best round of each counts, since the machine may
-be busy with something else. Vectors of every contender are compared with sentence-transformers' in fp32.
+be busy with something else. Where it is for long, compare the CPU time, of client and server together (with
+OMP_WAIT_POLICY=PASSIVE, or the time that torch's threads wait counts). Vectors of every contender are compared with
+sentence-transformers' in fp32.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.chain import cpu_seconds
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.report import print_report
 from benchmarks.workload import hardware, klue_sentences
@@ -54,6 +58,7 @@ class Contender:
     precision: str
     encode: Encode
     rate: float = 0.0
+    cpu_ms: float = float("inf")
     embeddings: NDArray[np.float32] | None = None
 
 
@@ -71,9 +76,11 @@ def measure(contenders: dict[str, Contender], sentences: list[str], rounds: int)
         contender.encode(sentences[:16])  # warm-up
     for _ in range(rounds):
         for contender in contenders.values():
-            started = time.perf_counter()
+            cpu, started = cpu_seconds(psutil.Process()), time.perf_counter()
             contender.embeddings = contender.encode(sentences)
             contender.rate = max(contender.rate, len(sentences) / (time.perf_counter() - started))
+            cpu = cpu_seconds(psutil.Process()) - cpu
+            contender.cpu_ms = min(contender.cpu_ms, 1000 * cpu / len(sentences))
     default: dict[str, Contender] = {}
     for contender in contenders.values():
         default.setdefault(contender.precision, contender)
@@ -84,6 +91,7 @@ def measure(contenders: dict[str, Contender], sentences: list[str], rounds: int)
         {
             "contender": name,
             "sentences_per_s": round(contender.rate, 1),
+            "cpu_ms_per_sentence": round(contender.cpu_ms, 2),
             "times_sentence_transformers": round(contender.rate / default[contender.precision].rate, 2),
             "min_cosine": round(compare(contender.embeddings, first.embeddings).min_cosine, 6),
         }
