@@ -193,7 +193,7 @@ def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
         "vocab_size": checkpoint.encoder_spec.vocab_size,
         "max_seq_length": checkpoint.encoder_spec.max_seq_length,
     }
-    _write_json(repository / "scheduler/1/contract.json", contract)
+    _write_json(repository / "embed_tokens/1/contract.json", contract)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -14,11 +14,11 @@ from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
-MODELS = ("embed_text", "embed_tokens", "tokenizer", "scheduler", "embed_batch", "encoder", "pooling", "assets")
+MODELS = ("embed_text", "embed_tokens", "tokenizer", "embed_batch", "encoder", "pooling", "assets")
 
 FILES = (
     "encoder/1/model.pt",
-    "scheduler/1/contract.json",
+    "embed_tokens/1/contract.json",
     "pooling/1/head.json",
     "tokenizer/1/tokenizer.json",
     "assets/1/manifest.json",
@@ -46,7 +46,7 @@ def write_configs(
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
-    encoder with one thread each; None: one instance with all threads. `step_tokens`: what the scheduler sends to it at
+    encoder with one thread each; None: one instance with all threads. `step_tokens`: what embed_tokens sends to it at
     once; None: as the checked-in configuration says."""
     for model in MODELS:
         shutil.copytree(
@@ -64,7 +64,7 @@ def write_configs(
         if model == "encoder" and single_threaded_encoders is not None:
             config.instance_group[0].count = single_threaded_encoders
             config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
-        if model == "scheduler":
+        if model == "embed_tokens":
             # One more than are computed at once, so that the next is there when an instance is free.
             config.parameters["STEPS_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
             if step_tokens is not None:

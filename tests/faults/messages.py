@@ -11,7 +11,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from sentriton import protocol
 
-MODELS = ["embed_text", "embed_tokens", "scheduler", "tokenizer", "embed_batch", "encoder", "pooling", "assets"]
+MODELS = ["embed_text", "embed_tokens", "tokenizer", "embed_batch", "encoder", "pooling", "assets"]
 TENSORS = ["text", "input_ids", "attention_mask", "token_embeddings", "sentence_embedding", "name", "content"]
 DTYPES = ["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BF16", "BYTES", ""]
 PARAMETERS = [
@@ -72,7 +72,7 @@ def token_requests(draw: st.DrawFn) -> Any:
     attention_mask = np.full((rows, length), draw(st.sampled_from([1, 1, 1, 0, 2, 3, -1])), dtype=np.int64)
     if draw(st.booleans()):
         attention_mask = attention_mask[:, : draw(st.integers(0, 40))]
-    model = draw(st.sampled_from(["embed_tokens", "scheduler", "embed_batch", "encoder"]))
+    model = draw(st.sampled_from(["embed_tokens", "embed_batch", "encoder"]))
     return protocol.tokens_request(input_ids, attention_mask, model=model)
 
 

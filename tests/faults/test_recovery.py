@@ -18,7 +18,7 @@ from tests.faults.load import Load
 from tests.faults.proxy import FaultyProxy
 
 
-@pytest.mark.parametrize("victim", ["encoder", "pooling", "tokenizer", "scheduler", "triton"])
+@pytest.mark.parametrize("victim", ["encoder", "pooling", "tokenizer", "embed_tokens", "triton"])
 def test_a_killed_process_is_started_again_and_nothing_is_lost(
     victim: str, mortal: Served, expected: NDArray[np.float32]
 ) -> None:

@@ -33,7 +33,7 @@ def test_tables_name_what_is_there() -> None:
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
     assert all((DOCKER / name).exists() for name in table("folder or file"))
-    metrics = (ROOT / "model_repository/scheduler/1/metrics.py").read_text()
+    metrics = (ROOT / "model_repository/embed_tokens/1/metrics.py").read_text()
     assert table("metric") == set(re.findall(r'"(sentriton_\w+)"', metrics))
 
 

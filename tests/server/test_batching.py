@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -37,6 +38,7 @@ def test_64_callers_get_what_single_calls_get_in_batches_above_4(
 
 def test_rows_of_many_lengths_leave_in_steps_of_like_length(server: RunningServer, mixed_sentences: list[str]) -> None:
     def places(kind: str) -> float:
+        time.sleep(1.5)  # counts are published every second
         return server.metric("sentriton_positions_total", kind=kind)
 
     with SentenceEncoder(server.url) as encoder, ThreadPoolExecutor(64) as pool:

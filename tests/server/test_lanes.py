@@ -67,7 +67,7 @@ def narrow_server(tmp_path: Path) -> Iterator[str]:
     """A server whose lanes hold 64 rows."""
     repository = tmp_path / "repository"
     shutil.copytree(prepare_repository(None, precision="fp32", device="cpu"), repository)
-    config = repository / "scheduler/config.pbtxt"
+    config = repository / "embed_tokens/config.pbtxt"
     narrowed = re.sub(r'(key: "WAITING_ROWS"\s+value {\s+string_value: )"\d+"', r'\1"64"', config.read_text())
     assert narrowed != config.read_text()
     config.write_text(narrowed)
@@ -114,4 +114,21 @@ def test_an_unknown_lane_is_refused(server: RunningServer) -> None:
     connection = Connection(server.url)
     with pytest.raises(InvalidInput, match="lane is 'fast'; allowed are 'canary', 'query', 'bulk'"):
         connection.infer(request, 30)
+    connection.close()
+
+
+def test_what_a_cancelled_call_asked_for_is_not_computed(server: RunningServer) -> None:
+    ids = np.full((64, 128), 7, dtype=np.int64)
+    request = protocol.tokens_request(ids, np.ones_like(ids), protocol.parameters(priority="bulk", timeout_s=60))
+    connection = Connection(server.url)
+    calls = [connection.start_infer(request, 60) for _ in range(20)]
+    calls[0].result()  # those behind it wait for their turn
+    for call in calls[1:]:
+        call.cancel()
+    rows = server.metric("sentriton_rows_total", lane="bulk")
+    deadline = time.monotonic() + 30
+    while server.metric("sentriton_refused_requests_total", reason="cancelled") < 12:
+        assert time.monotonic() < deadline, "the server does not know of the cancelled calls"
+        time.sleep(0.2)
+    assert server.metric("sentriton_rows_total", lane="bulk") - rows < 8 * 64
     connection.close()

@@ -226,7 +226,7 @@ def test_every_configuration_parses_and_carries_its_folders_name(repository: Pat
     ("tensor", "models", "dims"),
     [
         ("token_embeddings", ["encoder", "pooling"], [-1, HIDDEN]),
-        ("sentence_embedding", ["embed_text", "embed_tokens", "scheduler", "embed_batch", "pooling"], [12]),
+        ("sentence_embedding", ["embed_text", "embed_tokens", "embed_batch", "pooling"], [12]),
     ],
 )
 def test_configurations_have_the_checkpoints_dimensions(

@@ -11,7 +11,7 @@ import pytest
 
 from sentriton_server.resources import load_model_code
 
-scheduling = load_model_code("scheduler", "scheduling")
+scheduling = load_model_code("embed_tokens", "scheduling")
 
 
 def make_request(*lengths: int, lane: str = "query", wait_s: float = 60.0, first_id: int = 1) -> Any:
@@ -23,7 +23,12 @@ def make_request(*lengths: int, lane: str = "query", wait_s: float = 60.0, first
 
 def make_scheduler(**settings: Any) -> Any:
     defaults = {"step_tokens": 64, "step_rows": 16, "steps_in_flight": 2, "waiting_rows": 100}
-    return scheduling.Scheduler(**{**defaults, "on_expired": lambda request: None, **settings})
+    callbacks = {"on_expired": ignore, "is_cancelled": lambda request: False, "on_cancelled": ignore}
+    return scheduling.Scheduler(**{**defaults, **callbacks, **settings})
+
+
+def ignore(request: Any) -> None:
+    pass
 
 
 def lengths(step: Any) -> list[int]:
@@ -186,6 +191,30 @@ def test_an_expired_request_is_told_once_and_its_rows_are_not_computed() -> None
     step = scheduler.take()
     assert [row.request for row in step.rows] == [timely]
     assert expired == [late]
+
+
+def test_a_cancelled_request_is_passed_over() -> None:
+    gone: list[Any] = []
+    told: list[Any] = []
+    scheduler = make_scheduler(step_tokens=16, is_cancelled=gone.__contains__, on_cancelled=told.append)
+    cancelled, waiting = make_request(*[8] * 20), make_request(8)
+    for request in (cancelled, waiting):
+        scheduler.add(request)
+    for _ in range(3):
+        assert scheduler.take().requests() == {cancelled}
+        time.sleep(0.01)
+    gone.append(cancelled)
+    assert scheduler.take().requests() == {waiting}
+    assert told == [cancelled]
+
+
+def test_nobody_is_asked_about_rows_that_are_computed_sooner() -> None:
+    asked: list[Any] = []
+    scheduler = make_scheduler(step_tokens=16, is_cancelled=asked.append)
+    scheduler.add(make_request(*[8] * 20))
+    for _ in range(10):
+        scheduler.take()
+    assert not asked
 
 
 def test_take_waits_for_rows_and_ends_with_close() -> None:

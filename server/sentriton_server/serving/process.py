@@ -109,7 +109,7 @@ class TritonProcess:
 
     def what_ended(self) -> str | None:
         """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready. One
-        that stood still is no better, since its answers may go to the wrong requests; the scheduler's log tells of it.
+        that stood still is no better, since its answers may go to the wrong requests; embed_tokens's log tells of it.
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"

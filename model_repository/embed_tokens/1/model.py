@@ -21,7 +21,7 @@ from validation import explain_fingerprint, explain_lane, explain_tokens
 
 INNER_MODEL = "embed_batch"
 MICROSECONDS = 1e-6
-REPORT_PERIOD_S = 2.0
+PUBLISH_PERIOD_S = 1.0
 # Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
 # Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
 UNHEALTHY = "is not healthy"
@@ -43,13 +43,15 @@ class TritonPythonModel:
             steps_in_flight=settings["STEPS_IN_FLIGHT"],
             waiting_rows=settings["WAITING_ROWS"],
             on_expired=self.expire,
+            is_cancelled=lambda request: request.handle.is_cancelled(),
+            on_cancelled=self.cancel,
         )
         self.metrics = Metrics(LANES)
         self.sending = threading.Lock()
         self.unwell: str | None = None
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
         self.closing = threading.Event()
-        self.workers.append(threading.Thread(target=self.report, daemon=True))
+        self.workers.append(threading.Thread(target=self.publish, daemon=True))
         for worker in self.workers:
             worker.start()
 
@@ -72,8 +74,10 @@ class TritonPythonModel:
             pb_utils.get_input_tensor_by_name(request, name).as_numpy().copy()
             for name in ("input_ids", "attention_mask")
         )
-        refusal = explain_fingerprint(parameters, self.contract["fingerprint"])
-        refusal = refusal or explain_lane(parameters, LANES, DEFAULT_LANE)
+        lane = parameters.get("lane", DEFAULT_LANE)
+        refusal = explain_lane(lane, LANES)
+        self.metrics.came(DEFAULT_LANE if refusal else lane)
+        refusal = refusal or explain_fingerprint(parameters, self.contract["fingerprint"])
         refusal = refusal or explain_tokens(
             input_ids,
             attention_mask,
@@ -86,7 +90,6 @@ class TritonPythonModel:
         if self.unwell:
             self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
             return
-        lane = parameters.get("lane", DEFAULT_LANE)
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)
@@ -144,20 +147,20 @@ class TritonPythonModel:
             message = f"the model gave a sentence embedding that is not finite for valid input (rows {rows})"
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
             return
-        if request.lane == "canary":
-            self.metrics.canary_answered()
+        self.metrics.answered(request)
         tensor = pb_utils.Tensor("sentence_embedding", request.embeddings)
         self.send(request.handle, pb_utils.InferenceResponse([tensor]))
 
-    def report(self) -> None:
-        """Set the gauges now and then: at steps would be too late, since none leaves while the encoder hangs."""
-        while not self.closing.wait(REPORT_PERIOD_S):
-            self.metrics.waiting({lane: self.scheduler.waiting(lane) for lane in LANES})
-            self.metrics.memory(resident_bytes())
+    def publish(self) -> None:
+        while not self.closing.wait(PUBLISH_PERIOD_S):
+            self.metrics.publish({lane: self.scheduler.waiting(lane) for lane in LANES}, resident_bytes())
 
     def expire(self, request: Request) -> None:
         message = f"Request timeout expired: it waited {time.monotonic() - request.arrived:.3f} s for its turn"
         self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "expired")
+
+    def cancel(self, request: Request) -> None:
+        self.refuse(request.handle, "the caller cancelled", pb_utils.TritonError.CANCELLED, "cancelled")
 
     def fail(self, step: Step, message: str, code: int) -> None:
         for request in step.requests():

@@ -20,12 +20,11 @@ def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
     )
 
 
-def explain_lane(parameters: dict[str, Any], lanes: Sequence[str], default: str) -> str | None:
-    """None, or why the request's optional parameter `lane` names none of `lanes`."""
-    asked = parameters.get("lane", default)
-    if asked in lanes:
+def explain_lane(lane: object, lanes: Sequence[str]) -> str | None:
+    """None, or why the request's parameter `lane` names none of `lanes`."""
+    if lane in lanes:
         return None
-    return f"lane is {asked!r}; allowed are {', '.join(map(repr, lanes))}"
+    return f"lane is {lane!r}; allowed are {', '.join(map(repr, lanes))}"
 
 
 def explain_tokens(

@@ -24,6 +24,8 @@ _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
 _MOST_PADDING = 0.2
 _QUERY_MEMORY_S = 1.0  # bulk steps stay short for this long after a query
 _PACE_MEMORY = 0.9  # of what is known of a lane's pace, with each step: about ten steps count
+# Asking whether a caller has cancelled takes a tenth of a millisecond: it must save more than that.
+_WORTH_ASKING_S = 0.001
 _OF_ITS_TIME = 0.5  # what a request may expect to wait; the rest is for being computed, and for what slows the pace
 
 
@@ -132,6 +134,10 @@ class Lane:
         """How long what waits here will take to have had its turn."""
         return self._pace.wait_s(self._tokens)
 
+    def worth_s(self, rows: list[Row]) -> float:
+        """How long these rows take to be computed."""
+        return self._pace.wait_s(sum(row.length for row in rows))
+
     def add(self, request: Request, order: int) -> None:
         for place, length in enumerate(request.lengths()):
             self._buckets.setdefault(-(-length // _BUCKET), deque()).append(Row(request, place, length, order))
@@ -172,7 +178,8 @@ class Lane:
 class Scheduler:
     """The lanes and what is taken from them. All methods may be called from any thread.
 
-    `on_expired` gets each request whose deadline passed while it waited.
+    `on_expired` gets each request whose deadline passed while it waited, `on_cancelled` each whose caller gave it up
+    meanwhile, as `is_cancelled` says.
     """
 
     def __init__(
@@ -183,6 +190,8 @@ class Scheduler:
         steps_in_flight: int,
         waiting_rows: int,
         on_expired: Callable[[Request], None],
+        is_cancelled: Callable[[Request], bool],
+        on_cancelled: Callable[[Request], None],
     ) -> None:
         self.waiting_rows = waiting_rows
         self._step_tokens = step_tokens
@@ -190,6 +199,8 @@ class Scheduler:
         # While queries come, bulk work leaves one place to them and keeps its steps short.
         self._bulk_steps = max(1, steps_in_flight - 1)
         self._on_expired = on_expired
+        self._is_cancelled = is_cancelled
+        self._on_cancelled = on_cancelled
         self._lanes = {name: Lane() for name in LANES}
         self._bulk_in_flight = 0
         self._last_query = -_QUERY_MEMORY_S
@@ -265,9 +276,19 @@ class Scheduler:
         return self._step_tokens // 4 if lane == "bulk" and self._queries_come() else self._step_tokens
 
     def _alive(self, rows: list[Row]) -> list[Row]:
+        """The rows of requests that somebody still waits for."""
+        lane = self._lanes[rows[0].request.lane]
+        by_request: dict[Request, list[Row]] = {}
+        for row in rows:
+            by_request.setdefault(row.request, []).append(row)
         now = time.monotonic()
-        for request in {row.request for row in rows}:
-            if not request.ended and now >= request.deadline:
+        for request, its_rows in by_request.items():
+            if request.ended:
+                continue
+            if now >= request.deadline:
                 request.ended = True
                 self._on_expired(request)
+            elif lane.worth_s(its_rows) > _WORTH_ASKING_S and self._is_cancelled(request):
+                request.ended = True
+                self._on_cancelled(request)
         return [row for row in rows if not row.request.ended]

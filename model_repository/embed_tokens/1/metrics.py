@@ -1,0 +1,134 @@
+"""What becomes of requests, as Prometheus metrics beside Triton's own."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from scheduling import Request, Step
+
+KINDS = ("token", "padding")
+REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
+# Upper bounds of the buckets that answered requests are counted in.
+SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Metrics:
+    """Counters and gauges. Each change of a metric is a message to Triton and back, a tenth of a millisecond that some
+    request would wait for; so counts are kept here, and `publish` hands over what has become of them.
+
+    Latencies are a Prometheus histogram in all but its type, which Triton 24.10 does not have; `histogram_quantile`
+    does not mind.
+    """
+
+    def __init__(self, lanes: Sequence[str]) -> None:
+        counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
+        # A family must live as long as its metrics.
+        self._families: list[Any] = []
+        self._counting = threading.Lock()
+        self._counters: dict[tuple[str, ...], Any] = {}
+        self._counts: defaultdict[tuple[str, ...], float] = defaultdict(float)  # since they were last published
+        for name, description, label, values in (
+            ("sentriton_row_wait_seconds_total", "Seconds that rows waited for their turn", "lane", lanes),
+            ("sentriton_rows_total", "Rows that had their turn", "lane", lanes),
+            ("sentriton_steps_total", "Steps of rows", "lane", lanes),
+            ("sentriton_positions_total", "Places of a step's rows that hold tokens, or padding", "kind", KINDS),
+            ("sentriton_requests_total", "Requests, whatever became of them", "lane", lanes),
+            ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REASONS),
+            ("sentriton_request_seconds_sum", "Seconds that answered requests took", "lane", lanes),
+            ("sentriton_request_seconds_count", "Answered requests", "lane", lanes),
+        ):
+            family = self._family(counter, name, description)
+            for value in values:
+                self._counters[name, value] = family.Metric(labels={label: value})
+        buckets = self._family(
+            counter, "sentriton_request_seconds_bucket", "Answered requests that took at most `le` seconds"
+        )
+        self._bounds = [*map(str, SECONDS), "+Inf"]
+        for lane in lanes:
+            for bound in self._bounds:
+                labels = {"lane": lane, "le": bound}
+                self._counters["sentriton_request_seconds_bucket", lane, bound] = buckets.Metric(labels=labels)
+        waiting = self._family(gauge, "sentriton_waiting_rows", "Rows waiting for their turn")
+        self._waiting = {lane: waiting.Metric(labels={"lane": lane}) for lane in lanes}
+        self._canary_family = self._family(
+            gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that was answered"
+        )
+        self._canary: Any = None  # there is no series before the first one
+        self._canary_answered: float | None = None
+        self._memory_family = self._family(
+            gauge, "sentriton_process_resident_memory_bytes", "Resident memory of Triton and of each Python model"
+        )
+        self._memory: dict[str, Any] = {}
+
+    def came(self, lane: str) -> None:
+        """A request for a lane is here."""
+        with self._counting:
+            self._counts["sentriton_requests_total", lane] += 1
+
+    def started(self, step: Step) -> None:
+        """A step leaves."""
+        now = time.monotonic()
+        lane, rows = step.rows[0].request.lane, step.rows
+        tokens = sum(row.length for row in rows)
+        with self._counting:
+            self._counts["sentriton_steps_total", lane] += 1
+            self._counts["sentriton_rows_total", lane] += len(rows)
+            self._counts["sentriton_row_wait_seconds_total", lane] += sum(now - row.request.arrived for row in rows)
+            self._counts["sentriton_positions_total", "token"] += tokens
+            padding = len(rows) * max(row.length for row in rows) - tokens
+            self._counts["sentriton_positions_total", "padding"] += padding
+
+    def answered(self, request: Request) -> None:
+        """A request gets its embeddings."""
+        lane, seconds = request.lane, time.monotonic() - request.arrived
+        first = bisect.bisect_left(SECONDS, seconds)
+        with self._counting:
+            self._counts["sentriton_request_seconds_sum", lane] += seconds
+            self._counts["sentriton_request_seconds_count", lane] += 1
+            self._counts["sentriton_request_seconds_bucket", lane, self._bounds[first]] += 1
+            if lane == "canary":
+                self._canary_answered = time.time()
+
+    def refused(self, reason: str) -> None:
+        with self._counting:
+            self._counts["sentriton_refused_requests_total", reason] += 1
+
+    def publish(self, waiting: dict[str, int], resident_bytes: dict[str, int]) -> None:
+        """Hand over all counts, the rows that wait now by lane, and resident bytes by process (0 for one that is
+        gone). Called by one thread: seen on Triton 24.10, metrics changed by two at once crash the server.
+        """
+        with self._counting:
+            counts, self._counts = self._counts, defaultdict(float)
+        for key, count in self._accumulated(counts).items():
+            self._counters[key].increment(count)
+        for lane, rows in waiting.items():
+            self._waiting[lane].set(rows)
+        if self._canary_answered is not None:
+            if self._canary is None:
+                self._canary = self._canary_family.Metric(labels={})
+            self._canary.set(self._canary_answered)
+        for process in resident_bytes.keys() - self._memory.keys():
+            self._memory[process] = self._memory_family.Metric(labels={"process": process})
+        for process, metric in self._memory.items():
+            metric.set(resident_bytes.get(process, 0))
+
+    def _accumulated(self, counts: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
+        """The counts with every bucket's own and those of the buckets below it: what took at most a second took at most
+        two."""
+        result = {key: count for key, count in counts.items() if len(key) == 2}
+        for _, lane in {key[:2] for key in counts if len(key) == 3}:
+            keys = [("sentriton_request_seconds_bucket", lane, bound) for bound in self._bounds]
+            result.update(zip(keys, np.cumsum([counts.get(key, 0.0) for key in keys]).tolist(), strict=True))
+        return {key: count for key, count in result.items() if count}
+
+    def _family(self, kind: Any, name: str, description: str) -> Any:
+        family = pb_utils.MetricFamily(name=name, description=description, kind=kind)
+        self._families.append(family)
+        return family
