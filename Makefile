@@ -12,6 +12,7 @@
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (a quarter of an hour on two cores), plots in build/bench
+# make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +22,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -107,14 +108,29 @@ test-large: $(VENV)/dev-installed
 
 BENCH := $(BIN)/python -W ignore -m benchmarks
 PLOTS := build/bench
-bench: $(VENV)/dev-installed
+bench: $(VENV)/dev-installed perf-analyzer
 	@mkdir -p $(PLOTS)
 	$(BENCH).offline --sentences 128 --rounds 1 --plot $(PLOTS)/offline.png
 	$(BENCH).limit --sentences 128 --plot $(PLOTS)/limit.png
 	$(BENCH).chain
 	$(BENCH).online --size base --layers 6 --lengths mixture --padded --plot $(PLOTS)/online.png
-	$(BENCH).online --size 1x64 --callers 1 64 256 --plot $(PLOTS)/overhead.png
+	$(BENCH).overhead --plot $(PLOTS)/overhead.png
+	$(BENCH).first --plot $(PLOTS)/first.png
 	$(BENCH).scale --plot $(PLOTS)/scale.png
+
+# The last wheels of Triton's client that carry perf_analyzer need a library of CUDA's and one of Debian's, both small.
+PERF_ANALYZER := build/perf_analyzer
+perf-analyzer: $(PERF_ANALYZER)/perf_analyzer
+$(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
+	@echo "unpacking perf_analyzer into $(PERF_ANALYZER)"
+	@rm -rf $(PERF_ANALYZER) && mkdir -p $(PERF_ANALYZER)/parts
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(PERF_ANALYZER)/parts \
+	    tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
+	@cd $(PERF_ANALYZER)/parts && { apt-get -qq download libb64-0d 2>/dev/null || { apt-get -qq update && apt-get -qq download libb64-0d; }; } && \
+	    for wheel in *.whl; do $(CURDIR)/$(BIN)/python -m zipfile -e $$wheel .; done && dpkg -x libb64-0d_*.deb .
+	@cp -L $$(find $(PERF_ANALYZER)/parts -name libb64.so.0d) $$(find $(PERF_ANALYZER)/parts -name libcudart.so.12) \
+	    $$(find $(PERF_ANALYZER)/parts -path '*/bin/perf_analyzer') $(PERF_ANALYZER)/
+	@rm -rf $(PERF_ANALYZER)/parts && chmod +x $@ && touch $@
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .

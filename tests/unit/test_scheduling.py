@@ -27,6 +27,13 @@ def make_scheduler(**settings: Any) -> Any:
     return scheduling.Scheduler(**{**defaults, **callbacks, **settings})
 
 
+def take(scheduler: Any) -> Any:
+    """A step that is computed at once."""
+    step = scheduler.take()
+    scheduler.done(step)
+    return step
+
+
 def ignore(request: Any) -> None:
     pass
 
@@ -55,7 +62,7 @@ def test_a_request_beyond_one_step_is_complete_with_its_last_row() -> None:
     scheduler.add(request)
     complete = []
     for _ in range(3):
-        step = scheduler.take()
+        step = take(scheduler)
         complete.append(step.deliver(np.ones((len(step.rows), 2), np.float32)))
     assert complete == [[], [], [request]]
 
@@ -64,7 +71,7 @@ def test_a_step_keeps_to_its_tokens_padding_counted_and_takes_rows_alike_in_leng
     scheduler = make_scheduler(step_tokens=64)
     for length in (10, 60, 9, 58, 11, 10):
         scheduler.add(make_request(length))
-    taken = [sorted(lengths(scheduler.take())) for _ in range(3)]
+    taken = [sorted(lengths(take(scheduler))) for _ in range(3)]
     assert taken == [[9, 10, 10, 11], [60], [58]]
 
 
@@ -75,7 +82,7 @@ def test_at_most_a_fifth_of_a_step_is_padding() -> None:
         scheduler.add(make_request(int(length)))
     taken = 0
     while taken < 90:
-        step = scheduler.take()
+        step = take(scheduler)
         taken += len(step.rows)
         assert sum(lengths(step)) >= 0.8 * max(lengths(step)) * len(step.rows)
 
@@ -83,13 +90,13 @@ def test_at_most_a_fifth_of_a_step_is_padding() -> None:
 def test_a_row_longer_than_a_step_goes_alone() -> None:
     scheduler = make_scheduler(step_tokens=64)
     scheduler.add(make_request(500, 3))
-    assert sorted(lengths(scheduler.take()) + lengths(scheduler.take())) == [3, 500]
+    assert sorted(lengths(take(scheduler)) + lengths(take(scheduler))) == [3, 500]
 
 
 def test_a_step_keeps_to_its_rows() -> None:
     scheduler = make_scheduler(step_rows=3, step_tokens=1000)
     scheduler.add(make_request(*[2] * 7))
-    assert [len(scheduler.take().rows) for _ in range(3)] == [3, 3, 1]
+    assert [len(take(scheduler).rows) for _ in range(3)] == [3, 3, 1]
 
 
 def test_the_row_that_waited_longest_is_in_the_next_step_whatever_its_length() -> None:
@@ -97,14 +104,14 @@ def test_the_row_that_waited_longest_is_in_the_next_step_whatever_its_length() -
     scheduler.add(make_request(64))
     for _ in range(20):
         scheduler.add(make_request(2))
-    assert 64 in lengths(scheduler.take())
+    assert 64 in lengths(take(scheduler))
 
 
 def test_padding_inside_a_request_is_dropped_and_a_hole_stays() -> None:
     scheduler = make_scheduler()
     mask = np.array([[1, 0, 1, 0, 0]])
     scheduler.add(scheduling.Request(np.array([[5, 6, 7, 8, 9]]), mask, deadline=time.monotonic() + 9))
-    input_ids, attention_mask = scheduler.take().tokens()
+    input_ids, attention_mask = take(scheduler).tokens()
     assert input_ids.tolist() == [[5, 6, 7]]
     assert attention_mask.tolist() == [[1, 0, 1]]
 
@@ -113,14 +120,14 @@ def test_queries_go_before_bulk_work_that_came_earlier() -> None:
     scheduler = make_scheduler()
     scheduler.add(make_request(5, lane="bulk"))
     scheduler.add(make_request(5, lane="query"))
-    assert [scheduler.take().rows[0].request.lane for _ in range(2)] == ["query", "bulk"]
+    assert [take(scheduler).rows[0].request.lane for _ in range(2)] == ["query", "bulk"]
 
 
 def test_while_queries_come_bulk_steps_are_short_and_leave_a_place_free() -> None:
     scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
     scheduler.add(make_request(*[4] * 32, lane="bulk"))
     scheduler.add(make_request(4))
-    assert scheduler.take().rows[0].request.lane == "query"
+    assert take(scheduler).rows[0].request.lane == "query"
     bulk = scheduler.take()
     assert len(bulk.rows) * 4 == 64 // 4
     taken: list[Any] = []
@@ -137,6 +144,34 @@ def test_without_queries_bulk_work_takes_every_place_and_whole_steps() -> None:
     scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
     scheduler.add(make_request(*[4] * 32, lane="bulk"))
     assert [len(scheduler.take().rows) for _ in range(2)] == [16, 16]
+
+
+def test_beyond_what_is_computed_a_step_leaves_when_it_is_large() -> None:
+    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+    scheduler.add(make_request(4))
+    computed = scheduler.take()
+    taken: list[Any] = []
+    waiting = threading.Thread(target=lambda: taken.append(scheduler.take()))
+    waiting.start()
+    for _ in range(7):
+        scheduler.add(make_request(4))
+    waiting.join(0.1)
+    assert not taken, "it left, though nobody would compute it now and others may join it"
+    scheduler.add(make_request(4))
+    waiting.join(5)
+    assert len(taken[0].rows) == 8, "half of a step's tokens"
+    scheduler.add(make_request(4))
+    scheduler.done(computed)
+    scheduler.done(taken[0])
+    assert len(scheduler.take().rows) == 1, "nothing else is computed"
+
+
+def test_a_query_does_not_wait_for_others_behind_bulk_work() -> None:
+    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+    scheduler.add(make_request(*[4] * 4, lane="bulk"))
+    assert scheduler.take().rows[0].request.lane == "bulk"
+    scheduler.add(make_request(4))
+    assert scheduler.take().rows[0].request.lane == "query"
 
 
 def test_a_full_lane_turns_a_request_away_and_the_other_lane_does_not_mind() -> None:
@@ -172,7 +207,7 @@ def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> No
     scheduler = make_scheduler(step_tokens=16, waiting_rows=1000)
     scheduler.add(make_request(*[8] * 100, lane="bulk"))
     for _ in range(10):
-        scheduler.take()
+        take(scheduler)
         time.sleep(0.02)
     # 80 rows wait, two to a step of 0.02 s.
     with pytest.raises(scheduling.Full, match=r"a turn comes in about 0\.\d s, and this request may wait 0\.1 s"):
@@ -188,7 +223,7 @@ def test_an_expired_request_is_told_once_and_its_rows_are_not_computed() -> None
     late, timely = make_request(*[4] * 6, wait_s=0), make_request(4)
     scheduler.add(late)
     scheduler.add(timely)
-    step = scheduler.take()
+    step = take(scheduler)
     assert [row.request for row in step.rows] == [timely]
     assert expired == [late]
 
@@ -201,10 +236,10 @@ def test_a_cancelled_request_is_passed_over() -> None:
     for request in (cancelled, waiting):
         scheduler.add(request)
     for _ in range(3):
-        assert scheduler.take().requests() == {cancelled}
+        assert take(scheduler).requests() == {cancelled}
         time.sleep(0.01)
     gone.append(cancelled)
-    assert scheduler.take().requests() == {waiting}
+    assert take(scheduler).requests() == {waiting}
     assert told == [cancelled]
 
 
@@ -213,7 +248,7 @@ def test_nobody_is_asked_about_rows_that_are_computed_sooner() -> None:
     scheduler = make_scheduler(step_tokens=16, is_cancelled=asked.append)
     scheduler.add(make_request(*[8] * 20))
     for _ in range(10):
-        scheduler.take()
+        take(scheduler)
     assert not asked
 
 

@@ -26,6 +26,7 @@ _QUERY_MEMORY_S = 1.0  # bulk steps stay short for this long after a query
 _PACE_MEMORY = 0.9  # of what is known of a lane's pace, with each step: about ten steps count
 # Asking whether a caller has cancelled takes a tenth of a millisecond: it must save more than that.
 _WORTH_ASKING_S = 0.001
+_WORTH_LEAVING = 0.5  # of a step's tokens
 _OF_ITS_TIME = 0.5  # what a request may expect to wait; the rest is for being computed, and for what slows the pace
 
 
@@ -126,13 +127,13 @@ class Lane:
 
     def __init__(self) -> None:
         self.rows = 0
-        self._tokens = 0
+        self.tokens = 0
         self._pace = Pace()
         self._buckets: dict[int, deque[Row]] = {}
 
     def wait_s(self) -> float:
         """How long what waits here will take to have had its turn."""
-        return self._pace.wait_s(self._tokens)
+        return self._pace.wait_s(self.tokens)
 
     def worth_s(self, rows: list[Row]) -> float:
         """How long these rows take to be computed."""
@@ -141,7 +142,7 @@ class Lane:
     def add(self, request: Request, order: int) -> None:
         for place, length in enumerate(request.lengths()):
             self._buckets.setdefault(-(-length // _BUCKET), deque()).append(Row(request, place, length, order))
-            self._tokens += length
+            self.tokens += length
         self.rows += len(request.input_ids)
 
     def take(self, most_tokens: int, most_rows: int) -> list[Row]:
@@ -171,7 +172,7 @@ class Lane:
                 del self._buckets[bucket]
         self.rows -= len(rows)
         tokens = sum(row.length for row in rows)
-        self._tokens -= tokens
+        self.tokens -= tokens
         self._pace.taken(tokens, time.monotonic(), more=self.rows > 0)
 
 
@@ -196,8 +197,9 @@ class Scheduler:
         self.waiting_rows = waiting_rows
         self._step_tokens = step_tokens
         self._step_rows = step_rows
-        # While queries come, bulk work leaves one place to them and keeps its steps short.
-        self._bulk_steps = max(1, steps_in_flight - 1)
+        # All but one of the steps in flight are computed; the last is there for whoever computes to go on with at once.
+        self._steps_computed = max(1, steps_in_flight - 1)
+        self._in_flight = 0
         self._on_expired = on_expired
         self._is_cancelled = is_cancelled
         self._on_cancelled = on_cancelled
@@ -237,19 +239,18 @@ class Scheduler:
                 if lane is None:
                     return None
                 rows = self._lanes[lane].take(self._tokens_of_a_step(lane), self._step_rows)
-                self._bulk_in_flight += lane == "bulk"
+                self._left(lane)
             alive = self._alive(rows)
             if alive:
                 return Step(alive)
             with self._changed:
-                self._bulk_in_flight -= lane == "bulk"
+                self._came_back(lane)
 
     def done(self, step: Step) -> None:
         """A step that was taken has come back."""
-        if step.rows[0].request.lane == "bulk":
-            with self._changed:
-                self._bulk_in_flight -= 1
-                self._changed.notify()
+        with self._changed:
+            self._came_back(step.rows[0].request.lane)
+            self._changed.notify()
 
     def close(self) -> None:
         """Let every `take` return None."""
@@ -257,17 +258,33 @@ class Scheduler:
             self._closed = True
             self._changed.notify_all()
 
+    def _left(self, lane: str) -> None:
+        self._in_flight += 1
+        self._bulk_in_flight += lane == "bulk"
+
+    def _came_back(self, lane: str) -> None:
+        self._in_flight -= 1
+        self._bulk_in_flight -= lane == "bulk"
+
     def _wait_for_lane(self) -> str | None:
         while not self._closed:
             for name in LANES:
-                if self._lanes[name].rows and (name != "bulk" or self._bulk_may_go()):
+                if self._lanes[name].rows and self._may_go(name):
                     return name
             # Without bulk work there is nothing to be looked at again before something changes.
             self._changed.wait(_QUERY_MEMORY_S if self._lanes["bulk"].rows else None)
         return None
 
-    def _bulk_may_go(self) -> bool:
-        return not self._queries_come() or self._bulk_in_flight < self._bulk_steps
+    def _may_go(self, lane: str) -> bool:
+        if self._in_flight < self._steps_computed or lane == "canary":
+            return True
+        # Bulk work leaves the last place to queries, if any come, and they need not wait behind it.
+        if lane == "bulk" and self._queries_come():
+            return False
+        if lane == "query" and self._bulk_in_flight:
+            return True
+        # What would only wait elsewhere waits here, where more may join it, unless it is much already.
+        return self._lanes[lane].tokens >= _WORTH_LEAVING * self._step_tokens
 
     def _queries_come(self) -> bool:
         return time.monotonic() - self._last_query < _QUERY_MEMORY_S
