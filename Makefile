@@ -12,6 +12,7 @@
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (a quarter of an hour on two cores), plots in build/bench
+# make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
@@ -21,7 +22,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench peers lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -116,6 +117,17 @@ bench: $(VENV)/dev-installed
 	$(BENCH).online --size 1x64 --callers 1 64 256 --plot $(PLOTS)/overhead.png
 	$(BENCH).scale --plot $(PLOTS)/scale.png
 
+# What their packages require excludes ours, and each other's.
+PEERS := benchmarks/peers
+peers: .venv-peers/installed .venv-infinity/installed
+.venv-peers/installed: $(PEERS)/requirements.txt
+.venv-infinity/installed: $(PEERS)/requirements-infinity.txt
+.venv-peers/installed .venv-infinity/installed:
+	@echo "installing $< into $(@D) (minutes)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -126,4 +138,4 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .venv-infinity build $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
