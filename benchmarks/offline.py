@@ -87,6 +87,8 @@ def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float
                 log(f"{job.precision}: {PEERS[entry.peer].label}, batches of {entry.batch_size or 'its own'}")
                 wait_until_idle()
                 entry.add(contender.encode(entry.batch_size), reference)
+        for contender, _ in turns:
+            contender.finish()
     return entries
 
 

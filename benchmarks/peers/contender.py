@@ -65,8 +65,12 @@ class Contender:
             raise
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def finish(self) -> None:
+        """Let it end, without waiting until it has."""
         _pipe(self._process.stdin).close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.finish()
         self._process.wait()
         _pipe(self._process.stdout).close()
 
