@@ -53,6 +53,10 @@ class Entry:
         self.cpu_ms_per_sentence = min(self.cpu_ms_per_sentence, figures.cpu_ms_per_sentence)
         self.min_cosine = min(self.min_cosine, compare(figures.embeddings, reference).min_cosine)
 
+    def leave_out(self, unavailable: Unavailable) -> None:
+        self.note, reason = unavailable.args
+        log(f"{PEERS[self.peer].label}, batches of {self.batch_size}: {self.note}\n{reason}")
+
 
 def log(message: str) -> None:
     print(time.strftime("%X"), message, file=sys.stderr)
@@ -69,24 +73,25 @@ def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float
                 continue
             own = [Entry(name, job.precision, size) for size in peer.batch_sizes]
             entries += own
+            log(f"{job.precision}: starting {peer.label}")
             try:
-                log(f"{job.precision}: starting {peer.label}")
                 its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)
                 contender = stack.enter_context(Contender(peer, its_job))
                 for size in peer.batch_sizes:
                     contender.encode(size, every=WARM_UP_EVERY)
             except Unavailable as unavailable:
-                note, reason = unavailable.args
-                log(f"{peer.label}: {note}\n{reason}")
                 for entry in own:
-                    entry.note = note
+                    entry.leave_out(unavailable)
             else:
                 turns += [(contender, entry) for entry in own]
         for _ in range(rounds):
             for contender, entry in turns:
                 log(f"{job.precision}: {PEERS[entry.peer].label}, batches of {entry.batch_size or 'its own'}")
                 wait_until_idle()
-                entry.add(contender.encode(entry.batch_size), reference)
+                try:
+                    entry.add(contender.encode(entry.batch_size), reference)
+                except Unavailable as unavailable:
+                    entry.leave_out(unavailable)
         for contender, _ in turns:
             contender.finish()
     return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -67,7 +68,8 @@ class Contender:
 
     def finish(self) -> None:
         """Let it end, without waiting until it has."""
-        _pipe(self._process.stdin).close()
+        with contextlib.suppress(BrokenPipeError):
+            _pipe(self._process.stdin).close()
 
     def __exit__(self, *exception: object) -> None:
         self.finish()
@@ -78,7 +80,8 @@ class Contender:
         """Embed every `every`th sentence of the job."""
         save = self._job.scratch / "embeddings.npy"
         request = {"every": every, "batch_size": batch_size, "save": str(save)}
-        print(json.dumps(request), file=_pipe(self._process.stdin), flush=True)
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer that does not come tells why
+            print(json.dumps(request), file=_pipe(self._process.stdin), flush=True)
         answer = self._answer()
         embeddings = np.load(save)
         return Figures(len(embeddings) / answer["seconds"], 1000 * answer["cpu_seconds"] / len(embeddings), embeddings)
