@@ -13,6 +13,7 @@
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (a quarter of an hour on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
+# make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
@@ -22,7 +23,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer peers lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -132,6 +133,17 @@ $(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
 	    $$(find $(PERF_ANALYZER)/parts -path '*/bin/perf_analyzer') $(PERF_ANALYZER)/
 	@rm -rf $(PERF_ANALYZER)/parts && chmod +x $@ && touch $@
 
+# What their packages require excludes ours, and each other's.
+PEERS := benchmarks/peers
+peers: .venv-peers/installed .venv-infinity/installed
+.venv-peers/installed: $(PEERS)/requirements.txt
+.venv-infinity/installed: $(PEERS)/requirements-infinity.txt
+.venv-peers/installed .venv-infinity/installed:
+	@echo "installing $< into $(@D) (minutes)"
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -142,4 +154,4 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .venv-infinity build $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache

@@ -22,7 +22,7 @@ import psutil
 import torch
 
 from benchmarks.report import print_report
-from benchmarks.workload import DATA, hardware
+from benchmarks.workload import DATA, cpu_seconds, hardware
 from sentriton import SentenceEncoder
 from sentriton.requests import plan_requests
 from sentriton.tokenization import TextTokenizer
@@ -65,12 +65,6 @@ def direct(repository: Path, sentences: list[str], batch_size: int) -> Callable[
                 module(*batch)
 
     return run
-
-
-def cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of a process and of all that it started, so far."""
-    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system for each in times)
 
 
 def main() -> None:

@@ -1,102 +1,136 @@
-"""How many sentences a second does a corpus take through the service, next to sentence-transformers in process?
+"""How many sentences a second does a corpus take through the service, next to what else embeds it?
 
-    .venv/bin/python -m benchmarks.offline [--size large] [--sentences 256] [--rounds 2] [--device cpu|gpu]
-        [--plot FILE.png]
+    .venv/bin/python -m benchmarks.offline [--size large] [--layers N] [--sentences 256] [--rounds 2] [--device cpu|gpu]
+        [--contenders NAME…] [--precisions fp32 bf16 int8] [--plot FILE.png]
 
-All contenders run in one process, one after the other, in rounds; the best round of each counts, since the machine may
-be busy with something else. Where it is for long, compare the CPU time, of client and server together (with
-OMP_WAIT_POLICY=PASSIVE, or the time that torch's threads wait counts). Vectors of every contender are compared with
-sentence-transformers' in fp32.
+Contenders are in `benchmarks/peers`, and `make peers` installs what they need. One precision after the other, each in
+a process of its own, they take turns in rounds; the best round of each counts, since the machine may be busy with
+something else. Rates are by the wall clock; where the machine is busy for long, compare the CPU time, of client and
+server together. Vectors of every contender are compared with sentence-transformers' in fp32: the smallest cosine.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
+import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import psutil
-import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
-from benchmarks.chain import cpu_seconds
 from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.peers import PEERS, SENTRITON, TORCH, Job
+from benchmarks.peers.contender import Contender, Figures, Unavailable, wait_until_idle
+from benchmarks.peers.older import write_older_checkpoint
 from benchmarks.report import print_report
 from benchmarks.workload import hardware, klue_sentences
-from sentriton import SentenceEncoder
-from sentriton_server.export import export
 from sentriton_server.parity import compare
-from sentriton_server.serving import ServerSettings, TritonServer
 
-Encode = Callable[[list[str]], NDArray[np.float32]]
-# What runs on each device: Sentriton's precisions, and those that torch has for sentence-transformers.
-PRECISIONS = {"cpu": ("fp32", "bf16", "int8"), "gpu": ("fp32", "fp16")}
-DTYPES = {
-    "cpu": {"fp32": torch.float32, "bf16": torch.bfloat16},
-    "gpu": {"fp32": torch.float32, "fp16": torch.float16},
-}
-BATCH_SIZES = (32, 8)  # sentence-transformers' default, and one that pads less
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+WARM_UP_EVERY = 4  # a quarter of the sentences, of all lengths
 
 
-def serve(stack: ExitStack, checkpoint: Path, folder: Path, precision: str, device: str) -> Encode:
-    """Start a server for a precision; it runs until the stack closes."""
-    export(checkpoint, folder / precision, precision=precision, device=device)
-    server = stack.enter_context(TritonServer(folder / precision, ServerSettings(grpc_port=0, metrics_port=0)))
-    encoder = stack.enter_context(SentenceEncoder(server.url, timeout_s=3600, priority="bulk"))
-    return encoder.encode
+@dataclasses.dataclass
+class Entry:
+    """A row of the table: a peer at a precision and a batch size, and its best round, or why there is none."""
 
-
-@dataclass
-class Contender:
+    peer: str
     precision: str
-    encode: Encode
-    rate: float = 0.0
-    cpu_ms: float = float("inf")
-    embeddings: NDArray[np.float32] | None = None
+    batch_size: int
+    sentences_per_s: float = 0.0
+    cpu_ms_per_sentence: float = float("inf")
+    min_cosine: float = 1.0
+    note: str | None = None
+
+    def add(self, figures: Figures, reference: NDArray[np.float32]) -> None:
+        self.sentences_per_s = max(self.sentences_per_s, figures.sentences_per_s)
+        self.cpu_ms_per_sentence = min(self.cpu_ms_per_sentence, figures.cpu_ms_per_sentence)
+        self.min_cosine = min(self.min_cosine, compare(figures.embeddings, reference).min_cosine)
+
+    def leave_out(self, unavailable: Unavailable) -> None:
+        self.note, reason = unavailable.args
+        log(f"{PEERS[self.peer].label}, batches of {self.batch_size}: {self.note}\n{reason}")
 
 
-def in_process(checkpoint: Path, precision: str, batch_size: int, device: str) -> Contender:
-    dtype = DTYPES[device][precision]
-    place = "cuda" if device == "gpu" else "cpu"
-    model = SentenceTransformer(str(checkpoint), device=place, model_kwargs={"dtype": dtype})
-    return Contender(precision, lambda sentences: model.encode(sentences, batch_size=batch_size))
+def log(message: str) -> None:
+    print(time.strftime("%X"), message, file=sys.stderr)
 
 
-def measure(contenders: dict[str, Contender], sentences: list[str], rounds: int) -> list[dict[str, object]]:
-    """Best rate of each contender, against sentence-transformers' default of the same precision (int8: bf16, its
-    fastest), and how its vectors compare with the first one's."""
-    for contender in contenders.values():
-        contender.encode(sentences[:16])  # warm-up
-    for _ in range(rounds):
-        for contender in contenders.values():
-            cpu, started = cpu_seconds(psutil.Process()), time.perf_counter()
-            contender.embeddings = contender.encode(sentences)
-            contender.rate = max(contender.rate, len(sentences) / (time.perf_counter() - started))
-            cpu = cpu_seconds(psutil.Process()) - cpu
-            contender.cpu_ms = min(contender.cpu_ms, 1000 * cpu / len(sentences))
-    default: dict[str, Contender] = {}
-    for contender in contenders.values():
-        default.setdefault(contender.precision, contender)
-    if "bf16" in default:
-        default["int8"] = default["bf16"]
-    first = default["fp32"]
-    return [
-        {
-            "contender": name,
-            "sentences_per_s": round(contender.rate, 1),
-            "cpu_ms_per_sentence": round(contender.cpu_ms, 2),
-            "times_sentence_transformers": round(contender.rate / default[contender.precision].rate, 2),
-            "min_cosine": round(compare(contender.embeddings, first.embeddings).min_cosine, 6),
-        }
-        for name, contender in contenders.items()
-    ]
+def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float32]) -> list[Entry]:
+    """All contenders of one precision, in turns."""
+    entries = []
+    with ExitStack() as stack:
+        turns: list[tuple[Contender, Entry]] = []
+        for name in names:
+            peer = PEERS[name]
+            if job.precision not in peer.precisions.get(job.device, ()):
+                continue
+            own = [Entry(name, job.precision, size) for size in peer.batch_sizes]
+            entries += own
+            log(f"{job.precision}: starting {peer.label}")
+            try:
+                its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)
+                contender = stack.enter_context(Contender(peer, its_job))
+                for size in peer.batch_sizes:
+                    contender.encode(size, every=WARM_UP_EVERY)
+            except Unavailable as unavailable:
+                for entry in own:
+                    entry.leave_out(unavailable)
+            else:
+                turns += [(contender, entry) for entry in own]
+        for _ in range(rounds):
+            for contender, entry in turns:
+                log(f"{job.precision}: {PEERS[entry.peer].label}, batches of {entry.batch_size or 'its own'}")
+                wait_until_idle()
+                try:
+                    entry.add(contender.encode(entry.batch_size), reference)
+                except Unavailable as unavailable:
+                    entry.leave_out(unavailable)
+        for contender, _ in turns:
+            contender.finish()
+    return entries
+
+
+def ratios(entry: Entry, others: list[Entry]) -> tuple[float | None, float | None]:
+    """By the wall clock to the fastest of `others`, by CPU time to the most thrifty."""
+    if entry.note is not None or not others:
+        return None, None
+    rate = max(other.sentences_per_s for other in others)
+    cpu_ms = min(other.cpu_ms_per_sentence for other in others)
+    return round(entry.sentences_per_s / rate, 2), round(cpu_ms / entry.cpu_ms_per_sentence, 2)
+
+
+def table(entries: list[Entry]) -> list[dict[str, Any]]:
+    """Rows with ratios to sentence-transformers' default and to the best peer, both at the same precision."""
+    rows = []
+    for entry in entries:
+        ran = [other for other in entries if other.precision == entry.precision and other.note is None]
+        default = [other for other in ran if (other.peer, other.batch_size) == (TORCH, PEERS[TORCH].batch_sizes[0])]
+        best = [other for other in ran if other.peer != SENTRITON]
+        x_default, cpu_x_default = ratios(entry, default)
+        x_best_peer, cpu_x_best_peer = ratios(entry, best)
+        rows.append(
+            {
+                "contender": PEERS[entry.peer].label,
+                "precision": entry.precision,
+                "batch": str(entry.batch_size or "its own"),
+                "sentences_per_s": None if entry.note else round(entry.sentences_per_s, 1),
+                "x_default": x_default,
+                "x_best_peer": x_best_peer,
+                "cpu_ms": None if entry.note else round(entry.cpu_ms_per_sentence, 2),
+                "cpu_x_default": cpu_x_default,
+                "cpu_x_best_peer": cpu_x_best_peer,
+                "min_cosine": None if entry.note else round(entry.min_cosine, 6),
+                "note": entry.note,
+            }
+        )
+    return rows
 
 
 def main() -> None:
@@ -105,28 +139,37 @@ def main() -> None:
     parser.add_argument("--layers", type=int, help="fewer layers than the model has, for a quick look")
     parser.add_argument("--sentences", type=int, default=256, help="how many of KLUE-STS dev's 1,038")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--device", choices=PRECISIONS, default="cpu")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--contenders", choices=PEERS, nargs="+", default=list(PEERS))
+    parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=list(PRECISIONS))
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    sentences = klue_sentences()[: arguments.sentences]
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         checkpoint = make_checkpoint(arguments.size, folder, layers=arguments.layers)
-        contenders = {
-            f"sentence-transformers {precision}, in process, batches of {batch_size}": in_process(
-                checkpoint, precision, batch_size, arguments.device
+        job = Job(
+            checkpoint,
+            write_older_checkpoint(checkpoint, folder / "older"),
+            scratch=folder,
+            precision="fp32",
+            device=arguments.device,
+            batch_sizes=(),
+            options={},
+            sentences=klue_sentences()[: arguments.sentences],
+        )
+        with Contender(PEERS[TORCH], job) as contender:
+            reference = contender.encode(batch_size=8).embeddings
+        entries = [
+            entry
+            for precision in arguments.precisions
+            for entry in measure(
+                dataclasses.replace(job, precision=precision), arguments.contenders, arguments.rounds, reference
             )
-            for precision in DTYPES[arguments.device]
-            for batch_size in BATCH_SIZES
-        }
-        for precision in PRECISIONS[arguments.device]:
-            encode = serve(stack, checkpoint, folder, precision, arguments.device)
-            contenders[f"Sentriton {precision}, over gRPC"] = Contender(precision, encode)
-        rows = measure(contenders, sentences, arguments.rounds)
+        ]
     layers = f", {arguments.layers} layers" if arguments.layers else ""
-    title = f"RoBERTa-{arguments.size}{layers}, {len(sentences)} KLUE-STS sentences, {hardware()}"
-    print_report("offline", title, rows, plot=arguments.plot)
+    title = f"RoBERTa-{arguments.size}{layers}, {len(job.sentences)} KLUE-STS sentences, {hardware()}"
+    print_report("offline", title, table(entries), plot=arguments.plot)
 
 
 if __name__ == "__main__":

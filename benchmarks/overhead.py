@@ -3,8 +3,8 @@
     make perf-analyzer
     .venv/bin/python -m benchmarks.overhead [--callers 1 64 256] [--seconds 12] [--tokens 24] [--plot FILE.png]
 
-A RoBERTa of one layer, 64 wide, gets single rows of `--tokens` tokens from Triton's own load generator (perf_analyzer, in
-C++) on the same cores. Beside rate and latency stands the CPU time that a request takes in each process.
+A RoBERTa of one layer, 64 wide, gets single rows of `--tokens` tokens from Triton's own load generator (perf_analyzer,
+in C++) on the same cores. Beside rate and latency stands the CPU time that a request takes in each process.
 """
 
 from __future__ import annotations

@@ -27,9 +27,10 @@ def print_report(
 
 
 def save_bars(path: Path, title: str, rows: list[dict[str, Any]], column: str) -> None:
-    """One horizontal bar a row, in the rows' order."""
+    """One horizontal bar a row that has a value, in the rows' order."""
     from matplotlib.figure import Figure  # the one thing that needs it
 
+    rows = [row for row in rows if row[column] is not None]
     names = [", ".join(value for value in row.values() if isinstance(value, str)) for row in rows]
     figure = Figure(figsize=(9, 1.2 + 0.38 * len(rows)), layout="constrained")
     axes = figure.add_subplot()

@@ -8,6 +8,8 @@ import platform
 import random
 from pathlib import Path
 
+import psutil
+
 DATA = Path(os.environ.get("SENTRITON_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
@@ -21,6 +23,12 @@ def mixture_lengths(count: int) -> list[int]:
     """Lengths in tokens with a long tail, 4 to 512: half of them below 30, a twentieth above 200."""
     generator = random.Random(0)
     return [min(512, max(4, round(generator.lognormvariate(3.4, 1.15)))) for _ in range(count)]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU time of a process and of all that it started, so far."""
+    times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def hardware() -> str:

@@ -27,8 +27,8 @@ _EXIT_MARGIN_S = 5
 _DEFAULT_ENVIRONMENT = {
     # A pool of threads of the tokenizer's own would fight the encoder for the cores.
     "TOKENIZERS_PARALLELISM": "false",
-    # Between two operations the encoder's threads spin for some tens of microseconds: to sleep and be woken costs int8 a
-    # quarter of its rate. After that they sleep, since pooling and Triton need the cores.
+    # Between two operations the encoder's threads spin for some tens of microseconds: to sleep and be woken costs int8
+    # a quarter of its rate. After that they sleep, since pooling and Triton need the cores.
     "OMP_WAIT_POLICY": "PASSIVE",
     "GOMP_SPINCOUNT": "10000",
     # glibc keeps freed memory for the next operation (up to 256 MiB a process; blocks from 32 MiB on, its most, come

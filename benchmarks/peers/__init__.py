@@ -1,0 +1,103 @@
+"""The contenders of `benchmarks.offline`, one file a kind.
+
+Every file has `load(job)`: a context manager that makes `job.checkpoint` ready at `job.precision` and yields
+`encode(sentences, batch_size)`, which returns float32 [sentences, dimension]. It runs in a process and, where the
+packages of a peer exclude ours, in a virtual environment of its own (`benchmarks.peers.worker`), so it imports nothing
+of Sentriton there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Encode = Callable[[list[str], int], NDArray[np.float32]]
+
+ROOT = Path(__file__).resolve().parents[2]
+# sentence-transformers' default, one that pads less, and one that pads nothing.
+BATCH_SIZES = (32, 8, 1)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a contender is to do. `checkpoint` is in the format of sentence-transformers 6, `older_checkpoint` the same
+    for older releases; `scratch` is for exports, one folder for all. `sentences`: the work load, known beforehand as
+    far as a contender wants to (the padded repository has one length)."""
+
+    checkpoint: Path
+    older_checkpoint: Path
+    scratch: Path
+    precision: str
+    device: str
+    batch_sizes: tuple[int, ...]
+    options: dict[str, str]
+    sentences: list[str]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A kind of contender: the file that runs it, what it can do on each device, and batch sizes that may suit it.
+    `batch_sizes` of one 0: it chooses its own."""
+
+    label: str
+    module: str
+    precisions: dict[str, tuple[str, ...]]
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+    environment: str = ".venv"
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter. It is there once `make peers` has run."""
+        return ROOT / self.environment / "bin/python"
+
+
+TORCH = "sentence-transformers"
+SENTRITON = "sentriton"
+PEERS = {
+    TORCH: Peer(
+        "sentence-transformers torch",
+        "sentence_transformers_torch",
+        {"cpu": ("fp32", "bf16"), "gpu": ("fp32", "fp16")},
+        batch_sizes=(32, 8),
+    ),
+    "onnx": Peer(
+        "sentence-transformers ONNX",
+        "sentence_transformers_onnx",
+        {"cpu": ("fp32", "int8")},
+        environment=".venv-peers",
+    ),
+    "openvino": Peer(
+        "sentence-transformers OpenVINO",
+        "sentence_transformers_openvino",
+        {"cpu": ("fp32", "bf16", "int8")},
+        environment=".venv-peers",
+    ),
+    "infinity": Peer(
+        "Infinity (torch), HTTP",
+        "infinity_service",
+        {"cpu": ("fp32", "bf16", "int8")},
+        batch_sizes=(32, 8),
+        environment=".venv-infinity",
+        options={"engine": "torch"},
+    ),
+    "infinity-optimum": Peer(
+        "Infinity (optimum), HTTP",
+        "infinity_service",
+        {"cpu": ("fp32", "int8")},
+        batch_sizes=(32, 8),
+        environment=".venv-infinity",
+        options={"engine": "optimum"},
+    ),
+    "padded": Peer("padded Triton repository, gRPC", "padded_service", {"cpu": ("fp32",)}, batch_sizes=(32, 8)),
+    SENTRITON: Peer(
+        "Sentriton, gRPC",
+        "sentriton_service",
+        {"cpu": ("fp32", "bf16", "int8"), "gpu": ("fp32", "fp16")},
+        batch_sizes=(0,),
+    ),
+}

@@ -1,0 +1,113 @@
+"""Start a contender's process, ask it for vectors and figures, end it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import time
+from typing import IO, Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from benchmarks.peers import ROOT, Job, Peer
+from benchmarks.workload import cpu_seconds
+
+LOG_SHOWN = 2000  # characters of its log when it fails
+# How threads wait and how many they are is each contender's own choice: its libraries', or its server's.
+UNSET = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+
+
+class Unavailable(Exception):
+    """A contender that cannot run here: what the table says of it, and the whole reason."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """Of one passage over the sentences."""
+
+    sentences_per_s: float
+    cpu_ms_per_sentence: float
+    embeddings: NDArray[np.float32]
+
+
+class Contender:
+    """A contender at one precision, in a process of its own. A context manager; raises `Unavailable` on entering, or
+    later if its process ends."""
+
+    def __init__(self, peer: Peer, job: Job) -> None:
+        self._peer, self._job = peer, job
+        self._log = job.scratch / f"{peer.module}-{job.precision}-{'-'.join(job.options.values())}.log"
+
+    def __enter__(self) -> Contender:
+        if not self._peer.python.exists():
+            raise Unavailable("absent: make peers", f"there is no {self._peer.python}")
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(self._peer.python, "-W", "ignore", "-m", "benchmarks.peers.worker"),
+                    *(self._peer.module, json.dumps(dataclasses.asdict(self._job), default=str)),
+                ],
+                cwd=ROOT,
+                env={name: value for name, value in os.environ.items() if name not in UNSET},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        try:
+            self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def finish(self) -> None:
+        """Let it end, without waiting until it has."""
+        with contextlib.suppress(BrokenPipeError):
+            _pipe(self._process.stdin).close()
+
+    def __exit__(self, *exception: object) -> None:
+        self.finish()
+        self._process.wait()
+        _pipe(self._process.stdout).close()
+
+    def encode(self, batch_size: int, every: int = 1) -> Figures:
+        """Embed every `every`th sentence of the job."""
+        save = self._job.scratch / "embeddings.npy"
+        request = {"every": every, "batch_size": batch_size, "save": str(save)}
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer that does not come tells why
+            print(json.dumps(request), file=_pipe(self._process.stdin), flush=True)
+        answer = self._answer()
+        embeddings = np.load(save)
+        return Figures(len(embeddings) / answer["seconds"], 1000 * answer["cpu_seconds"] / len(embeddings), embeddings)
+
+    def _answer(self) -> dict[str, Any]:
+        line = _pipe(self._process.stdout).readline()
+        if not line:
+            raise Unavailable("failed", self._log.read_text(errors="replace")[-LOG_SHOWN:])
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def _pipe(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
+
+
+def wait_until_idle(limit_s: float = 10.0) -> None:
+    """Wait until the threads of all contenders sleep: those of OpenMP and ONNX Runtime spin for a while when their work
+    is done, on cores that the next one needs. Raises `TimeoutError` if they go on for `limit_s`.
+    """
+    end = time.monotonic() + limit_s
+    interval_s, busy_cores = 0.25, 0.2
+    while time.monotonic() < end:
+        before = cpu_seconds(psutil.Process())
+        time.sleep(interval_s)
+        if cpu_seconds(psutil.Process()) - before < busy_cores * interval_s:
+            return
+    raise TimeoutError(f"contenders keep the cores busy {limit_s:g} s after their turn")

@@ -1,0 +1,48 @@
+"""sentence-transformers on ONNX Runtime: fp32, and int8 as its documentation has it (dynamic quantization for
+processors with VNNI: https://sbert.net/docs/sentence_transformer/usage/efficiency.html).
+
+As a command, `CHECKPOINT FOLDER PRECISION`, it only exports.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer, export_dynamic_quantized_onnx_model
+
+from benchmarks.peers import Encode, Job
+
+QUANTIZATION = "avx512_vnni"
+FILES = {"fp32": "onnx/model.onnx", "int8": f"onnx/model_qint8_{QUANTIZATION}.onnx"}
+
+
+def export(checkpoint: Path, folder: Path, precision: str) -> None:
+    """Write to `folder` what is not there yet of the precision's file in `FILES` and what that is made of."""
+    if not (folder / FILES["fp32"]).exists():
+        SentenceTransformer(
+            str(checkpoint), device="cpu", backend="onnx", model_kwargs={"export": True}
+        ).save_pretrained(str(folder))
+    if not (folder / FILES[precision]).exists():
+        export_dynamic_quantized_onnx_model(_load(folder, "fp32"), QUANTIZATION, str(folder))
+
+
+def _load(folder: Path, precision: str) -> SentenceTransformer:
+    return SentenceTransformer(
+        str(folder), device="cpu", backend="onnx", model_kwargs={"file_name": FILES[precision], "export": False}
+    )
+
+
+@contextmanager
+def load(job: Job) -> Iterator[Encode]:
+    folder = job.scratch / "onnx"
+    export(job.older_checkpoint, folder, job.precision)
+    model = _load(folder, job.precision)
+
+    yield lambda sentences, batch_size: model.encode(sentences, batch_size=batch_size)
+
+
+if __name__ == "__main__":
+    export(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

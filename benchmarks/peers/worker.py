@@ -1,0 +1,51 @@
+"""The process that a contender runs in: `python -m benchmarks.peers.worker MODULE JOB`, JOB being a `Job` in JSON.
+
+It makes the contender ready and says `{}`. Then each line `{"every": N, "batch_size": …, "save": FILE.npy}` that it
+reads is answered by `{"seconds": …, "cpu_seconds": …}` once the vectors of every Nth sentence lie in FILE, until its
+input ends. CPU seconds are those of this process and all below it, so of a server as well as of its client.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from benchmarks.peers import Encode, Job
+from benchmarks.workload import cpu_seconds
+
+
+def measure(encode: Encode, sentences: list[str], batch_size: int, save: str) -> dict[str, float]:
+    cpu, started = cpu_seconds(psutil.Process()), time.perf_counter()
+    embeddings = encode(sentences, batch_size)
+    seconds = time.perf_counter() - started
+    cpu = cpu_seconds(psutil.Process()) - cpu
+    np.save(save, embeddings)
+    return {"seconds": seconds, "cpu_seconds": cpu}
+
+
+def main() -> None:
+    module, text = sys.argv[1:]
+    fields: dict[str, Any] = json.loads(text)
+    paths = {name: Path(fields[name]) for name in ("checkpoint", "older_checkpoint", "scratch")}
+    job = Job(**{**fields, **paths})
+    # What libraries print must not come between the answers.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with importlib.import_module(f"benchmarks.peers.{module}").load(job) as encode:
+        answers.write("{}\n")
+        for line in sys.stdin:
+            request = json.loads(line)
+            sentences = job.sentences[:: request["every"]]
+            answers.write(json.dumps(measure(encode, sentences, request["batch_size"], request["save"])) + "\n")
+
+
+if __name__ == "__main__":
+    main()
