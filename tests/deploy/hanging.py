@@ -1,0 +1,37 @@
+"""Lets processes hang as a deadlock does: the thread that works stands still, while the others live on.
+
+SIGSTOP would stop all threads, and the heartbeat by which Triton knows a Python stub among them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+# linux/ptrace.h, linux/wait.h
+_SEIZE, _INTERRUPT, _DETACH, _WAIT_ALL = 0x4206, 0x4207, 17, 0x40000000
+
+
+@contextmanager
+def hanging_main_threads(pids: Iterable[int]) -> Iterator[None]:
+    """Stop the main threads of these processes until the block ends; they must be descendants of this one."""
+    # Only the thread that began it may end it, so this takes one thread of the caller's for both.
+    pids = list(pids)
+    for pid in pids:
+        _ptrace(_SEIZE, pid)
+        _ptrace(_INTERRUPT, pid)
+        os.waitpid(pid, _WAIT_ALL)  # returns when it stands
+    try:
+        yield
+    finally:
+        for pid in pids:
+            _ptrace(_DETACH, pid)
+
+
+def _ptrace(request: int, pid: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(ctypes.c_long(request), ctypes.c_long(pid), None, None) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"ptrace({request:#x}, {pid}): {os.strerror(error)}")
