@@ -15,7 +15,8 @@ from tests.faults.conftest import Served, note
 from tests.faults.flood import ROWS, Flood, Outcomes, resident_bytes
 from tests.faults.load import SENTENCES
 
-SECONDS = 6.0
+SECONDS = 4.0
+ROUNDS = 3
 DEADLINE_S = 3.0
 
 
@@ -27,15 +28,23 @@ def rows_per_s(outcomes: Outcomes, seconds: float) -> float:
 
 
 def test_ten_times_the_sustainable_load(served: Served) -> None:
-    with Flood(served.url, in_flight=8) as sustainable:
-        time.sleep(2)
-        peak = rows_per_s(sustainable.outcomes, SECONDS)
-    with Flood(served.url, rate=10 * peak / ROWS, deadline_s=DEADLINE_S) as flood:
-        time.sleep(DEADLINE_S)
-        memory = resident_bytes(served.processes())
-        overloaded = rows_per_s(flood.outcomes, SECONDS)
-        grown = resident_bytes(served.processes()) / memory - 1
-    refused, answered, errors = flood.outcomes.refused, flood.outcomes.answered, flood.outcomes.errors
+    # In turns, and the best of each: the machine's own speed may double or halve within seconds.
+    peak, overloaded, grown = 0.0, 0.0, 0.0
+    floods: list[Outcomes] = []
+    for _ in range(ROUNDS):
+        with Flood(served.url, in_flight=8) as sustainable:
+            time.sleep(2)
+            peak = max(peak, rows_per_s(sustainable.outcomes, SECONDS))
+        with Flood(served.url, rate=10 * peak / ROWS, deadline_s=DEADLINE_S) as flood:
+            time.sleep(DEADLINE_S)
+            memory = resident_bytes(served.processes())
+            overloaded = max(overloaded, rows_per_s(flood.outcomes, SECONDS))
+            grown = max(grown, resident_bytes(served.processes()) / memory - 1)
+        floods.append(flood.outcomes)
+    refused, answered = (
+        [took for flood in floods for took in getattr(flood, what)] for what in ("refused", "answered")
+    )
+    errors = [error for flood in floods for error in flood.errors]
     note(
         "overload",
         f"{peak:.0f} rows/s at most; of ten times as many, {overloaded:.0f} rows/s answered ({overloaded / peak:.0%}), "
