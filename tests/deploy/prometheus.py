@@ -29,9 +29,9 @@ class Prometheus:
         with urlopen(f"{self.url}/api/v1/{path}?{urlencode(parameters)}", timeout=10) as response:
             return json.load(response)["data"]
 
-    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """Labels and value of each series now."""
-        result = self.get("query", query=expression)["result"]
+    def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """Labels and value of each series at this Unix time, by default now."""
+        result = self.get("query", query=expression, time=str(time.time() if at is None else at))["result"]
         return [(series["metric"], float(series["value"][1])) for series in result]
 
     def firing(self) -> set[str]:
