@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import re
 import threading
 import time
 from typing import Any
@@ -45,8 +47,7 @@ def lengths(step: Any) -> list[int]:
 def test_rows_of_several_requests_share_a_step_and_each_gets_its_own_embeddings() -> None:
     scheduler = make_scheduler()
     requests = [make_request(3, 5, first_id=1), make_request(4, first_id=7)]
-    for request in requests:
-        scheduler.add(request)
+    assert not scheduler.add(*requests)
     step = scheduler.take()
     input_ids, attention_mask = step.tokens()
     assert input_ids.shape == attention_mask.shape == (3, 5)
@@ -174,11 +175,23 @@ def test_a_query_does_not_wait_for_others_behind_bulk_work() -> None:
     assert scheduler.take().rows[0].request.lane == "query"
 
 
+def test_requests_that_come_together_go_to_all_who_wait_for_steps() -> None:
+    scheduler = make_scheduler(step_rows=1, steps_in_flight=4)
+    steps: queue.Queue[Any] = queue.Queue()
+    workers = [threading.Thread(target=lambda: steps.put(scheduler.take()), daemon=True) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    time.sleep(0.1)  # all of them wait
+    scheduler.add(*(make_request(4) for _ in range(3)))
+    # Sooner than one who waits looks again by itself.
+    assert [lengths(steps.get(timeout=0.5)) for _ in workers] == [[4]] * 3
+
+
 def test_a_full_lane_turns_a_request_away_and_the_other_lane_does_not_mind() -> None:
     scheduler = make_scheduler(waiting_rows=4)
     scheduler.add(make_request(1, 1, 1))
-    with pytest.raises(scheduling.Full):
-        scheduler.add(make_request(1, 1))
+    one_more = make_request(1, 1)
+    assert scheduler.add(one_more) == {one_more: "3 rows wait, at most 4 may"}
     scheduler.add(make_request(1, 1, lane="bulk"))
     assert (scheduler.waiting("query"), scheduler.waiting("bulk")) == (3, 2)
 
@@ -210,10 +223,10 @@ def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> No
         take(scheduler)
         time.sleep(0.02)
     # 80 rows wait, two to a step of 0.02 s.
-    with pytest.raises(scheduling.Full, match=r"a turn comes in about 0\.\d s, and this request may wait 0\.1 s"):
-        scheduler.add(make_request(8, lane="bulk", wait_s=0.2))
-    scheduler.add(make_request(8, lane="bulk", wait_s=20))
-    scheduler.add(make_request(8, lane="query", wait_s=0.2))
+    hurried, patient = make_request(8, lane="bulk", wait_s=0.2), make_request(8, lane="bulk", wait_s=20)
+    turned_away = scheduler.add(hurried, patient, make_request(8, lane="query", wait_s=0.2))
+    assert list(turned_away) == [hurried]
+    assert re.fullmatch(r"a turn comes in about 0\.\d s, and this request may wait 0\.1 s", turned_away[hurried])
     assert scheduler.waiting("bulk") == 81
 
 

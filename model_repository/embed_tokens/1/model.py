@@ -16,7 +16,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from metrics import Metrics
 from processes import resident_bytes
-from scheduling import DEFAULT_LANE, LANES, Full, Request, Scheduler, Step
+from scheduling import DEFAULT_LANE, LANES, Request, Scheduler, Step
 from validation import explain_fingerprint, explain_lane, explain_tokens
 
 INNER_MODEL = "embed_batch"
@@ -47,7 +47,6 @@ class TritonPythonModel:
             on_cancelled=self.cancel,
         )
         self.metrics = Metrics(LANES)
-        self.sending = threading.Lock()
         self.unwell: str | None = None
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
         self.closing = threading.Event()
@@ -56,8 +55,10 @@ class TritonPythonModel:
             worker.start()
 
     def execute(self, requests: list[Any]) -> None:
-        for request in requests:
-            self.accept(request)
+        waiting = [accepted for request in requests if (accepted := self.accept(request))]
+        for request, reason in self.scheduler.add(*waiting).items():
+            message = f"the {request.lane} lane is full: {reason}; send again later"
+            self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "full")
 
     def finalize(self) -> None:
         self.closing.set()
@@ -65,8 +66,8 @@ class TritonPythonModel:
         for worker in self.workers:
             worker.join()
 
-    def accept(self, request: Any) -> None:
-        """Check a request and put its rows into its lane, or answer it at once with what is wrong."""
+    def accept(self, request: Any) -> Request | None:
+        """Check a request; what is wrong is answered at once, and None returned."""
         sender = request.get_response_sender()
         parameters = json.loads(request.parameters() or "{}")
         # Copies: the request's own memory is Triton's again when `execute` returns.
@@ -86,25 +87,20 @@ class TritonPythonModel:
         )
         if refusal:
             self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
-            return
+            return None
         if self.unwell:
             self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
-            return
+            return None
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)
-        waiting = Request(
+        return Request(
             input_ids,
             attention_mask,
             deadline=time.monotonic() + wait_s,
             lane=lane,
             handle=sender,
         )
-        try:
-            self.scheduler.add(waiting)
-        except Full as reason:
-            message = f"the {lane} lane is full: {reason}; send again later"
-            self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE, "full")
 
     def work(self) -> None:
         while (step := self.scheduler.take()) is not None:
@@ -173,5 +169,4 @@ class TritonPythonModel:
         self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
 
     def send(self, sender: Any, response: Any) -> None:
-        with self.sending:
-            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)

@@ -30,10 +30,6 @@ _WORTH_LEAVING = 0.5  # of a step's tokens
 _OF_ITS_TIME = 0.5  # what a request may expect to wait; the rest is for being computed, and for what slows the pace
 
 
-class Full(Exception):
-    """A lane holds as many rows as it may, or more than have their turn in the request's time; its text says which."""
-
-
 @dataclass(eq=False)
 class Request:
     """A caller's rows, `input_ids` and `attention_mask` int64 [rows, length], checked already.
@@ -214,22 +210,14 @@ class Scheduler:
         """Rows that wait in a lane."""
         return self._lanes[lane].rows
 
-    def add(self, request: Request) -> None:
-        """Queue a request's rows. Raises `Full` where they do not fit in its lane, or would be too late: what is
-        computed for a caller who has gone is taken from those who wait.
+    def add(self, *requests: Request) -> dict[Request, str]:
+        """Queue the rows of `requests`. Returns those turned away, with the reason: a lane that is full, or a turn that
+        would come too late, since what is computed for a caller who has gone is taken from those who wait.
         """
         with self._changed:
-            lane = self._lanes[request.lane]
-            if lane.rows and lane.rows + len(request.input_ids) > self.waiting_rows:
-                raise Full(f"{lane.rows} rows wait, at most {self.waiting_rows} may")
-            wait_s, allowed_s = lane.wait_s(), max(0.0, _OF_ITS_TIME * (request.deadline - time.monotonic()))
-            if lane.rows and wait_s > allowed_s:
-                raise Full(f"a turn comes in about {wait_s:.1f} s, and this request may wait {allowed_s:.1f} s")
-            if request.lane == "query":
-                self._last_query = request.arrived
-            self._order += 1
-            lane.add(request, self._order)
-            self._changed.notify()
+            turned_away = {request: reason for request in requests if (reason := self._queue(request))}
+            self._wake()
+        return turned_away
 
     def take(self) -> Step | None:
         """Wait for rows and take a step of them; None once the scheduler is closed. Every step goes to `done`."""
@@ -240,6 +228,7 @@ class Scheduler:
                     return None
                 rows = self._lanes[lane].take(self._tokens_of_a_step(lane), self._step_rows)
                 self._left(lane)
+                self._wake()
             alive = self._alive(rows)
             if alive:
                 return Step(alive)
@@ -250,13 +239,34 @@ class Scheduler:
         """A step that was taken has come back."""
         with self._changed:
             self._came_back(step.rows[0].request.lane)
-            self._changed.notify()
+            self._wake()
 
     def close(self) -> None:
         """Let every `take` return None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _queue(self, request: Request) -> str | None:
+        """Put rows into their lane; or say why not."""
+        lane = self._lanes[request.lane]
+        if lane.rows and lane.rows + len(request.input_ids) > self.waiting_rows:
+            return f"{lane.rows} rows wait, at most {self.waiting_rows} may"
+        wait_s, allowed_s = lane.wait_s(), max(0.0, _OF_ITS_TIME * (request.deadline - time.monotonic()))
+        if lane.rows and wait_s > allowed_s:
+            return f"a turn comes in about {wait_s:.1f} s, and this request may wait {allowed_s:.1f} s"
+        if request.lane == "query":
+            self._last_query = request.arrived
+        self._order += 1
+        lane.add(request, self._order)
+        return None
+
+    def _wake(self) -> None:
+        """Wake one who waits in `take`, if there is something to take: whoever is woken for nothing takes the
+        interpreter from those who work. Whoever takes something wakes the next.
+        """
+        if self._next_lane() is not None:
+            self._changed.notify()
 
     def _left(self, lane: str) -> None:
         self._in_flight += 1
@@ -268,12 +278,14 @@ class Scheduler:
 
     def _wait_for_lane(self) -> str | None:
         while not self._closed:
-            for name in LANES:
-                if self._lanes[name].rows and self._may_go(name):
-                    return name
-            # Without bulk work there is nothing to be looked at again before something changes.
-            self._changed.wait(_QUERY_MEMORY_S if self._lanes["bulk"].rows else None)
+            if lane := self._next_lane():
+                return lane
+            # Bulk work may go when no query came for so long, and nobody wakes us then.
+            self._changed.wait(_QUERY_MEMORY_S)
         return None
+
+    def _next_lane(self) -> str | None:
+        return next((name for name in LANES if self._lanes[name].rows and self._may_go(name)), None)
 
     def _may_go(self, lane: str) -> bool:
         if self._in_flight < self._steps_computed or lane == "canary":
