@@ -55,18 +55,20 @@ def test_any_message_is_answered(served: Served, channel: grpc.Channel, expected
         if status == "DEADLINE_EXCEEDED" and has_no_rows(content):
             status = "no rows, and no answer"
         outcomes[status] += 1
+        if sum(outcomes.values()) % (MESSAGES // 10) == 0:
+            memory.append(resident_bytes(served.processes()) >> 20)
         # A message that cannot be read is INTERNAL to gRPC; of a model nothing but its own refusals may come.
         clear = status not in ("DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN") or "parse request" in details
         if not clear:
             unclear.append(f"{status} {details}: {describe(content)}")
         assert len(unclear) < 5, unclear
 
-    memory = resident_bytes(served.processes()) >> 20
+    memory = [resident_bytes(served.processes()) >> 20]
     with Load(served.url, expected, callers=1, pause_s=0.2) as load:
         send()
     report = check_canary(ClientSettings(served.url))
     note(f"fuzz: {sum(outcomes.values()):,} messages", ", ".join(f"{n:,} {what}" for what, n in outcomes.most_common()))
-    note("  its memory before and after", f"{memory} and {resident_bytes(served.processes()) >> 20} MiB")
+    note("  the server's memory before, and after each tenth of them", f"{', '.join(map(str, memory))} MiB")
     assert not unclear, unclear
     assert report.min_cosine >= report.manifest.min_cosine - 1e-6
     assert {process.pid for process in served.processes()} == pids, served.said

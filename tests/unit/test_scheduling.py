@@ -249,10 +249,39 @@ def test_a_cancelled_request_is_passed_over() -> None:
     for request in (cancelled, waiting):
         scheduler.add(request)
     for _ in range(3):
-        assert take(scheduler).requests() == {cancelled}
+        assert set(take(scheduler).requests()) == {cancelled}
         time.sleep(0.01)
     gone.append(cancelled)
-    assert take(scheduler).requests() == {waiting}
+    assert set(take(scheduler).requests()) == {waiting}
+    assert told == [cancelled]
+
+
+def test_a_cancelled_request_with_two_steps_under_way_is_told_once() -> None:
+    told: list[Any] = []
+    both_know = threading.Barrier(2)
+    gone = threading.Event()
+
+    def is_cancelled(request: Any) -> bool:
+        if not (gone.is_set() and request is cancelled):
+            return False
+        both_know.wait(timeout=5)
+        return True
+
+    scheduler = make_scheduler(step_tokens=16, steps_in_flight=3, is_cancelled=is_cancelled, on_cancelled=told.append)
+    cancelled = make_request(*[8] * 10)
+    scheduler.add(cancelled)
+    for _ in range(3):
+        take(scheduler)
+        time.sleep(0.01)
+    gone.set()
+    others = [make_request(16), make_request(16)]
+    workers = [threading.Thread(target=scheduler.take, daemon=True) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    scheduler.add(*others)
+    for worker in workers:
+        worker.join(5)
+        assert not worker.is_alive()
     assert told == [cancelled]
 
 

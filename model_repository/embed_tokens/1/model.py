@@ -133,10 +133,10 @@ class TritonPythonModel:
             return
         embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
         for request in step.deliver(embeddings):
-            self.answer(request)
+            if request.end():
+                self.answer(request)
 
     def answer(self, request: Request) -> None:
-        request.ended = True
         # Its tokens were found valid, so this is the model's doing: an overflow in fp16, say.
         if not np.isfinite(request.embeddings).all():
             rows = np.flatnonzero(~np.isfinite(request.embeddings).all(axis=1)).tolist()
@@ -160,8 +160,7 @@ class TritonPythonModel:
 
     def fail(self, step: Step, message: str, code: int) -> None:
         for request in step.requests():
-            if not request.ended:
-                request.ended = True
+            if request.end():
                 self.refuse(request.handle, message, code, "failed")
 
     def refuse(self, sender: Any, message: str, code: int, reason: str) -> None:
@@ -169,4 +168,7 @@ class TritonPythonModel:
         self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
 
     def send(self, sender: Any, response: Any) -> None:
-        sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        try:
+            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception as error:  # one answer that Triton does not take must not cost others their worker
+            pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")

@@ -34,8 +34,8 @@ _OF_ITS_TIME = 0.5  # what a request may expect to wait; the rest is for being c
 class Request:
     """A caller's rows, `input_ids` and `attention_mask` int64 [rows, length], checked already.
 
-    `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs. `embeddings` [rows, dimension]
-    fills up while steps come back, and `missing` counts down to 0.
+    `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs. Its rows may be in several steps
+    at once: `embeddings` [rows, dimension] fills up as they come back, and whoever comes first ends the request.
     """
 
     input_ids: NDArray[np.int64]
@@ -45,11 +45,27 @@ class Request:
     handle: Any = None
     arrived: float = field(default_factory=time.monotonic)
     embeddings: NDArray[np.float32] | None = None
-    missing: int = field(init=False)
     ended: bool = False
+    _missing: int = field(init=False)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.missing = len(self.input_ids)
+        self._missing = len(self.input_ids)
+
+    def end(self) -> bool:
+        """Whether the caller is the first to end this request, and so the one who answers it."""
+        with self._changing:
+            first, self.ended = not self.ended, True
+        return first
+
+    def fill(self, places: list[int], embeddings: NDArray[np.float32]) -> bool:
+        """Put `embeddings` [len(places), dimension] into these rows. Returns whether all rows are there now."""
+        with self._changing:
+            if self.embeddings is None:
+                self.embeddings = np.empty((len(self.input_ids), embeddings.shape[1]), np.float32)
+            self.embeddings[places] = embeddings
+            self._missing -= len(places)
+            return self._missing == 0
 
     def lengths(self) -> list[int]:
         """Places up to each row's last attended token."""
@@ -81,21 +97,20 @@ class Step:
             attention_mask[at, : row.length] = row.request.attention_mask[row.place, : row.length]
         return input_ids, attention_mask
 
-    def requests(self) -> set[Request]:
-        return {row.request for row in self.rows}
+    def requests(self) -> dict[Request, list[int]]:
+        """Whose rows they are, and which of this step's rows belong to each."""
+        requests: dict[Request, list[int]] = {}
+        for at, row in enumerate(self.rows):
+            requests.setdefault(row.request, []).append(at)
+        return requests
 
     def deliver(self, embeddings: NDArray[np.float32]) -> list[Request]:
-        """Put `embeddings` [rows, dimension] into their requests; returns those that are complete now."""
-        complete = []
-        for row, embedding in zip(self.rows, embeddings, strict=True):
-            request = row.request
-            if request.embeddings is None:
-                request.embeddings = np.empty((len(request.input_ids), embeddings.shape[1]), np.float32)
-            request.embeddings[row.place] = embedding
-            request.missing -= 1
-            if request.missing == 0 and not request.ended:
-                complete.append(request)
-        return complete
+        """Put `embeddings` [rows, dimension] into their requests; returns those whose rows are all there now."""
+        return [
+            request
+            for request, rows in self.requests().items()
+            if request.fill([self.rows[at].place for at in rows], embeddings[rows])
+        ]
 
 
 class Pace:
@@ -307,17 +322,15 @@ class Scheduler:
     def _alive(self, rows: list[Row]) -> list[Row]:
         """The rows of requests that somebody still waits for."""
         lane = self._lanes[rows[0].request.lane]
-        by_request: dict[Request, list[Row]] = {}
-        for row in rows:
-            by_request.setdefault(row.request, []).append(row)
         now = time.monotonic()
-        for request, its_rows in by_request.items():
+        for request, its_rows in Step(rows).requests().items():
             if request.ended:
                 continue
             if now >= request.deadline:
-                request.ended = True
-                self._on_expired(request)
-            elif lane.worth_s(its_rows) > _WORTH_ASKING_S and self._is_cancelled(request):
-                request.ended = True
+                if request.end():
+                    self._on_expired(request)
+                continue
+            worth_asking = lane.worth_s([rows[at] for at in its_rows]) > _WORTH_ASKING_S
+            if worth_asking and self._is_cancelled(request) and request.end():
                 self._on_cancelled(request)
         return [row for row in rows if not row.request.ended]
