@@ -1,153 +1,176 @@
 """How many single sentences a second do many callers get, and how long does each wait?
 
-    .venv/bin/python -m benchmarks.online [--size large] [--layers N] [--precision fp32] [--callers 1 8 64]
-        [--seconds 15] [--processes 1] [--lengths klue|mixture] [--padded] [--plot FILE.png]
+    .venv/bin/python -m benchmarks.online [--size large] [--layers N] [--precision fp32] [--device cpu|gpu]
+        [--callers 1 8 64 256] [--seconds 15] [--most-seconds 60] [--rounds 2] [--lengths klue|mixture]
+        [--sentences 512] [--processes 1] [--padded] [--infinity torch optimum] [--plot FILE.png]
 
-Every caller sends one sentence of tokens made beforehand, waits for its vector, and sends the next; callers share
-`--processes` client processes on the same cores as the server. `--padded` measures the usual Triton repository beside
-it, in turn: fp32, every sentence padded to the longest of the work load. With `--size 1x64`, a model that computes next
-to nothing, the rate is what the chain itself can carry.
+Every caller sends one sentence, made into a request beforehand (of tokens, as Sentriton's client sends it; of text for
+Infinity), waits for its vector, and sends the next; callers share `--processes` client processes on the same cores as
+the server. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
+`--most-seconds`.
+
+With every number of callers contenders take turns, and the best round of each counts: Sentriton; the same sentences as
+a corpus through `SentenceEncoder.encode` (`offline_per_s`); with `--padded` the usual Triton repository, fp32, every
+sentence padded to the longest of the work load; with `--infinity` Infinity's server over HTTP, after `make peers`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import itertools
 import logging
 import multiprocessing
-import random
-import re
 import tempfile
 import time
-import urllib.request
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
 
+from benchmarks import callers
+from benchmarks.callers import Calls, rate_and_latencies
 from benchmarks.checkpoints import SIZES, make_checkpoint
-from benchmarks.padded import MODEL as PADDED
-from benchmarks.padded import add_padded_model
+from benchmarks.peers import Job
+from benchmarks.peers.contender import wait_until_idle
+from benchmarks.peers.older import write_older_checkpoint
 from benchmarks.report import print_report
-from benchmarks.workload import hardware, klue_sentences, mixture_lengths
-from sentriton.protocol import EMBED_TOKENS, tokens_request
-from sentriton.tokenization import TextTokenizer
-from sentriton_server.export import export
-from sentriton_server.serving import ServerSettings, TritonServer
+from benchmarks.targets import INFINITY, PADDED, SENTRITON, Contender, infinity, triton
+from benchmarks.workload import SENTENCES, hardware
+from sentriton import SentenceEncoder
 
-WARM_UP_S = 2.0
+IDLE_LIMIT_S = 120  # a batch whose callers have gone is computed to its end
 
 
-async def call_in_turn(url: str, requests: Sequence[bytes], callers: int, seconds: float) -> list[float]:
-    """Latencies in seconds of the calls that `callers` concurrent callers began after the warm-up."""
-    latencies: list[float] = []
-    turn = itertools.cycle(requests)
-    async with grpc.aio.insecure_channel(url) as channel:
-        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        begin = time.perf_counter() + WARM_UP_S
-        end = begin + seconds
-
-        async def caller() -> None:
-            while (started := time.perf_counter()) < end:
-                await infer(next(turn))
-                if started >= begin:
-                    latencies.append(time.perf_counter() - started)
-
-        await asyncio.gather(*(caller() for _ in range(callers)))
-    return latencies
-
-
-def client(url: str, requests: Sequence[bytes], callers: int, seconds: float) -> list[float]:
-    return asyncio.run(call_in_turn(url, requests, callers, seconds))
-
-
-def counters(server: TritonServer) -> dict[str, float]:
-    """The counters that give the mean batch: rows and steps of the scheduler, and of the padded model."""
-    text = urllib.request.urlopen(server.metrics_url).read().decode()
-    totals: dict[str, float] = {}
-    for name, labels, value in re.findall(r"^(\w+)\{(.*?)\} (\S+)$", text, re.MULTILINE):
-        if name in ("sentriton_rows_total", "sentriton_steps_total"):
-            totals[name] = totals.get(name, 0) + float(value)
-        elif f'model="{PADDED}"' in labels:
-            totals[name] = float(value)
-    return totals
-
-
-def measure(
-    pool: Any, server: TritonServer, model: str, requests: list[bytes], callers: int, processes: int, seconds: float
-) -> dict[str, Any]:
-    """One row of the table."""
-    before = counters(server)
-    shares = [callers // processes + (place < callers % processes) for place in range(processes)]
-    parts = pool.starmap(client, [(server.url, requests, share, seconds) for share in shares if share])
-    after = counters(server)
-    rows, steps = (
-        ("nv_inference_count", "nv_inference_exec_count")
-        if model == PADDED
-        else ("sentriton_rows_total", "sentriton_steps_total")
-    )
-    latencies = np.array([latency for part in parts for latency in part]) * 1000
-    p50, p95, p99 = np.percentile(latencies, [50, 95, 99])
+def figures(label: str, number: int, calls: Calls, mean_batch: float | None = None) -> dict[str, Any]:
+    """A row of the table, but for what compares it with others."""
+    rate, latencies = rate_and_latencies(calls)
+    notes = [f"{calls.refused} refused"] if calls.refused else []
+    percentiles: Any = [None] * 3
+    if len(latencies) >= number:
+        percentiles = np.round(1000 * np.percentile(latencies, [50, 95, 99]), 1).tolist()
+    else:  # those that were answered are those that waited least
+        notes.append(f"{len(latencies) or 'no'} answers in {calls.end - calls.begin:.0f} s: raise --most-seconds")
     return {
-        "contender": "padded repository" if model == PADDED else "Sentriton",
-        "callers": callers,
-        "requests_per_s": round(len(latencies) / seconds, 1),
-        "p50_ms": round(p50, 1),
-        "p95_ms": round(p95, 1),
-        "p99_ms": round(p99, 1),
-        "mean_batch": round((after[rows] - before[rows]) / (after[steps] - before[steps]), 1),
+        "contender": label,
+        "callers": str(number),
+        "requests_per_s": round(rate, 1) or None,
+        "offline_per_s": None,
+        "of_offline": None,
+        "times_padded": None,
+        **dict(zip(("p50_ms", "p95_ms", "p99_ms"), percentiles, strict=True)),
+        "mean_batch": mean_batch,
+        "note": "; ".join(notes) or None,
     }
 
 
-def padded_to(tokens: list[int], length: int) -> tuple[np.ndarray, np.ndarray]:
-    ids, mask = np.ones((1, length), np.int64), np.zeros((1, length), np.int64)
-    ids[0, : len(tokens)], mask[0, : len(tokens)] = tokens, 1
-    return ids, mask
+def compare(rows: list[dict[str, Any]], offline_per_s: float) -> None:
+    """Fill in the ratios of rows with one number of callers: to the padded repository and, Sentriton's, to its own rate
+    on a corpus."""
+    padded = next((row["requests_per_s"] for row in rows if row["contender"] == PADDED), None)
+    for row in rows:
+        rate = row["requests_per_s"]
+        if rate is not None and padded is not None:
+            row["times_padded"] = round(rate / padded, 2)
+        if row["contender"] == SENTRITON:
+            row["offline_per_s"] = round(offline_per_s, 1)
+            row["of_offline"] = None if rate is None else round(rate / offline_per_s, 3)
+
+
+def call(pool: Any, contender: Contender, number: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One turn of `number` callers: a row."""
+    before = contender.batches() if contender.batches else (0, 0)
+    processes = min(arguments.processes, number)
+    shares = [number // processes + (place < number % processes) for place in range(processes)]
+    turns = [(contender.target, share, arguments.seconds, arguments.most_seconds) for share in shares]
+    calls = callers.joined(pool.starmap(callers.call, turns))
+    wait_until_idle(IDLE_LIMIT_S)
+    after = contender.batches() if contender.batches else (0, 0)
+    rows, batches = after[0] - before[0], after[1] - before[1]
+    return figures(contender.label, number, calls, round(rows / batches, 1) if batches else None)
+
+
+def corpus(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> float:
+    """Sentences a second of passages over `sentences`, as many as begin within `seconds`."""
+    passages, started = 0, time.perf_counter()
+    while (since := time.perf_counter() - started) < seconds:
+        encoder.encode(sentences)
+        passages += 1
+    wait_until_idle(IDLE_LIMIT_S)
+    return passages * len(sentences) / since
+
+
+def compete(
+    pool: Any,
+    encoder: SentenceEncoder,
+    sentences: list[str],
+    contenders: list[Contender],
+    arguments: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """The table: with each number of callers, all in turns, the best round of each."""
+    table = []
+    for number in arguments.callers:
+        best: dict[str, dict[str, Any]] = {}
+        offline_per_s = 0.0
+        for _ in range(arguments.rounds):
+            offline_per_s = max(offline_per_s, corpus(encoder, sentences, arguments.seconds))
+            for contender in contenders:
+                row = call(pool, contender, number, arguments)
+                known = best.setdefault(contender.label, row)
+                if (row["requests_per_s"] or 0) > (known["requests_per_s"] or 0):
+                    best[contender.label] = row
+        rows = list(best.values())
+        compare(rows, offline_per_s)
+        table += rows
+    return table
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SIZES, default="large")
+    parser.add_argument("--layers", type=int, help="fewer layers than the model has, for a quick look")
+    parser.add_argument("--precision", help="fp32 on the CPU, fp16 on a GPU, unless given")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument("--callers", type=int, nargs="+", default=[1, 8, 64, 256])
+    parser.add_argument("--seconds", type=float, default=15, help="that a turn lasts, at least")
+    parser.add_argument("--most-seconds", type=float, default=60, help="that a turn lasts where answers are slow")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--lengths", choices=SENTENCES, default="klue")
+    parser.add_argument("--sentences", type=int, default=512)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--padded", action="store_true")
+    parser.add_argument("--infinity", choices=INFINITY, nargs="+", default=[], help="its engines")
+    parser.add_argument("--plot", type=Path)
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="large")
-    parser.add_argument("--layers", type=int)
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--callers", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--lengths", choices=("klue", "mixture"), default="klue")
-    parser.add_argument("--padded", action="store_true")
-    parser.add_argument("--plot", type=Path)
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
+    if arguments.device == "gpu" and (arguments.padded or arguments.infinity):
+        raise SystemExit("--padded and --infinity are for --device cpu alone")
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as scratch:
-        checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=arguments.layers)
-        repository = Path(scratch) / "repository"
-        export(checkpoint, repository, precision=arguments.precision, device="cpu")
-        tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
-        tokens = tokenizer.tokenize(klue_sentences())
-        if arguments.lengths == "mixture":
-            random.seed(0)
-            tokens = [random.choices(range(10, 30_000), k=length) for length in mixture_lengths(1000)]
-        longest = max(map(len, tokens))
-        work = {EMBED_TOKENS: [padded_to(row, len(row)) for row in tokens]}
-        if arguments.padded:
-            add_padded_model(repository, checkpoint, longest)
-            work[PADDED] = [padded_to(row, longest) for row in tokens]
-        with (
-            multiprocessing.get_context("spawn").Pool(arguments.processes) as pool,
-            TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
-        ):
-            rows = [
-                measure(pool, server, model, requests, callers, arguments.processes, arguments.seconds)
-                for callers in arguments.callers
-                for model, pairs in work.items()
-                for requests in [[tokens_request(*pair, model=model).SerializeToString() for pair in pairs]]
-            ]
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+        folder = Path(scratch)
+        checkpoint = make_checkpoint(arguments.size, folder, layers=arguments.layers)
+        job = Job(
+            checkpoint,
+            write_older_checkpoint(checkpoint, folder / "older"),
+            scratch=folder,
+            precision=arguments.precision or ("fp16" if arguments.device == "gpu" else "fp32"),
+            device=arguments.device,
+            batch_sizes=(),
+            options={},
+            sentences=SENTENCES[arguments.lengths](arguments.sentences),
+        )
+        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(arguments.processes))
+        encoder, contenders = stack.enter_context(triton(job, arguments.padded))
+        if arguments.infinity:
+            contenders += stack.enter_context(infinity(job, arguments.infinity))
+        longest = max(map(len, encoder.tokenize(job.sentences)))
+        rows = compete(pool, encoder, job.sentences, contenders, arguments)
+    layers = f", {arguments.layers} layers" if arguments.layers else ""
     title = (
-        f"RoBERTa-{arguments.size} {arguments.precision}, single sentences ({arguments.lengths}, up to {longest} "
-        f"tokens), {hardware()}"
+        f"RoBERTa-{arguments.size}{layers}, {job.precision}, single sentences ({arguments.lengths}, up to {longest} "
+        f"tokens), {hardware(arguments.device)}"
     )
     print_report("online", title, rows, plot=arguments.plot, bars="requests_per_s")
 

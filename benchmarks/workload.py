@@ -25,14 +25,43 @@ def mixture_lengths(count: int) -> list[int]:
     return [min(512, max(4, round(generator.lognormvariate(3.4, 1.15)))) for _ in range(count)]
 
 
+def mixture_sentences(count: int) -> list[str]:
+    """Runs of KLUE-STS's words that have `mixture_lengths` tokens each, those at both ends counted."""
+    # Here, since the environments of peers read this file too and have no Sentriton.
+    from tokenizers import Tokenizer
+
+    from sentriton_server.resources import BUNDLED_CHECKPOINT
+
+    tokenizer = Tokenizer.from_file(str(BUNDLED_CHECKPOINT / "tokenizer.json"))
+    words = " ".join(klue_sentences()).split()
+    tokens = [len(word) for word in tokenizer.encode_batch_fast(words, add_special_tokens=False)]
+    generator = random.Random(0)
+    sentences = []
+    for length in mixture_lengths(count):
+        begin = end = generator.randrange(len(words) - length)
+        left = length - 2
+        while tokens[end] <= left:
+            left -= tokens[end]
+            end += 1
+        sentences.append(" ".join([*words[begin:end], *["."] * left]))
+    return sentences
+
+
+SENTENCES = {"klue": lambda count: klue_sentences()[:count], "mixture": mixture_sentences}
+
+
 def cpu_seconds(process: psutil.Process) -> float:
     """CPU time of a process and of all that it started, so far."""
     times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
     return sum(each.user + each.system for each in times)
 
 
-def hardware() -> str:
-    """Processor and usable cores, in words."""
+def hardware(device: str = "cpu") -> str:
+    """Processor and usable cores, in words, or the GPU's name before them."""
+    if device == "gpu":
+        import torch
+
+        return f"{torch.cuda.get_device_name()}, {hardware()}"
     names = {line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")}
     flags = next((line.split(":", 1)[1].split() for line in _cpuinfo() if line.startswith("flags")), [])
     units = [

@@ -38,10 +38,7 @@ ONNX_FILES = {"fp32": ("model.onnx",) * 2, "int8": ("model_qint8_avx512_vnni.onn
 
 @contextmanager
 def load(job: Job) -> Iterator[Encode]:
-    model = _onnx_model(job) if job.options["engine"] == "optimum" else job.older_checkpoint
-    with ExitStack() as stack:
-        urls = {size: stack.enter_context(_serve(model, job, size)) for size in job.batch_sizes}
-        callers = stack.enter_context(ThreadPoolExecutor(CALLERS))
+    with serve(job) as urls, ThreadPoolExecutor(CALLERS) as callers:
 
         def encode(sentences: list[str], batch_size: int) -> NDArray[np.float32]:
             starts = range(0, len(sentences), SENTENCES_A_REQUEST)
@@ -49,6 +46,19 @@ def load(job: Job) -> Iterator[Encode]:
             return np.concatenate(list(callers.map(lambda request: _embed(urls[batch_size], request), requests)))
 
         yield encode
+
+
+@contextmanager
+def serve(job: Job) -> Iterator[dict[int, str]]:
+    """A server for each of the job's batch sizes, until the context ends: the URLs of its embeddings."""
+    model = _onnx_model(job) if job.options["engine"] == "optimum" else job.older_checkpoint
+    with ExitStack() as stack:
+        yield {size: stack.enter_context(_serve(model, job, size)) for size in job.batch_sizes}
+
+
+def embeddings_request(sentences: list[str]) -> bytes:
+    """The body of a request for the vectors of `sentences`."""
+    return json.dumps({"model": MODEL, "input": sentences, "encoding_format": "base64"}).encode()
 
 
 def _onnx_model(job: Job) -> Path:
@@ -82,7 +92,14 @@ def _serve(model: Path, job: Job, batch_size: int) -> Iterator[str]:
         engine.append("--no-bettertransformer")
     process = subprocess.Popen(
         [
-            *(Path(sys.executable).with_name("infinity_emb"), "v2", "--model-id", model, "--served-model-name", MODEL),
+            *(
+                PEERS["infinity"].python.with_name("infinity_emb"),
+                "v2",
+                "--model-id",
+                model,
+                "--served-model-name",
+                MODEL,
+            ),
             *("--device", "cpu", "--batch-size", str(batch_size), "--no-model-warmup", *engine),
             *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
         ],
@@ -117,8 +134,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
 
 
 def _embed(url: str, sentences: list[str]) -> NDArray[np.float32]:
-    body = json.dumps({"model": MODEL, "input": sentences, "encoding_format": "base64"}).encode()
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, embeddings_request(sentences), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request) as response:
         answers = json.load(response)["data"]
     return np.stack([np.frombuffer(base64.b64decode(answer["embedding"]), np.float32) for answer in answers])

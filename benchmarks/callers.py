@@ -1,0 +1,153 @@
+"""Many callers of one server, each with one request under way, and what is learned from their calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+WARM_UP_S = 2.0
+ANSWERS_A_CALLER = 2
+_GLANCE_S = 0.05  # between two looks at whether there are answers enough
+_REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_REFUSED_HTTP = (429, 503)
+
+Send = Callable[[bytes], Awaitable[bool]]  # false: the server refused, being too busy
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where callers send what: `url` is host:port of a gRPC server, or an http:// address; `requests` are serialized
+    messages, or bodies, of a sentence each."""
+
+    url: str
+    requests: list[bytes]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """What callers saw. `answered` float64 [calls, 2]: when each call began and was answered. `begin` and `end`: the
+    window that is measured, warm-up left out. All are seconds of `time.monotonic`, which processes of one machine
+    share. `refused`: calls that the server turned away, being too busy."""
+
+    answered: NDArray[np.float64]
+    begin: float
+    end: float
+    refused: int
+
+
+async def call_in_turn(target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
+    """Keep `callers` calling until the window holds `ANSWERS_A_CALLER` answers for each, for `seconds` at least and
+    `most_seconds` at most. It begins with the first answer after the warm-up, which it also waits `most_seconds` for.
+    Calls under way at the end are cancelled."""
+    answered: list[tuple[float, float]] = []
+    refused = 0
+    turn = itertools.cycle(target.requests)
+    async with (_http if target.url.startswith("http") else _grpc)(target.url) as send:
+
+        async def caller() -> None:
+            nonlocal refused
+            while True:
+                started = time.monotonic()
+                if await send(next(turn)):
+                    answered.append((started, time.monotonic()))
+                else:
+                    refused += 1
+
+        tasks = [asyncio.create_task(caller()) for _ in range(callers)]
+        try:
+            begin = await _until(lambda: bool(answered), tasks, WARM_UP_S, WARM_UP_S + most_seconds)
+            wanted = len(answered) + ANSWERS_A_CALLER * callers
+            end = await _until(lambda: len(answered) >= wanted, tasks, seconds, most_seconds)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return Calls(np.array(answered).reshape(-1, 2), begin, end, refused)
+
+
+def call(target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
+    """`call_in_turn`, for a process of its own."""
+    return asyncio.run(call_in_turn(target, callers, seconds, most_seconds))
+
+
+def joined(parts: list[Calls]) -> Calls:
+    """The calls of several processes, in the window in which all of them called."""
+    return Calls(
+        np.concatenate([part.answered for part in parts]),
+        max(part.begin for part in parts),
+        min(part.end for part in parts),
+        sum(part.refused for part in parts),
+    )
+
+
+def rate_and_latencies(calls: Calls) -> tuple[float, NDArray[np.float64]]:
+    """Answers a second within the window, and the latencies in seconds of the calls that were answered in it.
+
+    Both ends of the window are moved back to the last answer before them. A server that computes batches answers many
+    calls at once and then none for a while, for longer than a window may last: the rate of whole batches is wanted,
+    whatever part of such a pause the window's ends cut off.
+    """
+    answered = calls.answered[calls.answered[:, 1].argsort()]
+    ends = answered[:, 1]
+    first, last = np.searchsorted(ends, (calls.begin, calls.end), side="right")
+    if first == last:
+        return 0.0, np.empty(0)
+    begin = ends[first - 1] if first else calls.begin
+    return float((last - first) / (ends[last - 1] - begin)), np.diff(answered[first:last]).ravel()
+
+
+async def _until(enough: Callable[[], bool], tasks: list[asyncio.Task[None]], least_s: float, most_s: float) -> float:
+    """Wait until there is `enough`, for `least_s` at least and `most_s` at most; gives the time. Raises what ends one
+    of `tasks`."""
+    started = time.monotonic()
+    while (since := time.monotonic() - started) < least_s or (since < most_s and not enough()):
+        ended, _ = await asyncio.wait(tasks, timeout=_GLANCE_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    return time.monotonic()
+
+
+@asynccontextmanager
+async def _grpc(url: str) -> AsyncIterator[Send]:
+    async with grpc.aio.insecure_channel(url) as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+        async def send(request: bytes) -> bool:
+            try:
+                await infer(request)
+            except grpc.aio.AioRpcError as error:
+                if error.code() not in _REFUSED:
+                    raise
+                return False
+            return True
+
+        yield send
+
+
+@asynccontextmanager
+async def _http(url: str) -> AsyncIterator[Send]:
+    import aiohttp  # for Infinity alone
+
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None),
+        headers={"Content-Type": "application/json"},
+    ) as session:
+
+        async def send(body: bytes) -> bool:
+            async with session.post(url, data=body) as response:
+                await response.read()
+                if response.status in _REFUSED_HTTP:
+                    return False
+                response.raise_for_status()
+                return True
+
+        yield send

@@ -1,0 +1,96 @@
+"""The servers of `benchmarks.online`: what callers send to each, and how many rows each computes at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from benchmarks.callers import Target
+from benchmarks.padded import MODEL as PADDED_MODEL
+from benchmarks.padded import add_padded_model
+from benchmarks.peers import PEERS, Job, infinity_service
+from sentriton import SentenceEncoder
+from sentriton.protocol import tokens_request
+from sentriton.tokenization import TextTokenizer, pad_rows
+from sentriton_server.export import export
+from sentriton_server.serving import ServerSettings, TritonServer
+
+SENTRITON, PADDED = "Sentriton", "padded repository"
+INFINITY = {"torch": "infinity", "optimum": "infinity-optimum"}
+PAD_TOKEN_ID = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """`batches`: rows and batches that its server has computed so far; None where it does not count them."""
+
+    label: str
+    target: Target
+    batches: Callable[[], tuple[float, float]] | None = None
+
+
+@contextmanager
+def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Contender]]]:
+    """One Triton with Sentriton's models and, if `padded`, the usual repository's model beside them, every row as long
+    as the longest; and Sentriton's client."""
+    repository = job.scratch / "repository"
+    export(job.checkpoint, repository, precision=job.precision, device=job.device)
+    tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
+    rows = tokenizer.tokenize(job.sentences)
+    ids, mask = pad_rows(rows, pad_token_id=PAD_TOKEN_ID)
+    if padded:
+        add_padded_model(repository, job.checkpoint, ids.shape[1])
+    with (
+        TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
+        SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,
+    ):
+        requests = [tokens_request(*pad_rows([row], pad_token_id=PAD_TOKEN_ID)).SerializeToString() for row in rows]
+        contenders = [
+            Contender(
+                SENTRITON,
+                Target(server.url, requests),
+                lambda: counters(server, "sentriton_rows_total", "sentriton_steps_total"),
+            )
+        ]
+        if padded:
+            requests = [
+                tokens_request(ids[[at]], mask[[at]], model=PADDED_MODEL).SerializeToString() for at in range(len(ids))
+            ]
+            contenders.append(
+                Contender(
+                    PADDED,
+                    Target(server.url, requests),
+                    lambda: counters(server, "nv_inference_count", "nv_inference_exec_count", PADDED_MODEL),
+                )
+            )
+        yield encoder, contenders
+
+
+def counters(server: TritonServer, rows: str, batches: str, model: str | None = None) -> tuple[float, float]:
+    """Two of the server's metrics, of one model or summed over all that have them."""
+    totals = {rows: 0.0, batches: 0.0}
+    text = urllib.request.urlopen(server.metrics_url).read().decode()
+    for name, labels, value in re.findall(r"^(\w+)\{(.*?)\} (\S+)$", text, re.MULTILINE):
+        if name in totals and (model is None or f'model="{model}"' in labels):
+            totals[name] += float(value)
+    return totals[rows], totals[batches]
+
+
+@contextmanager
+def infinity(job: Job, engines: list[str]) -> Iterator[list[Contender]]:
+    """Infinity's servers, one for each engine and batch size. Raises `SystemExit` where Infinity is not installed."""
+    requests = [infinity_service.embeddings_request([sentence]) for sentence in job.sentences]
+    contenders = []
+    with ExitStack() as stack:
+        for peer in (PEERS[INFINITY[engine]] for engine in engines):
+            if not peer.python.exists():
+                raise SystemExit(f"there is no {peer.python} for --infinity; run: make peers")
+            if job.precision not in peer.precisions["cpu"]:
+                raise SystemExit(f"{peer.label} has no {job.precision}; it has {', '.join(peer.precisions['cpu'])}")
+            its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)
+            for size, url in stack.enter_context(infinity_service.serve(its_job)).items():
+                contenders.append(Contender(f"{peer.label}, batches of {size}", Target(url, requests)))
+        yield contenders
