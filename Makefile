@@ -114,7 +114,7 @@ bench: $(VENV)/dev-installed perf-analyzer
 	$(BENCH).offline --sentences 128 --rounds 1 --plot $(PLOTS)/offline.png
 	$(BENCH).limit --sentences 128 --plot $(PLOTS)/limit.png
 	$(BENCH).chain
-	$(BENCH).online --size base --layers 6 --lengths mixture --padded --plot $(PLOTS)/online.png
+	$(BENCH).online --size base --layers 6 --lengths mixture --padded --callers 8 64 --seconds 8 --rounds 1 --plot $(PLOTS)/online.png
 	$(BENCH).overhead --plot $(PLOTS)/overhead.png
 	$(BENCH).first --plot $(PLOTS)/first.png
 	$(BENCH).scale --plot $(PLOTS)/scale.png

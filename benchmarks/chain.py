@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from benchmarks.products import finish
 from benchmarks.report import print_report
 from benchmarks.workload import DATA, cpu_seconds, hardware
 from sentriton import SentenceEncoder
@@ -48,21 +49,23 @@ class Measured:
     client_share: float | None = None
 
 
-def direct(repository: Path, sentences: list[str], batch_size: int) -> Callable[[], None]:
-    """A loop over the module itself, batches of `batch_size` rows alike in length."""
-    module = torch.jit.load(str(repository / "encoder/1/model.pt")).eval()
+def direct(repository: Path, sentences: list[str], batch_size: int, device: str = "cpu") -> Callable[[], None]:
+    """A loop over the module itself on cpu or gpu, batches of `batch_size` rows alike in length."""
+    where = "cuda" if device == "gpu" else "cpu"
+    module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     batches = []
     for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=1 << 30, pad_token_id=1):
         count, length = rows.input_ids.shape
         lengths = torch.full([count, 1], length, dtype=torch.int32)
         ids, mask = (torch.from_numpy(array).flatten() for array in (rows.input_ids, rows.attention_mask))
-        batches.append((ids, mask, lengths, lengths))
+        batches.append([tensor.to(where) for tensor in (ids, mask, lengths, lengths)])
 
     def run() -> None:
         with torch.inference_mode():
             for batch in batches:
                 module(*batch)
+            finish(device)
 
     return run
 

@@ -1,7 +1,7 @@
 """How many sentences a second does a corpus take through the service, next to what else embeds it?
 
-    .venv/bin/python -m benchmarks.offline [--size large] [--layers N] [--sentences 256] [--rounds 2] [--device cpu|gpu]
-        [--contenders NAME…] [--precisions fp32 bf16 int8] [--plot FILE.png]
+    .venv/bin/python -m benchmarks.offline [--size large] [--layers N] [--sentences 256] [--lengths klue|mixture]
+        [--rounds 2] [--device cpu|gpu] [--contenders NAME…] [--precisions fp32 bf16 int8] [--plot FILE.png]
 
 Contenders are in `benchmarks/peers`, and `make peers` installs what they need. One precision after the other, each in
 a process of its own, they take turns in rounds; the best round of each counts, since the machine may be busy with
@@ -29,7 +29,7 @@ from benchmarks.peers import PEERS, SENTRITON, TORCH, Job
 from benchmarks.peers.contender import Contender, Figures, Unavailable, wait_until_idle
 from benchmarks.peers.older import write_older_checkpoint
 from benchmarks.report import print_report
-from benchmarks.workload import hardware, klue_sentences
+from benchmarks.workload import SENTENCES, hardware
 from sentriton_server.parity import compare
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -133,17 +133,22 @@ def table(entries: list[Entry]) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="large")
     parser.add_argument("--layers", type=int, help="fewer layers than the model has, for a quick look")
-    parser.add_argument("--sentences", type=int, default=256, help="how many of KLUE-STS dev's 1,038")
+    parser.add_argument("--sentences", type=int, default=256)
+    parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--contenders", choices=PEERS, nargs="+", default=list(PEERS))
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=list(PRECISIONS))
     parser.add_argument("--plot", type=Path)
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    arguments = parser().parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -156,7 +161,7 @@ def main() -> None:
             device=arguments.device,
             batch_sizes=(),
             options={},
-            sentences=klue_sentences()[: arguments.sentences],
+            sentences=SENTENCES[arguments.lengths](arguments.sentences),
         )
         with Contender(PEERS[TORCH], job) as contender:
             reference = contender.encode(batch_size=8).embeddings
@@ -168,7 +173,10 @@ def main() -> None:
             )
         ]
     layers = f", {arguments.layers} layers" if arguments.layers else ""
-    title = f"RoBERTa-{arguments.size}{layers}, {len(job.sentences)} KLUE-STS sentences, {hardware()}"
+    title = (
+        f"RoBERTa-{arguments.size}{layers}, {len(job.sentences)} sentences ({arguments.lengths}), "
+        f"{hardware(arguments.device)}"
+    )
     print_report("offline", title, table(entries), plot=arguments.plot)
 
 

@@ -1,0 +1,75 @@
+"""The matrix products of an encoder's layers alone, by the kernels that the encoder uses: what a processor could do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from sentriton_server.encoder.linear import OrderedLinear
+from sentriton_server.encoder.packed import TOKENS_PER_STEP, TOKENS_PER_STEP_ON_GPU
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# By `torch.nn.functional.linear`, which is what sentence-transformers runs on.
+FP32_BY_TORCH = "fp32 by torch"
+# Long enough to be timed on either.
+_LAYERS = {"cpu": 8, "gpu": 256}
+
+
+def products(hidden: int, intermediate: int) -> list[tuple[int, int]]:
+    """Input and output width of the four matrix products of a layer."""
+    return [(hidden, 3 * hidden), (hidden, hidden), (hidden, intermediate), (intermediate, hidden)]
+
+
+def operations_per_token(hidden: int, intermediate: int, layers: int) -> int:
+    return 2 * layers * sum(wide * high for wide, high in products(hidden, intermediate))
+
+
+def finish(device: str) -> None:
+    """Wait until the device, cpu or gpu, has done what it was asked to."""
+    if device == "gpu":
+        torch.cuda.synchronize()
+
+
+def layers_of_products(precision: str, hidden: int, intermediate: int, device: str) -> tuple[Callable[[], None], int]:
+    """A call that computes the matrix products of some layers on a step of tokens, and how many operations it has."""
+    tokens, calls = TOKENS_PER_STEP_ON_GPU if device == "gpu" else TOKENS_PER_STEP, []
+    for width, height in products(hidden, intermediate):
+        calls.append(_product(nn.Linear(width, height), torch.randn(tokens, width), precision, device))
+
+    def run() -> None:
+        with torch.inference_mode():
+            for _ in range(_LAYERS[device]):
+                for product, numbers in calls:
+                    product(numbers)
+            finish(device)
+
+    return run, tokens * operations_per_token(hidden, intermediate, _LAYERS[device])
+
+
+def _product(
+    linear: nn.Linear, tokens: Tensor, precision: str, device: str
+) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """The product at a precision, and what it is applied to."""
+    if precision == "int8":
+        return _int8_product(linear), torch.randint(0, 256, tokens.shape, dtype=torch.uint8)
+    if precision == FP32_BY_TORCH:
+        return linear, tokens
+    dtype = DTYPES[precision]
+    if device == "gpu":
+        return linear.to("cuda", dtype), tokens.to("cuda", dtype)
+    return OrderedLinear(linear, dtype), tokens.to(dtype)
+
+
+def _int8_product(linear: nn.Linear) -> Callable[[Tensor], Tensor]:
+    weight = torch.randint(-127, 128, linear.weight.shape, dtype=torch.int8)
+    ordered = torch.ops.onednn.qlinear_prepack(weight, None)
+    scales, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int64)
+
+    def run(numbers: Tensor) -> Tensor:
+        return torch.ops.onednn.qlinear_pointwise(
+            numbers, 1.0, 0, ordered, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+
+    return run

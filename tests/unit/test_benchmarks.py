@@ -1,0 +1,117 @@
+"""Benchmarks stay runnable: their options, their work loads, and the figures they make of what they saw."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from benchmarks import gpu, limit, online
+from benchmarks.callers import Calls, joined, rate_and_latencies
+from benchmarks.targets import PADDED, SENTRITON
+from benchmarks.workload import mixture_lengths, mixture_sentences
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+
+
+def calls(ends: list[float], *, took: float = 1.0, begin: float = 10.0, end: float = 20.0, refused: int = 0) -> Calls:
+    answered = np.array([(at - took, at) for at in ends]).reshape(-1, 2)
+    return Calls(answered, begin, end, refused)
+
+
+@pytest.mark.parametrize("name", "chain first gpu limit offline online overhead scale".split())
+def test_every_benchmark_describes_its_options(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        import_module(f"benchmarks.{name}").main()
+    assert ended.value.code == 0
+    assert f"benchmarks.{name}" in capsys.readouterr().out
+
+
+def test_the_rate_counts_the_answers_that_came_within_the_window() -> None:
+    rate, latencies = rate_and_latencies(calls([9.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0, 22.0], took=0.5))
+    assert rate == pytest.approx(5 / 10)
+    assert latencies == pytest.approx([0.5] * 5)
+
+
+@pytest.mark.parametrize(("begin", "end"), [(33.0, 96.5), (63.9, 97.0), (40.0, 127.0)])
+def test_the_rate_of_batches_does_not_depend_on_where_the_window_cuts(begin: float, end: float) -> None:
+    """64 callers of a server that computes 64 rows at once in 32 s: two rows a second."""
+    ends = [32.0 * batch + 0.001 * place for batch in range(1, 6) for place in range(64)]
+    rate, latencies = rate_and_latencies(calls(ends, took=32.0, begin=begin, end=end))
+    assert rate == pytest.approx(2, rel=0.001)
+    assert len(latencies) % 64 == 0
+
+
+def test_calls_under_way_since_before_the_window_count_when_they_are_answered_in_it() -> None:
+    rate, latencies = rate_and_latencies(calls([19.0], took=15.0))
+    assert rate == pytest.approx(1 / 9)
+    assert latencies == pytest.approx([15.0])
+
+
+def test_processes_are_joined_where_all_of_them_called() -> None:
+    both = joined([calls([11.0, 12.0], begin=10, end=20, refused=1), calls([11.5, 19.5], begin=11, end=19, refused=2)])
+    assert (both.begin, both.end, both.refused, len(both.answered)) == (11, 19, 3, 4)
+    assert rate_and_latencies(both)[0] == pytest.approx(2 / 1.0)  # 11.5 and 12.0, since 11.0
+
+
+def test_a_contender_without_an_answer_says_what_to_do() -> None:
+    row = online.figures("slow", 8, calls([]))
+    assert row["requests_per_s"] is row["p50_ms"] is row["p99_ms"] is None
+    assert row["note"] == "no answers in 10 s: raise --most-seconds"
+
+
+def test_percentiles_wait_for_an_answer_to_every_caller() -> None:
+    row = online.figures("slow", 4, calls([11.0, 12.0, 13.0], refused=2))
+    assert row["requests_per_s"] == 1.0
+    assert row["p50_ms"] is None
+    assert row["note"] == "2 refused; 3 answers in 10 s: raise --most-seconds"
+    row = online.figures("quick", 3, calls([11.0, 12.0, 13.0]), mean_batch=1.5)
+    assert (row["p50_ms"], row["p99_ms"], row["mean_batch"], row["note"]) == (1000.0, 1000.0, 1.5, None)
+
+
+def test_rows_are_compared_with_the_padded_repository_and_with_a_corpus() -> None:
+    rows = [
+        online.figures(SENTRITON, 1, calls([11.0, 12.0, 13.0, 14.0])),
+        online.figures(PADDED, 1, calls([12.0, 14.0])),
+        online.figures("silent", 1, calls([])),
+    ]
+    online.compare(rows, offline_per_s=1.25)
+    assert [row["times_padded"] for row in rows] == [2.0, 1.0, None]
+    assert [row["of_offline"] for row in rows] == [0.8, None, None]
+
+
+def test_mixture_sentences_have_the_lengths_of_the_mixture(klue_sentences: list[str]) -> None:
+    tokenizer = Tokenizer.from_file(str(BUNDLED_CHECKPOINT / "tokenizer.json"))
+    tokenizer.no_truncation()
+    lengths = [len(encoding) for encoding in tokenizer.encode_batch(mixture_sentences(1000))]
+    assert lengths == mixture_lengths(1000)
+    assert max(lengths) == 512
+
+
+def test_limit_gives_rates_and_shares() -> None:
+    rows = limit.table(
+        {
+            ("fp32", "products"): limit.Measured(print, operations=8e9, seconds=1),
+            ("fp32", "module"): limit.Measured(print, operations=3e9, tokens=300, seconds=0.5),
+            ("fp32", "service"): limit.Measured(print, operations=3e9, tokens=300, seconds=0.75),
+        }
+    )
+    assert [row["gflop_per_s"] for row in rows] == [8, 6, 4]
+    assert [row["tokens_per_s"] for row in rows] == [None, 600, 400]
+    assert [row["share_of_products"] for row in rows] == [1, 0.75, 0.5]
+    assert [row["share_of_module"] for row in rows] == [None, None, 0.667]
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_gpu_tells_each_benchmark_what_it_understands(device: str) -> None:
+    told = gpu.questions(gpu.parser().parse_args(["--device", device, "--plots", "plots"]))
+    assert list(told) == ["limit", "offline", "online"]
+    for question, arguments in told.items():
+        understood = import_module(f"benchmarks.{question}").parser().parse_args(arguments)
+        assert (understood.device, understood.lengths, understood.rounds) == (device, "mixture", 3)
+        assert understood.layers == {"gpu": 24, "cpu": 4}[device]
