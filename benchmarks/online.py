@@ -6,7 +6,7 @@
 
 Every caller sends one sentence, made into a request beforehand (of tokens, as Sentriton's client sends it; of text for
 Infinity), waits for its vector, and sends the next; callers share `--processes` client processes on the same cores as
-the server. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
+the server. Sentences come in an order in which lengths are spread evenly. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
 `--most-seconds`.
 
 With every number of callers contenders take turns, and the best round of each counts: Sentriton; the same sentences as
@@ -35,7 +35,7 @@ from benchmarks.peers.contender import wait_until_idle
 from benchmarks.peers.older import write_older_checkpoint
 from benchmarks.report import print_report
 from benchmarks.targets import INFINITY, PADDED, SENTRITON, Contender, infinity, triton
-from benchmarks.workload import SENTENCES, hardware
+from benchmarks.workload import SENTENCES, hardware, spread_by_length
 from sentriton import SentenceEncoder
 
 IDLE_LIMIT_S = 120  # a batch whose callers have gone is computed to its end
@@ -159,7 +159,7 @@ def main() -> None:
             device=arguments.device,
             batch_sizes=(),
             options={},
-            sentences=SENTENCES[arguments.lengths](arguments.sentences),
+            sentences=spread_by_length(SENTENCES[arguments.lengths](arguments.sentences)),
         )
         pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(arguments.processes))
         encoder, contenders = stack.enter_context(triton(job, arguments.padded))

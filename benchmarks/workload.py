@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import random
@@ -11,6 +12,8 @@ from pathlib import Path
 import psutil
 
 DATA = Path(os.environ.get("SENTRITON_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 def klue_sentences() -> list[str]:
@@ -45,6 +48,15 @@ def mixture_sentences(count: int) -> list[str]:
             end += 1
         sentences.append(" ".join([*words[begin:end], *["."] * left]))
     return sentences
+
+
+def spread_by_length(sentences: list[str]) -> list[str]:
+    """The same sentences in an order of which any run has short and long ones in about the shares that all have: what
+    answers some of them needs about as long for each as what answers all."""
+    # Multiples of the golden ratio, modulo 1, lie evenly wherever they begin and end.
+    turns = sorted(range(len(sentences)), key=lambda turn: turn * GOLDEN_RATIO % 1)
+    placed = dict(zip(turns, sorted(sentences, key=len), strict=True))
+    return [placed[turn] for turn in range(len(sentences))]
 
 
 SENTENCES = {"klue": lambda count: klue_sentences()[:count], "mixture": mixture_sentences}

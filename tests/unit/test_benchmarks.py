@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from benchmarks import gpu, limit, online
 from benchmarks.callers import Calls, joined, rate_and_latencies
 from benchmarks.targets import PADDED, SENTRITON
-from benchmarks.workload import mixture_lengths, mixture_sentences
+from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 
 
@@ -91,6 +91,19 @@ def test_mixture_sentences_have_the_lengths_of_the_mixture(klue_sentences: list[
     lengths = [len(encoding) for encoding in tokenizer.encode_batch(mixture_sentences(1000))]
     assert lengths == mixture_lengths(1000)
     assert max(lengths) == 512
+
+
+def test_any_run_of_spread_sentences_has_short_and_long_ones() -> None:
+    sentences = ["." * length for length in mixture_lengths(512)]
+    spread = spread_by_length(sentences)
+    assert sorted(spread) == sorted(sentences)
+
+    def error_of_a_run(order: list[str]) -> float:
+        lengths = np.array([len(sentence) for sentence in order + order])
+        means = [lengths[start : start + 100].mean() for start in range(len(order))]
+        return float(np.std(means) / lengths.mean())
+
+    assert error_of_a_run(spread) < 0.5 * error_of_a_run(sentences)
 
 
 def test_limit_gives_rates_and_shares() -> None:
