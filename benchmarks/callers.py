@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -43,10 +44,10 @@ class Calls:
     refused: int
 
 
-async def call_in_turn(target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
+async def call_in_turn(target: Target, callers: int, begin: float, seconds: float, most_seconds: float) -> Calls:
     """Keep `callers` calling until the window holds `ANSWERS_A_CALLER` answers for each, for `seconds` at least and
-    `most_seconds` at most. It begins with the first answer after the warm-up, which it also waits `most_seconds` for.
-    Calls under way at the end are cancelled."""
+    `most_seconds` at most. It opens at `begin`, a time of `time.monotonic`, or up to `most_seconds` later where there
+    is no answer by then. Calls under way at the end are cancelled."""
     answered: list[tuple[float, float]] = []
     refused = 0
     turn = itertools.cycle(target.requests)
@@ -63,9 +64,9 @@ async def call_in_turn(target: Target, callers: int, seconds: float, most_second
 
         tasks = [asyncio.create_task(caller()) for _ in range(callers)]
         try:
-            begin = await _until(lambda: bool(answered), tasks, WARM_UP_S, WARM_UP_S + most_seconds)
+            begin = await _until(lambda: bool(answered), tasks, begin, begin + most_seconds)
             wanted = len(answered) + ANSWERS_A_CALLER * callers
-            end = await _until(lambda: len(answered) >= wanted, tasks, seconds, most_seconds)
+            end = await _until(lambda: len(answered) >= wanted, tasks, begin + seconds, begin + most_seconds)
         finally:
             for task in tasks:
                 task.cancel()
@@ -73,9 +74,16 @@ async def call_in_turn(target: Target, callers: int, seconds: float, most_second
     return Calls(np.array(answered).reshape(-1, 2), begin, end, refused)
 
 
-def call(target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
-    """`call_in_turn`, for a process of its own."""
-    return asyncio.run(call_in_turn(target, callers, seconds, most_seconds))
+def call_from(pool: Any, processes: int, target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
+    """`call_in_turn` after a warm-up, the callers shared by so many processes of a `multiprocessing` pool."""
+    shares = [callers // processes + (place < callers % processes) for place in range(processes)]
+    begin = time.monotonic() + WARM_UP_S
+    turns = [(target, share, begin, seconds, most_seconds) for share in shares if share]
+    return joined(pool.starmap(_call, turns, chunksize=1))
+
+
+def _call(*turn: Any) -> Calls:
+    return asyncio.run(call_in_turn(*turn))
 
 
 def joined(parts: list[Calls]) -> Calls:
@@ -98,21 +106,20 @@ def rate_and_latencies(calls: Calls) -> tuple[float, NDArray[np.float64]]:
     answered = calls.answered[calls.answered[:, 1].argsort()]
     ends = answered[:, 1]
     first, last = np.searchsorted(ends, (calls.begin, calls.end), side="right")
-    if first == last:
+    if last <= first:
         return 0.0, np.empty(0)
     begin = ends[first - 1] if first else calls.begin
     return float((last - first) / (ends[last - 1] - begin)), np.diff(answered[first:last]).ravel()
 
 
-async def _until(enough: Callable[[], bool], tasks: list[asyncio.Task[None]], least_s: float, most_s: float) -> float:
-    """Wait until there is `enough`, for `least_s` at least and `most_s` at most; gives the time. Raises what ends one
+async def _until(enough: Callable[[], bool], tasks: list[asyncio.Task[None]], earliest: float, latest: float) -> float:
+    """Wait until there is `enough`, but not before `earliest` nor beyond `latest`; gives the time. Raises what ends one
     of `tasks`."""
-    started = time.monotonic()
-    while (since := time.monotonic() - started) < least_s or (since < most_s and not enough()):
+    while (now := time.monotonic()) < earliest or (now < latest and not enough()):
         ended, _ = await asyncio.wait(tasks, timeout=_GLANCE_S, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
-    return time.monotonic()
+    return now
 
 
 @asynccontextmanager

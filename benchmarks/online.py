@@ -6,8 +6,8 @@
 
 Every caller sends one sentence, made into a request beforehand (of tokens, as Sentriton's client sends it; of text for
 Infinity), waits for its vector, and sends the next; callers share `--processes` client processes on the same cores as
-the server. Sentences come in an order in which lengths are spread evenly. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
-`--most-seconds`.
+the server. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
+`--most-seconds`. It may answer few of the sentences: they come in an order that spreads their lengths evenly.
 
 With every number of callers contenders take turns, and the best round of each counts: Sentriton; the same sentences as
 a corpus through `SentenceEncoder.encode` (`offline_per_s`); with `--padded` the usual Triton repository, fp32, every
@@ -27,8 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import callers
-from benchmarks.callers import Calls, rate_and_latencies
+from benchmarks.callers import Calls, call_from, rate_and_latencies
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peers import Job
 from benchmarks.peers.contender import wait_until_idle
@@ -79,10 +78,7 @@ def compare(rows: list[dict[str, Any]], offline_per_s: float) -> None:
 def call(pool: Any, contender: Contender, number: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One turn of `number` callers: a row."""
     before = contender.batches() if contender.batches else (0, 0)
-    processes = min(arguments.processes, number)
-    shares = [number // processes + (place < number % processes) for place in range(processes)]
-    turns = [(contender.target, share, arguments.seconds, arguments.most_seconds) for share in shares]
-    calls = callers.joined(pool.starmap(callers.call, turns))
+    calls = call_from(pool, arguments.processes, contender.target, number, arguments.seconds, arguments.most_seconds)
     wait_until_idle(IDLE_LIMIT_S)
     after = contender.batches() if contender.batches else (0, 0)
     rows, batches = after[0] - before[0], after[1] - before[1]

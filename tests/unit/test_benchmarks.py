@@ -59,6 +59,12 @@ def test_processes_are_joined_where_all_of_them_called() -> None:
     assert rate_and_latencies(both)[0] == pytest.approx(2 / 1.0)  # 11.5 and 12.0, since 11.0
 
 
+def test_processes_that_never_called_together_have_no_rate() -> None:
+    apart = joined([calls([11.0, 12.0], begin=10, end=13), calls([14.5, 15.0], begin=14, end=17)])
+    rate, latencies = rate_and_latencies(apart)
+    assert (rate, len(latencies)) == (0, 0)
+
+
 def test_a_contender_without_an_answer_says_what_to_do() -> None:
     row = online.figures("slow", 8, calls([]))
     assert row["requests_per_s"] is row["p50_ms"] is row["p99_ms"] is None
