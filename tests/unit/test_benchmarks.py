@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import sys
+import time
+from collections.abc import Callable
 from importlib import import_module
 
 import numpy as np
 import pytest
+from aiohttp import ClientResponseError, web
+from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
 
 from benchmarks import gpu, limit, online
-from benchmarks.callers import Calls, joined, rate_and_latencies
+from benchmarks.callers import ANSWERS_A_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
 from benchmarks.targets import PADDED, SENTRITON
 from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length
 from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -110,6 +116,44 @@ def test_any_run_of_spread_sentences_has_short_and_long_ones() -> None:
         return float(np.std(means) / lengths.mean())
 
     assert error_of_a_run(spread) < 0.5 * error_of_a_run(sentences)
+
+
+async def call_http(answer: Callable[[], int], callers: int, seconds: float, most_seconds: float) -> Calls:
+    """Callers of an HTTP server whose `answer` gives each call's status."""
+
+    async def handle(request: web.Request) -> web.Response:
+        assert await request.read() == b"{}"
+        await asyncio.sleep(0.01)
+        return web.Response(status=answer())
+
+    application = web.Application()
+    application.router.add_post("/embeddings", handle)
+    async with TestServer(application) as server:
+        target = Target(str(server.make_url("/embeddings")), [b"{}"])
+        return await call_in_turn(target, callers, time.monotonic() + 0.05, seconds, most_seconds)
+
+
+def test_callers_call_in_turn_and_count_what_is_refused() -> None:
+    statuses = itertools.cycle([200, 200, 503])
+    both = asyncio.run(call_http(lambda: next(statuses), callers=4, seconds=0.2, most_seconds=5))
+    assert 0.2 <= both.end - both.begin < 5
+    assert len(rate_and_latencies(both)[1]) >= 4 * ANSWERS_A_CALLER
+    assert both.refused == pytest.approx(len(both.answered) / 2, abs=4)
+    began, ended = both.answered.T
+    assert (ended - began >= 0.01).all()
+    assert max(np.sum((began <= at) & (at < ended)) for at in began) <= 4
+
+
+def test_callers_wait_no_longer_than_they_may() -> None:
+    refusing = asyncio.run(call_http(lambda: 429, callers=2, seconds=0.1, most_seconds=0.2))
+    assert len(refusing.answered) == 0
+    assert refusing.refused > 0
+    assert 0.2 <= refusing.end - refusing.begin < 2
+
+
+def test_an_error_of_the_server_ends_the_turn() -> None:
+    with pytest.raises(ClientResponseError, match="500"):
+        asyncio.run(call_http(lambda: 500, callers=2, seconds=5, most_seconds=60))
 
 
 def test_limit_gives_rates_and_shares() -> None:
