@@ -103,6 +103,13 @@ def serve(
             help="Seconds after which a connection ends, so that clients look up their servers again; off without.",
         ),
     ] = None,
+    row_cache_mib: Annotated[
+        int,
+        typer.Option(
+            envvar="SENTRITON_ROW_CACHE_MIB",
+            help="MiB of memory for embeddings of rows, so that the same rows are not computed again; 0: none.",
+        ),
+    ] = 0,
     canary_period_s: Annotated[
         float,
         typer.Option(
@@ -157,6 +164,7 @@ def serve(
         trace_url=trace_url,
         trace_rate=trace_rate,
         max_connection_age_s=max_connection_age_s,
+        row_cache_mib=row_cache_mib,
         canary_period_s=canary_period_s,
         canary_timeout_s=canary_timeout_s,
         restarts=restarts,

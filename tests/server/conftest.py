@@ -38,16 +38,22 @@ class RunningServer:
         with urlopen(self.metrics_url, timeout=10) as response:
             lines = response.read().decode().splitlines()
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        series = [line for line in lines if line.startswith(f"{name}{{") and all(text in line for text in wanted)]
+        series = [
+            line
+            for line in lines
+            if line.startswith((f"{name}{{", f"{name} ")) and all(text in line for text in wanted)
+        ]
         assert series, f"the server has no metric {name} with {labels}"
         return sum(float(line.rsplit(" ", 1)[1]) for line in series)
 
 
 @contextmanager
-def serving(checkpoint: str | Path | None, precision: str = "fp32") -> Iterator[RunningServer]:
+def serving(
+    checkpoint: str | Path | None, precision: str = "fp32", settings: ServerSettings = FREE_PORTS
+) -> Iterator[RunningServer]:
     """Serve a checkpoint (None: the bundled one) on free ports; exports are cached by content between runs."""
     repository = prepare_repository(None if checkpoint is None else str(checkpoint), precision=precision, device="cpu")
-    with TritonServer(repository, FREE_PORTS) as server:
+    with TritonServer(repository, settings) as server:
         yield RunningServer(server.url, server.metrics_url)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import re
+import sys
 import threading
 import time
 from typing import Any
@@ -16,11 +17,11 @@ from sentriton_server.resources import load_model_code
 scheduling = load_model_code("embed_tokens", "scheduling")
 
 
-def make_request(*lengths: int, lane: str = "query", wait_s: float = 60.0, first_id: int = 1) -> Any:
+def make_request(*lengths: int, wait_s: float = 60.0, first_id: int = 1, **settings: Any) -> Any:
     """Rows of these lengths, padded to the longest; their ids count from `first_id`, row by row."""
     attention_mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
     input_ids = attention_mask * (np.arange(len(lengths)) + first_id)[:, None]
-    return scheduling.Request(input_ids, attention_mask, deadline=time.monotonic() + wait_s, lane=lane)
+    return scheduling.Request(input_ids, attention_mask, deadline=time.monotonic() + wait_s, **settings)
 
 
 def make_scheduler(**settings: Any) -> Any:
@@ -66,6 +67,49 @@ def test_a_request_beyond_one_step_is_complete_with_its_last_row() -> None:
         step = take(scheduler)
         complete.append(step.deliver(np.ones((len(step.rows), 2), np.float32)))
     assert complete == [[], [], [request]]
+
+
+def test_rows_that_are_known_are_there_from_the_start_and_have_no_turn() -> None:
+    scheduler = make_scheduler(waiting_rows=3)
+    request = make_request(3, 4, 5, known={1: np.array([9.0], np.float32)})
+    scheduler.add(make_request(60))
+    assert not scheduler.add(request)
+    assert scheduler.waiting("query") == 3
+    take(scheduler)
+    step = take(scheduler)
+    assert [row.place for row in step.rows] == [0, 2]
+    assert step.deliver(step.tokens()[0][:, :1].astype(np.float32)) == [request]
+    assert request.embeddings.tolist() == [[1], [9], [3]]
+
+
+def test_a_request_that_is_known_whole_is_complete_from_the_start() -> None:
+    request = make_request(3, 4, known={0: np.array([8.0], np.float32), 1: np.array([9.0], np.float32)})
+    assert not request.unknown
+    assert request.embeddings.tolist() == [[8], [9]]
+
+
+def test_steps_of_one_request_that_come_back_together_all_count() -> None:
+    def deliver(step: Any) -> None:
+        embeddings = np.full((1, 256), step.rows[0].place, np.float32)
+        together.wait(10)
+        complete.extend(step.deliver(embeddings))
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns in the middle of things
+    try:
+        for _ in range(1000):
+            request = make_request(4, 4, 4)
+            steps = [scheduling.Step([scheduling.Row(request, place, 4, 0)]) for place in range(3)]
+            together, complete = threading.Barrier(3), []
+            threads = [threading.Thread(target=deliver, args=(step,)) for step in steps]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert complete == [request]
+            assert request.embeddings[:, -1].tolist() == [0, 1, 2]
+    finally:
+        sys.setswitchinterval(interval_s)
 
 
 def test_a_step_keeps_to_its_tokens_padding_counted_and_takes_rows_alike_in_length() -> None:

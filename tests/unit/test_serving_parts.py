@@ -171,6 +171,13 @@ def test_too_little_memory_is_said_in_gib(repository: Path) -> None:
         check_memory(repository, available=GIB // 2)
 
 
+def test_the_row_cache_needs_memory_too(repository: Path) -> None:
+    with pytest.raises(
+        LaunchError, match=r"1\.5 GiB of memory, row cache included, and 1\.1 GiB .*lower --row-cache-mib"
+    ):
+        check_memory(repository, row_cache_mib=500, available=GIB + 100 * MIB)
+
+
 def test_memory_that_the_weights_alone_would_fill_is_too_little(repository: Path) -> None:
     with pytest.raises(LaunchError):
         check_memory(repository, available=GIB + 12 * MIB)
@@ -197,6 +204,11 @@ def test_the_interpreters_shared_library_is_found_or_named(tmp_path: Path) -> No
         libpython_folder([tmp_path, tmp_path / "missing"])
     (tmp_path / f"{name}.so.1.0").touch()
     assert libpython_folder([tmp_path / "missing", tmp_path]) == tmp_path
+
+
+def test_a_row_cache_of_less_than_nothing_is_refused() -> None:
+    with pytest.raises(LaunchError, match=r"--row-cache-mib is -1; it must be 0 \(off\) or more MiB"):
+        ServerSettings(row_cache_mib=-1)
 
 
 def test_a_connection_lives_for_a_second_at_least() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from scheduling import Request, Step
+from scheduling import CANARY_LANE, Request, Step
 
 KINDS = ("token", "padding")
 REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
@@ -27,7 +27,7 @@ class Metrics:
     does not mind.
     """
 
-    def __init__(self, lanes: Sequence[str]) -> None:
+    def __init__(self, lanes: Sequence[str], *, row_cache: bool) -> None:
         counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
         # A family must live as long as its metrics.
         self._families: list[Any] = []
@@ -66,16 +66,28 @@ class Metrics:
             gauge, "sentriton_process_resident_memory_bytes", "Resident memory of Triton and of each Python model"
         )
         self._memory: dict[str, Any] = {}
+        self._cache: Any = None
+        if row_cache:
+            found = self._family(counter, "sentriton_cached_rows_total", "Rows found in the row cache")
+            for lane in lanes:
+                self._counters["sentriton_cached_rows_total", lane] = found.Metric(labels={"lane": lane})
+            size = self._family(gauge, "sentriton_row_cache_bytes", "Memory that the row cache's entries take")
+            self._cache = size.Metric(labels={})
 
     def came(self, lane: str) -> None:
         """A request for a lane is here."""
         with self._counting:
             self._counts["sentriton_requests_total", lane] += 1
 
+    def found(self, lane: str, rows: int) -> None:
+        """Rows were in the row cache."""
+        with self._counting:
+            self._counts["sentriton_cached_rows_total", lane] += rows
+
     def started(self, step: Step) -> None:
         """A step leaves."""
         now = time.monotonic()
-        lane, rows = step.rows[0].request.lane, step.rows
+        lane, rows = step.lane, step.rows
         tokens = sum(row.length for row in rows)
         with self._counting:
             self._counts["sentriton_steps_total", lane] += 1
@@ -93,16 +105,17 @@ class Metrics:
             self._counts["sentriton_request_seconds_sum", lane] += seconds
             self._counts["sentriton_request_seconds_count", lane] += 1
             self._counts["sentriton_request_seconds_bucket", lane, self._bounds[first]] += 1
-            if lane == "canary":
+            if lane == CANARY_LANE:
                 self._canary_answered = time.time()
 
     def refused(self, reason: str) -> None:
         with self._counting:
             self._counts["sentriton_refused_requests_total", reason] += 1
 
-    def publish(self, waiting: dict[str, int], resident_bytes: dict[str, int]) -> None:
-        """Hand over all counts, the rows that wait now by lane, and resident bytes by process (0 for one that is
-        gone). Called by one thread: seen on Triton 24.10, metrics changed by two at once crash the server.
+    def publish(self, waiting: dict[str, int], resident_bytes: dict[str, int], cache_bytes: int) -> None:
+        """Hand over all counts, the rows that wait now by lane, resident bytes by process (0 for one that is gone), and
+        the row cache's bytes. Called by one thread: seen on Triton 24.10, metrics changed by two at once crash the
+        server.
         """
         with self._counting:
             counts, self._counts = self._counts, defaultdict(float)
@@ -114,6 +127,8 @@ class Metrics:
             if self._canary is None:
                 self._canary = self._canary_family.Metric(labels={})
             self._canary.set(self._canary_answered)
+        if self._cache is not None:
+            self._cache.set(cache_bytes)
         for process in resident_bytes.keys() - self._memory.keys():
             self._memory[process] = self._memory_family.Metric(labels={"process": process})
         for process, metric in self._memory.items():

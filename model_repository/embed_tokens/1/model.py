@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from cache import cache_of_environment
 from metrics import Metrics
+from numpy.typing import NDArray
 from processes import resident_bytes
-from scheduling import DEFAULT_LANE, LANES, Request, Scheduler, Step
+from scheduling import CANARY_LANE, DEFAULT_LANE, LANES, Request, Scheduler, Step
 from validation import explain_fingerprint, explain_lane, explain_tokens
 
 INNER_MODEL = "embed_batch"
@@ -46,7 +48,8 @@ class TritonPythonModel:
             is_cancelled=lambda request: request.handle.is_cancelled(),
             on_cancelled=self.cancel,
         )
-        self.metrics = Metrics(LANES)
+        self.cache = cache_of_environment()
+        self.metrics = Metrics(LANES, row_cache=self.cache is not None)
         self.unwell: str | None = None
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
         self.closing = threading.Event()
@@ -55,10 +58,14 @@ class TritonPythonModel:
             worker.start()
 
     def execute(self, requests: list[Any]) -> None:
-        waiting = [accepted for request in requests if (accepted := self.accept(request))]
-        for request, reason in self.scheduler.add(*waiting).items():
+        accepted = [ours for request in requests if (ours := self.accept(request))]
+        known = [request for request in accepted if not request.unknown]
+        for request, reason in self.scheduler.add(*(request for request in accepted if request.unknown)).items():
             message = f"the {request.lane} lane is full: {reason}; send again later"
             self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "full")
+        # After what others compute meanwhile: each answer waits for Triton's receipt.
+        for request in known:
+            self.answer(request)
 
     def finalize(self) -> None:
         self.closing.set()
@@ -100,7 +107,18 @@ class TritonPythonModel:
             deadline=time.monotonic() + wait_s,
             lane=lane,
             handle=sender,
+            known=self.known(lane, input_ids, attention_mask),
         )
+
+    def known(
+        self, lane: str, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> dict[int, NDArray[np.float32]]:
+        """What the cache has of a request's rows; nothing for the canary, which is there to see the model at work."""
+        if self.cache is None or lane == CANARY_LANE:
+            return {}
+        found = self.cache.find(input_ids, attention_mask)
+        self.metrics.found(lane, len(found))
+        return found
 
     def work(self) -> None:
         while (step := self.scheduler.take()) is not None:
@@ -132,6 +150,8 @@ class TritonPythonModel:
             self.fail(step, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return
         embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
+        if self.cache is not None and step.lane != CANARY_LANE:
+            self.cache.keep(input_ids, attention_mask, embeddings)
         for request in step.deliver(embeddings):
             if request.end():
                 self.answer(request)
@@ -149,7 +169,8 @@ class TritonPythonModel:
 
     def publish(self) -> None:
         while not self.closing.wait(PUBLISH_PERIOD_S):
-            self.metrics.publish({lane: self.scheduler.waiting(lane) for lane in LANES}, resident_bytes())
+            waiting = {lane: self.scheduler.waiting(lane) for lane in LANES}
+            self.metrics.publish(waiting, resident_bytes(), self.cache.bytes if self.cache else 0)
 
     def expire(self, request: Request) -> None:
         message = f"Request timeout expired: it waited {time.monotonic() - request.arrived:.3f} s for its turn"

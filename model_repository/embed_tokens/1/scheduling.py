@@ -10,14 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import InitVar, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-LANES = ("canary", "query", "bulk")  # in the order in which they are served
+CANARY_LANE = "canary"
+LANES = (CANARY_LANE, "query", "bulk")  # in the order in which they are served
 DEFAULT_LANE = "query"
 _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
 # Padding is not computed, but it travels: as zeros, from the encoder to pooling.
@@ -36,6 +38,7 @@ class Request:
 
     `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs. Its rows may be in several steps
     at once: `embeddings` [rows, dimension] fills up as they come back, and whoever comes first ends the request.
+    Rows that are `known`, embeddings by place, are there from the start; those that are `unknown` have a turn.
     """
 
     input_ids: NDArray[np.int64]
@@ -44,13 +47,18 @@ class Request:
     lane: str = DEFAULT_LANE
     handle: Any = None
     arrived: float = field(default_factory=time.monotonic)
+    known: InitVar[Mapping[int, NDArray[np.float32]]] = MappingProxyType({})
+    unknown: list[int] = field(init=False)
     embeddings: NDArray[np.float32] | None = None
     ended: bool = False
     _missing: int = field(init=False)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, known: Mapping[int, NDArray[np.float32]]) -> None:
         self._missing = len(self.input_ids)
+        self.unknown = [place for place in range(len(self.input_ids)) if place not in known]
+        if known:
+            self.fill(list(known), np.stack(list(known.values())))
 
     def end(self) -> bool:
         """Whether the caller is the first to end this request, and so the one who answers it."""
@@ -86,6 +94,10 @@ class Step:
     """Rows that are embedded together."""
 
     rows: list[Row]
+
+    @property
+    def lane(self) -> str:
+        return self.rows[0].request.lane
 
     def tokens(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """`input_ids` and `attention_mask` int64 [rows, longest], zero behind each row's end."""
@@ -151,10 +163,12 @@ class Lane:
         return self._pace.wait_s(sum(row.length for row in rows))
 
     def add(self, request: Request, order: int) -> None:
-        for place, length in enumerate(request.lengths()):
+        lengths = request.lengths()
+        for place in request.unknown:
+            length = lengths[place]
             self._buckets.setdefault(-(-length // _BUCKET), deque()).append(Row(request, place, length, order))
             self.tokens += length
-        self.rows += len(request.input_ids)
+        self.rows += len(request.unknown)
 
     def take(self, most_tokens: int, most_rows: int) -> list[Row]:
         """Remove and return rows whose padded size is at most `most_tokens`; a single row may have more."""
@@ -253,7 +267,7 @@ class Scheduler:
     def done(self, step: Step) -> None:
         """A step that was taken has come back."""
         with self._changed:
-            self._came_back(step.rows[0].request.lane)
+            self._came_back(step.lane)
             self._wake()
 
     def close(self) -> None:
@@ -265,7 +279,7 @@ class Scheduler:
     def _queue(self, request: Request) -> str | None:
         """Put rows into their lane; or say why not."""
         lane = self._lanes[request.lane]
-        if lane.rows and lane.rows + len(request.input_ids) > self.waiting_rows:
+        if lane.rows and lane.rows + len(request.unknown) > self.waiting_rows:
             return f"{lane.rows} rows wait, at most {self.waiting_rows} may"
         wait_s, allowed_s = lane.wait_s(), max(0.0, _OF_ITS_TIME * (request.deadline - time.monotonic()))
         if lane.rows and wait_s > allowed_s:
@@ -303,7 +317,7 @@ class Scheduler:
         return next((name for name in LANES if self._lanes[name].rows and self._may_go(name)), None)
 
     def _may_go(self, lane: str) -> bool:
-        if self._in_flight < self._steps_computed or lane == "canary":
+        if self._in_flight < self._steps_computed or lane == CANARY_LANE:
             return True
         # Bulk work leaves the last place to queries, if any come, and they need not wait behind it.
         if lane == "bulk" and self._queries_come():

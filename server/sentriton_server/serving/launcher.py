@@ -66,7 +66,7 @@ class TritonServer:
         model.pt was changed, `KeyboardInterrupt` when `interrupted` is set meanwhile; each leaves nothing behind.
         """
         check_weights(self.repository, self.manifest)
-        check_memory(self.repository)
+        check_memory(self.repository, self.settings.row_cache_mib)
         check_shared_memory(self.repository)
         self.process = TritonProcess(self.repository, self.settings, self._on_log)
         try:

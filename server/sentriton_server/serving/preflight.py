@@ -69,15 +69,18 @@ def _free_ports(host: str, count: int) -> list[int]:
         return [probe.getsockname()[1] for probe in probes]
 
 
-def check_memory(repository: Path, available: int | None = None) -> None:
-    """Raises `LaunchError` when the weights and their working memory do not fit what is available (bytes)."""
+def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:
+    """Raises `LaunchError` when the weights, their working memory and the row cache do not fit what is available
+    (bytes).
+    """
     weights = (repository / "encoder/1/model.pt").stat().st_size
-    needed = int(1.3 * weights) + GIB
+    needed = int(1.3 * weights) + GIB + row_cache_mib * MIB
     available = available_memory() if available is None else available
     if needed > available:
         raise LaunchError(
-            f"the model needs about {needed / GIB:.1f} GiB of memory and {available / GIB:.1f} GiB is available; "
-            "free memory, raise the container's limit, or export with a smaller --precision"
+            f"the model needs about {needed / GIB:.1f} GiB of memory{', row cache included,' if row_cache_mib else ''} "
+            f"and {available / GIB:.1f} GiB is available; free memory, raise the container's limit, "
+            f"{'lower --row-cache-mib, ' if row_cache_mib else ''}or export with a smaller --precision"
         )
 
 

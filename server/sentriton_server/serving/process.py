@@ -67,7 +67,7 @@ class TritonProcess:
                     for backend in (installation.backends or ("python",))
                 ),
             ]
-            self._process = self._start(installation, arguments)
+            self._process = self._start(installation, arguments, settings)
         except BaseException:
             self._scratch.remove()
             raise
@@ -78,7 +78,7 @@ class TritonProcess:
         self._reader.start()
 
     @staticmethod
-    def _start(installation: Installation, arguments: list[str]) -> subprocess.Popen[str]:
+    def _start(installation: Installation, arguments: list[str], settings: ServerSettings) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(installation.binary), *arguments],
             # torch counts the cores of its affinity, and not what a quota leaves of them.
@@ -87,6 +87,7 @@ class TritonProcess:
                 "OMP_NUM_THREADS": str(usable_cores()),
                 **os.environ,
                 **installation.environment,
+                "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -24,6 +24,8 @@ class ServerSettings:
     `max_connection_age_s` ends a connection that is older, politely: a client that finds its servers by DNS asks again
     then, and sees those that came since. None: connections stay.
 
+    `row_cache_mib` is memory for embeddings of rows, so that the same rows are not computed again; 0: none.
+
     Every `canary_period_s` the supervisor embeds a golden sentence, and waits `canary_timeout_s` for it. It starts a
     Triton that fails again, up to `restarts` times in a row.
     """
@@ -41,6 +43,7 @@ class ServerSettings:
     trace_url: str | None = None
     trace_rate: int = 1000
     max_connection_age_s: int | None = None
+    row_cache_mib: int = 0
     canary_period_s: float = 5.0
     canary_timeout_s: float = 15.0
     restarts: int = 5
@@ -63,6 +66,8 @@ class ServerSettings:
             raise LaunchError(f"--trace-rate is {self.trace_rate}; it must be 0 (callers' traces alone) or more")
         if self.max_connection_age_s is not None and self.max_connection_age_s < 1:
             raise LaunchError(f"--max-connection-age is {self.max_connection_age_s}; it must be 1 or more seconds")
+        if self.row_cache_mib < 0:
+            raise LaunchError(f"--row-cache-mib is {self.row_cache_mib}; it must be 0 (off) or more MiB")
         if self.restarts < 0:
             raise LaunchError(f"--restarts is {self.restarts}; it must be 0 (never restart Triton) or more")
         if self.exit_timeout_s < 0:

@@ -1,0 +1,89 @@
+"""Sentence embeddings of rows that came before: plain code, free of Triton.
+
+Triton's own response cache takes whole requests by their bytes: it knows neither shapes nor parameters, so what it
+answers escapes the check of the fingerprint. This one is asked about rows that were found valid, and lives no longer
+than the process of the one model that it has embeddings of.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+VARIABLE = "SENTRITON_ROW_CACHE_MIB"
+_MIB = 1 << 20
+# What an entry takes beside the bytes of tokens and embedding: two objects and its place in the dictionary.
+_ENTRY_BYTES = 384
+
+
+class RowCache:
+    """From a row's tokens to its sentence embedding; what was asked for longest ago goes first. All methods may be
+    called from any thread.
+
+    It holds at most `most_bytes`, with what Python needs for each entry; `bytes` is what it holds now.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.bytes = 0
+        self._embeddings: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> dict[int, NDArray[np.float32]]:
+        """The embeddings, float32 [dimension], that are here for rows of `input_ids` and `attention_mask`, both int64
+        [rows, length], by the row's place. They are the cache's own: copy them, and leave them as they are.
+        """
+        keys = _keys(input_ids, attention_mask)
+        with self._lock:
+            found = {place: self._embeddings[key] for place, key in enumerate(keys) if key in self._embeddings}
+            for place in found:
+                self._embeddings.move_to_end(keys[place])
+        return found
+
+    def keep(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        embeddings: NDArray[np.float32],
+    ) -> None:
+        """Take copies of `embeddings`, float32 [rows, dimension], for these rows. Left out are rows that are here
+        already, so that an answer stays the same to the last bit, and embeddings that are not finite.
+        """
+        finite = np.isfinite(embeddings).all(axis=1)
+        entries = [
+            (key, embedding.copy())
+            for key, embedding, good in zip(_keys(input_ids, attention_mask), embeddings, finite, strict=True)
+            if good
+        ]
+        with self._lock:
+            for key, embedding in entries:
+                if key not in self._embeddings:
+                    self._embeddings[key] = embedding
+                    self.bytes += _size(key, embedding)
+            while self.bytes > self.most_bytes:
+                self.bytes -= _size(*self._embeddings.popitem(last=False))
+
+
+def cache_of_environment() -> RowCache | None:
+    """The cache that `$SENTRITON_ROW_CACHE_MIB` asks for; None where that is 0 or not set. Raises `ValueError`."""
+    text = os.environ.get(VARIABLE) or "0"
+    if not text.isdecimal():
+        raise ValueError(f"${VARIABLE} is {text!r}; it must be a whole number of MiB, 0 (off) or more")
+    return RowCache(int(text) * _MIB) if int(text) else None
+
+
+def _keys(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> list[bytes]:
+    """What each row's embedding follows from: mask and ids up to its last attended token, whatever padding follows."""
+    keys = []
+    for ids, mask in zip(input_ids.astype(np.int32), attention_mask.astype(np.int8), strict=True):
+        attended = mask.tobytes().rstrip(b"\0")
+        keys.append(attended + ids[: len(attended)].tobytes())
+    return keys
+
+
+def _size(key: bytes, embedding: NDArray[np.float32]) -> int:
+    return len(key) + embedding.nbytes + _ENTRY_BYTES
