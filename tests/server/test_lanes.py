@@ -121,7 +121,7 @@ def test_what_a_cancelled_call_asked_for_is_not_computed(server: RunningServer) 
     ids = np.full((64, 128), 7, dtype=np.int64)
     request = protocol.tokens_request(ids, np.ones_like(ids), protocol.parameters(priority="bulk", timeout_s=60))
     connection = Connection(server.url)
-    calls = [connection.start_infer(request, 60) for _ in range(20)]
+    calls = [connection.start_infer(request, 60) for _ in range(40)]
     calls[0].result()  # those behind it wait for their turn
     for call in calls[1:]:
         call.cancel()
