@@ -1,5 +1,5 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
-# make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages
+# make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
 # make unit      unit tests alone (seconds)
 # make server    tests against a real Triton (four to five minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
@@ -7,7 +7,7 @@
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
-# make test-faults  processes that die, full disks, overload, any message: a table of recoveries (six minutes)
+# make test-faults  processes that die or hang, full disks, overload, any message: a table of recoveries (six minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
@@ -53,6 +53,7 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 
 test: lint $(NODE_INSTALLED) prometheus
 	$(BIN)/pytest tests/unit tests/manifests tests/server tests/polyglot
+	$(BIN)/pytest tests/faults -m "not long and not slow" --reruns 1  # bounds in seconds, on a machine that others use
 
 unit: $(VENV)/dev-installed
 	$(BIN)/pytest tests/unit

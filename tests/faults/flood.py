@@ -27,9 +27,6 @@ class Outcomes:
     refused: list[float] = field(default_factory=list)
     errors: list[SentritonError] = field(default_factory=list)
 
-    def rows_per_s(self, seconds: float) -> float:
-        return ROWS * len(self.answered) / seconds
-
 
 class Flood:
     """Sends bulk requests with this deadline while the context lasts: `rate` a second, or as many as keep `in_flight`

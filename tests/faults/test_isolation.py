@@ -32,6 +32,7 @@ def p99_s(encoder: SentenceEncoder) -> float:
     return float(np.quantile(took, 0.99))
 
 
+@pytest.mark.slow
 def test_queries_under_a_flood_of_bulk_work(served: Served) -> None:
     with SentenceEncoder(served.url) as encoder:
         p99_s(encoder)  # warm

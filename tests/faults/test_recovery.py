@@ -34,6 +34,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
     assert any((victim if victim != "triton" else "exit code -9") in line for line in mortal.said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["encoder", "triton"])
 def test_a_process_that_stands_still_for_ten_seconds(
     victim: str, mortal: Served, expected: NDArray[np.float32]
@@ -76,6 +77,7 @@ def test_a_network_that_stalls(proxy: FaultyProxy, expected: NDArray[np.float32]
     assert load.figures.longest_s > 4.5
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_for_good_is_started_again(repository: Path, expected: NDArray[np.float32]) -> None:
     with (
         serve(repository, "--canary-period", 1, "--canary-timeout", 2) as served,

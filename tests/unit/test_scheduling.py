@@ -174,7 +174,7 @@ def test_while_queries_come_bulk_steps_are_short_and_leave_a_place_free() -> Non
     scheduler.add(make_request(4))
     assert take(scheduler).rows[0].request.lane == "query"
     bulk = scheduler.take()
-    assert len(bulk.rows) * 4 == 64 // 4
+    assert len(bulk.rows) * 4 == 64 // 8
     taken: list[Any] = []
     waiting = threading.Thread(target=lambda: taken.append(scheduler.take()))
     waiting.start()

@@ -25,6 +25,7 @@ _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
 # Padding is not computed, but it travels: as zeros, from the encoder to pooling.
 _MOST_PADDING = 0.2
 _QUERY_MEMORY_S = 1.0  # bulk steps stay short for this long after a query
+_OF_A_STEP = 8  # and so many times shorter: a query waits for one; kernels are at their rate from 64 tokens on
 _PACE_MEMORY = 0.9  # of what is known of a lane's pace, with each step: about ten steps count
 # Asking whether a caller has cancelled takes a tenth of a millisecond: it must save more than that.
 _WORTH_ASKING_S = 0.001
@@ -331,7 +332,7 @@ class Scheduler:
         return time.monotonic() - self._last_query < _QUERY_MEMORY_S
 
     def _tokens_of_a_step(self, lane: str) -> int:
-        return self._step_tokens // 4 if lane == "bulk" and self._queries_come() else self._step_tokens
+        return self._step_tokens // _OF_A_STEP if lane == "bulk" and self._queries_come() else self._step_tokens
 
     def _alive(self, rows: list[Row]) -> list[Row]:
         """The rows of requests that somebody still waits for."""
