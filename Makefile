@@ -1,7 +1,7 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
 # make unit      unit tests alone (seconds)
-# make server    tests against a real Triton (four to five minutes on two cores)
+# make server    tests against a real Triton (five to six minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make node      install and build the Node client (what the tests do by themselves)

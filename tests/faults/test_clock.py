@@ -28,6 +28,7 @@ def wandering(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"LD_PRELOAD": str(library)}
 
 
+@pytest.mark.slow
 def test_launcher_and_client_do_not_mind_a_clock_that_jumps(
     repository: Path, expected: NDArray[np.float32], wandering: dict[str, str], tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
     assert grown < 0.05
 
 
+@pytest.mark.slow
 def test_a_client_finishes_what_its_deadline_allows(served: Served, expected: NDArray[np.float32]) -> None:
     # Four calls at once beside a flood that alone is ten times too much.
     with Flood(served.url, in_flight=8) as sustainable:
