@@ -63,8 +63,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
         f"{len(answered):,} answered, {len(errors):,} too late; memory {grown:+.1%} from {memory >> 20} MiB",
     )
     # By the server's own time: what sends ten times the load, and is refused, takes its share of the same cores.
-    # Wanted are 90 %; 89 to 96 were seen, on cores whose speed changes meanwhile. Less than 85 is no noise.
-    assert overloaded[1] >= 0.85 * peak[1]
+    assert overloaded[1] >= 0.9 * peak[1]
     assert overloaded[0] >= 0.7 * peak[0]
     assert np.median(refused) < 0.25
     assert len(errors) < 0.1 * (len(refused) + len(answered)), errors[:3]
