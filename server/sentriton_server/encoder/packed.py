@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
+from sentriton_server.encoder.attention import Attention, Layout, lay_out
+
 # Bounds the memory of a step whatever a batch holds. On a CPU it keeps activations near the caches: the kernels are at
 # their full rate from some 64 tokens on.
 TOKENS_PER_STEP = 256
@@ -28,40 +30,22 @@ ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 class PackedLayer(nn.Module):
     """One transformer layer, post-norm as in BERT, with the three attention projections fused."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, num_heads: int, activation: str, eps: float) -> None:
+    def __init__(self, hidden_size: int, intermediate_size: int, activation: str, eps: float) -> None:
         super().__init__()
-        self.num_heads = num_heads
         self.activation = activation
         self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
+        self.attention = Attention()
         self.attention_output = nn.Linear(hidden_size, hidden_size)
         self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
         self.intermediate = nn.Linear(hidden_size, intermediate_size)
         self.output = nn.Linear(intermediate_size, hidden_size)
         self.output_norm = nn.LayerNorm(hidden_size, eps=eps)
 
-    def forward(self, hidden: Tensor, slots: Tensor, attended: Tensor) -> Tensor:
-        """`hidden` [tokens and filling, hidden]; `slots` [tokens] int64, each token's place in the padded [rows *
-        longest]; `attended` [rows, longest] bool, true where such a place holds a token."""
-        context = self.attention(self.query_key_value(hidden), slots, attended)
+    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """`hidden` [tokens and filling, hidden]."""
+        context = self.attention(self.query_key_value(hidden), layout)
         hidden = self.attention_norm(hidden + self.attention_output(context))
         return self.output_norm(hidden + self.output(self.activate(self.intermediate(hidden))))
-
-    def attention(self, query_key_value: Tensor, slots: Tensor, attended: Tensor) -> Tensor:
-        rows, longest = attended.shape
-        filled, width = query_key_value.shape
-        tokens = slots.size(0)
-        query_key_value = query_key_value[:tokens]
-        mask: Tensor | None = None
-        if tokens < rows * longest:
-            padded = query_key_value.new_zeros([rows * longest, width])
-            query_key_value = padded.index_copy_(0, slots, query_key_value)
-            mask = attended.view([rows, 1, 1, longest])
-        heads = query_key_value.view([rows, longest, 3, self.num_heads, -1]).permute([2, 0, 3, 1, 4])
-        context = F.scaled_dot_product_attention(heads[0], heads[1], heads[2], attn_mask=mask)
-        context = context.transpose(1, 2).reshape([rows * longest, -1])
-        if mask is not None:
-            context = context.index_select(0, slots)
-        return F.pad(context, [0, 0, 0, filled - tokens])
 
     def activate(self, hidden: Tensor) -> Tensor:
         if self.activation == "gelu":
@@ -93,6 +77,7 @@ class PackedEncoder(nn.Module):
         super().__init__()
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
+        self.num_heads = num_heads
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
         self.positions_follow_padding_id = positions_follow_padding_id
@@ -102,8 +87,7 @@ class PackedEncoder(nn.Module):
         self.position_embeddings = nn.Embedding(num_positions, hidden_size)
         self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
         self.layers = nn.ModuleList(
-            PackedLayer(hidden_size, intermediate_size, num_heads, activation, layer_norm_eps)
-            for _ in range(num_layers)
+            PackedLayer(hidden_size, intermediate_size, activation, layer_norm_eps) for _ in range(num_layers)
         )
 
     def forward(
@@ -193,10 +177,10 @@ class PackedEncoder(nn.Module):
             first_row, first_token = end_row, end_token
 
     def encode_step(self, ids: Tensor, positions: Tensor, slots: Tensor, rows: int, longest: int) -> Tensor:
-        attended = torch.zeros([rows * longest], dtype=torch.bool, device=ids.device)
-        attended = attended.index_fill_(0, slots, True).view([rows, longest])
+        filling = -ids.size(0) % self.filled_up_to
+        layout = lay_out(slots, rows, longest, filling, self.num_heads)
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
-        hidden = F.pad(hidden, [0, 0, 0, -ids.size(0) % self.filled_up_to])
+        hidden = F.pad(hidden, [0, 0, 0, filling])
         for layer in self.layers:
-            hidden = layer(hidden, slots, attended)
+            hidden = layer(hidden, layout)
         return hidden[: ids.size(0)]
