@@ -1,6 +1,6 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
-# make unit      unit tests alone (seconds)
+# make unit      unit tests alone (a minute and a half)
 # make server    tests against a real Triton (five to six minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto

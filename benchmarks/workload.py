@@ -18,7 +18,13 @@ GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 def klue_sentences() -> list[str]:
     """The 1,038 sentences of KLUE-STS dev (CC BY-SA 4.0), mixed in length: 5 to 80 tokens."""
-    pairs = json.loads((DATA / "klue-sts-v1.1_dev.json").read_text(encoding="utf-8"))
+    file = DATA / "klue-sts-v1.1_dev.json"
+    if not file.exists():
+        raise SystemExit(
+            f"{file} is not there: put KLUE-STS dev (klue-sts-v1.1_dev.json of github.com/KLUE-benchmark/KLUE) into a "
+            "folder and name it by $SENTRITON_DATA"
+        )
+    pairs = json.loads(file.read_text(encoding="utf-8"))
     return [pair[side] for pair in pairs for side in ("sentence1", "sentence2")]
 
 

@@ -1,6 +1,6 @@
 """Embeds a corpus of any size with Spark: a `predict_batch_udf`, so each Python worker makes one `SentenceEncoder`.
 
-    pip install 'sentriton[spark]'
+    pip install '.[spark]'      # in the root of a checkout
     spark-submit examples/spark.py --input corpus.parquet --output embeddings --column text \
         --url dns:///sentriton-headless:8001
 

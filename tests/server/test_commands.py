@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sentriton import SentenceEncoder
+from sentriton import SentenceEncoder, __version__
 from tests.server.conftest import RunningServer
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
@@ -64,7 +64,12 @@ def test_info_shows_the_served_model(server: RunningServer, encoder: SentenceEnc
     shown = run("info", "--url", server.url).stdout
     assert encoder.manifest.name in shown
     assert encoder.manifest.fingerprint in shown
+    assert all(name in shown for name in encoder.prompts)
     assert json.loads(run("info", "--json", "--url", server.url).stdout)["dimension"] == encoder.manifest.dimension
+
+
+def test_the_version_is_the_packages() -> None:
+    assert run("--version").stdout == f"sentriton {__version__}\n"
 
 
 def test_health_tells_serving_from_unreachable(server: RunningServer) -> None:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sentriton import __version__
 from sentriton.canary import check_canary
 from sentriton.client import SentenceEncoder
 from sentriton.connection import Connection
@@ -25,7 +26,6 @@ from sentriton_server.evaluation.command import app as evaluate_command
 
 app = typer.Typer(
     name="sentriton",
-    help="Sentence embeddings over gRPC on NVIDIA Triton.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,6 +42,21 @@ Timeout = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"sentriton {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Sentence embeddings over gRPC on NVIDIA Triton."""
 
 
 @app.command()
@@ -91,7 +106,7 @@ def info(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0, as_json: AsJs
         "similarity": manifest.similarity,
         "precision": f"{manifest.precision} on {manifest.device}",
         "parity": f"cosine >= {parity['min_cosine']:.7f} to sentence-transformers on {parity['sentences']} sentences",
-        "prompts": ", ".join(name for name, prompt in manifest.prompts.items() if prompt) or "none",
+        "prompts": ", ".join(f"{name} ({prompt!r})" for name, prompt in manifest.prompts.items()) or "none",
         "max_batch_size": manifest.max_batch_size,
         "fingerprint": manifest.fingerprint,
         "exported by": f"sentriton {manifest.sentriton_version}",
@@ -143,7 +158,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
-        _fail(f"this command needs the package {error.name}; run: pip install 'sentriton[server,train]'")
+        _fail(f"this command needs the package {error.name}; run: pip install 'sentriton[server]' ([train] for train)")
 
 
 def _fail(message: str) -> None:

@@ -28,7 +28,7 @@ Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Sentenc
 Input = Annotated[
     Path | None,
     typer.Option(
-        help="A .txt, .jsonl, .csv, .tsv or .parquet file; - reads standard input, one sentence a line.",
+        help="A .txt, .jsonl, .csv, .tsv or .parquet file, or - for standard input. Every line is a row, empty or not.",
         allow_dash=True,
     ),
 ]
