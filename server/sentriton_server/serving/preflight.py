@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import socket
 from contextlib import ExitStack
@@ -40,9 +41,11 @@ def check_ports(settings: ServerSettings) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))
-            except socket.gaierror as error:
-                raise LaunchError(f"{host_flag} {host!r} is no address of this machine ({error.strerror})") from error
             except OSError as error:
+                if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                    raise LaunchError(
+                        f"{host_flag} {host!r} is no address of this machine ({error.strerror})"
+                    ) from error
                 raise LaunchError(
                     f"port {port} on {host} cannot be used ({error.strerror}); "
                     f"choose another with {flag} (0 takes a free one)"
