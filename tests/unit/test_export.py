@@ -108,7 +108,8 @@ def test_every_architecture_and_pooling_gives_the_vectors_of_sentence_transforme
     folder = make_checkpoint(tmp_path, architecture=architecture, pooling=pooling, type_vocab_size=2)
     manifest = export(folder, target, device="cpu")
     assert manifest.parity["min_cosine"] > 0.999999
-    assert manifest.parity["max_difference"] < 1e-5
+    # A sum divided by the root of the length is larger than a mean by that root, and so is what rounding leaves of it.
+    assert manifest.parity["max_difference"] < (3e-5 if "mean_sqrt_len_tokens" in pooling else 1e-5)
     found = ExportedModel(target, "cpu").encode(SENTENCES)
     np.testing.assert_allclose(found, reference(folder), atol=1e-5)
 
