@@ -31,6 +31,12 @@ def raw_text(*elements: bytes) -> Any:
     return request
 
 
+def cut_text() -> Any:
+    request = protocol.text_request(["fine", "cut"])
+    request.raw_input_contents[0] = request.raw_input_contents[0][:-1]
+    return request
+
+
 def wrong_dtype() -> Any:
     request = tokens(IDS, ONES)
     request.inputs[0].datatype = "INT32"
@@ -78,6 +84,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
         ("1,280,000 bytes in 64 rows", "allowed are 1,048,576"),
     ),
     "invalid UTF-8": (raw_text(b"fine", b"not \xff fine"), ("row 1", "0xff", "UTF-8")),
+    "text whose bytes end too early": (cut_text(), ("incomplete string", "expecting string of length 3 but only 2")),
     "wrong dtype": (wrong_dtype(), ("INT32", "INT64")),
     "missing input": (missing_input(), ("expected 2 inputs", "1")),
     "unknown asset": (asset("weights.bin"), ("weights.bin", "manifest.json", "tokenizer.json", "golden.json")),
@@ -145,6 +152,16 @@ def test_a_mixed_flood_fails_the_bad_requests_alone(server: RunningServer, encod
         else:
             assert code is grpc.StatusCode.INVALID_ARGUMENT
     connection.close()
+
+
+def test_text_that_is_cut_off_fails_alone(server: RunningServer) -> None:
+    connection = Connection(server.url)
+    good_request = protocol.text_request(["좋은 요청은 다른 요청 때문에 실패하지 않는다."])
+    requests = [cut_text(), good_request] * 64
+    futures = [connection.start_infer(request, 60) for request in requests]
+    codes = [future.code() for future in futures]
+    connection.close()
+    assert codes == [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK] * 64
 
 
 def test_another_models_fingerprint_is_a_contract_mismatch(server: RunningServer) -> None:
