@@ -61,8 +61,11 @@ class Attention(nn.Module):
         bias = layout.bias.to(query_key_value.dtype)
         if longest <= self.longest_by_products and not query_key_value.is_cuda:
             query, key, value = pieces.view([3, rows * heads, longest, head_size]).unbind()
-            scores = torch.baddbmm(bias.view([-1, 1, longest]), query, key.transpose(1, 2), alpha=head_size**-0.5)
-            context = torch.bmm(scores.softmax(-1), value)
+            # Keys before queries: torch's softmax over a last dimension of less than 16 is not vectorized, four times
+            # slower than over the one before.
+            scores = torch.baddbmm(bias.view([-1, longest, 1]), key, query.transpose(1, 2), alpha=head_size**-0.5)
+            weights = scores.softmax(1, dtype=torch.float32).to(value.dtype)
+            context = torch.bmm(weights.transpose(1, 2), value)
         else:
             query, key, value = pieces.view([3, rows, heads, longest, head_size]).unbind()
             context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias if layout.padded else None)
