@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sentriton_server.encoder.linear import OrderedLinear
-from sentriton_server.encoder.packed import TOKENS_PER_STEP, TOKENS_PER_STEP_ON_GPU
+from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU, tokens_per_step
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # By `torch.nn.functional.linear`, which is what sentence-transformers runs on.
@@ -34,7 +34,7 @@ def finish(device: str) -> None:
 
 def layers_of_products(precision: str, hidden: int, intermediate: int, device: str) -> tuple[Callable[[], None], int]:
     """A call that computes the matrix products of some layers on a step of tokens, and how many operations it has."""
-    tokens, calls = TOKENS_PER_STEP_ON_GPU if device == "gpu" else TOKENS_PER_STEP, []
+    tokens, calls = TOKENS_PER_STEP_ON_GPU if device == "gpu" else tokens_per_step(hidden), []
     for width, height in products(hidden, intermediate):
         calls.append(_product(nn.Linear(width, height), torch.randn(tokens, width), precision, device))
 

@@ -20,7 +20,7 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
 from sentriton_server.encoder.linear import Int8Linear
-from sentriton_server.encoder.packed import TOKENS_PER_STEP, TOKENS_PER_STEP_ON_GPU
+from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
 from tests.checkpoints import ARCHITECTURES
 
 VOCABULARY, HIDDEN, PAD, LONGEST, LAYERS = 60, 32, 1, 40, 2
@@ -276,7 +276,7 @@ def test_compact_rows_do_not_depend_on_their_batch(precision: str) -> None:
 def test_linear_layers_see_the_attended_tokens_and_no_padding(lengths: list[int]) -> None:
     rows = [random_row(length) for length in lengths]
     masks = [[1] * (length - length // 3) + [0] * (length // 3) for length in lengths]
-    encoder = compiled()
+    encoder = compiled(tokens_per_step=256)
     encode(encoder, rows, masks)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
         encode(encoder, rows, masks)
@@ -287,7 +287,7 @@ def test_linear_layers_see_the_attended_tokens_and_no_padding(lengths: list[int]
     assert all(tokens % 8 == 0 for tokens in seen)
     assert 0 <= filling < 8 * len(seen)
     # Rows share a step as far as its tokens are allowed.
-    assert max(map(sum, masks)) < max(seen) <= TOKENS_PER_STEP
+    assert max(map(sum, masks)) < max(seen) <= 256
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -3,7 +3,7 @@
 The module takes what Triton's ragged batching hands over: the elements of every request's rows, one behind the other in
 one-dimensional tensors, and the length of each row. Padding never enters it: masked tokens are dropped, and the
 projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`. Rows are taken in
-order of length, in steps of at most `TOKENS_PER_STEP` tokens; only inside attention are the rows of one step, alike in
+order of length, in steps of at most `tokens_per_step` tokens; only inside attention are the rows of one step, alike in
 length, padded to the longest.
 """
 
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from sentriton_server.encoder.attention import Attention, Layout, lay_out
 
-# Bounds the memory of a step whatever a batch holds. On a CPU it keeps activations near the caches: the kernels are at
-# their full rate from some 64 tokens on.
-TOKENS_PER_STEP = 256
+# Bounds the memory of a step whatever a batch holds. On a CPU it keeps activations near the caches, 256 tokens of a
+# width of 1,024: the kernels are at their full rate from some 64 tokens on. A narrow model takes more tokens, since
+# what an operation costs before it computes anything weighs as much as the operation.
+_NUMBERS_PER_STEP = 256 * 1024
+_MOST_TOKENS_PER_STEP = 1024
 # The kernels of oneDNN are made anew for every number of tokens that is not among the last few hundred (half a
 # millisecond each), so that there are few: steps are filled up with rows that nobody reads.
 _WHOLE = 8
@@ -25,6 +27,11 @@ _WHOLE = 8
 TOKENS_PER_STEP_ON_GPU = 8192
 
 ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+
+
+def tokens_per_step(hidden_size: int) -> int:
+    """The most tokens that a step has on a CPU, but for a single row that is longer."""
+    return min(_MOST_TOKENS_PER_STEP, _NUMBERS_PER_STEP // hidden_size)
 
 
 class PackedLayer(nn.Module):
@@ -72,7 +79,6 @@ class PackedEncoder(nn.Module):
         positions_follow_padding_id: bool,
         activation: str,
         layer_norm_eps: float,
-        tokens_per_step: int = TOKENS_PER_STEP,
     ) -> None:
         super().__init__()
         self.vocab_size = vocab_size
@@ -81,7 +87,7 @@ class PackedEncoder(nn.Module):
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
         self.positions_follow_padding_id = positions_follow_padding_id
-        self.tokens_per_step = tokens_per_step
+        self.tokens_per_step = tokens_per_step(hidden_size)
         self.filled_up_to = _WHOLE
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
         self.position_embeddings = nn.Embedding(num_positions, hidden_size)
