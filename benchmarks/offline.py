@@ -23,13 +23,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peers import PEERS, SENTRITON, TORCH, Job
 from benchmarks.peers.contender import Contender, Figures, Unavailable, wait_until_idle
 from benchmarks.peers.older import write_older_checkpoint
 from benchmarks.report import print_report
-from benchmarks.workload import SENTENCES, hardware
+from benchmarks.workload import SENTENCES, hardware, with_padding
 from sentriton_server.parity import compare
 
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
@@ -163,6 +164,8 @@ def main() -> None:
             options={},
             sentences=SENTENCES[arguments.lengths](arguments.sentences),
         )
+        tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+        tokens = [len(encoding.ids) for encoding in tokenizer.encode_batch(job.sentences)]
         with Contender(PEERS[TORCH], job) as contender:
             reference = contender.encode(batch_size=8).embeddings
         entries = [
@@ -173,8 +176,10 @@ def main() -> None:
             )
         ]
     layers = f", {arguments.layers} layers" if arguments.layers else ""
+    batch_size = PEERS[TORCH].batch_sizes[0]
     title = (
         f"RoBERTa-{arguments.size}{layers}, {len(job.sentences)} sentences ({arguments.lengths}), "
+        f"{with_padding(job.sentences, tokens, batch_size):.2f} times their tokens in sorted batches of {batch_size}, "
         f"{hardware(arguments.device)}"
     )
     print_report("offline", title, table(entries), plot=arguments.plot)

@@ -65,6 +65,14 @@ def spread_by_length(sentences: list[str]) -> list[str]:
     return [placed[turn] for turn in range(len(sentences))]
 
 
+def with_padding(sentences: list[str], tokens: list[int], batch_size: int) -> float:
+    """How many times their tokens the sentences are once they stand in batches, sorted by their length in characters
+    and padded to the longest of each batch, as `SentenceTransformer.encode` has them. `tokens`: of each sentence."""
+    longest_first = sorted(range(len(sentences)), key=lambda at: -len(sentences[at]))
+    batches = [longest_first[begin : begin + batch_size] for begin in range(0, len(sentences), batch_size)]
+    return sum(len(batch) * max(tokens[at] for at in batch) for batch in batches) / sum(tokens)
+
+
 SENTENCES = {"klue": lambda count: klue_sentences()[:count], "mixture": mixture_sentences}
 
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from benchmarks import gpu, limit, online
 from benchmarks.callers import ANSWERS_A_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
 from benchmarks.targets import PADDED, SENTRITON
-from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length
+from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length, with_padding
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 
 
@@ -103,6 +103,13 @@ def test_mixture_sentences_have_the_lengths_of_the_mixture(klue_sentences: list[
     lengths = [len(encoding) for encoding in tokenizer.encode_batch(mixture_sentences(1000))]
     assert lengths == mixture_lengths(1000)
     assert max(lengths) == 512
+
+
+def test_padding_is_to_the_longest_of_batches_sorted_by_characters() -> None:
+    sentences, tokens = ["a" * length for length in (1, 9, 2, 8, 5)], [1, 6, 3, 4, 2]
+    # The batches: 6 with 4, 2 with 3, 1 alone.
+    assert with_padding(sentences, tokens, 2) == (6 + 6 + 3 + 3 + 1) / 16
+    assert with_padding(sentences, tokens, 1) == 1
 
 
 def test_any_run_of_spread_sentences_has_short_and_long_ones() -> None:
