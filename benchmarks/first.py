@@ -1,6 +1,6 @@
 """Are the first calls after a start slower than later ones?
 
-    .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--plot FILE.png]
+    .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--plot F.png]
 
 A server is started, and as soon as it is ready a single row of each of many lengths goes through it, one after the
 other, in an order drawn at random: shapes that nobody has sent before. Then the same rows several times more: for each
