@@ -22,6 +22,7 @@ from sentriton import SentenceEncoder
 from sentriton_server.repository import MODELS, RepositoryError, read_config
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
 from sentriton_server.serving.scratch import SHARED_MEMORY
+from tests.server.conftest import serving
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
 FREE_PORTS = ("--grpc-port", "0", "--metrics-port", "0")
@@ -92,6 +93,15 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
         assert not wait_until_gone(processes, 5)
     print(f"\nready in {ready_s:.1f} s")
     assert ready_s < 15
+
+
+def test_rows_of_many_lengths_go_through_before_a_server_is_ready() -> None:
+    with serving(None) as server:
+        time.sleep(1.5)  # counts are published every second
+        # Besides the golden sentences, which are one request. All 128 lengths, or every eighth where two seconds are
+        # too short.
+        assert server.metric("sentriton_request_seconds_count", lane="canary") >= 1 + 128 // 8
+        assert not server.metric("sentriton_requests_total", lane="query")
 
 
 def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(repository: Path) -> None:

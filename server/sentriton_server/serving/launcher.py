@@ -24,6 +24,7 @@ from sentriton_server.serving.preflight import (
 from sentriton_server.serving.process import TritonProcess
 from sentriton_server.serving.security import check_security
 from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.serving.warmup import warm_up
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3
@@ -136,10 +137,11 @@ class TritonServer:
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _checked_canary(self, process: TritonProcess) -> Canary:
-        """A canary that has passed with all golden sentences."""
+        """A canary that has passed with all golden sentences, of a server that has seen rows of many lengths."""
         canary = Canary(process.client_settings, self.settings.canary_timeout_s)
         try:
             canary.check(self.settings.canary_timeout_s)
+            warm_up(process.client_settings, canary.manifest, self.settings.canary_timeout_s)
         except BaseException:
             canary.close()
             raise
