@@ -1,10 +1,13 @@
 """Are the first calls after a start slower than later ones?
 
-    .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--plot F.png]
+    .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--most-rows 1]
+        [--plot F.png]
 
-A server is started, and as soon as it is ready a single row of each of many lengths goes through it, one after the
-other, in an order drawn at random: shapes that nobody has sent before. Then the same rows several times more: for each
-length the 99th percentile of those calls is its steady time. Ratios are first call to steady p99 of the same length.
+A server is started, and as soon as it is ready a request of each of many lengths goes through it, one after the other,
+in an order drawn at random: shapes that nobody has sent before, of one row each or of a number drawn at random. Then
+the same requests several times more: for each shape the 99th percentile of those calls is its steady time. Ratios are
+first call to steady p99 of the same shape. What the machine itself does to a call now and then is seen in the later
+rounds, each against the others in the same way.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int)
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parser.add_argument("--lengths", type=int, default=64, help="how many lengths")
+    parser.add_argument("--most-rows", type=int, default=1, help="a request has from one to so many rows")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -50,31 +54,48 @@ def main() -> None:
             manifest = export(checkpoint, repository, precision=precision, device="cpu")
             longest = min(LONGEST, manifest.max_seq_length)
             lengths = [int(length) for length in np.linspace(1, longest, min(arguments.lengths, longest))]
-            random.Random(0).shuffle(lengths)
-            seconds = measure(repository, lengths)
-            first, p99 = seconds[0], np.quantile(seconds[1:], 0.99, axis=0)
+            drawn = random.Random(0)
+            drawn.shuffle(lengths)
+            shapes = [(drawn.randint(1, arguments.most_rows), length) for length in lengths]
+            seconds = measure(repository, shapes)
+            first, steady = seconds[0], p99(seconds[1:])
+            ratio = first / steady
+            later = [
+                seconds[around] / p99(np.delete(seconds[1:], around - 1, axis=0)) for around in range(1, len(seconds))
+            ]
             rows.append(
                 {
                     "precision": precision,
                     "first_call_ms": round(1e3 * first[0], 1),
-                    "its_steady_p99_ms": round(1e3 * p99[0], 1),
-                    "median_ratio": round(float(np.median(first / p99)), 2),
-                    "largest_ratio": round(float(np.max(first / p99)), 2),
-                    "at_length": lengths[int(np.argmax(first / p99))],
-                    "above_twice": int((first > 2 * p99).sum()),
-                    "lengths": len(lengths),
+                    "its_steady_p99_ms": round(1e3 * steady[0], 1),
+                    "median_ratio": round(float(np.median(ratio)), 2),
+                    "largest_ratio": round(float(np.max(ratio)), 2),
+                    "at_shape": "{} x {}".format(*shapes[int(np.argmax(ratio))]),
+                    "above_twice": int((ratio > 2).sum()),
+                    "shapes": len(shapes),
+                    "largest_of_later_rounds": round(float(np.max(later)), 2),
+                    "later_above_twice_a_round": round(float(np.mean(np.sum(np.array(later) > 2, axis=1))), 2),
                 }
             )
-    title = f"RoBERTa-{arguments.size}, first calls of every length, up to {longest} tokens, {hardware()}"
+    title = (
+        f"RoBERTa-{arguments.size}, first calls of shapes up to {arguments.most_rows} x {longest} tokens, {hardware()}"
+    )
     print_report("first", title, rows, plot=arguments.plot, bars="largest_ratio")
 
 
-def measure(repository: Path, lengths: list[int]) -> np.ndarray:
-    """Seconds [rounds, lengths] of calls to a server that has just become ready; round 0 has the first ones."""
-    messages = [tokens_request(*np.full((2, 1, length), 1, np.int64)) for length in lengths]
+def p99(seconds: np.ndarray) -> np.ndarray:
+    """The 99th percentile [shapes] of calls [rounds, shapes]."""
+    return np.quantile(seconds, 0.99, axis=0)
+
+
+def measure(repository: Path, shapes: list[tuple[int, int]]) -> np.ndarray:
+    """Seconds [rounds, shapes] of calls to a server that has just become ready; round 0 has the first ones. A shape is
+    the rows of a request, and the tokens of each.
+    """
+    messages = [tokens_request(*np.full((2, *shape), 1, np.int64)) for shape in shapes]
     with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:
         connection = Connection(server.url)
-        seconds = np.empty((1 + STEADY_ROUNDS, len(lengths)))
+        seconds = np.empty((1 + STEADY_ROUNDS, len(shapes)))
         for around in seconds:
             for at, message in enumerate(messages):
                 started = time.perf_counter()
