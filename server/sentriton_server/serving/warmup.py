@@ -16,24 +16,32 @@ from sentriton.protocol import CANARY_LANE, parameters, tokens_request
 from sentriton.settings import ClientSettings
 
 # The encoder fills its steps up to a multiple of this (encoder/packed.py), so these lengths make the kernels of all its
-# projections, and go first; bfloat16 has kernels of its own inside attention for each length between.
+# projections.
 _EVERY = 8
 # A large model does not get through all lengths. What it saves a caller is a small part of such a model's call.
 _LONGEST_S = 2.0
 
 
 def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float) -> None:
-    """Embed a row of each length, short ones first, until all are done or two seconds are over. Raises the
+    """Embed rows of many lengths, short ones first, until all are done or two seconds are over. Raises the
     `SentritonError`s of a call.
     """
     named = parameters(fingerprint=manifest.fingerprint, priority=CANARY_LANE, timeout_s=timeout_s)
     connection = Connection(settings.addresses[0], settings)
     try:
         end = time.monotonic() + _LONGEST_S
-        for length in sorted(range(1, manifest.max_seq_length + 1), key=lambda length: length % _EVERY != 0):
+        for length in _lengths(manifest):
             if time.monotonic() > end:
                 break
             row = np.ones((1, length), np.int64)
             connection.infer(tokens_request(row, row, named), timeout_s)
     finally:
         connection.close()
+
+
+def _lengths(manifest: Manifest) -> list[int]:
+    longest = manifest.max_seq_length
+    lengths = [*range(_EVERY, longest, _EVERY), longest]
+    if manifest.precision == "bf16":  # which has kernels of its own inside attention for each length between
+        lengths += [length for length in range(1, longest) if length % _EVERY]
+    return lengths
