@@ -11,7 +11,7 @@
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
-# make bench     every benchmark in a short run (a quarter of an hour on two cores), plots in build/bench
+# make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
 # make lint      ruff and mypy;  make format  puts the code in shape
