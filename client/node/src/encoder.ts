@@ -183,7 +183,7 @@ export class SentenceEncoder {
       sentences: string[];
       sentence_embedding: number[][];
     };
-    const parameters = { fingerprint: manifest.fingerprint, priority: "canary" as const, timeoutS: left() };
+    const parameters = { fingerprint: manifest.fingerprint, priority: "query" as const, timeoutS: left() };
     const response = await connection.infer(textRequest(golden.sentences, parameters), left());
     const cosines = readSentenceEmbedding(response).map((row, place) => cosine(row, golden.sentence_embedding[place]!));
     const minCosine = Math.min(...cosines);

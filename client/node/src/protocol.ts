@@ -10,8 +10,8 @@ import type { Priority } from "./settings.js";
 export interface Parameters {
   /** The model that is meant. */
   fingerprint: string;
-  /** The lane: a caller's, or the canary's own, which goes before both. */
-  priority: Priority | "canary";
+  /** The lane. */
+  priority: Priority;
   /** How long the request may wait in the server's queue. */
   timeoutS: number;
 }

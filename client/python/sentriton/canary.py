@@ -25,11 +25,16 @@ class CanaryReport:
 
 
 class Canary:
-    """A connection that embeds golden sentences through `embed_text`, in a lane of its own, and compares."""
+    """A connection that embeds golden sentences through `embed_text` and compares.
 
-    def __init__(self, settings: ClientSettings, timeout_s: float) -> None:
+    They travel in the query lane. With the `key` that the server was started with they have a lane of their own, and
+    only that server answers.
+    """
+
+    def __init__(self, settings: ClientSettings, timeout_s: float, key: str | None = None) -> None:
         """Read manifest and golden vectors from the server. Raises the `SentritonError`s of a call."""
         self._url = settings.url
+        self._key = key
         self._connection = Connection(settings.addresses[0], settings)
         try:
             self.manifest = Manifest.from_json(self._connection.asset("manifest.json", timeout_s))
@@ -50,7 +55,9 @@ class Canary:
         if sentence is not None:
             at = sentence % len(self._sentences)
             chosen = slice(at, at + 1)
-        parameters = protocol.parameters(fingerprint=self.manifest.fingerprint, priority="canary", timeout_s=timeout_s)
+        parameters = protocol.parameters(
+            fingerprint=self.manifest.fingerprint, timeout_s=timeout_s, canary_key=self._key
+        )
         request = protocol.text_request(self._sentences[chosen], parameters)
         embeddings = protocol.read_sentence_embedding(self._connection.infer(request, timeout_s))
         expected = self._expected[chosen]

@@ -16,7 +16,7 @@ from sentriton.errors import InvalidInput, ServerError
 
 EMBED_TEXT, EMBED_TOKENS, ENCODER, ASSETS = "embed_text", "embed_tokens", "encoder", "assets"
 LANES = ("query", "bulk")  # for callers
-CANARY_LANE = "canary"  # the canary's own, before both
+CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
 
 
 def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> Any:
@@ -44,15 +44,21 @@ def asset_request(name: str) -> Any:
 
 
 def parameters(
-    *, fingerprint: str | None = None, priority: str = "query", timeout_s: float | None = None
+    *,
+    fingerprint: str | None = None,
+    priority: str = "query",
+    timeout_s: float | None = None,
+    canary_key: str | None = None,
 ) -> dict[str, str | int]:
     """Request parameters: the model that is meant, the lane, and how long the request may wait in the server's queue.
 
-    Raises `InvalidInput` for an unknown lane.
+    `canary_key` opens the canary's lane, whatever `priority` says. Raises `InvalidInput` for an unknown lane.
     """
-    if priority not in (CANARY_LANE, *LANES):
+    if priority not in LANES:
         raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, LANES))}")
     named: dict[str, str | int] = {"lane": priority}
+    if canary_key is not None:
+        named = {"lane": CANARY_LANE, "canary_key": canary_key}
     if fingerprint is not None:
         named["fingerprint"] = fingerprint
     if timeout_s is not None:

@@ -7,6 +7,7 @@ of all callers are on the scheduler's table together.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -18,8 +19,8 @@ from cache import cache_of_environment
 from metrics import Metrics
 from numpy.typing import NDArray
 from processes import resident_bytes
-from scheduling import CANARY_LANE, DEFAULT_LANE, LANES, Request, Scheduler, Step
-from validation import explain_fingerprint, explain_lane, explain_tokens
+from scheduling import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Request, Scheduler, Step
+from validation import explain_fingerprint, explain_lane, explain_tokens, has_canary_key
 
 INNER_MODEL = "embed_batch"
 MICROSECONDS = 1e-6
@@ -35,6 +36,7 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         folder = Path(args["model_repository"]) / args["model_version"]
         self.contract = json.loads((folder / "contract.json").read_text())
+        self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
         settings = {
             name: int(value["string_value"]) for name, value in json.loads(args["model_config"])["parameters"].items()
         }
@@ -83,7 +85,8 @@ class TritonPythonModel:
             for name in ("input_ids", "attention_mask")
         )
         lane = parameters.get("lane", DEFAULT_LANE)
-        refusal = explain_lane(lane, LANES)
+        open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
+        refusal = explain_lane(lane, open_lanes)
         self.metrics.came(DEFAULT_LANE if refusal else lane)
         refusal = refusal or explain_fingerprint(parameters, self.contract["fingerprint"])
         refusal = refusal or explain_tokens(

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CANARY_LANE = "canary"
-LANES = (CANARY_LANE, "query", "bulk")  # in the order in which they are served
+CALLERS_LANES = ("query", "bulk")
+LANES = (CANARY_LANE, *CALLERS_LANES)  # in the order in which they are served
 DEFAULT_LANE = "query"
 _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
 # Padding is not computed, but it travels: as zeros, from the encoder to pooling.

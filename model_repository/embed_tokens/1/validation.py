@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def has_canary_key(parameters: dict[str, Any], key: str) -> bool:
+    """Whether a request carries the `key` to the canary's lane. An empty key opens nothing."""
+    given = parameters.get("canary_key")
+    return bool(key) and isinstance(given, str) and hmac.compare_digest(given.encode(), key.encode())
 
 
 def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:

@@ -138,10 +138,10 @@ class TritonServer:
 
     def _checked_canary(self, process: TritonProcess) -> Canary:
         """A canary that has passed with all golden sentences, of a server that has seen rows of many lengths."""
-        canary = Canary(process.client_settings, self.settings.canary_timeout_s)
+        canary = Canary(process.client_settings, self.settings.canary_timeout_s, process.canary_key)
         try:
             canary.check(self.settings.canary_timeout_s)
-            warm_up(process.client_settings, canary.manifest, self.settings.canary_timeout_s)
+            warm_up(process.client_settings, canary.manifest, self.settings.canary_timeout_s, process.canary_key)
         except BaseException:
             canary.close()
             raise

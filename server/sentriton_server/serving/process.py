@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import signal
 import subprocess
 import threading
@@ -52,6 +53,8 @@ class TritonProcess:
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._stubs: dict[str, psutil.Process] = {}
         self._unhealthy: str | None = None
+        # Opens the canary's lane; nobody is told but this Triton's models and the launcher.
+        self.canary_key = secrets.token_urlsafe(32)
         self._scratch = Scratch(settings.exit_timeout_s + _EXIT_MARGIN_S)
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
@@ -67,7 +70,7 @@ class TritonProcess:
                     for backend in (installation.backends or ("python",))
                 ),
             ]
-            self._process = self._start(installation, arguments, settings)
+            self._process = self._start(installation, arguments, settings, self.canary_key)
         except BaseException:
             self._scratch.remove()
             raise
@@ -78,7 +81,9 @@ class TritonProcess:
         self._reader.start()
 
     @staticmethod
-    def _start(installation: Installation, arguments: list[str], settings: ServerSettings) -> subprocess.Popen[str]:
+    def _start(
+        installation: Installation, arguments: list[str], settings: ServerSettings, canary_key: str
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(installation.binary), *arguments],
             # torch counts the cores of its affinity, and not what a quota leaves of them.
@@ -88,6 +93,7 @@ class TritonProcess:
                 **os.environ,
                 **installation.environment,
                 "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
+                "SENTRITON_CANARY_KEY": canary_key,
             },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

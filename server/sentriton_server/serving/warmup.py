@@ -12,7 +12,7 @@ import numpy as np
 
 from sentriton.connection import Connection
 from sentriton.manifest import Manifest
-from sentriton.protocol import CANARY_LANE, parameters, tokens_request
+from sentriton.protocol import parameters, tokens_request
 from sentriton.settings import ClientSettings
 
 # The encoder fills its steps up to a multiple of this (encoder/packed.py), so these lengths make the kernels of all its
@@ -22,11 +22,11 @@ _EVERY = 8
 _LONGEST_S = 2.0
 
 
-def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float) -> None:
-    """Embed rows of many lengths, short ones first, until all are done or two seconds are over. Raises the
+def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, canary_key: str) -> None:
+    """Embed rows of many lengths in the canary's lane, short ones first, until all are done or two seconds are over. Raises the
     `SentritonError`s of a call.
     """
-    named = parameters(fingerprint=manifest.fingerprint, priority=CANARY_LANE, timeout_s=timeout_s)
+    named = parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     connection = Connection(settings.addresses[0], settings)
     try:
         end = time.monotonic() + _LONGEST_S
