@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import torch
 
@@ -28,6 +29,7 @@ from sentriton import SentenceEncoder
 from sentriton.requests import plan_requests
 from sentriton.tokenization import TextTokenizer
 from sentriton_server.export import export
+from sentriton_server.repository import read_key
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer
 
@@ -55,11 +57,10 @@ def direct(repository: Path, sentences: list[str], batch_size: int, device: str 
     module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     batches = []
-    for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=1 << 30, pad_token_id=1):
-        count, length = rows.input_ids.shape
-        lengths = torch.full([count, 1], length, dtype=torch.int32)
-        ids, mask = (torch.from_numpy(array).flatten() for array in (rows.input_ids, rows.attention_mask))
-        batches.append([tensor.to(where) for tensor in (ids, mask, lengths, lengths)])
+    for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=1 << 30):
+        key = np.full(len(rows.tokens.row), read_key(repository))
+        parts = (rows.tokens.input_ids, rows.tokens.row, key)
+        batches.append([torch.from_numpy(part[:, None]).to(where) for part in parts])
 
     def run() -> None:
         with torch.inference_mode():

@@ -26,6 +26,7 @@ from benchmarks.report import print_report
 from benchmarks.workload import hardware
 from sentriton.connection import Connection
 from sentriton.protocol import tokens_request
+from sentriton.tokenization import pack_rows
 from sentriton_server.export import export
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer
@@ -92,7 +93,7 @@ def measure(repository: Path, shapes: list[tuple[int, int]]) -> np.ndarray:
     """Seconds [rounds, shapes] of calls to a server that has just become ready; round 0 has the first ones. A shape is
     the rows of a request, and the tokens of each.
     """
-    messages = [tokens_request(*np.full((2, *shape), 1, np.int64)) for shape in shapes]
+    messages = [tokens_request(pack_rows([[1] * length] * rows)) for rows, length in shapes]
     with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:
         connection = Connection(server.url)
         seconds = np.empty((1 + STEADY_ROUNDS, len(shapes)))

@@ -41,7 +41,7 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
     command = [
         *(str(PERF_ANALYZER / "perf_analyzer"), "-m", EMBED_TOKENS, "-u", server.url, "-i", "grpc", "--async"),
         *("--concurrency-range", str(callers), "--input-data", str(data)),
-        *("--shape", f"input_ids:{tokens}", "--shape", f"attention_mask:{tokens}"),
+        *("-b", str(tokens)),  # packed rows: the batch counts tokens
         *("--measurement-interval", str(round(seconds * 1000 / WINDOWS)), "--max-trials", str(WINDOWS)),
         # Its default of 16 threads would take a quarter more of the cores than this.
         *("--max-threads", "2"),
@@ -54,7 +54,7 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
     rate = re.search(r"Throughput: ([\d.]+)", done.stdout)
     assert rate is not None, done.stdout
     latencies = {f"p{p}_ms": round(int(us) / 1000, 1) for p, us in re.findall(r"p(50|99) latency: (\d+)", done.stdout)}
-    return {"requests_per_s": round(float(rate[1])), **latencies}
+    return {"requests_per_s": round(float(rate[1]) / tokens), **latencies}  # it counts the batch's elements
 
 
 def processes(server: TritonServer) -> dict[str, list[psutil.Process]]:
@@ -107,13 +107,10 @@ def main() -> None:
     logging.disable(logging.WARNING)
     if not (PERF_ANALYZER / "perf_analyzer").is_file():
         raise SystemExit(f"there is no {PERF_ANALYZER}/perf_analyzer; run: make perf-analyzer")
-    row = {
-        name: {"content": [value] * arguments.tokens, "shape": [arguments.tokens]}
-        for name, value in (("input_ids", 5), ("attention_mask", 1))
-    }
+    token = {name: {"content": [value], "shape": [1]} for name, value in (("input_ids", 5), ("row", 0), ("pooled", 1))}
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data.json"
-        data.write_text(json.dumps({"data": [row]}))
+        data.write_text(json.dumps({"data": [token] * arguments.tokens}))
         repository = Path(scratch) / "repository"
         export(make_checkpoint("1x64", Path(scratch)), repository, device="cpu")
         with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0, admin_key=ADMIN_KEY)) as server:

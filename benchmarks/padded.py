@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from google.protobuf import text_format
 from torch import Tensor, nn
 from transformers import AutoModel
 from tritonclient.grpc.model_config_pb2 import TYPE_FP32, TYPE_INT64, ModelConfig, ModelInstanceGroup
+from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 MODEL = "padded"
+PAD_TOKEN_ID = 1
 
 
 class MeanPooled(nn.Module):
@@ -46,3 +49,14 @@ def add_padded_model(repository: Path, checkpoint: Path, length: int) -> None:
     config.dynamic_batching.SetInParent()
     config.parameters["DISABLE_OPTIMIZED_EXECUTION"].string_value = "true"
     (folder / "config.pbtxt").write_text(text_format.MessageToString(config))
+
+
+def padded_request(row: list[int], length: int) -> ModelInferRequest:
+    """A request to the model `padded` for one row of token ids."""
+    ids = np.full((1, length), PAD_TOKEN_ID, np.int64)
+    ids[0, : len(row)] = row
+    request = ModelInferRequest(model_name=MODEL)
+    for name, values in (("input_ids", ids), ("attention_mask", (np.arange(length) < len(row)).astype(np.int64))):
+        request.inputs.add(name=name, datatype="INT64", shape=[1, length])
+        request.raw_input_contents.append(values.tobytes())
+    return request

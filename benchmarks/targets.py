@@ -10,17 +10,16 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks.callers import Target
 from benchmarks.padded import MODEL as PADDED_MODEL
-from benchmarks.padded import add_padded_model
+from benchmarks.padded import add_padded_model, padded_request
 from benchmarks.peers import PEERS, Job, infinity_service
 from sentriton import SentenceEncoder
 from sentriton.protocol import tokens_request
-from sentriton.tokenization import TextTokenizer, pad_rows
+from sentriton.tokenization import TextTokenizer, pack_rows
 from sentriton_server.export import export
 from sentriton_server.serving import ServerSettings, TritonServer
 
 SENTRITON, PADDED = "Sentriton", "padded repository"
 INFINITY = {"torch": "infinity", "optimum": "infinity-optimum"}
-PAD_TOKEN_ID = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,14 +39,14 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Conte
     export(job.checkpoint, repository, precision=job.precision, device=job.device)
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     rows = tokenizer.tokenize(job.sentences)
-    ids, mask = pad_rows(rows, pad_token_id=PAD_TOKEN_ID)
+    longest = max(map(len, rows))
     if padded:
-        add_padded_model(repository, job.checkpoint, ids.shape[1])
+        add_padded_model(repository, job.checkpoint, longest)
     with (
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,
     ):
-        requests = [tokens_request(*pad_rows([row], pad_token_id=PAD_TOKEN_ID)).SerializeToString() for row in rows]
+        requests = [tokens_request(pack_rows([row])).SerializeToString() for row in rows]
         contenders = [
             Contender(
                 SENTRITON,
@@ -56,9 +55,7 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Conte
             )
         ]
         if padded:
-            requests = [
-                tokens_request(ids[[at]], mask[[at]], model=PADDED_MODEL).SerializeToString() for at in range(len(ids))
-            ]
+            requests = [padded_request(row, longest).SerializeToString() for row in rows]
             contenders.append(
                 Contender(
                     PADDED,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,10 +138,11 @@ def _write(
         repository,
         hidden_size=spec.hidden_size,
         dimension=dimension,
+        max_seq_length=spec.max_seq_length,
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
-        step_tokens=TOKENS_PER_STEP_ON_GPU if device == "gpu" else None,
+        **({"step_tokens": TOKENS_PER_STEP_ON_GPU} if device == "gpu" else {}),
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)
@@ -187,13 +189,18 @@ def _write_head(checkpoint: Checkpoint, repository: Path) -> None:
 
 
 def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
-    """What requests are checked against."""
+    """What requests are checked against, and the key by which the models behind embed_tokens know it."""
+    spec = checkpoint.encoder_spec
+    checkpoint.encoder.key = secrets.randbelow(1 << 63)
     contract = {
         "fingerprint": checkpoint.fingerprint,
-        "vocab_size": checkpoint.encoder_spec.vocab_size,
-        "max_seq_length": checkpoint.encoder_spec.max_seq_length,
+        "vocab_size": spec.vocab_size,
+        "hidden_size": spec.hidden_size,
+        "max_seq_length": spec.max_seq_length,
+        "key": checkpoint.encoder.key,
     }
     _write_json(repository / "embed_tokens/1/contract.json", contract)
+    _write_json(repository / "pooling/1/key.json", {"key": checkpoint.encoder.key})
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -235,7 +242,7 @@ def _manifest(
         max_seq_length=spec.max_seq_length,
         vocab_size=spec.vocab_size,
         pad_token_id=spec.pad_token_id,
-        max_batch_size=read_config(repository, "embed_tokens").max_batch_size,
+        max_batch_size=read_config(repository, "embed_text").max_batch_size,
         pooling=tuple(checkpoint.head_modules[0]["modes"]),
         include_prompt=checkpoint.head_modules[0]["include_prompt"],
         prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},

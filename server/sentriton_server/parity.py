@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sentriton_server.repository import read_key
 from sentriton_server.resources import load_model_code
 
 
@@ -50,6 +51,7 @@ class ExportedModel:
         self._tokenizer = self._tokenization.load_tokenizer(repository / "tokenizer/1/tokenizer.json")
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
         self._encoder = torch.jit.load(str(model or repository / "encoder/1/model.pt"), map_location=self._device)
+        self._key = read_key(repository)
         self._head = load_model_code("pooling", "head").load_head(repository / "pooling/1")
 
     def encode(self, sentences: list[str], batch_size: int = 16) -> NDArray[np.float32]:
@@ -58,21 +60,10 @@ class ExportedModel:
         return np.concatenate([self._encode_batch(batch) for batch in batches])
 
     def _encode_batch(self, sentences: list[str]) -> NDArray[np.float32]:
-        input_ids, attention_mask = self._tokenization.tokenize(self._tokenizer, sentences)
-        rows, length = input_ids.shape
-        lengths = torch.full((rows, 1), length, dtype=torch.int32)
+        input_ids, row = self._tokenization.tokenize(self._tokenizer, sentences)
+        key = np.full(len(row), self._key, np.int64)
+        tensors = [torch.from_numpy(values[:, None]).to(self._device) for values in (input_ids, row, key)]
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            token_embeddings = self._encoder(
-                *(
-                    tensor.to(self._device)
-                    for tensor in (
-                        torch.from_numpy(input_ids).flatten(),
-                        torch.from_numpy(attention_mask).flatten(),
-                        lengths,
-                        lengths,
-                    )
-                )
-            )
-        token_embeddings = token_embeddings.cpu().numpy().reshape(rows, length, -1)
-        sentence_embedding: NDArray[np.float32] = self._head.embed(token_embeddings, attention_mask)
+            token_embeddings = self._encoder(*tensors).cpu().numpy()
+        sentence_embedding: NDArray[np.float32] = self._head.embed(token_embeddings, np.ones(len(row), np.bool_), row)
         return sentence_embedding

@@ -10,6 +10,7 @@ from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.evaluation import ScoredPair, measure
 from sentriton_server.parity import ExportedModel
+from sentriton_server.repository import read_key
 
 REFERENCE = "sentence-transformers"
 
@@ -33,7 +34,9 @@ def quality_by_precision(
         with tempfile.TemporaryDirectory() as scratch:
             model = Path(scratch) / "model.pt"
             # Compiling uses an encoder up: each precision reads its own.
-            compile_encoder(read_checkpoint(source).encoder, precision).save(str(model))
+            encoder = read_checkpoint(source).encoder
+            encoder.key = read_key(repository)
+            compile_encoder(encoder, precision).save(str(model))
             embeddings = ExportedModel(repository, device, model).encode(sentences)
         figures[precision.name] = measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)
     return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ FILES = (
     "encoder/1/model.pt",
     "embed_tokens/1/contract.json",
     "pooling/1/head.json",
+    "pooling/1/key.json",
     "tokenizer/1/tokenizer.json",
     "assets/1/manifest.json",
 )
@@ -34,20 +36,27 @@ def read_config(repository: Path, model: str) -> Any:
     return text_format.Parse((repository / model / "config.pbtxt").read_text(), ModelConfig())
 
 
+def read_key(repository: Path) -> int:
+    """The key by which the encoder of a repository knows embed_tokens."""
+    key: int = json.loads((repository / "embed_tokens/1/contract.json").read_text())["key"]
+    return key
+
+
 def write_configs(
     repository: Path,
     *,
     hidden_size: int,
     dimension: int,
+    max_seq_length: int,
     token_embeddings_dtype: str,
     device: str,
     single_threaded_encoders: int | None = None,
-    step_tokens: int | None = None,
+    step_tokens: int = 1024,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
     encoder with one thread each; None: one instance with all threads. `step_tokens`: what embed_tokens sends to it at
-    once; None: as the checked-in configuration says."""
+    once. Where rows are packed, `max_batch_size` counts tokens."""
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
@@ -55,7 +64,8 @@ def write_configs(
         config = read_config(MODEL_REPOSITORY, model)
         for tensor in _tensors(config, "token_embeddings"):
             tensor.dims[-1] = hidden_size
-            tensor.data_type = DataType.Value(token_embeddings_dtype)
+            if model != "embed_tokens":  # callers get float32
+                tensor.data_type = DataType.Value(token_embeddings_dtype)
         for tensor in _tensors(config, "sentence_embedding"):
             tensor.dims[-1] = dimension
         if model == "encoder" and device == "gpu":
@@ -67,8 +77,10 @@ def write_configs(
         if model == "embed_tokens":
             # One more than are computed at once, so that the next is there when an instance is free.
             config.parameters["STEPS_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
-            if step_tokens is not None:
-                config.parameters["STEP_TOKENS"].string_value = str(step_tokens)
+            config.parameters["STEP_TOKENS"].string_value = str(step_tokens)
+            config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
+        if model in ("embed_batch", "encoder", "pooling"):
+            config.max_batch_size = max(step_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 

@@ -20,6 +20,7 @@ import yaml
 
 from sentriton import InvalidInput, SentenceEncoder, protocol
 from sentriton.connection import Connection
+from sentriton.tokenization import pack_rows
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from tests.deploy.hanging import hanging_main_threads
 from tests.deploy.prometheus import Prometheus, prometheus, wait_until
@@ -190,11 +191,10 @@ def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prome
     alerts = Alerts(monitor)
 
     def request(rows: int, length: int, *, token: int = 7, priority: str = "query", timeout_s: float = 60) -> Any:
-        ids = np.full((rows, length), token, dtype=np.int64)
         parameters = protocol.parameters(
             fingerprint=server.manifest.fingerprint, priority=priority, timeout_s=timeout_s
         )
-        return protocol.tokens_request(ids, np.ones_like(ids), parameters)
+        return protocol.tokens_request(pack_rows([[token] * length] * rows), parameters)
 
     def refuse() -> None:
         with pytest.raises(InvalidInput):

@@ -13,7 +13,7 @@ import psutil
 from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.errors import Overloaded, SentritonError, translate
-from sentriton.tokenization import pad_rows
+from sentriton.tokenization import pack_rows
 from tests.faults.load import SENTENCES
 
 ROWS = 64
@@ -53,9 +53,7 @@ class Flood:
         connection = Connection(self._url)
         parameters = protocol.parameters(priority="bulk", timeout_s=self._deadline_s)
         with SentenceEncoder(self._url) as encoder:
-            tokens = encoder.tokenize(SENTENCES)
-            input_ids, attention_mask = pad_rows(tokens, pad_token_id=encoder.manifest.pad_token_id)
-        request = protocol.tokens_request(input_ids, attention_mask, parameters)
+            request = protocol.tokens_request(pack_rows(encoder.tokenize(SENTENCES)), parameters)
         calls, due = [], time.monotonic()
         while not self._stop.is_set():
             if self._rate is None:

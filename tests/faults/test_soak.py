@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sentriton import InvalidInput, protocol
 from sentriton.connection import Connection
+from sentriton.tokenization import pack_rows
 from tests.faults.conftest import Served, check, note
 from tests.faults.load import Load
 
@@ -52,7 +53,7 @@ def test_nothing_grows(served: Served, expected: NDArray[np.float32]) -> None:
     samples: list[dict[str, Sample]] = []
     bad = 0
     connection = Connection(served.url)
-    outside_vocabulary = protocol.tokens_request(np.array([[-1]]), np.array([[1]]))
+    outside_vocabulary = protocol.tokens_request(pack_rows([[-1]]))
     with Load(served.url, expected) as load:
         started = time.monotonic()
         while (elapsed := time.monotonic() - started) < SECONDS:

@@ -26,10 +26,11 @@ FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server under test. `metrics_url` is None where only its gRPC address is known."""
+    """A server under test. `metrics_url` and `canary_key` are None where only its gRPC address is known."""
 
     url: str
     metrics_url: str | None
+    canary_key: str | None = None
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one of Triton's Prometheus metrics, summed over the series with these labels."""
@@ -54,7 +55,8 @@ def serving(
     """Serve a checkpoint (None: the bundled one) on free ports; exports are cached by content between runs."""
     repository = prepare_repository(None if checkpoint is None else str(checkpoint), precision=precision, device="cpu")
     with TritonServer(repository, settings) as server:
-        yield RunningServer(server.url, server.metrics_url)
+        assert server.process is not None
+        yield RunningServer(server.url, server.metrics_url, server.process.canary_key)
 
 
 @pytest.fixture(scope="session")

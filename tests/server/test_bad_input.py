@@ -13,16 +13,28 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from sentriton import ContractMismatch, InvalidInput, SentenceEncoder, protocol
 from sentriton.connection import Connection
+from sentriton.tokenization import PackedRows, pack_rows
 from tests.server.conftest import RunningServer
 
-IDS = np.array([[0, 5, 6, 2]])
-ONES = np.ones_like(IDS)
+IDS = [0, 5, 6, 2]
 
 
-def tokens(input_ids: Any, attention_mask: Any, model: str = protocol.EMBED_TOKENS, **parameters: Any) -> Any:
-    return protocol.tokens_request(
-        np.asarray(input_ids, dtype=np.int64), np.asarray(attention_mask, dtype=np.int64), parameters, model
-    )
+def tokens(*rows: list[int], **parameters: Any) -> Any:
+    return protocol.tokens_request(pack_rows(rows), parameters)
+
+
+def numbered(*row: int) -> Any:
+    """A request of as many tokens, with these row numbers."""
+    ids = np.full(len(row), 5, np.int32)
+    return protocol.tokens_request(PackedRows(ids, np.array(row, np.int32), np.ones(len(row), np.bool_)))
+
+
+def shaped(*shape: int, tensor: int = 0) -> Any:
+    """A request that says this shape of one of its tensors."""
+    request = tokens(IDS)
+    del request.inputs[tensor].shape[:]
+    request.inputs[tensor].shape.extend(shape)
+    return request
 
 
 def raw_text(*elements: bytes) -> Any:
@@ -38,16 +50,20 @@ def cut_text() -> Any:
 
 
 def wrong_dtype() -> Any:
-    request = tokens(IDS, ONES)
-    request.inputs[0].datatype = "INT32"
-    request.raw_input_contents[0] = IDS.astype(np.int32).tobytes()
+    request = tokens(IDS)
+    request.inputs[0].datatype = "INT64"
+    request.raw_input_contents[0] = np.array(IDS, np.int64).tobytes()
     return request
 
 
 def missing_input() -> Any:
-    request = tokens(IDS, ONES)
+    request = tokens(IDS)
     del request.inputs[1], request.raw_input_contents[1]
     return request
+
+
+def token_embeddings(rows: int, length: int) -> Any:
+    return protocol.tokens_request(pack_rows([[5] * length] * rows), output=protocol.TOKEN_EMBEDDINGS)
 
 
 def asset(name: str) -> Any:
@@ -57,27 +73,20 @@ def asset(name: str) -> Any:
 LONG = 4096
 # name: (request, what the sentence must say)
 BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
-    "negative id": (tokens([[0, -7, 2]], [[1, 1, 1]]), ("-7", "row 0", "allowed are 0 to")),
-    "id beyond vocabulary": (
-        tokens([[0, 5], [0, 10**12]], np.ones((2, 2))),
-        (str(10**12), "row 1", "allowed are 0 to"),
-    ),
-    "row too long": (tokens(np.full((1, LONG), 5), np.ones((1, LONG))), (str(LONG), "max_seq_length")),
-    "mask shorter than ids": (tokens(IDS, ONES[:, :3]), ("[1, 3]", "[1, 4]")),
-    "mask longer than ids": (tokens(IDS, np.ones((1, 9))), ("[1, 9]", "[1, 4]")),
-    "mask longer than ids, past the checks": (tokens(IDS, np.ones((1, 9)), "embed_batch"), ("[1, 9]", "[1, 4, ")),
-    "mask of another batch size": (tokens(IDS, np.ones((2, 4))), ("batch",)),
-    "mask value 3": (tokens(IDS, [[1, 1, 3, 1]]), ("3 in row 0 at position 2", "allowed are 0")),
-    "negative mask": (tokens(IDS, [[1, -1, 1, 1]]), ("-1 in row 0 at position 1",)),
-    "all-zero mask": (tokens(IDS, np.zeros((1, 4))), ("all zero in row 0", "at least one token")),
-    "second row all zero": (tokens(np.tile(IDS, (2, 1)), [[1] * 4, [0] * 4]), ("all zero in row 1",)),
-    "empty batch of tokens": (tokens(np.empty((0, 4)), np.empty((0, 4))), ("Expected 32, got 0",)),
+    "negative id": (tokens([0, -7, 2]), ("-7", "row 0", "allowed are 0 to")),
+    "id beyond vocabulary": (tokens([0, 5], [0, 10**9]), (str(10**9), "row 1", "allowed are 0 to")),
+    "row too long": (tokens([0, 2], [5] * LONG), ("row 1 of input_ids", str(LONG), "max_seq_length")),
+    "a row left out": (numbered(0, 0, 2), ("row is 2 at token 2", "0 before it", "0, 1, 2 and so on")),
+    "rows mixed": (numbered(0, 1, 0), ("row is 0 at token 2", "1 before it")),
+    "no first row": (numbered(1, 1), ("row is 1 at token 0",)),
+    "more rows than a request may have": (tokens(*[IDS] * 65), ("65 rows", "allowed are 64")),
+    "tensors of two lengths": (shaped(3, 1), ("batch size does not match",)),
+    "no token": (shaped(0, 1), ("batch size does not match",)),
+    "a row for each line": (shaped(1, 4), ("batch size does not match",)),
+    "a size that wraps": (shaped(2**61 + 4, 1), ("batch size does not match",)),
+    "an inner size that wraps": (shaped(4, 2**61 + 1), ("unexpected shape",)),
+    "token embeddings of too many tokens": (token_embeddings(64, 65), ("4,160 tokens", "allowed are 4,096")),
     "empty batch of text": (raw_text(), ("expected 1 string elements", "got 0")),
-    "rows of no token": (tokens(np.empty((1, 0)), np.empty((1, 0))), ("0 tokens", "1 to")),
-    "batch above the maximum of tokens": (
-        tokens(np.tile(IDS, (65, 1)), np.ones((65, 4))),
-        ("batch-size must be <= 64",),
-    ),
     "batch above the maximum of text": (raw_text(*[b"x"] * 65), ("batch-size must be <= 64",)),
     "more text than a request may have": (
         raw_text(*[b"x" * 20_000] * 64),
@@ -85,10 +94,10 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     ),
     "invalid UTF-8": (raw_text(b"fine", b"not \xff fine"), ("row 1", "0xff", "UTF-8")),
     "text whose bytes end too early": (cut_text(), ("incomplete string", "expecting string of length 3 but only 2")),
-    "wrong dtype": (wrong_dtype(), ("INT32", "INT64")),
-    "missing input": (missing_input(), ("expected 2 inputs", "1")),
+    "wrong dtype": (wrong_dtype(), ("INT64", "INT32")),
+    "missing input": (missing_input(), ("input row is missing", "input_ids and row must be there")),
     "unknown asset": (asset("weights.bin"), ("weights.bin", "manifest.json", "tokenizer.json", "golden.json")),
-    "fingerprint of another model": (tokens(IDS, ONES, fingerprint="0" * 64), ("fingerprint mismatch", "0" * 64)),
+    "fingerprint of another model": (tokens(IDS, fingerprint="0" * 64), ("fingerprint mismatch", "0" * 64)),
 }
 
 
@@ -141,8 +150,8 @@ def test_a_mixed_flood_fails_the_bad_requests_alone(server: RunningServer, encod
     expected = encoder.encode(good)
     connection = Connection(server.url)
     ids = encoder._tokenizer.tokenize([good])
-    good_request = tokens(ids, np.ones((1, len(ids[0]))))
-    requests = [BAD["negative id"][0], good_request, BAD["mask shorter than ids"][0], good_request, good_request] * 60
+    good_request = tokens(*ids)
+    requests = [BAD["negative id"][0], good_request, BAD["rows mixed"][0], good_request, good_request] * 60
     futures = [connection.start_infer(request, 60) for request in requests]
     codes = [future.code() for future in futures]
     for future, request, code in zip(futures, requests, codes, strict=True):

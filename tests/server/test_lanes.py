@@ -17,6 +17,7 @@ import pytest
 from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded
+from sentriton.tokenization import pack_rows
 from sentriton_server.serving import TritonServer, prepare_repository
 from tests.server.conftest import FREE_PORTS, RunningServer
 
@@ -112,23 +113,32 @@ def test_a_request_that_may_not_wait_is_told_so(server: RunningServer) -> None:
 def test_an_unknown_lane_is_refused(server: RunningServer) -> None:
     request = protocol.text_request([SENTENCE], {"lane": "fast"})
     connection = Connection(server.url)
-    with pytest.raises(InvalidInput, match="lane is 'fast'; allowed are 'canary', 'query', 'bulk'"):
+    with pytest.raises(InvalidInput, match="lane is 'fast'; allowed are 'query', 'bulk'"):
+        connection.infer(request, 30)
+    connection.close()
+
+
+@pytest.mark.parametrize("parameters", [{}, {"canary_key": ""}, {"canary_key": "guessed"}], ids=str)
+def test_the_canarys_lane_is_closed_to_callers(parameters: dict[str, str], server: RunningServer) -> None:
+    request = protocol.text_request([SENTENCE], {"lane": "canary", **parameters})
+    connection = Connection(server.url)
+    with pytest.raises(InvalidInput, match="lane is 'canary'; allowed are 'query', 'bulk'"):
         connection.infer(request, 30)
     connection.close()
 
 
 def test_what_a_cancelled_call_asked_for_is_not_computed(server: RunningServer) -> None:
-    ids = np.full((64, 128), 7, dtype=np.int64)
-    request = protocol.tokens_request(ids, np.ones_like(ids), protocol.parameters(priority="bulk", timeout_s=60))
+    rows = pack_rows([[7] * 128] * 64)
+    request = protocol.tokens_request(rows, protocol.parameters(priority="bulk", timeout_s=60))
     connection = Connection(server.url)
     calls = [connection.start_infer(request, 60) for _ in range(40)]
     calls[0].result()  # those behind it wait for their turn
     for call in calls[1:]:
         call.cancel()
-    rows = server.metric("sentriton_rows_total", lane="bulk")
+    before = server.metric("sentriton_rows_total", lane="bulk")
     deadline = time.monotonic() + 30
     while server.metric("sentriton_refused_requests_total", reason="cancelled") < 12:
         assert time.monotonic() < deadline, "the server does not know of the cancelled calls"
         time.sleep(0.2)
-    assert server.metric("sentriton_rows_total", lane="bulk") - rows < 8 * 64
+    assert server.metric("sentriton_rows_total", lane="bulk") - before < 8 * 64
     connection.close()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.errors import ContractMismatch, Overloaded
+from sentriton.tokenization import pack_rows
 from tests.server.conftest import FREE_PORTS, RunningServer, serving
 
 SENTENCES = ["숙소가 역에서 가까워요.", "지하철역 근처에 있는 숙소라서 다니기가 편했어요.", "내일 비가 오나요?"]
@@ -52,21 +53,20 @@ def test_repeats_are_the_same_to_the_last_bit_whoever_asks_and_are_not_computed(
     assert np.array_equal(embed(connection, SENTENCES, "bulk"), first)
     with SentenceEncoder(cached_server.url, priority="bulk") as encoder:
         tokens = encoder._tokenizer.tokenize(SENTENCES)
-    length = 7 + max(map(len, tokens))
-    input_ids = np.array([[*ids, *[1] * (length - len(ids))] for ids in tokens])
-    attention_mask = np.array([[place < len(ids) for place in range(length)] for ids in tokens], np.int64)
-    request = protocol.tokens_request(input_ids[::-1], attention_mask[::-1], protocol.parameters(priority="bulk"))
+    request = protocol.tokens_request(pack_rows(tokens[::-1]), protocol.parameters(priority="bulk"))
     assert np.array_equal(protocol.read_sentence_embedding(connection.infer(request, 30)), first[::-1])
     assert rows(cached_server, "bulk") == [computed, found + 6]
     assert 3 * first.shape[1] * 4 < cached_server.metric("sentriton_row_cache_bytes") < 1 << 20
 
 
-def test_known_and_unknown_rows_of_a_request_each_get_their_own(connection: Connection) -> None:
+def test_known_and_unknown_rows_of_a_request_each_get_their_own(
+    cached_server: RunningServer, connection: Connection
+) -> None:
     known = embed(connection, SENTENCES)
     texts = ["처음 보는 문장입니다.", SENTENCES[2], SENTENCES[0], "이것도 처음 보는 조금 더 긴 문장입니다."]
     mixed = embed(connection, texts)
     assert np.array_equal(mixed[[2, 1]], known[[0, 2]])
-    np.testing.assert_allclose(mixed, embed(connection, texts, "canary"), atol=1e-5)
+    np.testing.assert_allclose(mixed, embed(connection, texts, canary_key=cached_server.canary_key), atol=1e-5)
 
 
 def test_a_row_that_is_known_has_no_turn_to_wait_for(connection: Connection) -> None:
@@ -86,7 +86,7 @@ def test_the_canary_is_always_computed_and_leaves_nothing(cached_server: Running
     only_the_canary = "카나리아만 보내는 문장."
     embed(connection, SENTENCES)
     before = rows(cached_server, "canary", "query")
-    embed(connection, [*SENTENCES, only_the_canary], "canary")
+    embed(connection, [*SENTENCES, only_the_canary], canary_key=cached_server.canary_key)
     embed(connection, [only_the_canary])
     assert np.subtract(rows(cached_server, "canary", "query"), before).tolist() == [4, 0, 1, 0]
 

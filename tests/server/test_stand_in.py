@@ -23,46 +23,38 @@ name: "{name}"
 backend: "pytorch"
 max_batch_size: 8
 input [
-  {{ name: "first" data_type: TYPE_INT64 dims: [ -1 ] allow_ragged_batch: true }},
-  {{ name: "second" data_type: TYPE_INT64 dims: [ -1 ] allow_ragged_batch: true }}
+  {{ name: "first" data_type: TYPE_INT64 dims: [ 1 ] }},
+  {{ name: "second" data_type: TYPE_INT64 dims: [ 1 ] }}
 ]
-batch_input [
-  {{ kind: BATCH_ITEM_SHAPE target_name: "first_lengths" data_type: TYPE_INT32 source_input: "first" }},
-  {{ kind: BATCH_ITEM_SHAPE target_name: "second_lengths" data_type: TYPE_INT32 source_input: "second" }}
-]
-output [ {{ name: "seen" data_type: {output_type} dims: [ -1, 4 ] }} ]
-batch_output [ {{ target_name: "seen" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "first" }} ]
+output [ {{ name: "seen" data_type: {output_type} dims: [ 3 ] }} ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
-dynamic_batching {{ max_queue_delay_microseconds: 300000 preferred_batch_size: [ 8 ] }}
+{batching}
 """
+BATCHING = "dynamic_batching { max_queue_delay_microseconds: 300000 preferred_batch_size: [ 8 ] }"
 
 
 class Witness(torch.nn.Module):
-    """For every element of `first`: itself, its place in the whole batch, and the lengths of its row in both inputs.
-    The arguments stand in another order than the configuration names them."""
+    """For every row: `first`, `second`, and its place in the whole batch. Negative values of `first` are refused. The
+    arguments stand in another order than the configuration names them."""
 
-    def forward(self, second_lengths: Tensor, first: Tensor, first_lengths: Tensor, second: Tensor) -> Tensor:
-        rows = torch.repeat_interleave(torch.arange(first_lengths.size(0)), first_lengths.flatten().to(torch.int64))
-        place = torch.arange(first.size(0))
-        columns = [
-            first,
-            place,
-            first_lengths.flatten()[rows].to(torch.int64),
-            second_lengths.flatten()[rows].to(torch.int64),
-        ]
-        return torch.stack(columns, dim=1)
+    def forward(self, second: Tensor, first: Tensor) -> Tensor:
+        if bool((first < 0).any()):
+            raise ValueError("first must not be negative")
+        return torch.cat([first, second, torch.arange(first.size(0)).unsqueeze(1)], dim=1)
 
 
-def write_model(repository: Path, name: str, output_type: str) -> None:
+def write_model(repository: Path, name: str, output_type: str, batching: str = "") -> None:
     (repository / name / "1").mkdir(parents=True)
-    (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name, output_type=output_type))
+    config = CONFIG.format(name=name, output_type=output_type, batching=batching)
+    (repository / name / "config.pbtxt").write_text(config)
     torch.jit.script(Witness()).save(str(repository / name / "1" / "model.pt"))
 
 
 @pytest.fixture(scope="module")
 def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GRPCInferenceServiceStub]:
     repository = tmp_path_factory.mktemp("repository")
-    write_model(repository, "witness", "TYPE_INT64")
+    write_model(repository, "witness", "TYPE_INT64", BATCHING)
+    write_model(repository, "alone", "TYPE_INT64")
     write_model(repository, "wrong_dtype", "TYPE_FP32")
     settings = with_free_ports(ServerSettings(grpc_port=0, metrics_port=0))
     process = TritonProcess(repository, settings)
@@ -77,10 +69,10 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GRPCInferenceServ
         process.stop()
 
 
-def request(model: str, first: list[list[int]], second: list[list[int]]) -> Any:
+def request(model: str, first: list[int], second: list[int]) -> Any:
     message = service_pb2.ModelInferRequest(model_name=model)
     for name, rows in (("first", first), ("second", second)):
-        values = np.array(rows, dtype=np.int64)
+        values = np.array(rows, dtype=np.int64)[:, None]
         message.inputs.add(name=name, datatype="INT64", shape=values.shape)
         message.raw_input_contents.append(values.tobytes())
     return message
@@ -91,32 +83,30 @@ def seen(response: Any) -> Any:
     return np.frombuffer(response.raw_output_contents[0], dtype=np.int64).reshape(tuple(output.shape))
 
 
-def test_requests_of_any_length_form_one_batch_and_each_gets_its_own_rows(stub: GRPCInferenceServiceStub) -> None:
-    shapes = [(1, 3), (2, 5), (1, 1), (3, 2), (1, 7)]  # 8 rows: exactly one batch
-    requests = []
-    for number, (rows, length) in enumerate(shapes):
-        first = [[100 * number + 10 * row + place for place in range(length)] for row in range(rows)]
-        requests.append(request("witness", first, [[0] * (number + 1)] * rows))
-    futures = [stub.ModelInfer.future(message, timeout=30) for message in requests]
+def test_requests_form_one_batch_and_each_gets_its_own_rows(stub: GRPCInferenceServiceStub) -> None:
+    sizes = [3, 1, 2, 2]  # 8 rows: exactly one batch
+    firsts = [[10 * number + row for row in range(size)] for number, size in enumerate(sizes)]
+    futures = [stub.ModelInfer.future(request("witness", first, first[::-1]), timeout=30) for first in firsts]
     outputs = [seen(future.result()) for future in futures]
+    for first, output in zip(firsts, outputs, strict=True):
+        assert output[:, 0].tolist() == first
+        assert output[:, 1].tolist() == first[::-1]
+        assert (np.diff(output[:, 2]) == 1).all(), "a request's rows stand together, in order"
+    # One batch: the places of all requests are 0 to the number of rows, each once.
+    assert sorted(np.concatenate([output[:, 2] for output in outputs]).tolist()) == list(range(sum(sizes)))
 
-    places = []
-    for number, ((rows, length), output) in enumerate(zip(shapes, outputs, strict=True)):
-        assert output.shape == (rows, length, 4)
-        expected = [[100 * number + 10 * row + place for place in range(length)] for row in range(rows)]
-        assert output[..., 0].tolist() == expected, "each request gets the rows of its own elements"
-        assert (output[..., 2] == length).all(), "BATCH_ITEM_SHAPE has the length of every row"
-        assert (output[..., 3] == number + 1).all(), "and of the other input its own"
-        flat = output[..., 1].reshape(-1)
-        assert (np.diff(flat) == 1).all(), "a request's elements stand together, in order"
-        places.append(flat)
-    # One concatenation without padding: the places of all requests are 0 to the number of elements, each once.
-    assert sorted(np.concatenate(places).tolist()) == list(range(sum(rows * length for rows, length in shapes)))
+
+def test_an_error_fails_the_execution_in_the_words_of_libtorchs_backend(stub: GRPCInferenceServiceStub) -> None:
+    futures = [stub.ModelInfer.future(request("alone", [value], [0]), timeout=30) for value in (1, -1, 2)]
+    codes = [future.code() for future in futures]
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.INTERNAL, grpc.StatusCode.OK]
+    assert futures[1].details().startswith("PyTorch execute failure: ")
+    assert "first must not be negative" in futures[1].details()
 
 
 def test_an_output_of_another_dtype_than_configured_is_an_error(stub: GRPCInferenceServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as raised:
-        stub.ModelInfer(request("wrong_dtype", [[1, 2]], [[1]]), timeout=30)
+        stub.ModelInfer(request("wrong_dtype", [1, 2], [1, 2]), timeout=30)
     assert raised.value.code() is grpc.StatusCode.INTERNAL
     assert "TYPE_INT64" in raised.value.details()
     assert "TYPE_FP32" in raised.value.details()

@@ -16,10 +16,10 @@ cache = load_model_code("embed_tokens", "cache")
 MIB = 1 << 20
 
 
-def ids_of(*rows: int, length: int = 4) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`input_ids` and `attention_mask` of rows that count from these numbers, all attended."""
-    input_ids = np.array(rows)[:, None] + np.arange(length)
-    return input_ids, np.ones_like(input_ids)
+def ids_of(*rows: int, length: int = 4) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """`input_ids`, `pooled` and `row` of rows that count from these numbers."""
+    input_ids = (np.array(rows)[:, None] + np.arange(length)).ravel()
+    return input_ids, np.ones(len(input_ids), np.bool_), np.repeat(np.arange(len(rows)), length)
 
 
 def embeddings_of(*rows: int, dimension: int = 8) -> NDArray[np.float32]:
@@ -54,24 +54,19 @@ def test_a_row_is_found_with_its_own_embedding_wherever_it_stands(three_rows: An
 
 
 @pytest.mark.parametrize(
-    ("input_ids", "attention_mask", "same"),
+    ("input_ids", "pooled", "same"),
     [
-        ([5, 6, 7], [1, 1, 1], True),
-        ([5, 6, 7, 0, 0], [1, 1, 1, 0, 0], True),
-        ([5, 6, 7, 8, 9], [1, 1, 1, 0, 0], True),
-        ([5, 6, 7, 8], [1, 1, 1, 1], False),
-        ([5, 6, 7], [1, 1, 2], False),
-        ([5, 6, 7], [1, 0, 1], False),
-        ([5, 6, 7], [1, 1, 0], False),
-        ([5, 7, 6], [1, 1, 1], False),
+        ([5, 6, 7], [True, True, True], True),
+        ([5, 6, 7, 8], [True, True, True, True], False),
+        ([5, 6], [True, True], False),
+        ([5, 6, 7], [False, True, True], False),
+        ([5, 7, 6], [True, True, True], False),
     ],
 )
-def test_a_row_is_its_ids_and_mask_and_not_its_padding(
-    input_ids: list[int], attention_mask: list[int], same: bool
-) -> None:
+def test_a_row_is_its_ids_and_which_are_pooled(input_ids: list[int], pooled: list[bool], same: bool) -> None:
     rows = cache.RowCache(MIB)
-    rows.keep(np.array([[5, 6, 7]]), np.array([[1, 1, 1]]), embeddings_of(1))
-    assert len(rows.find(np.array([input_ids]), np.array([attention_mask]))) == same
+    rows.keep(*ids_of(5, length=3), embeddings_of(1))
+    assert len(rows.find(np.array(input_ids), np.array(pooled), np.zeros(len(input_ids), np.int32))) == same
 
 
 def test_what_is_not_finite_is_left_out() -> None:

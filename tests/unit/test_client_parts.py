@@ -18,10 +18,11 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from tokenizers.processors import TemplateProcessing
 
 from sentriton import cache
+from sentriton.errors import InvalidInput
 from sentriton.manifest import Manifest
 from sentriton.requests import cut, plan_requests
 from sentriton.similarity import PAIRWISE, SIMILARITY, normalize
-from sentriton.tokenization import TextTokenizer, pad_rows
+from sentriton.tokenization import TextTokenizer, pack_rows
 from sentriton_server.checkpoint import read_tokenizer
 from tests.checkpoints import make_checkpoint, make_manifest, make_tokenizer
 
@@ -53,14 +54,14 @@ def test_every_row_travels_once_within_both_limits(lengths: list[int], max_rows:
 
 def test_a_plan_holds_every_sentence_once_longest_first(text_tokenizer: TextTokenizer) -> None:
     texts = ["fox " * (1 + 7 * number % 9) for number in range(1300)]
-    plan = list(plan_requests(texts, text_tokenizer, max_rows=32, pad_token_id=1))
+    plan = list(plan_requests(texts, text_tokenizer, max_rows=32))
     assert sorted(index for rows in plan for index in rows.indices) == list(range(len(texts)))
-    assert [rows.input_ids.shape for rows in plan] == [rows.attention_mask.shape for rows in plan]
-    widths = [rows.input_ids.shape[1] for rows in plan]
-    assert widths[0] == max(widths)
-    assert widths[-1] == min(widths)
-    padding = sum(int((rows.attention_mask == 0).sum()) for rows in plan)
-    assert padding < 0.05 * sum(rows.input_ids.size for rows in plan)
+    lengths = [np.bincount(rows.tokens.row).tolist() for rows in plan]
+    assert [len(each) for each in lengths] == [len(rows.indices) for rows in plan]
+    assert lengths[0][0] == max(map(max, lengths))
+    assert lengths[-1][-1] == min(map(min, lengths))
+    alike = sum(len(each) * max(each) - sum(each) for each in lengths)
+    assert alike < 0.05 * sum(map(sum, lengths))
 
 
 def test_a_plan_is_made_as_it_is_taken(text_tokenizer: TextTokenizer) -> None:
@@ -71,23 +72,31 @@ def test_a_plan_is_made_as_it_is_taken(text_tokenizer: TextTokenizer) -> None:
             tokenized.extend(texts)
             return text_tokenizer.tokenize(texts)
 
-    next(plan_requests(["fox"] * 5000, Counting(), max_rows=8, pad_token_id=1))
+    next(plan_requests(["fox"] * 5000, Counting(), max_rows=8))
     assert len(tokenized) < 1000
 
 
-def test_rows_are_padded_on_the_right() -> None:
-    input_ids, attention_mask = pad_rows([[5, 6, 7], [8]], pad_token_id=1)
-    assert input_ids.tolist() == [[5, 6, 7], [8, 1, 1]]
-    assert attention_mask.tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert input_ids.dtype == attention_mask.dtype == np.int64
+def test_a_text_without_a_token_is_named() -> None:
+    class Silent:
+        def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+            return [[5] * len(text) for text in texts]
+
+    with pytest.raises(InvalidInput, match=r"sentences\[1\] is '', which has no token for this model's tokenizer"):
+        list(plan_requests(["fox", "", "a"], Silent(), max_rows=8))
 
 
-@pytest.mark.parametrize(
-    ("not_pooled", "expected"), [(0, [[1, 1, 1], [1, 0, 0]]), (2, [[2, 2, 1], [2, 0, 0]]), (9, [[2, 2, 2], [2, 0, 0]])]
-)
-def test_the_prompt_is_attended_and_not_pooled(not_pooled: int, expected: list[list[int]]) -> None:
-    _, attention_mask = pad_rows([[5, 6, 7], [8]], pad_token_id=1, not_pooled=not_pooled)
-    assert attention_mask.tolist() == expected
+def test_rows_are_packed_one_behind_the_other() -> None:
+    packed = pack_rows([[5, 6, 7], [8]])
+    assert packed.input_ids.tolist() == [5, 6, 7, 8]
+    assert packed.row.tolist() == [0, 0, 0, 1]
+    assert packed.pooled.all()
+    assert packed.input_ids.dtype == packed.row.dtype == np.int32
+    assert packed.pooled.dtype == np.bool_
+
+
+@pytest.mark.parametrize(("not_pooled", "expected"), [(2, [0, 0, 1, 0]), (9, [0, 0, 0, 0])])
+def test_the_prompt_is_attended_and_not_pooled(not_pooled: int, expected: list[int]) -> None:
+    assert pack_rows([[5, 6, 7], [8]], not_pooled=not_pooled).pooled.tolist() == expected
 
 
 # Tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from sentriton import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError, ServerUnavailable
@@ -12,11 +11,11 @@ from sentriton.dispatch import Attempt, Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.pacing import Backoff, RetryBudget, Window
 from sentriton.requests import Rows
+from sentriton.tokenization import pack_rows
 
 
 def rows(index: int, size: int = 10) -> Rows:
-    tokens = np.ones((1, size), dtype=np.int64)
-    return Rows([index], tokens, tokens)
+    return Rows([index], pack_rows([[1] * size]))
 
 
 def make_dispatcher(requests: int = 4, deadline: float = 100.0, limit: int = 2, budget: float = 100.0) -> Dispatcher:

@@ -25,7 +25,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
-from sentriton.tokenization import TextTokenizer, pad_rows
+from sentriton.tokenization import TextTokenizer, pack_rows
 from sentriton_server.checkpoint import CheckpointError, read_checkpoint
 from sentriton_server.encoder import PRECISIONS
 from sentriton_server.export import (
@@ -38,7 +38,7 @@ from sentriton_server.export import (
     resolve_precision,
 )
 from sentriton_server.parity import ExportedModel, ParityReport, compare
-from sentriton_server.repository import MODELS, RepositoryError, check_repository, write_configs
+from sentriton_server.repository import MODELS, RepositoryError, check_repository, read_key, write_configs
 from sentriton_server.resources import load_model_code
 from sentriton_server.serving.source import prepare_repository
 from tests.checkpoints import ARCHITECTURES, make_checkpoint
@@ -128,15 +128,13 @@ def test_a_client_that_keeps_the_prompt_out_of_pooling_gets_the_same_vectors(
     assert manifest.include_prompt is False
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     rows = tokenizer.tokenize([prompt + sentence for sentence in SENTENCES])
-    input_ids, attention_mask = pad_rows(
-        rows, pad_token_id=manifest.pad_token_id, not_pooled=tokenizer.prompt_length(prompt)
-    )
-    lengths = torch.full((len(rows), 1), input_ids.shape[1], dtype=torch.int32)
+    packed = pack_rows(rows, not_pooled=tokenizer.prompt_length(prompt))
+    key = np.full(len(packed.row), read_key(repository))
     encoder = torch.jit.load(str(repository / "encoder/1/model.pt"))
     with torch.inference_mode(), torch.jit.optimized_execution(False):
-        flat = encoder(*(torch.from_numpy(part).flatten() for part in (input_ids, attention_mask)), lengths, lengths)
+        token_embeddings = encoder(*(torch.from_numpy(part[:, None]) for part in (packed.input_ids, packed.row, key)))
     head = load_model_code("pooling", "head").load_head(repository / "pooling/1")
-    found = head.embed(flat.numpy().reshape(*input_ids.shape, HIDDEN), attention_mask)
+    found = head.embed(token_embeddings.numpy(), packed.pooled, packed.row)
     np.testing.assert_allclose(found, reference(checkpoint, prompt=prompt), atol=1e-6)
     assert np.abs(found - reference(checkpoint)).max() > 1e-3
 
@@ -226,7 +224,7 @@ def test_every_configuration_parses_and_carries_its_folders_name(repository: Pat
 @pytest.mark.parametrize(
     ("tensor", "models", "dims"),
     [
-        ("token_embeddings", ["encoder", "pooling"], [-1, HIDDEN]),
+        ("token_embeddings", ["embed_tokens", "encoder", "pooling"], [HIDDEN]),
         ("sentence_embedding", ["embed_text", "embed_tokens", "embed_batch", "pooling"], [12]),
     ],
 )
@@ -240,11 +238,14 @@ def test_configurations_have_the_checkpoints_dimensions(
 
 
 @pytest.mark.parametrize(("device", "kind"), [("cpu", "KIND_CPU"), ("gpu", "KIND_GPU")])
-def test_half_precision_changes_the_token_embeddings_and_the_device_the_encoder_alone(
+def test_half_precision_changes_the_inner_token_embeddings_and_the_device_the_encoder_alone(
     device: str, kind: str, tmp_path: Path
 ) -> None:
-    write_configs(tmp_path, hidden_size=8, dimension=4, token_embeddings_dtype="TYPE_FP16", device=device)
-    assert {found.data_type for _, found in tensors(tmp_path, "token_embeddings")} == {model_config_pb2.TYPE_FP16}
+    sizes = {"hidden_size": 8, "dimension": 4, "max_seq_length": 16}
+    write_configs(tmp_path, **sizes, token_embeddings_dtype="TYPE_FP16", device=device)
+    dtypes = {model: found.data_type for model, found in tensors(tmp_path, "token_embeddings")}
+    assert dtypes.pop("embed_tokens") == model_config_pb2.TYPE_FP32
+    assert set(dtypes.values()) == {model_config_pb2.TYPE_FP16}
     assert {found.data_type for _, found in tensors(tmp_path, "sentence_embedding")} == {model_config_pb2.TYPE_FP32}
     kinds = {
         model: {group.kind for group in read_config(tmp_path, model).instance_group}
@@ -253,6 +254,28 @@ def test_half_precision_changes_the_token_embeddings_and_the_device_the_encoder_
     }
     assert kinds.pop("encoder") == {model_config_pb2.ModelInstanceGroup.Kind.Value(kind)}
     assert set.union(*kinds.values()) == {model_config_pb2.ModelInstanceGroup.KIND_CPU}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_dimension_is_left_open_to_callers(model: str, repository: Path) -> None:
+    """Triton 24.10 multiplies sizes modulo 2^64 when it compares them with the bytes that came."""
+    config = read_config(repository, model)
+    assert all(size > 0 for tensor in config.input for size in tensor.dims)
+    assert config.max_batch_size < 2**20
+
+
+def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
+    write_configs(tmp_path, **sizes, max_seq_length=4096, step_tokens=1024)
+    found = {model: read_config(tmp_path, model).max_batch_size for model in MODELS}
+    assert found["embed_tokens"] == found["embed_text"] * 4096
+    assert {found[model] for model in ("embed_batch", "encoder", "pooling")} == {4096}
+
+
+def test_two_exports_have_two_keys_and_one_fingerprint(checkpoint: Path, repository: Path, target: Path) -> None:
+    manifest = export(checkpoint, target, precision="fp32", device="cpu")
+    assert manifest.fingerprint == read_manifest(repository).fingerprint
+    assert read_key(target) != read_key(repository)
 
 
 def test_a_small_encoder_is_there_once_for_each_core_that_its_server_gets(

@@ -1,5 +1,4 @@
-"""The stand-in for Triton's libtorch backend against what NVIDIA documents: BatchInput and BatchOutput in
-model_config.proto, ragged_batching.md, and what Triton's own test L0_batch_input expects."""
+"""The stand-in for Triton's libtorch backend against what NVIDIA documents (pytorch_backend/README.md)."""
 
 from __future__ import annotations
 
@@ -26,77 +25,6 @@ def load_stand_in() -> ModuleType:
 
 
 stand_in = load_stand_in()
-
-
-def zeros(*shapes: tuple[int, ...]) -> list[Tensor]:
-    return [torch.zeros(shape) for shape in shapes]
-
-
-# L0_batch_input: four requests of one row with 2, 4, 1 and 3 elements.
-RAGGED = zeros((1, 2), (1, 4), (1, 1), (1, 3))
-# The example of model_config.proto: a batch-2 input with shape [3, 1] and a batch-1 input with shape [2, 2].
-ITEMS = zeros((2, 3, 1), (1, 2, 2))
-
-
-@pytest.mark.parametrize(
-    ("kind", "tensors", "expected"),
-    [
-        ("BATCH_ELEMENT_COUNT", RAGGED, [2, 4, 1, 3]),
-        ("BATCH_ELEMENT_COUNT", ITEMS, [6, 4]),
-        ("BATCH_ACCUMULATED_ELEMENT_COUNT", RAGGED, [2, 6, 7, 10]),
-        ("BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO", RAGGED, [0, 2, 6, 7, 10]),
-        ("BATCH_ITEM_SHAPE", ITEMS, [[3, 1], [3, 1], [2, 2]]),
-        ("BATCH_ITEM_SHAPE", RAGGED, [[2], [4], [1], [3]]),
-        ("BATCH_ITEM_SHAPE_FLATTEN", ITEMS, [3, 1, 3, 1, 2, 2]),
-        ("BATCH_ITEM_SHAPE_FLATTEN", zeros((1, 4, 1), (1, 1, 2), (1, 1, 2), (1, 2, 2)), [4, 1, 1, 2, 1, 2, 2, 2]),
-    ],
-)
-@pytest.mark.parametrize(("data_type", "dtype"), [("TYPE_INT32", torch.int32), ("TYPE_FP32", torch.float32)])
-def test_batch_inputs_have_their_documented_values(
-    kind: str, tensors: list[Tensor], expected: list[Any], data_type: str, dtype: torch.dtype
-) -> None:
-    found = stand_in.batch_input(kind, tensors, data_type)
-    assert found.tolist() == expected
-    assert found.dtype == dtype
-
-
-@pytest.mark.parametrize(("tensors", "longest"), [(RAGGED, 4), (ITEMS, 6)])
-def test_the_max_element_count_is_a_shape(tensors: list[Tensor], longest: int) -> None:
-    assert stand_in.batch_input("BATCH_MAX_ELEMENT_COUNT_AS_SHAPE", tensors, "TYPE_FP32").shape == (longest,)
-
-
-def test_an_unknown_batch_input_is_named_with_what_is_supported() -> None:
-    with pytest.raises(ValueError, match="BATCH_OTHER is not supported; supported are BATCH_ELEMENT_COUNT, "):
-        stand_in.batch_input("BATCH_OTHER", RAGGED, "TYPE_INT32")
-
-
-def test_ragged_inputs_are_concatenated_in_request_order() -> None:
-    requests = [torch.tensor([[1, 2], [3, 4]]), torch.tensor([[5]]), torch.tensor([[6, 7, 8]])]
-    assert stand_in.join(requests, ragged=True).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
-
-
-def test_other_inputs_are_stacked_as_rows() -> None:
-    requests = [torch.tensor([[1, 2], [3, 4]]), torch.tensor([[5, 6]])]
-    assert stand_in.join(requests, ragged=False).tolist() == [[1, 2], [3, 4], [5, 6]]
-
-
-def test_scatter_gives_each_request_the_shape_of_its_input() -> None:
-    output = torch.arange(2 * 3 * 2 + 1 * 2 * 2).view(-1, 2)
-    first, second = stand_in.scatter_with_input_shape(output, [-1, 2], zeros((2, 3), (1, 2)))
-    assert first.tolist() == output[:6].view(2, 3, 2).tolist()
-    assert second.tolist() == output[6:].view(1, 2, 2).tolist()
-
-
-def test_scatter_replaces_each_variable_dimension_by_the_one_at_its_place() -> None:
-    parts = stand_in.scatter_with_input_shape(torch.arange(2 * 3 + 1 * 4 * 2), [-1, -1], zeros((1, 2, 3), (1, 4, 2)))
-    assert [tuple(part.shape) for part in parts] == [(1, 2, 3), (1, 4, 2)]
-    assert torch.cat([part.flatten() for part in parts]).tolist() == list(range(14))
-
-
-@pytest.mark.parametrize("elements", [9, 11])
-def test_scatter_refuses_an_output_that_does_not_add_up(elements: int) -> None:
-    with pytest.raises(ValueError, match=f"returned {elements} elements, the requests of the batch need 10"):
-        stand_in.scatter_with_input_shape(torch.zeros(elements), [-1], RAGGED)
 
 
 @pytest.mark.parametrize(
@@ -140,37 +68,9 @@ def test_an_output_of_another_dtype_is_an_error() -> None:
         stand_in.check_output_dtype("OUT", torch.zeros(1, dtype=torch.bfloat16), "TYPE_FP32")
 
 
-class Ragged(nn.Module):
-    """Two outputs: each element beside its row's length, and the length of each row."""
-
-    def forward(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        sizes = lengths.flatten()
-        return torch.stack([ids, torch.repeat_interleave(sizes, sizes)], dim=1), lengths
-
-
 class Doubled(nn.Module):
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         return 2 * first - second
-
-
-RAGGED_CONFIG = {
-    "input": [{"name": "ids", "data_type": "TYPE_INT32", "dims": [-1], "allow_ragged_batch": True}],
-    "batch_input": [
-        {
-            "kind": "BATCH_ITEM_SHAPE",
-            "target_name": ["lengths"],
-            "data_type": "TYPE_INT32",
-            "source_input": ["ids"],
-        }
-    ],
-    "output": [
-        {"name": "pairs", "data_type": "TYPE_INT32", "dims": [-1, 2]},
-        {"name": "rows", "data_type": "TYPE_INT32", "dims": [1]},
-    ],
-    "batch_output": [
-        {"target_name": ["pairs"], "kind": "BATCH_SCATTER_WITH_INPUT_SHAPE", "source_input": ["ids"]},
-    ],
-}
 
 
 def plain_config(*names: str, output_type: str = "TYPE_FP32") -> dict[str, Any]:
@@ -185,17 +85,28 @@ def load(module: nn.Module, config: dict[str, Any], folder: Path) -> Any:
     return stand_in.TorchScriptModel(folder / "model.pt", config, torch.device("cpu"))
 
 
-def test_a_ragged_batch_comes_back_as_each_request_sent_it(tmp_path: Path) -> None:
-    model = load(Ragged(), RAGGED_CONFIG, tmp_path)
-    requests = [
-        {"ids": torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.int32)},
-        {"ids": torch.tensor([[7]], dtype=torch.int32)},
-    ]
-    (pairs, rows), (other_pairs, other_rows) = model.run(requests)
-    assert pairs.tolist() == [[[1, 3], [2, 3], [3, 3]], [[4, 3], [5, 3], [6, 3]]]
-    assert rows.tolist() == [[3], [3]]
-    assert other_pairs.tolist() == [[[7, 1]]]
-    assert other_rows.tolist() == [[1]]
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"input": [{"name": "ids", "allow_ragged_batch": True}]}, "ids"),
+        ({"batch_input": [{"kind": "BATCH_ITEM_SHAPE"}]}, "batch_input"),
+        ({"batch_output": [{"kind": "BATCH_SCATTER_WITH_INPUT_SHAPE"}]}, "batch_output"),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_ragged_batching_is_refused_by_name(changed: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"asks for ragged batching \({named}\)"):
+        load(Doubled(), {**plain_config("first", "second"), **changed}, tmp_path)
+
+
+def test_an_output_of_another_number_of_rows_is_an_error(tmp_path: Path) -> None:
+    class Shortened(nn.Module):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return (first + second)[1:]
+
+    model = load(Shortened(), plain_config("first", "second"), tmp_path)
+    with pytest.raises(ValueError, match="the model returned 2 rows, the requests of the batch have 3"):
+        model.run([{"first": torch.ones(3, 2), "second": torch.ones(3, 2)}])
 
 
 @pytest.mark.parametrize("names", [("second", "first"), ("INPUT__1", "INPUT__0")], ids=str)

@@ -62,26 +62,20 @@ def compiled(architecture: str = "roberta", precision: str = "fp32", tokens_per_
     return compile_encoder(packed(architecture, tokens_per_step), PRECISIONS[precision])
 
 
-def ones(rows: Sequence[Row]) -> list[list[int]]:
-    return [[1] * len(row) for row in rows]
-
-
-def encode(encoder: Any, rows: Sequence[Row], masks: Sequence[Row] | None = None) -> list[Tensor]:
-    """The token embeddings of each row; the call must return exactly one for each element of `rows`."""
-    masks = ones(rows) if masks is None else masks
-    ids, mask = (torch.tensor([value for row in part for value in row], dtype=torch.int64) for part in (rows, masks))
-    lengths = [torch.tensor([[len(row)] for row in part], dtype=torch.int32) for part in (rows, masks)]
+def encode(encoder: Any, rows: Sequence[Row], key: int = 0) -> list[Tensor]:
+    """The token embeddings of each row; the call must return exactly one for each token."""
+    ids = torch.tensor([[token] for row in rows for token in row], dtype=torch.int32)
+    number = torch.tensor([[at] for at, row in enumerate(rows) for _ in row], dtype=torch.int32)
     with torch.inference_mode(), torch.jit.optimized_execution(False):
-        token_embeddings = encoder(ids, mask, *lengths)
+        token_embeddings = encoder(ids, number, torch.full_like(ids, key, dtype=torch.int64))
     assert token_embeddings.shape == (len(ids), HIDDEN)
     return list(token_embeddings.split([len(row) for row in rows]))
 
 
-def reference(architecture: str, row: Row, mask: Row) -> Tensor:
-    """Hugging Face on this row alone, the padding in it left to the mask."""
+def reference(architecture: str, row: Row) -> Tensor:
+    """Hugging Face on this row alone."""
     with torch.inference_mode():
-        attended = torch.tensor([mask]).clamp(max=1)
-        return hugging_face(architecture)(torch.tensor([row]), attention_mask=attended).last_hidden_state[0]
+        return hugging_face(architecture)(torch.tensor([row])).last_hidden_state[0]
 
 
 def random_row(length: int, seed: int = 0) -> list[int]:
@@ -92,11 +86,6 @@ def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> No
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
 
 
-def assert_attended_equal(found: Tensor, expected: Tensor, mask: Row) -> None:
-    attended = torch.tensor(mask) > 0
-    assert_close(found[attended], expected[attended])
-
-
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 compact_precisions = pytest.mark.parametrize("precision", ["bf16", "int8"])
 RAGGED = [random_row(length) for length in (3, LONGEST, 1, 17, 2, 39, 17, 8, LONGEST, 5)]
@@ -105,46 +94,16 @@ RAGGED = [random_row(length) for length in (3, LONGEST, 1, 17, 2, 39, 17, 8, LON
 @every_architecture
 def test_ragged_rows_equal_hugging_face(architecture: str) -> None:
     for row, found in zip(RAGGED, encode(compiled(architecture), RAGGED), strict=True):
-        assert_close(found, reference(architecture, row, [1] * len(row)))
-
-
-@every_architecture
-@pytest.mark.parametrize("padding", [PAD, 9], ids=["padding-id", "ordinary-id"])
-@pytest.mark.parametrize("mask", [[1, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1], [1, 1, 0, 0, 1, 1]], ids=str)
-def test_masked_tokens_are_left_out_wherever_they_stand(architecture: str, padding: int, mask: list[int]) -> None:
-    row = [4 + place if attended else padding for place, attended in enumerate(mask)]
-    found = encode(compiled(architecture), [random_row(3), row, random_row(8)], [[1] * 3, mask, [1] * 8])[1]
-    assert_attended_equal(found, reference(architecture, row, mask), mask)
-    assert not found[torch.tensor(mask) == 0].any()
-
-
-@st.composite
-def masked_rows(draw: st.DrawFn) -> list[tuple[list[int], list[int]]]:
-    """Valid rows: every id, the padding id too, and any mask that attends to something."""
-    ids, values = st.integers(0, VOCABULARY - 1), st.integers(0, 2)
-    row = st.integers(1, 12).flatmap(
-        lambda length: st.tuples(
-            st.lists(ids, min_size=length, max_size=length),
-            st.lists(values, min_size=length, max_size=length).filter(any),
-        )
-    )
-    return draw(st.lists(row, min_size=1, max_size=5))
+        assert_close(found, reference(architecture, row))
 
 
 @every_architecture
 @settings(max_examples=25, deadline=None)
-@given(batch=masked_rows())
-def test_any_valid_batch_equals_hugging_face(architecture: str, batch: list[tuple[list[int], list[int]]]) -> None:
-    rows, masks = zip(*batch, strict=True)
-    for found, row, mask in zip(encode(compiled(architecture), rows, masks), rows, masks, strict=True):
-        assert_attended_equal(found, reference(architecture, row, mask), mask)
-        assert not found[torch.tensor(mask) == 0].any()
-
-
-def test_mask_value_2_attends_as_1() -> None:
-    row = random_row(6)
-    two, one = encode(compiled(), [row, row], [[2, 2, 1, 1, 2, 0], [1, 1, 1, 1, 1, 0]])
-    assert_close(two, one)
+@given(rows=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12), min_size=1, max_size=5))
+def test_any_valid_rows_equal_hugging_face(architecture: str, rows: list[list[int]]) -> None:
+    """Every id may occur, the padding id too."""
+    for found, row in zip(encode(compiled(architecture), rows), rows, strict=True):
+        assert_close(found, reference(architecture, row))
 
 
 @pytest.mark.parametrize("tokens_per_step", [1, 45, 10_000])
@@ -161,65 +120,37 @@ def test_order_of_rows_changes_nothing() -> None:
         assert_close(found, expected)
 
 
-INVALID: dict[str, tuple[Row, Row]] = {
-    "negative id": ([3, -1, 4], [1, 1, 1]),
-    "id = vocab_size": ([3, VOCABULARY, 4], [1, 1, 1]),
-    "huge id": ([3, 2**62, 4], [1, 1, 1]),
-    "wrong id where the mask is 0": ([3, 4, -1], [1, 1, 0]),
-    "too long": (random_row(LONGEST + 1), [1] * (LONGEST + 1)),
-    "far too long": (random_row(700), [1] * 700),
-    "mask shorter": ([3, 4, 5], [1, 1]),
-    "mask longer": ([3, 4, 5], [1, 1, 1, 1, 1]),
-    "mask empty": ([3, 4, 5], []),
-    "mask value 3": ([3, 4, 5], [1, 3, 1]),
-    "mask value -1": ([3, 4, 5], [1, -1, 1]),
-    "mask all zero": ([3, 4, 5], [0, 0, 0]),
+INVALID: dict[str, tuple[list[Row], str]] = {
+    "negative id": ([[3, -1, 4]], "an id outside the vocabulary"),
+    "id = vocab_size": ([[3, 4], [5, VOCABULARY, 4]], "an id outside the vocabulary"),
+    "huge id": ([[3, 2**31 - 1, 4]], "an id outside the vocabulary"),
+    "too long": ([random_row(5), random_row(LONGEST + 1)], "longer than max_seq_length"),
+    "far too long": ([random_row(700)], "longer than max_seq_length"),
+    "a row left out": ([[3, 4], [], [5]], "numbered 0, 1, 2"),
+    "no first row": ([[], [3]], "numbered 0, 1, 2"),
 }
 
 
-@pytest.mark.parametrize("place", [0, 2, 3], ids=["first", "inside", "last"])
-@pytest.mark.parametrize(("row", "mask"), INVALID.values(), ids=INVALID)
-def test_an_invalid_row_is_nan_and_harms_no_other(row: Row, mask: Row, place: int) -> None:
-    rows, masks = [random_row(5), random_row(9), random_row(2)], [[1] * 5, [1] * 8 + [0], [1] * 2]
-    expected = encode(compiled(), rows, masks)
-    rows.insert(place, list(row))
-    masks.insert(place, list(mask))
-    found = encode(compiled(), rows, masks)
-    assert found.pop(place).isnan().all()
-    for one, alone in zip(found, expected, strict=True):
-        assert_close(one, alone)
+@pytest.mark.parametrize(("rows", "said"), INVALID.values(), ids=INVALID)
+def test_what_must_not_be_computed_is_an_error(rows: list[Row], said: str) -> None:
+    with pytest.raises(torch.jit.Error, match=said):
+        encode(compiled(), rows)
 
 
-@every_architecture
-def test_a_batch_of_invalid_rows_alone_is_all_nan(architecture: str) -> None:
-    rows, masks = zip(*INVALID.values(), strict=True)
-    assert all(part.isnan().all() for part in encode(compiled(architecture), rows, masks))
+@pytest.mark.parametrize("numbers", [[0, 1, 0], [1, 1, 1], [0, 0, 2], [-1, 0, 1], [0, 2**31 - 1, 2**31 - 1]], ids=str)
+def test_rows_out_of_order_are_an_error(numbers: list[int]) -> None:
+    ids, row = torch.full((3, 1), 5, dtype=torch.int32), torch.tensor(numbers, dtype=torch.int32)[:, None]
+    with pytest.raises(torch.jit.Error, match="numbered 0, 1, 2"):
+        compiled()(ids, row, torch.zeros(3, 1, dtype=torch.int64))
 
 
-def test_many_invalid_rows_are_each_nan() -> None:
-    rows, masks = [list(part) for part in zip(*INVALID.values(), strict=True)]
-    good = random_row(7)
-    found = encode(compiled(), [*rows, good, *rows], [*masks, [1] * 7, *masks])
-    assert_close(found.pop(len(rows)), encode(compiled(), [good])[0])
-    assert all(part.isnan().all() for part in found)
-
-
-@pytest.mark.parametrize("place", [0, 1, 3])
-@pytest.mark.parametrize("mask", [[], [1, 1]], ids=["no mask", "a mask"])
-def test_an_empty_row_disturbs_no_other(place: int, mask: Row) -> None:
-    rows = [random_row(length) for length in (4, 9, 2)]
-    expected = encode(compiled(), rows)
-    masks: list[Row] = [*ones(rows)]
-    rows.insert(place, [])
-    masks.insert(place, mask)
-    found = encode(compiled(), rows, masks)
-    assert found.pop(place).shape == (0, HIDDEN)
-    for one, alone in zip(found, expected, strict=True):
-        assert_close(one, alone)
-
-
-def test_a_batch_of_empty_rows_gives_no_rows() -> None:
-    assert [part.shape for part in encode(compiled(), [[], []])] == [(0, HIDDEN)] * 2
+def test_without_its_key_it_computes_nothing() -> None:
+    encoder = packed("roberta")
+    encoder.key = 2**63 - 1
+    scripted = compile_encoder(encoder, PRECISIONS["fp32"])
+    assert_close(encode(scripted, RAGGED, key=2**63 - 1)[0], reference("roberta", RAGGED[0]))
+    with pytest.raises(torch.jit.Error, match="the encoder answers embed_tokens alone"):
+        encode(scripted, RAGGED, key=0)
 
 
 def cosines(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
@@ -273,21 +204,20 @@ def test_compact_rows_do_not_depend_on_their_batch(precision: str) -> None:
 
 
 @pytest.mark.parametrize("lengths", [[3, 12, 7], [40] * 30 + [1, 2]], ids=["one step", "several steps"])
-def test_linear_layers_see_the_attended_tokens_and_no_padding(lengths: list[int]) -> None:
+def test_linear_layers_see_the_tokens_and_no_padding(lengths: list[int]) -> None:
     rows = [random_row(length) for length in lengths]
-    masks = [[1] * (length - length // 3) + [0] * (length // 3) for length in lengths]
     encoder = compiled(tokens_per_step=256)
-    encode(encoder, rows, masks)
+    encode(encoder, rows)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
-        encode(encoder, rows, masks)
+        encode(encoder, rows)
     # The interpreter's whole stack is recorded; the operator's own arguments are the last six, its input the first.
     seen = [event.input_shapes[-6][0] for event in recorded.events() if event.name == "mkldnn::_linear_pointwise"]
     # Each step is filled up to a multiple of 8 tokens, and no further.
-    filling = sum(seen) - sum(map(sum, masks)) * LINEARS_PER_LAYER * LAYERS
+    filling = sum(seen) - sum(lengths) * LINEARS_PER_LAYER * LAYERS
     assert all(tokens % 8 == 0 for tokens in seen)
     assert 0 <= filling < 8 * len(seen)
     # Rows share a step as far as its tokens are allowed.
-    assert max(map(sum, masks)) < max(seen) <= 256
+    assert max(lengths) < max(seen) <= 256
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -310,7 +240,7 @@ def test_a_loaded_module_holds_each_weight_once_in_the_order_of_the_kernels(prec
 
 def test_for_a_gpu_the_layers_stay_what_they_are() -> None:
     encoder = compile_encoder(packed("roberta"), PRECISIONS["fp32"], "gpu")
-    assert_close(encode(encoder, RAGGED)[0], reference("roberta", RAGGED[0], [1] * len(RAGGED[0])))
+    assert_close(encode(encoder, RAGGED)[0], reference("roberta", RAGGED[0]))
     assert encoder.tokens_per_step == TOKENS_PER_STEP_ON_GPU
     assert not next(encoder.layers.children()).intermediate.weight.is_mkldnn
 
@@ -323,12 +253,14 @@ def mebibytes(name):
     return int(status.split(name + ":")[1].split()[0]) / 1024
 
 module = torch.jit.load(sys.argv[1])
-ids, lengths = torch.full([64 * 512], 9), torch.full([64, 1], 512, dtype=torch.int32)
+ids = torch.full([64 * 512, 1], 9, dtype=torch.int32)
+row = torch.arange(64, dtype=torch.int32).repeat_interleave(512)[:, None]
+key = torch.zeros(64 * 512, 1, dtype=torch.int64)
 with torch.inference_mode(), torch.jit.optimized_execution(False):
-    module(ids[:8], torch.ones_like(ids[:8]), lengths[:1] // 64, lengths[:1] // 64)
+    module(ids[:8], row[:8], key[:8])
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before = mebibytes("VmRSS")
-    module(ids, torch.ones_like(ids), lengths, lengths)
+    module(ids, row, key)
 print(mebibytes("VmHWM") - before)
 """
 
@@ -404,4 +336,4 @@ def test_max_seq_length_is_capped_at_the_position_table(architecture: str, first
     spec, encoder = read_encoder(hugging_face(architecture), asked)
     assert spec.max_seq_length == encoder.max_seq_length == LONGEST + 2 - first
     row = random_row(spec.max_seq_length)
-    assert_close(encode(encoder, [row])[0], reference(architecture, row, [1] * len(row)))
+    assert_close(encode(encoder, [row])[0], reference(architecture, row))

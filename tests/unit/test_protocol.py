@@ -10,6 +10,7 @@ from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 from sentriton import protocol
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.tokenization import pack_rows
 
 
 def described(request: Any) -> list[tuple[str, str, list[int]]]:
@@ -36,20 +37,18 @@ def test_text_travels_as_length_and_utf8() -> None:
     assert list(request.raw_input_contents) == [raw]
 
 
-def test_tokens_travel_as_int64_little_endian() -> None:
-    input_ids = np.array([[1, 2], [258, -1]], dtype=np.int64)
-    request = protocol.tokens_request(input_ids, np.array([[1, 0], [1, 2]], dtype=np.int64))
+def test_tokens_travel_packed_as_int32_little_endian() -> None:
+    request = protocol.tokens_request(pack_rows([[1, 258], [7]], not_pooled=1))
     assert request.model_name == "embed_tokens"
-    assert described(request) == [("input_ids", "INT64", [2, 2]), ("attention_mask", "INT64", [2, 2])]
-    ids = b"\x01" + b"\x00" * 7 + b"\x02" + b"\x00" * 7 + b"\x02\x01" + b"\x00" * 6 + b"\xff" * 8
-    mask = b"".join(bytes([value]) + b"\x00" * 7 for value in (1, 0, 1, 2))
-    assert list(request.raw_input_contents) == [ids, mask]
+    assert described(request) == [("input_ids", "INT32", [3, 1]), ("row", "INT32", [3, 1]), ("pooled", "BOOL", [3, 1])]
+    ids = b"\x01\x00\x00\x00" + b"\x02\x01\x00\x00" + b"\x07\x00\x00\x00"
+    assert list(request.raw_input_contents) == [ids, bytes(8) + b"\x01\x00\x00\x00", b"\x00\x01\x00"]
+    assert [output.name for output in request.outputs] == ["sentence_embedding"]
 
 
-def test_a_transposed_view_travels_row_by_row() -> None:
-    matrix = np.arange(6, dtype=np.int64).reshape(3, 2).T
-    request = protocol.tokens_request(matrix, matrix)
-    assert request.raw_input_contents[0] == np.array([0, 2, 4, 1, 3, 5], dtype="<i8").tobytes()
+def test_token_embeddings_are_asked_for_by_their_name() -> None:
+    request = protocol.tokens_request(pack_rows([[1]]), output="token_embeddings")
+    assert [output.name for output in request.outputs] == ["token_embeddings"]
 
 
 def test_an_asset_is_asked_for_by_name() -> None:
@@ -59,11 +58,19 @@ def test_an_asset_is_asked_for_by_name() -> None:
     assert list(request.raw_input_contents) == [b"\x0d\x00\x00\x00manifest.json"]
 
 
-@pytest.mark.parametrize("lane", ["canary", "query", "bulk"])
+@pytest.mark.parametrize("lane", ["query", "bulk"])
 def test_the_lane_is_a_string(lane: str) -> None:
     request = protocol.text_request(["a"], protocol.parameters(priority=lane))
     assert dict(request.parameters) == {"lane": request.parameters["lane"]}
     assert request.parameters["lane"].string_param == lane
+
+
+def test_the_canary_has_a_lane_of_its_own_by_its_key() -> None:
+    request = protocol.text_request(["a"], protocol.parameters(priority="bulk", canary_key="secret"))
+    assert request.parameters["lane"].string_param == "canary"
+    assert request.parameters["canary_key"].string_param == "secret"
+    with pytest.raises(InvalidInput, match="priority is 'canary'; allowed are 'query', 'bulk'"):
+        protocol.parameters(priority="canary")
 
 
 def test_the_fingerprint_is_a_string() -> None:

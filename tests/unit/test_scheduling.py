@@ -18,10 +18,10 @@ scheduling = load_model_code("embed_tokens", "scheduling")
 
 
 def make_request(*lengths: int, wait_s: float = 60.0, first_id: int = 1, **settings: Any) -> Any:
-    """Rows of these lengths, padded to the longest; their ids count from `first_id`, row by row."""
-    attention_mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.int64)
-    input_ids = attention_mask * (np.arange(len(lengths)) + first_id)[:, None]
-    return scheduling.Request(input_ids, attention_mask, deadline=time.monotonic() + wait_s, **settings)
+    """Packed rows of these lengths; their ids count from `first_id`, row by row."""
+    row = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    pooled = np.ones(len(row), np.bool_)
+    return scheduling.Request(row + first_id, pooled, row, deadline=time.monotonic() + wait_s, **settings)
 
 
 def make_scheduler(**settings: Any) -> Any:
@@ -41,6 +41,12 @@ def ignore(request: Any) -> None:
     pass
 
 
+def first_ids(step: Any) -> Any:
+    """An embedding for each row of a step: its first id."""
+    input_ids, _, row = step.tokens()
+    return input_ids[np.searchsorted(row, np.arange(row[-1] + 1))][:, None].astype(np.float32)
+
+
 def lengths(step: Any) -> list[int]:
     return [row.length for row in step.rows]
 
@@ -50,9 +56,9 @@ def test_rows_of_several_requests_share_a_step_and_each_gets_its_own_embeddings(
     requests = [make_request(3, 5, first_id=1), make_request(4, first_id=7)]
     assert not scheduler.add(*requests)
     step = scheduler.take()
-    input_ids, attention_mask = step.tokens()
-    assert input_ids.shape == attention_mask.shape == (3, 5)
-    complete = step.deliver(input_ids[:, :1].astype(np.float32))
+    input_ids, pooled, row = step.tokens()
+    assert input_ids.shape == pooled.shape == row.shape == (12,)
+    complete = step.deliver(first_ids(step))
     assert set(complete) == set(requests)
     assert requests[0].embeddings.tolist() == [[1], [2]]
     assert requests[1].embeddings.tolist() == [[7]]
@@ -78,7 +84,7 @@ def test_rows_that_are_known_are_there_from_the_start_and_have_no_turn() -> None
     take(scheduler)
     step = take(scheduler)
     assert [row.place for row in step.rows] == [0, 2]
-    assert step.deliver(step.tokens()[0][:, :1].astype(np.float32)) == [request]
+    assert step.deliver(first_ids(step)) == [request]
     assert request.embeddings.tolist() == [[1], [9], [3]]
 
 
@@ -152,13 +158,30 @@ def test_the_row_that_waited_longest_is_in_the_next_step_whatever_its_length() -
     assert 64 in lengths(take(scheduler))
 
 
-def test_padding_inside_a_request_is_dropped_and_a_hole_stays() -> None:
+def test_token_embeddings_come_back_to_their_tokens_and_share_no_step_with_sentences() -> None:
     scheduler = make_scheduler()
-    mask = np.array([[1, 0, 1, 0, 0]])
-    scheduler.add(scheduling.Request(np.array([[5, 6, 7, 8, 9]]), mask, deadline=time.monotonic() + 9))
-    input_ids, attention_mask = take(scheduler).tokens()
-    assert input_ids.tolist() == [[5, 6, 7]]
-    assert attention_mask.tolist() == [[1, 0, 1]]
+    tokens, more = make_request(3, 5, of_tokens=True, first_id=1), make_request(4, of_tokens=True, first_id=7)
+    sentences = make_request(4, 4)
+    scheduler.add(tokens, sentences, more)
+    steps = [take(scheduler), take(scheduler)]
+    assert sorted(step.of_tokens for step in steps) == [False, True]
+    for step in steps:
+        step.deliver(step.tokens()[0][:, None].astype(np.float32) if step.of_tokens else first_ids(step))
+    assert tokens.embeddings.ravel().tolist() == [1] * 3 + [2] * 5
+    assert more.embeddings.ravel().tolist() == [7] * 4
+    assert sentences.embeddings.tolist() == [[1], [2]]
+
+
+def test_an_allowance_is_given_back_once_however_often_a_request_ends() -> None:
+    allowance = scheduling.Allowance(10)
+    assert allowance.take(12), "the first may be too large"
+    assert not allowance.take(1)
+    request = make_request(12, on_end=lambda: allowance.give(12))
+    assert request.end()
+    assert not request.end()
+    assert allowance.taken == 0
+    assert allowance.take(10)
+    assert not allowance.take(1)
 
 
 def test_queries_go_before_bulk_work_that_came_earlier() -> None:

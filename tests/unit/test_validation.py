@@ -14,37 +14,37 @@ from sentriton_server.resources import load_model_code
 validation = load_model_code("embed_tokens", "validation")
 tokenization = load_model_code("tokenizer", "tokenization")
 
-VOCABULARY, LONGEST = 10, 4
+VOCABULARY, LONGEST, MOST_ROWS = 10, 4, 3
 
 
-def explain(input_ids: Any, attention_mask: Any) -> str | None:
+def explain(input_ids: Any, row: Any) -> str | None:
     return validation.explain_tokens(
-        np.array(input_ids, dtype=np.int64),
-        np.array(attention_mask, dtype=np.int64),
+        np.array(input_ids, dtype=np.int32),
+        np.array(row, dtype=np.int32),
         vocab_size=VOCABULARY,
         max_seq_length=LONGEST,
+        max_rows=MOST_ROWS,
     )
 
 
 @pytest.mark.parametrize(
-    ("input_ids", "attention_mask", "given_value", "allowed"),
+    ("input_ids", "row", "given_value", "allowed"),
     [
-        ([[1, 2, 3]], [[1, 1]], "attention_mask has shape [1, 2] and input_ids [1, 3]", "the same shape"),
-        ([[1, 2]], [[1, 1], [1, 1]], "attention_mask has shape [2, 2] and input_ids [1, 2]", "the same shape"),
-        ([[]], [[]], "0 tokens long", "1 to 4"),
-        ([[1] * 5], [[1] * 5], "5 tokens long", "1 to 4"),
-        ([[1, 2], [3, -1]], [[1, 1], [1, 1]], "-1 in row 1 at position 1", "0 to 9"),
-        ([[1, VOCABULARY]], [[1, 1]], "10 in row 0 at position 1", "0 to 9"),
-        ([[1, 2**62]], [[1, 0]], f"{2**62} in row 0 at position 1", "0 to 9"),
-        ([[1, 2]], [[1, 3]], "attention_mask holds 3 in row 0 at position 1", "0 (padding), 1 (token) and 2"),
-        ([[1, 2]], [[-1, 1]], "attention_mask holds -1 in row 0 at position 0", "0 (padding), 1 (token) and 2"),
-        ([[1, 2], [1, 2]], [[1, 0], [0, 0]], "all zero in row 1", "at least one token"),
+        ([1, 2, 3], [0, 2, 2], "row is 2 at token 1 with 0 before it", "0, 1, 2 and so on"),
+        ([1, 2, 3], [0, 1, 0], "row is 0 at token 2 with 1 before it", "0, 1, 2 and so on"),
+        ([1, 2], [1, 2], "row is 1 at token 0 with no token before it", "0, 1, 2 and so on"),
+        ([1], [-1], "row is -1 at token 0 with no token before it", "0, 1, 2 and so on"),
+        ([1, 1], [0, 2**31 - 1], f"row is {2**31 - 1} at token 1", "0, 1, 2 and so on"),
+        ([1] * 4, [0, 1, 2, 3], "4 rows", "allowed are 3"),
+        ([1] * 6, [0] + [1] * 5, "row 1 of input_ids is 5 tokens long", "1 to 4"),
+        ([1, 2, 3, -1], [0, 0, 1, 1], "-1 in row 1 at position 1", "0 to 9"),
+        ([1, VOCABULARY], [0, 0], "10 in row 0 at position 1", "0 to 9"),
     ],
 )
 def test_an_invalid_input_is_named_with_what_is_allowed(
-    input_ids: Any, attention_mask: Any, given_value: str, allowed: str
+    input_ids: Any, row: Any, given_value: str, allowed: str
 ) -> None:
-    refusal = explain(input_ids, attention_mask)
+    refusal = explain(input_ids, row)
     assert refusal is not None
     assert given_value in refusal
     assert allowed in refusal
@@ -52,30 +52,60 @@ def test_an_invalid_input_is_named_with_what_is_allowed(
 
 
 @st.composite
-def valid_tokens(draw: st.DrawFn) -> tuple[list[list[int]], list[list[int]]]:
-    length = draw(st.integers(1, LONGEST))
-    ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=length, max_size=length)
-    mask = st.lists(st.integers(0, 2), min_size=length, max_size=length).filter(any)
-    rows = draw(st.lists(st.tuples(ids, mask), min_size=1, max_size=4))
-    return [row[0] for row in rows], [row[1] for row in rows]
+def valid_tokens(draw: st.DrawFn) -> tuple[list[int], list[int]]:
+    ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=LONGEST)
+    rows = draw(st.lists(ids, min_size=1, max_size=MOST_ROWS))
+    return [token for row in rows for token in row], [at for at, row in enumerate(rows) for _ in row]
 
 
 @given(valid_tokens())
-def test_valid_tokens_are_not_refused(tokens: tuple[list[list[int]], list[list[int]]]) -> None:
+def test_valid_tokens_are_not_refused(tokens: tuple[list[int], list[int]]) -> None:
     assert explain(*tokens) is None
 
 
 @given(valid_tokens(), st.data())
-def test_one_wrong_value_in_valid_tokens_is_found(
-    tokens: tuple[list[list[int]], list[list[int]]], data: st.DataObject
+def test_one_wrong_id_in_valid_tokens_is_found(tokens: tuple[list[int], list[int]], data: st.DataObject) -> None:
+    input_ids, row = tokens
+    at = data.draw(st.integers(0, len(input_ids) - 1))
+    wrong = data.draw(st.one_of(st.integers(-(2**31), -1), st.integers(VOCABULARY, 2**31 - 1)))
+    input_ids[at] = wrong
+    assert f"{wrong} in row {row[at]} at position {at - row.index(row[at])}" in (explain(*tokens) or "")
+
+
+@given(valid_tokens(), st.data())
+def test_one_wrong_row_number_in_valid_tokens_is_found(
+    tokens: tuple[list[int], list[int]], data: st.DataObject
 ) -> None:
-    which = data.draw(st.integers(0, 1))
-    row = data.draw(st.integers(0, len(tokens[0]) - 1))
-    position = data.draw(st.integers(0, len(tokens[0][0]) - 1))
-    allowed = (VOCABULARY - 1, 2)[which]
-    wrong = data.draw(st.one_of(st.integers(-(2**63), -1), st.integers(allowed + 1, 2**63 - 1)))
-    tokens[which][row][position] = wrong
-    assert f"{wrong} in row {row} at position {position}" in (explain(*tokens) or "")
+    _, row = tokens
+    at = data.draw(st.integers(0, len(row) - 1))
+    allowed = (row[at - 1], row[at - 1] + 1) if at else (0,)
+    wrong = data.draw(st.integers(-(2**31), 2**31 - 1).filter(lambda number: number not in allowed))
+    row[at] = wrong
+    assert f"row is {wrong} at token {at}" in (explain(*tokens) or "")
+
+
+@pytest.mark.parametrize(("row", "refused"), [([0] * 4, False), ([0] * 9, False), ([0] * 4 + [1], True)], ids=str)
+def test_token_embeddings_of_many_rows_are_bounded(row: list[int], refused: bool) -> None:
+    refusal = validation.explain_size(np.array(row), most_tokens=4)
+    assert (refusal is not None) == refused
+    assert not refused or "5 tokens; allowed are 4" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "key", "opens"),
+    [
+        ({"canary_key": "k"}, "k", True),
+        ({"canary_key": "other"}, "k", False),
+        ({"canary_key": "한국어"}, "k", False),
+        ({"canary_key": 1}, "k", False),
+        ({}, "k", False),
+        ({"canary_key": ""}, "", False),
+        ({}, "", False),
+    ],
+    ids=str,
+)
+def test_the_canary_lane_opens_to_its_key_alone(parameters: dict[str, Any], key: str, opens: bool) -> None:
+    assert validation.has_canary_key(parameters, key) is opens
 
 
 def test_another_fingerprint_is_refused_with_both_named() -> None:
@@ -117,3 +147,8 @@ def test_texts_of_too_many_bytes_are_refused() -> None:
     assert tokenization.decode_texts(raw, 6) == ["가", "abc"]
     with pytest.raises(tokenization.TextError, match="text has 6 bytes in 2 rows; allowed are 5 a request"):
         tokenization.decode_texts(raw, 5)
+
+
+def test_a_request_without_rows_is_refused() -> None:
+    with pytest.raises(tokenization.TextError, match="text has no rows"):
+        tokenization.decode_texts(np.array([], dtype=np.object_), 5)

@@ -242,7 +242,6 @@ class BaseEncoder:
             texts,
             model.tokenizer,
             max_rows=options.max_rows,
-            pad_token_id=model.manifest.pad_token_id,
             prompt=options.prompt,
             not_pooled=not_pooled,
         )
@@ -281,11 +280,10 @@ class BaseEncoder:
             dispatcher.answered(attempt, now)
 
     def _request(self, rows: Rows, model: ServedModel, options: EncodeOptions, time_left_s: float) -> Any:
-        name = protocol.EMBED_TOKENS if options.output_value == "sentence_embedding" else protocol.ENCODER
         parameters = protocol.parameters(
             fingerprint=model.manifest.fingerprint, priority=self.settings.priority, timeout_s=time_left_s
         )
-        return protocol.tokens_request(rows.input_ids, rows.attention_mask, parameters, model=name)
+        return protocol.tokens_request(rows.tokens, parameters, options.output_value)
 
 
 def time_left_s(deadline: float) -> float:

@@ -94,7 +94,7 @@ class Dispatcher:
         """Its rows are embedded."""
         self._in_flight -= 1
         self.finished += len(attempt.rows.indices)
-        self.window.answered(attempt.rows.input_ids.size, now)
+        self.window.answered(attempt.rows.tokens.input_ids.size, now)
         self._budget.answered()
 
     def failed(self, attempt: Attempt, error: SentritonError, now: float) -> None:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.tokenization import PackedRows
 
-EMBED_TEXT, EMBED_TOKENS, ENCODER, ASSETS = "embed_text", "embed_tokens", "encoder", "assets"
+EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
+SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS = "sentence_embedding", "token_embeddings"
 LANES = ("query", "bulk")  # for callers
 CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
 
@@ -25,17 +27,17 @@ def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None =
 
 
 def tokens_request(
-    input_ids: NDArray[np.int64],
-    attention_mask: NDArray[np.int64],
-    parameters: dict[str, str | int] | None = None,
-    model: str = EMBED_TOKENS,
+    tokens: PackedRows, parameters: dict[str, str | int] | None = None, output: str = SENTENCE_EMBEDDING
 ) -> Any:
-    """A request to `embed_tokens`, or to `encoder` for token embeddings: both INT64 [rows, length]."""
+    """A request to `embed_tokens` for one of its outputs: packed rows, all tensors [tokens, 1]."""
     tensors = [
-        ("input_ids", "INT64", list(input_ids.shape), input_ids.tobytes()),
-        ("attention_mask", "INT64", list(attention_mask.shape), attention_mask.tobytes()),
+        ("input_ids", "INT32", [len(tokens.row), 1], tokens.input_ids.astype("<i4").tobytes()),
+        ("row", "INT32", [len(tokens.row), 1], tokens.row.astype("<i4").tobytes()),
+        ("pooled", "BOOL", [len(tokens.row), 1], tokens.pooled.tobytes()),
     ]
-    return _request(model, tensors, parameters)
+    request = _request(EMBED_TOKENS, tensors, parameters)
+    request.outputs.add(name=output)
+    return request
 
 
 def asset_request(name: str) -> Any:
@@ -78,15 +80,13 @@ def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
     return np.frombuffer(raw, dtype="<f4").reshape(rows, dimension)
 
 
-def read_token_embeddings(response: Any) -> NDArray[Any]:
-    """`token_embeddings` of a response of `encoder`, float32 or float16 [rows, length, hidden]; a view of the
+def read_token_embeddings(response: Any) -> NDArray[np.float32]:
+    """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
     message's bytes.
     """
     if not (response.outputs and response.raw_output_contents):
         raise ServerError("the server sent a response without token_embeddings")
-    output = response.outputs[0]
-    dtype = "<f2" if output.datatype == "FP16" else "<f4"
-    return np.frombuffer(response.raw_output_contents[0], dtype=dtype).reshape(tuple(output.shape))
+    return np.frombuffer(response.raw_output_contents[0], dtype="<f4").reshape(tuple(response.outputs[0].shape))
 
 
 def read_asset(response: Any) -> bytes:

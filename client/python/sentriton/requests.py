@@ -7,10 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sentriton.tokenization import TextTokenizer, pad_rows
+from sentriton.errors import InvalidInput
+from sentriton.tokenization import PackedRows, TextTokenizer, pack_rows
 
 TOKENS_PER_REQUEST = 4096
 _WINDOW = 512  # sentences tokenized at a time: enough to sort by length, little enough to start sending at once
@@ -18,11 +16,10 @@ _WINDOW = 512  # sentences tokenized at a time: enough to sort by length, little
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of one request: which sentences they are, and their tokens, both int64 [rows, length]."""
+    """The rows of one request: which sentences they are, and their tokens."""
 
     indices: list[int]
-    input_ids: NDArray[np.int64]
-    attention_mask: NDArray[np.int64]
+    tokens: PackedRows
 
 
 def plan_requests(
@@ -31,12 +28,11 @@ def plan_requests(
     *,
     max_rows: int,
     max_tokens: int = TOKENS_PER_REQUEST,
-    pad_token_id: int,
     prompt: str = "",
     not_pooled: int = 0,
 ) -> Iterator[Rows]:
-    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (padding counted; one row may have
-    more).
+    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). Raises
+    `InvalidInput` for a text without a token.
 
     Sentences are taken by length in characters first, so that neighbours are alike before they are tokenized, and by
     tokens within a window then.
@@ -48,15 +44,19 @@ def plan_requests(
         by_length = sorted(range(len(window)), key=lambda place: -len(tokens[place]))
         for places in cut([len(tokens[place]) for place in by_length], max_rows, max_tokens):
             chosen = [by_length[place] for place in places]
-            input_ids, attention_mask = pad_rows(
-                [tokens[place] for place in chosen], pad_token_id=pad_token_id, not_pooled=not_pooled
-            )
-            yield Rows([window[place] for place in chosen], input_ids, attention_mask)
+            rows = [tokens[place] for place in chosen]
+            # The last is the shortest.
+            if not rows[-1]:
+                index = window[chosen[-1]]
+                raise InvalidInput(
+                    f"sentences[{index}] is {texts[index]!r}, which has no token for this model's tokenizer"
+                )
+            yield Rows([window[place] for place in chosen], pack_rows(rows, not_pooled=not_pooled))
 
 
 def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[range]:
-    """Cut falling `lengths` into runs of at most `max_rows` whose padded size is at most `max_tokens`; a run has at
-    least one.
+    """Cut falling `lengths` into runs of at most `max_rows` with at most `max_tokens`, each as long as its longest; a
+    run has at least one.
     """
     start = 0
     while start < len(lengths):

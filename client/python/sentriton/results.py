@@ -54,9 +54,9 @@ class Results:
             self.embeddings[rows.indices] = protocol.read_sentence_embedding(response)[:, : self._options.dimension]
             return
         token_embeddings = protocol.read_token_embeddings(response)
-        for place, index in enumerate(rows.indices):
-            tokens = int((rows.attention_mask[place] > 0).sum())
-            self.token_embeddings[index] = token_embeddings[place, :tokens].astype(np.float32)
+        ends = np.bincount(rows.tokens.row).cumsum()[:-1]
+        for index, own in zip(rows.indices, np.split(token_embeddings, ends), strict=True):
+            self.token_embeddings[index] = own.copy()
 
     def finish(self) -> Any:
         """What `encode` returns: truncated already, then normalized, quantized and converted, in

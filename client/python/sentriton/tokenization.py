@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-
-PADDING, TOKEN, ATTENDED_ONLY = 0, 1, 2  # the values of attention_mask
 
 
 class TextTokenizer:
@@ -34,16 +33,20 @@ class TextTokenizer:
         return len(ids) - (1 if ids and ids[-1] in self._special_ids else 0)
 
 
-def pad_rows(
-    rows: Sequence[Sequence[int]], *, pad_token_id: int, not_pooled: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`input_ids` and `attention_mask`, int64 [rows, longest], padded on the right. The first `not_pooled` tokens of
-    each row are attended to and kept out of pooling."""
-    longest = max(len(row) for row in rows)
-    input_ids = np.full((len(rows), longest), pad_token_id, dtype=np.int64)
-    attention_mask = np.full((len(rows), longest), PADDING, dtype=np.int64)
-    for place, row in enumerate(rows):
-        input_ids[place, : len(row)] = row
-        attention_mask[place, : len(row)] = TOKEN
-        attention_mask[place, : min(not_pooled, len(row))] = ATTENDED_ONLY
-    return input_ids, attention_mask
+@dataclass(frozen=True)
+class PackedRows:
+    """The tokens of several rows one behind the other, all [tokens]: `input_ids` int32, `row` int32 (the number of each
+    token's row, from 0 on) and `pooled` bool (false for a token that is attended to and kept out of pooling).
+    """
+
+    input_ids: NDArray[np.int32]
+    row: NDArray[np.int32]
+    pooled: NDArray[np.bool_]
+
+
+def pack_rows(rows: Sequence[Sequence[int]], *, not_pooled: int = 0) -> PackedRows:
+    """Pack token ids. The first `not_pooled` tokens of each row are attended to and kept out of pooling."""
+    lengths = [len(row) for row in rows]
+    input_ids = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=sum(lengths))
+    place = np.concatenate([np.arange(length) for length in lengths])
+    return PackedRows(input_ids, np.repeat(np.arange(len(rows), dtype=np.int32), lengths), place >= not_pooled)

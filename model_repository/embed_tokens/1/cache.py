@@ -33,11 +33,13 @@ class RowCache:
         self._embeddings: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def find(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> dict[int, NDArray[np.float32]]:
-        """The embeddings, float32 [dimension], that are here for rows of `input_ids` and `attention_mask`, both int64
-        [rows, length], by the row's place. They are the cache's own: copy them, and leave them as they are.
+    def find(
+        self, input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]
+    ) -> dict[int, NDArray[np.float32]]:
+        """The embeddings, float32 [dimension], that are here for packed rows (all [tokens]), by the row's place. They
+        are the cache's own: copy them, and leave them as they are.
         """
-        keys = _keys(input_ids, attention_mask)
+        keys = _keys(input_ids, pooled, row)
         with self._lock:
             found = {place: self._embeddings[key] for place, key in enumerate(keys) if key in self._embeddings}
             for place in found:
@@ -46,8 +48,9 @@ class RowCache:
 
     def keep(
         self,
-        input_ids: NDArray[np.int64],
-        attention_mask: NDArray[np.int64],
+        input_ids: NDArray[np.int32],
+        pooled: NDArray[np.bool_],
+        row: NDArray[np.int32],
         embeddings: NDArray[np.float32],
     ) -> None:
         """Take copies of `embeddings`, float32 [rows, dimension], for these rows. Left out are rows that are here
@@ -56,7 +59,7 @@ class RowCache:
         finite = np.isfinite(embeddings).all(axis=1)
         entries = [
             (key, embedding.copy())
-            for key, embedding, good in zip(_keys(input_ids, attention_mask), embeddings, finite, strict=True)
+            for key, embedding, good in zip(_keys(input_ids, pooled, row), embeddings, finite, strict=True)
             if good
         ]
         with self._lock:
@@ -76,13 +79,13 @@ def cache_of_environment() -> RowCache | None:
     return RowCache(int(text) * _MIB) if int(text) else None
 
 
-def _keys(input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> list[bytes]:
-    """What each row's embedding follows from: mask and ids up to its last attended token, whatever padding follows."""
-    keys = []
-    for ids, mask in zip(input_ids.astype(np.int32), attention_mask.astype(np.int8), strict=True):
-        attended = mask.tobytes().rstrip(b"\0")
-        keys.append(attended + ids[: len(attended)].tobytes())
-    return keys
+def _keys(input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]) -> list[bytes]:
+    """What each row's embedding follows from: its ids, and which of them are pooled."""
+    ends = np.bincount(row).cumsum().tolist()
+    ids, counted = input_ids.astype(np.int32, copy=False), pooled.astype(np.bool_, copy=False)
+    return [
+        counted[start:end].tobytes() + ids[start:end].tobytes() for start, end in zip([0, *ends], ends, strict=False)
+    ]
 
 
 def _size(key: bytes, embedding: NDArray[np.float32]) -> int:

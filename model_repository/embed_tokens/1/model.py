@@ -19,10 +19,13 @@ from cache import cache_of_environment
 from metrics import Metrics
 from numpy.typing import NDArray
 from processes import resident_bytes
-from scheduling import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Request, Scheduler, Step
-from validation import explain_fingerprint, explain_lane, explain_tokens, has_canary_key
+from scheduling import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Allowance, Request, Scheduler, Step
+from validation import explain_fingerprint, explain_lane, explain_size, explain_tokens, has_canary_key
 
-INNER_MODEL = "embed_batch"
+# Where a batch goes, and what it is asked for there.
+SENTENCES = ("embed_batch", "sentence_embedding")
+TOKENS = ("encoder", "token_embeddings")
+REQUIRED = {"input_ids", "row"}
 MICROSECONDS = 1e-6
 PUBLISH_PERIOD_S = 1.0
 # Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
@@ -40,6 +43,10 @@ class TritonPythonModel:
         settings = {
             name: int(value["string_value"]) for name, value in json.loads(args["model_config"])["parameters"].items()
         }
+        self.most_rows = settings["REQUEST_ROWS"]
+        self.most_tokens = settings["TOKEN_EMBEDDINGS_TOKENS"]
+        token_embedding_bytes = self.contract["hidden_size"] * np.dtype(np.float32).itemsize
+        self.tokens_under_way = Allowance((settings["TOKEN_EMBEDDINGS_MIB"] << 20) // token_embedding_bytes)
         self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
         self.scheduler = Scheduler(
             step_tokens=settings["STEP_TOKENS"],
@@ -60,11 +67,11 @@ class TritonPythonModel:
             worker.start()
 
     def execute(self, requests: list[Any]) -> None:
-        accepted = [ours for request in requests if (ours := self.accept(request))]
+        accepted = [ours for request in requests if (ours := self.receive(request))]
         known = [request for request in accepted if not request.unknown]
         for request, reason in self.scheduler.add(*(request for request in accepted if request.unknown)).items():
-            message = f"the {request.lane} lane is full: {reason}; send again later"
-            self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "full")
+            request.end()
+            self.turn_away(request.handle, request.lane, reason)
         # After what others compute meanwhile: each answer waits for Triton's receipt.
         for request in known:
             self.answer(request)
@@ -75,15 +82,28 @@ class TritonPythonModel:
         for worker in self.workers:
             worker.join()
 
-    def accept(self, request: Any) -> Request | None:
-        """Check a request; what is wrong is answered at once, and None returned."""
+    def receive(self, request: Any) -> Request | None:
+        """The accepted request, or None. An exception that left `execute` would fail all requests that came with it."""
         sender = request.get_response_sender()
+        try:
+            return self.accept(request, sender)
+        except Exception as error:
+            self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed")
+            return None
+
+    def accept(self, request: Any, sender: Any) -> Request | None:
+        """Check a request; what is wrong is answered at once, and None returned."""
         parameters = json.loads(request.parameters() or "{}")
+        # Where one input is optional, Triton 24.10 counts the inputs and does not look which are there.
+        if missing := REQUIRED - {tensor.name() for tensor in request.inputs()}:
+            message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
+            self.refuse(sender, message, pb_utils.TritonError.INVALID_ARG, "invalid")
+            return None
         # Copies: the request's own memory is Triton's again when `execute` returns.
-        input_ids, attention_mask = (
-            pb_utils.get_input_tensor_by_name(request, name).as_numpy().copy()
-            for name in ("input_ids", "attention_mask")
-        )
+        tensors = {tensor.name(): tensor.as_numpy()[:, 0].copy() for tensor in request.inputs()}
+        input_ids, row = tensors["input_ids"], tensors["row"]
+        pooled = tensors.get("pooled", np.ones(len(row), np.bool_))
+        of_tokens = set(request.requested_output_names()) == {"token_embeddings"}
         lane = parameters.get("lane", DEFAULT_LANE)
         open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
         refusal = explain_lane(lane, open_lanes)
@@ -91,35 +111,45 @@ class TritonPythonModel:
         refusal = refusal or explain_fingerprint(parameters, self.contract["fingerprint"])
         refusal = refusal or explain_tokens(
             input_ids,
-            attention_mask,
+            row,
             vocab_size=self.contract["vocab_size"],
             max_seq_length=self.contract["max_seq_length"],
+            max_rows=self.most_rows,
         )
+        if of_tokens:
+            refusal = refusal or explain_size(row, most_tokens=self.most_tokens)
         if refusal:
             self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
         if self.unwell:
             self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
             return None
+        if of_tokens and not self.tokens_under_way.take(len(row)):
+            taken, most = self.tokens_under_way.taken, self.tokens_under_way.most
+            self.turn_away(sender, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
+            return None
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)
         return Request(
             input_ids,
-            attention_mask,
+            pooled,
+            row,
             deadline=time.monotonic() + wait_s,
             lane=lane,
+            of_tokens=of_tokens,
             handle=sender,
-            known=self.known(lane, input_ids, attention_mask),
+            on_end=(lambda: self.tokens_under_way.give(len(row))) if of_tokens else (lambda: None),
+            known={} if of_tokens else self.known(lane, input_ids, pooled, row),
         )
 
     def known(
-        self, lane: str, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+        self, lane: str, input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]
     ) -> dict[int, NDArray[np.float32]]:
         """What the cache has of a request's rows; nothing for the canary, which is there to see the model at work."""
         if self.cache is None or lane == CANARY_LANE:
             return {}
-        found = self.cache.find(input_ids, attention_mask)
+        found = self.cache.find(input_ids, pooled, row)
         self.metrics.found(lane, len(found))
         return found
 
@@ -134,11 +164,15 @@ class TritonPythonModel:
 
     def embed(self, step: Step) -> None:
         self.metrics.started(step)
-        input_ids, attention_mask = step.tokens()
+        input_ids, pooled, row = step.tokens()
+        tensors = {"input_ids": input_ids, "row": row, "key": np.full(len(row), self.contract["key"], np.int64)}
+        if not step.of_tokens:
+            tensors["pooled"] = pooled
+        model, output = TOKENS if step.of_tokens else SENTENCES
         response = pb_utils.InferenceRequest(
-            model_name=INNER_MODEL,
-            requested_output_names=["sentence_embedding"],
-            inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
+            model_name=model,
+            requested_output_names=[output],
+            inputs=[pb_utils.Tensor(name, values[:, None]) for name, values in tensors.items()],
         ).exec()
         if response.has_error() and UNHEALTHY in response.error().message():
             self.unwell = response.error().message()
@@ -152,9 +186,9 @@ class TritonPythonModel:
             stopping = any(words in error.message() for words in STOPPING)
             self.fail(step, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return
-        embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
-        if self.cache is not None and step.lane != CANARY_LANE:
-            self.cache.keep(input_ids, attention_mask, embeddings)
+        embeddings = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
+        if self.cache is not None and not step.of_tokens and step.lane != CANARY_LANE:
+            self.cache.keep(input_ids, pooled, row, embeddings)
         for request in step.deliver(embeddings):
             if request.end():
                 self.answer(request)
@@ -162,12 +196,14 @@ class TritonPythonModel:
     def answer(self, request: Request) -> None:
         # Its tokens were found valid, so this is the model's doing: an overflow in fp16, say.
         if not np.isfinite(request.embeddings).all():
-            rows = np.flatnonzero(~np.isfinite(request.embeddings).all(axis=1)).tolist()
-            message = f"the model gave a sentence embedding that is not finite for valid input (rows {rows})"
+            wrong = np.flatnonzero(~np.isfinite(request.embeddings).all(axis=1))
+            rows = np.unique(request.row[wrong] if request.of_tokens else wrong).tolist()
+            message = f"the model gave an embedding that is not finite for valid input (rows {rows})"
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
             return
         self.metrics.answered(request)
-        tensor = pb_utils.Tensor("sentence_embedding", request.embeddings)
+        _, output = TOKENS if request.of_tokens else SENTENCES
+        tensor = pb_utils.Tensor(output, request.embeddings)
         self.send(request.handle, pb_utils.InferenceResponse([tensor]))
 
     def publish(self) -> None:
@@ -186,6 +222,10 @@ class TritonPythonModel:
         for request in step.requests():
             if request.end():
                 self.refuse(request.handle, message, code, "failed")
+
+    def turn_away(self, sender: Any, lane: str, reason: str) -> None:
+        message = f"the {lane} lane is full: {reason}; send again later"
+        self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE, "full")
 
     def refuse(self, sender: Any, message: str, code: int, reason: str) -> None:
         self.metrics.refused(reason)

@@ -23,8 +23,7 @@ CALLERS_LANES = ("query", "bulk")
 LANES = (CANARY_LANE, *CALLERS_LANES)  # in the order in which they are served
 DEFAULT_LANE = "query"
 _BUCKET = 8  # lengths of a bucket differ by less than this many tokens
-# Padding is not computed, but it travels: as zeros, from the encoder to pooling.
-_MOST_PADDING = 0.2
+_MOST_PADDING = 0.2  # of a step inside the encoder's attention, which pads rows to the longest
 _QUERY_MEMORY_S = 1.0  # bulk steps stay short for this long after a query
 _OF_A_STEP = 8  # and so many times shorter: a query waits for one; kernels are at their rate from 64 tokens on
 _PACE_MEMORY = 0.9  # of what is known of a lane's pace, with each step: about ten steps count
@@ -36,51 +35,68 @@ _OF_ITS_TIME = 0.5  # what a request may expect to wait; the rest is for being c
 
 @dataclass(eq=False)
 class Request:
-    """A caller's rows, `input_ids` and `attention_mask` int64 [rows, length], checked already.
+    """A caller's packed rows, checked already: `input_ids` int32, `pooled` bool and `row` int32, all [tokens].
 
     `deadline` is a time of `time.monotonic()`; `handle` is whatever the answer needs. Its rows may be in several steps
-    at once: `embeddings` [rows, dimension] fills up as they come back, and whoever comes first ends the request.
-    Rows that are `known`, embeddings by place, are there from the start; those that are `unknown` have a turn.
+    at once: `embeddings` fills up as they come back, and whoever comes first ends the request. It is [rows, dimension],
+    or [tokens, hidden] where `of_tokens` says so. Rows that are `known`, embeddings by place, are there from the start;
+    those that are `unknown` have a turn. `on_end` is called once, when the request has ended.
     """
 
-    input_ids: NDArray[np.int64]
-    attention_mask: NDArray[np.int64]
+    input_ids: NDArray[np.int32]
+    pooled: NDArray[np.bool_]
+    row: NDArray[np.int32]
     deadline: float
     lane: str = DEFAULT_LANE
+    of_tokens: bool = False
     handle: Any = None
+    on_end: Callable[[], None] = lambda: None
     arrived: float = field(default_factory=time.monotonic)
     known: InitVar[Mapping[int, NDArray[np.float32]]] = MappingProxyType({})
     unknown: list[int] = field(init=False)
     embeddings: NDArray[np.float32] | None = None
     ended: bool = False
+    _starts: list[int] = field(init=False)
     _missing: int = field(init=False)
     _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self, known: Mapping[int, NDArray[np.float32]]) -> None:
-        self._missing = len(self.input_ids)
-        self.unknown = [place for place in range(len(self.input_ids)) if place not in known]
+        self._starts = [0, *np.bincount(self.row).cumsum().tolist()]
+        self._missing = self.rows
+        self.unknown = [place for place in range(self.rows) if place not in known]
         if known:
             self.fill(list(known), np.stack(list(known.values())))
+
+    @property
+    def rows(self) -> int:
+        return len(self._starts) - 1
+
+    def tokens_of(self, place: int) -> slice:
+        """Where the tokens of a row stand."""
+        return slice(self._starts[place], self._starts[place + 1])
 
     def end(self) -> bool:
         """Whether the caller is the first to end this request, and so the one who answers it."""
         with self._changing:
             first, self.ended = not self.ended, True
+        if first:
+            self.on_end()
         return first
 
     def fill(self, places: list[int], embeddings: NDArray[np.float32]) -> bool:
-        """Put `embeddings` [len(places), dimension] into these rows. Returns whether all rows are there now."""
+        """Put `embeddings` [len(places), dimension], or [tokens of these places, hidden], into these rows. Returns
+        whether all rows are there now.
+        """
         with self._changing:
+            size = len(self.row) if self.of_tokens else self.rows
             if self.embeddings is None:
-                self.embeddings = np.empty((len(self.input_ids), embeddings.shape[1]), np.float32)
-            self.embeddings[places] = embeddings
+                self.embeddings = np.empty((size, embeddings.shape[1]), np.float32)
+            if self.of_tokens:
+                self.embeddings[np.concatenate([np.r_[self.tokens_of(place)] for place in places])] = embeddings
+            else:
+                self.embeddings[places] = embeddings
             self._missing -= len(places)
             return self._missing == 0
-
-    def lengths(self) -> list[int]:
-        """Places up to each row's last attended token."""
-        length = self.input_ids.shape[1]
-        return (length - (self.attention_mask[:, ::-1] > 0).argmax(axis=1)).tolist()
 
 
 @dataclass(frozen=True)
@@ -101,15 +117,20 @@ class Step:
     def lane(self) -> str:
         return self.rows[0].request.lane
 
-    def tokens(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """`input_ids` and `attention_mask` int64 [rows, longest], zero behind each row's end."""
-        longest = max(row.length for row in self.rows)
-        input_ids = np.zeros((len(self.rows), longest), np.int64)
-        attention_mask = np.zeros_like(input_ids)
-        for at, row in enumerate(self.rows):
-            input_ids[at, : row.length] = row.request.input_ids[row.place, : row.length]
-            attention_mask[at, : row.length] = row.request.attention_mask[row.place, : row.length]
-        return input_ids, attention_mask
+    @property
+    def of_tokens(self) -> bool:
+        return self.rows[0].request.of_tokens
+
+    def tokens(self) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.int32]]:
+        """`input_ids` int32, `pooled` bool and `row` int32, all [tokens], of the packed rows."""
+        parts = [(row.request, row.request.tokens_of(row.place)) for row in self.rows]
+        input_ids = np.concatenate([request.input_ids[tokens] for request, tokens in parts])
+        pooled = np.concatenate([request.pooled[tokens] for request, tokens in parts])
+        return input_ids, pooled, np.repeat(np.arange(len(parts), dtype=np.int32), self.lengths())
+
+    def lengths(self) -> list[int]:
+        """The tokens of each row."""
+        return [row.length for row in self.rows]
 
     def requests(self) -> dict[Request, list[int]]:
         """Whose rows they are, and which of this step's rows belong to each."""
@@ -119,12 +140,39 @@ class Step:
         return requests
 
     def deliver(self, embeddings: NDArray[np.float32]) -> list[Request]:
-        """Put `embeddings` [rows, dimension] into their requests; returns those whose rows are all there now."""
-        return [
-            request
-            for request, rows in self.requests().items()
-            if request.fill([self.rows[at].place for at in rows], embeddings[rows])
-        ]
+        """Put `embeddings` [rows, dimension], or [tokens, hidden], into their requests; returns those whose rows are
+        all there now.
+        """
+        ends = np.cumsum(self.lengths())
+        complete = []
+        for request, rows in self.requests().items():
+            own: Any = rows
+            if request.of_tokens:
+                own = np.concatenate([np.arange(ends[at] - self.rows[at].length, ends[at]) for at in rows])
+            if request.fill([self.rows[at].place for at in rows], embeddings[own]):
+                complete.append(request)
+        return complete
+
+
+class Allowance:
+    """How much of something may be under way: `take` it, and `give` it back."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._changing = threading.Lock()
+
+    def take(self, amount: int) -> bool:
+        """Whether `amount` more is allowed; the first to come may have more than `most`."""
+        with self._changing:
+            if self.taken and self.taken + amount > self.most:
+                return False
+            self.taken += amount
+        return True
+
+    def give(self, amount: int) -> None:
+        with self._changing:
+            self.taken -= amount
 
 
 class Pace:
@@ -148,13 +196,15 @@ class Pace:
 
 
 class Lane:
-    """Rows that wait, by length. A step takes the row that has waited longest and those nearest to it in length."""
+    """Rows that wait, by length. A step takes the row that has waited longest and those nearest to it in length that
+    want the same: sentence embeddings, or those of tokens.
+    """
 
     def __init__(self) -> None:
         self.rows = 0
         self.tokens = 0
         self._pace = Pace()
-        self._buckets: dict[int, deque[Row]] = {}
+        self._buckets: dict[tuple[bool, int], deque[Row]] = {}
 
     def wait_s(self) -> float:
         """How long what waits here will take to have had its turn."""
@@ -165,15 +215,15 @@ class Lane:
         return self._pace.wait_s(sum(row.length for row in rows))
 
     def add(self, request: Request, order: int) -> None:
-        lengths = request.lengths()
         for place in request.unknown:
-            length = lengths[place]
-            self._buckets.setdefault(-(-length // _BUCKET), deque()).append(Row(request, place, length, order))
-            self.tokens += length
+            tokens = request.tokens_of(place)
+            row = Row(request, place, tokens.stop - tokens.start, order)
+            self._buckets.setdefault(_bucket(row), deque()).append(row)
+            self.tokens += row.length
         self.rows += len(request.unknown)
 
     def take(self, most_tokens: int, most_rows: int) -> list[Row]:
-        """Remove and return rows whose padded size is at most `most_tokens`; a single row may have more."""
+        """Remove and return rows of at most `most_tokens`, padded to the longest; a single row may have more."""
         anchor = min(self._buckets, key=lambda bucket: self._buckets[bucket][0].order)
         rows: list[Row] = []
         longest, tokens = 0, 0
@@ -186,14 +236,16 @@ class Lane:
         self._remove(rows)
         return rows
 
-    def _nearest(self, anchor: int) -> Iterator[Row]:
-        for bucket in sorted(self._buckets, key=lambda bucket: (abs(bucket - anchor), -bucket)):
+    def _nearest(self, anchor: tuple[bool, int]) -> Iterator[Row]:
+        of_tokens, length = anchor
+        same = (bucket for bucket in self._buckets if bucket[0] == of_tokens)
+        for bucket in sorted(same, key=lambda bucket: (abs(bucket[1] - length), -bucket[1])):
             yield from self._buckets[bucket]
 
     def _remove(self, rows: list[Row]) -> None:
         # Rows were taken from the front of their buckets.
         for row in rows:
-            bucket = -(-row.length // _BUCKET)
+            bucket = _bucket(row)
             self._buckets[bucket].popleft()
             if not self._buckets[bucket]:
                 del self._buckets[bucket]
@@ -201,6 +253,10 @@ class Lane:
         tokens = sum(row.length for row in rows)
         self.tokens -= tokens
         self._pace.taken(tokens, time.monotonic(), more=self.rows > 0)
+
+
+def _bucket(row: Row) -> tuple[bool, int]:
+    return row.request.of_tokens, -(-row.length // _BUCKET)
 
 
 class Scheduler:

@@ -35,39 +35,53 @@ def explain_lane(lane: object, lanes: Sequence[str]) -> str | None:
 
 
 def explain_tokens(
-    input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], *, vocab_size: int, max_seq_length: int
+    input_ids: NDArray[np.int32],
+    row: NDArray[np.int32],
+    *,
+    vocab_size: int,
+    max_seq_length: int,
+    max_rows: int,
 ) -> str | None:
-    """None where `input_ids` and `attention_mask`, both int64 [rows, length], are valid, else one sentence that says
-    why not.
+    """None where packed rows, `input_ids` and `row` [tokens], are valid, else one sentence that says why not.
 
-    Valid: equal shapes, 1 to max_seq_length long, ids from 0 below vocab_size, mask values 0 (padding), 1 (token) or
-    2 (attended and not pooled), and in every row something attended.
+    Valid: rows numbered 0, 1, 2 and so on, at most `max_rows` of them, each 1 to `max_seq_length` long, and ids from 0
+    below vocab_size.
     """
-    if input_ids.shape != attention_mask.shape:
+    rise = np.diff(row.astype(np.int64), prepend=-1)
+    wrong = (rise < 0) | (rise > 1)
+    wrong[0] = row[0] != 0
+    if wrong.any():
+        at = int(wrong.argmax())
+        before = f"{row[at - 1]} before it" if at else "no token before it"
         return (
-            f"attention_mask has shape {list(attention_mask.shape)} and input_ids {list(input_ids.shape)}; "
-            "both must have the same shape [rows, length]"
+            f"row is {row[at]} at token {at} with {before}; rows are numbered 0, 1, 2 and so on, all tokens of a row "
+            "one behind the other"
         )
-    length = input_ids.shape[1]
-    if not 1 <= length <= max_seq_length:
+    if row[-1] >= max_rows:
+        return f"the request has {row[-1] + 1} rows; allowed are {max_rows}: send more requests"
+    lengths = np.bincount(row)
+    if lengths.max() > max_seq_length:
+        at = int(lengths.argmax())
         return (
-            f"rows of input_ids are {length} tokens long; allowed are 1 to {max_seq_length} (max_seq_length): truncate"
+            f"row {at} of input_ids is {lengths[at]} tokens long; allowed are 1 to {max_seq_length} (max_seq_length): "
+            "truncate"
         )
     if input_ids.min() < 0 or input_ids.max() >= vocab_size:
-        where = (input_ids < 0) | (input_ids >= vocab_size)
-        return f"input_ids holds {_first(input_ids, where)}; allowed are 0 to {vocab_size - 1} (vocabulary)"
-    if attention_mask.min() < 0 or attention_mask.max() > 2:
-        where = (attention_mask < 0) | (attention_mask > 2)
+        at = int(np.flatnonzero((input_ids < 0) | (input_ids >= vocab_size))[0])
+        place = at - int(np.flatnonzero(row == row[at])[0])
         return (
-            f"attention_mask holds {_first(attention_mask, where)}; "
-            "allowed are 0 (padding), 1 (token) and 2 (attended, not pooled)"
+            f"input_ids holds {input_ids[at]} in row {row[at]} at position {place}; "
+            f"allowed are 0 to {vocab_size - 1} (vocabulary)"
         )
-    attended = attention_mask.any(axis=1)
-    if not attended.all():
-        return f"attention_mask is all zero in row {int(attended.argmin())}; a row must attend to at least one token"
     return None
 
 
-def _first(values: NDArray[np.int64], where: NDArray[np.bool_]) -> str:
-    row, position = np.argwhere(where)[0].tolist()
-    return f"{values[row, position]} in row {row} at position {position}"
+def explain_size(row: NDArray[np.int32], *, most_tokens: int) -> str | None:
+    """None, or why token embeddings of these rows, `row` [tokens], are too much for one request. A single row may be
+    longer than `most_tokens`.
+    """
+    if len(row) <= most_tokens or row[-1] == 0:
+        return None
+    return (
+        f"the request asks for the embeddings of {len(row):,} tokens; allowed are {most_tokens:,}: send more requests"
+    )

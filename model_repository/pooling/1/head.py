@@ -6,6 +6,7 @@ Semantics are those of sentence_transformers.sentence_transformer.modules.Poolin
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
@@ -27,10 +28,15 @@ class Head:
     pooling_modes: tuple[str, ...]
     steps: tuple[Step, ...]
 
-    def embed(self, token_embeddings: NDArray[Any], attention_mask: NDArray[np.int64]) -> Floats:
-        """`token_embeddings` [rows, length, hidden] float16 or float32, `attention_mask` int64 [rows, length] (0 =
-        padding, 1 = token, 2 = attended and not pooled) to sentence embeddings, float32 [rows, dimension]."""
-        embedding = pool(token_embeddings.astype(np.float32, copy=False), attention_mask, self.pooling_modes)
+    def embed(self, token_embeddings: NDArray[Any], pooled: NDArray[np.bool_], row: NDArray[Any]) -> Floats:
+        """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] float16
+        or float32; `pooled` [tokens]: whether a token counts; `row` [tokens]: the number of its row, 0, 1, 2 and so on.
+        """
+        starts = np.searchsorted(row, np.arange(row[-1] + 2))
+        rows = [slice(start, end) for start, end in itertools.pairwise(starts)]
+        tokens = token_embeddings.astype(np.float32, copy=False)
+        # Row by row: a row's embedding is then the same whatever its neighbours are.
+        embedding = np.stack([pool(tokens[each], pooled[each], self.pooling_modes) for each in rows])
         for step in self.steps:
             embedding = step(embedding)
         return embedding
@@ -48,49 +54,43 @@ def load_head(folder: Path) -> Head:
     )
 
 
-def pool(token_embeddings: Floats, attention_mask: NDArray[np.int64], modes: tuple[str, ...]) -> Floats:
-    """Pool float32 [rows, length, hidden] to [rows, len(modes) * hidden], the modes' results side by side."""
-    pooled = attention_mask == 1
-    parts = [POOLING[mode](token_embeddings, pooled, attention_mask > 0) for mode in modes]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+def pool(tokens: Floats, pooled: NDArray[np.bool_], modes: tuple[str, ...]) -> Floats:
+    """Pool one row, float32 [length, hidden], to [len(modes) * hidden], the modes' results side by side. `pooled`
+    [length]: which tokens count."""
+    parts = [POOLING[mode](tokens, pooled) for mode in modes]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _weighted_sum(token_embeddings: Floats, weights: Floats) -> Floats:
-    return (weights[:, None, :] @ token_embeddings)[:, 0]
-
-
-def _mean(token_embeddings: Floats, pooled: NDArray[np.bool_], attended: NDArray[np.bool_]) -> Floats:
+def _mean(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
     weights = pooled.astype(np.float32)
-    return _weighted_sum(token_embeddings, weights) / np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1e-9))
+    return (weights @ tokens) / np.maximum(weights.sum(), np.float32(1e-9))
 
 
-def _mean_sqrt_len(token_embeddings: Floats, pooled: NDArray[np.bool_], attended: NDArray[np.bool_]) -> Floats:
+def _mean_sqrt_len(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
     weights = pooled.astype(np.float32)
-    length = np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1e-9))
-    return _weighted_sum(token_embeddings, weights) / np.sqrt(length)
+    return (weights @ tokens) / np.sqrt(np.maximum(weights.sum(), np.float32(1e-9)))
 
 
-def _weightedmean(token_embeddings: Floats, pooled: NDArray[np.bool_], attended: NDArray[np.bool_]) -> Floats:
-    # Weights count 1, 2, 3 … from the first attended token; a prompt left out keeps its places.
-    places = np.arange(1, pooled.shape[1] + 1) - attended.argmax(axis=1)[:, None]
-    weights = (places * pooled).astype(np.float32)
-    return _weighted_sum(token_embeddings, weights) / np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1e-9))
+def _weightedmean(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
+    # Weights count 1, 2, 3 … from the row's first token; a prompt left out keeps its places.
+    weights = (np.arange(1, len(pooled) + 1) * pooled).astype(np.float32)
+    return (weights @ tokens) / np.maximum(weights.sum(), np.float32(1e-9))
 
 
-def _max(token_embeddings: Floats, pooled: NDArray[np.bool_], attended: NDArray[np.bool_]) -> Floats:
-    return np.where(pooled[:, :, None], token_embeddings, np.float32(-np.inf)).max(axis=1)
+def _max(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
+    return np.where(pooled[:, None], tokens, np.float32(-np.inf)).max(axis=0)
 
 
-def _cls(token_embeddings: Floats, pooled: NDArray[np.bool_], attended: NDArray[np.bool_]) -> Floats:
-    return token_embeddings[np.arange(len(pooled)), pooled.argmax(axis=1)]
+def _cls(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
+    return tokens[pooled.argmax()]
 
 
-def _lasttoken(token_embeddings: Floats, pooled: NDArray[np.bool_], attended: NDArray[np.bool_]) -> Floats:
-    last = pooled.shape[1] - 1 - pooled[:, ::-1].argmax(axis=1)
-    return token_embeddings[np.arange(len(pooled)), last] * pooled.any(axis=1, keepdims=True)
+def _lasttoken(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
+    last = len(pooled) - 1 - pooled[::-1].argmax()
+    return tokens[last] * pooled.any()
 
 
-POOLING: dict[str, Callable[[Floats, NDArray[np.bool_], NDArray[np.bool_]], Floats]] = {
+POOLING: dict[str, Callable[[Floats, NDArray[np.bool_]], Floats]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,

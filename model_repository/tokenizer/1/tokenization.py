@@ -1,4 +1,4 @@
-"""Bytes of text to padded token ids: plain functions, free of Triton."""
+"""Bytes of text to packed token ids: plain functions, free of Triton."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from tokenizers import Tokenizer
 
 
 class TextError(ValueError):
-    """A row of the caller's text that cannot be read."""
+    """A row of the caller's text that cannot be read, or is no text to this tokenizer."""
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The exported tokenizer.json carries special tokens, truncation to max_seq_length and padding to the longest."""
-    return Tokenizer.from_file(str(path))
+    """The exported tokenizer.json carries special tokens and truncation to max_seq_length. Its padding is left out."""
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
-    """Decode `text` [rows, 1] of bytes. Raises `TextError` where all rows together have more than `most_bytes`, and
-    for one that is not UTF-8, with its row and byte.
+    """Decode `text` [rows, 1] of bytes. Raises `TextError` where there is none, where all rows together have more than
+    `most_bytes`, and for one that is not UTF-8, with its row and byte.
     """
+    if text.size == 0:
+        raise TextError("text has no rows; send at least one")
     size = sum(len(raw) for raw in text.flat)
     if size > most_bytes:
         raise TextError(
@@ -40,11 +44,13 @@ def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
     return decoded
 
 
-def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return `input_ids` and `attention_mask`, both int64 [rows, longest of these rows]; mask 1 = token, 0 =
-    padding.
+def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The packed tokens of `texts`: `input_ids` and `row`, both int32 [tokens]. Raises `TextError` for a text that has
+    no token.
     """
-    encodings = tokenizer.encode_batch_fast(texts)
-    input_ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
-    attention_mask = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
-    return input_ids, attention_mask
+    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    lengths = [len(each) for each in ids]
+    if 0 in lengths:
+        raise TextError(f"text in row {lengths.index(0)} has no token; send text that the model's tokenizer knows")
+    input_ids = np.fromiter((token for each in ids for token in each), dtype=np.int32, count=sum(lengths))
+    return input_ids, np.repeat(np.arange(len(ids), dtype=np.int32), lengths)

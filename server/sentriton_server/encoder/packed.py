@@ -1,10 +1,9 @@
 """A BERT-like encoder that runs on the tokens alone.
 
-The module takes what Triton's ragged batching hands over: the elements of every request's rows, one behind the other in
-one-dimensional tensors, and the length of each row. Padding never enters it: masked tokens are dropped, and the
-projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`. Rows are taken in
-order of length, in steps of at most `tokens_per_step` tokens; only inside attention are the rows of one step, alike in
-length, padded to the longest.
+The module takes packed rows: the tokens of all rows one behind the other, and the number of each token's row. Padding
+never enters it: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
+Rows are taken in order of length, in steps of at most `tokens_per_step` tokens; only inside attention are the rows of
+one step, alike in length, padded to the longest.
 """
 
 from __future__ import annotations
@@ -87,6 +86,7 @@ class PackedEncoder(nn.Module):
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
         self.positions_follow_padding_id = positions_follow_padding_id
+        self.key = 0  # an export sets its own: whoever asks must know it
         self.tokens_per_step = tokens_per_step(hidden_size)
         self.filled_up_to = _WHOLE
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
@@ -96,51 +96,44 @@ class PackedEncoder(nn.Module):
             PackedLayer(hidden_size, intermediate_size, activation, layer_norm_eps) for _ in range(num_layers)
         )
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, input_ids_lengths: Tensor, attention_mask_lengths: Tensor
-    ) -> Tensor:
-        """Token embeddings, one row for each element of `input_ids`, in its order.
+    def forward(self, input_ids: Tensor, row: Tensor, key: Tensor) -> Tensor:
+        """Token embeddings [tokens, hidden] of packed rows: one behind the other, without padding.
 
-        `input_ids` and `attention_mask` [elements] int64, the rows of all requests concatenated; mask 0 = padding, 1
-        and 2 = attend. `input_ids_lengths` and `attention_mask_lengths` [rows, 1] int32: the length of each row in
-        either. Returns [elements, hidden]: zero where the mask is 0, and NaN in every row that is not valid (an id
-        outside the vocabulary, longer than `max_seq_length`, a mask of another length or with other values, nothing
-        attended). Such rows are not computed and change nothing for the others.
+        `input_ids` and `row` int32 [tokens, 1]: each token's id, and the number of its row, from 0 on. `key` int64
+        [tokens, 1]: every element must be this module's own. Raises where the key is another, an id is outside the
+        vocabulary, rows are not numbered 0, 1, 2 and so on, or one is longer than `max_seq_length`. An execution is
+        one request, so an error reaches nobody else.
         """
-        ids = input_ids.flatten()
-        lengths = input_ids_lengths.flatten().to(torch.int64)
-        row = torch.repeat_interleave(
-            torch.arange(lengths.size(0), device=ids.device), lengths, output_size=ids.size(0)
-        )
+        ids = input_ids.flatten().to(torch.int64)
+        rows = row.flatten().to(torch.int64)
+        self.check(ids, rows, key.flatten())
+        place = torch.arange(ids.size(0), device=ids.device)
+        lengths = torch.bincount(rows)
         start = lengths.cumsum(0) - lengths
-        place = torch.arange(ids.size(0), device=ids.device) - start[row]
-        mask = self.align_mask(attention_mask.flatten(), attention_mask_lengths.flatten().to(torch.int64), row, place)
+        positions = self.position_ids(ids, rows, start, place - start[rows])
+        return self.encode_rows(ids, positions, rows, lengths)
 
-        mismatched = lengths != attention_mask_lengths.flatten()
-        valid = self.valid_rows(ids, mask, row, lengths) & ~mismatched
-        attended = (mask > 0) & valid[row]
-        positions = self.position_ids(ids, row, start, place)
-
-        token_embeddings = torch.zeros(
-            [ids.size(0), self.hidden_size], dtype=self.embedding_norm.weight.dtype, device=ids.device
-        )
-        self.encode_rows(ids, positions, attended, row, lengths.size(0), token_embeddings)
-        if not bool(valid.all()):
-            token_embeddings[~valid[row]] = float("nan")
-        return token_embeddings
-
-    def align_mask(self, mask: Tensor, mask_lengths: Tensor, row: Tensor, place: Tensor) -> Tensor:
-        """The mask value of each id. Masks are split by their own lengths, so that one of another length than its ids
-        cannot shift the rows behind it; what such a row gets here does not matter, it is refused."""
-        mask_start = mask_lengths.cumsum(0) - mask_lengths
-        at_least_one = F.pad(mask, [0, 1])
-        return at_least_one[(mask_start[row] + place).clamp(max=mask.size(0))]
-
-    def valid_rows(self, ids: Tensor, mask: Tensor, row: Tensor, lengths: Tensor) -> Tensor:
-        wrong = (ids < 0) | (ids >= self.vocab_size) | (mask < 0) | (mask > 2)
-        wrong_in_row = torch.zeros_like(lengths).index_add_(0, row, wrong.to(torch.int64))
-        attended_in_row = torch.zeros_like(lengths).index_add_(0, row, (mask > 0).to(torch.int64))
-        return (wrong_in_row == 0) & (attended_in_row > 0) & (lengths <= self.max_seq_length)
+    def check(self, ids: Tensor, rows: Tensor, key: Tensor) -> None:
+        """Raise for what must not be computed. One look at the results: on a GPU each waits for the device."""
+        rise = torch.diff(rows, prepend=torch.full_like(rows[:1], -1))
+        # A row's token must not lie max_seq_length or more behind another of the same row.
+        behind = rows[self.max_seq_length :] == rows[: max(0, rows.size(0) - self.max_seq_length)]
+        faults: list[bool] = torch.stack(
+            [
+                (key != self.key).any(),
+                ((ids < 0) | (ids >= self.vocab_size)).any(),
+                ((rise < 0) | (rise > 1)).any() | (rows[:1] != 0).any(),
+                behind.any(),
+            ]
+        ).tolist()
+        if faults[0]:
+            raise ValueError("the encoder answers embed_tokens alone; send the request to embed_tokens")
+        if faults[1]:
+            raise ValueError("input_ids holds an id outside the vocabulary")
+        if faults[2]:
+            raise ValueError("rows must be numbered 0, 1, 2 and so on, in this order")
+        if faults[3]:
+            raise ValueError("a row is longer than max_seq_length")
 
     def position_ids(self, ids: Tensor, row: Tensor, start: Tensor, place: Tensor) -> Tensor:
         if not self.positions_follow_padding_id:
@@ -149,31 +142,27 @@ class PackedEncoder(nn.Module):
         before = F.pad(counted.cumsum(0), [1, 0])
         return (before[1:] - before[start[row]]) * counted + self.pad_token_id
 
-    def encode_rows(
-        self, ids: Tensor, positions: Tensor, attended: Tensor, row: Tensor, rows: int, token_embeddings: Tensor
-    ) -> None:
-        """Fill `token_embeddings` [elements, hidden] where `attended` [elements] is true, longest rows first."""
-        row_tokens = torch.zeros([rows], dtype=torch.int64, device=ids.device)
-        row_tokens.index_add_(0, row, attended.to(torch.int64))
+    def encode_rows(self, ids: Tensor, positions: Tensor, row: Tensor, row_tokens: Tensor) -> Tensor:
+        """Token embeddings [tokens, hidden], computed in steps, longest rows first. `row_tokens` [rows]: the length of
+        each row."""
+        token_embeddings = torch.empty(
+            [ids.size(0), self.hidden_size], dtype=self.embedding_norm.weight.dtype, device=ids.device
+        )
         row_tokens, order = row_tokens.sort(descending=True, stable=True)
         rank = torch.empty_like(order)
-        rank[order] = torch.arange(rows, device=ids.device)
+        rank[order] = torch.arange(order.size(0), device=ids.device)
 
-        element = attended.nonzero().flatten()
-        element = element[rank[row[element]].argsort(stable=True)]
+        element = rank[row].argsort(stable=True)
         token_rank = rank[row[element]]
         token_place = torch.arange(element.size(0), device=ids.device) - (row_tokens.cumsum(0) - row_tokens)[token_rank]
 
         lengths: list[int] = row_tokens.tolist()
+        rows = len(lengths)
         first_row, first_token = 0, 0
-        while first_row < rows and lengths[first_row] > 0:
+        while first_row < rows:
             longest = lengths[first_row]
             end_row, end_token = first_row + 1, first_token + longest
-            while (
-                end_row < rows
-                and lengths[end_row] > 0
-                and end_token + lengths[end_row] - first_token <= self.tokens_per_step
-            ):
+            while end_row < rows and end_token + lengths[end_row] - first_token <= self.tokens_per_step:
                 end_token += lengths[end_row]
                 end_row += 1
             chosen = element[first_token:end_token]
@@ -181,6 +170,7 @@ class PackedEncoder(nn.Module):
             hidden = self.encode_step(ids[chosen], positions[chosen], slots, end_row - first_row, longest)
             token_embeddings.index_copy_(0, chosen, hidden.to(token_embeddings.dtype))
             first_row, first_token = end_row, end_token
+        return token_embeddings
 
     def encode_step(self, ids: Tensor, positions: Tensor, slots: Tensor, rows: int, longest: int) -> Tensor:
         filling = -ids.size(0) % self.filled_up_to

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
-
 from sentriton.connection import Connection
 from sentriton.manifest import Manifest
 from sentriton.protocol import parameters, tokens_request
 from sentriton.settings import ClientSettings
+from sentriton.tokenization import pack_rows
 
 # The encoder fills its steps up to a multiple of this (encoder/packed.py), so these lengths make the kernels of all its
 # projections.
@@ -23,8 +22,8 @@ _LONGEST_S = 2.0
 
 
 def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, canary_key: str) -> None:
-    """Embed rows of many lengths in the canary's lane, short ones first, until all are done or two seconds are over. Raises the
-    `SentritonError`s of a call.
+    """Embed rows of many lengths in the canary's lane, short ones first, until all are done or two seconds are over.
+    Raises the `SentritonError`s of a call.
     """
     named = parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     connection = Connection(settings.addresses[0], settings)
@@ -33,8 +32,7 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
         for length in _lengths(manifest):
             if time.monotonic() > end:
                 break
-            row = np.ones((1, length), np.int64)
-            connection.infer(tokens_request(row, row, named), timeout_s)
+            connection.infer(tokens_request(pack_rows([[1] * length]), named), timeout_s)
     finally:
         connection.close()
 

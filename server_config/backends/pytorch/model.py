@@ -44,8 +44,12 @@ class TritonPythonModel:
             {tensor.name(): torch.from_dlpack(tensor.to_dlpack()) for tensor in request.inputs()}
             for request in requests
         ]
-        with self.execution_mode():
-            results = self.model.run(inputs)
+        try:
+            with self.execution_mode():
+                results = self.model.run(inputs)
+        except Exception as error:  # as libtorch's backend does: the whole execution fails, in these words
+            message = f"PyTorch execute failure: {_reason(error)}"
+            return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message)) for _ in requests]
         self.elements.increment(sum(outputs[0].shape[:-1].numel() for outputs in results))
         names = [described["name"] for described in self.model.outputs]
         return [
@@ -54,6 +58,12 @@ class TritonPythonModel:
             )
             for outputs in results
         ]
+
+
+def _reason(error: Exception) -> str:
+    """The last line that says something: TorchScript puts its own traceback before the words of a `raise`."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _apply_settings(parameters: dict[str, str]) -> None:
