@@ -30,7 +30,15 @@ class Figures:
     wrong: int = 0
     errors: list[SentritonError] = field(default_factory=list)
     refusals: list[SentritonError] = field(default_factory=list)
-    longest_s: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def longest_s(self) -> float:
+        return max(self.seconds, default=0.0)
+
+    @property
+    def p99_s(self) -> float:
+        return float(np.quantile(self.seconds, 0.99))
 
 
 class Load:
@@ -120,7 +128,7 @@ class Load:
 
     def _count(self, embeddings: NDArray[np.float32], part: slice, begun: float) -> None:
         with self._lock:
-            self.figures.longest_s = max(self.figures.longest_s, time.monotonic() - begun)
+            self.figures.seconds.append(time.monotonic() - begun)
             if any(
                 embeddings.shape == model[part].shape and np.allclose(embeddings, model[part], atol=1e-5)
                 for model in self._expected
@@ -132,5 +140,5 @@ class Load:
 
     def _count_error(self, errors: list[SentritonError], error: SentritonError, begun: float) -> None:
         with self._lock:
-            self.figures.longest_s = max(self.figures.longest_s, time.monotonic() - begun)
+            self.figures.seconds.append(time.monotonic() - begun)
             errors.append(error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +12,16 @@ from hypothesis import strategies as st
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from sentriton import protocol
+from sentriton.tokenization import pack_rows
 
 MODELS = ["embed_text", "embed_tokens", "tokenizer", "embed_batch", "encoder", "pooling", "assets"]
-TENSORS = ["text", "input_ids", "attention_mask", "token_embeddings", "sentence_embedding", "name", "content"]
+TENSORS = [
+    *("text", "input_ids", "row", "pooled", "key", "token_embeddings", "sentence_embedding", "name", "content"),
+    "attention_mask",
+]
 DTYPES = ["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BF16", "BYTES", ""]
 PARAMETERS = [
-    *("lane", "fingerprint", "timeout", "priority", "classification", "binary_data_output"),
+    *("lane", "fingerprint", "canary_key", "timeout", "priority", "classification", "binary_data_output"),
     *("sequence_id", "sequence_start", "sequence_end", "triton_enable_empty_final_response", "traceparent"),
     *("shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"),
 ]
@@ -30,9 +36,12 @@ CONTENTS = {
 }
 
 names = st.one_of(st.sampled_from(TENSORS), st.text(max_size=8))
-sizes = st.one_of(st.integers(0, 70), st.sampled_from([-1, -(2**63), 513, 2**16, 2**31, 2**32 + 1, 2**63 - 1]))
+# The last ones wrap when they are multiplied by each other, or by the bytes of an element, in 64 bits.
+WRAPPING = [2**54, 2**58, 2**61, 2**61 + 1, 2**61 + 4, 2**62, 2**32, 2**32 + 1, 2**63 - 1]
+WRAPPING_SHAPES = [[2**61, 1], [1, 2**61], [4, 2**61 + 1], [64, 2**58], [2**61 + 4, 1], [1, 2**54, 256]]
+sizes = st.one_of(st.integers(0, 70), st.sampled_from([-1, -(2**61), -(2**63), 513, 2**16, 2**31, *WRAPPING]))
 shapes = st.lists(sizes, max_size=4)
-ids = st.one_of(st.integers(0, 40_000), st.sampled_from([-1, -(2**63), 2**31, 2**63 - 1]))
+ids = st.one_of(st.integers(0, 40_000), st.sampled_from([-1, -(2**31), 2**31 - 1]))
 text = st.one_of(st.text(max_size=60).map(str.encode), st.binary(max_size=60))
 parameter_values = st.one_of(
     st.tuples(st.just("bool_param"), st.booleans()),
@@ -66,25 +75,56 @@ def random_tensors(draw: st.DrawFn, message: Any) -> None:
 
 @st.composite
 def token_requests(draw: st.DrawFn) -> Any:
-    """Token ids and masks that are right in form; their values, and whether their shapes agree, are not sure."""
-    rows, length = draw(st.integers(1, 66)), draw(st.one_of(st.integers(0, 40), st.sampled_from([512, 513, 700])))
-    input_ids = np.full((rows, length), draw(ids), dtype=np.int64)
-    attention_mask = np.full((rows, length), draw(st.sampled_from([1, 1, 1, 0, 2, 3, -1])), dtype=np.int64)
-    if draw(st.booleans()):
-        attention_mask = attention_mask[:, : draw(st.integers(0, 40))]
-    model = draw(st.sampled_from(["embed_tokens", "embed_batch", "encoder"]))
-    return protocol.tokens_request(input_ids, attention_mask, model=model)
+    """Packed rows that are right in form; whether their values and numbers agree is not sure."""
+    lengths = draw(st.lists(st.one_of(st.integers(0, 40), st.sampled_from([512, 513, 700])), max_size=66))
+    rows = pack_rows([[draw(ids)] * length for length in lengths] or [[5]])
+    if draw(st.integers(0, 3)) == 0:
+        rows = replace(rows, row=rows.row + draw(st.sampled_from([-1, 1, 2**30])))
+    if draw(st.integers(0, 3)) == 0:
+        rows = replace(rows, row=rows.row[::-1].copy())
+    output = draw(st.sampled_from(["sentence_embedding", "sentence_embedding", "token_embeddings"]))
+    return protocol.tokens_request(rows, output=output)
 
 
 @st.composite
-def pooling_requests(draw: st.DrawFn) -> Any:
-    rows, length, width = draw(st.integers(1, 9)), draw(st.integers(0, 9)), draw(st.sampled_from([256, 255, 1]))
-    request = ModelInferRequest(model_name="pooling")
-    request.inputs.add(name="token_embeddings", datatype="FP32", shape=[rows, length, width])
-    mask_length = draw(st.sampled_from([length, length + 1]))
-    request.inputs.add(name="attention_mask", datatype="INT64", shape=[rows, mask_length])
-    request.raw_input_contents.append(np.full((rows, length, width), draw(st.floats(width=32)), np.float32).tobytes())
-    request.raw_input_contents.append(np.full((rows, mask_length), draw(ids), np.int64).tobytes())
+def inner_requests(draw: st.DrawFn) -> Any:
+    """Requests in the form of the models behind embed_tokens, with a key that is a guess."""
+    model = draw(st.sampled_from(["embed_batch", "encoder", "pooling"]))
+    count, width = draw(st.sampled_from([1, 3, 70, 1024])), draw(st.sampled_from([256, 256, 255, 1]))
+    row = np.sort(draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))).astype("<i4")
+    tensors = {
+        "input_ids": ("INT32", 1, np.full(count, draw(st.integers(-1, 40_000)), "<i4")),
+        "row": ("INT32", 1, row),
+        "pooled": ("BOOL", 1, np.ones(count, np.bool_)),
+        "key": ("INT64", 1, np.full(count, draw(st.sampled_from([0, -1, 7, 2**63 - 1])), "<i8")),
+        "token_embeddings": ("FP32", width, np.full(count * width, draw(st.floats(width=32)), "<f4")),
+    }
+    names = {
+        "encoder": ("input_ids", "row", "key"),
+        "embed_batch": ("input_ids", "pooled", "row", "key"),
+        "pooling": ("token_embeddings", "pooled", "row", "key"),
+    }
+    request = ModelInferRequest(model_name=model)
+    for name in names[model]:
+        datatype, size, values = tensors[name]
+        request.inputs.add(name=name, datatype=datatype, shape=[count, size])
+        request.raw_input_contents.append(values.tobytes())
+    return request
+
+
+@st.composite
+def wrapping_requests(draw: st.DrawFn) -> Any:
+    """A request whose shapes have sizes that wrap in 64 bits, with as many bytes as are left then."""
+    request = draw(st.one_of(token_requests(), inner_requests()))
+    for tensor in draw(st.sampled_from([request.inputs, request.inputs[:1]])):
+        shape = draw(st.sampled_from(WRAPPING_SHAPES))
+        del tensor.shape[:]
+        tensor.shape.extend(shape)
+    width = {"INT64": 8, "BOOL": 1}
+    for at, tensor in enumerate(request.inputs):
+        left = (math.prod(tensor.shape) * width.get(tensor.datatype, 4)) % 2**64
+        if left < 2**20:
+            request.raw_input_contents[at] = bytes(left)
     return request
 
 
@@ -106,7 +146,8 @@ def requests(draw: st.DrawFn) -> Any:
         st.one_of(
             token_requests(),
             text_requests(),
-            pooling_requests(),
+            inner_requests(),
+            wrapping_requests(),
             st.builds(ModelInferRequest, model_name=st.one_of(st.sampled_from(MODELS), st.text(max_size=9))),
         )
     )

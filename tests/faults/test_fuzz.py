@@ -52,13 +52,13 @@ def test_any_message_is_answered(served: Served, channel: grpc.Channel, expected
     @given(method=st.sampled_from(METHODS), content=contents())
     def send(method: str, content: bytes) -> None:
         status, details = call(channel, method, content)
-        if status == "DEADLINE_EXCEEDED" and has_no_rows(content):
-            status = "no rows, and no answer"
         outcomes[status] += 1
         if sum(outcomes.values()) % max(1, MESSAGES // 10) == 0:
             memory.append(resident_bytes(served.processes()) >> 20)
-        # A message that cannot be read is INTERNAL to gRPC; of a model nothing but its own refusals may come.
-        clear = status not in ("DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN") or "parse request" in details
+        # A message that cannot be read is INTERNAL to gRPC, and what the encoder does not know the key of to Triton; of
+        # a model nothing but its own refusals may come.
+        told = "parse request" in details or "answers embed_tokens alone" in details
+        clear = status not in ("DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN") or told
         if not clear:
             unclear.append(f"{status} {details}: {describe(content)}")
         assert len(unclear) < 5, unclear
@@ -86,14 +86,6 @@ def call(channel: grpc.Channel, method: str, content: bytes) -> tuple[str, str]:
         failure: Any = error
         return failure.code().name, failure.details() or ""
     return "OK", ""
-
-
-def has_no_rows(content: bytes) -> bool:
-    """Whether a request is one that the batcher of Triton 24.10 leaves lying, without harm to others: of no rows, and
-    straight to a model behind the public ones.
-    """
-    request = ModelInferRequest.FromString(content)
-    return any(tensor.shape[:1] == [0] for tensor in request.inputs)
 
 
 def describe(content: bytes) -> str:

@@ -21,6 +21,7 @@ def explain(input_ids: Any, row: Any) -> str | None:
     return validation.explain_tokens(
         np.array(input_ids, dtype=np.int32),
         np.array(row, dtype=np.int32),
+        np.ones(len(row), np.bool_),
         vocab_size=VOCABULARY,
         max_seq_length=LONGEST,
         max_rows=MOST_ROWS,
@@ -30,6 +31,8 @@ def explain(input_ids: Any, row: Any) -> str | None:
 @pytest.mark.parametrize(
     ("input_ids", "row", "given_value", "allowed"),
     [
+        ([1, 2, 3], [0, 0], "input_ids has 3 elements, row 2 and pooled 2", "one for every token"),
+        ([], [], "input_ids has 0 elements", "at least one token"),
         ([1, 2, 3], [0, 2, 2], "row is 2 at token 1 with 0 before it", "0, 1, 2 and so on"),
         ([1, 2, 3], [0, 1, 0], "row is 0 at token 2 with 1 before it", "0, 1, 2 and so on"),
         ([1, 2], [1, 2], "row is 1 at token 0 with no token before it", "0, 1, 2 and so on"),

@@ -100,11 +100,14 @@ class TritonPythonModel:
             self.refuse(sender, message, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
         # Copies: the request's own memory is Triton's again when `execute` returns.
-        tensors = {tensor.name(): tensor.as_numpy()[:, 0].copy() for tensor in request.inputs()}
+        # Triton 24.10 takes [2^32 + 1, 1] for one row, and a stub then gets an array of one dimension.
+        tensors = {tensor.name(): tensor.as_numpy().reshape(-1).copy() for tensor in request.inputs()}
         input_ids, row = tensors["input_ids"], tensors["row"]
         pooled = tensors.get("pooled", np.ones(len(row), np.bool_))
         of_tokens = set(request.requested_output_names()) == {"token_embeddings"}
         lane = parameters.get("lane", DEFAULT_LANE)
+        if of_tokens and lane == DEFAULT_LANE:
+            lane = "bulk"  # large answers, which queries must not wait for
         open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
         refusal = explain_lane(lane, open_lanes)
         self.metrics.came(DEFAULT_LANE if refusal else lane)
@@ -112,6 +115,7 @@ class TritonPythonModel:
         refusal = refusal or explain_tokens(
             input_ids,
             row,
+            pooled,
             vocab_size=self.contract["vocab_size"],
             max_seq_length=self.contract["max_seq_length"],
             max_rows=self.most_rows,

@@ -37,16 +37,22 @@ def explain_lane(lane: object, lanes: Sequence[str]) -> str | None:
 def explain_tokens(
     input_ids: NDArray[np.int32],
     row: NDArray[np.int32],
+    pooled: NDArray[np.bool_],
     *,
     vocab_size: int,
     max_seq_length: int,
     max_rows: int,
 ) -> str | None:
-    """None where packed rows, `input_ids` and `row` [tokens], are valid, else one sentence that says why not.
+    """None where packed rows, `input_ids`, `row` and `pooled` [tokens], are valid, else one sentence that says why not.
 
     Valid: rows numbered 0, 1, 2 and so on, at most `max_rows` of them, each 1 to `max_seq_length` long, and ids from 0
     below vocab_size.
     """
+    if not len(input_ids) == len(row) == len(pooled) > 0:
+        return (
+            f"input_ids has {len(input_ids)} elements, row {len(row)} and pooled {len(pooled)}; each must have one for "
+            "every token, and a request at least one token"
+        )
     rise = np.diff(row.astype(np.int64), prepend=-1)
     wrong = (rise < 0) | (rise > 1)
     wrong[0] = row[0] != 0

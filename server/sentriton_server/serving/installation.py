@@ -64,6 +64,7 @@ def _wheel_installation() -> Installation:
             f"the wheel's Triton has no Python backend for Python {version}; it has {', '.join(supported)}"
         )
     python_backend = package / "tritonserver/backends/python"
+    utilities = python_backend / "triton_python_backend_utils.py"
     libraries = [str(package.parent / "nvidia_pytriton.libs"), str(libpython_folder(_library_folders()))]
     if inherited := os.environ.get("LD_LIBRARY_PATH"):
         libraries.append(inherited)
@@ -76,12 +77,10 @@ def _wheel_installation() -> Installation:
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         },
         backends={
-            "python": [
-                python_backend / "libtriton_python.so",
-                python_backend / "triton_python_backend_utils.py",
-                stub,
-            ],
-            "pytorch": sorted((SERVER_CONFIG / "backends/pytorch").glob("*.py")),
+            "python": [python_backend / "libtriton_python.so", utilities, stub],
+            # Seen on Triton 24.10 under load: a Python-based backend whose stub had not been told where the Python
+            # backend lies, and did not find these.
+            "pytorch": [*sorted((SERVER_CONFIG / "backends/pytorch").glob("*.py")), utilities],
         },
     )
 
