@@ -384,7 +384,7 @@ def test_a_stream_may_be_left(encoder: Any) -> None:
 
 
 def test_leaving_a_stream_cancels_what_is_under_way(connect: Callable[..., Any], server: RunningServer) -> None:
-    before, size = server.metric("nv_inference_count", model="encoder"), 1500
+    before, size = server.published("sentriton_rows_total", lane="query"), 1500
     # Two chunks are under way; the second takes longer, and has most of its requests before it when the first is done.
     sentences = ["짧다"] * size + ["아주 긴 문장 " * 40] * size
     with closing(connect(server.url, max_in_flight=1)) as encoder:
@@ -392,7 +392,7 @@ def test_leaving_a_stream_cancels_what_is_under_way(connect: Callable[..., Any],
         next(stream)
         stream.close()
         encoder.encode("문장")
-    computed = server.metric("nv_inference_count", model="encoder") - before
+    computed = server.published("sentriton_rows_total", lane="query") - before
     assert size < computed < 2 * size, "the second chunk was computed although nobody waited for it"
 
 

@@ -160,9 +160,11 @@ def test_two_equal_ports_are_refused() -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """64 rows of 8 tokens of 1,024 float32 values: 2 MiB for the largest batch; 10 MiB of weights."""
+    """1,024 tokens of 1,024 float32 values: 4 MiB for the largest batch, 16 MiB for the largest answer of token
+    embeddings; 10 MiB of weights."""
     folder = tmp_path / "repository"
-    write_configs(folder, hidden_size=1024, dimension=32, token_embeddings_dtype="TYPE_FP32", device="cpu")
+    sizes = {"hidden_size": 1024, "dimension": 32, "max_seq_length": 8}
+    write_configs(folder, **sizes, token_embeddings_dtype="TYPE_FP32", device="cpu")
     with (folder / "encoder/1/model.pt").open("wb") as file:
         file.truncate(10 * MIB)
     (folder / "assets/1/manifest.json").write_text(make_manifest(max_seq_length=8).to_json())
@@ -195,11 +197,11 @@ def test_available_memory_is_what_this_machine_has() -> None:
 
 
 def test_shared_memory_for_the_largest_batch_is_enough(repository: Path) -> None:
-    check_shared_memory(repository, free=(4 * 2 + 32) * MIB)
+    check_shared_memory(repository, free=(4 * 4 + 2 * 16 + 32) * MIB)
 
 
 def test_too_little_shared_memory_is_said_in_mib(repository: Path) -> None:
-    with pytest.raises(LaunchError, match=r"/dev/shm has 39 MiB free and the largest batch needs 40 MiB.*--shm-size"):
+    with pytest.raises(LaunchError, match=r"/dev/shm has 39 MiB free and the largest batch needs 80 MiB.*--shm-size"):
         check_shared_memory(repository, free=39 * MIB)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 
-from sentriton.manifest import Manifest
 from sentriton_server.repository import read_config
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.scratch import SHARED_MEMORY
@@ -103,12 +102,13 @@ def available_memory() -> int:
 
 def check_shared_memory(repository: Path, free: int | None = None) -> None:
     """Raises `LaunchError` when /dev/shm cannot hold the largest batch between the encoder and pooling (bytes)."""
-    encoder = read_config(repository, "encoder")
-    manifest = Manifest.from_json((repository / "assets/1/manifest.json").read_bytes())
-    largest = encoder.max_batch_size * manifest.max_seq_length * encoder.output[0].dims[-1] * 4
-    # Once as the encoder's output, once as pooling's input, and as much again for what one batch leaves while the next
-    # is made.
-    needed = 4 * largest + 32 * MIB
+    encoder, embed_tokens = (read_config(repository, model) for model in ("encoder", "embed_tokens"))
+    token_bytes = encoder.output[0].dims[-1] * 4
+    largest = encoder.max_batch_size * token_bytes
+    largest_answer = int(embed_tokens.parameters["TOKEN_EMBEDDINGS_TOKENS"].string_value) * token_bytes
+    # A batch once as the encoder's output, once as pooling's input, and as much again for what it leaves while the next
+    # is made; an answer of token embeddings while the one before it is sent.
+    needed = 4 * largest + 2 * largest_answer + 32 * MIB
     free = shutil.disk_usage(SHARED_MEMORY).free if free is None else free
     if needed > free:
         raise LaunchError(
