@@ -75,7 +75,7 @@ def read(output: Path) -> tuple[list[int], NDArray[np.float32]]:
 
 
 def embedded_by(server: RunningServer) -> float:
-    return server.metric("nv_inference_count", model="embed_tokens")
+    return server.published("sentriton_rows_total")
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray; make deploy installs it")

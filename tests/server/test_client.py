@@ -295,7 +295,7 @@ def test_closing_ends_an_async_call_that_is_under_way_and_says_so(method: str, s
 def test_cancelling_a_task_cancels_its_requests(server: RunningServer) -> None:
     async def call() -> None:
         async with AsyncSentenceEncoder(server.url) as encoder:
-            before = server.metric("nv_inference_count", model="encoder")
+            before = server.published("sentriton_rows_total", lane="query")
             task = asyncio.create_task(encoder.encode(MANY * 200))
             await when_busy_async(encoder, task.cancel)
             with pytest.raises(asyncio.CancelledError):
@@ -304,7 +304,7 @@ def test_cancelling_a_task_cancels_its_requests(server: RunningServer) -> None:
                 await asyncio.sleep(0.01)
             # Another call is served, and the rest of the cancelled one is never computed.
             assert (await encoder.encode(MANY)).shape == (len(MANY), encoder.manifest.dimension)
-            assert server.metric("nv_inference_count", model="encoder") - before < 100 * len(MANY)
+            assert server.published("sentriton_rows_total", lane="query") - before < 100 * len(MANY)
 
     asyncio.run(call())
 

@@ -56,21 +56,21 @@ def expected(server: RunningServer) -> NDArray[np.float32]:
     return embeddings
 
 
-def embedded_rows(server: TritonServer) -> float:
+def embedded_tokens(server: TritonServer) -> float:
     return RunningServer(server.url, server.metrics_url).metric("nv_inference_count", model="encoder")
 
 
 @contextmanager
 def ended_under_way(
-    server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, rows: int = 300
+    server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, tokens: int = 5000
 ) -> Iterator[Callable[[], bool]]:
-    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some rows of what
+    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some tokens of what
     is done meanwhile. Gives a function that tells whether it has ended.
     """
-    before, over = embedded_rows(server), threading.Event()
+    before, over = embedded_tokens(server), threading.Event()
 
     def wait_and_end() -> None:
-        while embedded_rows(server) < before + rows:
+        while embedded_tokens(server) < before + tokens:
             if over.wait(0.05):
                 return
         end(server)
@@ -105,7 +105,7 @@ def test_none_of_many_callers_loses_a_call(
     async def call() -> None:
         urls = ",".join(server.url for server in servers)
         async with AsyncSentenceEncoder(urls, timeout_s=60) as both:
-            with ended_under_way(servers[0], end, rows=1000) as ended:
+            with ended_under_way(servers[0], end, tokens=15_000) as ended:
                 while not ended():
                     embeddings = await asyncio.gather(*map(both.encode, DISTINCT))
                     np.testing.assert_allclose(np.stack(embeddings), expected, atol=1e-5)
@@ -120,7 +120,7 @@ def test_servers_behind_one_name(servers: list[TritonServer], expected: NDArray[
         url = f"dns://{names.authority}/embed.test:{first.settings.grpc_port}"
         with SentenceEncoder(url) as encoder:
             encoder.encode(DISTINCT, batch_size=8)
-        shares = [embedded_rows(server) - rows for server, rows in zip(servers, before, strict=True)]
+        shares = [embedded_tokens(server) - rows for server, rows in zip(servers, before, strict=True)]
         assert sum(shares) == len(DISTINCT)
         assert min(shares) > 0.3 * len(DISTINCT), "round robin over the name's addresses"
         # The name moves to another address while the server at the old one dies.
