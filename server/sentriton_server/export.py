@@ -17,6 +17,7 @@ from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, read_checkpoint
+from sentriton_server.checkpoint_errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
 from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
@@ -79,7 +80,8 @@ def export(
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
-    with _draft_of(repository) as draft:
+    # A file that cannot be written has nothing to do with the checkpoint.
+    with _draft_of(repository) as draft, refusals_of(source, passing=(OSError,)):
         return _write(checkpoint, draft, chosen, device, say)
 
 
@@ -213,8 +215,20 @@ def _require_parity(parity: ParityReport, precision: Precision) -> None:
     if not parity.min_cosine >= precision.min_cosine:
         raise ParityError(
             f"the exported model differs from sentence-transformers: minimum cosine {parity.min_cosine:.7f} over "
-            f"{parity.sentences} sentences, {precision.name} allows {precision.min_cosine}; choose a higher precision"
+            f"{parity.sentences} sentences, {precision.name} allows {precision.min_cosine}; {_advice(precision)}"
         )
+
+
+def _advice(precision: Precision) -> str:
+    """What to do about vectors that lie too far off."""
+    higher = [
+        choice.name
+        for choice in PRECISIONS.values()
+        if choice.bytes_per_weight > precision.bytes_per_weight and set(choice.devices) & set(precision.devices)
+    ]
+    if higher:
+        return f"choose a higher precision ({' or '.join(higher)})"
+    return "no precision is higher: the checkpoint computes something that Sentriton does not, so please report it"
 
 
 def _manifest(
