@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sentriton_server.checkpoint_errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint_files import SUPPORTED_MODULES, read_modules
+from sentriton_server.checkpoint_files import check_order, read_modules
 from sentriton_server.checkpoint_tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint_weights import check_weights
 from sentriton_server.encoder import EncoderSpec, PackedEncoder, read_encoder
@@ -70,9 +70,11 @@ def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    check_weights(folder, read_modules(folder), allow_pickle=allow_pickle)
-    model = _load(folder, allow_pickle)
-    transformer, *others = _modules(model)
+    modules = read_modules(folder)
+    check_weights(folder, modules, allow_pickle=allow_pickle)
+    model = _load(folder, modules[0].path, allow_pickle)
+    check_order([type(module).__name__ for module in model])
+    transformer, *others = model
     _require_plain_text(transformer)
     encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
     # The limit of the position table is the reference's too: without it, it fails on a longer text.
@@ -169,27 +171,24 @@ def _download(hub_id: str, allow_pickle: bool) -> Path:
         ) from error
 
 
-def _load(folder: Path, allow_pickle: bool) -> SentenceTransformer:
+def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
+    from transformers import AutoTokenizer
 
     # None takes safetensors where there are any.
     use_safetensors = None if allow_pickle else True
-    return SentenceTransformer(
-        str(folder),
-        device="cpu",
-        trust_remote_code=False,
-        local_files_only=True,
-        model_kwargs={"dtype": torch.float32, "use_safetensors": use_safetensors},
-    )
-
-
-def _modules(model: SentenceTransformer) -> list[Any]:
-    """The checkpoint's modules in order, once they are known to be servable."""
-    modules = list(model)
-    names = [type(module).__name__ for module in modules]
-    if names[:2] != ["Transformer", "Pooling"] or not set(names[2:]) <= {"Dense", "Normalize"}:
-        raise CheckpointError(f"the checkpoint's modules are {', '.join(names)}; supported are {SUPPORTED_MODULES}")
-    return modules
+    own = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        return SentenceTransformer(
+            str(folder),
+            device="cpu",
+            model_kwargs={"dtype": torch.float32, "use_safetensors": use_safetensors},
+            **own,
+        )
+    except Exception:
+        # Of a tokenizer it says no more than that there is none; its own loader says why.
+        AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **own)
+        raise
 
 
 def _require_plain_text(transformer: Any) -> None:

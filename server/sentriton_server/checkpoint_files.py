@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from sentriton_server.checkpoint_errors import CheckpointError
 
-SUPPORTED_MODULES = "Transformer, Pooling, then any of Dense and Normalize"
+_SUPPORTED = "Transformer, Pooling, then any of Dense and Normalize"
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 _ONLY_DENSE = "supported are SentenceTransformer checkpoints, which have one dense vector per text"
 _CROSS_ENCODER = "a cross-encoder: it scores pairs of texts and has no sentence embeddings"
@@ -48,7 +50,6 @@ _CLASSIFIERS = (
 )
 # All that transformers and tokenizers read as JSON: parsed here first, since their errors do not name the file.
 _TRANSFORMER_FILES = (
-    "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -87,6 +88,12 @@ def read_modules(folder: Path) -> list[ModuleFiles]:
     return modules
 
 
+def check_order(kinds: list[str]) -> None:
+    """Raises `CheckpointError` where modules do not follow each other as they can be served."""
+    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize"}:
+        raise CheckpointError(f"the checkpoint's modules are {', '.join(kinds)}; supported are {_SUPPORTED}")
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no such file. Raises `CheckpointError` that names the file."""
     content = _read_json(path)
@@ -108,8 +115,7 @@ def transformer_settings(folder: Path) -> dict[str, Any]:
 def _read_json(path: Path) -> Any:
     if not os.path.lexists(path):
         return {}
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; a JSON file belongs there")
+    _require_file(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -152,7 +158,9 @@ def _listed_modules(folder: Path) -> list[ModuleFiles]:
         raise CheckpointError(
             f"{folder / 'modules.json'} is not a list of modules with {', '.join(keys)}; save the checkpoint again"
         )
-    return [_listed_module(folder, entry["type"], entry["path"]) for entry in entries]
+    modules = [_listed_module(folder, entry["type"], entry["path"]) for entry in entries]
+    check_order([module.kind for module in modules])
+    return modules
 
 
 def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
@@ -162,10 +170,10 @@ def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
     if package.split(".")[0] != "sentence_transformers":
         raise CheckpointError(
             f"module {module_type} is not sentence-transformers' own, and other code is never run; "
-            f"supported are {SUPPORTED_MODULES}"
+            f"supported are {_SUPPORTED}"
         )
     if kind not in _MODULES:
-        raise CheckpointError(f"module {kind} of the checkpoint is not supported; supported are {SUPPORTED_MODULES}")
+        raise CheckpointError(f"module {kind} of the checkpoint is not supported; supported are {_SUPPORTED}")
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise CheckpointError(f"module {kind} has the path {path!r}; allowed are paths inside the checkpoint")
     return ModuleFiles(kind, path, folder / path)
@@ -189,10 +197,27 @@ def _check_transformer(folder: Path) -> None:
             )
     for name in _TRANSFORMER_FILES:
         read_object(folder / name)
+    _check_tokenizer_file(folder / "tokenizer.json")
     task = transformer_settings(folder).get("transformer_task", "feature-extraction")
     if task != "feature-extraction":
         kind = _TASKS.get(str(task), "of another kind")
         raise CheckpointError(f"its transformer_task is {task!r}, so the checkpoint is {kind}; {_ONLY_DENSE}")
+
+
+def _check_tokenizer_file(path: Path) -> None:
+    """transformers says of a tokenizer that it cannot read no more than that it has no tokenizer."""
+    if not os.path.lexists(path):
+        return
+    _require_file(path)
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # the tokenizers library has no class of its own
+        raise CheckpointError(f"{path} is not a tokenizer of the tokenizers library: {error}") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; a JSON file belongs there")
 
 
 def _require(folder: Path, name: str) -> None:

@@ -73,7 +73,6 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None
     a text: its ids, one token type, padding that changes nothing, the length of a prompt that is left out of pooling.
     """
     _require_embeddings(tokenizer, spec)
-    _require_harmless_padding(model[0].tokenizer, spec)
     exported = TextTokenizer(tokenizer.to_str())
     texts = _probing_texts(tokenizer, spec)
     features = model.preprocess(texts)
@@ -83,6 +82,7 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None
             "on padding; add attention_mask to model_input_names"
         )
     attended = features["attention_mask"].bool()
+    _require_harmless_padding(attended, model[0].tokenizer.pad_token_id, spec)
     if "token_type_ids" in features and bool((features["token_type_ids"] != 0)[attended].any()):
         raise CheckpointError("its tokenizer gives tokens of a single text types other than 0; allowed is 0 alone")
     for text, row, mask, ids in zip(texts, features["input_ids"], attended, exported.tokenize(texts), strict=True):
@@ -116,13 +116,13 @@ def _require_embeddings(tokenizer: Tokenizer, spec: EncoderSpec) -> None:
         )
 
 
-def _require_harmless_padding(tokenizer: Any, spec: EncoderSpec) -> None:
+def _require_harmless_padding(attended: Any, pad_token_id: int, spec: EncoderSpec) -> None:
     """Padding in front of a text moves its positions, unless positions count what is not padding."""
-    counted = spec.positions_follow_padding_id and tokenizer.pad_token_id == spec.pad_token_id
-    if tokenizer.padding_side != "right" and not counted:
+    in_front = bool((attended.any(dim=1) & ~attended[:, 0]).any())
+    if in_front and not (spec.positions_follow_padding_id and pad_token_id == spec.pad_token_id):
         raise CheckpointError(
-            f"its tokenizer has padding_side {tokenizer.padding_side!r}, so that sentence-transformers' vectors depend "
-            f"on the other texts of a batch; allowed for {spec.model_type} is 'right'"
+            "its tokenizer has padding_side 'left', so that sentence-transformers' vectors depend on the other texts "
+            f"of a batch; allowed for {spec.model_type} with pad_token_id {spec.pad_token_id} is 'right'"
         )
 
 

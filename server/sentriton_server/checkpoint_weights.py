@@ -18,7 +18,9 @@ _SHOWN = 3
 # transformers loads the rest whether or not an encoder has a pooler, and pooling does not read it.
 _POOLER = re.compile(r"(^|\.)pooler\.")
 # What other tasks put behind an encoder: in the file, and rightly not in the encoder.
-_HEADS = re.compile(r"^((bert|roberta)\.)?(pooler|lm_head|cls|classifier|qa_outputs)\.|(^|\.)position_ids$")
+_HEADS = re.compile(
+    r"^((bert|roberta)\.)?(pooler|lm_head|cls|classifier|qa_outputs)\.|(^|\.)(position|token_type)_ids$"
+)
 _PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "use_safetensors"}
 
 
@@ -100,20 +102,19 @@ def _options(settings: dict[str, Any], old_name: str, name: str) -> dict[str, An
 
 def _require_all_loaded(info: dict[str, Any]) -> None:
     missing = [name for name in info["missing_keys"] if not _POOLER.search(name)]
-    mismatched = {name: (found, wanted) for name, found, wanted in info["mismatched_keys"] if not _POOLER.search(name)}
+    shapes = [f"{name} is {list(found)}, not {list(wanted)}" for name, found, wanted in info["mismatched_keys"]]
     unused = [name for name in info["unexpected_keys"] if not _HEADS.search(name)]
     faults = []
     if missing:
         faults.append(f"{len(missing)} missing ({_some(missing)})")
-    if mismatched:
-        shapes = [f"{name} is {list(found)}, not {list(wanted)}" for name, (found, wanted) in mismatched.items()]
-        faults.append(f"{len(mismatched)} of another shape ({_some(shapes)})")
+    if shapes:
+        faults.append(f"{len(shapes)} of another shape ({_some(shapes)})")
     if unused:
         faults.append(f"{len(unused)} unused ({_some(unused)})")
     if faults:
         raise CheckpointError(
-            f"its weights do not fit config.json: {', '.join(faults)}; only a pooler or the head of another task may "
-            "differ; save the checkpoint again from the model that was trained"
+            f"its weights do not fit config.json: {', '.join(faults)}; only a pooler may be missing, only heads of "
+            "other tasks unused; save the checkpoint again from the model that was trained"
         )
 
 
