@@ -230,7 +230,12 @@ def _dense_weights(module: Any, name: str) -> dict[str, NDArray[np.float32]]:
     tensors = {f"{name}.weight": module.linear.weight, f"{name}.bias": module.linear.bias}
     if hasattr(module, "residual"):
         tensors[f"{name}.residual"] = module.residual.weight
-    return {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
+    weights = {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
+    if not all(np.isfinite(values).all() for values in weights.values()):
+        raise CheckpointError(
+            "module Dense has weights that are not finite numbers; take an earlier state of the training"
+        )
+    return weights
 
 
 def _require_sentence_embedding(module: Any) -> None:

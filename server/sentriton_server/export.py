@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
-from sentriton_server.checkpoint import Checkpoint, read_checkpoint
+from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sentriton_server.checkpoint_errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
@@ -133,6 +133,8 @@ def _write(
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
     # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
     reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
+    if not np.isfinite(reference).all():
+        raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
     dimension = int(reference.shape[1])
     spec = checkpoint.encoder_spec
     write_configs(

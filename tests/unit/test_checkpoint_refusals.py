@@ -190,7 +190,7 @@ HARMLESS: dict[str, Change] = {
             for name, tensor in state.items()
         }
     ),
-    "half precision": weights(lambda state: {name: tensor.half().float() for name, tensor in state.items()}),
+    "half precision": weights(lambda state: {name: tensor.half() for name, tensor in state.items()}),
 }
 
 
@@ -214,6 +214,10 @@ DENSE_MISFITS: dict[str, tuple[Change, str]] = {
         "linear.bias",
     ),
     "a weight more": (weights(lambda state: {**state, "other": torch.zeros(2)}, "2_Dense/model.safetensors"), "other"),
+    "not a number": (
+        weights(lambda state: {**state, "linear.bias": torch.full([8], torch.nan)}, "2_Dense/model.safetensors"),
+        "module Dense has weights that are not finite numbers",
+    ),
     "sizes unlike the weights": (edit("2_Dense/config.json", out_features=7), "7"),
     "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "too few for them"),
     "negative sizes": (edit("2_Dense/config.json", in_features=-1), "in_features -1 and out_features 8"),
@@ -390,6 +394,18 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
         ),
         "types other than 0",
     ),
+    "a panic of the tokenizers library": (
+        edit(
+            "tokenizer.json",
+            post_processor={
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+                "special_tokens": {},
+            },
+        ),
+        "PanicException",
+    ),
     "no padding token": (edit("tokenizer_config.json", pad_token=None), "has no padding token"),
     "ids beyond the embeddings": (
         lambda folder: edit_json(
@@ -421,7 +437,7 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
 def test_a_setting_that_a_tokenizer_file_cannot_hold_is_named(change: Change, named: str, tmp_path: Path) -> None:
     # Two token types, so that the encoder itself takes either.
     folder = make_checkpoint(tmp_path, type_vocab_size=2)
-    if "token types" in named or "types other" in named:
+    if "types other" in named:
         edit_json(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
     change(folder)
     assert named in refused(folder)
@@ -545,6 +561,15 @@ def test_sizes_that_cannot_be_are_refused_before_memory_is_taken(
     folder = make_checkpoint(tmp_path)
     edit_json(folder / "config.json", **changed)
     assert named in refused(folder)
+
+
+def test_weights_too_large_for_their_products_are_refused(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "made")
+    name = "encoder.layer.1.output.LayerNorm.weight"
+    weights(lambda state: {**state, name: torch.full([HIDDEN], 3e38)})(folder)
+    with pytest.raises(CheckpointError, match=f"{folder}: sentence-transformers' own vectors of it are not finite"):
+        export(folder, tmp_path / "exported", precision="int8", device="cpu")
+    assert not (tmp_path / "exported").exists()
 
 
 # Files
