@@ -1,4 +1,4 @@
-"""Reads a sentence-transformers checkpoint and says clearly what in it cannot be served."""
+"""Reads a sentence-transformers checkpoint, and names the part of it that cannot be served."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
     transformer, *others = model
     _require_plain_text(transformer)
     encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
-    # The limit of the position table is the reference's too: without it, it fails on a longer text.
+    # The reference fails on texts beyond the position table unless it is capped as well.
     transformer.max_seq_length = encoder_spec.max_seq_length
     tokenizer = read_tokenizer(transformer.tokenizer, encoder_spec.max_seq_length)
     check_tokenizer(model, tokenizer, encoder_spec)
@@ -186,7 +186,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
             **own,
         )
     except Exception:
-        # Of a tokenizer it says no more than that there is none; its own loader says why.
+        # Its error for a tokenizer that cannot be loaded has no reason; the tokenizer's own loader gives it.
         AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **own)
         raise
 
@@ -203,9 +203,9 @@ def _require_plain_text(transformer: Any) -> None:
         value = getattr(transformer, setting, None)
         if value is not None:
             raise CheckpointError(
-                f"the Transformer module has {setting} {value!r}, so that encode_query() and encode_document() read "
-                "texts otherwise than encode(); allowed is null: take the setting out if max_seq_length is to hold "
-                "for every text"
+                f"the Transformer module has {setting} {value!r}, so that encode_query() and encode_document() "
+                "tokenize otherwise than encode(); allowed is null; remove the setting if max_seq_length may hold for "
+                "every text"
             )
 
 

@@ -1,4 +1,4 @@
-"""One sentence for each checkpoint that cannot be served, also where a library raised something else."""
+"""The error of a checkpoint that cannot be served, also for the errors that libraries raise."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ class CheckpointError(SentritonError, ValueError):
 
 @contextmanager
 def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-    """Any error inside becomes a `CheckpointError` that names `source` and keeps the error as its cause: libraries
-    raise nearly every class there is for a checkpoint that is damaged. Errors of the project's other classes, of the
-    classes in `passing`, and interrupts pass unchanged.
+    """Turn any error inside into a `CheckpointError` that names `source`; its cause is the error.
+
+    For a damaged checkpoint, libraries raise errors of nearly every class. Interrupts pass unchanged, and so do the
+    project's other errors and those of the classes in `passing`.
     """
     try:
         yield
@@ -35,7 +36,7 @@ def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] 
             f"cannot load checkpoint {source}: this machine has too little memory for it; use one with more"
         ) from error
     except BaseException as error:
-        # A panic inside the tokenizers library is no Exception, unlike everything else that a library raises.
+        # A panic inside the tokenizers library is not an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What a checkpoint's JSON files declare, checked before any of its weights or code is loaded."""
+"""The JSON files of a checkpoint, checked before any weights are loaded."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TASKS = {
     "fill-mask": _SPARSE_ENCODER,
     "retrieval": _MULTI_VECTOR_ENCODER,
 }
-# Architectures whose head is the model. Heads for pre-training (…ForMaskedLM) are what embeddings are made from.
+# Architectures whose output is the head's. Embedding models are trained from …ForMaskedLM, without its head.
 _CLASSIFIERS = (
     "ForSequenceClassification",
     "ForTokenClassification",
@@ -48,7 +48,7 @@ _CLASSIFIERS = (
     "ForMultipleChoice",
     "ForNextSentencePrediction",
 )
-# All that transformers and tokenizers read as JSON: parsed here first, since their errors do not name the file.
+# transformers reads these as JSON, and its errors do not name the file.
 _TRANSFORMER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -70,8 +70,9 @@ class ModuleFiles:
 
 
 def read_modules(folder: Path) -> list[ModuleFiles]:
-    """The modules of a checkpoint, once everything that its files declare is known to be servable; a plain
-    transformers folder is a Transformer alone. Raises `CheckpointError`.
+    """The modules of a checkpoint; a plain transformers folder is a Transformer alone.
+
+    Raises `CheckpointError` for a file that is damaged, or that declares a model of another kind.
     """
     _refuse_special_files(folder)
     _check_model_config(folder)
@@ -103,7 +104,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def transformer_settings(folder: Path) -> dict[str, Any]:
-    """The Transformer module's own settings: sentence_bert_config.json, or what older releases called it."""
+    """The Transformer module's own settings: sentence_bert_config.json, or its name in older releases."""
     from sentence_transformers.base.modules import Transformer
 
     for path in sorted(folder.glob("sentence_*_config.json")):
@@ -127,7 +128,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _refuse_special_files(folder: Path) -> None:
-    """A pipe or a device would be read for ever."""
+    """Reading a pipe or a device never ends."""
     for path in folder.rglob("*"):
         if path.exists() and not path.is_file() and not path.is_dir():
             raise CheckpointError(f"{path} is neither a file nor a folder; remove it")
@@ -169,7 +170,7 @@ def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
         raise CheckpointError(f"module {kind} makes the checkpoint {_OTHER_MODULES[kind]}; {_ONLY_DENSE}")
     if package.split(".")[0] != "sentence_transformers":
         raise CheckpointError(
-            f"module {module_type} is not sentence-transformers' own, and other code is never run; "
+            f"module {module_type} does not belong to sentence-transformers, and other code is never run; "
             f"supported are {_SUPPORTED}"
         )
     if kind not in _MODULES:
@@ -205,13 +206,13 @@ def _check_transformer(folder: Path) -> None:
 
 
 def _check_tokenizer_file(path: Path) -> None:
-    """transformers says of a tokenizer that it cannot read no more than that it has no tokenizer."""
+    """The error of transformers for a damaged tokenizer.json does not name the file."""
     if not os.path.lexists(path):
         return
     _require_file(path)
     try:
         Tokenizer.from_file(str(path))
-    except Exception as error:  # the tokenizers library has no class of its own
+    except Exception as error:  # the library raises no narrower class
         raise CheckpointError(f"{path} is not a tokenizer of the tokenizers library: {error}") from error
 
 

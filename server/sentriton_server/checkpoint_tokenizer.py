@@ -1,4 +1,4 @@
-"""The checkpoint's tokenizer as one file, tokenizer.json, which must give the token ids of sentence-transformers."""
+"""The checkpoint's tokenizer as one file, tokenizer.json, with the token ids of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sentriton.tokenization import TextTokenizer
 from sentriton_server.checkpoint_errors import CheckpointError
 from sentriton_server.encoder import EncoderSpec
 
-# Texts in which settings show that tokenizer.json does not hold, beside each added token as a caller may type it.
+# Texts that show settings outside tokenizer.json. Each added token, typed as text, is probed beside them.
 _PROBES = (
     "",
     " ",
@@ -44,12 +44,12 @@ def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
     """The checkpoint's tokenizer in the tokenizers library's own form; a slow one is converted.
 
     Truncation and the padding id are written into it, so that one file says all that a client needs. Raises
-    `CheckpointError` for what such a file cannot hold.
+    `CheckpointError` for a setting that such a file cannot hold.
     """
     if getattr(tokenizer, "split_special_tokens", False):
         raise CheckpointError(
-            "its tokenizer has split_special_tokens: true, which tokenizer.json cannot hold; allowed is false: "
-            "take the setting out of the checkpoint if special tokens in a text may be read as such"
+            "its tokenizer has split_special_tokens: true, which tokenizer.json cannot hold; allowed is false; "
+            "remove the setting if special tokens may be recognized in a text"
         )
     if tokenizer.pad_token_id is None:
         raise CheckpointError(
@@ -69,8 +69,10 @@ def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
 
 
 def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None:
-    """Raises `CheckpointError` where `tokenizer` does not give the input that sentence-transformers' `model` makes of
-    a text: its ids, one token type, padding that changes nothing, the length of a prompt that is left out of pooling.
+    """Compare `tokenizer` with the input that the SentenceTransformer `model` makes of probing texts.
+
+    Raises `CheckpointError` for other ids, several token types, padding that changes vectors, and another length of a
+    prompt outside pooling.
     """
     _require_embeddings(tokenizer, spec)
     exported = TextTokenizer(tokenizer.to_str())
@@ -100,7 +102,7 @@ def _fast(tokenizer: Any) -> Any:
 
     try:
         return convert_slow_tokenizer(tokenizer)
-    except Exception as error:  # converters raise whatever their parts raise
+    except Exception as error:  # converters raise errors of many classes
         raise CheckpointError(
             f"the checkpoint's tokenizer {type(tokenizer).__name__} is a slow one and cannot be converted; "
             "save the checkpoint with a fast tokenizer (tokenizer.json)"
@@ -117,7 +119,7 @@ def _require_embeddings(tokenizer: Tokenizer, spec: EncoderSpec) -> None:
 
 
 def _require_harmless_padding(attended: Any, pad_token_id: int, spec: EncoderSpec) -> None:
-    """Padding in front of a text moves its positions, unless positions count what is not padding."""
+    """Padding in front of a text moves its positions, unless positions skip padding."""
     in_front = bool((attended.any(dim=1) & ~attended[:, 0]).any())
     if in_front and not (spec.positions_follow_padding_id and pad_token_id == spec.pad_token_id):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint must be all there, of the sizes that its configuration gives, and numbers."""
+"""The weights of a checkpoint must fit its configuration, and must be finite numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from sentriton_server.checkpoint_files import ModuleFiles, read_object, transfor
 from sentriton_server.encoder import check_config, count_parameters, is_count
 
 _SHOWN = 3
-# transformers loads the rest whether or not an encoder has a pooler, and pooling does not read it.
+# Sentence embeddings do not use the encoder's own pooler.
 _POOLER = re.compile(r"(^|\.)pooler\.")
-# What other tasks put behind an encoder: in the file, and rightly not in the encoder.
+# Heads of other tasks and constant buffers, which may stand in a file and are not part of the encoder.
 _HEADS = re.compile(
     r"^((bert|roberta)\.)?(pooler|lm_head|cls|classifier|qa_outputs)\.|(^|\.)(position|token_type)_ids$"
 )
@@ -25,8 +25,8 @@ _PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dt
 
 
 def check_weights(folder: Path, modules: list[ModuleFiles], *, allow_pickle: bool) -> None:
-    """Raises `CheckpointError` where a module's weights are not there, not of the sizes that its configuration gives,
-    not numbers, or pickled without `allow_pickle`. Sizes are compared before memory is allocated for them.
+    """Raises `CheckpointError` for weights that are missing, do not fit the configuration, are not finite, or are
+    pickled without `allow_pickle`. Sizes are compared before memory is allocated for them.
     """
     for module in modules:
         if module.kind == "Transformer":
@@ -54,7 +54,7 @@ def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> 
 
 
 def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_pickle: bool) -> None:
-    """Load the encoder as sentence-transformers does, this time to learn what transformers did with each weight."""
+    """Load the encoder as sentence-transformers does, for the loading report of transformers."""
     from transformers import AutoConfig, AutoModel
 
     settings = transformer_settings(module.folder) if (folder / "modules.json").is_file() else {}
@@ -95,8 +95,7 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
 
 
 def _options(settings: dict[str, Any], old_name: str, name: str) -> dict[str, Any]:
-    """A group of the Transformer module's settings under its name of today or before, as sentence-transformers has
-    it."""
+    """A group of the Transformer module's settings under its present or its former name."""
     return dict(settings.get(old_name, settings.get(name)) or {})
 
 
@@ -113,8 +112,8 @@ def _require_all_loaded(info: dict[str, Any]) -> None:
         faults.append(f"{len(unused)} unused ({_some(unused)})")
     if faults:
         raise CheckpointError(
-            f"its weights do not fit config.json: {', '.join(faults)}; only a pooler may be missing, only heads of "
-            "other tasks unused; save the checkpoint again from the model that was trained"
+            f"its weights do not fit config.json: {', '.join(faults)}; only a pooler may be missing, and only heads of "
+            "other tasks may be unused; save the checkpoint again from the trained model"
         )
 
 
@@ -141,11 +140,11 @@ def _check_dense(folder: Path, files: list[Path]) -> None:
 
 
 def _require_room(parameters: int, files: list[Path], described: str) -> None:
-    """No weight takes less than a byte: sizes that a file cannot hold are wrong, and might fill the memory."""
+    """A weight takes at least one byte, so a smaller file cannot hold the weights of these sizes."""
     held = sum(path.stat().st_size for path in files)
     if parameters > held:
         raise CheckpointError(
-            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes: too few for them; "
+            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too little; "
             "correct the sizes, or download the weights again"
         )
 

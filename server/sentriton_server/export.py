@@ -80,7 +80,7 @@ def export(
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
-    # A file that cannot be written has nothing to do with the checkpoint.
+    # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository) as draft, refusals_of(source, passing=(OSError,)):
         return _write(checkpoint, draft, chosen, device, say)
 
@@ -222,7 +222,7 @@ def _require_parity(parity: ParityReport, precision: Precision) -> None:
 
 
 def _advice(precision: Precision) -> str:
-    """What to do about vectors that lie too far off."""
+    """The remedy for vectors below the precision's bound."""
     higher = [
         choice.name
         for choice in PRECISIONS.values()
@@ -230,7 +230,7 @@ def _advice(precision: Precision) -> str:
     ]
     if higher:
         return f"choose a higher precision ({' or '.join(higher)})"
-    return "no precision is higher: the checkpoint computes something that Sentriton does not, so please report it"
+    return "no precision is higher; the checkpoint computes something that Sentriton does not, so please report it"
 
 
 def _manifest(

@@ -1,4 +1,4 @@
-"""Checkpoints whose JSON files are changed at random: each becomes sentence-transformers' vectors, or a sentence."""
+"""JSON files changed at random: each checkpoint gives the vectors of sentence-transformers or a readable refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No checkpoint becomes other vectors than sentence-transformers', and none ends in anything but a sentence."""
+"""A checkpoint is exported with the vectors of sentence-transformers, or refused with one readable sentence."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ MISFITS: dict[str, tuple[Change, str]] = {
         r"1 missing \(encoder.layer.0.output.dense.weight\)",
     ),
     "LayerNorm biases missing": (without("LayerNorm.bias"), r"5 missing \(embeddings.LayerNorm.bias"),
-    "no tensors": (weights(lambda state: {}), "too few for them"),
+    "no tensors": (weights(lambda state: {}), "which is too little"),
     "a wrong shape": (
         weights(lambda state: {**state, LAYER: torch.zeros(5)}),
         r"1 of another shape \(encoder.layer.1.attention.output.LayerNorm.bias is \[5\], not \[32\]\)",
@@ -219,7 +219,7 @@ DENSE_MISFITS: dict[str, tuple[Change, str]] = {
         "module Dense has weights that are not finite numbers",
     ),
     "sizes unlike the weights": (edit("2_Dense/config.json", out_features=7), "7"),
-    "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "too few for them"),
+    "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "which is too little"),
     "negative sizes": (edit("2_Dense/config.json", in_features=-1), "in_features -1 and out_features 8"),
     "no sizes": (text("2_Dense/config.json", "{}"), "in_features None and out_features None"),
     "an unknown activation": (edit("2_Dense/config.json", activation_function="torch.nn.Nonsense"), "Nonsense"),
@@ -247,7 +247,7 @@ def test_a_pickled_dense_needs_permission_as_pickled_encoders_do(tmp_path: Path)
     assert read_checkpoint(folder, allow_pickle=True).fingerprint == before
 
 
-# What is not an embedding model
+# Models of other kinds
 
 
 KINDS: dict[str, tuple[Change, str]] = {
@@ -308,8 +308,8 @@ def test_what_is_not_an_embedding_model_is_refused_by_its_kind(change: Change, n
         ("sentence_transformers.multi_vector_encoder.modules.MultiVectorMask", "a multi-vector encoder"),
         ("sentence_transformers.models.Nonsense", "module Nonsense of the checkpoint is not supported"),
         ("sentence_transformers.nowhere.Transformer", "No module named"),
-        ("mine.Transformer", "module mine.Transformer is not sentence-transformers' own"),
-        ("Transformer", "module Transformer is not sentence-transformers' own"),
+        ("mine.Transformer", "module mine.Transformer does not belong to sentence-transformers"),
+        ("Transformer", "module Transformer does not belong to sentence-transformers"),
     ],
 )
 def test_a_module_of_another_kind_is_refused_by_its_kind(module: str, named: str, tmp_path: Path) -> None:
@@ -667,7 +667,7 @@ def test_a_weight_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_a_pointer_in_the_place_of_the_weights_is_refused(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path)
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 12345\n")
-    assert "too few for them; correct the sizes, or download the weights again" in refused(folder)
+    assert "too little; correct the sizes, or download the weights again" in refused(folder)
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "loop"])

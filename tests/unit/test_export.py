@@ -191,7 +191,7 @@ def test_vectors_that_are_not_finite_never_pass(ours: list[float], theirs: list[
 @pytest.mark.parametrize(
     ("precision", "advice"),
     [
-        ("fp32", "no precision is higher: the checkpoint computes something that Sentriton does not"),
+        ("fp32", "no precision is higher; the checkpoint computes something that Sentriton does not"),
         ("bf16", "choose a higher precision (fp32)"),
         ("int8", "choose a higher precision (fp32 or bf16)"),
         ("fp16", "choose a higher precision (fp32)"),
