@@ -1,4 +1,4 @@
-"""Reads a sentence-transformers checkpoint and says clearly what in it cannot be served."""
+"""Reads a sentence-transformers checkpoint, and names the part of it that cannot be served."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from sentriton.errors import SentritonError
-from sentriton_server.encoder import EncoderSpec, PackedEncoder, UnsupportedEncoder, read_encoder
+from sentriton_server.checkpoint_errors import CheckpointError, refusals_of
+from sentriton_server.checkpoint_files import check_order, read_modules
+from sentriton_server.checkpoint_tokenizer import check_tokenizer, read_tokenizer
+from sentriton_server.checkpoint_weights import check_weights
+from sentriton_server.encoder import EncoderSpec, PackedEncoder, read_encoder
 from sentriton_server.resources import hash_files, load_model_code
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "content_key",
+    "fingerprint",
+    "locate_checkpoint",
+    "read_checkpoint",
+    "read_head",
+    "read_tokenizer",
+]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 # Other frameworks' copies of the same weights.
 _NOT_NEEDED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
 _PICKLED = ["*.bin"]
-
-
-class CheckpointError(SentritonError, ValueError):
-    """The checkpoint is not there, or holds something that cannot be served."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +60,28 @@ def read_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     comes along never. Raises `CheckpointError` naming the module, value and what is allowed.
     """
     name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
-    model = _load(folder, allow_pickle)
-    transformer, *others = _modules(model)
-    try:
-        encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
-    except UnsupportedEncoder as error:
-        raise CheckpointError(f"{source}: {error}") from error
+    with refusals_of(source):
+        return _read(name, folder, allow_pickle)
+
+
+def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
+    # Its progress bar and load report are for people who load models by hand.
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    modules = read_modules(folder)
+    check_weights(folder, modules, allow_pickle=allow_pickle)
+    model = _load(folder, modules[0].path, allow_pickle)
+    check_order([type(module).__name__ for module in model])
+    transformer, *others = model
+    _require_plain_text(transformer)
+    encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
+    # The reference fails on texts beyond the position table unless it is capped as well.
+    transformer.max_seq_length = encoder_spec.max_seq_length
     tokenizer = read_tokenizer(transformer.tokenizer, encoder_spec.max_seq_length)
-    head_modules, head_weights = read_head(others)
+    check_tokenizer(model, tokenizer, encoder_spec)
+    head_modules, head_weights = read_head(others, model.truncate_dim)
     return Checkpoint(
         name=name,
         model=model,
@@ -72,30 +94,12 @@ def read_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkp
     )
 
 
-def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
-    """The checkpoint's tokenizer in the tokenizers library's own form; a slow one is converted.
-
-    Truncation and the padding id are written into it, so that one file says all that a client needs.
+def read_head(
+    modules: list[Any], truncate_dim: int | None = None
+) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
+    """Describe the modules behind the Transformer (a Pooling, then any number of Dense and Normalize) for head.json;
+    vectors are truncated to `truncate_dim` behind all of them.
     """
-    fast = getattr(tokenizer, "backend_tokenizer", None)
-    if fast is None:
-        from transformers.convert_slow_tokenizer import convert_slow_tokenizer
-
-        try:
-            fast = convert_slow_tokenizer(tokenizer)
-        except (AttributeError, ValueError) as error:
-            raise CheckpointError(
-                f"the checkpoint's tokenizer {type(tokenizer).__name__} is a slow one and cannot be converted; "
-                "save the checkpoint with a fast tokenizer (tokenizer.json)"
-            ) from error
-    copy = Tokenizer.from_str(fast.to_str())
-    copy.enable_truncation(max_seq_length, direction=tokenizer.truncation_side)
-    copy.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
-    return copy
-
-
-def read_head(modules: list[Any]) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
-    """Describe the modules behind the Transformer (a Pooling, then any number of Dense and Normalize) for head.json."""
     described: list[dict[str, Any]] = []
     weights: dict[str, NDArray[np.float32]] = {}
     for place, module in enumerate(modules):
@@ -110,6 +114,8 @@ def read_head(modules: list[Any]) -> tuple[list[dict[str, Any]], dict[str, NDArr
         else:
             _require_sentence_embedding(module)
             described.append({"type": "normalize"})
+    if truncate_dim is not None:
+        described.append(_describe_truncation(truncate_dim))
     return described, weights
 
 
@@ -141,9 +147,11 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
     Raises `CheckpointError` when there is no such checkpoint.
     """
     folder = Path(source)
-    if (folder / "modules.json").is_file():
-        return folder.resolve().name, folder
-    if folder.exists():
+    with refusals_of(source):
+        if (folder / "modules.json").is_file():
+            return folder.resolve().name, folder
+        exists = folder.exists()
+    if exists:
         raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
     if not _HUB_ID.fullmatch(str(source)):
         raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
@@ -152,57 +160,61 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
 
 def _download(hub_id: str, allow_pickle: bool) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         ignored = _NOT_NEEDED if allow_pickle else [*_NOT_NEEDED, *_PICKLED]
         return Path(snapshot_download(hub_id, ignore_patterns=ignored))
-    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # of the hub's client, of the transport beneath it, of the file system
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"there is no folder {hub_id!r} here, and the hub did not deliver it: {reason}"
         ) from error
 
 
-def _load(folder: Path, allow_pickle: bool) -> SentenceTransformer:
+def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
-    from transformers.utils import logging
+    from transformers import AutoTokenizer
 
-    if not allow_pickle and not any(folder.rglob("*.safetensors")):
-        raise CheckpointError(
-            f"cannot load checkpoint {folder}: it has no weights in a .safetensors file; pickled weights are refused, "
-            "since reading them may run code; trust them with --allow-pickle, or save the checkpoint with "
-            "safe_serialization=True"
-        )
-
-    # Its progress bar and load report are for people who load models by hand.
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    # None takes safetensors where there are any.
+    use_safetensors = None if allow_pickle else True
+    own = {"trust_remote_code": False, "local_files_only": True}
     try:
-        # None takes safetensors where there are any.
-        use_safetensors = None if allow_pickle else True
         return SentenceTransformer(
             str(folder),
             device="cpu",
-            trust_remote_code=False,
             model_kwargs={"dtype": torch.float32, "use_safetensors": use_safetensors},
+            **own,
         )
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"cannot load checkpoint {folder}: {reason}") from error
+    except Exception:
+        # Its error for a tokenizer that cannot be loaded has no reason; the tokenizer's own loader gives it.
+        AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **own)
+        raise
 
 
-def _modules(model: SentenceTransformer) -> list[Any]:
-    """The checkpoint's modules in order, once they are known to be servable."""
-    modules = list(model)
-    names = [type(module).__name__ for module in modules]
-    supported = "Transformer, Pooling, then any of Dense and Normalize"
-    unknown = [name for name in names if name not in ("Transformer", "Pooling", "Dense", "Normalize")]
-    if unknown:
-        raise CheckpointError(f"module {unknown[0]} of the checkpoint is not supported; supported are {supported}")
-    if names[:2] != ["Transformer", "Pooling"] or names.count("Transformer") > 1 or names.count("Pooling") > 1:
-        raise CheckpointError(f"the checkpoint's modules are {', '.join(names)}; supported are {supported}")
-    return modules
+def _require_plain_text(transformer: Any) -> None:
+    """Raises `CheckpointError` where the Transformer module does more than encode plain text to token embeddings."""
+    forward = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+    if transformer.modality_config != forward or transformer.module_output_name != "token_embeddings":
+        raise CheckpointError(
+            f"the Transformer module has modality_config {transformer.modality_config} for "
+            f"{transformer.module_output_name!r}; supported is {forward} for 'token_embeddings' alone"
+        )
+    for setting in ("query_length", "document_length", "query_expansion"):
+        value = getattr(transformer, setting, None)
+        if value is not None:
+            raise CheckpointError(
+                f"the Transformer module has {setting} {value!r}, so that encode_query() and encode_document() "
+                "tokenize otherwise than encode(); allowed is null; remove the setting if max_seq_length may hold for "
+                "every text"
+            )
+
+
+def _describe_truncation(dimension: Any) -> dict[str, Any]:
+    if not isinstance(dimension, int) or isinstance(dimension, bool) or dimension < 1:
+        raise CheckpointError(
+            f"config_sentence_transformers.json has truncate_dim {dimension!r}; allowed are integers from 1, or null"
+        )
+    return {"type": "truncate", "dimension": dimension}
 
 
 def _describe_dense(module: Any, name: str) -> dict[str, Any]:
@@ -218,7 +230,12 @@ def _dense_weights(module: Any, name: str) -> dict[str, NDArray[np.float32]]:
     tensors = {f"{name}.weight": module.linear.weight, f"{name}.bias": module.linear.bias}
     if hasattr(module, "residual"):
         tensors[f"{name}.residual"] = module.residual.weight
-    return {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
+    weights = {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
+    if not all(np.isfinite(values).all() for values in weights.values()):
+        raise CheckpointError(
+            "module Dense has weights that are not finite numbers; take an earlier state of the training"
+        )
+    return weights
 
 
 def _require_sentence_embedding(module: Any) -> None:
@@ -232,6 +249,7 @@ def _require_sentence_embedding(module: Any) -> None:
 
 def content_key(folder: Path) -> str:
     """sha256 over the names and contents of a checkpoint's files."""
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = "\n".join(str(path.relative_to(folder)) for path in files)
-    return hashlib.sha256(f"{names}\n{hash_files(files)}".encode()).hexdigest()
+    with refusals_of(folder):
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = "\n".join(str(path.relative_to(folder)) for path in files)
+        return hashlib.sha256(f"{names}\n{hash_files(files)}".encode()).hexdigest()

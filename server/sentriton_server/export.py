@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
-from sentriton_server.checkpoint import Checkpoint, read_checkpoint
+from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from sentriton_server.checkpoint_errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
 from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
@@ -80,7 +81,8 @@ def export(
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
-    with _draft_of(repository) as draft:
+    # An OSError concerns the repository, not the checkpoint.
+    with _draft_of(repository) as draft, refusals_of(source, passing=(OSError,)):
         return _write(checkpoint, draft, chosen, device, say)
 
 
@@ -132,6 +134,8 @@ def _write(
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
     # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
     reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
+    if not np.isfinite(reference).all():
+        raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
     dimension = int(reference.shape[1])
     spec = checkpoint.encoder_spec
     write_configs(
@@ -220,8 +224,20 @@ def _require_parity(parity: ParityReport, precision: Precision) -> None:
     if not parity.min_cosine >= precision.min_cosine:
         raise ParityError(
             f"the exported model differs from sentence-transformers: minimum cosine {parity.min_cosine:.7f} over "
-            f"{parity.sentences} sentences, {precision.name} allows {precision.min_cosine}; choose a higher precision"
+            f"{parity.sentences} sentences, {precision.name} allows {precision.min_cosine}; {_advice(precision)}"
         )
+
+
+def _advice(precision: Precision) -> str:
+    """The remedy for vectors below the precision's bound."""
+    higher = [
+        choice.name
+        for choice in PRECISIONS.values()
+        if choice.bytes_per_weight > precision.bytes_per_weight and set(choice.devices) & set(precision.devices)
+    ]
+    if higher:
+        return f"choose a higher precision ({' or '.join(higher)})"
+    return "no precision is higher; the checkpoint computes something that Sentriton does not, so please report it"
 
 
 def _manifest(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -185,11 +186,20 @@ def test_vectors_that_are_not_finite_never_pass(ours: list[float], theirs: list[
         _require_parity(parity, PRECISIONS["fp32"])
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_worse_cosine_than_the_precision_allows_is_refused_in_numbers(precision: str) -> None:
+@pytest.mark.parametrize(
+    ("precision", "advice"),
+    [
+        ("fp32", "no precision is higher; the checkpoint computes something that Sentriton does not"),
+        ("bf16", "choose a higher precision (fp32)"),
+        ("int8", "choose a higher precision (fp32 or bf16)"),
+        ("fp16", "choose a higher precision (fp32)"),
+    ],
+)
+def test_a_worse_cosine_than_the_precision_allows_is_refused_in_numbers(precision: str, advice: str) -> None:
     bound = PRECISIONS[precision].min_cosine
     _require_parity(ParityReport(1, bound, 0.1), PRECISIONS[precision])
-    with pytest.raises(ParityError, match=f"over 7 sentences, {precision} allows {bound}; choose a higher precision"):
+    named = re.escape(f"over 7 sentences, {precision} allows {bound}; {advice}")
+    with pytest.raises(ParityError, match=named):
         _require_parity(ParityReport(7, bound - 1e-6, 0.1), PRECISIONS[precision])
 
 

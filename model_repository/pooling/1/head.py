@@ -125,6 +125,8 @@ ACTIVATIONS: dict[str, Step] = {
 
 
 def _step(module: dict[str, Any], weights: Any) -> Step:
+    if module["type"] == "truncate":
+        return lambda embedding: np.ascontiguousarray(embedding[:, : module["dimension"]])
     return normalize if module["type"] == "normalize" else _dense(module, weights)
 
 

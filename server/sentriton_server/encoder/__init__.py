@@ -1,6 +1,13 @@
 """The padding-free TorchScript encoder: Hugging Face weights in, `model.pt` out."""
 
-from sentriton_server.encoder.architecture import EncoderSpec, UnsupportedEncoder, read_encoder
+from sentriton_server.encoder.architecture import (
+    EncoderSpec,
+    UnsupportedEncoder,
+    check_config,
+    count_parameters,
+    is_count,
+    read_encoder,
+)
 from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import PRECISIONS, Precision, compile_encoder
 
@@ -10,6 +17,9 @@ __all__ = [
     "PackedEncoder",
     "Precision",
     "UnsupportedEncoder",
+    "check_config",
     "compile_encoder",
+    "count_parameters",
+    "is_count",
     "read_encoder",
 ]

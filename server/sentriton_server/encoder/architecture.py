@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -46,9 +47,13 @@ def read_encoder(model: nn.Module, max_seq_length: int | None) -> tuple[EncoderS
     table's. Raises `UnsupportedEncoder` naming what the checkpoint has and what is supported.
     """
     config: Any = model.config
-    _refuse_unsupported(config)
-    first_position = config.pad_token_id + 1 if _POSITIONS_FOLLOW_PADDING_ID[config.model_type] else 0
-    longest = config.max_position_embeddings - first_position
+    check_config(config)
+    longest = config.max_position_embeddings - _first_position(config)
+    if max_seq_length is not None and not is_count(max_seq_length):
+        raise UnsupportedEncoder(
+            f"the checkpoint's max_seq_length is {max_seq_length!r}; allowed are integers from 1 to {longest}, "
+            "or null for the longest"
+        )
     spec = EncoderSpec(
         model_type=config.model_type,
         vocab_size=config.vocab_size,
@@ -104,7 +109,8 @@ def packed_state(state: dict[str, Any], num_layers: int) -> dict[str, Any]:
     return packed
 
 
-def _refuse_unsupported(config: Any) -> None:
+def check_config(config: Any) -> None:
+    """Raises `UnsupportedEncoder` where a transformers configuration describes an encoder that cannot be packed."""
     if config.model_type not in _POSITIONS_FOLLOW_PADDING_ID:
         raise UnsupportedEncoder(
             f"the checkpoint's encoder is of type {config.model_type!r}; "
@@ -121,3 +127,50 @@ def _refuse_unsupported(config: Any) -> None:
         )
     if getattr(config, "is_decoder", False):
         raise UnsupportedEncoder("the checkpoint is a decoder (is_decoder: true); supported are encoders alone")
+    _check_sizes(config)
+
+
+def count_parameters(config: Any) -> int:
+    """How many weights an encoder of this configuration has, without its pooler."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size + 2) * hidden
+    layer = 4 * hidden * (hidden + 1) + 2 * hidden * inner + inner + 5 * hidden
+    return int(embeddings + config.num_hidden_layers * layer)
+
+
+def _check_sizes(config: Any) -> None:
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    for name in (*sizes, "max_position_embeddings", "type_vocab_size"):
+        if not is_count(getattr(config, name)):
+            raise UnsupportedEncoder(
+                f"the encoder's {name} is {getattr(config, name)!r}; allowed are positive integers"
+            )
+    if config.hidden_size % config.num_attention_heads != 0:
+        raise UnsupportedEncoder(
+            f"the encoder's hidden_size is {config.hidden_size} with {config.num_attention_heads} attention heads; "
+            "hidden_size must be a multiple of num_attention_heads"
+        )
+    padding = config.pad_token_id
+    if not (padding == 0 or is_count(padding)) or padding >= config.vocab_size:
+        raise UnsupportedEncoder(
+            f"the encoder's pad_token_id is {padding!r}; allowed are integers from 0 to {config.vocab_size - 1}; "
+            "set it to the id of the tokenizer's padding token"
+        )
+    if config.max_position_embeddings <= _first_position(config):
+        raise UnsupportedEncoder(
+            f"the encoder's max_position_embeddings is {config.max_position_embeddings}, and its first "
+            f"{_first_position(config)} positions are padding's; none is left for tokens"
+        )
+    if not 0 <= config.layer_norm_eps < math.inf:
+        raise UnsupportedEncoder(
+            f"the encoder's layer_norm_eps is {config.layer_norm_eps!r}; allowed are numbers from 0"
+        )
+
+
+def _first_position(config: Any) -> int:
+    return int(config.pad_token_id) + 1 if _POSITIONS_FOLLOW_PADDING_ID[config.model_type] else 0
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether a value of a configuration is a positive integer."""
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0

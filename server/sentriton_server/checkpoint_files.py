@@ -1,0 +1,226 @@
+"""The JSON files of a checkpoint, checked before any weights are loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from sentriton_server.checkpoint_errors import CheckpointError
+
+_SUPPORTED = "Transformer, Pooling, then any of Dense and Normalize"
+_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+_ONLY_DENSE = "supported are SentenceTransformer checkpoints, which have one dense vector per text"
+_CROSS_ENCODER = "a cross-encoder: it scores pairs of texts and has no sentence embeddings"
+_SPARSE_ENCODER = "a sparse encoder: its vectors have one dimension per vocabulary entry or latent"
+_MULTI_VECTOR_ENCODER = "a multi-vector encoder: it has one vector per token"
+_MODEL_TYPES = {
+    "CrossEncoder": _CROSS_ENCODER,
+    "SparseEncoder": _SPARSE_ENCODER,
+    "MultiVectorEncoder": _MULTI_VECTOR_ENCODER,
+}
+_OTHER_MODULES = {
+    "LogitScore": _CROSS_ENCODER,
+    "MLMTransformer": _SPARSE_ENCODER,
+    "SpladePooling": _SPARSE_ENCODER,
+    "SparseAutoEncoder": _SPARSE_ENCODER,
+    "SparseStaticEmbedding": _SPARSE_ENCODER,
+    "IDF": _SPARSE_ENCODER,
+    "MultiVectorMask": _MULTI_VECTOR_ENCODER,
+    "TokenPooling": _MULTI_VECTOR_ENCODER,
+}
+_TASKS = {
+    "sequence-classification": _CROSS_ENCODER,
+    "text-generation": _CROSS_ENCODER,
+    "any-to-any": _CROSS_ENCODER,
+    "fill-mask": _SPARSE_ENCODER,
+    "retrieval": _MULTI_VECTOR_ENCODER,
+}
+# Architectures whose output is the head's. Embedding models are trained from …ForMaskedLM, without its head.
+_CLASSIFIERS = (
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+)
+# transformers reads these as JSON, and its errors do not name the file.
+_TRANSFORMER_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "model.safetensors.index.json",
+    "pytorch_model.bin.index.json",
+)
+
+
+@dataclass(frozen=True)
+class ModuleFiles:
+    """One entry of modules.json."""
+
+    kind: str  # Transformer, Pooling, Dense or Normalize
+    path: str  # relative to the checkpoint, "" for its root
+    folder: Path
+
+
+def read_modules(folder: Path) -> list[ModuleFiles]:
+    """The modules of a checkpoint; a plain transformers folder is a Transformer alone.
+
+    Raises `CheckpointError` for a file that is damaged, or that declares a model of another kind.
+    """
+    _refuse_special_files(folder)
+    _check_model_config(folder)
+    if os.path.lexists(folder / "modules.json"):
+        modules = _listed_modules(folder)
+    else:
+        modules = [ModuleFiles("Transformer", "", folder)]
+    for module in modules:
+        if module.kind == "Transformer":
+            _check_transformer(module.folder)
+        elif module.kind in ("Pooling", "Dense"):
+            _require(module.folder, "config.json")
+            read_object(module.folder / "config.json")
+    return modules
+
+
+def check_order(kinds: list[str]) -> None:
+    """Raises `CheckpointError` where modules do not follow each other as they can be served."""
+    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize"}:
+        raise CheckpointError(f"the checkpoint's modules are {', '.join(kinds)}; supported are {_SUPPORTED}")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is no such file. Raises `CheckpointError` that names the file."""
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; allowed is an object")
+    return content
+
+
+def transformer_settings(folder: Path) -> dict[str, Any]:
+    """The Transformer module's own settings: sentence_bert_config.json, or its name in older releases."""
+    from sentence_transformers.base.modules import Transformer
+
+    for path in sorted(folder.glob("sentence_*_config.json")):
+        read_object(path)
+    settings: dict[str, Any] = Transformer.load_config(str(folder))
+    return settings
+
+
+def _read_json(path: Path) -> Any:
+    if not os.path.lexists(path):
+        return {}
+    _require_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is nested too deeply for a configuration") from error
+    except ValueError as error:  # bytes that are not UTF-8 as well
+        raise CheckpointError(f"{path} is not JSON: {error}") from error
+
+
+def _refuse_special_files(folder: Path) -> None:
+    """Reading a pipe or a device never ends."""
+    for path in folder.rglob("*"):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise CheckpointError(f"{path} is neither a file nor a folder; remove it")
+
+
+def _check_model_config(folder: Path) -> None:
+    config = read_object(folder / "config_sentence_transformers.json")
+    model_type = config.get("model_type", "SentenceTransformer")
+    if model_type != "SentenceTransformer":
+        kind = _MODEL_TYPES.get(str(model_type), "of another kind")
+        raise CheckpointError(
+            f"config_sentence_transformers.json has model_type {model_type!r}, so the checkpoint is {kind}; "
+            f"{_ONLY_DENSE}"
+        )
+    prompts = config.get("prompts", {})
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str | None) for prompt in prompts.values()):
+        raise CheckpointError(
+            f"config_sentence_transformers.json has prompts {prompts!r}; allowed is an object of strings"
+        )
+
+
+def _listed_modules(folder: Path) -> list[ModuleFiles]:
+    entries = _read_json(folder / "modules.json")
+    keys = ("type", "path", "name")
+    if not isinstance(entries, list) or not all(
+        isinstance(entry, dict) and all(isinstance(entry.get(key), str) for key in keys) for entry in entries
+    ):
+        raise CheckpointError(
+            f"{folder / 'modules.json'} is not a list of modules with {', '.join(keys)}; save the checkpoint again"
+        )
+    modules = [_listed_module(folder, entry["type"], entry["path"]) for entry in entries]
+    check_order([module.kind for module in modules])
+    return modules
+
+
+def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
+    package, _, kind = module_type.rpartition(".")
+    if kind in _OTHER_MODULES:
+        raise CheckpointError(f"module {kind} makes the checkpoint {_OTHER_MODULES[kind]}; {_ONLY_DENSE}")
+    if package.split(".")[0] != "sentence_transformers":
+        raise CheckpointError(
+            f"module {module_type} does not belong to sentence-transformers, and other code is never run; "
+            f"supported are {_SUPPORTED}"
+        )
+    if kind not in _MODULES:
+        raise CheckpointError(f"module {kind} of the checkpoint is not supported; supported are {_SUPPORTED}")
+    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+        raise CheckpointError(f"module {kind} has the path {path!r}; allowed are paths inside the checkpoint")
+    return ModuleFiles(kind, path, folder / path)
+
+
+def _check_transformer(folder: Path) -> None:
+    if os.path.lexists(folder / "adapter_config.json"):
+        base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise CheckpointError(
+            f"it is a PEFT adapter (adapter_config.json) of {base!r} and not a whole model; merge it first, "
+            "with peft's PeftModel.from_pretrained(base, adapter).merge_and_unload(), and save the merged model"
+        )
+    _require(folder, "config.json")
+    config = read_object(folder / "config.json")
+    architectures = config.get("architectures") or []
+    for architecture in architectures if isinstance(architectures, list) else [architectures]:
+        if str(architecture).endswith(_CLASSIFIERS):
+            raise CheckpointError(
+                f"config.json has the architecture {architecture}, so the checkpoint is a classifier or "
+                f"{_CROSS_ENCODER}; {_ONLY_DENSE}"
+            )
+    for name in _TRANSFORMER_FILES:
+        read_object(folder / name)
+    _check_tokenizer_file(folder / "tokenizer.json")
+    task = transformer_settings(folder).get("transformer_task", "feature-extraction")
+    if task != "feature-extraction":
+        kind = _TASKS.get(str(task), "of another kind")
+        raise CheckpointError(f"its transformer_task is {task!r}, so the checkpoint is {kind}; {_ONLY_DENSE}")
+
+
+def _check_tokenizer_file(path: Path) -> None:
+    """The error of transformers for a damaged tokenizer.json does not name the file."""
+    if not os.path.lexists(path):
+        return
+    _require_file(path)
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises no narrower class
+        raise CheckpointError(f"{path} is not a tokenizer of the tokenizers library: {error}") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file; a JSON file belongs there")
+
+
+def _require(folder: Path, name: str) -> None:
+    if not os.path.lexists(folder / name):
+        raise CheckpointError(f"{folder / name} is missing; copy or download the checkpoint again")

@@ -1,0 +1,155 @@
+"""The weights of a checkpoint must fit its configuration, and must be finite numbers."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sentriton_server.checkpoint_errors import CheckpointError
+from sentriton_server.checkpoint_files import ModuleFiles, read_object, transformer_settings
+from sentriton_server.encoder import check_config, count_parameters, is_count
+
+_SHOWN = 3
+# Sentence embeddings do not use the encoder's own pooler.
+_POOLER = re.compile(r"(^|\.)pooler\.")
+# Heads of other tasks and constant buffers, which may stand in a file and are not part of the encoder.
+_HEADS = re.compile(
+    r"^((bert|roberta)\.)?(pooler|lm_head|cls|classifier|qa_outputs)\.|(^|\.)(position|token_type)_ids$"
+)
+_PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "use_safetensors"}
+
+
+def check_weights(folder: Path, modules: list[ModuleFiles], *, allow_pickle: bool) -> None:
+    """Raises `CheckpointError` for weights that are missing, do not fit the configuration, are not finite, or are
+    pickled without `allow_pickle`. Sizes are compared before memory is allocated for them.
+    """
+    for module in modules:
+        if module.kind == "Transformer":
+            files = _weight_files(module.folder, "*.safetensors", "*.bin", allow_pickle)
+            _check_encoder(folder, module, files, allow_pickle)
+        elif module.kind == "Dense":
+            _check_dense(module.folder, _weight_files(module.folder, "model.safetensors", "*.bin", allow_pickle))
+
+
+def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> list[Path]:
+    files = [path for path in folder.glob(safe) if path.is_file()]
+    if not files and allow_pickle:
+        files = [path for path in folder.glob(pickled) if path.is_file()]
+    if not files:
+        raise CheckpointError(
+            f"{folder} has no weights in a .safetensors file"
+            + (
+                " or a .bin file; copy or download the checkpoint again"
+                if allow_pickle
+                else "; pickled weights are refused, since reading them may run code; trust them with --allow-pickle, "
+                "or save the checkpoint with safe_serialization=True"
+            )
+        )
+    return files
+
+
+def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_pickle: bool) -> None:
+    """Load the encoder as sentence-transformers does, for the loading report of transformers."""
+    from transformers import AutoConfig, AutoModel
+
+    settings = transformer_settings(module.folder) if (folder / "modules.json").is_file() else {}
+    options = _options(settings, "model_args", "model_kwargs")
+    unknown = sorted(options.keys() - _PLAIN_OPTIONS)
+    if unknown:
+        raise CheckpointError(
+            f"the Transformer module's model_args have {', '.join(unknown)}; allowed are "
+            f"{', '.join(sorted(_PLAIN_OPTIONS))}; save the model as it is loaded with these options"
+        )
+    if settings.get("tokenizer_name_or_path") is not None:
+        raise CheckpointError(
+            f"its tokenizer is elsewhere (tokenizer_name_or_path: {settings['tokenizer_name_or_path']!r}); "
+            "save the checkpoint with its tokenizer"
+        )
+    fixed = {"subfolder": module.path, "trust_remote_code": False, "local_files_only": True}
+    config = AutoConfig.from_pretrained(str(folder), **{**_options(settings, "config_args", "config_kwargs"), **fixed})
+    check_config(config)
+    if getattr(config, "quantization_config", None) is not None:
+        raise CheckpointError(
+            "its weights are quantized (quantization_config in config.json); give the checkpoint before quantization"
+        )
+    _require_room(count_parameters(config), files, "config.json describes an encoder")
+    model, info = AutoModel.from_pretrained(
+        str(folder),
+        config=copy.deepcopy(config),
+        **{
+            **options,
+            **fixed,
+            "dtype": torch.float32,
+            "use_safetensors": None if allow_pickle else True,
+            "ignore_mismatched_sizes": True,
+            "output_loading_info": True,
+        },
+    )
+    _require_all_loaded(info)
+    _require_numbers(model)
+
+
+def _options(settings: dict[str, Any], old_name: str, name: str) -> dict[str, Any]:
+    """A group of the Transformer module's settings under its present or its former name."""
+    return dict(settings.get(old_name, settings.get(name)) or {})
+
+
+def _require_all_loaded(info: dict[str, Any]) -> None:
+    missing = [name for name in info["missing_keys"] if not _POOLER.search(name)]
+    shapes = [f"{name} is {list(found)}, not {list(wanted)}" for name, found, wanted in info["mismatched_keys"]]
+    unused = [name for name in info["unexpected_keys"] if not _HEADS.search(name)]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} missing ({_some(missing)})")
+    if shapes:
+        faults.append(f"{len(shapes)} of another shape ({_some(shapes)})")
+    if unused:
+        faults.append(f"{len(unused)} unused ({_some(unused)})")
+    if faults:
+        raise CheckpointError(
+            f"its weights do not fit config.json: {', '.join(faults)}; only a pooler may be missing, and only heads of "
+            "other tasks may be unused; save the checkpoint again from the trained model"
+        )
+
+
+def _require_numbers(model: torch.nn.Module) -> None:
+    broken = [name for name, weight in model.state_dict().items() if not bool(torch.isfinite(weight).all())]
+    if broken:
+        raise CheckpointError(f"weights are not finite numbers: {_some(broken)}; take an earlier state of the training")
+
+
+def _check_dense(folder: Path, files: list[Path]) -> None:
+    config = read_object(folder / "config.json")
+    width, dimension = (config.get(name) for name in ("in_features", "out_features"))
+    if not is_count(width) or not is_count(dimension):
+        raise CheckpointError(
+            f"module Dense has in_features {width!r} and out_features {dimension!r}; allowed are positive integers"
+        )
+    activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
+    if not isinstance(activation, str) or not activation.startswith("torch."):
+        raise CheckpointError(
+            f"module Dense has activation_function {activation!r}, which is not torch's own, and other code is never "
+            "run; supported are modules of torch.nn"
+        )
+    _require_room(width * dimension, files, f"{folder / 'config.json'} describes a Dense layer")
+
+
+def _require_room(parameters: int, files: list[Path], described: str) -> None:
+    """A weight takes at least one byte, so a smaller file cannot hold the weights of these sizes."""
+    held = sum(path.stat().st_size for path in files)
+    if parameters > held:
+        raise CheckpointError(
+            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too little; "
+            "correct the sizes, or download the weights again"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:_SHOWN])
+    return shown if len(ordered) <= _SHOWN else f"{shown}, …"
