@@ -232,7 +232,7 @@ def export(
     if pairs is not None:
         from sentriton_server.quality import quality_by_precision
 
-        figures = quality_by_precision(checkpoint, repository, manifest.device, pairs, _say)
+        figures = quality_by_precision(checkpoint, repository, manifest.device, pairs, _say, allow_pickle=allow_pickle)
         title = f"{manifest.name}, {len(pairs):,} pairs of {Path(str(evaluate)).name}"
         Console(soft_wrap=True).print(figures_table(title, figures))
 

@@ -16,7 +16,13 @@ REFERENCE = "sentence-transformers"
 
 
 def quality_by_precision(
-    source: str | Path, repository: Path, device: str, pairs: Sequence[ScoredPair], say: Callable[[str], None]
+    source: str | Path,
+    repository: Path,
+    device: str,
+    pairs: Sequence[ScoredPair],
+    say: Callable[[str], None],
+    *,
+    allow_pickle: bool = False,
 ) -> dict[str, dict[str, float]]:
     """The figures of sentence-transformers, then of each precision's encoder in an exported repository of `source`.
 
@@ -25,7 +31,9 @@ def quality_by_precision(
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     scores = [pair.score for pair in pairs]
     say(f"embedding {len(pairs):,} pairs with {REFERENCE}")
-    embeddings = read_checkpoint(source).model.encode(sentences, prompt="", show_progress_bar=False)
+    embeddings = read_checkpoint(source, allow_pickle=allow_pickle).model.encode(
+        sentences, prompt="", show_progress_bar=False
+    )
     figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
     for precision in PRECISIONS.values():
         if device not in precision.devices:
@@ -34,7 +42,7 @@ def quality_by_precision(
         with tempfile.TemporaryDirectory() as scratch:
             model = Path(scratch) / "model.pt"
             # Compiling uses an encoder up: each precision reads its own.
-            encoder = read_checkpoint(source).encoder
+            encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
             encoder.key = read_key(repository)
             compile_encoder(encoder, precision).save(str(model))
             embeddings = ExportedModel(repository, device, model).encode(sentences)
