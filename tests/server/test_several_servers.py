@@ -64,8 +64,8 @@ def embedded_tokens(server: TritonServer) -> float:
 def ended_under_way(
     server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, tokens: int = 5000
 ) -> Iterator[Callable[[], bool]]:
-    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some tokens of what
-    is done meanwhile. Gives a function that tells whether it has ended.
+    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some tokens of
+    what is done meanwhile. Gives a function that tells whether it has ended.
     """
     before, over = embedded_tokens(server), threading.Event()
 
@@ -115,14 +115,15 @@ def test_none_of_many_callers_loses_a_call(
 
 def test_servers_behind_one_name(servers: list[TritonServer], expected: NDArray[np.float32]) -> None:
     first, second = servers
-    before = list(map(embedded_rows, servers))
+    before = list(map(embedded_tokens, servers))
     with NameServer([first.settings.host, second.settings.host]) as names:
         url = f"dns://{names.authority}/embed.test:{first.settings.grpc_port}"
         with SentenceEncoder(url) as encoder:
             encoder.encode(DISTINCT, batch_size=8)
-        shares = [embedded_tokens(server) - rows for server, rows in zip(servers, before, strict=True)]
-        assert sum(shares) == len(DISTINCT)
-        assert min(shares) > 0.3 * len(DISTINCT), "round robin over the name's addresses"
+            tokens = sum(map(len, encoder.tokenize(DISTINCT)))
+        shares = [embedded_tokens(server) - count for server, count in zip(servers, before, strict=True)]
+        assert sum(shares) == tokens
+        assert min(shares) > 0.3 * tokens, "round robin over the name's addresses"
         # The name moves to another address while the server at the old one dies.
         names.addresses = [first.settings.host]
         with SentenceEncoder(url) as encoder:
