@@ -136,8 +136,15 @@ class Endpoints(Generic[Channel]):
         return min(awake, key=lambda endpoint: endpoint.in_flight)
 
     def another(self, first: Endpoint[Channel], now: float) -> Endpoint[Channel] | None:
-        """The least busy server that answers, besides the `first`; None when none does."""
-        others = [endpoint for endpoint in self._in_turn() if endpoint is not first and self._answers(endpoint, now)]
+        """The least busy server that answers, besides the `first`; None when none does. One that has nearly used up the
+        patience is no better than the first: slow servers are not asked twice.
+        """
+        patience_s = self.patience_s / 2
+        others = [
+            endpoint
+            for endpoint in self._in_turn()
+            if endpoint is not first and self._answers(endpoint, now) and endpoint.silent_s(now) < patience_s
+        ]
         return min(others, key=lambda endpoint: endpoint.in_flight, default=None)
 
     def _in_turn(self) -> list[Endpoint[Channel]]:
