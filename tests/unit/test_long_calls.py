@@ -253,12 +253,10 @@ def test_a_connection_that_forwards_nothing(connect: Callable[..., Any], two: tu
     second.delay_s = 0.02
     with FaultyProxy(first.url) as proxy, closing(connect(f"{proxy.url},{second.url}")) as encoder:
         encoder.encode(SENTENCES)
-        stall = threading.Thread(target=proxy.stall, args=(4,))
+        stall = threading.Thread(target=proxy.stall, args=(12,), daemon=True)
         stall.start()
-        started = time.monotonic()
         np.testing.assert_array_equal(encoder.encode(WORDS[:3000]), vectors(WORDS[:3000]))
-        assert time.monotonic() - started < 3.5
-        stall.join()
+        assert stall.is_alive(), "the call waited for the silent connection"
 
 
 def test_slow_servers_that_answer_do_not_get_twice_the_load(

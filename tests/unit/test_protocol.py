@@ -17,13 +17,13 @@ def described(request: Any) -> list[tuple[str, str, list[int]]]:
 
 
 def embedding_response(raw: bytes, shape: tuple[int, int] = (2, 3)) -> Any:
-    response = ModelInferResponse(raw_output_contents=[raw])
+    response = ModelInferResponse(model_name="embed_text", raw_output_contents=[raw])
     response.outputs.add(name="sentence_embedding", datatype="FP32", shape=shape)
     return response
 
 
 def asset_response(raw: bytes) -> Any:
-    response = ModelInferResponse(raw_output_contents=[raw])
+    response = ModelInferResponse(model_name="assets", raw_output_contents=[raw])
     response.outputs.add(name="content", datatype="BYTES", shape=[1])
     return response
 
@@ -59,11 +59,16 @@ def test_an_asset_is_asked_for_by_name() -> None:
     assert list(request.raw_input_contents) == [b"\x0d\x00\x00\x00manifest.json"]
 
 
-@pytest.mark.parametrize("lane", ["canary", "query", "bulk"])
+@pytest.mark.parametrize("lane", ["query", "bulk"])
 def test_the_lane_is_a_string(lane: str) -> None:
     request = protocol.text_request(["a"], protocol.parameters(priority=lane))
     assert dict(request.parameters) == {"lane": request.parameters["lane"]}
     assert request.parameters["lane"].string_param == lane
+
+
+def test_the_canary_s_key_opens_its_lane() -> None:
+    parameters = protocol.text_request(["a"], protocol.parameters(canary_key="key")).parameters
+    assert {name: value.string_param for name, value in parameters.items()} == {"lane": "canary", "canary_key": "key"}
 
 
 def test_the_fingerprint_is_a_string() -> None:
@@ -86,6 +91,7 @@ def test_an_embedding_is_read_as_little_endian_float32() -> None:
     found = protocol.read_sentence_embedding(embedding_response(raw))
     assert found.dtype == np.float32
     assert found.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert protocol.read_sentence_embedding(embedding_response(raw), 2, 3).tolist() == found.tolist()
 
 
 @pytest.mark.parametrize("length", [0, 20, 28])
