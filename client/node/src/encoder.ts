@@ -81,8 +81,15 @@ export class SentenceEncoder {
   encode(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encode(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encode(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
+    return this.encodeUntil(this.deadline(options.timeoutS), sentences, options);
+  }
+
+  private async encodeUntil(
+    deadline: Deadline,
+    sentences: Sentences,
+    options: EncodeOptions,
+  ): Promise<Float32Array | Float32Array[]> {
     const { texts, single } = asTexts(sentences);
-    const deadline = this.deadline(options.timeoutS);
     options.signal?.throwIfAborted();
     for (let changes = 1; ; changes++) {
       const reading = this.info();
@@ -143,14 +150,14 @@ export class SentenceEncoder {
   encodeQuery(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encodeQuery(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encodeQuery(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
-    return this.encode(sentences as string[], await this.withPrompt(["query"], options));
+    return this.encodeWithPrompt(["query"], sentences, options);
   }
 
   /** `encode` with the model's "document", "passage" or "corpus" prompt, unless another is given. */
   encodeDocument(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encodeDocument(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encodeDocument(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
-    return this.encode(sentences as string[], await this.withPrompt(DOCUMENT_PROMPTS, options));
+    return this.encodeWithPrompt(DOCUMENT_PROMPTS, sentences, options);
   }
 
   /**
@@ -242,10 +249,20 @@ export class SentenceEncoder {
     }
   }
 
-  private async withPrompt(names: readonly string[], options: EncodeOptions): Promise<EncodeOptions> {
-    if (options.promptName !== undefined || options.prompt !== undefined) return options;
-    const { prompts } = await this.info();
-    return { ...options, promptName: names.find((name) => name in prompts) };
+  /** `encode` with the first of these prompts that the model has, unless another is given. */
+  private async encodeWithPrompt(
+    names: readonly string[],
+    sentences: Sentences,
+    options: EncodeOptions,
+  ): Promise<Float32Array | Float32Array[]> {
+    const deadline = this.deadline(options.timeoutS);
+    if (options.promptName !== undefined || options.prompt !== undefined) {
+      return this.encodeUntil(deadline, sentences, options);
+    }
+    options.signal?.throwIfAborted();
+    const { prompts } = await this.within(this.info(), deadline, options.signal);
+    const promptName = names.find((name) => Object.hasOwn(prompts, name));
+    return this.encodeUntil(deadline, sentences, { ...options, promptName });
   }
 }
 
