@@ -86,37 +86,14 @@ describe("a wrong embedding is refused", () => {
   }
 });
 
-const WRONG_FIELDS = {
-  name: ["", 3],
-  fingerprint: [null, ""],
-  dimension: [0, 2.5, "4", true, null, 1e12],
-  max_seq_length: [0, "32"],
-  max_batch_size: [0, null],
-  pooling: ["mean", [1]],
-  include_prompt: ["yes"],
-  prompts: [null, ["query"], { query: null }],
-  default_prompt_name: [3, "passage"],
-  similarity: ["maxsim"],
-  min_cosine: ["0.99", null, 1.1],
-  parity: [null, {}],
-  files: [null, {}, { "tokenizer.json": 3 }, { "tokenizer.json": "../passwd" }],
-};
-
 describe("a wrong manifest is the server's error", () => {
-  for (const [name, values] of Object.entries(WRONG_FIELDS)) {
-    test(`that names ${name}`, async () => {
-      const server = await small();
-      for (const value of values) {
-        const manifest = { ...server.assets["manifest.json"], [name]: value };
-        const wrong = await small();
-        wrong.assets["manifest.json"] = manifest;
-        const message = new RegExp(`^${wrong.address} sent a manifest.json .* manifest's ${name} is .*; expected `);
-        for (const method of ["info", "health"]) {
-          await assert.rejects(open(wrong.address)[method](), { name: "ServerError", message });
-        }
-      }
-    });
-  }
+  test("that names the field", async () => {
+    const server = await small();
+    server.assets["manifest.json"].max_batch_size = null;
+    const message = new RegExp(`^${server.address} sent a manifest.json .* max_batch_size is null; expected `);
+    await assert.rejects(open(server.address).encode(THREE), { name: "ServerError", message });
+    await assert.rejects(open(server.address).health(), { name: "ServerError", message });
+  });
 
   for (const text of ["", "{", "[]", "null", "3", "{}", "[".repeat(100_000)]) {
     test(`where it is ${text.slice(0, 9) || "empty"}`, async () => {

@@ -7,15 +7,20 @@ import { describe, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 
 import * as errors from "../dist/esm/errors.js";
+import { readManifest } from "../dist/esm/manifest.js";
 import { backoffS, RetryBudget, Window } from "../dist/esm/pacing.js";
 import { readAsset, readSentenceEmbedding, textRequest } from "../dist/esm/protocol.js";
 import { planRequests } from "../dist/esm/requests.js";
 import { asTexts } from "../dist/esm/arguments.js";
 import { resolveSettings } from "../dist/esm/settings.js";
 import { scoreMatrix } from "../dist/esm/similarity.js";
+import { MANIFEST } from "./small_server.mjs";
+
+const FILE = new URL("../../../tests/polyglot/conformance.json", import.meta.url);
+const conformance = JSON.parse(readFileSync(FILE, "utf8"));
 
 describe("errors", () => {
-  const { statuses } = JSON.parse(readFileSync(new URL("../../../tests/polyglot/conformance.json", import.meta.url)));
+  const { statuses } = conformance;
   const ofNode = [
     ["UNAVAILABLE", "No connection established. Last error: Error: self-signed certificate.", "AccessDenied"],
     ["UNAVAILABLE", "Hostname/IP does not match certificate's altnames: Host: localhost. is not", "AccessDenied"],
@@ -94,6 +99,24 @@ describe("protocol", () => {
     assert.deepEqual(request.parameters.lane.parameterChoice, { $case: "stringParam", value: "bulk" });
     assert.deepEqual(request.parameters.timeout.parameterChoice, { $case: "int64Param", value: 1_500_000 });
   });
+
+  for (const { case: name, model_name: modelName, content, ...output } of conformance.answers) {
+    test(`an answer: ${name}`, () => {
+      const answer = { modelName, outputs: [output], rawOutputContents: [Buffer.from(content, "base64")] };
+      const read = () => readSentenceEmbedding(answer, 3, 2).map((row) => [...row]);
+      const refused = { name: "ServerError", message: /^the server sent .*; expected / };
+      if (name === "right") assert.deepEqual(read(), [[1, 2], [3, 4], [5, 6]]);
+      else assert.throws(read, refused);
+    });
+  }
+
+  for (const [name, value] of conformance.wrong_fields) {
+    test(`a manifest's ${name} is not ${JSON.stringify(value)}`, () => {
+      assert.equal(readManifest(JSON.stringify(MANIFEST)).maxBatchSize, 64);
+      const message = new RegExp(`^the manifest's ${name} is .*; expected `);
+      assert.throws(() => readManifest(JSON.stringify({ ...MANIFEST, [name]: value })), { message });
+    });
+  }
 
   test("an embedding of another size, or none, is the server's error", () => {
     const outputs = [{ name: "sentence_embedding", datatype: "FP32", shape: [2, 3] }];

@@ -9,7 +9,8 @@ import { GRPCInferenceServiceService } from "../dist/esm/generated/inference/inf
 export const DIMENSION = 4;
 export const WORDS = Array.from({ length: 4000 }, (_, number) => `w${number}`);
 
-const MANIFEST = {
+/** manifest.json of such a server. */
+export const MANIFEST = {
   name: "small",
   fingerprint: "f".repeat(64),
   dimension: DIMENSION,
