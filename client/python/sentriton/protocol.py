@@ -106,8 +106,8 @@ def read_asset(response: Any) -> bytes:
     content: bytes = raw[4:]
     if shape != [1] or raw[:4] != struct.pack("<I", len(content)):
         raise ServerError(
-            f"the server sent an asset of shape {shape} in {len(raw)} bytes that begin with 0x{raw[:4].hex()}; expected "
-            "one element, its length in 4 bytes before it"
+            f"the server sent an asset of shape {shape} in {len(raw)} bytes that begin with 0x{raw[:4].hex()}; "
+            "expected one element, its length in 4 bytes before it"
         )
     return content
 
