@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import ChainMap, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.event_loop import InEventLoop
 from tests.small_server import WORDS, SmallServer, vectors
 
 THREE = WORDS[:3]
+Named = Enum("Named", {word.upper(): word for word in THREE}, type=str)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,7 @@ def encoder(request: pytest.FixtureRequest, server: SmallServer) -> Iterator[Any
         np.array(THREE),
         np.array(THREE, dtype=object),
         [np.str_(word) for word in THREE],
+        list(Named),
         pd.Series(THREE, index=["c", "a", "b"]),
         pd.Index(THREE),
         pd.array(THREE, dtype="string"),
@@ -118,6 +122,8 @@ def test_an_endless_iterable_of_anything_else_is_refused_at_once(encoder: Any) -
 def test_reading_an_endless_iterable_ends_with_the_calls_time(encoder: Any) -> None:
     with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0\.2 s"):
         encoder.encode(itertools.repeat("w1"), timeout_s=0.2)
+    with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0\.2 s"):
+        encoder.encode((time.sleep(0.05) or "w1" for _ in itertools.count()), timeout_s=0.2)
 
 
 def test_an_endless_iterable_may_be_streamed(encoder: Any) -> None:

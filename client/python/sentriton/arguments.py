@@ -19,14 +19,14 @@ def as_texts(
 ) -> tuple[list[str], bool]:
     """The sentences as a list, and whether it was a single string; `inputs` is another name for them. Takes any
     iterable of strings in an order: lists, numpy arrays, generators, columns of datasets and pandas. Raises
-    `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called now and then, raises.
+    `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called after each, raises.
     """
     if sentences is not None and inputs is not None:
         raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
     name, given = ("sentences", sentences) if inputs is None else ("inputs", inputs)
     if isinstance(given, str):
         check_unicode(name, given)
-        return [str(given)], True
+        return [str.__str__(given)], True
     texts: list[str] = []
     for place, text in enumerate(in_order(name, given)):
         if not isinstance(text, str):
@@ -34,9 +34,8 @@ def as_texts(
                 f"{name}[{place}] is {_shown(text)} ({type(text).__name__}); every sentence must be a string"
             )
         check_unicode(f"{name}[{place}]", text)
-        texts.append(str(text))  # not numpy.str_
-        if place % 1024 == 0:
-            go_on()
+        texts.append(str.__str__(text))  # the characters of numpy.str_ or of an enumeration's member
+        go_on()
     return texts, False
 
 
