@@ -20,6 +20,8 @@ class Conformance:
         content = json.loads(CONFORMANCE.read_text(encoding="ascii"))
         self.cases: list[dict[str, Any]] = content["cases"]
         self.statuses: list[list[str]] = content["statuses"]
+        self.answers: list[dict[str, Any]] = content["answers"]
+        self.wrong_fields: list[tuple[str, Any]] = [(name, value) for name, value in content["wrong_fields"]]
         self.min_cosine: float = content["min_cosine"]
         self.similarity: dict[str, Any] = content["similarity"]
         self.texts: list[str] = [sentence["text"] * sentence["times"] for sentence in content["sentences"]]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import struct
 import unicodedata
 from typing import Any
 
@@ -78,6 +80,57 @@ STATUSES = [
 ]
 
 
+# What a model answers to three sentences, of two dimensions: changes to the right answer, each of which makes it wrong.
+RIGHT = struct.pack("<6f", 1, 2, 3, 4, 5, 6)
+ANSWERS: dict[str, dict[str, Any]] = {
+    "right": {},
+    "one row for three": {"shape": [1, 2], "content": RIGHT[:8]},
+    "more rows": {"shape": [4, 2], "content": RIGHT + RIGHT[:8]},
+    "no rows": {"shape": [0, 2], "content": b""},
+    "one column": {"shape": [3, 1], "content": RIGHT[:12]},
+    "more columns": {"shape": [3, 3], "content": RIGHT + RIGHT[:12]},
+    "rows for columns": {"shape": [2, 3]},
+    "no columns": {"shape": [3], "content": RIGHT[:12]},
+    "a third axis": {"shape": [3, 2, 1]},
+    "cut off": {"content": RIGHT[:20]},
+    "not a number": {"content": struct.pack("<6f", 1, 2, 3, 4, math.nan, 6)},
+    "infinity": {"content": struct.pack("<6f", 1, 2, -math.inf, 4, 5, 6)},
+    "integers": {"datatype": "INT32"},
+    "another output": {"name": "token_embeddings"},
+    "another model's": {"model_name": "assets"},
+}
+# Values of a manifest's fields that no client takes.
+WRONG_FIELDS: dict[str, list[Any]] = {
+    "name": ["", 3],
+    "fingerprint": [None, ""],
+    "dimension": [0, -4, 2.5, "4", True, None, 65_537, 10**12],
+    "max_seq_length": [0, "32"],
+    "vocab_size": [0],
+    "pad_token_id": [-1, 1.5],
+    "max_batch_size": [0, "64", None],
+    "pooling": ["mean", [1], None],
+    "include_prompt": ["yes", 1],
+    "prompts": [None, ["query"], {"query": None}],
+    "default_prompt_name": [3, "no prompt of this model"],
+    "similarity": ["maxsim", None],
+    "precision": [None],
+    "device": [0],
+    "min_cosine": ["0.99", None, 1.1],
+    "parity": [None, {}, {"min_cosine": "1", "sentences": 3}],
+    "files": [None, {}, [], {"tokenizer.json": 3}, {"tokenizer.json": "../../passwd"}, {"model.pt": "a" * 64}],
+    "sentriton_version": [None],
+}
+
+
+def answers() -> list[dict[str, Any]]:
+    """Answers of `embed_text` to three sentences, the contents in base64: all but the first are wrong."""
+    right = {"model_name": "embed_text", "name": "sentence_embedding", "datatype": "FP32", "shape": [3, 2]}
+    return [
+        {"case": case, **right, **change, "content": base64.b64encode(change.get("content", RIGHT)).decode()}
+        for case, change in ANSWERS.items()
+    ]
+
+
 def texts() -> list[str]:
     """Every sentence of the file, in its order."""
     return PLAIN + [text * times for text, times in SPECIAL.values()]
@@ -115,6 +168,9 @@ def cases() -> list[dict[str, Any]]:
         refused("too many dimensions", "InvalidInput", ["257", "1 to 256"], options={"truncate_dim": 257}),
         refused("half a row", "InvalidInput", ["0.5", "at least 1"], options={"batch_size": 0.5}),
         refused("no time at all", "InvalidInput", ["0", "above 0"], options={"timeout_s": 0}),
+        refused("a time before it began", "InvalidInput", ["-1", "above 0"], settings={"timeout_s": -1}),
+        refused("no time for an answer", "InvalidInput", ["0", "above 0"], settings={"stall_timeout_s": 0}),
+        refused("too little time for an answer", "DeadlineExceeded", [], settings={"stall_timeout_s": 0.0001}),
         refused("too little time", "DeadlineExceeded", [], options={"timeout_s": 0.0001}),
         refused("nobody there", "ServerUnavailable", [NOBODY], settings={"url": NOBODY}),
         refused("no address", "InvalidInput", ["localhost", "host:port"], settings={"url": "localhost"}),
@@ -162,6 +218,8 @@ def conformance() -> dict[str, Any]:
         "sentences": sentences,
         "cases": expected,
         "statuses": [list(row) for row in STATUSES],
+        "answers": answers(),
+        "wrong_fields": [[name, value] for name, values in WRONG_FIELDS.items() for value in values],
         "similarity": {
             "first": [0, 1, 2, 3],
             "second": [0, 1, 2],
@@ -171,10 +229,10 @@ def conformance() -> dict[str, Any]:
 
 
 def write(content: dict[str, Any]) -> str:
-    """JSON with a line for each sentence, case and status. Escaped throughout: no editor may compose what is split."""
+    """JSON with a line for each sentence, case and so on. Escaped throughout: no editor may compose what is split."""
     lists = {
         name: "[\n    " + ",\n    ".join(json.dumps(row) for row in content[name]) + "\n  ]"
-        for name in ("sentences", "cases", "statuses")
+        for name in ("sentences", "cases", "statuses", "answers", "wrong_fields")
     }
     fields = [f'  "{name}": {lists.get(name) or json.dumps(value)}' for name, value in content.items()]
     return "{\n" + ",\n".join(fields) + "\n}\n"

@@ -9,11 +9,13 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from tritonclient.grpc.service_pb2 import ModelInferResponse
 
 import sentriton
-from sentriton import InvalidInput, SentenceEncoder, protocol
+from sentriton import InvalidInput, Manifest, SentenceEncoder, ServerError, protocol
 from sentriton.connection import Connection
 from sentriton.errors import error_class
+from tests.checkpoints import make_manifest
 from tests.event_loop import InEventLoop
 from tests.polyglot import generate
 from tests.polyglot.conformance import CONFORMANCE, Conformance, decode_vectors
@@ -72,6 +74,26 @@ def test_status(status: str, message: str, error: str) -> None:
 def test_every_status_is_in_the_file() -> None:
     listed = {status for status, _, _ in Conformance().statuses}
     assert listed == {status.name for status in grpc.StatusCode} - {"OK"}
+
+
+@pytest.mark.parametrize("answer", Conformance().answers, ids=lambda answer: answer["case"])
+def test_answer(answer: dict[str, Any]) -> None:
+    content = base64.b64decode(answer["content"])
+    response = ModelInferResponse(model_name=answer["model_name"], raw_output_contents=[content])
+    response.outputs.add(name=answer["name"], datatype=answer["datatype"], shape=answer["shape"])
+    if answer["case"] == "right":
+        assert protocol.read_sentence_embedding(response, 3, 2).tolist() == [[1, 2], [3, 4], [5, 6]]
+        return
+    with pytest.raises(ServerError, match=r"^the server sent .*; expected "):
+        protocol.read_sentence_embedding(response, 3, 2)
+
+
+@pytest.mark.parametrize(("name", "value"), Conformance().wrong_fields, ids=str)
+def test_wrong_field(name: str, value: Any) -> None:
+    manifest = json.loads(make_manifest().to_json())
+    assert Manifest.from_json(json.dumps(manifest)) == make_manifest()
+    with pytest.raises(ValueError, match=f"the manifest's {name} is .*; expected "):
+        Manifest.from_json(json.dumps({**manifest, name: value}))
 
 
 def test_similarity(server: RunningServer, conformance: Conformance) -> None:

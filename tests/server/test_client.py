@@ -168,7 +168,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sentences": b"bytes"}, "sentences is b'bytes'; give a string"),
     ({"sentences": ["fine", 3]}, r"sentences\[1\] is 3 \(int\); every sentence must be a string"),
     ({"sentences": [None]}, r"sentences\[0\] is None \(NoneType\)"),
-    ({"sentences": np.array([["a", "b"]])}, r"sentences is an array of shape \(1, 2\); give one of shape \(n,\)"),
+    ({"sentences": np.array([["a", "b"]])}, r"sentences is a ndarray of shape \(1, 2\); give one column"),
     ({"sentences": ["가", "나다\ud800"]}, r"sentences\[1\] has the lone surrogate '\\ud800' at character 2"),
     ({"sentences": "\udfff"}, r"sentences has the lone surrogate '\\udfff' at character 0"),
     ({"batch_size": 0}, f"batch_size is 0; {WHOLE}"),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sentriton import AsyncSentenceEncoder, SentenceEncoder, ServerUnavailable
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from tests.event_loop import InEventLoop
+from tests.faults.proxy import FaultyProxy
 from tests.server.conftest import RunningServer
 from tests.server.name_server import NameServer
 
@@ -96,6 +97,19 @@ def test_either_server_may_die_and_nothing_is_lost(
         assert len(embeddings) == 20_000
         np.testing.assert_allclose(embeddings, np.tile(expected, (40, 1)), atol=1e-5)
         np.testing.assert_allclose(both.encode(DISTINCT), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS)
+def test_a_connection_that_falls_silent_delays_a_call_and_does_not_end_it(
+    client: Any, servers: list[TritonServer], expected: NDArray[np.float32]
+) -> None:
+    first, second = servers
+    with FaultyProxy(first.url) as proxy, closing(client(f"{proxy.url},{second.url}")) as both:
+        both.encode(DISTINCT)
+        stall = threading.Thread(target=proxy.stall, args=(30,), daemon=True)
+        stall.start()
+        np.testing.assert_allclose(both.encode(DISTINCT * 6), np.tile(expected, (6, 1)), atol=1e-5)
+        assert stall.is_alive(), "the call waited for the silent connection"
 
 
 @pytest.mark.parametrize("end", [TritonServer.kill, TritonServer.stop], ids=["killed", "stopped"])

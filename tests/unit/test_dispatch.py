@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from sentriton import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError, ServerUnavailable
-from sentriton.dispatch import Attempt, Dispatcher
+from sentriton.deadline import Deadline
+from sentriton.dispatch import Dispatcher, Sending
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.pacing import Backoff, RetryBudget, Window
 from sentriton.requests import Rows
@@ -18,33 +19,42 @@ def rows(index: int, size: int = 10) -> Rows:
     return Rows([index], pack_rows([[1] * size]))
 
 
-def make_dispatcher(requests: int = 4, deadline: float = 100.0, limit: int = 2, budget: float = 100.0) -> Dispatcher:
+def make_dispatcher(
+    requests: int = 4,
+    deadline: float | None = 100.0,
+    limit: int = 2,
+    budget: float = 100.0,
+    stall: float = 1e9,
+    servers: str = "a",
+) -> Dispatcher:
     return Dispatcher(
         (rows(index) for index in range(requests)),
         total=requests,
-        deadline=deadline,
+        deadline=Deadline(deadline, stall, 0.0),
+        endpoints=Endpoints([Endpoint(address, None) for address in servers]),
         window=Window(limit=limit),
         budget=RetryBudget(tokens=budget),
         backoff=Backoff(first_s=1.0, most_s=8.0),
     )
 
 
-def send_all(dispatcher: Dispatcher, now: float) -> Iterator[Attempt]:
+def send_all(dispatcher: Dispatcher, now: float) -> Iterator[Sending]:
     """All that may be sent at a time."""
     while True:
         dispatcher.prepare()
-        attempt = dispatcher.next(now)
-        if attempt is None:
+        sending = dispatcher.next(now)
+        if sending is None:
             return
-        yield attempt
+        sending.endpoint.begin(sending, now)
+        yield sending
 
 
 def test_no_more_is_under_way_than_the_window_allows() -> None:
     dispatcher = make_dispatcher(limit=2)
     first = list(send_all(dispatcher, 0))
-    assert [attempt.rows.indices for attempt in first] == [[0], [1]]
+    assert [sending.attempt.rows.indices for sending in first] == [[0], [1]]
     dispatcher.answered(first[0], 1)
-    assert [attempt.rows.indices for attempt in send_all(dispatcher, 1)] == [[2]]
+    assert [sending.attempt.rows.indices for sending in send_all(dispatcher, 1)] == [[2]]
 
 
 def test_a_call_is_done_when_every_sentence_is() -> None:
@@ -66,8 +76,8 @@ def test_what_may_pass_is_sent_again_after_a_wait(error: SentritonError) -> None
     wait_s = dispatcher.wait_s(0)
     assert 0.2 <= wait_s <= 1.0
     (again,) = send_all(dispatcher, wait_s)
-    assert again.rows is attempt.rows
-    assert again.number == 2
+    assert again.attempt.rows is attempt.attempt.rows
+    assert again.attempt.number == 2
 
 
 @pytest.mark.parametrize("error", [InvalidInput("wrong"), ServerError("broken"), DeadlineExceeded("late")])
@@ -113,7 +123,7 @@ def test_a_server_that_is_away_is_asked_again_until_the_deadline_whatever_the_bu
         (attempt,) = send_all(dispatcher, now)
         dispatcher.failed(attempt, ServerUnavailable("away"), now)
         now += dispatcher.wait_s(now)
-    assert attempt.number > 10
+    assert attempt.attempt.number > 10
     (attempt,) = send_all(dispatcher, now)
     with pytest.raises(ServerUnavailable, match="away"):
         dispatcher.failed(attempt, ServerUnavailable("away"), 99.9)
@@ -187,13 +197,117 @@ def test_answers_pay_for_retries() -> None:
 def test_the_least_busy_server_is_chosen_and_a_resting_one_is_left_alone() -> None:
     first, second = Endpoint("a", None), Endpoint("b", None)
     endpoints = Endpoints([first, second])
-    first.begin()
+    first.begin("request", 0)
     assert endpoints.choose(0) is second
     second.rest(now=0)
     assert endpoints.choose(0.5) is first
     first.rest(now=0.2)
     assert endpoints.choose(0.5) is second, "all rest: the one that has rested longest"
-    assert {endpoints.choose(10).address for _ in range(4)} == {"b"}, "awake again, and less busy"
+    first.end("request")
+    assert {endpoints.choose(10).address for _ in range(4)} == {"a", "b"}, "both awake again"
+
+
+def test_a_call_that_is_answered_goes_on_and_one_that_is_not_ends() -> None:
+    dispatcher = make_dispatcher(requests=8, deadline=None, stall=10)
+    dispatcher.window = Window(limit=1, most=1)
+    now = 0.0
+    for _ in range(7):
+        (sending,) = send_all(dispatcher, now)
+        assert sending.until == now + 10
+        now += 9
+        dispatcher.answered(sending, now)
+    (_,) = send_all(dispatcher, now)
+    for _ in range(10):
+        dispatcher.next(now)
+        assert dispatcher.wait_s(now) > 0
+        now += 1
+    with pytest.raises(DeadlineExceeded, match=r"a answered no request for 10 s.*\(7 of 8 sentences were embedded\)$"):
+        dispatcher.next(now)
+
+
+def test_a_call_that_slept_itself_does_not_blame_the_server() -> None:
+    dispatcher = make_dispatcher(deadline=None, stall=10)
+    list(send_all(dispatcher, 0))
+    assert dispatcher.next(100) is None
+    assert dispatcher.wait_s(100) == pytest.approx(9)
+
+
+def test_a_request_whose_time_was_short_is_sent_again_if_the_call_has_more() -> None:
+    dispatcher = make_dispatcher(requests=2, deadline=None, stall=10)
+    first, second = send_all(dispatcher, 0)
+    dispatcher.answered(first, 9)
+    assert dispatcher.next(9.5) is None
+    dispatcher.failed(second, DeadlineExceeded("late"), 10)
+    assert list(send_all(dispatcher, 10)) == []
+    (again,) = send_all(dispatcher, 11)
+    assert again.attempt.number == 2
+    assert again.until == 19
+    with pytest.raises(DeadlineExceeded, match="answered no request for 10 s"):
+        dispatcher.failed(again, DeadlineExceeded("late"), 19)
+
+
+def test_a_silent_server_s_request_goes_to_another_as_well_and_the_first_answer_counts() -> None:
+    dispatcher = make_dispatcher(requests=1, servers="ab")
+    (first,) = send_all(dispatcher, 0)
+    cancelled: list[str] = []
+    first.cancel = lambda: cancelled.append("first")
+    assert list(send_all(dispatcher, 1.9)) == []
+    assert dispatcher.wait_s(1.9) == pytest.approx(0.1)
+    (second,) = send_all(dispatcher, 2)
+    assert {first.endpoint.address, second.endpoint.address} == {"a", "b"}
+    assert second.attempt is first.attempt
+    assert list(send_all(dispatcher, 9)) == [], "once for each request"
+    dispatcher.answered(second, 9)
+    assert dispatcher.done
+    assert cancelled == ["first"]
+    assert not dispatcher.awaits(first)
+    assert first.endpoint.resting_until > 9
+
+
+@pytest.mark.parametrize("error", [ServerUnavailable("away"), Overloaded("full")])
+def test_one_of_two_servers_that_fails_leaves_it_to_the_other(error: SentritonError) -> None:
+    dispatcher = make_dispatcher(requests=1, servers="ab")
+    (first,) = send_all(dispatcher, 0)
+    (second,) = send_all(dispatcher, 2)
+    dispatcher.failed(second, error, 2.5)
+    assert list(send_all(dispatcher, 3)) == []
+    dispatcher.answered(first, 3)
+    assert dispatcher.done
+
+
+def test_a_second_request_is_paid_from_the_budget() -> None:
+    dispatcher = make_dispatcher(requests=4, limit=4, budget=1, servers="abcde")
+    assert len(list(send_all(dispatcher, 0))) == 4
+    assert len(list(send_all(dispatcher, 2))) == 1
+    assert list(send_all(dispatcher, 4)) == []
+    assert dispatcher.wait_s(4) > 0
+
+
+def test_servers_that_are_all_late_are_not_asked_twice() -> None:
+    dispatcher = make_dispatcher(requests=4, limit=4, servers="ab")
+    sent = list(send_all(dispatcher, 0))
+    assert list(send_all(dispatcher, 2.5)) == []
+    dispatcher.answered(sent[0], 3)
+    assert dispatcher._endpoints.patience_s == 12
+
+
+def test_a_silent_server_rests_longer_each_time_and_gets_one_request_at_a_time() -> None:
+    silent, other = Endpoint("a", None), Endpoint("b", None)
+    endpoints = Endpoints([silent, other])
+    rests = []
+    for now in range(0, 400, 50):
+        silent.fell_silent(now)
+        silent.fell_silent(now)  # for each request that another server answered
+        rests.append(silent.resting_until - now)
+        assert all(endpoints.choose(now + 0.5) is other for _ in range(4))
+    assert rests == [1, 2, 4, 8, 16, 30, 30, 30]
+    other.begin("busy", 450)
+    assert endpoints.choose(450) is silent
+    silent.begin("probe", 450)
+    assert all(endpoints.choose(451) is other for _ in range(4))
+    silent.end("probe")
+    silent.answered(451)
+    assert endpoints.choose(451) is silent
 
 
 def test_idle_servers_take_turns() -> None:

@@ -18,13 +18,13 @@ def described(request: Any) -> list[tuple[str, str, list[int]]]:
 
 
 def embedding_response(raw: bytes, shape: tuple[int, int] = (2, 3)) -> Any:
-    response = ModelInferResponse(raw_output_contents=[raw])
+    response = ModelInferResponse(model_name="embed_text", raw_output_contents=[raw])
     response.outputs.add(name="sentence_embedding", datatype="FP32", shape=shape)
     return response
 
 
 def asset_response(raw: bytes) -> Any:
-    response = ModelInferResponse(raw_output_contents=[raw])
+    response = ModelInferResponse(model_name="assets", raw_output_contents=[raw])
     response.outputs.add(name="content", datatype="BYTES", shape=[1])
     return response
 
@@ -93,11 +93,12 @@ def test_an_embedding_is_read_as_little_endian_float32() -> None:
     found = protocol.read_sentence_embedding(embedding_response(raw))
     assert found.dtype == np.float32
     assert found.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert protocol.read_sentence_embedding(embedding_response(raw), 2, 3).tolist() == found.tolist()
 
 
 @pytest.mark.parametrize("length", [0, 20, 28])
 def test_an_embedding_of_another_size_is_the_servers_error(length: int) -> None:
-    with pytest.raises(ServerError, match=rf"{length} bytes for a sentence_embedding of shape \[2, 3\]"):
+    with pytest.raises(ServerError, match=rf"{length} bytes for sentence_embedding of shape \[2, 3\]"):
         protocol.read_sentence_embedding(embedding_response(b"\x00" * length))
 
 
@@ -114,3 +115,31 @@ def test_an_asset_is_read_without_its_length() -> None:
 def test_a_truncated_asset_is_the_servers_error(raw: bytes) -> None:
     with pytest.raises(ServerError):
         protocol.read_asset(asset_response(raw))
+
+
+def token_response(tokens: int = 3, hidden: int = 2, **changed: Any) -> ModelInferResponse:
+    values = {"name": "token_embeddings", "datatype": "FP32", "shape": [tokens, hidden], **changed}
+    response = ModelInferResponse(model_name="embed_tokens", raw_output_contents=[np.ones((3, 2), "<f4").tobytes()])
+    response.outputs.add(**values)
+    return response
+
+
+def test_token_embeddings_are_read_one_for_each_token() -> None:
+    assert protocol.read_token_embeddings(token_response(), 3).tolist() == [[1, 1]] * 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"shape": [2, 3]}, {"shape": [1, 3, 2]}, {"shape": [3, 1]}, {"datatype": "FP16"}, {"name": "sentence_embedding"}],
+    ids=str,
+)
+def test_other_token_embeddings_are_an_error(changed: dict[str, Any]) -> None:
+    with pytest.raises(ServerError, match="token_embeddings"):
+        protocol.read_token_embeddings(token_response(**changed), 3)
+
+
+def test_token_embeddings_that_are_no_numbers_are_an_error() -> None:
+    response = token_response()
+    response.raw_output_contents[0] = np.full((3, 2), np.nan, "<f4").tobytes()
+    with pytest.raises(ServerError, match="token_embeddings with NaN or infinity in row 0"):
+        protocol.read_token_embeddings(response, 3)

@@ -25,6 +25,7 @@ OPTIONS = EncodeOptions(
     convert_to_tensor=False,
     normalize_embeddings=False,
     dimension=4,
+    model_dimension=4,
     show_progress_bar=False,
 )
 ROWS = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)

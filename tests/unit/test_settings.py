@@ -27,6 +27,7 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
         ({"priority": "urgent"}, "priority is 'urgent'; allowed are query, bulk"),
         ({"on_model_change": "ask"}, "on_model_change is 'ask'; allowed are raise, reload"),
         ({"timeout_s": 0}, "timeout_s is 0"),
+        ({"stall_timeout_s": 0}, "stall_timeout_s is 0"),
         ({"timeout_s": "5"}, "timeout_s is '5'; allowed are numbers above 0"),
         ({"max_in_flight": 0}, "max_in_flight is 0"),
         ({"max_in_flight": 2.5}, "max_in_flight is 2.5; allowed are a whole number"),

@@ -1,5 +1,7 @@
 /** Checks of what callers give: each throws `InvalidInput` naming argument, value and what is allowed. */
 
+import { inspect } from "node:util";
+
 import { InvalidInput } from "./errors.js";
 
 /** The sentences as an array, and whether it was a single string. */
@@ -11,12 +13,12 @@ export function asTexts(sentences: unknown): { texts: readonly string[]; single:
   if (!Array.isArray(sentences)) {
     throw new InvalidInput(`sentences is ${shown(sentences)}; give a string or an array of strings`);
   }
-  sentences.forEach((text: unknown, place) => {
+  for (const [place, text] of sentences.entries()) {
     if (typeof text !== "string") {
       throw new InvalidInput(`sentences[${place}] is ${shown(text)} (${typeof text}); every sentence must be a string`);
     }
     checkUnicode(`sentences[${place}]`, text);
-  });
+  }
   return { texts: sentences as string[], single: false };
 }
 
@@ -44,5 +46,6 @@ export function positive(name: string, value: unknown): number {
 }
 
 function shown(value: unknown): string {
-  return (JSON.stringify(value) ?? String(value)).slice(0, 200);
+  // As Node prints it: JSON has no maps, no sets and no bigints.
+  return inspect(value, { depth: 1, breakLength: Infinity }).slice(0, 200);
 }

@@ -2,99 +2,203 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { Endpoints } from "./endpoints.js";
-import { DeadlineExceeded, Overloaded, SentritonError, ServerUnavailable } from "./errors.js";
+import { type Deadline, MARGIN_S, now } from "./deadline.js";
+import type { Endpoint, Endpoints } from "./endpoints.js";
+import { DeadlineExceeded, Overloaded, SentritonError, ServerError, ServerUnavailable } from "./errors.js";
 import type { ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
 import { backoffS, type RetryBudget, type Window } from "./pacing.js";
 import type { Rows } from "./requests.js";
 
-/** What one call works with. Times are seconds of the process's steady clock. */
+const LOOK_AGAIN_S = 0.1; // for a server that could be asked as well
+
+/** What one call works with. */
 export interface Course {
   endpoints: Endpoints;
   window: Window;
   budget: RetryBudget;
-  deadline: number;
+  deadline: Deadline;
   total: number;
   signal: AbortSignal | undefined;
   request: (rows: Rows, timeLeftS: number) => ModelInferRequest;
   collect: (rows: Rows, response: ModelInferResponse) => void;
 }
 
-/** Seconds of the process's steady clock. */
-export function now(): number {
-  return performance.now() / 1000;
+/** A request to one server, which has until `until` to answer. */
+interface Sending {
+  readonly endpoint: Endpoint;
+  readonly sent: number;
+  readonly until: number;
+  readonly outcome: Promise<Outcome>;
+  readonly cancel: () => void;
+}
+
+/** What came of a request: a response or an error. */
+type Outcome = { sending: Sending } & ({ response: ModelInferResponse } | { error: unknown });
+
+/** Why an attempt failed, and whether its own time was over. */
+interface Failure {
+  error: unknown;
+  tooLate: boolean;
 }
 
 /** Sends the requests of one call, as many at once as the window allows. */
 export class Dispatcher {
   private finished = 0;
+  private underWay = 0;
   private readonly ending = new AbortController();
 
   constructor(private readonly course: Course) {}
 
   /** Resolves when every sentence is embedded. At the first failure what is under way is cancelled. */
   async run(plan: Iterable<Rows>): Promise<void> {
-    const { signal, window } = this.course;
-    const underWay = new Set<Promise<void>>();
+    const { signal, window, deadline } = this.course;
+    const sendings = new Set<Promise<void>>();
     const abort = (): void => this.ending.abort();
     signal?.addEventListener("abort", abort);
+    const unwatch = deadline.watch();
     try {
       for (const rows of plan) {
-        while (underWay.size >= window.limit) await Promise.race(underWay);
-        const sending = this.send(rows).finally(() => underWay.delete(sending));
-        underWay.add(sending);
+        while (sendings.size >= window.limit) await Promise.race(sendings);
+        const sending = this.send(rows).finally(() => sendings.delete(sending));
+        sendings.add(sending);
       }
-      await Promise.all(underWay);
+      await Promise.all(sendings);
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
     } finally {
+      unwatch();
       signal?.removeEventListener("abort", abort);
       this.ending.abort();
-      await Promise.allSettled(underWay);
+      await Promise.allSettled(sendings);
     }
   }
 
   private async send(rows: Rows): Promise<void> {
+    let last: unknown;
     for (let attempt = 1; ; attempt++) {
-      try {
-        return await this.attempt(rows);
-      } catch (error) {
-        await sleep(1000 * this.pauseS(error, attempt), undefined, { signal: this.ending.signal });
-      }
+      this.ending.signal.throwIfAborted();
+      this.course.deadline.looked(now());
+      if (this.course.deadline.over(now())) throw this.withProgress(last ?? this.exceeded());
+      const failure = await this.attempt(rows);
+      if (failure === undefined) return;
+      last = failure.error;
+      await sleep(1000 * this.pauseS(failure, attempt), undefined, { signal: this.ending.signal });
     }
   }
 
-  private async attempt(rows: Rows): Promise<void> {
-    const { endpoints, deadline, window, budget, request, collect } = this.course;
-    this.ending.signal.throwIfAborted();
-    const timeLeftS = deadline - now();
-    if (timeLeftS <= 0) throw new DeadlineExceeded("the time for the call is over");
-    const endpoint = endpoints.choose(now());
-    endpoint.inFlight += 1;
+  /** Send rows to one server, and to another as well when that one is silent: the first answer counts. */
+  private async attempt(rows: Rows): Promise<Failure | undefined> {
+    const { endpoints, budget } = this.course;
+    const sendings = [this.start(rows, endpoints.choose(now()))];
+    let awaitedSince = now();
+    this.underWay += 1;
     try {
-      collect(rows, await endpoint.connection.infer(request(rows, timeLeftS), timeLeftS, this.ending.signal));
-    } catch (error) {
-      if (error instanceof ServerUnavailable) endpoint.rest(now());
-      throw error;
+      for (;;) {
+        const outcome = await this.next(sendings, awaitedSince);
+        if (outcome === undefined) {
+          const other = endpoints.another(sendings[0]!.endpoint, now());
+          if (other !== undefined && budget.take()) sendings.push(this.start(rows, other));
+          continue;
+        }
+        sendings.splice(sendings.indexOf(outcome.sending), 1);
+        if ("response" in outcome) {
+          this.answered(rows, outcome.sending, outcome.response, sendings);
+          return undefined;
+        }
+        const failure = this.failed(outcome.sending, outcome.error);
+        if (sendings.length === 0) return failure;
+        awaitedSince = now();
+      }
     } finally {
-      endpoint.inFlight -= 1;
+      this.underWay -= 1;
+      for (const sending of sendings) sending.cancel();
+    }
+  }
+
+  private start(rows: Rows, endpoint: Endpoint): Sending {
+    const sent = now();
+    const timeS = this.course.deadline.leftS(sent);
+    const cancelling = new AbortController();
+    const signal = AbortSignal.any([cancelling.signal, this.ending.signal]);
+    const answer = endpoint.connection.infer(this.course.request(rows, timeS), timeS, signal);
+    const sending: Sending = {
+      endpoint,
+      sent,
+      until: sent + timeS,
+      cancel: () => cancelling.abort(),
+      outcome: answer
+        .then(
+          (response) => ({ sending, response }),
+          (error: unknown) => ({ sending, error }),
+        )
+        .finally(() => endpoint.end(sending)),
+    };
+    endpoint.begin(sending, sent);
+    return sending;
+  }
+
+  /** The first outcome; undefined when a single server has been silent for as long as the patience. */
+  private async next(sendings: readonly Sending[], awaitedSince: number): Promise<Outcome | undefined> {
+    const { endpoints } = this.course;
+    const outcomes = sendings.map(({ outcome }) => outcome);
+    if (endpoints.all.length === 1 || sendings.length > 1) return Promise.race(outcomes);
+    const waiting = new AbortController();
+    const waitS = Math.max(awaitedSince + endpoints.patienceS - now(), LOOK_AGAIN_S);
+    const patience = sleep(1000 * waitS, undefined, { signal: waiting.signal }).catch(() => undefined);
+    try {
+      return await Promise.race([...outcomes, patience]);
+    } finally {
+      waiting.abort();
+    }
+  }
+
+  private answered(rows: Rows, sending: Sending, response: ModelInferResponse, slower: readonly Sending[]): void {
+    const { endpoints, deadline, window, budget, collect } = this.course;
+    try {
+      collect(rows, response);
+    } catch (error) {
+      if (!(error instanceof ServerError)) throw error;
+      const { address } = sending.endpoint.connection;
+      throw this.withProgress(new ServerError(`a wrong answer of ${address}: ${error.message}`));
+    }
+    const time = now();
+    for (const { endpoint, sent } of slower) {
+      if (endpoint.silentSince(sent, time, endpoints.patienceS)) endpoint.fellSilent(time);
     }
     this.finished += rows.indices.length;
-    window.answered(rows.texts.reduce((sum, text) => sum + text.length, 0), now());
+    deadline.moved(time);
+    window.answered(rows.texts.reduce((sum, text) => sum + text.length, 0), time);
+    endpoints.answered(sending.endpoint, time - sending.sent, time);
     budget.answered();
   }
 
-  /** How long to wait before another attempt; throws `error` where repeating cannot help or there is no time for it. */
-  private pauseS(error: unknown, attempt: number): number {
-    if (!(error instanceof Overloaded || error instanceof ServerUnavailable)) throw this.withProgress(error);
+  /** Note a failed request; throws its error where a retry cannot help. */
+  private failed({ endpoint, sent, until }: Sending, error: unknown): Failure {
+    const time = now();
+    // It was sent when the call had little time left, and answers to others have given the call more since.
+    const tooLate = error instanceof DeadlineExceeded && time >= until - MARGIN_S;
+    if (!(tooLate || error instanceof Overloaded || error instanceof ServerUnavailable)) throw this.withProgress(error);
+    if (error instanceof ServerUnavailable) endpoint.rest(time);
+    if (tooLate && endpoint.silentSince(sent, time, this.course.endpoints.patienceS)) endpoint.fellSilent(time);
+    if (error instanceof Overloaded) this.course.window.overloaded();
+    return { error, tooLate };
+  }
+
+  /** How long to wait before another attempt; throws the error where there is no time or no budget for one. */
+  private pauseS({ error, tooLate }: Failure, attempt: number): number {
+    const { deadline, budget } = this.course;
+    deadline.looked(now());
+    if (tooLate && deadline.over(now() + MARGIN_S)) throw this.withProgress(this.exceeded());
     const pauseS = backoffS(attempt);
-    if (now() + pauseS >= this.course.deadline) throw this.withProgress(error);
-    if (error instanceof Overloaded) {
-      this.course.window.overloaded();
-      if (!this.course.budget.take()) throw this.withProgress(error);
-    }
+    const ends = this.underWay > 0 ? deadline.end : deadline.time;
+    if (now() + pauseS >= ends) throw this.withProgress(error);
+    if (!(error instanceof ServerUnavailable) && !budget.take()) throw this.withProgress(error);
     return pauseS;
+  }
+
+  private exceeded(): DeadlineExceeded {
+    return this.course.deadline.exceeded(this.course.endpoints.url);
   }
 
   private withProgress(error: unknown): unknown {

@@ -2,9 +2,11 @@
 
 import { asTexts, checkUnicode, positive, wholeNumber } from "./arguments.js";
 import { Connection } from "./connection.js";
-import { Dispatcher, now } from "./dispatch.js";
-import { Endpoint, Endpoints } from "./endpoints.js";
+import { Deadline, now } from "./deadline.js";
+import { Dispatcher } from "./dispatch.js";
+import { Endpoint, Endpoints, Inquiry } from "./endpoints.js";
 import { ContractMismatch, InvalidInput, SentritonError, ServerError } from "./errors.js";
+import { readGolden } from "./golden.js";
 import { type Manifest, readManifest } from "./manifest.js";
 import { RetryBudget, Window } from "./pacing.js";
 import { readSentenceEmbedding, textRequest } from "./protocol.js";
@@ -29,7 +31,7 @@ export interface EncodeOptions {
   normalizeEmbeddings?: boolean | undefined;
   /** Keep this many dimensions, the first ones. */
   truncateDim?: number | undefined;
-  /** Seconds for this call; default: the encoder's. */
+  /** Most seconds for this call; default: the encoder's. */
   timeoutS?: number | undefined;
   /** Aborting it cancels the call, on the server too. */
   signal?: AbortSignal | undefined;
@@ -79,13 +81,21 @@ export class SentenceEncoder {
   encode(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encode(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encode(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
+    return this.encodeUntil(this.deadline(options.timeoutS), sentences, options);
+  }
+
+  private async encodeUntil(
+    deadline: Deadline,
+    sentences: Sentences,
+    options: EncodeOptions,
+  ): Promise<Float32Array | Float32Array[]> {
     const { texts, single } = asTexts(sentences);
-    const deadline = now() + positive("timeoutS", options.timeoutS ?? this.settings.timeoutS);
     options.signal?.throwIfAborted();
     for (let changes = 1; ; changes++) {
       const reading = this.info();
       try {
-        const embeddings = await this.encodeWith(await reading, texts, options, deadline);
+        const manifest = await this.within(reading, deadline, options.signal);
+        const embeddings = await this.encodeWith(manifest, texts, options, deadline);
         return single ? embeddings[0]! : embeddings;
       } catch (error) {
         const again = error instanceof ContractMismatch && this.settings.onModelChange === "reload";
@@ -100,7 +110,7 @@ export class SentenceEncoder {
     manifest: Manifest,
     texts: readonly string[],
     options: EncodeOptions,
-    deadline: number,
+    deadline: Deadline,
   ): Promise<Float32Array[]> {
     const prompt = resolvePrompt(manifest, options);
     const most = manifest.maxBatchSize;
@@ -120,7 +130,7 @@ export class SentenceEncoder {
       signal: options.signal,
       request: (rows, timeoutS) => textRequest(rows.texts, { fingerprint, priority, timeoutS }),
       collect: (rows, response) => {
-        const answer = readSentenceEmbedding(response);
+        const answer = readSentenceEmbedding(response, rows.indices.length, manifest.dimension);
         rows.indices.forEach((index, place) => {
           embeddings[index] = shaped(answer[place]!, dimension, options.normalizeEmbeddings ?? false);
         });
@@ -140,14 +150,14 @@ export class SentenceEncoder {
   encodeQuery(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encodeQuery(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encodeQuery(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
-    return this.encode(sentences as string[], await this.withPrompt(["query"], options));
+    return this.encodeWithPrompt(["query"], sentences, options);
   }
 
   /** `encode` with the model's "document", "passage" or "corpus" prompt, unless another is given. */
   encodeDocument(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encodeDocument(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encodeDocument(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
-    return this.encode(sentences as string[], await this.withPrompt(DOCUMENT_PROMPTS, options));
+    return this.encodeWithPrompt(DOCUMENT_PROMPTS, sentences, options);
   }
 
   /**
@@ -178,15 +188,13 @@ export class SentenceEncoder {
     const deadline = now() + positive("timeoutS", timeoutS);
     const { connection } = this.endpoints.all[0]!;
     const left = (): number => Math.max(0.001, deadline - now());
-    const manifest = parseManifest(connection.address, await connection.asset("manifest.json", left()));
-    const golden = JSON.parse(await connection.asset("golden.json", left())) as {
-      sentences: string[];
-      sentence_embedding: number[][];
-    };
-    const parameters = { fingerprint: manifest.fingerprint, priority: "query" as const, timeoutS: left() };
+    const manifest = await readAssetOf(connection, "manifest.json", left(), readManifest);
+    const { dimension, fingerprint } = manifest;
+    const golden = await readAssetOf(connection, "golden.json", left(), (text) => readGolden(text, dimension));
+    const parameters = { fingerprint, priority: "query" as const, timeoutS: left() };
     const response = await connection.infer(textRequest(golden.sentences, parameters), left());
-    const cosines = readSentenceEmbedding(response).map((row, place) => cosine(row, golden.sentence_embedding[place]!));
-    const minCosine = Math.min(...cosines);
+    const embeddings = readSentenceEmbedding(response, golden.sentences.length, dimension);
+    const minCosine = Math.min(...embeddings.map((row, place) => cosine(row, golden.embeddings[place]!)));
     // Above 1 - 1e-6 float32 itself is the noise.
     if (!(minCosine >= manifest.minCosine - 1e-6)) {
       throw new ServerError(
@@ -203,31 +211,76 @@ export class SentenceEncoder {
     for (const endpoint of this.endpoints.all) endpoint.connection.close();
   }
 
-  private async readInfo(): Promise<Manifest> {
-    let failure: unknown;
-    for (const { connection } of this.endpoints.all) {
-      try {
-        return parseManifest(connection.address, await connection.asset("manifest.json", this.settings.timeoutS));
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
+  private deadline(timeoutS: number | undefined): Deadline {
+    const wholeS = timeoutS === undefined ? this.settings.timeoutS : positive("timeoutS", timeoutS);
+    return new Deadline(wholeS, this.settings.stallTimeoutS, now());
   }
 
-  private async withPrompt(names: readonly string[], options: EncodeOptions): Promise<EncodeOptions> {
-    if (options.promptName !== undefined || options.prompt !== undefined) return options;
-    const { prompts } = await this.info();
-    return { ...options, promptName: names.find((name) => name in prompts) };
+  private async readInfo(): Promise<Manifest> {
+    const inquiry = new Inquiry(this.endpoints, this.deadline(undefined));
+    for (let turn = inquiry.turn(now()); turn !== undefined; turn = inquiry.turn(now())) {
+      try {
+        return await readAssetOf(turn.endpoint.connection, "manifest.json", turn.timeS, readManifest);
+      } catch (error) {
+        inquiry.failed(error, now());
+      }
+    }
+    throw this.closed ? closedError(inquiry.failure) : inquiry.failure;
+  }
+
+  /** What `reading` gives, unless the call has to end or is aborted before. Other calls go on to wait for it. */
+  private async within<T>(reading: Promise<T>, deadline: Deadline, signal: AbortSignal | undefined): Promise<T> {
+    const leftS = Math.max(0, deadline.end - now());
+    let timer: NodeJS.Timeout | undefined;
+    let abort: (() => void) | undefined;
+    const ending = new Promise<never>((_, reject) => {
+      // Reading itself ends sooner than a day.
+      if (leftS < 86_400) timer = setTimeout(() => reject(deadline.exceeded(this.url)), 1000 * leftS);
+      abort = () => reject(signal!.reason as Error);
+      signal?.addEventListener("abort", abort);
+    });
+    try {
+      const value = await Promise.race([reading, ending]);
+      deadline.moved(now());
+      return value;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort!);
+    }
+  }
+
+  /** `encode` with the first of these prompts that the model has, unless another is given. */
+  private async encodeWithPrompt(
+    names: readonly string[],
+    sentences: Sentences,
+    options: EncodeOptions,
+  ): Promise<Float32Array | Float32Array[]> {
+    const deadline = this.deadline(options.timeoutS);
+    if (options.promptName !== undefined || options.prompt !== undefined) {
+      return this.encodeUntil(deadline, sentences, options);
+    }
+    options.signal?.throwIfAborted();
+    const { prompts } = await this.within(this.info(), deadline, options.signal);
+    const promptName = names.find((name) => Object.hasOwn(prompts, name));
+    return this.encodeUntil(deadline, sentences, { ...options, promptName });
   }
 }
 
-function parseManifest(address: string, content: string): Manifest {
+/** Fetch an asset and read it. What is wrong with it is a `ServerError` that names server and file. */
+async function readAssetOf<T>(
+  connection: Connection,
+  name: string,
+  timeoutS: number,
+  read: (text: string) => T,
+): Promise<T> {
+  const content = await connection.asset(name, timeoutS);
   try {
-    return readManifest(content);
+    return read(content);
   } catch (error) {
     const reason = (error as Error).message;
-    throw new ServerError(`${address} sent a manifest that this client cannot read: ${reason}`, { cause: error });
+    throw new ServerError(`${connection.address} sent a ${name} that this client cannot read: ${reason}`, {
+      cause: error,
+    });
   }
 }
 

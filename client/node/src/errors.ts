@@ -95,17 +95,20 @@ export function errorClass(code: status, message: string): ErrorClass {
 
 /** The Sentriton error for one of gRPC, with the server's message and the address. */
 export function translate(error: ServiceError, address: string): SentritonError {
-  const message = error.details;
+  const message = error.details ?? "";
   const kind = errorClass(error.code, message);
   const cause = { cause: error };
   if (kind === ServerUnavailable) {
-    return new kind(`no answer from ${address}: ${message.replace(NOT_CONNECTED, `$1${IS_IT_RUNNING}`)}`, cause);
+    const reason = message.replace(NOT_CONNECTED, `$1${IS_IT_RUNNING}`) || status[error.code];
+    return new kind(`no answer from ${address}: ${reason}`, cause);
   }
   if (kind === AccessDenied) {
     const hint = message.includes("access-key") ? "; give the server's accessKey (or $SENTRITON_ACCESS_KEY)" : "";
     const reason = message.replace(NOT_CONNECTED, "$1") || status[error.code];
     return new kind(`no access to ${address}: ${reason}${hint}`, cause);
   }
-  if (kind === DeadlineExceeded) return new kind(`${address} did not answer in time: ${message}`, cause);
+  if (kind === DeadlineExceeded) {
+    return new kind(`${address} did not answer in time: ${message || status[error.code]}`, cause);
+  }
   return new kind(message || status[error.code] || "UNKNOWN", cause);
 }

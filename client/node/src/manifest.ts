@@ -28,36 +28,76 @@ export interface Manifest {
   readonly sentritonVersion: string;
 }
 
-const FIELDS: readonly (keyof Manifest)[] = [
-  "name",
-  "fingerprint",
-  "dimension",
-  "maxSeqLength",
-  "vocabSize",
-  "padTokenId",
-  "maxBatchSize",
-  "pooling",
-  "includePrompt",
-  "prompts",
-  "defaultPromptName",
-  "similarity",
-  "precision",
-  "device",
-  "minCosine",
-  "parity",
-  "files",
-  "sentritonVersion",
-];
+type Check = (value: unknown) => boolean;
 
-/** Throws an Error when `text` is not a manifest. Fields of a newer server that this client lacks are left out. */
+const SIMILARITIES: readonly unknown[] = ["cosine", "dot", "euclidean", "manhattan"];
+const LARGEST_DIMENSION = 65_536; // far above any encoder's
+
+const isString: Check = (value) => typeof value === "string";
+const isText: Check = (value) => isString(value) && value !== "";
+const isNumber: Check = (value) => typeof value === "number" && Number.isFinite(value);
+const isSha256: Check = (value) => isString(value) && /^[0-9a-f]{64}$/.test(value as string);
+
+function whole(least: number, most = 2 ** 31 - 1): [string, Check] {
+  const holds: Check = (value) => Number.isInteger(value) && least <= (value as number) && (value as number) <= most;
+  return [`a whole number from ${least} to ${most}`, holds];
+}
+
+function objectOf(check: Check, ...keys: string[]): Check {
+  return (value) =>
+    typeof value === "object" &&
+    value !== null &&
+    !Array.isArray(value) &&
+    keys.every((key) => Object.hasOwn(value, key)) &&
+    Object.values(value).every(check);
+}
+
+const TEXT: [string, Check] = ["a text", isText];
+const FIELDS: Record<keyof Manifest, [string, Check]> = {
+  name: TEXT,
+  fingerprint: TEXT,
+  dimension: whole(1, LARGEST_DIMENSION),
+  maxSeqLength: whole(1),
+  vocabSize: whole(1),
+  padTokenId: whole(0),
+  maxBatchSize: whole(1),
+  pooling: ["a list of texts", (value) => Array.isArray(value) && value.every(isText)],
+  includePrompt: ["true or false", (value) => typeof value === "boolean"],
+  prompts: ["an object of texts", objectOf(isString)],
+  defaultPromptName: ["a text or null", (value) => value === null || isString(value)],
+  similarity: [`one of ${SIMILARITIES.join(", ")}`, (value) => SIMILARITIES.includes(value)],
+  precision: TEXT,
+  device: TEXT,
+  minCosine: ["a number from -1 to 1", (value) => isNumber(value) && Math.abs(value as number) <= 1],
+  parity: ["an object of numbers, min_cosine and sentences among them", objectOf(isNumber, "min_cosine", "sentences")],
+  files: ["an object of sha256 sums, that of tokenizer.json among them", objectOf(isSha256, "tokenizer.json")],
+  sentritonVersion: TEXT,
+};
+
+/**
+ * Throws an Error when `text` is not a manifest, naming the field that is missing or wrong. Fields of a newer server
+ * that this client lacks are left out.
+ */
 export function readManifest(text: string): Manifest {
   const values: unknown = JSON.parse(text);
-  if (typeof values !== "object" || values === null) throw new Error("the manifest is not an object");
+  if (typeof values !== "object" || values === null || Array.isArray(values)) {
+    throw new Error("the manifest is not an object");
+  }
   const found = values as Record<string, unknown>;
-  const named = FIELDS.map((field) => [field, found[snakeCase(field)]] as const);
-  const missing = named.filter(([, value]) => value === undefined).map(([field]) => snakeCase(field));
+  const named = Object.entries(FIELDS).map(([field, rule]) => [field, snakeCase(field), rule] as const);
+  const missing = named.map(([, name]) => name).filter((name) => found[name] === undefined);
   if (missing.length > 0) throw new Error(`the manifest lacks ${missing.sort().join(", ")}`);
-  return Object.fromEntries(named) as unknown as Manifest;
+  for (const [, name, [allowed, holds]] of named) {
+    if (!holds(found[name])) {
+      throw new Error(`the manifest's ${name} is ${JSON.stringify(found[name]).slice(0, 200)}; expected ${allowed}`);
+    }
+  }
+  const manifest = Object.fromEntries(named.map(([field, name]) => [field, found[name]])) as unknown as Manifest;
+  const { defaultPromptName, prompts } = manifest;
+  if (defaultPromptName !== null && !Object.hasOwn(prompts, defaultPromptName)) {
+    throw new Error(`the manifest's default_prompt_name is "${defaultPromptName}"; expected one of its prompts`);
+  }
+  return manifest;
 }
 
 function snakeCase(name: string): string {

@@ -31,31 +31,68 @@ export function assetRequest(name: string): ModelInferRequest {
   return request("assets", "name", [1], [name], {});
 }
 
-/** `sentence_embedding` of a response: a row for each sentence; the rows share one buffer of their own. */
-export function readSentenceEmbedding(response: ModelInferResponse): Float32Array[] {
-  const [rows, dimension] = response.outputs[0]?.shape ?? [];
-  const raw = response.rawOutputContents[0];
-  if (rows === undefined || dimension === undefined || raw === undefined) {
-    throw new ServerError("the server sent a response without a sentence_embedding");
+/**
+ * `sentence_embedding` of a response: a row for each sentence; the rows share one buffer of their own. Throws
+ * `ServerError` for anything but that many finite rows of that dimension.
+ */
+export function readSentenceEmbedding(response: ModelInferResponse, rows: number, dimension: number): Float32Array[] {
+  const { shape, raw } = output(response, "sentence_embedding", "FP32", "embed_text");
+  if (shape.length !== 2 || shape[0] !== rows || shape[1] !== dimension) {
+    const expected = `[${rows}, ${dimension}]`;
+    throw new ServerError(`the server sent a sentence_embedding of shape [${shape.join(", ")}]; expected ${expected}`);
   }
-  if (raw.length !== rows * dimension * 4) {
-    const shape = `[${rows}, ${dimension}]`;
-    throw new ServerError(`the server sent ${raw.length} bytes for a sentence_embedding of shape ${shape}`);
+  const size = rows * dimension * 4;
+  if (raw.length !== size) {
+    throw new ServerError(`the server sent ${raw.length} bytes for a sentence_embedding; expected ${size}`);
   }
   // A copy: the message's bytes lie anywhere in a larger buffer, and floats must start at a multiple of 4.
   const bytes = new Uint8Array(raw);
   if (endianness() === "BE") Buffer.from(bytes.buffer).swap32();
   const values = new Float32Array(bytes.buffer);
+  const wrong = values.findIndex((value) => !Number.isFinite(value));
+  if (wrong !== -1) {
+    const row = Math.floor(wrong / dimension);
+    throw new ServerError(`the server sent a sentence_embedding with NaN or infinity in row ${row}; expected numbers`);
+  }
   return Array.from({ length: rows }, (_, row) => values.subarray(row * dimension, (row + 1) * dimension));
 }
 
-/** `content` of a response of `assets`. */
+/** `content` of a response of `assets`: BYTES [1]. Throws `ServerError` for anything but one whole element. */
 export function readAsset(response: ModelInferResponse): string {
-  const raw = response.rawOutputContents[0];
-  if (raw === undefined || raw.length < 4 || raw.readUInt32LE(0) !== raw.length - 4) {
-    throw new ServerError(`the server sent an asset that is cut off (${raw?.length ?? 0} bytes)`);
+  const { shape, raw } = output(response, "content", "BYTES", "assets");
+  if (shape.length !== 1 || shape[0] !== 1 || raw.length < 4 || raw.readUInt32LE(0) !== raw.length - 4) {
+    const begin = raw.toString("hex", 0, 4);
+    throw new ServerError(
+      `the server sent an asset of shape [${shape.join(", ")}] in ${raw.length} bytes that begin with 0x${begin}; ` +
+        "expected one element, its length in 4 bytes before it",
+    );
   }
   return raw.toString("utf8", 4);
+}
+
+/** Shape and bytes of the output `name`, which must have this datatype and come from this model. */
+function output(
+  response: ModelInferResponse,
+  name: string,
+  datatype: string,
+  model: string,
+): { shape: readonly number[]; raw: Buffer } {
+  const { modelName, outputs, rawOutputContents } = response;
+  if (modelName !== model) {
+    throw new ServerError(`the server sent an answer of the model ${JSON.stringify(modelName)}; expected ${model}`);
+  }
+  const found = outputs.filter((each) => each.name === name);
+  if (found.length !== 1 || rawOutputContents.length !== outputs.length) {
+    const names = outputs.map((each) => JSON.stringify(each.name)).join(", ") || "none";
+    throw new ServerError(
+      `the server sent the outputs ${names} with ${rawOutputContents.length} contents; expected ${name} once, and a ` +
+        "content for each output",
+    );
+  }
+  if (found[0]!.datatype !== datatype) {
+    throw new ServerError(`the server sent ${name} as ${JSON.stringify(found[0]!.datatype)}; expected ${datatype}`);
+  }
+  return { shape: found[0]!.shape, raw: rawOutputContents[outputs.indexOf(found[0]!)]! };
 }
 
 function request(

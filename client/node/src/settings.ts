@@ -13,8 +13,10 @@ export type OnModelChange = "raise" | "reload";
 
 /** How to reach a server. What is left out comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
 export interface ClientOptions {
-  /** Seconds for a whole call, retries included. Default 60. */
+  /** Seconds for a whole call, retries included. Default: no bound. */
   timeoutS?: number | undefined;
+  /** A call ends when none of its requests was answered for so many seconds. Default 60. */
+  stallTimeoutS?: number | undefined;
   /** The server's lane: "query" (default), or "bulk", which waits behind. */
   priority?: Priority | undefined;
   /** Most requests of one call that are under way. Default 16. */
@@ -43,7 +45,8 @@ export interface ClientSettings {
   readonly url: string;
   /** The addresses in `url`, each a target of its own. */
   readonly addresses: readonly string[];
-  readonly timeoutS: number;
+  readonly timeoutS: number | undefined;
+  readonly stallTimeoutS: number;
   readonly priority: Priority;
   readonly maxInFlight: number;
   readonly onModelChange: OnModelChange;
@@ -73,10 +76,12 @@ export function resolveSettings(url: string | undefined, options: ClientOptions)
     throw new InvalidInput("accessKey cannot be sent; allowed are printable ASCII characters, without a line end");
   }
   const tls = options.tls ?? booleanVariable("TLS") ?? false;
+  const timeoutS = options.timeoutS ?? numberVariable("TIMEOUT_S");
   return {
     url: target,
     addresses: readAddresses(target),
-    timeoutS: positive("timeoutS", options.timeoutS ?? numberVariable("TIMEOUT_S") ?? 60),
+    timeoutS: timeoutS === undefined ? undefined : positive("timeoutS", timeoutS),
+    stallTimeoutS: positive("stallTimeoutS", options.stallTimeoutS ?? numberVariable("STALL_TIMEOUT_S") ?? 60),
     priority: oneOf("priority", options.priority ?? variable("PRIORITY") ?? "query", PRIORITIES),
     maxInFlight: wholeNumber("maxInFlight", options.maxInFlight ?? numberVariable("MAX_IN_FLIGHT") ?? 16),
     onModelChange: oneOf("onModelChange", options.onModelChange ?? variable("ON_MODEL_CHANGE") ?? "raise", CHANGES),

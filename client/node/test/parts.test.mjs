@@ -7,14 +7,20 @@ import { describe, test } from "node:test";
 import { status } from "@grpc/grpc-js";
 
 import * as errors from "../dist/esm/errors.js";
+import { readManifest } from "../dist/esm/manifest.js";
 import { backoffS, RetryBudget, Window } from "../dist/esm/pacing.js";
 import { readAsset, readSentenceEmbedding, textRequest } from "../dist/esm/protocol.js";
 import { planRequests } from "../dist/esm/requests.js";
+import { asTexts } from "../dist/esm/arguments.js";
 import { resolveSettings } from "../dist/esm/settings.js";
 import { scoreMatrix } from "../dist/esm/similarity.js";
+import { MANIFEST } from "./small_server.mjs";
+
+const FILE = new URL("../../../tests/polyglot/conformance.json", import.meta.url);
+const conformance = JSON.parse(readFileSync(FILE, "utf8"));
 
 describe("errors", () => {
-  const { statuses } = JSON.parse(readFileSync(new URL("../../../tests/polyglot/conformance.json", import.meta.url)));
+  const { statuses } = conformance;
   const ofNode = [
     ["UNAVAILABLE", "No connection established. Last error: Error: self-signed certificate.", "AccessDenied"],
     ["UNAVAILABLE", "Hostname/IP does not match certificate's altnames: Host: localhost. is not", "AccessDenied"],
@@ -94,18 +100,40 @@ describe("protocol", () => {
     assert.deepEqual(request.parameters.timeout.parameterChoice, { $case: "int64Param", value: 1_500_000 });
   });
 
+  for (const { case: name, model_name: modelName, content, ...output } of conformance.answers) {
+    test(`an answer: ${name}`, () => {
+      const answer = { modelName, outputs: [output], rawOutputContents: [Buffer.from(content, "base64")] };
+      const read = () => readSentenceEmbedding(answer, 3, 2).map((row) => [...row]);
+      const refused = { name: "ServerError", message: /^the server sent .*; expected / };
+      if (name === "right") assert.deepEqual(read(), [[1, 2], [3, 4], [5, 6]]);
+      else assert.throws(read, refused);
+    });
+  }
+
+  for (const [name, value] of conformance.wrong_fields) {
+    test(`a manifest's ${name} is not ${JSON.stringify(value)}`, () => {
+      assert.equal(readManifest(JSON.stringify(MANIFEST)).maxBatchSize, 64);
+      const message = new RegExp(`^the manifest's ${name} is .*; expected `);
+      assert.throws(() => readManifest(JSON.stringify({ ...MANIFEST, [name]: value })), { message });
+    });
+  }
+
   test("an embedding of another size, or none, is the server's error", () => {
-    const answer = (length) => ({ outputs: [{ shape: [2, 3] }], rawOutputContents: [Buffer.alloc(length)] });
-    assert.equal(readSentenceEmbedding(answer(24)).length, 2);
-    assert.throws(() => readSentenceEmbedding(answer(20)), errors.ServerError);
-    assert.throws(() => readSentenceEmbedding({ outputs: [], rawOutputContents: [] }), errors.ServerError);
-    assert.throws(() => readAsset({ rawOutputContents: [Buffer.from([3, 0, 0, 0, 123])] }), errors.ServerError);
+    const outputs = [{ name: "sentence_embedding", datatype: "FP32", shape: [2, 3] }];
+    const answer = (length) => ({ modelName: "embed_text", outputs, rawOutputContents: [Buffer.alloc(length)] });
+    assert.equal(readSentenceEmbedding(answer(24), 2, 3).length, 2);
+    assert.throws(() => readSentenceEmbedding(answer(20), 2, 3), errors.ServerError);
+    const nothing = { modelName: "embed_text", outputs: [], rawOutputContents: [] };
+    assert.throws(() => readSentenceEmbedding(nothing, 2, 3), errors.ServerError);
+    assert.throws(() => readAsset({ ...nothing, modelName: "assets" }), errors.ServerError);
   });
 });
 
-const NUMBERS_AND_CHOICES = ["TIMEOUT_S", "MAX_IN_FLIGHT", "TLS", "PRIORITY", "ON_MODEL_CHANGE"].map(
+const NUMBERS_AND_CHOICES = ["TIMEOUT_S", "STALL_TIMEOUT_S", "MAX_IN_FLIGHT", "TLS", "PRIORITY", "ON_MODEL_CHANGE"].map(
   (name) => `SENTRITON_${name}`,
 );
+
+const WRONG_TIMES = [0, -1, NaN, Infinity, "5", 10n, true, {}];
 
 describe("settings", () => {
   const withEnvironment = (variables, body) => {
@@ -124,7 +152,18 @@ describe("settings", () => {
     assert.deepEqual(settings.addresses, ["a:1", "b:2"]);
     const { timeoutS, tls, maxInFlight, priority } = settings;
     assert.deepEqual([timeoutS, tls, maxInFlight, priority], [7, true, 16, "query"]);
+    const unset = resolveSettings("a:1", {});
+    assert.deepEqual([unset.timeoutS, unset.stallTimeoutS], [undefined, 60]);
   });
+
+  for (const [name, value] of ["timeoutS", "stallTimeoutS"].flatMap((name) => WRONG_TIMES.map((time) => [name, time]))) {
+    test(`${name} ${String(value)} is refused`, () => {
+      assert.throws(() => resolveSettings("a:1", { [name]: value }), {
+        name: "InvalidInput",
+        message: new RegExp(`^${name} is .*; allowed are numbers above 0$`),
+      });
+    });
+  }
 
   for (const variable of NUMBERS_AND_CHOICES) {
     test(`$${variable} that cannot be is named`, () => {
@@ -154,6 +193,26 @@ describe("settings", () => {
     assert.throws(() => resolveSettings("a:1", { clientCertificate: "a.pem" }), errors.InvalidInput);
     assert.equal(resolveSettings("a:1", { rootCertificates: "ca.pem" }).tls, true);
   });
+});
+
+describe("sentences", () => {
+  const wrong = [
+    [undefined, /^sentences is undefined; give a string or an array of strings$/],
+    [{ a: "b" }, /^sentences is { a: 'b' }; give/],
+    [new Map([["a", "b"]]), /^sentences is Map\(1\) { 'a' => 'b' }; give/],
+    [new Set(["a"]), /^sentences is Set\(1\) { 'a' }; give/],
+    [Buffer.from("a"), /^sentences is <Buffer 61>; give/],
+    [7n, /^sentences is 7n; give/],
+    [["a", , "b"], /^sentences\[1\] is undefined \(undefined\); every sentence must be a string$/],
+    [["a", null], /^sentences\[1\] is null \(object\)/],
+    [[new String("a")], /^sentences\[0\] is \[String: 'a'\] \(object\)/],
+    [[["a"]], /^sentences\[0\] is \[ 'a' \] \(object\)/],
+  ];
+  for (const [given, message] of wrong) {
+    test(String(message), () => {
+      assert.throws(() => asTexts(given), { name: "InvalidInput", message });
+    });
+  }
 });
 
 describe("similarity", () => {

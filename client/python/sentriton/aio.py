@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -15,24 +16,18 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import protocol
-from sentriton.base import (
-    MANIFEST,
-    TOKENIZER,
-    BaseEncoder,
-    EncodeOptions,
-    Results,
-    ServedModel,
-    as_texts,
-    time_left_s,
-)
+from sentriton.arguments import Sentences
+from sentriton.assets import MANIFEST, kept_tokenizer, read_manifest, read_tokenizer
+from sentriton.base import BaseEncoder, EncodeOptions, Results, ServedModel
 from sentriton.channel import call_metadata, open_channel
-from sentriton.dispatch import Attempt
-from sentriton.endpoints import Endpoint, Endpoints
-from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable, translate
+from sentriton.deadline import LOOK_EVERY_S, MARGIN_S, Deadline
+from sentriton.dispatch import Sending
+from sentriton.endpoints import Endpoint, Endpoints, Inquiry
+from sentriton.errors import ContractMismatch, SentritonError, translate
+from sentriton.manifest import TOKENIZER, Manifest
 from sentriton.progress import progress_bar
 from sentriton.settings import ClientSettings
 from sentriton.stream import CHUNK_SIZE, async_chunks, counted_from, stream_chunk_size
-from sentriton.tokenization import TextTokenizer
 from sentriton.tracing import trace_headers
 
 _TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop goes on
@@ -58,6 +53,10 @@ class AsyncConnection:
         """The content of an asset such as manifest.json."""
         return protocol.read_asset(await self.infer(protocol.asset_request(name), timeout_s))
 
+    async def manifest(self, timeout_s: float | None) -> Manifest:
+        """What the server says of its model."""
+        return read_manifest(self.address, await self.asset(MANIFEST, timeout_s))
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -76,6 +75,7 @@ class AsyncSentenceEncoder(BaseEncoder):
         url: str | None = None,
         *,
         timeout_s: float | None = None,
+        stall_timeout_s: float | None = None,
         priority: str | None = None,
         max_in_flight: int | None = None,
         on_model_change: str | None = None,
@@ -89,6 +89,7 @@ class AsyncSentenceEncoder(BaseEncoder):
         super().__init__(
             url=url,
             timeout_s=timeout_s,
+            stall_timeout_s=stall_timeout_s,
             priority=priority,
             max_in_flight=max_in_flight,
             on_model_change=on_model_change,
@@ -101,25 +102,62 @@ class AsyncSentenceEncoder(BaseEncoder):
         )
         self._endpoints: Endpoints[AsyncConnection] | None = None
         self._connecting = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
         """Read manifest and tokenizer from the first server that answers; nothing to do when that is done."""
+        await self._connect(self._deadline())
+
+    async def _connect(self, deadline: Deadline) -> None:
+        """`connect` for a call that ends at `deadline`, also where it waits for another call that connects."""
+        self._check_open()
+        self._check_loop()
+        if self._endpoints is not None:
+            return
+        try:
+            await asyncio.wait_for(self._connect_once(deadline), deadline.left_s(time.monotonic()) + MARGIN_S)
+        except asyncio.TimeoutError as error:
+            raise deadline.exceeded(self.url) from error
+
+    async def _connected(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options of a call, with what is left of its `timeout_s` when it is connected."""
+        deadline = self._deadline(options.get("timeout_s"))
+        if self._endpoints is None and deadline.end != math.inf:
+            await self._connect(deadline)
+            return {**options, "timeout_s": max(1e-3, deadline.end - time.monotonic())}
+        await self._connect(deadline)
+        return options
+
+    async def _connect_once(self, deadline: Deadline) -> None:
         async with self._connecting:
             self._check_open()
             if self._endpoints is not None:
                 return
             connections = [AsyncConnection(address, self.settings) for address in self.settings.addresses]
+            endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
             try:
-                self._served = await self._read_model(connections, time.monotonic() + self.settings.timeout_s)
+                self._served = await self._read_model(endpoints, deadline)
+                self._check_open()
             except BaseException:
                 for connection in connections:
                     await connection.close()
                 raise
-            self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
+            self._endpoints = endpoints
+
+    def _check_loop(self) -> None:
+        """Raises in any event loop but the one of the first call, to which gRPC's channel belongs."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if self._loop is not loop:
+            raise SentritonError(
+                "this encoder belongs to the event loop that first used it, and another one runs now; make an "
+                "AsyncSentenceEncoder in each event loop (each asyncio.run has its own)"
+            )
 
     async def encode(
         self,
-        sentences: str | Iterable[str],
+        sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -134,12 +172,13 @@ class AsyncSentenceEncoder(BaseEncoder):
         pool: Any = None,
         chunk_size: int | None = None,
         *,
+        inputs: Sentences | None = None,
         timeout_s: float | None = None,
     ) -> Any:
         """Embed sentences, as `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
-        texts, single = as_texts(sentences)
-        await self.connect()
-        deadline = time.monotonic() + self._timeout_s(timeout_s)
+        deadline = self._deadline(timeout_s)
+        texts, single = self._texts(sentences, inputs, deadline)
+        await self._connect(deadline)
         for changes in itertools.count(1):
             model = self._model
             options = self._options(
@@ -167,17 +206,25 @@ class AsyncSentenceEncoder(BaseEncoder):
         return results.finish()
 
     async def encode_query(
-        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+        self,
+        sentences: Sentences | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
     ) -> Any:
         """`encode` with the model's "query" prompt, unless another is given."""
-        await self.connect()
+        options = await self._connected(options)
         return await self.encode(sentences, self.query_prompt_name(prompt_name, prompt), prompt, **options)
 
     async def encode_document(
-        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+        self,
+        sentences: Sentences | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
     ) -> Any:
         """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
-        await self.connect()
+        options = await self._connected(options)
         return await self.encode(sentences, self.document_prompt_name(prompt_name, prompt), prompt, **options)
 
     async def encode_stream(
@@ -225,50 +272,53 @@ class AsyncSentenceEncoder(BaseEncoder):
     async def __aexit__(self, *exception: object) -> None:
         await self.close()
 
-    async def _reload(self, old: ServedModel, deadline: float) -> None:
+    async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
         """Take up the model that is served now, unless another task did."""
         assert self._endpoints is not None
         async with self._connecting:
             if self._model is old:
-                connections = [endpoint.channel for endpoint in self._endpoints.all]
-                self._served = await self._read_model(connections, deadline)
+                try:
+                    self._served = await self._read_model(self._endpoints, deadline)
+                except Exception as error:
+                    self._check_open(error)
+                    raise
 
-    async def _read_model(self, connections: list[AsyncConnection], deadline: float) -> ServedModel:
+    async def _read_model(self, endpoints: Endpoints[AsyncConnection], deadline: Deadline) -> ServedModel:
         """Manifest and tokenizer of the first server that answers."""
-        failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
-        for connection in connections:
+        inquiry = Inquiry(endpoints.all, deadline)
+        while turn := inquiry.turn(time.monotonic()):
+            endpoint, time_s = turn
             try:
-                content = await connection.asset(MANIFEST, time_left_s(deadline))
-                manifest = self._read_manifest(connection.address, content)
-                tokenizer = self._cached_tokenizer(manifest)
+                manifest = await endpoint.channel.manifest(time_s)
+                deadline.moved(time.monotonic())
+                tokenizer = kept_tokenizer(endpoint.address, manifest)
                 if tokenizer is None:
-                    content = await connection.asset(TOKENIZER, time_left_s(deadline))
-                    tokenizer = self._keep_tokenizer(connection.address, manifest, content)
-                return ServedModel(manifest, TextTokenizer(tokenizer.decode("utf-8")))
+                    content = await endpoint.channel.asset(TOKENIZER, deadline.left_s(time.monotonic()))
+                    tokenizer = read_tokenizer(endpoint.address, manifest, content)
+                deadline.moved(time.monotonic())
+                return ServedModel(manifest, tokenizer)
             except SentritonError as error:
-                failure = error
-        raise failure
+                inquiry.failed(error, time.monotonic())
+        raise inquiry.failure
 
     async def _run(
-        self, texts: list[str], model: ServedModel, options: EncodeOptions, results: Results, deadline: float
+        self, texts: list[str], model: ServedModel, options: EncodeOptions, results: Results, deadline: Deadline
     ) -> None:
         """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
         assert self._endpoints is not None
-        endpoints = self._endpoints
-        dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline)
-        outcomes: asyncio.Queue[tuple[Attempt, Endpoint[AsyncConnection], asyncio.Task[Any]]] = asyncio.Queue()
-        under_way: set[asyncio.Task[Any]] = set()
+        dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline, self._endpoints)
+        outcomes: asyncio.Queue[tuple[Sending, asyncio.Task[Any]]] = asyncio.Queue()
 
-        def send(attempt: Attempt, now: float) -> None:
-            endpoint = endpoints.choose(now)
-            request = self._request(attempt.rows, model, options, deadline - now)
-            task = asyncio.create_task(endpoint.channel.infer(request, deadline - now))
-            endpoint.begin()
-            under_way.add(task)
+        def send(sending: Sending) -> None:
+            time_s = sending.until - sending.sent
+            request = self._request(sending.attempt.rows, model, options, time_s)
+            task = asyncio.create_task(sending.endpoint.channel.infer(request, time_s))
+            sending.endpoint.begin(sending, sending.sent)
+            sending.cancel = task.cancel
 
             def ended(task: asyncio.Task[Any]) -> None:
-                endpoint.end()
-                outcomes.put_nowait((attempt, endpoint, task))
+                sending.endpoint.end(sending)
+                outcomes.put_nowait((sending, task))
 
             task.add_done_callback(ended)
 
@@ -280,22 +330,20 @@ class AsyncSentenceEncoder(BaseEncoder):
                         await asyncio.to_thread(dispatcher.prepare)
                     else:
                         dispatcher.prepare()
-                    if (next_attempt := dispatcher.next(time.monotonic())) is not None:
-                        send(next_attempt, time.monotonic())
+                    if (next_sending := dispatcher.next(time.monotonic())) is not None:
+                        send(next_sending)
                         continue
-                    wait_s = dispatcher.wait_s(time.monotonic())
+                    wait_s = min(LOOK_EVERY_S, dispatcher.wait_s(time.monotonic()))
                     try:
-                        attempt, endpoint, task = await asyncio.wait_for(outcomes.get(), wait_s)
+                        sending, task = await asyncio.wait_for(outcomes.get(), wait_s)
                     except asyncio.TimeoutError:
                         continue
-                    under_way.discard(task)
                     self._check_open()
-                    self._settle(dispatcher, attempt, endpoint, task.result, results)
+                    self._settle(dispatcher, sending, task.result, results)
                     advance(dispatcher.finished)
             except Exception as error:
                 self._check_open(error)
                 raise
             finally:
                 self._window = dispatcher.window
-                for task in under_way:
-                    task.cancel()
+                dispatcher.cancel()

@@ -3,35 +3,62 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 
 from sentriton.errors import InvalidInput
 
+Sentences = str | Iterable[str]
 
-def as_texts(sentences: str | Iterable[str]) -> tuple[list[str], bool]:
-    """The sentences as a list, and whether it was a single string. Takes any iterable of strings: lists, numpy arrays,
-    generators, columns of datasets and pandas. Raises `InvalidInput` naming the first that is no string or no Unicode.
+
+def as_texts(
+    sentences: Sentences | None, inputs: Sentences | None = None, go_on: Callable[[], None] = lambda: None
+) -> tuple[list[str], bool]:
+    """The sentences as a list, and whether it was a single string; `inputs` is another name for them. Takes any
+    iterable of strings in an order: lists, numpy arrays, generators, columns of datasets and pandas. Raises
+    `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called after each, raises.
     """
-    if isinstance(sentences, str):
-        check_unicode("sentences", sentences)
-        return [sentences], True
-    if not isinstance(sentences, Iterable) or isinstance(sentences, (bytes, bytearray, dict)):
-        raise InvalidInput(f"sentences is {sentences!r}; give a string or an iterable of strings")
-    if isinstance(sentences, np.ndarray):
-        if sentences.ndim != 1:
-            raise InvalidInput(f"sentences is an array of shape {sentences.shape}; give one of shape (n,) of strings")
-        sentences = sentences.tolist()  # str, not numpy.str_
-    texts = list(sentences)
-    for place, text in enumerate(texts):
+    if sentences is not None and inputs is not None:
+        raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
+    name, given = ("sentences", sentences) if inputs is None else ("inputs", inputs)
+    if isinstance(given, str):
+        check_unicode(name, given)
+        return [str.__str__(given)], True
+    texts: list[str] = []
+    for place, text in enumerate(in_order(name, given)):
         if not isinstance(text, str):
             raise InvalidInput(
-                f"sentences[{place}] is {text!r} ({type(text).__name__}); every sentence must be a string"
+                f"{name}[{place}] is {_shown(text)} ({type(text).__name__}); every sentence must be a string"
             )
-        check_unicode(f"sentences[{place}]", text)
+        check_unicode(f"{name}[{place}]", text)
+        texts.append(str.__str__(text))  # the characters of numpy.str_ or of an enumeration's member
+        go_on()
     return texts, False
+
+
+def in_order(name: str, given: Any) -> Iterable[Any]:
+    """`given`, which must be an iterable in an order: iterating over a mapping or a table gives its keys or columns,
+    and over a set anything first.
+    """
+    shape = getattr(given, "shape", (0,))
+    if isinstance(shape, tuple) and len(shape) != 1:
+        raise InvalidInput(
+            f"{name} is a {type(given).__name__} of shape {tuple(shape)}; give one column of it, of shape (n,)"
+        )
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, bytearray, memoryview)):
+        raise InvalidInput(f"{name} is {_shown(given)}; give a string or an iterable of strings")
+    if isinstance(given, Mapping):
+        raise InvalidInput(f"{name} is a mapping ({type(given).__name__}); give a list of its keys or of its values")
+    if isinstance(given, AbstractSet):
+        raise InvalidInput(f"{name} is a set ({type(given).__name__}), which has no order; give a list of strings")
+    return given
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:200]
 
 
 def check_unicode(name: str, text: str) -> None:

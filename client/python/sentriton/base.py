@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sentriton import cache, protocol
-from sentriton.arguments import as_texts, check_unicode, one_of, positive, whole_number
-from sentriton.dispatch import Attempt, Dispatcher
-from sentriton.endpoints import Endpoint
-from sentriton.errors import InvalidInput, SentritonError, ServerError, ServerUnavailable
+from sentriton import protocol
+from sentriton.arguments import Sentences, as_texts, check_unicode, one_of, positive, whole_number
+from sentriton.deadline import Deadline
+from sentriton.dispatch import Dispatcher, Sending
+from sentriton.endpoints import Endpoints
+from sentriton.errors import InvalidInput, SentritonError, ServerError
 from sentriton.manifest import Manifest
 from sentriton.pacing import RetryBudget, Window
 from sentriton.quantization import PRECISIONS
@@ -27,19 +28,9 @@ from sentriton.settings import ClientSettings
 from sentriton.similarity import SIMILARITY, score_matrix, score_pairs
 from sentriton.tokenization import TextTokenizer
 
-__all__ = [
-    "MANIFEST",
-    "TOKENIZER",
-    "BaseEncoder",
-    "EncodeOptions",
-    "EvaluationFigures",
-    "Results",
-    "as_texts",
-    "time_left_s",
-]
+__all__ = ["BaseEncoder", "EncodeOptions", "EvaluationFigures", "Results", "ServedModel"]
 
 OUTPUT_VALUES = ("sentence_embedding", "token_embeddings")
-MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 _MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good are no roll-out
 
@@ -166,8 +157,21 @@ class BaseEncoder:
             return next((name for name in DOCUMENT_PROMPTS if name in self.prompts), None)
         return prompt_name
 
-    def _timeout_s(self, timeout_s: float | None) -> float:
-        return self.settings.timeout_s if timeout_s is None else positive("timeout_s", timeout_s)
+    def _deadline(self, timeout_s: float | None = None) -> Deadline:
+        """The end of a call that begins now. `timeout_s` is the call's own; None: the encoder's."""
+        timeout_s = self.settings.timeout_s if timeout_s is None else positive("timeout_s", timeout_s)
+        return Deadline(timeout_s, self.settings.stall_timeout_s, time.monotonic())
+
+    def _texts(
+        self, sentences: Sentences | None, inputs: Sentences | None, deadline: Deadline
+    ) -> tuple[list[str], bool]:
+        """The sentences of a call, and whether it was a single string. Reading them ends with the call's time."""
+
+        def go_on() -> None:
+            if time.monotonic() >= deadline.end:
+                raise deadline.exceeded(self.url)
+
+        return as_texts(sentences, inputs, go_on)
 
     def _pinned(self: Encoder) -> Encoder:
         """This encoder with the model that it has now and keeps: for vectors of several calls that belong together."""
@@ -178,25 +182,6 @@ class BaseEncoder:
     def _may_reload(self, changes: int) -> bool:
         """Whether a call that met another model for the `changes`-th time starts again with that one."""
         return self.settings.on_model_change == "reload" and changes <= _MODEL_CHANGES_A_CALL
-
-    @staticmethod
-    def _read_manifest(address: str, content: bytes) -> Manifest:
-        try:
-            return Manifest.from_json(content)
-        except ValueError as error:
-            raise ServerError(f"{address} sent a manifest that this client cannot read: {error}") from error
-
-    @staticmethod
-    def _cached_tokenizer(manifest: Manifest) -> bytes | None:
-        return cache.find(manifest.files[TOKENIZER])
-
-    @staticmethod
-    def _keep_tokenizer(address: str, manifest: Manifest, content: bytes) -> bytes:
-        try:
-            cache.keep(manifest.files[TOKENIZER], content)
-        except ValueError as error:
-            raise ServerError(f"{address} sent a tokenizer that is not the one of its manifest: {error}") from error
-        return content
 
     def _options(
         self,
@@ -231,6 +216,7 @@ class BaseEncoder:
             convert_to_tensor=convert_to_tensor,
             normalize_embeddings=normalize_embeddings,
             dimension=most if truncate_dim is None else whole_number("truncate_dim", truncate_dim, most=most),
+            model_dimension=most,
             show_progress_bar=bool(show_progress_bar),
         )
 
@@ -246,13 +232,22 @@ class BaseEncoder:
             not_pooled=not_pooled,
         )
 
-    def _dispatcher(self, plan: Iterator[Rows], total: int, deadline: float) -> Dispatcher:
+    def _dispatcher(
+        self, plan: Iterator[Rows], total: int, deadline: Deadline, endpoints: Endpoints[Any]
+    ) -> Dispatcher:
         if os.getpid() != self._process_id:
             raise SentritonError(
                 "this encoder was made in another process and does not survive a fork; make a new one in each process"
             )
         self._check_open()
-        return Dispatcher(plan, total=total, deadline=deadline, window=self._window.anew(), budget=self._budget)
+        return Dispatcher(
+            plan,
+            total=total,
+            deadline=deadline,
+            window=self._window.anew(),
+            budget=self._budget,
+            endpoints=endpoints,
+        )
 
     def _check_open(self, cause: Exception | None = None) -> None:
         """Raises when the encoder was closed: what that did to a call, its `cause`, has many names."""
@@ -260,35 +255,27 @@ class BaseEncoder:
             raise SentritonError("this encoder is closed; make a new one") from cause
 
     @staticmethod
-    def _settle(
-        dispatcher: Dispatcher,
-        attempt: Attempt,
-        endpoint: Endpoint[Any],
-        result: Callable[[], Any],
-        results: Results,
-    ) -> None:
-        """Note what came of an attempt: `result` gives the response, or raises."""
+    def _settle(dispatcher: Dispatcher, sending: Sending, result: Callable[[], Any], results: Results) -> None:
+        """Note what came of a request: `result` gives the response, or raises."""
+        if not dispatcher.awaits(sending):
+            return
         now = time.monotonic()
         try:
             response = result()
+            try:
+                results.collect(sending.attempt.rows, response)
+            except ServerError as error:
+                raise ServerError(f"a wrong answer of {sending.endpoint.address}: {error}") from error
         except SentritonError as error:
-            if isinstance(error, ServerUnavailable):
-                endpoint.rest(now)
-            dispatcher.failed(attempt, error, now)
+            dispatcher.failed(sending, error, now)
         else:
-            results.collect(attempt.rows, response)
-            dispatcher.answered(attempt, now)
+            dispatcher.answered(sending, now)
 
     def _request(self, rows: Rows, model: ServedModel, options: EncodeOptions, time_left_s: float) -> Any:
         parameters = protocol.parameters(
             fingerprint=model.manifest.fingerprint, priority=self.settings.priority, timeout_s=time_left_s
         )
         return protocol.tokens_request(rows.tokens, parameters, options.output_value)
-
-
-def time_left_s(deadline: float) -> float:
-    """Seconds until `deadline`, a time of `time.monotonic`; none after it."""
-    return max(0.0, deadline - time.monotonic())
 
 
 def _resolve_prompt(manifest: Manifest, prompt_name: str | None, prompt: str | None) -> str:

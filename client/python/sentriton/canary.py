@@ -4,7 +4,6 @@ sentence-transformers has them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,13 +36,13 @@ class Canary:
         self._key = key
         self._connection = Connection(settings.addresses[0], settings)
         try:
-            self.manifest = Manifest.from_json(self._connection.asset("manifest.json", timeout_s))
-            golden = json.loads(self._connection.asset("golden.json", timeout_s))
+            self.manifest = self._connection.manifest(timeout_s)
+            golden = self._connection.golden(self.manifest, timeout_s)
         except BaseException:
             self.close()
             raise
-        self._sentences: list[str] = golden["sentences"]
-        self._expected = np.array(golden["sentence_embedding"], dtype=np.float32)  # [sentences, dimension]
+        self._sentences = golden.sentences
+        self._expected = golden.embeddings  # float32 [sentences, dimension]
 
     def check(self, timeout_s: float, sentence: int | None = None) -> float:
         """The smallest cosine to the golden vectors, of all golden sentences or of one (counted round and round).
@@ -59,8 +58,9 @@ class Canary:
             fingerprint=self.manifest.fingerprint, timeout_s=timeout_s, canary_key=self._key
         )
         request = protocol.text_request(self._sentences[chosen], parameters)
-        embeddings = protocol.read_sentence_embedding(self._connection.infer(request, timeout_s))
         expected = self._expected[chosen]
+        response = self._connection.infer(request, timeout_s)
+        embeddings = protocol.read_sentence_embedding(response, len(expected), self.manifest.dimension)
         lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(expected, axis=1)
         min_cosine = float(((embeddings * expected).sum(axis=1) / lengths).min())
         # Above 1 - 1e-6 float32 itself is the noise.

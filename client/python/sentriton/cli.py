@@ -38,7 +38,15 @@ Url = Annotated[
     str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
 ]
 Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take."),
+]
+ShortTimeout = Annotated[
     float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take.")
+]
+StallTimeout = Annotated[
+    float,
+    typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
@@ -63,7 +71,8 @@ def common(
 def similarity(
     texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Two or more sentences.")],
     url: Url = ClientSettings.url,
-    timeout_s: Timeout = 60.0,
+    timeout_s: Timeout = None,
+    stall_timeout_s: StallTimeout = ClientSettings.stall_timeout_s,
     as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
@@ -72,7 +81,7 @@ def similarity(
         raise InvalidInput("similarity needs two sentences or more; one was given")
     if plot is not None:
         check_plot(plot)
-    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+    with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
         embeddings = encoder.encode(texts)
         scores = encoder.similarity(embeddings, embeddings)
     if plot is not None and not draw_heat_map(texts, scores, plot):
@@ -90,7 +99,7 @@ def similarity(
 
 
 @app.command()
-def info(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0, as_json: AsJson = False) -> None:
+def info(url: Url = ClientSettings.url, timeout_s: ShortTimeout = 10.0, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
     with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
         manifest = encoder.manifest
@@ -118,7 +127,7 @@ def info(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0, as_json: AsJs
 
 
 @app.command()
-def health(url: Url = ClientSettings.url, timeout_s: Timeout = 10.0) -> None:
+def health(url: Url = ClientSettings.url, timeout_s: ShortTimeout = 10.0) -> None:
     """Exit 0 when the canary passes (or is turned away by a full queue), 1 when the server does not serve, 2 when
     nobody answers. Of several servers, the worst counts.
     """

@@ -15,23 +15,17 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from sentriton.base import (
-    MANIFEST,
-    TOKENIZER,
-    BaseEncoder,
-    EncodeOptions,
-    Results,
-    ServedModel,
-    as_texts,
-    time_left_s,
-)
+from sentriton.arguments import Sentences
+from sentriton.assets import kept_tokenizer, read_tokenizer
+from sentriton.base import BaseEncoder, EncodeOptions, Results, ServedModel
 from sentriton.connection import Connection
-from sentriton.dispatch import Attempt
-from sentriton.endpoints import Endpoint, Endpoints
-from sentriton.errors import ContractMismatch, SentritonError, ServerUnavailable
+from sentriton.deadline import Deadline
+from sentriton.dispatch import Sending
+from sentriton.endpoints import Endpoint, Endpoints, Inquiry
+from sentriton.errors import ContractMismatch, SentritonError
+from sentriton.manifest import TOKENIZER
 from sentriton.progress import progress_bar
 from sentriton.stream import CHUNK_SIZE, chunks, counted_from, stream_chunk_size
-from sentriton.tokenization import TextTokenizer
 
 _GLANCE_S = 0.25  # between two looks at whether the encoder was closed while nothing came back
 
@@ -52,6 +46,7 @@ class SentenceEncoder(BaseEncoder):
         url: str | None = None,
         *,
         timeout_s: float | None = None,
+        stall_timeout_s: float | None = None,
         priority: str | None = None,
         max_in_flight: int | None = None,
         on_model_change: str | None = None,
@@ -65,6 +60,7 @@ class SentenceEncoder(BaseEncoder):
         super().__init__(
             url=url,
             timeout_s=timeout_s,
+            stall_timeout_s=stall_timeout_s,
             priority=priority,
             max_in_flight=max_in_flight,
             on_model_change=on_model_change,
@@ -79,14 +75,14 @@ class SentenceEncoder(BaseEncoder):
         self._reloading = threading.Lock()
         self._endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
         try:
-            self._served = self._read_model(time.monotonic() + self.settings.timeout_s)
+            self._served = self._read_model(self._deadline())
         except BaseException:
             self.close()
             raise
 
     def encode(
         self,
-        sentences: str | Iterable[str],
+        sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -101,19 +97,22 @@ class SentenceEncoder(BaseEncoder):
         pool: Any = None,
         chunk_size: int | None = None,
         *,
+        inputs: Sentences | None = None,
         timeout_s: float | None = None,
     ) -> Any:
         """Embed sentences: float32 [n, dimension] in the order given, or [dimension] for a single string.
 
-        `prompt`, or the one that `prompt_name` names, is put before every sentence. `batch_size` is the most rows of
-        one request (None: as many as the server takes). `truncate_dim` keeps the first dimensions,
-        `normalize_embeddings` scales to length 1 after that, and `precision` (float32, int8, uint8, binary, ubinary)
-        makes smaller vectors at last. `output_value` "token_embeddings" gives a list of [tokens, hidden] instead.
+        `inputs` is another name for `sentences`. `prompt`, or the one that `prompt_name` names, is put before every
+        sentence. `batch_size` is the most rows of one request (None: as many as the server takes). `truncate_dim` keeps
+        the first dimensions, `normalize_embeddings` scales to length 1 after that, and `precision` (float32, int8,
+        uint8, binary, ubinary) makes smaller vectors at last. `output_value` "token_embeddings" gives a list of
+        [tokens, hidden] instead.
         `device`, `pool` and `chunk_size` are accepted for sentence-transformers' sake: the server decides. `timeout_s`
-        bounds the whole call. Raises `InvalidInput` before anything is sent, and the other `SentritonError`s.
+        bounds the whole call; unset, it goes on as long as answers come, at least one in `stall_timeout_s`. Raises
+        `InvalidInput` before anything is sent, and the other `SentritonError`s.
         """
-        texts, single = as_texts(sentences)
-        deadline = time.monotonic() + self._timeout_s(timeout_s)
+        deadline = self._deadline(timeout_s)
+        texts, single = self._texts(sentences, inputs, deadline)
         for changes in itertools.count(1):
             model = self._model
             options = self._options(
@@ -141,13 +140,21 @@ class SentenceEncoder(BaseEncoder):
         return results.finish()
 
     def encode_query(
-        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+        self,
+        sentences: Sentences | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
     ) -> Any:
         """`encode` with the model's "query" prompt, unless another is given."""
         return self.encode(sentences, self.query_prompt_name(prompt_name, prompt), prompt, **options)
 
     def encode_document(
-        self, sentences: str | Iterable[str], prompt_name: str | None = None, prompt: str | None = None, **options: Any
+        self,
+        sentences: Sentences | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        **options: Any,
     ) -> Any:
         """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
         return self.encode(sentences, self.document_prompt_name(prompt_name, prompt), prompt, **options)
@@ -158,7 +165,7 @@ class SentenceEncoder(BaseEncoder):
         """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 
         `sentences` is read no further than two chunks ahead of what was taken. `options` are those of `encode`;
-        `timeout_s` bounds a chunk. Closing the stream cancels what is under way.
+        `timeout_s` bounds each chunk. Closing the stream cancels what is under way.
         """
         size = stream_chunk_size(sentences, chunk_size)
         pinned = self._pinned()
@@ -201,46 +208,51 @@ class SentenceEncoder(BaseEncoder):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _reload(self, old: ServedModel, deadline: float) -> None:
+    def _reload(self, old: ServedModel, deadline: Deadline) -> None:
         """Take up the model that is served now, unless another thread did."""
         with self._reloading:
             if self._model is old:
-                self._served = self._read_model(deadline)
+                try:
+                    self._served = self._read_model(deadline)
+                except Exception as error:
+                    self._check_open(error)
+                    raise
 
-    def _read_model(self, deadline: float) -> ServedModel:
+    def _read_model(self, deadline: Deadline) -> ServedModel:
         """Manifest and tokenizer of the first server that answers."""
-        failure: SentritonError = ServerUnavailable(f"no answer from {self.url}")
-        for endpoint in self._endpoints.all:
+        inquiry = Inquiry(self._endpoints.all, deadline)
+        while turn := inquiry.turn(time.monotonic()):
+            endpoint, time_s = turn
             try:
-                content = endpoint.channel.asset(MANIFEST, time_left_s(deadline))
-                manifest = self._read_manifest(endpoint.address, content)
-                tokenizer = self._cached_tokenizer(manifest)
+                manifest = endpoint.channel.manifest(time_s)
+                deadline.moved(time.monotonic())
+                tokenizer = kept_tokenizer(endpoint.address, manifest)
                 if tokenizer is None:
-                    content = endpoint.channel.asset(TOKENIZER, time_left_s(deadline))
-                    tokenizer = self._keep_tokenizer(endpoint.address, manifest, content)
-                return ServedModel(manifest, TextTokenizer(tokenizer.decode("utf-8")))
+                    content = endpoint.channel.asset(TOKENIZER, deadline.left_s(time.monotonic()))
+                    tokenizer = read_tokenizer(endpoint.address, manifest, content)
+                deadline.moved(time.monotonic())
+                return ServedModel(manifest, tokenizer)
             except SentritonError as error:
-                failure = error
-        raise failure
+                inquiry.failed(error, time.monotonic())
+        raise inquiry.failure
 
     def _run(
-        self, texts: list[str], model: ServedModel, options: EncodeOptions, results: Results, deadline: float
+        self, texts: list[str], model: ServedModel, options: EncodeOptions, results: Results, deadline: Deadline
     ) -> None:
         """Send all requests of a call and collect their answers; cancels what is under way when it ends early."""
-        dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline)
-        outcomes: queue.SimpleQueue[tuple[Attempt, Endpoint[Connection], Any]] = queue.SimpleQueue()
-        under_way: set[Any] = set()
+        dispatcher = self._dispatcher(self._plan(texts, model, options), len(texts), deadline, self._endpoints)
+        outcomes: queue.SimpleQueue[tuple[Sending, Any]] = queue.SimpleQueue()
 
-        def send(attempt: Attempt, now: float) -> None:
-            endpoint = self._endpoints.choose(now)
-            request = self._request(attempt.rows, model, options, deadline - now)
-            call = endpoint.channel.start_infer(request, deadline - now)
-            endpoint.begin()
-            under_way.add(call)
+        def send(sending: Sending) -> None:
+            time_s = sending.until - sending.sent
+            request = self._request(sending.attempt.rows, model, options, time_s)
+            call = sending.endpoint.channel.start_infer(request, time_s)
+            sending.endpoint.begin(sending, sending.sent)
+            sending.cancel = call.cancel
 
             def ended(call: Any) -> None:
-                endpoint.end()
-                outcomes.put((attempt, endpoint, call))
+                sending.endpoint.end(sending)
+                outcomes.put((sending, call))
 
             call.add_done_callback(ended)
 
@@ -249,21 +261,19 @@ class SentenceEncoder(BaseEncoder):
                 while not dispatcher.done:
                     self._check_open()
                     dispatcher.prepare()
-                    if (attempt := dispatcher.next(time.monotonic())) is not None:
-                        send(attempt, time.monotonic())
+                    if (sending := dispatcher.next(time.monotonic())) is not None:
+                        send(sending)
                         continue
                     wait_s = min(_GLANCE_S, dispatcher.wait_s(time.monotonic()))
                     try:
-                        attempt, endpoint, call = outcomes.get(timeout=wait_s)
+                        sending, call = outcomes.get(timeout=wait_s)
                     except queue.Empty:
                         continue
-                    under_way.discard(call)
-                    self._settle(dispatcher, attempt, endpoint, partial(endpoint.channel.result_of, call), results)
+                    self._settle(dispatcher, sending, partial(sending.endpoint.channel.result_of, call), results)
                     advance(dispatcher.finished)
             except Exception as error:
                 self._check_open(error)
                 raise
             finally:
                 self._window = dispatcher.window
-                for call in under_way:
-                    call.cancel()
+                dispatcher.cancel()

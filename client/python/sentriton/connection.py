@@ -8,8 +8,11 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest, ServerReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import protocol
+from sentriton.assets import GOLDEN, MANIFEST, read_golden, read_manifest
 from sentriton.channel import call_metadata, open_channel
 from sentriton.errors import translated
+from sentriton.golden import Golden
+from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
 from sentriton.tracing import trace_headers
 
@@ -41,6 +44,14 @@ class Connection:
     def asset(self, name: str, timeout_s: float | None) -> bytes:
         """The content of an asset such as manifest.json."""
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
+
+    def manifest(self, timeout_s: float | None) -> Manifest:
+        """What the server says of its model."""
+        return read_manifest(self.address, self.asset(MANIFEST, timeout_s))
+
+    def golden(self, manifest: Manifest, timeout_s: float | None) -> Golden:
+        """The server's golden sentences and their vectors."""
+        return read_golden(self.address, manifest, self.asset(GOLDEN, timeout_s))
 
     def is_ready(self, timeout_s: float | None) -> bool:
         """What Triton says of itself; the canary says more."""

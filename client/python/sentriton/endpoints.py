@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from sentriton.deadline import MARGIN_S, Deadline
+from sentriton.errors import DeadlineExceeded, SentritonError, ServerUnavailable
+
 Channel = TypeVar("Channel")
 _REST_S = 1.0  # a server that was away is asked again after this long
+_LONGEST_REST_S = 30.0  # of a server that stays silent: each probe delays one request by the patience
+_LEAST_PATIENCE_S = 2.0
+_PATIENCE = 4.0  # times the slowest recent answer
+_FADING = 0.95  # of the slowest answer, with each further one
 
 
 @dataclass(eq=False)
@@ -17,23 +25,85 @@ class Endpoint(Generic[Channel]):
 
     address: str
     channel: Channel
-    in_flight: int = 0
     resting_until: float = 0.0
+    silences: int = 0  # in a row, since its last answer
+    _answered: float = -math.inf
+    _under_way: dict[object, float] = field(default_factory=dict)  # requests by when they were sent, oldest first
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self) -> None:
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way."""
+        return len(self._under_way)
+
+    def begin(self, request: object, now: float) -> None:
         """A request leaves for it."""
         with self._lock:
-            self.in_flight += 1
+            self._under_way[request] = now
 
-    def end(self) -> None:
+    def end(self, request: object) -> None:
         """A request came back, in whatever way."""
         with self._lock:
-            self.in_flight -= 1
+            self._under_way.pop(request, None)
+
+    def answered(self, now: float) -> None:
+        """It answered a request."""
+        self._answered, self.silences, self.resting_until = now, 0, 0.0
 
     def rest(self, now: float) -> None:
         """It did not answer: leave it alone for a moment, so that the others are tried first."""
-        self.resting_until = now + _REST_S
+        self.resting_until = max(self.resting_until, now + _REST_S)
+
+    def fell_silent(self, now: float) -> None:
+        """Another server answered sooner what it was asked long before: it rests, longer each time in a row."""
+        if self.resting_until <= now:
+            self.silences += 1
+            self.resting_until = now + min(_LONGEST_REST_S, _REST_S * 2.0 ** (self.silences - 1))
+
+    def silent_s(self, now: float) -> float:
+        """How long requests have been under way without an answer to any; 0 when none is."""
+        with self._lock:
+            oldest = next(iter(self._under_way.values()), now)
+        return now - max(oldest, min(self._answered, now))
+
+    def silent_since(self, sent: float, now: float, patience_s: float) -> bool:
+        """Whether it answered nothing for as long as `patience_s`, with a request under way since `sent`."""
+        return now - max(sent, self._answered) >= patience_s
+
+
+class Inquiry(Generic[Channel]):
+    """Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
+    silent one more when its turn comes again. One that failed in another way is not asked again.
+    """
+
+    def __init__(self, endpoints: Sequence[Endpoint[Channel]], deadline: Deadline) -> None:
+        self._turns = [(endpoint, _LEAST_PATIENCE_S) for endpoint in endpoints]
+        self._url = ",".join(endpoint.address for endpoint in endpoints)
+        self._deadline = deadline
+        self._asked = False
+        self.failure: SentritonError = deadline.exceeded(self._url)
+
+    def turn(self, now: float) -> tuple[Endpoint[Channel], float] | None:
+        """The server to ask and the seconds that it has to answer; None when all failed or the time is over."""
+        left_s = self._deadline.left_s(now)
+        if not self._turns:
+            return None
+        if left_s == 0 or (self._asked and self._deadline.over(now + MARGIN_S)):
+            self.failure = self._deadline.exceeded(self._url)
+            return None
+        self._asked = True
+        endpoint, patience_s = self._turns[0]
+        return endpoint, left_s if len(self._turns) == 1 else min(patience_s, left_s)
+
+    def failed(self, error: SentritonError, now: float) -> None:
+        """What came of a turn."""
+        endpoint, patience_s = self._turns.pop(0)
+        self.failure = error
+        if isinstance(error, ServerUnavailable):
+            endpoint.rest(now)
+        if isinstance(error, DeadlineExceeded):
+            endpoint.fell_silent(now)
+            self._turns.append((endpoint, 2 * patience_s))
 
 
 class Endpoints(Generic[Channel]):
@@ -42,14 +112,47 @@ class Endpoints(Generic[Channel]):
     def __init__(self, endpoints: Sequence[Endpoint[Channel]]) -> None:
         self.all = tuple(endpoints)
         self._turn = 0
+        self._slowest_s = 0.0
+
+    @property
+    def patience_s(self) -> float:
+        """How long an answer may take before another server is asked as well."""
+        return max(_LEAST_PATIENCE_S, _PATIENCE * self._slowest_s)
+
+    def answered(self, endpoint: Endpoint[Channel], took_s: float, now: float) -> None:
+        """One of the servers answered a request."""
+        self._slowest_s = max(took_s, _FADING * self._slowest_s)
+        endpoint.answered(now)
 
     def choose(self, now: float) -> Endpoint[Channel]:
-        """The least busy server that is not resting, in turn where several are; all rest: the one that has rested
-        longest.
+        """The least busy server that answers, in turn where several are; none does: the one that has rested longest.
+
+        A server that fell silent gets one request at a time until it answers.
         """
-        self._turn += 1
-        turn = [*self.all[self._turn % len(self.all) :], *self.all[: self._turn % len(self.all)]]
-        awake = [endpoint for endpoint in turn if endpoint.resting_until <= now]
+        turn = self._in_turn()
+        awake = [endpoint for endpoint in turn if self._answers(endpoint, now)]
         if not awake:
             return min(turn, key=lambda endpoint: endpoint.resting_until)
         return min(awake, key=lambda endpoint: endpoint.in_flight)
+
+    def another(self, first: Endpoint[Channel], now: float) -> Endpoint[Channel] | None:
+        """The least busy server that answers, besides the `first`; None when none does. One that has nearly used up the
+        patience is no better than the first: slow servers are not asked twice.
+        """
+        patience_s = self.patience_s / 2
+        others = [
+            endpoint
+            for endpoint in self._in_turn()
+            if endpoint is not first and self._answers(endpoint, now) and endpoint.silent_s(now) < patience_s
+        ]
+        return min(others, key=lambda endpoint: endpoint.in_flight, default=None)
+
+    def _in_turn(self) -> list[Endpoint[Channel]]:
+        self._turn += 1
+        start = self._turn % len(self.all)
+        return [*self.all[start:], *self.all[:start]]
+
+    def _answers(self, endpoint: Endpoint[Channel], now: float) -> bool:
+        if endpoint.resting_until > now or (endpoint.silences and endpoint.in_flight):
+            return False
+        return endpoint.silent_s(now) < self.patience_s

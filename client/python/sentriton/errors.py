@@ -109,12 +109,12 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     message = _NOT_CONNECTED.sub("", message)
     if kind is ServerUnavailable:
         hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message.lower() else ""
-        return kind(f"no answer from {address}: {message}{hint}")
+        return kind(f"no answer from {address}: {message or status.name}{hint}")
     if kind is AccessDenied:
         hint = "; give the server's access_key (or $SENTRITON_ACCESS_KEY)" if "access-key" in message else ""
         return kind(f"no access to {address}: {message or status.name}{hint}")
     if kind is DeadlineExceeded:
-        return kind(f"{address} did not answer in time: {message}")
+        return kind(f"{address} did not answer in time: {message or status.name}")
     return kind(message or status.name)
 
 

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from sentriton.similarity import SIMILARITY
+
+TOKENIZER = "tokenizer.json"
+_LARGEST_DIMENSION = 65_536  # far above any encoder's: memory for the result is taken before the first answer
 
 
 @dataclass(frozen=True)
@@ -38,8 +46,8 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Raises ValueError when `text` is not a manifest. Fields of a newer server that this client lacks are left
-        out.
+        """Raises ValueError when `text` is not a manifest, naming the field that is missing or wrong. Fields of a newer
+        server that this client lacks are left out.
         """
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict):
@@ -48,8 +56,66 @@ class Manifest:
         missing = sorted(names - set(values))
         if missing:
             raise ValueError(f"the manifest lacks {', '.join(missing)}")
+        for name, (allowed, holds) in _FIELDS.items():
+            if not holds(values[name]):
+                raise ValueError(f"the manifest's {name} is {json.dumps(values[name])[:200]}; expected {allowed}")
+        default = values["default_prompt_name"]
+        if default is not None and default not in values["prompts"]:
+            raise ValueError(f"the manifest's default_prompt_name is {default!r}; expected one of its prompts")
         known = {name: values[name] for name in names}
         return cls(**{**known, "pooling": tuple(known["pooling"])})
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+
+
+Check = Callable[[Any], bool]
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(least: int, most: int = 2**31 - 1) -> tuple[str, Check]:
+    return f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most
+
+
+def _object_of(check: Check, *keys: str) -> Check:
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and set(keys) <= set(value) and all(map(check, value.values()))
+
+    return holds
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TEXT = ("a text", _text)
+_FIELDS: dict[str, tuple[str, Check]] = {
+    "name": _TEXT,
+    "fingerprint": _TEXT,
+    "dimension": _whole(1, _LARGEST_DIMENSION),
+    "max_seq_length": _whole(1),
+    "vocab_size": _whole(1),
+    "pad_token_id": _whole(0),
+    "max_batch_size": _whole(1),
+    "pooling": ("a list of texts", lambda value: isinstance(value, list) and all(map(_text, value))),
+    "include_prompt": ("true or false", lambda value: isinstance(value, bool)),
+    "prompts": ("an object of texts", _object_of(lambda value: isinstance(value, str))),
+    "default_prompt_name": ("a text or null", lambda value: value is None or isinstance(value, str)),
+    "similarity": (f"one of {', '.join(SIMILARITY)}", lambda value: isinstance(value, str) and value in SIMILARITY),
+    "precision": _TEXT,
+    "device": _TEXT,
+    "min_cosine": ("a number from -1 to 1", lambda value: _number(value) and -1 <= value <= 1),
+    "parity": (
+        "an object of numbers, min_cosine and sentences among them",
+        _object_of(_number, "min_cosine", "sentences"),
+    ),
+    "files": (
+        f"an object of sha256 sums, that of {TOKENIZER} among them",
+        _object_of(lambda value: isinstance(value, str) and _SHA256.fullmatch(value) is not None, TOKENIZER),
+    ),
+    "sentriton_version": _TEXT,
+}

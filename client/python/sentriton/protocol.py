@@ -68,34 +68,70 @@ def parameters(
     return named
 
 
-def read_sentence_embedding(response: Any) -> NDArray[np.float32]:
-    """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes."""
-    if not (response.outputs and response.raw_output_contents):
-        raise ServerError("the server sent a response without a sentence_embedding")
-    output = response.outputs[0]
-    raw = response.raw_output_contents[0]
-    rows, dimension = output.shape
-    if len(raw) != rows * dimension * 4:
-        raise ServerError(f"the server sent {len(raw)} bytes for a sentence_embedding of shape [{rows}, {dimension}]")
-    return np.frombuffer(raw, dtype="<f4").reshape(rows, dimension)
-
-
-def read_token_embeddings(response: Any) -> NDArray[np.float32]:
-    """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
-    message's bytes.
+def read_sentence_embedding(
+    response: Any, rows: int | None = None, dimension: int | None = None
+) -> NDArray[np.float32]:
+    """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes. Raises
+    `ServerError` for anything but that many finite rows of that dimension (None: of any number).
     """
-    if not (response.outputs and response.raw_output_contents):
-        raise ServerError("the server sent a response without token_embeddings")
-    return np.frombuffer(response.raw_output_contents[0], dtype="<f4").reshape(tuple(response.outputs[0].shape))
+    return _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
+
+
+def read_token_embeddings(response: Any, tokens: int) -> NDArray[np.float32]:
+    """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
+    message's bytes. Raises `ServerError` for anything but that many finite embeddings.
+    """
+    return _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
 
 
 def read_asset(response: Any) -> bytes:
-    """`content` of a response of `assets`."""
-    raw: bytes = response.raw_output_contents[0]
-    content = raw[4:]
-    if raw[:4] != struct.pack("<I", len(content)):
-        raise ServerError(f"the server sent an asset that is cut off ({len(raw)} bytes)")
+    """`content` of a response of `assets`: BYTES [1]. Raises `ServerError` for anything but one whole element."""
+    shape, raw = _output(response, "content", "BYTES", (ASSETS,))
+    content: bytes = raw[4:]
+    if shape != [1] or raw[:4] != struct.pack("<I", len(content)):
+        raise ServerError(
+            f"the server sent an asset of shape {shape} in {len(raw)} bytes that begin with 0x{raw[:4].hex()}; "
+            "expected one element, its length in 4 bytes before it"
+        )
     return content
+
+
+def _read_matrix(
+    response: Any, name: str, models: Sequence[str], expected: Sequence[int | None]
+) -> NDArray[np.float32]:
+    """The float32 output `name` of a response, of two dimensions as `expected` (None: of any size)."""
+    shape, raw = _output(response, name, "FP32", models)
+    if len(shape) != 2 or any(want not in (None, came) for came, want in zip(shape, expected, strict=True)):
+        wanted = ", ".join("any number" if want is None else str(want) for want in expected)
+        raise ServerError(f"the server sent {name} of shape {shape}; expected [{wanted}]")
+    if len(raw) != shape[0] * shape[1] * 4:
+        raise ServerError(
+            f"the server sent {len(raw)} bytes for {name} of shape {shape}; expected {shape[0] * shape[1] * 4}"
+        )
+    embeddings = np.frombuffer(raw, dtype="<f4").reshape(shape)
+    if not np.isfinite(embeddings).all():
+        row = int(np.isfinite(embeddings).all(axis=1).argmin())
+        raise ServerError(f"the server sent {name} with NaN or infinity in row {row}; expected numbers")
+    return embeddings
+
+
+def _output(response: Any, name: str, datatype: str, models: Sequence[str]) -> tuple[list[int], Any]:
+    """Shape and bytes of the output `name`, which must have this datatype and come from one of these models."""
+    if response.model_name not in models:
+        raise ServerError(
+            f"the server sent an answer of the model {response.model_name!r}; expected {' or '.join(models)}"
+        )
+    found = [place for place, output in enumerate(response.outputs) if output.name == name]
+    if len(found) != 1 or len(response.raw_output_contents) != len(response.outputs):
+        names = ", ".join(repr(output.name) for output in response.outputs) or "none"
+        raise ServerError(
+            f"the server sent the outputs {names} with {len(response.raw_output_contents)} contents; expected {name!r} "
+            "once, and a content for each output"
+        )
+    output = response.outputs[found[0]]
+    if output.datatype != datatype:
+        raise ServerError(f"the server sent {name} as {output.datatype!r}; expected {datatype}")
+    return list(output.shape), response.raw_output_contents[found[0]]
 
 
 def _bytes_tensor(texts: Sequence[str]) -> bytes:

@@ -28,6 +28,7 @@ class EncodeOptions:
     convert_to_tensor: bool
     normalize_embeddings: bool
     dimension: int
+    model_dimension: int
     show_progress_bar: bool
 
 
@@ -49,11 +50,12 @@ class Results:
         self.token_embeddings = [self.embeddings] * (total if self._of_tokens else 0)
 
     def collect(self, rows: Rows, response: Any) -> None:
-        """Put an answer where its sentences stand."""
+        """Put an answer where its sentences stand. Raises `ServerError` for one of another shape, or of no numbers."""
         if not self._of_tokens:
-            self.embeddings[rows.indices] = protocol.read_sentence_embedding(response)[:, : self._options.dimension]
+            embeddings = protocol.read_sentence_embedding(response, len(rows.indices), self._options.model_dimension)
+            self.embeddings[rows.indices] = embeddings[:, : self._options.dimension]
             return
-        token_embeddings = protocol.read_token_embeddings(response)
+        token_embeddings = protocol.read_token_embeddings(response, len(rows.tokens.row))
         ends = np.bincount(rows.tokens.row).cumsum()[:-1]
         for index, own in zip(rows.indices, np.split(token_embeddings, ends), strict=True):
             self.token_embeddings[index] = own.copy()

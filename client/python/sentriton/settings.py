@@ -23,7 +23,8 @@ class ClientSettings:
     """How to reach a server. A field left out comes from `$SENTRITON_<FIELD>`, such as `$SENTRITON_URL`.
 
     `url` is host:port, several of them with commas between (round robin over all that answer), or dns:///host:port
-    (round robin over the host's addresses, looked up again as they change). `timeout_s` bounds a whole call.
+    (round robin over the host's addresses, looked up again as they change). `timeout_s` bounds a whole call (None: no
+    bound). `stall_timeout_s` ends a call when none of its requests was answered for this long.
     `priority` is the server's lane: query, or bulk, which waits behind. `max_in_flight` bounds the requests of one
     call that are under way. `on_model_change` says what a call does that meets another model than the one it began
     with: raise `ContractMismatch`, or reload, which is to read the manifest again and begin anew with that model; a
@@ -34,7 +35,8 @@ class ClientSettings:
     """
 
     url: str = "localhost:8001"
-    timeout_s: float = 60.0
+    timeout_s: float | None = None
+    stall_timeout_s: float = 60.0
     priority: str = "query"
     max_in_flight: int = 16
     on_model_change: str = "raise"
@@ -48,7 +50,9 @@ class ClientSettings:
     def __post_init__(self) -> None:
         one_of("priority", self.priority, LANES)
         one_of("on_model_change", self.on_model_change, MODEL_CHANGE)
-        positive("timeout_s", self.timeout_s)
+        if self.timeout_s is not None:
+            positive("timeout_s", self.timeout_s)
+        positive("stall_timeout_s", self.stall_timeout_s)
         whole_number("max_in_flight", self.max_in_flight)
         if not isinstance(self.tls, bool):
             raise InvalidInput(f"tls is {self.tls!r}; allowed are True, False")
@@ -77,7 +81,7 @@ class ClientSettings:
         for field in dataclasses.fields(cls):
             variable = f"SENTRITON_{field.name.upper()}"
             if field.name not in values and (text := os.environ.get(variable)):
-                values[field.name] = _parse(variable, text, type(field.default))
+                values[field.name] = _parse(variable, text, str(field.type).removesuffix(" | None"))
         return cls(**values)
 
 
@@ -86,14 +90,14 @@ def _is_address(address: str) -> bool:
     return match is not None and 1 <= int(match[1]) <= 65535
 
 
-def _parse(variable: str, text: str, kind: type) -> Any:
-    if kind is bool:
+def _parse(variable: str, text: str, kind: str) -> Any:
+    if kind == "bool":
         if text.lower() not in ("0", "1", "false", "true", "no", "yes"):
             raise InvalidInput(f"${variable} is {text!r}; allowed are 1, true, yes, 0, false, no")
         return text.lower() in ("1", "true", "yes")
-    if kind in (int, float):
+    if kind in ("int", "float"):
         try:
-            return kind(text)
+            return int(text) if kind == "int" else float(text)
         except ValueError as error:
             raise InvalidInput(f"${variable} is {text!r}; it must be a number") from error
     return text

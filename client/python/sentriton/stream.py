@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from sentriton.arguments import whole_number
+from sentriton.arguments import in_order, whole_number
 from sentriton.errors import InvalidInput, SentritonError
 
 CHUNK_SIZE = 2048  # sentences; two chunks are under way at a time
 
 
 def stream_chunk_size(sentences: Any, chunk_size: Any) -> int:
-    """The size of a stream's chunks. Raises `InvalidInput` for one that cannot be, and for a single string, whose
-    letters would be taken.
+    """The size of a stream's chunks. Raises `InvalidInput` for one that cannot be, for a single string, whose letters
+    would be taken, and for sentences in no order.
     """
-    if isinstance(sentences, (str, bytes)):
+    if isinstance(sentences, str):
         raise InvalidInput(f"sentences is {sentences!r}; a stream takes an iterable of strings, encode a single one")
+    if not isinstance(sentences, AsyncIterable):
+        in_order("sentences", sentences)
     return whole_number("chunk_size", chunk_size)
 
 

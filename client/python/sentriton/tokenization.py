@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from sentriton.errors import ServerError
+
 
 class TextTokenizer:
-    """Tokenizes as `SentenceTransformer.tokenize` does: special tokens added, cut at max_seq_length. Safe for many
-    threads.
+    """Tokenizes as `SentenceTransformer.tokenize` does: special tokens added, truncated to max_seq_length. Safe for
+    many threads.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
+        """Raises an Exception of the tokenizers library for a text that is no tokenizer."""
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         # Padding depends on which rows share a request, which is decided later.
         self._tokenizer.no_padding()
@@ -24,8 +27,11 @@ class TextTokenizer:
         }
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without padding."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        """Token ids of each text, without padding. Raises `ServerError` where the server's tokenizer cannot do it."""
+        try:
+            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        except Exception as error:  # the library has no class of its own for what a tokenizer.json lacks
+            raise ServerError(f"the server's tokenizer.json does not tokenize these sentences: {error}") from error
 
     def prompt_length(self, prompt: str) -> int:
         """How many leading tokens of a row belong to `prompt`: its own tokens without a special one at the end."""

@@ -49,8 +49,13 @@ def evaluate(
         ),
     ] = None,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that embedding may take.")
-    ] = 600.0,
+        float | None,
+        typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that embedding may take."),
+    ] = None,
+    stall_timeout_s: Annotated[
+        float,
+        typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
+    ] = ClientSettings.stall_timeout_s,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
     plot: Annotated[
         Path | None,
@@ -61,7 +66,7 @@ def evaluate(
     if plot is not None:
         check_plot(plot)
     pairs = read_scored(data)
-    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+    with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
         manifest = encoder.manifest
         embeddings = _embed(encoder, pairs)
     figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}

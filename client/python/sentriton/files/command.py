@@ -56,10 +56,14 @@ Url = Annotated[
     str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
 ]
 Timeout = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--timeout", envvar="SENTRITON_TIMEOUT_S", help=f"Most seconds for {CHUNK_SIZE} sentences, retries too."
+        "--timeout", envvar="SENTRITON_TIMEOUT_S", help=f"Most seconds for each {CHUNK_SIZE} sentences, retries too."
     ),
+]
+StallTimeout = Annotated[
+    float,
+    typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
 ]
 
 
@@ -81,7 +85,8 @@ def embed(
     progress: Progress = None,
     as_json: AsJson = False,
     url: Url = ClientSettings.url,
-    timeout_s: Timeout = 1800.0,
+    timeout_s: Timeout = None,
+    stall_timeout_s: StallTimeout = 1800.0,
 ) -> None:
     """Embed sentences given as arguments, in a file or on standard input.
 
@@ -102,7 +107,8 @@ def embed(
         "batch_size": batch_size,
     }
     priority = priority or ("query" if texts else "bulk")
-    with SentenceEncoder(url, timeout_s=timeout_s, priority=priority) as encoder, _stopping_at_once(encoder):
+    settings: dict[str, Any] = {"timeout_s": timeout_s, "stall_timeout_s": stall_timeout_s, "priority": priority}
+    with SentenceEncoder(url, **settings) as encoder, _stopping_at_once(encoder):
         if output is None:
             _print_rows(encoder, source, options)
             return

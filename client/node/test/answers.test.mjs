@@ -1,0 +1,316 @@
+// Servers that answer wrongly, late or not at all: small ones, made here.
+
+import assert from "node:assert/strict";
+import { after, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { status } from "@grpc/grpc-js";
+import { SentenceEncoder } from "sentriton";
+
+import { DIMENSION, openSmallServer, vectors, WORDS } from "./small_server.mjs";
+
+const THREE = WORDS.slice(0, 3);
+const MANY = WORDS.slice(0, 400);
+
+async function small(changes = {}) {
+  const server = await openSmallServer();
+  after(server.close);
+  return Object.assign(server, changes);
+}
+
+function open(url, options = {}) {
+  const encoder = new SentenceEncoder(url, options);
+  after(() => encoder.close());
+  return encoder;
+}
+
+/** What `body` takes, in seconds. */
+async function timed(body) {
+  const started = performance.now();
+  await body();
+  return (performance.now() - started) / 1000;
+}
+
+/** A change to an answer: other numbers, of another shape. */
+function rows(...shape) {
+  return (answer) => {
+    const size = shape.reduce((product, length) => product * length, 1);
+    answer.outputs[0].shape = shape;
+    answer.rawOutputContents[0] = Buffer.alloc(4 * size, 1);
+  };
+}
+
+const number = (value) => (answer) => void answer.rawOutputContents[0].writeFloatLE(value, 20);
+const content = (raw, output = {}) => (answer) => {
+  Object.assign(answer.outputs[0], output);
+  answer.rawOutputContents[0] = Buffer.from(raw);
+};
+const NOTHING = { modelName: "", modelVersion: "", id: "", parameters: {}, outputs: [], rawOutputContents: [] };
+
+const WRONG_ANSWERS = {
+  "one row for three": [rows(1, 4), /shape \[1, 4\]; expected \[3, 4\]/],
+  "more rows": [rows(4, 4), /shape \[4, 4\]; expected \[3, 4\]/],
+  "no rows": [rows(0, 4), /shape \[0, 4\]; expected/],
+  "one column": [rows(3, 1), /shape \[3, 1\]; expected/],
+  "fewer columns": [rows(3, 3), /shape \[3, 3\]; expected/],
+  "more columns": [rows(3, 5), /shape \[3, 5\]; expected/],
+  "no columns": [rows(3), /shape \[3\]; expected/],
+  "a third axis": [rows(3, 4, 1), /shape \[3, 4, 1\]; expected/],
+  NaN: [number(NaN), /NaN or infinity in row 1; expected numbers/],
+  infinity: [number(-Infinity), /NaN or infinity in row 1/],
+  integers: [(answer) => void (answer.outputs[0].datatype = "INT32"), /as "INT32"; expected FP32/],
+  "cut off": [content(Buffer.alloc(44)), /44 bytes .*; expected 48/],
+  "another output": [(answer) => void (answer.outputs[0].name = "token_embeddings"), /outputs "token_embeddings" with/],
+  "no content": [(answer) => void (answer.rawOutputContents = []), /with 0 contents/],
+  "another model's": [(answer) => void (answer.modelName = "rerank"), /model "rerank"; expected embed_text/],
+  nothing: [() => NOTHING, /model ""; expected embed_text/],
+};
+
+describe("a wrong embedding is refused", () => {
+  for (const [name, [change, says]] of Object.entries(WRONG_ANSWERS)) {
+    test(name, async () => {
+      const server = await small();
+      server.assets["golden.json"] = { sentences: THREE, sentence_embedding: [[1, 2, 3, 4], [1, 1, 1, 1], [2, 2, 2, 2]] };
+      const encoder = open(server.address);
+      assert.deepEqual(await encoder.encode(THREE), vectors(THREE));
+      server.change = change;
+      await assert.rejects(encoder.encode(THREE), (error) => {
+        assert.equal(error.name, "ServerError");
+        assert.match(error.message, says);
+        assert.ok(error.message.startsWith(`a wrong answer of ${server.address}: `), error.message);
+        assert.match(error.message, /\(0 of 3 sentences were embedded\)$/);
+        return true;
+      });
+      await assert.rejects(encoder.health(), { name: "ServerError", message: says });
+    });
+  }
+});
+
+describe("a wrong manifest is the server's error", () => {
+  test("that names the field", async () => {
+    const server = await small();
+    server.assets["manifest.json"].max_batch_size = null;
+    const message = new RegExp(`^${server.address} sent a manifest.json .* max_batch_size is null; expected `);
+    await assert.rejects(open(server.address).encode(THREE), { name: "ServerError", message });
+    await assert.rejects(open(server.address).health(), { name: "ServerError", message });
+  });
+
+  for (const text of ["", "{", "[]", "null", "3", "{}", "[".repeat(100_000)]) {
+    test(`where it is ${text.slice(0, 9) || "empty"}`, async () => {
+      const server = await small();
+      server.assets["manifest.json"] = text;
+      const message = /sent a manifest.json that this client cannot read: /;
+      await assert.rejects(open(server.address).encode(THREE), { name: "ServerError", message });
+    });
+  }
+});
+
+describe("a wrong asset is refused", () => {
+  const element = [2, 0, 0, 0, 123, 125];
+  const wrong = {
+    "cut off": [content(element.slice(0, 5)), /in 5 bytes/],
+    short: [content([0]), /begin with 0x00; expected one element/],
+    empty: [content([]), /in 0 bytes/],
+    two: [content([...element, ...element], { shape: [2] }), /shape \[2\] in 12 bytes/],
+    "one of two": [content([...element, ...element]), /in 12 bytes/],
+    "another output": [content(element, { name: "text" }), /outputs "text" with 1 contents; expected content/],
+    numbers: [content(element, { datatype: "FP32" }), /as "FP32"; expected BYTES/],
+    nothing: [() => NOTHING, /model ""; expected assets/],
+  };
+  for (const [name, [changeAsset, message]] of Object.entries(wrong)) {
+    test(name, async () => {
+      const { address } = await small({ changeAsset });
+      await assert.rejects(open(address).encode(THREE), { name: "ServerError", message });
+      await assert.rejects(open(address).health(), { name: "ServerError", message });
+    });
+  }
+});
+
+test("wrong golden vectors are the server's error", async () => {
+  const golden = { sentences: ["w1"], sentence_embedding: [[1, 1, 1, 1]] };
+  const wrong = [
+    {},
+    [],
+    null,
+    { ...golden, sentences: [] },
+    { ...golden, sentences: [1] },
+    { ...golden, sentence_embedding: null },
+    { ...golden, sentence_embedding: [[1, 1, 1]] },
+    { ...golden, sentence_embedding: [[1, 1, 1, "1"]] },
+    { ...golden, sentence_embedding: [] },
+    "no JSON",
+  ];
+  const server = await small();
+  const encoder = open(server.address);
+  for (const content of wrong) {
+    server.assets["golden.json"] = content;
+    const message = /sent a golden.json that this client cannot read: /;
+    await assert.rejects(encoder.health(), { name: "ServerError", message });
+  }
+  server.assets["golden.json"] = golden;
+  assert.equal((await encoder.health()).manifest.dimension, DIMENSION);
+});
+
+describe("a call", () => {
+  test("goes on as long as answers come", async () => {
+    const server = await small({ delayS: 0.15 });
+    const encoder = open(server.address, { stallTimeoutS: 0.5, maxInFlight: 4 });
+    const took = await timed(async () => {
+      assert.deepEqual(await encoder.encode(MANY, { batchSize: 8 }), vectors(MANY));
+    });
+    assert.ok(took > 1.5, String(took));
+    assert.ok(Math.min(...server.timeoutsUs) > 0 && Math.max(...server.timeoutsUs) <= 500_000);
+  });
+
+  test("without an answer ends and says how far it got", async () => {
+    const server = await small({ delayS: 0.02 });
+    const encoder = open(server.address, { stallTimeoutS: 0.8 });
+    setTimeout(() => (server.silent = true), 300);
+    const took = await timed(() =>
+      assert.rejects(encoder.encode(WORDS, { batchSize: 4 }), (error) => {
+        assert.equal(error.name, "DeadlineExceeded");
+        assert.ok(error.message.startsWith(`${server.address} answered no request for 0.8 s; check`), error.message);
+        assert.match(error.message, /stallTimeoutS \([1-9][\d,]* of 4,000 sentences were embedded\)$/);
+        return true;
+      }),
+    );
+    assert.ok(took >= 0.8 && took < 2.5, String(took));
+    server.silent = false;
+    assert.deepEqual(await encoder.encode(MANY), vectors(MANY));
+  });
+
+  test("ends when it is rejected for as long", async () => {
+    const full = { code: status.RESOURCE_EXHAUSTED, details: "the query lane is full" };
+    const server = await small({ refuse: () => full });
+    const took = await timed(() =>
+      assert.rejects(open(server.address, { stallTimeoutS: 0.6 }).encode(THREE), {
+        name: "Overloaded",
+        message: /lane is full \(0 of 3 sentences were embedded\)$/,
+      }),
+    );
+    assert.ok(took < 1.5, String(took));
+    assert.ok(server.received > 1);
+  });
+
+  test("sends again what came too late while others are answered", async () => {
+    const server = await small({ delayS: 0.1 });
+    server.refuse = (number) => void (server.delayS = number === 0 ? 30 : 0.1);
+    const encoder = open(server.address, { stallTimeoutS: 0.5, maxInFlight: 2 });
+    const sentences = WORDS.slice(0, 40);
+    assert.deepEqual(await encoder.encode(sentences, { batchSize: 4 }), vectors(sentences));
+    assert.equal(server.received, 11);
+  });
+
+  test("ends with its own time, whatever is answered", async () => {
+    const server = await small({ delayS: 0.05 });
+    await assert.rejects(open(server.address).encode(WORDS, { batchSize: 2, timeoutS: 0.5 }), {
+      name: "DeadlineExceeded",
+      message: /timeoutS of 0\.5 s; set a longer one, or none \([1-9]\d* of 4,000 sentences were embedded\)$/,
+    });
+  });
+
+  test("has no end with times that are long enough", async () => {
+    const { address } = await small();
+    assert.deepEqual(await open(address, { timeoutS: 1e300, stallTimeoutS: 1e300 }).encode(MANY), vectors(MANY));
+  });
+
+  test("is bounded and can be aborted while the manifest is read, and others go on", async () => {
+    const server = await small({ silent: true });
+    const stalled = /answered no request for 0\.3 s/;
+    await assert.rejects(open(server.address, { stallTimeoutS: 0.3 }).info(), {
+      name: "DeadlineExceeded",
+      message: stalled,
+    });
+    const encoder = open(server.address);
+    const going = encoder.encode(THREE);
+    for (const method of ["encode", "encodeQuery", "encodeDocument"]) {
+      const message = /timeoutS of 0\.2 s/;
+      await assert.rejects(encoder[method](THREE, { timeoutS: 0.2 }), { name: "DeadlineExceeded", message });
+      const signal = AbortSignal.timeout(100);
+      await assert.rejects(encoder[method](THREE, { signal }), { name: "TimeoutError" });
+    }
+    server.silent = false;
+    assert.deepEqual(await going, vectors(THREE));
+  });
+
+  test("in an event loop that was busy does not blame the server", async () => {
+    const server = await small({ delayS: 0.05 });
+    const encoder = open(server.address, { stallTimeoutS: 1.5 });
+    const call = encoder.encode(MANY, { batchSize: 4 });
+    await sleep(200);
+    const until = performance.now() + 3000;
+    while (performance.now() < until); // a caller that computes
+    assert.deepEqual(await call, vectors(MANY));
+  });
+
+  test("on an encoder that is closed while the manifest is read says so", async () => {
+    const { address } = await small({ silent: true });
+    const encoder = open(address);
+    const call = encoder.encode(THREE);
+    setTimeout(() => encoder.close(), 100);
+    await assert.rejects(call, { name: "SentritonError", message: /this encoder is closed/ });
+  });
+});
+
+describe("of two servers", () => {
+  async function two(changes = {}) {
+    const servers = [await small({ ...changes }), await small({ ...changes })];
+    return { servers, url: servers.map(({ address }) => address).join() };
+  }
+
+  test("one that falls silent is left alone until it answers again", async () => {
+    const { servers, url } = await two({ delayS: 0.02 });
+    const [silent] = servers;
+    const encoder = open(url);
+    setTimeout(() => (silent.silent = true), 300);
+    const took = await timed(async () => {
+      assert.deepEqual(await encoder.encode(WORDS, { batchSize: 8 }), vectors(WORDS));
+    });
+    assert.ok(took < 8, String(took));
+    while (silent.underWay > 0) await sleep(10);
+    const asked = silent.received;
+    silent.atOnce = 0;
+    for (const until = performance.now() + 3000; performance.now() < until; ) {
+      assert.deepEqual(await encoder.encode(MANY, { batchSize: 8 }), vectors(MANY));
+    }
+    assert.equal(silent.atOnce, 1);
+    assert.ok(silent.received - asked <= 3, String(silent.received - asked));
+    silent.silent = false;
+    const before = silent.received;
+    for (const until = performance.now() + 6000; silent.received < before + 20; ) {
+      assert.ok(performance.now() < until, "it answers and gets nothing to do");
+      await encoder.encode(MANY, { batchSize: 8 });
+    }
+  });
+
+  test("one may be silent from the beginning", async () => {
+    const { servers, url } = await two();
+    servers[0].silent = true;
+    const took = await timed(async () => assert.deepEqual(await open(url).encode(MANY), vectors(MANY)));
+    assert.ok(took < 6, String(took));
+  });
+
+  test("slow ones that answer do not get twice the load", async () => {
+    const { servers, url } = await two({ delayS: 2.4 });
+    const encoder = open(url);
+    const received = () => servers.reduce((sum, server) => sum + server.received, 0);
+    assert.equal((await encoder.encode(WORDS.slice(0, 32), { batchSize: 8 })).length, 32);
+    assert.equal(received(), 4);
+    await encoder.encode("w1");
+    assert.equal(received(), 5);
+  });
+
+  test("none answers: the call ends as with one", async () => {
+    const { servers, url } = await two();
+    const encoder = open(url, { stallTimeoutS: 3 });
+    await encoder.info();
+    for (const server of servers) server.silent = true;
+    const took = await timed(() =>
+      assert.rejects(encoder.encode(MANY), {
+        name: "DeadlineExceeded",
+        message: /answered no request for 3 s.*\(0 of 400 sentences were embedded\)$/,
+      }),
+    );
+    assert.ok(took < 4.5, String(took));
+  });
+});

@@ -1,0 +1,121 @@
+// A small gRPC server that speaks the protocol and computes nothing: it answers right, wrongly, late or not at all.
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+
+import { GRPCInferenceServiceService } from "../dist/esm/generated/inference/inference.js";
+
+export const DIMENSION = 4;
+export const WORDS = Array.from({ length: 4000 }, (_, number) => `w${number}`);
+
+/** manifest.json of such a server. */
+export const MANIFEST = {
+  name: "small",
+  fingerprint: "f".repeat(64),
+  dimension: DIMENSION,
+  max_seq_length: 32,
+  vocab_size: 4000,
+  pad_token_id: 1,
+  max_batch_size: 64,
+  pooling: ["mean"],
+  include_prompt: true,
+  prompts: {},
+  default_prompt_name: null,
+  similarity: "cosine",
+  precision: "fp32",
+  device: "cpu",
+  min_cosine: 0.99,
+  parity: { sentences: 3, min_cosine: 1 },
+  files: { "tokenizer.json": "a".repeat(64) },
+  sentriton_version: "0.1.0",
+};
+
+/** What the server answers for words: the word's number in every dimension. */
+export function vectors(words) {
+  return words.map((word) => new Float32Array(DIMENSION).fill(Number(word.slice(1))));
+}
+
+/**
+ * An open server. `assets` has the contents of its files (values or text); `change` alters each embedding's response and
+ * `changeAsset` each asset's; `refuse(number)` may give an error. A request takes `delayS`, and none is answered while
+ * `silent`. `received` counts requests for embeddings, `atOnce` the most at a time.
+ */
+export async function openSmallServer() {
+  const state = {
+    assets: { "manifest.json": { ...MANIFEST }, "golden.json": {} },
+    change: () => {},
+    changeAsset: () => {},
+    refuse: () => undefined,
+    delayS: 0,
+    silent: false,
+    received: 0,
+    underWay: 0,
+    atOnce: 0,
+    timeoutsUs: [],
+  };
+  let closed = false;
+
+  async function wait(call, delayS) {
+    const end = performance.now() + 1000 * delayS;
+    while ((performance.now() < end || state.silent) && !call.cancelled && !closed) await sleep(5);
+  }
+
+  async function asset({ request: { rawInputContents } }) {
+    const content = state.assets[rawInputContents[0].toString("utf8", 4)];
+    const bytes = Buffer.from(typeof content === "string" ? content : JSON.stringify(content));
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(bytes.length);
+    const answer = response("assets", "content", "BYTES", [1], Buffer.concat([length, bytes]));
+    return state.changeAsset(answer) ?? answer;
+  }
+
+  async function embed(call) {
+    const { request } = call;
+    const refusal = state.refuse(state.received);
+    state.received += 1;
+    state.underWay += 1;
+    state.atOnce = Math.max(state.atOnce, state.underWay);
+    state.timeoutsUs.push(request.parameters.timeout.parameterChoice.value);
+    try {
+      await wait(call, state.delayS);
+      if (refusal) throw refusal;
+      const words = request.rawInputContents[0].toString("latin1").match(/w\d+/g);
+      const rows = Buffer.concat(vectors(words).map(({ buffer }) => Buffer.from(buffer)));
+      const answer = response("embed_text", "sentence_embedding", "FP32", [words.length, DIMENSION], rows);
+      return state.change(answer) ?? answer;
+    } finally {
+      state.underWay -= 1;
+    }
+  }
+
+  const server = new Server();
+  server.addService(GRPCInferenceServiceService, {
+    async modelInfer(call, respond) {
+      try {
+        if (call.request.modelName !== "assets") respond(null, await embed(call));
+        else {
+          await wait(call, 0);
+          respond(null, await asset(call));
+        }
+      } catch (error) {
+        respond(error);
+      }
+    },
+  });
+  const port = await new Promise((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  const close = () => {
+    closed = true;
+    server.forceShutdown();
+  };
+  return Object.assign(state, { address: `127.0.0.1:${port}`, close });
+}
+
+function response(modelName, name, datatype, shape, raw) {
+  const outputs = [{ name, datatype, shape, parameters: {}, contents: undefined }];
+  return { modelName, modelVersion: "1", id: "", parameters: {}, outputs, rawOutputContents: [raw] };
+}

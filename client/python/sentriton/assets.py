@@ -1,0 +1,48 @@
+"""Reading the files that a server hands out. What is wrong with one is a `ServerError` that names server and file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sentriton import cache
+from sentriton.errors import ServerError
+from sentriton.golden import Golden
+from sentriton.manifest import TOKENIZER, Manifest
+from sentriton.tokenization import TextTokenizer
+
+MANIFEST, GOLDEN = "manifest.json", "golden.json"
+
+
+def read_manifest(address: str, content: bytes) -> Manifest:
+    """The manifest that the server at `address` sent."""
+    with _blaming(address, MANIFEST):
+        return Manifest.from_json(content)
+
+
+def read_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
+    """The golden sentences that the server at `address` sent."""
+    with _blaming(address, GOLDEN):
+        return Golden.from_json(content, manifest.dimension)
+
+
+def kept_tokenizer(address: str, manifest: Manifest) -> TextTokenizer | None:
+    """The tokenizer that the server's manifest announces, where it is kept from before."""
+    content = cache.find(manifest.files[TOKENIZER])
+    with _blaming(address, TOKENIZER):
+        return None if content is None else TextTokenizer(content.decode("utf-8"))
+
+
+def read_tokenizer(address: str, manifest: Manifest, content: bytes) -> TextTokenizer:
+    """The tokenizer that the server at `address` sent; it is kept for later."""
+    with _blaming(address, TOKENIZER):
+        cache.keep(manifest.files[TOKENIZER], content)
+        return TextTokenizer(content.decode("utf-8"))
+
+
+@contextmanager
+def _blaming(address: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ServerError(f"{address} sent a {name} that this client cannot read: {error}") from error

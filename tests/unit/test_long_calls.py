@@ -1,0 +1,283 @@
+"""When a call ends: not while its requests are answered, soon when none is, and with its time where it has one."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from sentriton import (
+    AsyncSentenceEncoder,
+    ClientSettings,
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    SentenceEncoder,
+    SentritonError,
+)
+from tests.event_loop import InEventLoop
+from tests.faults.proxy import FaultyProxy
+from tests.small_server import WORDS, SmallServer, vectors
+
+SENTENCES = WORDS[:400]
+
+
+@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    return request.param
+
+
+@pytest.fixture
+def server() -> Iterator[SmallServer]:
+    with SmallServer() as server:
+        yield server
+
+
+def test_a_call_has_no_end_of_its_own_and_a_minute_without_an_answer_ends_it() -> None:
+    assert ClientSettings().timeout_s is None
+    assert ClientSettings().stall_timeout_s == 60
+
+
+def test_a_call_goes_on_as_long_as_answers_come(connect: Callable[..., Any], server: SmallServer) -> None:
+    server.delay_s = 0.15
+    with closing(connect(server.url, stall_timeout_s=0.5, max_in_flight=4)) as encoder:
+        started = time.monotonic()
+        np.testing.assert_array_equal(encoder.encode(SENTENCES, batch_size=8), vectors(SENTENCES))
+        np.testing.assert_array_equal(
+            np.concatenate(list(encoder.encode_stream(SENTENCES, chunk_size=200, batch_size=8))), vectors(SENTENCES)
+        )
+    assert time.monotonic() - started > 3 * 0.5
+    # Each request says how long it is waited for, and no more than the call has.
+    assert 0 < min(server.timeouts_us) <= max(server.timeouts_us) <= 500_000
+
+
+def test_a_call_without_an_answer_ends_and_says_how_far_it_got(
+    connect: Callable[..., Any], server: SmallServer
+) -> None:
+    server.delay_s = 0.02
+    with closing(connect(server.url, stall_timeout_s=0.8)) as encoder:
+        threading.Timer(0.3, server.silent.set).start()
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as raised:
+            encoder.encode(WORDS[:4000], batch_size=4)
+        took = time.monotonic() - started
+        server.silent.clear()
+        np.testing.assert_array_equal(encoder.encode(SENTENCES), vectors(SENTENCES))
+    message = str(raised.value)
+    assert message.startswith(f"{server.url} answered no request for 0.8 s; check the server")
+    assert "stall_timeout_s" in message
+    assert message.endswith(" of 4,000 sentences were embedded)")
+    assert "(0 of" not in message
+    assert 0.8 <= took < 2.5
+
+
+def test_rejections_are_no_progress(connect: Callable[..., Any], server: SmallServer) -> None:
+    def refuse(number: int, context: Any) -> None:
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the query lane is full")
+
+    server.refuse = refuse
+    with closing(connect(server.url, stall_timeout_s=0.6)) as encoder:
+        started = time.monotonic()
+        with pytest.raises(Overloaded, match=r"lane is full \(0 of 3 sentences were embedded\)$"):
+            encoder.encode(WORDS[:3])
+        assert time.monotonic() - started < 1.5
+    assert server.received > 1
+
+
+def test_a_request_that_came_too_late_is_sent_again_while_others_are_answered(
+    connect: Callable[..., Any], server: SmallServer
+) -> None:
+    def hang(number: int, context: Any) -> None:
+        if number == 0:
+            while context.is_active():
+                time.sleep(0.01)
+
+    server.refuse = hang
+    server.delay_s = 0.1
+    with closing(connect(server.url, stall_timeout_s=0.5, max_in_flight=2)) as encoder:
+        np.testing.assert_array_equal(encoder.encode(WORDS[:40], batch_size=4), vectors(WORDS[:40]))
+    assert server.received == 11
+
+
+def test_the_call_s_own_time_ends_it_whatever_is_answered(connect: Callable[..., Any], server: SmallServer) -> None:
+    server.delay_s = 0.05
+    with closing(connect(server.url)) as encoder, pytest.raises(DeadlineExceeded) as raised:
+        encoder.encode(WORDS, batch_size=2, timeout_s=0.5)
+    assert "took longer than its timeout_s of 0.5 s; set a longer one, or none (" in str(raised.value)
+    assert "(0 of" not in str(raised.value)
+    assert max(server.timeouts_us) <= 500_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"stall_timeout_s": 0.4}, "answered no request for 0.4 s"), ({"timeout_s": 0.4}, "its timeout_s of 0.4 s")],
+    ids=["stall", "timeout"],
+)
+def test_connecting_ends_as_a_call_does(
+    settings: dict[str, Any], says: str, connect: Callable[..., Any], server: SmallServer
+) -> None:
+    server.silent.set()
+    started = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=says):
+        connect(server.url, **settings)
+    assert time.monotonic() - started < 1.5
+
+
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
+def test_an_async_call_s_time_bounds_its_connecting(method: str, server: SmallServer) -> None:
+    server.silent.set()
+
+    async def call() -> None:
+        encoder = AsyncSentenceEncoder(server.url)
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0.3 s"):
+            await getattr(encoder, method)("w1", timeout_s=0.3)
+        # Also where another call is connecting.
+        first = asyncio.create_task(encoder.encode("w1"))
+        await asyncio.sleep(0)
+        with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0.3 s"):
+            await getattr(encoder, method)("w2", timeout_s=0.3)
+        assert time.monotonic() - started < 2
+        server.silent.clear()
+        np.testing.assert_array_equal(await first, vectors(["w1"])[0])
+        await encoder.close()
+
+    asyncio.run(call())
+
+
+def test_an_event_loop_that_was_busy_does_not_blame_the_server(server: SmallServer) -> None:
+    server.delay_s = 0.05
+
+    async def call() -> None:
+        async with AsyncSentenceEncoder(server.url, stall_timeout_s=1.5) as encoder:
+            task = asyncio.create_task(encoder.encode(SENTENCES, batch_size=4))
+            await asyncio.sleep(0.2)
+            time.sleep(3)  # a caller that computes in the event loop
+            np.testing.assert_array_equal(await task, vectors(SENTENCES))
+
+    asyncio.run(call())
+
+
+def test_another_event_loop_is_refused(server: SmallServer) -> None:
+    encoder = AsyncSentenceEncoder(server.url)
+    asyncio.run(encoder.connect())
+    for method in (encoder.connect, lambda: encoder.encode("w1"), lambda: encoder.encode_query("w1")):
+        with pytest.raises(SentritonError, match=r"belongs to the event loop that first used it.*in each event loop"):
+            asyncio.run(method())
+    asyncio.run(encoder.close())
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", True])
+@pytest.mark.parametrize("name", ["timeout_s", "stall_timeout_s"])
+def test_times_that_cannot_be_are_refused(name: str, value: Any, server: SmallServer) -> None:
+    with pytest.raises(InvalidInput, match=f"^{name} is .*; allowed are numbers above 0"):
+        SentenceEncoder(server.url, **{name: value})
+    if name == "timeout_s":
+        with SentenceEncoder(server.url) as encoder, pytest.raises(InvalidInput, match=r"^timeout_s is"):
+            encoder.encode("w1", timeout_s=value)
+
+
+def test_times_without_end(connect: Callable[..., Any], server: SmallServer) -> None:
+    with closing(connect(server.url, timeout_s=1e300, stall_timeout_s=1e300)) as encoder:
+        np.testing.assert_array_equal(encoder.encode(SENTENCES), vectors(SENTENCES))
+
+
+@pytest.mark.parametrize("variable", ["SENTRITON_TIMEOUT_S", "SENTRITON_STALL_TIMEOUT_S"])
+def test_times_come_from_the_environment(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "2.5")
+    assert getattr(ClientSettings.resolve(), variable.removeprefix("SENTRITON_").lower()) == 2.5
+    monkeypatch.setenv(variable, "")
+    assert ClientSettings.resolve() == ClientSettings()
+    for value, says in (("soon", "must be a number"), ("nan", "allowed are numbers above 0"), ("0", "above 0")):
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(InvalidInput, match=says):
+            ClientSettings.resolve()
+
+
+# Several servers, of which one says nothing while its connection stays up
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[SmallServer, SmallServer]]:
+    with SmallServer() as first, SmallServer() as second:
+        yield first, second
+
+
+def test_a_server_that_falls_silent_is_left_alone(
+    connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]
+) -> None:
+    silent, other = two
+    silent.delay_s = other.delay_s = 0.02
+    with closing(connect(f"{silent.url},{other.url}")) as encoder:
+        threading.Timer(0.3, silent.silent.set).start()
+        started = time.monotonic()
+        np.testing.assert_array_equal(encoder.encode(WORDS[:3000], batch_size=8), vectors(WORDS[:3000]))
+        assert time.monotonic() - started < 6
+        assert silent.received > 3, "it was silent before it had anything to do"
+        # As long as it stays silent it gets one request at a time, which another server answers.
+        while silent.under_way:
+            time.sleep(0.01)
+        asked, silent.at_once = silent.received, 0
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            np.testing.assert_array_equal(encoder.encode(SENTENCES, batch_size=8), vectors(SENTENCES))
+        assert silent.at_once == 1
+        assert 1 <= silent.received - asked <= 3
+        silent.silent.clear()
+        asked, end = silent.received, time.monotonic() + 6
+        while silent.received < asked + 20:
+            assert time.monotonic() < end, "it answers and gets nothing to do"
+            encoder.encode(SENTENCES, batch_size=8)
+
+
+def test_a_server_that_is_silent_from_the_beginning(
+    connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]
+) -> None:
+    silent, other = two
+    silent.silent.set()
+    started = time.monotonic()
+    with closing(connect(f"{silent.url},{other.url}")) as encoder:
+        np.testing.assert_array_equal(encoder.encode(SENTENCES), vectors(SENTENCES))
+    assert time.monotonic() - started < 6
+
+
+def test_a_connection_that_forwards_nothing(connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]) -> None:
+    first, second = two
+    second.delay_s = 0.02
+    with FaultyProxy(first.url) as proxy, closing(connect(f"{proxy.url},{second.url}")) as encoder:
+        encoder.encode(SENTENCES)
+        stall = threading.Thread(target=proxy.stall, args=(12,), daemon=True)
+        stall.start()
+        np.testing.assert_array_equal(encoder.encode(WORDS[:3000]), vectors(WORDS[:3000]))
+        assert stall.is_alive(), "the call waited for the silent connection"
+
+
+def test_slow_servers_that_answer_do_not_get_twice_the_load(
+    connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]
+) -> None:
+    for server in two:
+        server.delay_s = 2.4
+    with closing(connect(",".join(server.url for server in two))) as encoder:
+        np.testing.assert_array_equal(encoder.encode(WORDS[:32], batch_size=8), vectors(WORDS[:32]))
+        assert sum(server.received for server in two) == 4
+        encoder.encode("w1")
+        assert sum(server.received for server in two) == 5
+
+
+def test_all_silent_ends_as_with_one(connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]) -> None:
+    url = ",".join(server.url for server in two)
+    with closing(connect(url, stall_timeout_s=3)) as encoder:
+        for server in two:
+            server.silent.set()
+        started = time.monotonic()
+        with pytest.raises(DeadlineExceeded, match=rf"{url} answered no request for 3 s.*\(0 of 400 sentences"):
+            encoder.encode(SENTENCES)
+        assert time.monotonic() - started < 4.5
+    assert sum(server.received for server in two) <= 8
