@@ -18,8 +18,8 @@ from torch import Tensor, nn
 # On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one; `bmm`
 # takes them all at once: half its time up to so many tokens a row, while scores still fit the caches.
 LONGEST_BY_PRODUCTS = 128
-# These rows are padded to a multiple of 8 tokens. A smaller multiple splits a batch into more groups, each with calls of
-# its own; a larger one costs more in padding than it saves in calls.
+# These rows are padded to a multiple of 8 tokens. A smaller multiple splits a batch into more groups, each with its own
+# calls; a larger one costs more in padding than it saves in calls.
 PADDED_TO = 8
 
 
