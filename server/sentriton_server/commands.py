@@ -212,6 +212,7 @@ def export(
     """Write a deployable model repository and report how it compares with sentence-transformers."""
     from sentriton_server.evaluation.command import figures_table, read_scored
     from sentriton_server.export import export as export_checkpoint
+    from sentriton_server.parity import SMALLEST_PREFIX
 
     pairs = None if evaluate is None else read_scored(evaluate)
     manifest = export_checkpoint(
@@ -227,7 +228,9 @@ def export(
     typer.echo(
         f"exported {manifest.name} to {repository} ({manifest.precision} on {manifest.device})\n"
         f"parity with sentence-transformers on {parity['sentences']} sentences: minimum cosine "
-        f"{parity['min_cosine']:.7f} (allowed {manifest.min_cosine}), largest difference {parity['max_difference']:.2e}"
+        f"{parity['min_cosine']:.7f}, truncated to any dimension from {SMALLEST_PREFIX} "
+        f"{parity['min_prefix_cosine']:.7f} (allowed {manifest.min_cosine}), largest difference "
+        f"{parity['max_difference']:.2e}"
     )
     if pairs is not None:
         from sentriton_server.quality import quality_by_precision

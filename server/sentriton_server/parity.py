@@ -13,14 +13,23 @@ from numpy.typing import NDArray
 from sentriton_server.repository import read_key
 from sentriton_server.resources import load_model_code
 
+# Callers may truncate vectors to any dimension. From this one on, the bound of a precision holds for them as well; for
+# fewer dimensions a cosine says little, since the rounding of a few elements turns the whole vector.
+SMALLEST_PREFIX = 32
+
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The exported model against sentence-transformers in fp32: the worst sentence and the worst element."""
+    """The exported model against sentence-transformers in fp32: the worst sentence and the worst element.
+
+    `min_prefix_cosine` is the worst over all sentences truncated to every dimension from `SMALLEST_PREFIX` up to the
+    full one, or the same as `min_cosine` for shorter vectors.
+    """
 
     sentences: int
     min_cosine: float
     max_difference: float
+    min_prefix_cosine: float
 
     def as_dict(self) -> dict[str, float]:
         return dataclasses.asdict(self)
@@ -29,15 +38,27 @@ class ParityReport:
 def compare(embeddings: NDArray[np.float32], reference: NDArray[np.float32]) -> ParityReport:
     """Compare float32 [sentences, dimension] row by row. Two rows of zeros count as equal."""
     ours, theirs = embeddings.astype(np.float64), reference.astype(np.float64)
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    cosines = _prefix_cosines(ours, theirs)
+    return ParityReport(
+        sentences=len(ours),
+        min_cosine=float(cosines[:, -1].min()),
+        max_difference=float(np.abs(ours - theirs).max()),
+        min_prefix_cosine=float(cosines[:, min(SMALLEST_PREFIX, cosines.shape[1]) - 1 :].min()),
+    )
+
+
+def _prefix_cosines(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[sentences, dimension]: of each row's first element, its first two, and so on."""
+    squares, their_squares = (ours**2).cumsum(axis=1), (theirs**2).cumsum(axis=1)
+    lengths = np.sqrt(squares) * np.sqrt(their_squares)
     cosines = np.where(
         lengths > 0,
-        (ours * theirs).sum(axis=1) / np.where(lengths > 0, lengths, 1),
-        ours.any(axis=1) == theirs.any(axis=1),
+        (ours * theirs).cumsum(axis=1) / np.where(lengths > 0, lengths, 1),
+        (squares > 0) == (their_squares > 0),
     )
     # A vector that is not finite is equal to nothing.
-    cosines = np.where(np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1), cosines, -1.0)
-    return ParityReport(len(ours), float(cosines.min()), float(np.abs(ours - theirs).max()))
+    finite = np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1)
+    return np.where(finite[:, None], cosines, -1.0)
 
 
 class ExportedModel:

@@ -147,6 +147,7 @@ def test_compact_precisions_reach_their_bound_and_keep_the_fingerprint(
     manifest = export(checkpoint, target, precision=precision, device="cpu")
     assert manifest.precision == precision
     assert PRECISIONS[precision].min_cosine <= manifest.parity["min_cosine"] < 0.999999
+    assert PRECISIONS[precision].min_cosine <= manifest.parity["min_prefix_cosine"] <= manifest.parity["min_cosine"]
     assert manifest.fingerprint == read_manifest(repository).fingerprint
     assert manifest.files["model.pt"] != read_manifest(repository).files["model.pt"]
 
@@ -157,7 +158,37 @@ def vectors(*rows: list[float]) -> NDArray[np.float32]:
 
 def test_comparison_finds_the_worst_sentence_and_the_worst_element() -> None:
     report = compare(vectors([3, 4], [0, 2]), vectors([3, 4], [2, 0]))
-    assert report == ParityReport(sentences=2, min_cosine=0.0, max_difference=2.0)
+    assert report == ParityReport(sentences=2, min_cosine=0.0, max_difference=2.0, min_prefix_cosine=0.0)
+
+
+def test_comparison_finds_the_worst_dimension_to_truncate_to() -> None:
+    """Every one from 32 on: 39 is the one that shows the difference most, since much follows behind it."""
+    theirs = np.ones((2, 64), dtype=np.float32)
+    theirs[:, 39:] = 30
+    ours = theirs.copy()
+    ours[1, 32:39] = 0
+    report = compare(ours, theirs)
+    assert report.min_prefix_cosine == pytest.approx(32 / math.sqrt(32 * 39))
+    assert report.min_cosine > 0.999
+
+
+def test_prefixes_that_are_shorter_than_32_count_for_nothing() -> None:
+    theirs = np.ones((1, 64), dtype=np.float32)
+    theirs[:, 31:] = 100
+    ours = theirs.copy()
+    ours[:, :31] = -1
+    assert compare(ours, theirs).min_prefix_cosine > 0.99
+    assert compare(ours[:, :20], theirs[:, :20]).min_prefix_cosine == pytest.approx(-1)
+
+
+def test_a_prefix_of_zeros_equals_zeros_alone() -> None:
+    theirs = np.zeros((1, 64), dtype=np.float32)
+    theirs[:, 40:] = 100
+    ours = theirs.copy()
+    assert compare(ours, theirs).min_prefix_cosine == pytest.approx(1)
+    ours[:, 0] = 1e-3
+    assert compare(ours, theirs).min_prefix_cosine == 0
+    assert compare(ours, theirs).min_cosine > 0.999
 
 
 @pytest.mark.parametrize(
@@ -197,10 +228,12 @@ def test_vectors_that_are_not_finite_never_pass(ours: list[float], theirs: list[
 )
 def test_a_worse_cosine_than_the_precision_allows_is_refused_in_numbers(precision: str, advice: str) -> None:
     bound = PRECISIONS[precision].min_cosine
-    _require_parity(ParityReport(1, bound, 0.1), PRECISIONS[precision])
+    _require_parity(ParityReport(1, bound, 0.1, bound), PRECISIONS[precision])
     named = re.escape(f"over 7 sentences, {precision} allows {bound}; {advice}")
     with pytest.raises(ParityError, match=named):
-        _require_parity(ParityReport(7, bound - 1e-6, 0.1), PRECISIONS[precision])
+        _require_parity(ParityReport(7, bound - 1e-6, 0.1, bound - 1e-6), PRECISIONS[precision])
+    with pytest.raises(ParityError, match=rf"minimum cosine 0\.\d+ over 7 sentences, {precision} allows {bound}"):
+        _require_parity(ParityReport(7, 1.0, 0.1, bound - 1e-6), PRECISIONS[precision])
 
 
 def test_another_checkpoints_vectors_do_not_pass(repository: Path, tmp_path: Path) -> None:

@@ -196,13 +196,6 @@ def test_int8_linear_maps_a_constant_token_to_its_row_sums() -> None:
         assert_close(Int8Linear(linear)(token), linear(token), tolerance=0.02)
 
 
-@compact_precisions
-def test_compact_rows_do_not_depend_on_their_batch(precision: str) -> None:
-    """Up to the rounding of a value that lies on the border of two steps."""
-    alone = [encode(compiled(precision=precision), [row])[0] for row in RAGGED]
-    assert cosines(encode(compiled(precision=precision), RAGGED), alone).min() > 0.9995
-
-
 @pytest.mark.parametrize("lengths", [[3, 12, 7], [40] * 30 + [1, 2]], ids=["one step", "several steps"])
 def test_linear_layers_see_the_tokens_and_no_padding(lengths: list[int]) -> None:
     rows = [random_row(length) for length in lengths]

@@ -1,4 +1,11 @@
-"""Attention within the rows of one step, padded to the longest of them: nowhere else does padding enter the encoder."""
+"""Attention within the rows of one step: nowhere else does padding enter the encoder.
+
+A row's token embeddings must not depend on the rows beside it. The order of the additions in a kernel, and whether
+vector instructions or a loop's remainder compute a number, follow from the shapes that the kernel is given. At int8, a
+difference in the last bit changes the rounding of some activations, and the layers behind amplify it to the size of the
+quantization error. On a CPU, the length to which a row is padded therefore follows from its own length alone, and the
+kernels take rows of one padded length together.
+"""
 
 from __future__ import annotations
 
@@ -11,62 +18,122 @@ from torch import Tensor, nn
 # On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one; `bmm`
 # takes them all at once: half its time up to so many tokens a row, while scores still fit the caches.
 LONGEST_BY_PRODUCTS = 128
+# These rows are padded to a multiple of 8 tokens. A smaller multiple splits a batch into more groups, each with its own
+# calls; a larger one costs more in padding than it saves in calls.
+PADDED_TO = 8
 
 
 class Layout(NamedTuple):
     """Where the tokens of a step stand in attention, the same for all its layers.
 
-    A token's query, key and value, [3, heads, head_size], are so many pieces of [head_size]. `to_heads` [3 * rows *
-    heads * longest] int64 says which piece stands at each place of [3, rows, heads, longest]; behind a row's end it is
-    any piece, and `bias` [rows, heads, 1, longest] float32 is -inf there, else 0. `from_heads` [(tokens + filling) *
-    heads] int64 says at which place of [rows, heads, longest] a token's context is; a filling row gets any.
+    A token's query, key and value, [3, heads, head_size], are so many pieces of [head_size]. `groups` are pairs (rows,
+    padded length), one behind the other; a group has a place for each piece of [rows, heads, padded length].
+    `to_heads` [3 * places] int64 says which piece stands at each place of [3, places]; behind a row's end it is the
+    row's last token. `bias` [places] float32 is -inf there, else 0. `from_heads` [(tokens + filling) * heads] int64
+    says at which place a token's context is; a filling row gets any. `bmm` takes groups of a padded length of up to
+    `longest_by_products`, torch's fused kernel the others, with the bias if `masked`.
     """
 
     to_heads: Tensor
     from_heads: Tensor
     bias: Tensor
-    padded: bool
+    groups: list[tuple[int, int]]
+    heads: int
+    longest_by_products: int
+    masked: bool
 
 
-def lay_out(slots: Tensor, rows: int, longest: int, filling: int, heads: int) -> Layout:
-    """`slots` [tokens] int64: each token's place in [rows * longest]; `filling`: rows of no token behind the tokens."""
-    device = slots.device
-    tokens = slots.size(0)
-    head = torch.arange(heads, device=device)
-    token = torch.full([rows * longest], -1, dtype=torch.int64, device=device)
-    token.index_copy_(0, slots, torch.arange(tokens, device=device))
-    token = token.view([rows, 1, longest])
-    part = torch.arange(3, device=device).view([3, 1, 1, 1])
-    to_heads = (token.clamp(min=0) * 3 + part) * heads + head.view([heads, 1])
-    bias = torch.zeros([rows, heads, 1, longest], device=device)
-    bias = bias.masked_fill_(token.unsqueeze(1) < 0, -float("inf"))
-    slots = F.pad(slots, [0, filling])
-    row = torch.div(slots, longest, rounding_mode="floor")
-    from_heads = (row.unsqueeze(1) * heads + head) * longest + (slots % longest).unsqueeze(1)
-    return Layout(to_heads.flatten(), from_heads.flatten(), bias, tokens < rows * longest)
+def lay_out(
+    lengths: list[int],
+    filling: int,
+    heads: int,
+    device: torch.device,
+    longest_by_products: int = LONGEST_BY_PRODUCTS,
+    padded_to: int = PADDED_TO,
+) -> Layout:
+    """`lengths`: the tokens of each row of the step, longest first; `filling`: rows of no token behind the tokens."""
+    on_gpu = device.type == "cuda"
+    groups: list[tuple[int, int]] = []
+    padded: list[int] = []
+    for length in lengths:
+        if on_gpu:
+            # Few large kernels are worth the padding there.
+            padded_length = lengths[0]
+        elif length <= longest_by_products:
+            padded_length = -(-length // padded_to) * padded_to
+        else:
+            # So few long rows fit a step that hardly any two would share a padded length.
+            padded_length = length
+        padded.append(padded_length)
+        if len(groups) > 0 and groups[-1][1] == padded_length:
+            groups[-1] = (groups[-1][0] + 1, padded_length)
+        else:
+            groups.append((1, padded_length))
+    tokens, places = sum(lengths), sum(padded)
+
+    figures = torch.tensor([lengths, padded], device=device)
+    row_lengths, row_padded = figures.unbind()
+    first_token, first_place = (figures.cumsum(1) - figures).unbind()
+    row = torch.repeat_interleave(row_padded, output_size=places)
+    of_rows = torch.stack([first_place + row_lengths - 1, first_token - first_place])
+    last_place, shift = of_rows.index_select(1, row).unbind()
+    place = torch.arange(places, device=device)
+    query = (torch.minimum(place, last_place) + shift) * (3 * heads)
+    bias = torch.zeros([places], device=device).masked_fill_(place > last_place, -float("inf"))
+    pieces = torch.arange(3 * heads, device=device).view([3, 1, heads, 1])
+    to_heads: list[Tensor] = []
+    bias_of_heads: list[Tensor] = []
+    start = 0
+    for rows, length in groups:
+        end = start + rows * length
+        to_heads.append((query[start:end].view([rows, 1, length]) + pieces).view([3, -1]))
+        bias_of_heads.append(bias[start:end].view([rows, 1, length]).expand([rows, heads, length]).flatten())
+        start = end
+
+    row = torch.repeat_interleave(row_lengths, output_size=tokens)
+    of_rows = torch.stack([first_place * heads - first_token, row_padded])
+    shift, step = of_rows.index_select(1, row).unsqueeze(2).unbind()
+    token = torch.arange(tokens, device=device).unsqueeze(1)
+    from_heads = torch.addcmul(token + shift, step, torch.arange(heads, device=device)).flatten()
+    return Layout(
+        torch.cat(to_heads, dim=1).flatten(),
+        F.pad(from_heads, [0, filling * heads]),
+        torch.cat(bias_of_heads),
+        groups,
+        heads,
+        0 if on_gpu else longest_by_products,
+        on_gpu and tokens < places,
+    )
 
 
 class Attention(nn.Module):
     """Scaled dot-product attention of several heads, without the projections around it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.longest_by_products = LONGEST_BY_PRODUCTS
-
     def forward(self, query_key_value: Tensor, layout: Layout) -> Tensor:
         """`query_key_value` [tokens and filling, 3 * hidden]; returns the context, [tokens and filling, hidden]."""
-        rows, heads, _, longest = layout.bias.shape
+        heads = layout.heads
         head_size = query_key_value.size(1) // (3 * heads)
-        pieces = query_key_value.reshape([-1, head_size]).index_select(0, layout.to_heads)
+        pieces = query_key_value.reshape([-1, head_size]).index_select(0, layout.to_heads).view([3, -1, head_size])
         bias = layout.bias.to(query_key_value.dtype)
-        if longest <= self.longest_by_products and not query_key_value.is_cuda:
-            query, key, value = pieces.view([3, rows * heads, longest, head_size]).unbind()
-            # Keys before queries: torch's softmax over a last dimension of less than 16 is not vectorized, four times
-            # slower than over the one before.
-            scores = torch.baddbmm(bias.view([-1, longest, 1]), key, query.transpose(1, 2), alpha=head_size**-0.5)
-            weights = scores.softmax(1, dtype=torch.float32).to(value.dtype)
-            context = torch.bmm(weights.transpose(1, 2), value)
-        else:
-            query, key, value = pieces.view([3, rows, heads, longest, head_size]).unbind()
-            context = F.scaled_dot_product_attention(query, key, value, attn_mask=bias if layout.padded else None)
-        return context.reshape([-1, head_size]).index_select(0, layout.from_heads).view([-1, heads * head_size])
+        contexts: list[Tensor] = []
+        start = 0
+        for rows, length in layout.groups:
+            end = start + rows * heads * length
+            group, group_bias = pieces[:, start:end], bias[start:end]
+            start = end
+            if length <= layout.longest_by_products:
+                query, key, value = group.view([3, rows * heads, length, head_size]).unbind()
+                # Keys before queries: torch's softmax over a last dimension of less than 16 is not vectorized, four
+                # times slower than over the one before.
+                scores = torch.baddbmm(
+                    group_bias.view([-1, length, 1]), key, query.transpose(1, 2), alpha=head_size**-0.5
+                )
+                weights = scores.softmax(1, dtype=torch.float32).to(value.dtype)
+                context = torch.bmm(weights.transpose(1, 2), value)
+            else:
+                query, key, value = group.view([3, rows, heads, length, head_size]).unbind()
+                mask = group_bias.view([rows, heads, 1, length]) if layout.masked else None
+                context = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+            contexts.append(context.reshape([-1, head_size]))
+        context = contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        return context.index_select(0, layout.from_heads).view([-1, heads * head_size])

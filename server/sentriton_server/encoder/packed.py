@@ -2,8 +2,8 @@
 
 The module takes packed rows: the tokens of all rows one behind the other, and the number of each token's row. Padding
 never enters it: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
-Rows are taken in order of length, in steps of at most `tokens_per_step` tokens; only inside attention are the rows of
-one step, alike in length, padded to the longest.
+Rows are taken in order of length, in steps of at most `tokens_per_step` tokens; only attention pads the rows of a step,
+on a CPU each by its own length. All that happens to a row on a CPU is independent of the rows beside it.
 """
 
 from __future__ import annotations
@@ -149,32 +149,27 @@ class PackedEncoder(nn.Module):
             [ids.size(0), self.hidden_size], dtype=self.embedding_norm.weight.dtype, device=ids.device
         )
         row_tokens, order = row_tokens.sort(descending=True, stable=True)
-        rank = torch.empty_like(order)
-        rank[order] = torch.arange(order.size(0), device=ids.device)
-
+        rank = order.argsort()
         element = rank[row].argsort(stable=True)
-        token_rank = rank[row[element]]
-        token_place = torch.arange(element.size(0), device=ids.device) - (row_tokens.cumsum(0) - row_tokens)[token_rank]
 
         lengths: list[int] = row_tokens.tolist()
         rows = len(lengths)
         first_row, first_token = 0, 0
         while first_row < rows:
-            longest = lengths[first_row]
-            end_row, end_token = first_row + 1, first_token + longest
+            end_row, end_token = first_row + 1, first_token + lengths[first_row]
             while end_row < rows and end_token + lengths[end_row] - first_token <= self.tokens_per_step:
                 end_token += lengths[end_row]
                 end_row += 1
             chosen = element[first_token:end_token]
-            slots = (token_rank[first_token:end_token] - first_row) * longest + token_place[first_token:end_token]
-            hidden = self.encode_step(ids[chosen], positions[chosen], slots, end_row - first_row, longest)
+            hidden = self.encode_step(ids[chosen], positions[chosen], lengths[first_row:end_row])
             token_embeddings.index_copy_(0, chosen, hidden.to(token_embeddings.dtype))
             first_row, first_token = end_row, end_token
         return token_embeddings
 
-    def encode_step(self, ids: Tensor, positions: Tensor, slots: Tensor, rows: int, longest: int) -> Tensor:
+    def encode_step(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
+        """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first."""
         filling = -ids.size(0) % self.filled_up_to
-        layout = lay_out(slots, rows, longest, filling, self.num_heads)
+        layout = lay_out(lengths, filling, self.num_heads, ids.device)
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
         hidden = F.pad(hidden, [0, 0, 0, filling])
         for layer in self.layers:

@@ -19,7 +19,7 @@ class Precision:
     name: str
     devices: tuple[str, ...]
     output_dtype: str  # Triton's name of the token embeddings' dtype
-    min_cosine: float  # of every sentence against sentence-transformers in fp32
+    min_cosine: float  # of every sentence, truncated or not, against sentence-transformers in fp32
     bytes_per_weight: float
 
 
