@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sentriton.tokenization import pack_rows
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.export import parity_sentences
@@ -46,10 +47,10 @@ def compiled(precision: str) -> Any:
 
 def embed(precision: str, batch: list[list[int]]) -> list[Tensor]:
     """The mean of each row's token embeddings."""
-    ids = torch.tensor([number for row in batch for number in row])
-    lengths = torch.tensor([[len(row)] for row in batch], dtype=torch.int32)
+    packed = pack_rows(batch)
+    ids, number = (torch.from_numpy(part[:, None]) for part in (packed.input_ids, packed.row))
     with torch.inference_mode(), torch.jit.optimized_execution(False):
-        token_embeddings = compiled(precision)(ids, torch.ones_like(ids), lengths, lengths)
+        token_embeddings = compiled(precision)(ids, number, torch.zeros_like(ids, dtype=torch.int64))
     return [part.double().mean(dim=0) for part in token_embeddings.split([len(row) for row in batch])]
 
 
