@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,7 @@ class PackedRows:
 def pack_rows(rows: Sequence[Sequence[int]], *, not_pooled: int = 0) -> PackedRows:
     """Pack token ids. The first `not_pooled` tokens of each row are attended to and kept out of pooling."""
     lengths = [len(row) for row in rows]
-    input_ids = np.fromiter((token for row in rows for token in row), dtype=np.int32, count=sum(lengths))
-    place = np.concatenate([np.arange(length) for length in lengths])
-    return PackedRows(input_ids, np.repeat(np.arange(len(rows), dtype=np.int32), lengths), place >= not_pooled)
+    input_ids = np.array(list(chain.from_iterable(rows)), dtype=np.int32)
+    row = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
+    starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return PackedRows(input_ids, row, np.arange(len(row)) - starts >= not_pooled)

@@ -6,13 +6,12 @@ Semantics are those of sentence_transformers.sentence_transformer.modules.Poolin
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +31,10 @@ class Head:
         """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] float16
         or float32; `pooled` [tokens]: whether a token counts; `row` [tokens]: the number of its row, 0, 1, 2 and so on.
         """
-        starts = np.searchsorted(row, np.arange(row[-1] + 2))
-        rows = [slice(start, end) for start, end in itertools.pairwise(starts)]
-        tokens = token_embeddings.astype(np.float32, copy=False)
-        # Row by row: a row's embedding is then the same whatever its neighbours are.
-        embedding = np.stack([pool(tokens[each], pooled[each], self.pooling_modes) for each in rows])
+        ends = np.bincount(row).cumsum()
+        rows = Rows(token_embeddings.astype(np.float32, copy=False), pooled, np.concatenate([[0], ends[:-1]]), ends)
+        parts = [POOLING[mode](rows) for mode in self.pooling_modes]
+        embedding = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
         for step in self.steps:
             embedding = step(embedding)
         return embedding
@@ -54,43 +52,66 @@ def load_head(folder: Path) -> Head:
     )
 
 
-def pool(tokens: Floats, pooled: NDArray[np.bool_], modes: tuple[str, ...]) -> Floats:
-    """Pool one row, float32 [length, hidden], to [len(modes) * hidden], the modes' results side by side. `pooled`
-    [length]: which tokens count."""
-    parts = [POOLING[mode](tokens, pooled) for mode in modes]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+class Rows(NamedTuple):
+    """Packed rows: `tokens` float32 [tokens, hidden], `pooled` bool [tokens], and where each row begins and ends.
+
+    What is pooled of a row must not depend on its neighbours, not by the last bit: so sums are taken row by row.
+    """
+
+    tokens: Floats
+    pooled: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def places(self) -> NDArray[np.int64]:
+        """1, 2, 3 … from each row's first token, [tokens]."""
+        return np.arange(1, len(self.tokens) + 1) - np.repeat(self.starts, self.ends - self.starts)
+
+    def weighted_sum(self, weights: Floats) -> Floats:
+        """The tokens of each row by their `weights` [tokens]: [rows, hidden]."""
+        sums = np.empty((len(self.ends), self.tokens.shape[1]), np.float32)
+        for place, (start, end) in enumerate(zip(self.starts.tolist(), self.ends.tolist(), strict=True)):
+            np.dot(weights[start:end], self.tokens[start:end], out=sums[place])
+        return sums
+
+    def total(self, weights: Floats) -> Floats:
+        """The sum of each row's `weights` [tokens], at least 1e-9: [rows, 1]."""
+        return np.maximum(np.add.reduceat(weights, self.starts), np.float32(1e-9))[:, None]
 
 
-def _mean(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
-    weights = pooled.astype(np.float32)
-    return (weights @ tokens) / np.maximum(weights.sum(), np.float32(1e-9))
+def _mean(rows: Rows) -> Floats:
+    weights = rows.pooled.astype(np.float32)
+    return rows.weighted_sum(weights) / rows.total(weights)
 
 
-def _mean_sqrt_len(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
-    weights = pooled.astype(np.float32)
-    return (weights @ tokens) / np.sqrt(np.maximum(weights.sum(), np.float32(1e-9)))
+def _mean_sqrt_len(rows: Rows) -> Floats:
+    weights = rows.pooled.astype(np.float32)
+    return rows.weighted_sum(weights) / np.sqrt(rows.total(weights))
 
 
-def _weightedmean(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
+def _weightedmean(rows: Rows) -> Floats:
     # Weights count 1, 2, 3 … from the row's first token; a prompt left out keeps its places.
-    weights = (np.arange(1, len(pooled) + 1) * pooled).astype(np.float32)
-    return (weights @ tokens) / np.maximum(weights.sum(), np.float32(1e-9))
+    weights = (rows.places() * rows.pooled).astype(np.float32)
+    return rows.weighted_sum(weights) / rows.total(weights)
 
 
-def _max(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
-    return np.where(pooled[:, None], tokens, np.float32(-np.inf)).max(axis=0)
+def _max(rows: Rows) -> Floats:
+    candidates = np.where(rows.pooled[:, None], rows.tokens, np.float32(-np.inf))
+    return np.maximum.reduceat(candidates, rows.starts, axis=0)
 
 
-def _cls(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
-    return tokens[pooled.argmax()]
+def _cls(rows: Rows) -> Floats:
+    # The first that is pooled; where none is, the row's first token.
+    first = np.minimum.reduceat(np.where(rows.pooled, rows.places(), len(rows.tokens)), rows.starts)
+    return rows.tokens[rows.starts + np.where(first == len(rows.tokens), 1, first) - 1]
 
 
-def _lasttoken(tokens: Floats, pooled: NDArray[np.bool_]) -> Floats:
-    last = len(pooled) - 1 - pooled[::-1].argmax()
-    return tokens[last] * pooled.any()
+def _lasttoken(rows: Rows) -> Floats:
+    last = np.maximum.reduceat(rows.places() * rows.pooled, rows.starts)
+    return rows.tokens[rows.starts + np.maximum(last, 1) - 1] * (last > 0)[:, None]
 
 
-POOLING: dict[str, Callable[[Floats, NDArray[np.bool_]], Floats]] = {
+POOLING: dict[str, Callable[[Rows], Floats]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,

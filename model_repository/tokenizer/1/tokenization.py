@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -52,5 +53,5 @@ def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[NDArray[np.int32],
     lengths = [len(each) for each in ids]
     if 0 in lengths:
         raise TextError(f"text in row {lengths.index(0)} has no token; send text that the model's tokenizer knows")
-    input_ids = np.fromiter((token for each in ids for token in each), dtype=np.int32, count=sum(lengths))
+    input_ids = np.array(list(chain.from_iterable(ids)), dtype=np.int32)
     return input_ids, np.repeat(np.arange(len(ids), dtype=np.int32), lengths)
