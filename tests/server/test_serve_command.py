@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
-from sentriton_server.repository import MODELS, RepositoryError, read_config
+from sentriton_server.repository import MODELS, RepositoryError, read_config, record_files
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
 from sentriton_server.serving.scratch import SHARED_MEMORY
 from tests.server.conftest import serving
@@ -262,6 +262,7 @@ def test_a_repository_that_triton_refuses(repository: Path, tmp_path: Path) -> N
     broken = tmp_path / "repository"
     shutil.copytree(repository, broken)
     (broken / "pooling/1/head.json").write_text("{}")
+    record_files(broken)
     message = fails(broken, *FREE_PORTS)
     assert "model pooling" in message
     assert "modules" in message

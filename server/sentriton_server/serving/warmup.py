@@ -23,8 +23,8 @@ _LONGEST_S = 2.0
 
 
 def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, canary_key: str) -> None:
-    """Embed rows of many lengths in the canary's lane, short ones first, until all are done or two seconds are over. Raises the
-    `SentritonError`s of a call.
+    """Embed rows of many lengths in the canary's lane, short ones first, until all are done or two seconds are over.
+    Raises the `SentritonError`s of a call.
     """
     named = parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     connection = Connection(settings.addresses[0], settings)
