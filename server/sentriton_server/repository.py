@@ -141,11 +141,11 @@ def _broken(folder: Path, why: str) -> RepositoryError:
 def _read_checksums(folder: Path) -> dict[str, str]:
     """sha256 by the file's path in the repository."""
     try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except ValueError as error:
         raise _broken(folder, f"{CHECKSUMS} is no text") from error
     pairs = [line.split("  ", 1) for line in lines]
-    if not pairs or any(len(pair) != 2 for pair in pairs):
+    if any(len(pair) != 2 for pair in pairs):
         raise _broken(folder, f"{CHECKSUMS} has a line that is not a sha256 and a path")
     return {name: sha256 for sha256, name in pairs}
 

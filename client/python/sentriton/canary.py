@@ -43,7 +43,7 @@ class Canary:
 
     def __init__(self, settings: ClientSettings, timeout_s: float, key: str | None = None) -> None:
         """Read manifest and golden vectors from the server. Raises the `SentritonError`s of a call, and `ServerError`
-        where the golden vectors are not the manifest's.
+        where they are unreadable, or the golden vectors are not the manifest's.
         """
         self._url = settings.url
         self._key = key
@@ -51,6 +51,9 @@ class Canary:
         try:
             self.manifest = Manifest.from_json(self._connection.asset("manifest.json", timeout_s))
             golden = json.loads(self._golden(timeout_s))
+        except ValueError as error:
+            self.close()
+            raise ServerError(f"{self._url} does not serve a model of sentriton: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -85,7 +88,7 @@ class Canary:
 
     def _golden(self, timeout_s: float) -> bytes:
         content = self._connection.asset(GOLDEN, timeout_s)
-        if hashlib.sha256(content).hexdigest() != self.manifest.files[GOLDEN]:
+        if hashlib.sha256(content).hexdigest() != self.manifest.files.get(GOLDEN):
             raise ServerError(
                 f"{GOLDEN} at {self._url} is not the file that its manifest names (its sha256 differs); "
                 "export the model repository again"

@@ -41,7 +41,7 @@ class RestartPolicy:
         self.failed_starts = 0 if served_s > 0 else self.failed_starts + 1
         if self.in_a_row > self.restarts:
             return None
-        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2**self.failed_starts))
+        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self.failed_starts - 1)))
 
 
 class Supervisor:
