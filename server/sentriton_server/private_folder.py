@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+_LOCK = "lock"
 _RANDOM = r"[a-z0-9_]{8}"  # what tempfile.mkdtemp appends
 
 
@@ -24,9 +25,9 @@ class PrivateFolder:
     def __init__(self, parent: Path, prefix: str) -> None:
         while True:
             self.path = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-            self.descriptor = _open(self.path)
+            self.descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            # Between making and locking it, another process may have taken it for a dead one's.
+            # Before it was locked, another process may have taken it for a dead one's.
             if self.path.exists():
                 return
             os.close(self.descriptor)
@@ -67,14 +68,10 @@ def is_own(path: Path, kind: Callable[[int], bool]) -> bool:
     return found.st_uid == os.geteuid() and kind(found.st_mode)
 
 
-def _open(folder: Path) -> int:
-    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
 def _remove_if_abandoned(folder: Path, remove: Callable[[Path], None]) -> None:
     if not is_own(folder, stat.S_ISDIR):
         return
-    descriptor = _open(folder)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         remove(folder)

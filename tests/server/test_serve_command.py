@@ -347,9 +347,12 @@ def test_a_signal_that_is_ignored_stays_ignored(repository: Path) -> None:
     try:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("serving ")
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        ignored = int(re.search(r"SigIgn:\s+(\w+)", status)[1], 16)  # type: ignore[index]
+        assert ignored & 1 << (signal.SIGHUP - 1)
         process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(2)
+            process.wait(1)
     finally:
         process.terminate()
         process.communicate()
