@@ -244,7 +244,7 @@ def _require_sound(process: TritonProcess, interrupted: threading.Event) -> None
 
 def _start_failure(process: TritonProcess, ended: str) -> LaunchError:
     """What to tell of a start during which a part ended: a model that cannot be loaded is not worth another start."""
-    if why := process.why_not_loaded(_LOAD_FAILURE_S):
+    if not process.was_killed() and (why := process.why_not_loaded(_LOAD_FAILURE_S)):
         return LaunchError(f"Triton did not start: {why}")
     return Crashed(f"{ended} while it started")
 

@@ -134,6 +134,12 @@ class TritonProcess:
             return f"Triton's Python stub {self._unhealthy} stood still"
         return None
 
+    def was_killed(self) -> bool:
+        """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
+        False where that is not known.
+        """
+        return (self.exit_code() or 0) < 0 or any(stub.was_killed() for stub in self._stubs.values())
+
     def why_not_loaded(self, within_s: float) -> str | None:
         """Why a model cannot be loaded, as Triton says it within this time; None where it says nothing, or says that a
         part ended, which may go better at the next start.
@@ -221,6 +227,15 @@ class _Stub:
             return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
+
+    def was_killed(self) -> bool:
+        """Whether a signal ended it; False once Triton has taken note of its end."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return False
+        # proc(5): fields 3 and 52, the state and the status as wait reports it.
+        return fields[0] == "Z" and int(fields[49]) & 0x7F != 0
 
 
 def _environment(installation: Installation, settings: ServerSettings, canary_key: str) -> dict[str, str]:
