@@ -80,20 +80,24 @@ def test_a_network_that_stalls(proxy: FaultyProxy, expected: NDArray[np.float32]
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_for_good_is_started_again(repository: Path, expected: NDArray[np.float32]) -> None:
+@pytest.mark.parametrize("victim", ["encoder", "pooling", "tokenizer", "embed_tokens", "triton"])
+def test_a_server_that_hangs_for_good_is_started_again(
+    victim: str, repository: Path, expected: NDArray[np.float32]
+) -> None:
     with (
         serve(repository, "--canary-period", 1, "--canary-timeout", 2) as served,
         Load(served.url, expected) as load,
     ):
         time.sleep(0.5)
-        served.process("pooling").send_signal(signal.SIGSTOP)
+        served.process(victim).send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
         wait_for(lambda: served.restarts() == 1, 40, "a server that hangs was not restarted")
         load.recovery_s(stopped)
         recovery_s = time.monotonic() - stopped
-    check("SIGSTOP of pooling for good (canary timeout 2 s)", load, recovery_s, most_s=30)
+    check(f"SIGSTOP of {victim} for good (canary timeout 2 s)", load, recovery_s, most_s=30)
     # Whoever notices first: a request that Triton gives up on, or the canary.
-    assert any("stood still" in line or "the canary failed 3 times in a row" in line for line in served.said)
+    told = ("stood still", "is not healthy", "the canary failed 3 times in a row")
+    assert any(words in line for line in served.said for words in told), served.said
 
 
 def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) -> None:
