@@ -20,7 +20,7 @@ _FAILURES_ALLOWED = 3
 _AGAIN_S = 0.5  # after a canary that failed, the next one comes soon
 _STABLE_S = 60.0  # a Triton that served this long did not fail because of how it was started
 # A start takes some seconds, so this is short enough for whatever happens to a small model to be over within 15 s.
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 2.0
 
 
 @dataclass
