@@ -89,6 +89,7 @@ def starting(source: Path, folder: Path, *arguments: object) -> Iterator[Startin
     try:
         yield server
     finally:
+        scratch = [f"{path.name}_" for path in folder.iterdir()]
         server.process.terminate()
         try:
             _, said = server.process.communicate(timeout=45)
@@ -98,8 +99,7 @@ def starting(source: Path, folder: Path, *arguments: object) -> Iterator[Startin
         print(said)
     assert server.process.returncode == 0, said
     assert list(folder.iterdir()) == [], "something was left behind"
-    names = [path.name for path in SHARED_MEMORY.iterdir() if path.name.startswith("sentriton-")]
-    assert not [name for name in names if f"{folder / name[:18]}" in said]
+    assert not [path for path in SHARED_MEMORY.iterdir() if path.name.startswith(tuple(scratch))]
 
 
 # After the first stub appeared: while models load, and when they are all but ready.
