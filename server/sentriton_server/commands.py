@@ -4,6 +4,7 @@ them.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -148,7 +149,7 @@ def serve(
 
     def show(line: LogLine) -> None:
         if verbose or is_worth_showing(line):
-            _console.print(str(line), markup=False)
+            _show(str(line))
 
     settings = ServerSettings(
         host=host,
@@ -180,12 +181,13 @@ def serve(
         repository = prepare_repository(source, precision=precision, device=device, allow_pickle=allow_pickle, say=_say)
         server = TritonServer(repository, settings, show)
         supervisor = Supervisor(server, _say, ready_file)
-        server.start(interrupted)
+        supervisor.start(interrupted)
         manifest = server.manifest
-        typer.echo(
-            f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
-            f"{manifest.dimension} dimensions), ready in {time.monotonic() - started:.1f} s"
-        )
+        with contextlib.suppress(OSError):  # a closed terminal
+            typer.echo(
+                f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
+                f"{manifest.dimension} dimensions), ready in {time.monotonic() - started:.1f} s"
+            )
         supervisor.run(interrupted)
     except KeyboardInterrupt:
         _say("stopping")
@@ -276,12 +278,18 @@ def train(
 
 
 def _say(step: str) -> None:
-    _console.print(step, style="dim", markup=False)
+    _show(step, style="dim")
+
+
+def _show(text: str, style: str | None = None) -> None:
+    # A terminal that was closed, or a pipe whose reader has gone, ends no server: rich would exit.
+    with contextlib.suppress(OSError, ValueError, SystemExit):
+        _console.print(text, style=style, markup=False)
 
 
 def _catch_signals() -> threading.Event:
     """SIGINT, SIGTERM, SIGHUP and SIGQUIT become a `KeyboardInterrupt`, once; what follows is the shutdown, which more
-    of them must not cut short.
+    of them must not cut short. A signal that is ignored when the command starts (by nohup, say) stays ignored.
 
     The returned event is set as well: an exception that a signal raises inside a callback of a C library is swallowed
     there, and whoever waits looks at the event too.
@@ -294,5 +302,6 @@ def _catch_signals() -> threading.Event:
             raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
     return interrupted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +22,8 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
 from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
 from sentriton_server.parity import ExportedModel, ParityReport, compare
-from sentriton_server.repository import RepositoryError, read_config, write_configs
+from sentriton_server.private_folder import private_folder
+from sentriton_server.repository import RepositoryError, read_config, record_files, write_configs
 from sentriton_server.resources import hash_files
 
 PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
@@ -94,12 +94,12 @@ def _draft_of(repository: Path) -> Iterator[Path]:
     try:
         with (
             _parent_folder(repository),
-            tempfile.TemporaryDirectory(dir=repository.parent, prefix=".export-") as scratch,
+            private_folder(repository.parent, ".export-") as scratch,
         ):
-            draft = Path(scratch) / "repository"
+            draft = scratch / "repository"
             yield draft
             if repository.exists():
-                repository.rename(Path(scratch) / "replaced")
+                repository.rename(scratch / "replaced")
             draft.rename(repository)
     except OSError as error:
         raise ExportError(f"cannot write {repository}: {error.strerror or error}") from error
@@ -162,6 +162,7 @@ def _write(
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
     (repository / "assets/1/manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    record_files(repository)
     return manifest
 
 

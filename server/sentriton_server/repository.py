@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,13 +18,16 @@ from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
 MODELS = ("embed_text", "embed_tokens", "tokenizer", "embed_batch", "encoder", "pooling", "assets")
 
+MANIFEST = "assets/1/manifest.json"
+CHECKSUMS = "assets/1/checksums.sha256"
+BYTECODE = "__pycache__"
 FILES = (
     "encoder/1/model.pt",
     "embed_tokens/1/contract.json",
     "pooling/1/head.json",
     "pooling/1/key.json",
     "tokenizer/1/tokenizer.json",
-    "assets/1/manifest.json",
+    MANIFEST,
 )
 
 
@@ -84,33 +88,95 @@ def write_configs(
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
-def check_repository(folder: Path) -> Manifest:
-    """The manifest of an exported repository. Raises `RepositoryError` that names the first thing wrong with
-    `folder`.
+def record_files(repository: Path) -> None:
+    """Write the sha256 of every file of a repository to `CHECKSUMS`, in the form of sha256sum: the last step of an
+    export.
     """
+    lines = [f"{hash_files([repository / name])}  {name}\n" for name in sorted(_files(repository))]
+    (repository / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an exported repository. Raises `RepositoryError` where `folder` is none, or lacks a file."""
     for model in MODELS:
         if not (folder / model / "config.pbtxt").is_file():
             raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
-    for file in FILES:
+    for file in (*FILES, CHECKSUMS):
         if not (folder / file).is_file():
-            raise RepositoryError(f"the model repository {folder} is broken: {file} is missing; export it again")
+            raise _broken(folder, f"{file} is missing")
     try:
-        manifest = Manifest.from_json((folder / "assets/1/manifest.json").read_bytes())
+        return Manifest.from_json((folder / MANIFEST).read_bytes())
     except ValueError as error:
-        raise RepositoryError(
-            f"the model repository {folder} is broken: assets/1/manifest.json: {error}; export it again"
-        ) from error
-    check_weights(folder, manifest)
+        raise _broken(folder, f"{MANIFEST}: {error}") from error
+
+
+def check_repository(folder: Path) -> Manifest:
+    """The manifest of an exported repository all of whose files are those that were exported: Triton loads and runs
+    what it finds. Raises `RepositoryError` that names the first thing wrong with `folder`.
+    """
+    manifest = read_manifest(folder)
+    exported = _read_checksums(folder)
+    found = _files(folder)
+    for name in sorted(exported.keys() - found):
+        raise _broken(folder, f"{name} is missing")
+    for name in sorted(found - exported.keys()):
+        raise _broken(folder, f"{name} does not belong to the export; remove it")
+    for name, sha256 in exported.items():
+        if hash_files([folder / name]) != sha256:
+            raise _broken(folder, f"{name} is not the file that was exported (its sha256 differs)")
     return manifest
 
 
-def check_weights(folder: Path, manifest: Manifest) -> None:
-    """Raises `RepositoryError` where model.pt, which is code as well as weights, is not the file that was exported."""
-    if hash_files([folder / "encoder/1/model.pt"]) != manifest.files["model.pt"]:
-        raise RepositoryError(
-            f"the model repository {folder} is broken: encoder/1/model.pt is not the file that was exported "
-            "(its sha256 differs from the manifest's); export it again"
-        )
+def remove_bytecode(repository: Path) -> None:
+    """Remove the bytecode that Python wrote beside the models: code that runs in place of theirs, and that no checksum
+    covers. Raises `RepositoryError` where it cannot be removed.
+    """
+    for model in MODELS:
+        bytecode = repository / model / "1" / BYTECODE
+        if bytecode.exists():
+            try:
+                shutil.rmtree(bytecode)
+            except FileNotFoundError:  # another server is as far
+                continue
+            except OSError as error:
+                name = bytecode.relative_to(repository)
+                raise _broken(
+                    repository, f"{name} cannot be removed ({error.strerror}) and does not belong to the export"
+                ) from error
+
+
+def _broken(folder: Path, why: str) -> RepositoryError:
+    again = " or export it again" if why.endswith("remove it") else "; export it again"
+    return RepositoryError(f"the model repository {folder} is broken: {why}{again}")
+
+
+def _read_checksums(folder: Path) -> dict[str, str]:
+    """sha256 by the file's path in the repository."""
+    try:
+        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except ValueError as error:
+        raise _broken(folder, f"{CHECKSUMS} is no text") from error
+    pairs = [line.split("  ", 1) for line in lines]
+    if any(len(pair) != 2 for pair in pairs):
+        raise _broken(folder, f"{CHECKSUMS} has a line that is not a sha256 and a path")
+    return {name: sha256 for sha256, name in pairs}
+
+
+def _files(repository: Path) -> set[str]:
+    """The paths in a repository, all but `CHECKSUMS` and bytecode: those of files, of links, and of empty folders that
+    are no model's.
+    """
+    found: set[str] = set()
+    versions = {f"{model}/1" for model in MODELS}
+    for folder, folders, files in os.walk(repository):
+        inside = Path(folder).relative_to(repository)
+        if inside.as_posix() in versions and BYTECODE in folders:
+            folders.remove(BYTECODE)
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        found.update((inside / name).as_posix() for name in (*files, *links))
+        if not any(Path(folder).iterdir()):
+            found.add(inside.as_posix())
+    return found - {CHECKSUMS} - versions
 
 
 def _tensors(config: Any, name: str) -> Iterable[Any]:

@@ -13,8 +13,10 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from sentriton import SentenceEncoder, protocol
+from sentriton.connection import Connection
 from tests.faults.conftest import Served, check, serve, wait_for
-from tests.faults.load import Load
+from tests.faults.load import SENTENCES, Load
 from tests.faults.proxy import FaultyProxy
 
 
@@ -78,20 +80,24 @@ def test_a_network_that_stalls(proxy: FaultyProxy, expected: NDArray[np.float32]
 
 
 @pytest.mark.slow
-def test_a_server_that_hangs_for_good_is_started_again(repository: Path, expected: NDArray[np.float32]) -> None:
+@pytest.mark.parametrize("victim", ["encoder", "pooling", "tokenizer", "embed_tokens", "triton"])
+def test_a_server_that_hangs_for_good_is_started_again(
+    victim: str, repository: Path, expected: NDArray[np.float32]
+) -> None:
     with (
         serve(repository, "--canary-period", 1, "--canary-timeout", 2) as served,
         Load(served.url, expected) as load,
     ):
         time.sleep(0.5)
-        served.process("pooling").send_signal(signal.SIGSTOP)
+        served.process(victim).send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
         wait_for(lambda: served.restarts() == 1, 40, "a server that hangs was not restarted")
         load.recovery_s(stopped)
         recovery_s = time.monotonic() - stopped
-    check("SIGSTOP of pooling for good (canary timeout 2 s)", load, recovery_s, most_s=30)
+    check(f"SIGSTOP of {victim} for good (canary timeout 2 s)", load, recovery_s, most_s=30)
     # Whoever notices first: a request that Triton gives up on, or the canary.
-    assert any("stood still" in line or "the canary failed 3 times in a row" in line for line in served.said)
+    told = ("stood still", "is not healthy", "the canary failed 3 times in a row")
+    assert any(words in line for line in served.said for words in told), served.said
 
 
 def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) -> None:
@@ -109,3 +115,19 @@ def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) 
     last = served.said[-1]
     assert last.startswith("error: Triton failed 3 times in a row and is not started again (--restarts 2), at last: ")
     assert "exit code -9" in last
+
+
+def test_a_server_that_is_busy_is_left_alone(repository: Path, expected: NDArray[np.float32]) -> None:
+    # A second of a canary's time, and requests before it that take the tokenizer much longer.
+    long = protocol.text_request(["가나다 " * 100_000], protocol.parameters(priority="bulk"))
+    with serve(repository, "--canary-period", 0.5, "--canary-timeout", 1) as served:
+        connections = [Connection(served.url) for _ in range(4)]
+        calls = [connections[at % 4].start_infer(long, 60) for at in range(60)]
+        answered = sum(connections[at % 4].result_of(call).outputs[0].shape[0] for at, call in enumerate(calls))
+        assert answered == len(calls)
+        assert served.restarts() == 0, served.said
+        for connection in connections:
+            connection.close()
+        with SentenceEncoder(served.url) as encoder:
+            np.testing.assert_allclose(encoder.encode(SENTENCES), expected, atol=1e-5)
+    assert any(line.startswith("the server is slow") for line in served.said), served.said

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.faults.conftest import SENTRITON, Served, check, note, serve
+from tests.faults.conftest import SENTRITON, Served, check, note, serve, wait_for
 from tests.faults.load import SENTENCES, Load
 
 # A mount namespace with a small file system at $1, and $2 run in it with what follows as its arguments.
@@ -102,3 +102,22 @@ def test_a_full_dev_shm(repository: Path, expected: NDArray[np.float32]) -> None
             assert encoder.encode(large).shape == (len(large), encoder.manifest.dimension)
         recovery_s = load.recovery_s(emptied)
     check("full /dev/shm for 3 s", load, recovery_s)
+
+
+def test_a_full_temporary_folder_does_not_end_a_server(
+    repository: Path, expected: NDArray[np.float32], tmp_path: Path
+) -> None:
+    script = 'mount -t tmpfs -o size=20m tmpfs "$TMPDIR"; exec "$@"'
+    with (
+        serve(repository, prefix=(*PRIVATE, script, "sh"), TMPDIR=str(tmp_path)) as served,
+        Load(served.url, expected) as load,
+    ):
+        filler = Path(f"/proc/{served.launcher.pid}/root{tmp_path}/filler")
+        with pytest.raises(OSError, match="No space left on device"):
+            filler.write_bytes(bytes(30 << 20))
+        served.process("encoder").kill()
+        killed = time.monotonic()
+        wait_for(lambda: served.restarts() == 1, 30, f"no restart: {served.said}")
+        recovery_s = load.recovery_s(killed)
+        recovery_s = max(recovery_s, time.monotonic() - killed)
+    check("SIGKILL of the encoder's stub, $TMPDIR full", load, recovery_s)

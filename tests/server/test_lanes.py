@@ -18,6 +18,7 @@ from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded
 from sentriton.tokenization import pack_rows
+from sentriton_server.repository import record_files
 from sentriton_server.serving import TritonServer, prepare_repository
 from tests.server.conftest import FREE_PORTS, RunningServer
 
@@ -72,6 +73,7 @@ def narrow_server(tmp_path: Path) -> Iterator[str]:
     narrowed = re.sub(r'(key: "WAITING_ROWS"\s+value {\s+string_value: )"\d+"', r'\1"64"', config.read_text())
     assert narrowed != config.read_text()
     config.write_text(narrowed)
+    record_files(repository)
     with TritonServer(repository, FREE_PORTS) as server:
         yield server.url
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +19,11 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
-from sentriton_server.repository import MODELS, RepositoryError, read_config
+from sentriton.canary import Canary, OtherServer
+from sentriton.settings import ClientSettings
+from sentriton_server.repository import MODELS, RepositoryError, read_config, record_files
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
+from sentriton_server.serving.preflight import with_free_ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
 from tests.server.conftest import serving
 
@@ -262,6 +265,7 @@ def test_a_repository_that_triton_refuses(repository: Path, tmp_path: Path) -> N
     broken = tmp_path / "repository"
     shutil.copytree(repository, broken)
     (broken / "pooling/1/head.json").write_text("{}")
+    record_files(broken)
     message = fails(broken, *FREE_PORTS)
     assert "model pooling" in message
     assert "modules" in message
@@ -275,3 +279,103 @@ def test_an_unknown_precision() -> None:
 
 def test_precision_of_an_exported_repository_is_fixed(repository: Path) -> None:
     assert "fixed by the export" in fails(repository, "--precision", "bf16", *FREE_PORTS)
+
+
+def test_of_two_launchers_with_one_port_one_serves_and_one_says_why_not(repository: Path) -> None:
+    port = with_free_ports(ServerSettings(grpc_port=0)).grpc_port
+    both = [serve(repository, "--grpc-port", port, "--metrics-port", 0) for _ in range(2)]
+    try:
+        wait_until(lambda: any(process.poll() is not None for process in both), 60)
+        (loser,) = [process for process in both if process.poll() is not None]
+        _, errors = loser.communicate()
+        assert f"error: port {port} on 127.0.0.1 cannot be used" in errors
+        assert "choose another with --grpc-port" in errors
+        (winner,) = [process for process in both if process is not loser]
+        assert winner.stdout is not None
+        assert f"at 127.0.0.1:{port} " in winner.stdout.readline()
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+
+
+def test_a_canary_knows_its_own_server(repository: Path) -> None:
+    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:
+        assert server.check(0) > 0.999
+        with pytest.raises(OtherServer, match=f"{server.url} is answered by another server"):
+            Canary(ClientSettings(server.url), 10, "the key of another").check(10)
+
+
+def test_only_its_user_reads_a_servers_shared_memory(repository: Path) -> None:
+    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:
+        assert server.process is not None
+        prefix = server.process.shared_memory_prefix
+        regions = [path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)]
+        assert {path.stat().st_mode & 0o777 for path in regions} == {0o600}
+
+
+def test_python_files_of_the_current_folder_do_not_run(repository: Path, tmp_path: Path) -> None:
+    ran, here = tmp_path / "ran", tmp_path / "here"
+    here.mkdir()
+    for module in ("json", "metrics", "cache"):
+        (here / f"{module}.py").write_text(f"open({str(ran)!r}, 'a').write('{module} ')\n", encoding="utf-8")
+    (here / "repository").symlink_to(repository)
+    process = subprocess.Popen(
+        [SENTRITON, "serve", "repository", *FREE_PORTS],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert not ran.exists(), ran.read_text()
+        assert line.startswith("serving "), process.communicate(timeout=10)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def test_a_signal_that_is_ignored_stays_ignored(repository: Path) -> None:
+    process = subprocess.Popen(
+        ["nohup", SENTRITON, "serve", str(repository), *FREE_PORTS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("serving ")
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        ignored = int(re.search(r"SigIgn:\s+(\w+)", status)[1], 16)  # type: ignore[index]
+        assert ignored & 1 << (signal.SIGHUP - 1)
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+    finally:
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0
+
+
+def test_a_server_outlives_the_terminal_that_it_was_started_from(repository: Path) -> None:
+    with running(repository) as (process, line, processes):
+        url = line.split(" at ")[1].split(" ")[0]
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stderr.close()
+        stub = next(child for child in processes if child.name() == "triton_python_backend_stub")
+        stub.kill()
+        with SentenceEncoder(url, timeout_s=30) as encoder:
+            assert encoder.encode("x").shape == (encoder.manifest.dimension,)
+        assert process.poll() is None
+        process.stdout = process.stderr = None  # closed: there is nothing to read at the end
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

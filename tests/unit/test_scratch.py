@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
+
+from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch, remove_stale
 
 # Stands in for Triton: SIGTERM ends the leader, and a child of its group stays, as a stub does that is still loading.
 _LAUNCHER = """
@@ -30,3 +33,42 @@ def test_a_killed_launcher_leaves_no_process_of_tritons_group() -> None:
     _, alive = psutil.wait_procs(processes, timeout=20)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not Path(folder).exists()
+
+
+def test_the_name_of_a_folder_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    victim = SHARED_MEMORY / "sentriton-victim00_region"
+    victim.touch()
+    try:
+        for name in ("sentriton-*", "sentriton-????????", "sentriton-[a-z]", "sentriton-"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "lock").touch()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        remove_stale()
+        assert victim.exists()
+        assert len(list(tmp_path.iterdir())) == 4
+    finally:
+        victim.unlink(missing_ok=True)
+
+
+def test_what_a_link_points_at_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, outside = tmp_path / "tmp", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    (outside / "lock").touch()
+    (folder / "sentriton-abcdefgh").symlink_to(outside)
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    remove_stale()
+    assert (outside / "lock").exists()
+
+
+def test_a_guard_that_was_killed_is_replaced() -> None:
+    scratch = Scratch(exit_timeout_s=5)
+    try:
+        (guard,) = [child for child in psutil.Process().children() if child.name() == "sh"]
+        guard.kill()
+        guard.wait(5)
+        scratch.guard(None)
+        assert [child.name() for child in psutil.Process().children() if child.pid != guard.pid] == ["sh"]
+    finally:
+        scratch.remove()
+    assert not scratch.folder.exists()

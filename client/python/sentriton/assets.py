@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,8 +22,11 @@ def read_manifest(address: str, content: bytes) -> Manifest:
 
 
 def read_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
-    """The golden sentences that the server at `address` sent."""
+    """The golden sentences that the server at `address` sent, and that its manifest announces."""
     with _blaming(address, GOLDEN):
+        found, announced = hashlib.sha256(content).hexdigest(), manifest.files.get(GOLDEN)
+        if announced not in (None, found):
+            raise ValueError(f"its sha256 is {found}, the manifest's {announced}")
         return Golden.from_json(content, manifest.dimension)
 
 

@@ -5,14 +5,22 @@ sentence-transformers has them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from sentriton import protocol
 from sentriton.connection import Connection
-from sentriton.errors import ServerError
+from sentriton.errors import InvalidInput, ServerError
 from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
+
+# embed_tokens's words to a request without its key.
+_LANE_REFUSED = f"lane is {protocol.CANARY_LANE!r}"
+
+
+class OtherServer(ServerError):
+    """The server that answers was not started with the canary's key."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,9 @@ class Canary:
     """
 
     def __init__(self, settings: ClientSettings, timeout_s: float, key: str | None = None) -> None:
-        """Read manifest and golden vectors from the server. Raises the `SentritonError`s of a call."""
+        """Read manifest and golden vectors from the server. Raises the `SentritonError`s of a call, and `ServerError`
+        where they are unreadable, or the golden vectors are not the manifest's.
+        """
         self._url = settings.url
         self._key = key
         self._connection = Connection(settings.addresses[0], settings)
@@ -48,7 +58,7 @@ class Canary:
         """The smallest cosine to the golden vectors, of all golden sentences or of one (counted round and round).
 
         Raises a `SentritonError` when the server does not answer, or when a vector lies further from the golden one
-        than the precision's bound.
+        than the precision's bound; `OtherServer` when the key is not the server's.
         """
         chosen = slice(None)
         if sentence is not None:
@@ -59,7 +69,7 @@ class Canary:
         )
         request = protocol.text_request(self._sentences[chosen], parameters)
         expected = self._expected[chosen]
-        response = self._connection.infer(request, timeout_s)
+        response = self._infer(request, timeout_s)
         embeddings = protocol.read_sentence_embedding(response, len(expected), self.manifest.dimension)
         lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(expected, axis=1)
         min_cosine = float(((embeddings * expected).sum(axis=1) / lengths).min())
@@ -70,6 +80,14 @@ class Canary:
                 f"{self.manifest.precision} must reach {self.manifest.min_cosine}"
             )
         return min_cosine
+
+    def _infer(self, request: Any, timeout_s: float) -> Any:
+        try:
+            return self._connection.infer(request, timeout_s)
+        except InvalidInput as error:
+            if self._key is not None and _LANE_REFUSED in str(error):
+                raise OtherServer(f"{self._url} is answered by another server than the one started for it") from error
+            raise
 
     def close(self) -> None:
         """Close the connection; a check that is under way ends with an error."""

@@ -7,3 +7,7 @@ from sentriton.errors import SentritonError
 
 class LaunchError(SentritonError):
     """The server cannot be started, or did not come up."""
+
+
+class Crashed(LaunchError):
+    """Triton, or one of its Python stubs, ended while it started: the next start may succeed."""

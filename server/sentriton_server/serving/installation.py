@@ -26,14 +26,18 @@ class Installation:
     backends: dict[str, list[Path]] = field(default_factory=dict)
 
     def write_backends(self, folder: Path) -> list[str]:
-        """Lay out the backend directory below `folder`; returns the arguments that name it to Triton."""
+        """Lay out the backend directory below `folder`, or what of it is not there yet; returns the arguments that name
+        it to Triton.
+        """
         if not self.backends:
             return []
         for name, files in self.backends.items():
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir(parents=True, exist_ok=True)
             for file in files:
                 # Copies: Triton refuses a backend library that a link leads out of the backend directory.
-                shutil.copy2(file, folder / name)
+                copy = folder / name / file.name
+                if not copy.is_file() or copy.stat().st_size != file.stat().st_size:
+                    shutil.copy2(file, copy)
         return [f"--backend-directory={folder}"]
 
 

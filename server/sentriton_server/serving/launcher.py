@@ -7,33 +7,42 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from sentriton.canary import Canary
-from sentriton.errors import SentritonError, ServerError
+from sentriton.canary import Canary, OtherServer
+from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError
 from sentriton.manifest import Manifest
-from sentriton_server.repository import check_repository, check_weights
-from sentriton_server.serving.errors import LaunchError
-from sentriton_server.serving.log import LogLine, explain_failure
-from sentriton_server.serving.preflight import (
-    check_memory,
-    check_ports,
-    check_shared_memory,
-    with_free_ports,
-)
-from sentriton_server.serving.process import TritonProcess
+from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
+from sentriton_server.serving.errors import Crashed, LaunchError
+from sentriton_server.serving.log import LogLine
+from sentriton_server.serving.ports import Ports
+from sentriton_server.serving.preflight import check_memory, check_ports, check_shared_memory
+from sentriton_server.serving.process import EXIT_MARGIN_S, UNHEALTHY, TritonProcess
+from sentriton_server.serving.progress import read_work, stalled
+from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import check_security
 from sentriton_server.serving.settings import ServerSettings
 from sentriton_server.serving.warmup import warm_up
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3
+_LOAD_FAILURE_S = 2.0  # a stub ends a moment before Triton says why its model was not loaded
+# Counters are published every second; a part is not called stalled before it had time to show that it works.
+_SHORTEST_LOOK_S = 3.0
+_METRICS_TIMEOUT_S = 2.0
+
+
+class Slow(SentritonError):
+    """The canary got no answer in time, from a server all of whose parts are at work."""
 
 
 class TritonServer:
     """A Triton Inference Server for one exported model repository: a context manager, or `start()` and `stop()`.
 
-    `on_log` gets each line of Triton's log, from a thread. Raises `RepositoryError` and `LaunchError`.
+    `on_log` gets each line of Triton's log, from a thread. Its ports are held from here to `stop()`. Raises
+    `RepositoryError` and `LaunchError`.
     """
 
     def __init__(
@@ -44,11 +53,13 @@ class TritonServer:
     ) -> None:
         settings = settings or ServerSettings()
         self.repository = repository.resolve()
-        self.manifest: Manifest = check_repository(self.repository)
+        self.manifest: Manifest = read_manifest(self.repository)
         check_security(settings)
         check_ports(settings)
-        self.settings = with_free_ports(settings)
+        self._ports: Ports | None = Ports(settings)
+        self.settings = self._ports.settings
         self.process: TritonProcess | None = None
+        self._scratch: Scratch | None = None
         self._canary: Canary | None = None
         self._on_log = on_log
 
@@ -63,26 +74,54 @@ class TritonServer:
         return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
-        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `RepositoryError` when
-        model.pt was changed, `KeyboardInterrupt` when `interrupted` is set meanwhile; each leaves nothing behind.
+        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `RepositoryError` when a
+        file of the repository was changed, `KeyboardInterrupt` when `interrupted` is set meanwhile; each leaves nothing
+        behind.
         """
-        check_weights(self.repository, self.manifest)
-        check_memory(self.repository, self.settings.row_cache_mib)
-        check_shared_memory(self.repository)
-        self.process = TritonProcess(self.repository, self.settings, self._on_log)
         try:
-            self._canary = self._wait_until_ready(self.process, interrupted or threading.Event())
-            self.process.note_stubs()
+            self.restart(interrupted)
         except BaseException:
             self.stop()
             raise
 
+    def restart(self, interrupted: threading.Event | None = None) -> None:
+        """`start`, and the ports stay held when it fails: for a start after `kill`. `stop` gives them up."""
+        if check_repository(self.repository) != self.manifest:
+            raise RepositoryError(
+                f"the model repository {self.repository} holds another model than when this server was made for it; "
+                "run serve again"
+            )
+        remove_bytecode(self.repository)
+        check_memory(self.repository, self.settings.row_cache_mib)
+        check_shared_memory(self.repository)
+        if self._ports is None:
+            self._ports = Ports(self.settings)
+        if self._scratch is None or not self._scratch.is_whole:
+            self._remove_scratch()
+            self._scratch = Scratch(self.settings.exit_timeout_s + EXIT_MARGIN_S)
+        self.process = TritonProcess(self.repository, self.settings, self._on_log, self._scratch)
+        try:
+            self._canary = self._wait_until_ready(self.process, interrupted or threading.Event())
+        except Exception:
+            self.kill()
+            raise
+
     def check(self, sentence: int) -> float:
         """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
-        Raises a `SentritonError` when it does not come, or comes out wrong.
+        Raises a `SentritonError` when it does not come, or comes out wrong: `Slow` when it does not come in time, and
+        every part on its way worked meanwhile.
         """
         assert self._canary is not None, "check() needs start() first"
-        return self._canary.check(self.settings.canary_timeout_s, sentence)
+        began, before = time.monotonic(), self._work()
+        try:
+            return self._canary.check(self.settings.canary_timeout_s, sentence)
+        except (DeadlineExceeded, Overloaded) as error:
+            until = began + max(self.settings.canary_timeout_s, _SHORTEST_LOOK_S)
+            while still := stalled(before, self._work()):
+                if time.monotonic() > until or self._canary is None:
+                    raise ServerError(f"{error}; {', '.join(still)} did nothing meanwhile") from error
+                time.sleep(_POLL_S)
+            raise Slow(f"{error}; all parts are at work") from error
 
     def what_ended(self) -> str | None:
         """None while Triton and its Python stubs run, else a sentence about what ended."""
@@ -96,11 +135,17 @@ class TritonServer:
             self._canary = None
 
     def stop(self) -> None:
-        """End Triton and its stubs, when the requests under way are answered or `exit_timeout_s` is over."""
+        """End Triton and its stubs, when the requests under way are answered or `exit_timeout_s` is over, and give up
+        the ports.
+        """
         self.close_canary()
         if self.process is not None:
             self.process.stop()
             self.process = None
+        self._remove_scratch()
+        if self._ports is not None:
+            self._ports.release()
+            self._ports = None
 
     def kill(self) -> None:
         """End Triton and its stubs at once: for one that does not serve any more."""
@@ -116,33 +161,94 @@ class TritonServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
+    def _remove_scratch(self) -> None:
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
+
+    def _work(self) -> dict[str, float] | None:
+        """What each part has done so far; None where Triton does not say."""
+        try:
+            return read_work(self.settings.metrics_host, self.settings.metrics_port, _METRICS_TIMEOUT_S)
+        except OSError:
+            return None
+
     def _wait_until_ready(self, process: TritonProcess, interrupted: threading.Event) -> Canary:
         deadline = time.monotonic() + self.settings.ready_timeout_s
         last: SentritonError | None = None
         failures = 0
         while time.monotonic() < deadline:
-            if interrupted.is_set():
-                raise KeyboardInterrupt
-            if process.exit_code() is not None:
-                raise LaunchError(f"Triton did not start: {explain_failure(process.log())}")
             try:
-                return self._checked_canary(process)
+                return self._attempt(process, interrupted, deadline)
+            except LaunchError:
+                raise
+            except OtherServer as error:
+                raise LaunchError(f"{error}; end that one, or choose another --grpc-port") from error
             except SentritonError as error:
                 last = error
+                if UNHEALTHY in str(error):
+                    raise Crashed(f"{error} while it started") from error
                 # An answer that is wrong will not become right by waiting; no answer yet may.
-                failures += isinstance(error, ServerError)
+                failures += isinstance(error, (ServerError, InvalidInput))
                 if failures == _FAILURES_ALLOWED:
                     raise LaunchError(f"Triton came up and does not serve: {error}") from error
-                time.sleep(_POLL_S)
+            time.sleep(_POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
+
+    def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
+        """`_checked_canary` in a thread, while the processes are watched: what ends is noticed at once and not when the
+        canary's time is over. The thread of an attempt that is given up ends with Triton.
+        """
+        pool = ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary")
+        attempt = pool.submit(self._checked_canary, process)
+        pool.shutdown(wait=False)
+        try:
+            while True:
+                _require_sound(process, interrupted)
+                done, _ = futures.wait([attempt], timeout=_POLL_S)
+                if done:
+                    return attempt.result()
+                if time.monotonic() > deadline:
+                    raise DeadlineExceeded(f"{self.url} did not answer in time")  # noqa: TRY301
+        except BaseException:
+            attempt.add_done_callback(_close)
+            raise
 
     def _checked_canary(self, process: TritonProcess) -> Canary:
         """A canary that has passed with all golden sentences, of a server that has seen rows of many lengths."""
         canary = Canary(process.client_settings, self.settings.canary_timeout_s, process.canary_key)
         try:
             canary.check(self.settings.canary_timeout_s)
+            self._require_own(canary.manifest, process)
             warm_up(process.client_settings, canary.manifest, self.settings.canary_timeout_s, process.canary_key)
         except BaseException:
             canary.close()
             raise
         return canary
+
+    def _require_own(self, manifest: Manifest, process: TritonProcess) -> None:
+        if manifest != self.manifest:
+            raise ServerError(f"{self.url} serves {manifest.name}, and not the model of {self.repository}")
+        if why := process.unserved():
+            raise LaunchError(f"Triton did not start: {why}")
+
+
+def _require_sound(process: TritonProcess, interrupted: threading.Event) -> None:
+    """Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` once a part of Triton ended."""
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+    process.note_stubs()
+    if ended := process.what_ended():
+        raise _start_failure(process, ended)
+
+
+def _start_failure(process: TritonProcess, ended: str) -> LaunchError:
+    """What to tell of a start during which a part ended: a model that cannot be loaded is not worth another start."""
+    if not process.was_killed() and (why := process.why_not_loaded(_LOAD_FAILURE_S)):
+        return LaunchError(f"Triton did not start: {why}")
+    return Crashed(f"{ended} while it started")
+
+
+def _close(attempt: Future[Canary]) -> None:
+    if attempt.exception() is None:
+        attempt.result().close()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 # I1123 19:56:15.123456 4711 model_lifecycle.cc:472] "loading: encoder:1"
 _LINE = re.compile(r"^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ [\w.]+:\d+\] (.*)$")
+_LOAD_FAILURE = re.compile(r"failed to load '(\w+)' version \d+: (.*)")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 # Said on every host without a GPU, or of a release that cannot be otherwise.
 _EXPECTED = (
@@ -52,10 +53,15 @@ def is_worth_showing(line: LogLine) -> bool:
     return line.level != "info" and not any(text in line.message for text in _EXPECTED)
 
 
+def is_load_failure(line: LogLine) -> bool:
+    """Whether the line says that a model cannot be loaded."""
+    return line.level == "error" and _LOAD_FAILURE.search(line.message) is not None
+
+
 def explain_failure(lines: list[LogLine]) -> str:
     """The most telling sentence of a Triton that did not come up."""
     errors = [line.message for line in lines if line.level == "error" and is_worth_showing(line)]
     for message in errors:
-        if found := re.search(r"failed to load '(\w+)' version \d+: (.*)", message):
+        if found := _LOAD_FAILURE.search(message):
             return f"model {found[1]}: {found[2]}"
     return errors[0] if errors else "it said nothing about why; run with --verbose"

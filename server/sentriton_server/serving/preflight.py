@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
-import socket
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import psutil
 
 from sentriton_server.repository import read_config
 from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
 from sentriton_server.serving.settings import ServerSettings
 
@@ -22,13 +20,12 @@ MIB = 1 << 20
 
 def check_ports(settings: ServerSettings) -> None:
     """Raises `LaunchError` naming the first port that cannot be taken."""
-    ports = (
-        ("--grpc-port", "--host", settings.host, settings.grpc_port),
-        ("--http-port", "--host", settings.host, settings.http_port),
-        ("--metrics-port", "--metrics-host", settings.metrics_host, settings.metrics_port),
-    )
     seen: dict[int, str] = {}
-    for flag, host_flag, host, port in ports:
+    for flag, port in (
+        ("--grpc-port", settings.grpc_port),
+        ("--http-port", settings.http_port),
+        ("--metrics-port", settings.metrics_port),
+    ):
         if port is None:
             continue
         if not 0 <= port <= 65535:
@@ -36,39 +33,20 @@ def check_ports(settings: ServerSettings) -> None:
         if port and port in seen:
             raise LaunchError(f"{seen[port]} and {flag} are both {port}; give each a port of its own")
         seen[port] = flag
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                    raise LaunchError(
-                        f"{host_flag} {host!r} is no address of this machine ({error.strerror})"
-                    ) from error
-                raise LaunchError(
-                    f"port {port} on {host} cannot be used ({error.strerror}); "
-                    f"choose another with {flag} (0 takes a free one)"
-                ) from error
+    Ports(settings).release()
 
 
 def with_free_ports(settings: ServerSettings) -> ServerSettings:
-    """The settings with every port of 0 replaced by one that nobody listens on at this moment."""
-    grpc_port, http_port, metrics_port = _free_ports(settings.host, 3)
+    """The settings with every port of 0 replaced by one that is free at this moment."""
+    ports = Ports(replace(settings, grpc_port=0, http_port=0, metrics_port=0))
+    ports.release()
+    free = ports.settings
     return replace(
         settings,
-        grpc_port=settings.grpc_port or grpc_port,
-        http_port=http_port if settings.http_port == 0 else settings.http_port,
-        metrics_port=settings.metrics_port or metrics_port,
+        grpc_port=settings.grpc_port or free.grpc_port,
+        http_port=free.http_port if settings.http_port == 0 else settings.http_port,
+        metrics_port=settings.metrics_port or free.metrics_port,
     )
-
-
-def _free_ports(host: str, count: int) -> list[int]:
-    # All are held until the last is found: the same port cannot come twice.
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((host, 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:

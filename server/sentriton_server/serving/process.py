@@ -9,8 +9,10 @@ import secrets
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -18,13 +20,13 @@ import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.serving.installation import Installation, find_installation
-from sentriton_server.serving.log import LogLine, parse
+from sentriton_server.serving.log import LogLine, explain_failure, is_load_failure, parse
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
-_EXIT_MARGIN_S = 5
+EXIT_MARGIN_S = 5
 _DEFAULT_ENVIRONMENT = {
     # A pool of threads of the tokenizer's own would fight the encoder for the cores.
     "TOKENIZERS_PARALLELISM": "false",
@@ -38,30 +40,41 @@ _DEFAULT_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
 }
 _STUB = "triton_python_backend_stub"
-_UNHEALTHY = re.compile(r"Stub process '([^']+)' is not healthy")
+_COMM = 15  # so much of a process's name Linux keeps, once it has ended
+UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
+_UNHEALTHY_STUB = re.compile(rf"Stub process '([^']+)' {UNHEALTHY}")
+_POLL_S = 0.1
 
 
 class TritonProcess:
-    """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread."""
+    """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread.
+
+    `scratch` is its launcher's; without one it has its own, which ends with it.
+    """
 
     def __init__(
-        self, repository: Path, settings: ServerSettings, on_log: Callable[[LogLine], None] = lambda line: None
+        self,
+        repository: Path,
+        settings: ServerSettings,
+        on_log: Callable[[LogLine], None] = lambda line: None,
+        scratch: Scratch | None = None,
     ) -> None:
         installation = find_installation()
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
-        self._stubs: dict[str, psutil.Process] = {}
+        self._stubs: dict[int, _Stub] = {}
         self._unhealthy: str | None = None
         # Opens the canary's lane; nobody is told but this Triton's models and the launcher.
         self.canary_key = secrets.token_urlsafe(32)
-        self._scratch = Scratch(settings.exit_timeout_s + _EXIT_MARGIN_S)
+        self._scratch = scratch or Scratch(settings.exit_timeout_s + EXIT_MARGIN_S)
+        self._owns_scratch = scratch is None
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
         try:
             security = Security.prepare(settings, self._scratch.folder)
             arguments = [
-                f"--model-repository={repository}",
+                f"--model-repository={repository.absolute()}",
                 *installation.write_backends(self._scratch.folder / "backends"),
                 *_arguments(settings),
                 *security.arguments,
@@ -70,37 +83,26 @@ class TritonProcess:
                     for backend in (installation.backends or ("python",))
                 ),
             ]
-            self._process = self._start(installation, arguments, settings, self.canary_key)
+            self._process = subprocess.Popen(
+                [str(installation.binary.absolute()), *arguments],
+                env=_environment(installation, settings, self.canary_key),
+                cwd=self._scratch.empty,
+                umask=0o077,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
         except BaseException:
-            self._scratch.remove()
+            if self._owns_scratch:
+                self._scratch.remove()
             raise
         self._scratch.guard(self.pid)
         self.client_settings = security.client
         assert self._process.stdout is not None
         self._reader = threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True)
         self._reader.start()
-
-    @staticmethod
-    def _start(
-        installation: Installation, arguments: list[str], settings: ServerSettings, canary_key: str
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [str(installation.binary), *arguments],
-            # torch counts the cores of its affinity, and not what a quota leaves of them.
-            env={
-                **_DEFAULT_ENVIRONMENT,
-                "OMP_NUM_THREADS": str(usable_cores()),
-                **os.environ,
-                **installation.environment,
-                "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
-                "SENTRITON_CANARY_KEY": canary_key,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
 
     @property
     def pid(self) -> int:
@@ -111,10 +113,14 @@ class TritonProcess:
         return self._process.poll()
 
     def note_stubs(self) -> None:
-        """Remember the stubs that run now, when all models are loaded."""
-        children = psutil.Process(self.pid).children(recursive=True)
-        # The stub's last arguments are the model instance, such as encoder_0_0, and its backend.
-        self._stubs = {child.cmdline()[-2]: child for child in children if child.name() == _STUB}
+        """Remember the Python stubs that run now, and hide their shared memory. Called again and again until all models
+        are loaded: a stub that appeared and went is missed.
+        """
+        self._scratch.hide_shared_memory()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(self.pid).children():
+                if child.pid not in self._stubs and (stub := _Stub.of(child)):
+                    self._stubs[child.pid] = stub
 
     def what_ended(self) -> str | None:
         """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready. One
@@ -122,11 +128,36 @@ class TritonProcess:
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
-        if dead := [name for name, stub in self._stubs.items() if not _is_alive(stub)]:
+        if dead := [stub.name for stub in self._stubs.values() if not stub.is_alive()]:
             return f"Triton's Python stub {' and '.join(dead)} ended by itself"
         if self._unhealthy is not None:
             return f"Triton's Python stub {self._unhealthy} stood still"
         return None
+
+    def was_killed(self) -> bool:
+        """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
+        False where that is not known.
+        """
+        return (self.exit_code() or 0) < 0 or any(stub.was_killed() for stub in self._stubs.values())
+
+    def why_not_loaded(self, within_s: float) -> str | None:
+        """Why a model cannot be loaded, as Triton says it within this time; None where it says nothing, or says that a
+        part ended, which may go better at the next start.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            # Once Triton has ended, its log is complete.
+            code, lines = self.exit_code(), self.log()
+            if code is not None or any(is_load_failure(line) for line in lines):
+                why = explain_failure(lines)
+                return None if (code or 0) < 0 or UNHEALTHY in why else why
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(_POLL_S)
+
+    def unserved(self) -> str | None:
+        """What Triton says of a port that it cannot listen on: where that is not gRPC's, it serves without it."""
+        return next((line.message for line in self.log() if line.message.startswith("failed to start ")), None)
 
     def wait(self) -> int:
         """Block until Triton ends by itself; returns its exit code."""
@@ -137,7 +168,7 @@ class TritonProcess:
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(self._settings.exit_timeout_s + _EXIT_MARGIN_S)
+                self._process.wait(self._settings.exit_timeout_s + EXIT_MARGIN_S)
         self.kill()
 
     def kill(self) -> None:
@@ -148,7 +179,10 @@ class TritonProcess:
         self._reader.join(timeout=5)
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._scratch.remove()
+        self._scratch.guard(None)
+        self._scratch.clear_shared_memory()
+        if self._owns_scratch:
+            self._scratch.remove()
 
     def log(self) -> list[LogLine]:
         """The last lines of the log; all of them once Triton has ended."""
@@ -160,16 +194,63 @@ class TritonProcess:
         for text in stream:
             line = parse(text)
             self._lines.append(line)
-            if found := _UNHEALTHY.search(line.message):
+            if found := _UNHEALTHY_STUB.search(line.message):
                 self._unhealthy = found[1]
-            self._on_log(line)
+            # A listener that fails (a closed terminal) must not stop the reading: a full pipe would stop Triton.
+            with contextlib.suppress(Exception):
+                self._on_log(line)
 
 
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+@dataclass(frozen=True)
+class _Stub:
+    """A Python stub and its model instance, such as encoder_0_0."""
+
+    name: str
+    process: psutil.Process
+
+    @classmethod
+    def of(cls, child: psutil.Process) -> _Stub | None:
+        """None for a child of Triton that is no stub, or not yet."""
+        try:
+            if not child.name().startswith(_STUB[:_COMM]):
+                return None
+            arguments = child.cmdline()
+        except psutil.ZombieProcess:
+            arguments = []
+        except psutil.NoSuchProcess:
+            return None
+        # The stub's last arguments are the model instance and its backend; one that ended has none.
+        return cls(arguments[-2] if len(arguments) > 2 else f"(process {child.pid})", child)
+
+    def is_alive(self) -> bool:
+        try:
+            return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def was_killed(self) -> bool:
+        """Whether a signal ended it; False once Triton has taken note of its end."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return False
+        # proc(5): fields 3 and 52, the state and the status as wait reports it.
+        return fields[0] == "Z" and int(fields[49]) & 0x7F != 0
+
+
+def _environment(installation: Installation, settings: ServerSettings, canary_key: str) -> dict[str, str]:
+    # Python's own variables would reach the stubs: a PYTHONPATH that suits the launcher, or its user, could put other
+    # modules before the models' and the standard library's.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {
+        **_DEFAULT_ENVIRONMENT,
+        # torch counts the cores of its affinity, and not what a quota leaves of them.
+        "OMP_NUM_THREADS": str(usable_cores()),
+        **inherited,
+        **installation.environment,
+        "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
+        "SENTRITON_CANARY_KEY": canary_key,
+    }
 
 
 def _arguments(settings: ServerSettings) -> list[str]:

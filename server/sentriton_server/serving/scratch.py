@@ -5,87 +5,129 @@ ends.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
+from sentriton_server.private_folder import PrivateFolder, is_own, remove_abandoned
+
 SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "sentriton-"
-_LOCK = "lock"
 
-# Its input ends when the launcher dies: then it does what the launcher cannot do any more. No "--" before the group's
-# id: Debian's sh takes it for a number.
+# The launcher writes the process id of each Triton that it starts. The input ends when the launcher dies: then the
+# guard does what the launcher cannot do any more, to the last of them. No "--" before the group's id: Debian's sh takes
+# it for a number. The regions' prefix has no character that the shell could read as a pattern.
 _GUARD = """
-read -r triton
-read -r nothing
+while read -r pid; do triton=$pid; done
 if [ -n "$triton" ]; then
     kill -TERM "$triton"
     while kill -0 "$triton" && [ "$1" -gt 0 ]; do sleep 1; set -- $(($1 - 1)) "$2" "$3"; done
     kill -KILL "-$triton"
 fi
-rm -rf -- "$2" "$3"*
+rm -f -- "$3"*
+rm -rf -- "$2"
 """
 
 
 class Scratch:
     """A private folder and a prefix for the names of the stubs' shared memory, watched over by a process of its own: it
     ends Triton and removes both when the launcher is killed.
+
+    One serves all Tritons of a launcher, so that a restart needs no room on a disk that is full by then.
     """
 
     def __init__(self, exit_timeout_s: int) -> None:
         remove_stale()
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._exit_timeout_s = exit_timeout_s
+        # Locked by this process and the guard: a process that gets the lock knows that both are gone.
+        self._private = PrivateFolder(Path(tempfile.gettempdir()), _PREFIX)
+        self.folder = self._private.path
         self.shared_memory_prefix = f"{self.folder.name}_"
-        # Held by this process and the guard: whoever can take it knows that both are gone.
-        self._lock = os.open(self.folder / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        # Triton's current folder, which is the first on its stubs' import path: nothing may lie in it.
+        self.empty = self.folder / "empty"
+        try:
+            self.empty.mkdir()
+            self._guard = self._start_guard()
+        except BaseException:
+            self._private.close()
+            raise
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the folder is still there: programs that tidy up remove what is old."""
+        return self.empty.is_dir()
+
+    def guard(self, pid: int | None) -> None:
+        """Name the Triton, leader of its process group, that must not outlive the launcher; None: it has ended, and the
+        guard must not act on a process id that another process may have by now.
+        """
+        if self._guard.poll() is not None:
+            self._close_guard()
+            self._guard = self._start_guard()
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has just been killed: the next call starts another
+            self._guard.stdin.write(f"{pid or ''}\n".encode())
+            self._guard.stdin.flush()
+
+    def hide_shared_memory(self) -> None:
+        """Let this user alone read the stubs' shared memory, which holds callers' texts and vectors: Triton creates it
+        readable for everybody, whatever its umask is.
+        """
+        for region in _regions(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                region.chmod(0o600)
+
+    def clear_shared_memory(self) -> None:
+        """Triton has ended: remove what its stubs left in shared memory."""
+        _remove_regions(self.folder)
+
+    def remove(self) -> None:
+        """Remove everything; Triton has ended."""
+        self.clear_shared_memory()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._guard.pid, signal.SIGKILL)
+        self._close_guard()
+        self._private.close()
+
+    def _start_guard(self) -> subprocess.Popen[bytes]:
         regions = SHARED_MEMORY / self.shared_memory_prefix
-        self._guard = subprocess.Popen(
-            ["sh", "-c", _GUARD, "sentriton-guard", str(exit_timeout_s), str(self.folder), str(regions)],
+        return subprocess.Popen(
+            ["sh", "-c", _GUARD, "sentriton-guard", str(self._exit_timeout_s), str(self.folder), str(regions)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            pass_fds=[self._lock],
+            cwd="/",
+            pass_fds=[self._private.descriptor],
             start_new_session=True,
         )
 
-    def guard(self, pid: int) -> None:
-        """Name the Triton, leader of its process group, that must not outlive the launcher."""
-        assert self._guard.stdin is not None
-        self._guard.stdin.write(f"{pid}\n".encode())
-        self._guard.stdin.flush()
-
-    def remove(self) -> None:
-        """Triton has ended: take everything away."""
-        _remove(self.folder)
-        # The guard must not act on a process id that somebody else may have by now.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._guard.pid, signal.SIGKILL)
+    def _close_guard(self) -> None:
         self._guard.wait()
         if self._guard.stdin is not None:
             with contextlib.suppress(OSError):
                 self._guard.stdin.close()
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
 
 
 def remove_stale() -> None:
     """Remove what servers left behind whose launcher and guard were both killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _remove(folder)
-            finally:
-                os.close(lock)
+    remove_abandoned(Path(tempfile.gettempdir()), _PREFIX, _remove)
 
 
 def _remove(folder: Path) -> None:
-    for region in SHARED_MEMORY.glob(f"{folder.name}_*"):
-        region.unlink(missing_ok=True)
+    _remove_regions(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_regions(folder: Path) -> None:
+    for region in _regions(folder):
+        region.unlink(missing_ok=True)
+
+
+def _regions(folder: Path) -> list[Path]:
+    """The shared memory that is named after a server's `folder` and belongs to this user."""
+    named = [region for region in SHARED_MEMORY.iterdir() if region.name.startswith(f"{folder.name}_")]
+    return [region for region in named if is_own(region, stat.S_ISREG)]

@@ -49,10 +49,11 @@ class Security:
         url = f"{settings.host}:{settings.grpc_port}"
         if settings.tls_certificate is None:
             return cls(arguments, ClientSettings(url, access_key=settings.access_key))
+        # Triton has another current folder. Links stay as they are: a renewed certificate is found through them.
         arguments += [
             "--grpc-use-ssl=true",
-            f"--grpc-server-cert={settings.tls_certificate}",
-            f"--grpc-server-key={settings.tls_key}",
+            f"--grpc-server-cert={Path(settings.tls_certificate).absolute()}",
+            f"--grpc-server-key={Path(str(settings.tls_key)).absolute()}",
         ]
         certificate, key = None, None
         if settings.client_root_certificates is not None:

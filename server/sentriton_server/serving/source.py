@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from sentriton.cache import cache_folder
-from sentriton_server.repository import RepositoryError
+from sentriton_server.private_folder import private_folder
+from sentriton_server.repository import RepositoryError, check_repository
 from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, hash_files
 
 
@@ -39,6 +41,9 @@ def prepare_repository(
     chosen = resolve_precision(precision, device)
     key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}".encode()).hexdigest()[:16]
     repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
+    if repository.is_dir() and (why := _why_useless(repository)):
+        say(f"{why}: it is made again")
+        _remove(repository)
     if repository.is_dir():
         say(f"using the export in {repository}")
         return repository
@@ -51,6 +56,21 @@ def prepare_repository(
         say=say,
     )
     return repository
+
+
+def _why_useless(repository: Path) -> str | None:
+    """None, or what is wrong with an export that is kept."""
+    try:
+        check_repository(repository)
+    except RepositoryError as error:
+        return str(error)
+    return None
+
+
+def _remove(repository: Path) -> None:
+    # In one step: another process sees the whole export or none.
+    with private_folder(repository.parent, ".export-") as folder, contextlib.suppress(FileNotFoundError):
+        repository.rename(folder / repository.name)
 
 
 def _exporter_key() -> str:

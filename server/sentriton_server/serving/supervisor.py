@@ -10,36 +10,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from sentriton.errors import Overloaded, SentritonError
-from sentriton_server.serving.errors import LaunchError
-from sentriton_server.serving.launcher import TritonServer
+from sentriton.errors import SentritonError
+from sentriton_server.serving.errors import Crashed, LaunchError
+from sentriton_server.serving.launcher import Slow, TritonServer
+from sentriton_server.serving.process import UNHEALTHY
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3
 _AGAIN_S = 0.5  # after a canary that failed, the next one comes soon
 _STABLE_S = 60.0  # a Triton that served this long did not fail because of how it was started
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+# A start takes some seconds, so this is short enough for whatever happens to a small model to be over within 15 s.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 2.0
 
 
 @dataclass
 class RestartPolicy:
     """How long to wait before the next start, and when to give up: `restarts` in a row of a Triton that did not serve
-    for a minute.
+    for a minute. Pauses grow while starts fail; a Triton that served is started again at once.
     """
 
     restarts: int
     in_a_row: int = 0
+    failed_starts: int = 0
 
     def pause_s(self, served_s: float) -> float | None:
-        """Seconds to wait before the next start after a Triton that served this long; None: give up."""
+        """Seconds to wait before the next start after a Triton that served this long (0: it did not come up); None:
+        give up.
+        """
         self.in_a_row = self.in_a_row + 1 if served_s < _STABLE_S else 1
+        self.failed_starts = 0 if served_s > 0 else self.failed_starts + 1
         if self.in_a_row > self.restarts:
             return None
-        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** (self.in_a_row - 1)))
+        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self.failed_starts - 1)))
 
 
 class Supervisor:
-    """Watches a started `server`: its processes at every moment, its answers by a canary every `canary_period_s`.
+    """Starts a `server` and watches it: its processes at every moment, its answers by a canary every `canary_period_s`.
 
     `say` gets one sentence for each thing that happens. `ready_file` exists while the server serves, for readiness
     probes that look for a file.
@@ -52,6 +58,15 @@ class Supervisor:
         self._policy = RestartPolicy(server.settings.restarts)
         self._canaries = 0
         self._set_ready(False)  # a launcher that was killed may have left the file
+
+    def start(self, interrupted: threading.Event) -> None:
+        """The first start, and others after it where Triton ends or loses a stub meanwhile. Raises what
+        `TritonServer.restart` raises.
+        """
+        try:
+            self._server.restart(interrupted)
+        except Crashed as error:
+            self._restart(str(error), 0.0, interrupted)
 
     def run(self, interrupted: threading.Event) -> NoReturn:
         """Watch, and restart what fails. Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` when
@@ -71,7 +86,7 @@ class Supervisor:
 
     def _watch(self, interrupted: threading.Event) -> str:
         """Block until the server does not serve any more; returns why."""
-        period_s, failures = self._server.settings.canary_period_s, 0
+        period_s, failures, slow = self._server.settings.canary_period_s, 0, False
         due, canary = time.monotonic() + period_s, None
         # In a thread: a part that dies under the canary is noticed at once and not when the canary's time is over.
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
@@ -84,12 +99,21 @@ class Supervisor:
                         canary = pool.submit(self._server.check, self._canaries)
                     elif canary is not None and canary.done():
                         error = _failure(canary)
-                        failures = failures + 1 if error else 0
+                        due, canary = time.monotonic() + (_AGAIN_S if error else period_s), None
+                        if isinstance(error, Slow):
+                            if not slow:
+                                self._say(f"the server is slow: {error}")
+                            failures, slow = 0, True
+                            continue
+                        failures, slow = failures + 1 if error else 0, False
                         if error:
                             self._say(f"the canary failed ({failures} of {_FAILURES_ALLOWED}): {error}")
+                            if UNHEALTHY in str(error):
+                                return f"the canary failed: {error}"
                         if failures == _FAILURES_ALLOWED:
                             return f"the canary failed {failures} times in a row, at last: {error}"
-                        due, canary = time.monotonic() + (_AGAIN_S if error else period_s), None
+                        if not error and self._ready_file is not None and not self._ready_file.exists():
+                            self._set_ready(True)  # it could not be written, or was removed
             finally:
                 self._server.close_canary()  # or the pool would wait for it
         raise KeyboardInterrupt
@@ -103,25 +127,30 @@ class Supervisor:
             if interrupted.wait(pause_s):
                 raise KeyboardInterrupt
             try:
-                return self._server.start(interrupted)
+                return self._server.restart(interrupted)
             except LaunchError as error:
                 reason, served_s = str(error), 0.0
+            except OSError as error:  # a full disk, or no memory for a process: both may pass
+                reason, served_s = f"Triton could not be started ({error})", 0.0
 
     def _set_ready(self, ready: bool) -> None:
         if self._ready_file is None:
             return
-        if ready:
-            self._ready_file.write_text(f"{self._server.url}\n")
-        else:
-            self._ready_file.unlink(missing_ok=True)
+        try:
+            if ready:
+                self._ready_file.write_text(f"{self._server.url}\n")
+            else:
+                self._ready_file.unlink(missing_ok=True)
+        except OSError as error:  # the server serves all the same
+            self._say(
+                f"the ready file {self._ready_file} cannot be {'written' if ready else 'removed'}: {error.strerror}"
+            )
 
 
 def _failure(canary: Future[float]) -> SentritonError | None:
-    """Why the canary failed. Turned away by its own full queue, it says nothing about the server's health."""
+    """Why the canary failed."""
     try:
         canary.result()
-    except Overloaded:
-        return None
     except SentritonError as error:
         return error
     return None

@@ -1,0 +1,79 @@
+"""Private folders that their owner locks while it lives, so that others can remove the folders of the dead."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+_LOCK = "lock"
+_RANDOM = r"[a-z0-9_]{8}"  # what tempfile.mkdtemp appends
+
+
+class PrivateFolder:
+    """A new folder `prefix` + 8 characters in `parent`, readable by this user alone and locked until `close`.
+
+    The lock belongs to an open file (`descriptor`): processes that inherit it hold the folder as well.
+    """
+
+    def __init__(self, parent: Path, prefix: str) -> None:
+        while True:
+            self.path = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
+            self.descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            # Before it was locked, another process may have taken it for a dead one's.
+            if self.path.exists():
+                return
+            os.close(self.descriptor)
+
+    def close(self) -> None:
+        """Remove the folder and give up the lock."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
+
+
+@contextlib.contextmanager
+def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A `PrivateFolder` that goes at the end; those that killed processes left go first."""
+    remove_abandoned(parent, prefix, lambda folder: shutil.rmtree(folder, ignore_errors=True))
+    folder = PrivateFolder(parent, prefix)
+    try:
+        yield folder.path
+    finally:
+        folder.close()
+
+
+def remove_abandoned(parent: Path, prefix: str, remove: Callable[[Path], None]) -> None:
+    """Call `remove` with each folder in `parent` that a `PrivateFolder` of this user left behind."""
+    with contextlib.suppress(OSError):
+        for folder in parent.iterdir():
+            if re.fullmatch(re.escape(prefix) + _RANDOM, folder.name):
+                with contextlib.suppress(OSError):  # somebody else's, in use, or gone meanwhile
+                    _remove_if_abandoned(folder, remove)
+
+
+def is_own(path: Path, kind: Callable[[int], bool]) -> bool:
+    """Whether `path` belongs to this user and is of a `kind`, such as `stat.S_ISREG`; a link is none."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return found.st_uid == os.geteuid() and kind(found.st_mode)
+
+
+def _remove_if_abandoned(folder: Path, remove: Callable[[Path], None]) -> None:
+    if not is_own(folder, stat.S_ISDIR):
+        return
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        remove(folder)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""The ports of one server, held for as long as its launcher lives, restarts of Triton included."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import replace
+
+from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.settings import ServerSettings
+
+_TRIES = 20  # free ports that another launcher takes at the same moment
+
+
+class Ports:
+    """A hold on the ports that `settings` name; in `settings` each port of 0 is replaced by a free one.
+
+    A port is bound and never listened on, so every connection goes to Triton, which binds beside it. Two binds with
+    SO_REUSEADDR do not exclude each other before one of them listens. An abstract socket of the port's name does, and
+    the system removes it together with the launcher.
+
+    Raises `LaunchError` that names the first port that is taken.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._sockets: list[socket.socket] = []
+        try:
+            self.settings = replace(
+                settings,
+                grpc_port=self._hold("--grpc-port", "--host", settings.host, settings.grpc_port),
+                http_port=None
+                if settings.http_port is None
+                else self._hold("--http-port", "--host", settings.host, settings.http_port),
+                metrics_port=self._hold(
+                    "--metrics-port", "--metrics-host", settings.metrics_host, settings.metrics_port
+                ),
+            )
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give the ports up."""
+        for held in self._sockets:
+            held.close()
+        self._sockets.clear()
+
+    def _hold(self, flag: str, host_flag: str, host: str, port: int) -> int:
+        for _ in range(_TRIES):
+            held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            self._sockets.append(held)
+            # Without SO_REUSEADDR connections that ended a moment ago would hold the port. A free port is chosen
+            # without it, since the system could choose one that another launcher holds.
+            if port:
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                held.bind((host, port))
+            except OSError as error:
+                if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                    raise LaunchError(
+                        f"{host_flag} {host!r} is no address of this machine ({error.strerror})"
+                    ) from error
+                raise LaunchError(_taken(flag, host, port, error.strerror)) from error
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            address, chosen = held.getsockname()
+            lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._sockets.append(lock)
+            try:
+                lock.bind(f"\0sentriton-{address}:{chosen}")
+            except OSError as error:
+                if port:
+                    raise LaunchError(_taken(flag, host, port, "another sentriton serve holds it")) from error
+            else:
+                return int(chosen)
+        raise LaunchError(f"no free port was found on {host}; name one with {flag}")
+
+
+def _taken(flag: str, host: str, port: int, why: str | None) -> str:
+    return f"port {port} on {host} cannot be used ({why}); choose another with {flag} (0 takes a free one)"

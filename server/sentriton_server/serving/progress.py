@@ -1,0 +1,46 @@
+"""Tells slow from dead: what each part on the canary's path has done so far, by the server's Prometheus metrics."""
+
+from __future__ import annotations
+
+import http.client
+import re
+
+# Of each part the counters that grow while it works; one that grows is enough.
+_PARTS = {
+    "tokenizer": ('nv_inference_request_success{model="tokenizer"', "sentriton_tokenized_rows_total"),
+    # embed_batch has no process of its own: embed_tokens calls it.
+    "embed_tokens": ('nv_inference_exec_count{model="embed_batch"', "sentriton_rows_total"),
+    "encoder": ('nv_inference_exec_count{model="encoder"',),
+    "pooling": ('nv_inference_exec_count{model="pooling"',),
+}
+_VALUE = re.compile(r" ([0-9.e+]+)$")
+
+
+def read_work(host: str, port: int, timeout_s: float) -> dict[str, float]:
+    """The work of each part since Triton's start, by the part's name. Raises `OSError` without an answer."""
+    # No urllib: it would ask a proxy.
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/metrics")
+        return parse_work(connection.getresponse().read().decode())
+    except http.client.HTTPException as error:
+        raise OSError(f"no metrics from {host}:{port}: {error}") from error
+    finally:
+        connection.close()
+
+
+def parse_work(metrics: str) -> dict[str, float]:
+    """The same from the metrics' text."""
+    work = dict.fromkeys(_PARTS, 0.0)
+    for line in metrics.splitlines():
+        for part, counters in _PARTS.items():
+            if line.startswith(counters) and (value := _VALUE.search(line)):
+                work[part] += float(value[1])
+    return work
+
+
+def stalled(before: dict[str, float] | None, after: dict[str, float] | None) -> list[str]:
+    """The parts that did nothing between two looks. None: there was no look, and all count as stalled."""
+    if before is None or after is None:
+        return list(_PARTS)
+    return [part for part in _PARTS if after[part] <= before[part]]

@@ -1,0 +1,58 @@
+"""Ports are held by one launcher, and only Triton listens on them."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.ports import Ports
+from sentriton_server.serving.preflight import check_ports
+from sentriton_server.serving.settings import ServerSettings
+
+HOST = "127.0.0.1"
+FREE = ServerSettings(grpc_port=0, metrics_port=0)
+
+
+def listen(port: int) -> socket.socket:
+    """A server as Triton binds: with SO_REUSEADDR."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((HOST, port))
+    listener.listen(128)
+    return listener
+
+
+def test_a_port_is_held_by_one_launcher() -> None:
+    first = Ports(FREE)
+    try:
+        for field, flag in (("grpc_port", "--grpc-port"), ("metrics_port", "--metrics-port")):
+            port = getattr(first.settings, field)
+            with pytest.raises(LaunchError, match=f"port {port} on {HOST} cannot be used .*{flag}"):
+                Ports(replace(FREE, **{field: port}))
+            with pytest.raises(LaunchError, match=f"port {port} on {HOST} cannot be used"):
+                check_ports(replace(FREE, **{field: port}))
+    finally:
+        first.release()
+    Ports(first.settings).release()
+
+
+def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
+    ports = Ports(FREE)
+    address = (HOST, ports.settings.grpc_port)
+    try:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+        for _ in range(2):  # and after a restart
+            with listen(address[1]) as triton:
+                for _ in range(100):
+                    with socket.create_connection(address, timeout=5):
+                        accepted, _ = triton.accept()
+                        accepted.close()  # which leaves its port waiting for the last packets
+        with listen(address[1]), pytest.raises(LaunchError):
+            Ports(replace(FREE, grpc_port=address[1]))
+    finally:
+        ports.release()
+    Ports(ports.settings).release()
