@@ -16,6 +16,7 @@ from sentriton import SentenceEncoder
 from sentriton.protocol import tokens_request
 from sentriton.tokenization import TextTokenizer, pack_rows
 from sentriton_server.export import export
+from sentriton_server.repository import record_files
 from sentriton_server.serving import ServerSettings, TritonServer
 
 SENTRITON, PADDED = "Sentriton", "padded repository"
@@ -42,6 +43,7 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Conte
     longest = max(map(len, rows))
     if padded:
         add_padded_model(repository, job.checkpoint, longest)
+        record_files(repository)
     with (
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,

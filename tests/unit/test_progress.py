@@ -7,9 +7,9 @@ import pytest
 from sentriton_server.serving.progress import parse_work, stalled
 
 METRICS = """\
-# HELP nv_inference_request_success Number of successful inference requests, all batch sizes
-nv_inference_request_success{model="tokenizer",version="1"} 7
-nv_inference_request_success{model="assets",version="1"} 100
+# HELP nv_inference_exec_count Number of model executions performed
+nv_inference_exec_count{model="assets",version="1"} 100
+sentriton_tokenized_rows_total 7
 nv_inference_exec_count{model="embed_batch",version="1"} 3
 nv_inference_exec_count{model="encoder",version="1"} 1.5e+3
 nv_inference_exec_count{model="pooling",version="1"} 4
