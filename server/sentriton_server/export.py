@@ -17,7 +17,7 @@ from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from sentriton_server.checkpoint_errors import refusals_of
+from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
 from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU

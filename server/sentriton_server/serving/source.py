@@ -75,6 +75,6 @@ def _remove(repository: Path) -> None:
 
 def _exporter_key() -> str:
     """sha256 of the code that makes a repository, so that an export by another release is not taken for this one's."""
-    code = [*PACKAGE.glob("*.py"), *(PACKAGE / "encoder").glob("*.py")]
+    code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
     models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
     return hash_files(sorted(code) + sorted(models))

@@ -14,26 +14,15 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from sentriton_server.checkpoint_errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint_files import check_order, read_modules
-from sentriton_server.checkpoint_tokenizer import check_tokenizer, read_tokenizer
-from sentriton_server.checkpoint_weights import check_weights
+from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
+from sentriton_server.checkpoint.files import check_order, read_modules
+from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
+from sentriton_server.checkpoint.weights import check_weights
 from sentriton_server.encoder import EncoderSpec, PackedEncoder, read_encoder
 from sentriton_server.resources import hash_files, load_model_code
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-__all__ = [
-    "Checkpoint",
-    "CheckpointError",
-    "content_key",
-    "fingerprint",
-    "locate_checkpoint",
-    "read_checkpoint",
-    "read_head",
-    "read_tokenizer",
-]
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 # Other frameworks' copies of the same weights.

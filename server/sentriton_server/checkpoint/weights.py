@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from sentriton_server.checkpoint_errors import CheckpointError
-from sentriton_server.checkpoint_files import ModuleFiles, read_object, transformer_settings
+from sentriton_server.checkpoint.errors import CheckpointError
+from sentriton_server.checkpoint.files import ModuleFiles, read_object, transformer_settings
 from sentriton_server.encoder import check_config, count_parameters, is_count
 
 _SHOWN = 3

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from sentriton.tokenization import TextTokenizer
-from sentriton_server.checkpoint_errors import CheckpointError
+from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.encoder import EncoderSpec
 
 # Texts that show settings outside tokenizer.json. Each added token, typed as text, is probed beside them.

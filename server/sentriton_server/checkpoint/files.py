@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from sentriton_server.checkpoint_errors import CheckpointError
+from sentriton_server.checkpoint.errors import CheckpointError
 
 _SUPPORTED = "Transformer, Pooling, then any of Dense and Normalize"
 _MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
