@@ -26,7 +26,7 @@ class Embed:
     def __init__(self, url: str, column: str) -> None:
         self.column = column
         # Bulk: queries of others go first. A batch may wait as long as a server's restart takes.
-        self.encoder = SentenceEncoder(url, priority="bulk", timeout_s=600)
+        self.encoder = SentenceEncoder(url, priority="bulk", stall_timeout_s=600)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return {**batch, "embedding": self.encoder.encode(batch[self.column].tolist())}

@@ -30,7 +30,7 @@ def embedding_udf(url: str, batch_size: int = 1024) -> Any:
         from sentriton import SentenceEncoder
 
         # Bulk: queries of others go first. A batch may wait as long as a server's restart takes.
-        encoder = SentenceEncoder(url, priority="bulk", timeout_s=600)
+        encoder = SentenceEncoder(url, priority="bulk", stall_timeout_s=600)
         return lambda texts: encoder.encode(texts.tolist())
 
     return predict_batch_udf(make_predict, return_type=ArrayType(FloatType()), batch_size=batch_size)
