@@ -42,7 +42,8 @@ _DEFAULT_ENVIRONMENT = {
 _STUB = "triton_python_backend_stub"
 _COMM = 15  # so much of a process's name Linux keeps, once it has ended
 UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
-_UNHEALTHY_STUB = re.compile(rf"Stub process '([^']+)' {UNHEALTHY}")
+# From the line's start, where no caller's words can stand: Triton puts a request's id in brackets before its own.
+_UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _POLL_S = 0.1
 
 
@@ -194,7 +195,7 @@ class TritonProcess:
         for text in stream:
             line = parse(text)
             self._lines.append(line)
-            if found := _UNHEALTHY_STUB.search(line.message):
+            if found := _UNHEALTHY_STUB.match(line.message):
                 self._unhealthy = found[1]
             # A listener that fails (a closed terminal) must not stop the reading: a full pipe would stop Triton.
             with contextlib.suppress(Exception):
