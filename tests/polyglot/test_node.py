@@ -53,10 +53,10 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 
 def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
-    before = [server.metric(f"nv_inference_{kind}", model="encoder") for kind in ("count", "exec_count")]
+    before = [server.published(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "steps")]
     ran = run_node(CALLERS, server.url, "4")
     assert ran.returncode == 0, ran.stderr
-    after = [server.metric(f"nv_inference_{kind}", model="encoder") for kind in ("count", "exec_count")]
+    after = [server.published(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "steps")]
     rows, runs = (end - start for end, start in zip(after, before, strict=True))
     print(f"\nmean encoder batch {rows / runs:.1f}")
     assert rows == 4 * 64

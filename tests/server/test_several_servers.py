@@ -38,6 +38,7 @@ def addresses() -> Iterator[list[TritonServer]]:
     yield [first, second]
     for server in (first, second):
         server.kill()
+        server.stop()  # gives up what it held for a restart
 
 
 @pytest.fixture
