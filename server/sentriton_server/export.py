@@ -202,6 +202,7 @@ def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
         "vocab_size": spec.vocab_size,
         "hidden_size": spec.hidden_size,
         "max_seq_length": spec.max_seq_length,
+        "pools_maximum": "max" in checkpoint.head_modules[0]["modes"],
         "key": checkpoint.encoder.key,
     }
     _write_json(repository / "embed_tokens/1/contract.json", contract)

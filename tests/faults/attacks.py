@@ -94,6 +94,15 @@ def requests_to_inner_models(url: str) -> Counter[str]:
     return send_all(url, [inner_request(models[number % 3], 512, key=number) for number in range(MANY)])
 
 
+def many_requests_to_the_encoder(url: str) -> Counter[str]:
+    return send_all(url, [inner_request("encoder", 1)] * 10_000)
+
+
+def many_empty_texts(url: str) -> Counter[str]:
+    request = protocol.text_request([""] * 64, protocol.parameters(priority="bulk", timeout_s=5))
+    return send_all(url, [request] * 5_000)
+
+
 def requests_in_the_canarys_lane(url: str) -> Counter[str]:
     texts = ["카나리아가 아닌 요청입니다."] * 64
     keys = ["", "guessed", "0" * 43]
@@ -141,6 +150,8 @@ ATTACKS: dict[str, Callable[[str], Counter[str]]] = {
         sizes_that_wrap,
         rows_of_no_token,
         requests_to_inner_models,
+        many_requests_to_the_encoder,
+        many_empty_texts,
         requests_in_the_canarys_lane,
         requests_for_token_embeddings,
         token_embeddings_of_long_texts,

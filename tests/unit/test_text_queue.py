@@ -28,10 +28,11 @@ def test_text_waits_in_the_lane_of_its_size_in_its_order() -> None:
 
 
 def test_a_full_lane_refuses_and_leaves_the_other_open() -> None:
-    queue = text_queue.TextQueue(2 * LONG_BYTES)
+    room = 2 * waiting(LONG_BYTES).memory
+    queue = text_queue.TextQueue(room)
     assert queue.add(waiting(LONG_BYTES)) is None
     assert queue.add(waiting(LONG_BYTES)) is None
-    assert queue.add(waiting(LONG_BYTES)) == f"{2 * LONG_BYTES:,} bytes of text wait, at most {2 * LONG_BYTES:,} may"
+    assert queue.add(waiting(LONG_BYTES)) == f"{room:,} bytes of text wait, at most {room:,} may"
     assert queue.add(waiting(1)) is None
     assert queue.add(waiting(LONG_BYTES, is_canary=True)) is None
     queue.take((LONG,))
@@ -40,6 +41,23 @@ def test_a_full_lane_refuses_and_leaves_the_other_open() -> None:
 
 def test_text_larger_than_the_lane_waits_where_nothing_else_does() -> None:
     assert text_queue.TextQueue(10).add(waiting(LONG_BYTES)) is None
+
+
+def test_text_of_no_bytes_does_not_wait_without_bound() -> None:
+    queue = text_queue.TextQueue(100_000)
+    accepted = 0
+    while queue.add(waiting(0)) is None:
+        accepted += 1
+    assert 10 < accepted < 100
+
+
+def test_text_whose_turn_would_come_too_late_is_refused() -> None:
+    queue = text_queue.TextQueue(100_000)
+    now = time.monotonic()
+    queue.add(waiting(1, arrived=now - 10))
+    late = text_queue.Waiting(["x"], size=1, deadline=now + 6, arrived=now)
+    assert queue.add(late) == "text has waited for 10.0 s, and this request may wait 3.0 s"
+    assert queue.add(text_queue.Waiting(["x"], size=1, deadline=now + 30, arrived=now)) is None
 
 
 def test_it_is_idle_until_short_text_or_the_canary_waits() -> None:

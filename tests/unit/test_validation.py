@@ -94,6 +94,13 @@ def test_token_embeddings_of_many_rows_are_bounded(row: list[int], refused: bool
     assert not refused or "5 tokens; allowed are 4" in str(refusal)
 
 
+@pytest.mark.parametrize(("pooled", "refused"), [([1, 0, 1], None), ([1, 1, 0], "row 1 has no token that is pooled")])
+def test_a_row_without_a_pooled_token_has_no_maximum(pooled: list[int], refused: str | None) -> None:
+    found = validation.explain_pooled(np.array([0, 0, 1]), np.array(pooled, np.bool_))
+    assert (found is None) == (refused is None)
+    assert refused is None or refused in str(found)
+
+
 @pytest.mark.parametrize(
     ("parameters", "key", "opens"),
     [

@@ -38,7 +38,7 @@ class Metrics:
             ("sentriton_row_wait_seconds_total", "Seconds that rows waited for their turn", "lane", lanes),
             ("sentriton_rows_total", "Rows that had their turn", "lane", lanes),
             ("sentriton_steps_total", "Steps of rows", "lane", lanes),
-            ("sentriton_positions_total", "Tokens of steps, and padding inside the encoder's attention", "kind", KINDS),
+            ("sentriton_positions_total", "Tokens of steps, and padding that attention on a GPU adds", "kind", KINDS),
             ("sentriton_requests_total", "Requests, whatever became of them", "lane", lanes),
             ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REASONS),
             ("sentriton_request_seconds_sum", "Seconds that answered requests took", "lane", lanes),

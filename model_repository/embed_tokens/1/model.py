@@ -20,7 +20,7 @@ from metrics import Metrics
 from numpy.typing import NDArray
 from processes import resident_bytes
 from scheduling import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Allowance, Request, Scheduler, Step
-from validation import explain_fingerprint, explain_lane, explain_size, explain_tokens, has_canary_key
+from validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
 
 # Where a batch goes, and what it is asked for there.
 SENTENCES = ("embed_batch", "sentence_embedding")
@@ -122,6 +122,8 @@ class TritonPythonModel:
         )
         if of_tokens:
             refusal = refusal or explain_size(row, most_tokens=self.most_tokens)
+        elif self.contract["pools_maximum"]:
+            refusal = refusal or explain_pooled(row, pooled)
         if refusal:
             self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
@@ -191,6 +193,13 @@ class TritonPythonModel:
             self.fail(step, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return
         embeddings = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
+        wanted = len(row) if step.of_tokens else len(step.rows)
+        if len(embeddings) != wanted:
+            # An answer to another request: a stub that stood still has gone on.
+            self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY}"
+            pb_utils.Logger.log_error(self.unwell)
+            self.fail(step, self.unwell, pb_utils.TritonError.UNAVAILABLE)
+            return
         if self.cache is not None and not step.of_tokens and step.lane != CANARY_LANE:
             self.cache.keep(input_ids, pooled, row, embeddings)
         for request in step.deliver(embeddings):

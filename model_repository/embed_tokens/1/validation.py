@@ -91,3 +91,11 @@ def explain_size(row: NDArray[np.int32], *, most_tokens: int) -> str | None:
     return (
         f"the request asks for the embeddings of {len(row):,} tokens; allowed are {most_tokens:,}: send more requests"
     )
+
+
+def explain_pooled(row: NDArray[np.int32], pooled: NDArray[np.bool_]) -> str | None:
+    """None, or why a row of these, both [tokens], has no maximum: none of its tokens is pooled."""
+    counts = np.bincount(row, weights=pooled)
+    if counts.all():
+        return None
+    return f"row {int(counts.argmin())} has no token that is pooled; this model pools the maximum of at least one"

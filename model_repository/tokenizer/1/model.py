@@ -1,11 +1,12 @@
 """Tokenizes as the Python client does: the same library reads the same tokenizer.json.
 
 Short text is tokenized at once while none waits. All other text waits in a queue for one of two threads, of which one
-takes short text alone.
+takes short text and one long text.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import os
@@ -56,7 +57,7 @@ class TritonPythonModel:
             sender = request.get_response_sender()
             try:
                 self.accept(request, sender)
-            except Exception as error:  # one request must not cost another its answer
+            except BaseException as error:  # one request must not cost another its answer
                 self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
     def finalize(self) -> None:
@@ -95,8 +96,9 @@ class TritonPythonModel:
 
     def work_on_long_text(self) -> None:
         # On Linux this is the thread's own priority: long text leaves the cores to all others.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LONG_TEXT_NICENESS)
-        self.work(LONG, CANARY, SHORT)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LONG_TEXT_NICENESS)
+        self.work(LONG)
 
     def work(self, *lanes: str) -> None:
         while (waiting := self.queue.take(lanes)) is not None:
@@ -107,7 +109,7 @@ class TritonPythonModel:
                 continue
             try:
                 self.answer(waiting)
-            except Exception as error:  # a worker must outlive whatever one text does
+            except BaseException as error:  # a worker must outlive whatever one text does, a panic in Rust too
                 self.refuse(waiting.handle, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
     def answer(self, waiting: Waiting) -> None:

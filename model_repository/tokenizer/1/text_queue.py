@@ -15,14 +15,19 @@ from typing import Any
 
 CANARY, SHORT, LONG = "canary", "short", "long"
 SHORT_BYTES = 16 * 1024  # some milliseconds of work
+# What a request and each of its rows take beside their text: text of no bytes must not wait without bound.
+_REQUEST_BYTES, _ROW_BYTES = 1024, 64
+_OF_ITS_TIME = 0.5  # that a request may expect to wait; the rest is for being embedded
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A request's text; `deadline` is a time of `time.monotonic()`, `handle` whatever the answer needs."""
+    """A request's text, of so many bytes; `deadline` is a time of `time.monotonic()`, `handle` whatever the answer
+    needs.
+    """
 
     texts: list[str]
-    size: int  # bytes
+    size: int
     deadline: float
     is_canary: bool = False
     handle: Any = None
@@ -33,6 +38,11 @@ class Waiting:
         if self.is_canary:
             return CANARY
         return SHORT if self.size <= SHORT_BYTES else LONG
+
+    @property
+    def memory(self) -> int:
+        """About the bytes that it holds while it waits."""
+        return self.size + _REQUEST_BYTES + _ROW_BYTES * len(self.texts)
 
 
 class TextQueue:
@@ -48,14 +58,21 @@ class TextQueue:
         self._changed = threading.Condition()
 
     def add(self, waiting: Waiting) -> str | None:
-        """Queue a request's text; or say why there is no room for it."""
+        """Queue a request's text. Returns why not, where there is no room for it, or its turn would come too late: text
+        ahead of it has waited for longer than it may.
+        """
         lane = waiting.lane
         with self._changed:
             held = self._bytes[lane]
-            if lane != CANARY and held and held + waiting.size > self.most_bytes:
-                return f"{held:,} bytes of text wait, at most {self.most_bytes:,} may"
+            if lane != CANARY and held:
+                if held + waiting.memory > self.most_bytes:
+                    return f"{held:,} bytes of text wait, at most {self.most_bytes:,} may"
+                waited_s = waiting.arrived - self._lanes[lane][0].arrived
+                allowed_s = max(0.0, _OF_ITS_TIME * (waiting.deadline - waiting.arrived))
+                if waited_s > allowed_s:
+                    return f"text has waited for {waited_s:.1f} s, and this request may wait {allowed_s:.1f} s"
             self._lanes[lane].append(waiting)
-            self._bytes[lane] += waiting.size
+            self._bytes[lane] += waiting.memory
             self._changed.notify_all()
         return None
 
@@ -66,7 +83,7 @@ class TextQueue:
             while not self._closed:
                 if lane := next((lane for lane in lanes if self._lanes[lane]), None):
                     waiting = self._lanes[lane].popleft()
-                    self._bytes[lane] -= waiting.size
+                    self._bytes[lane] -= waiting.memory
                     return waiting
                 self._changed.wait()
         return None
