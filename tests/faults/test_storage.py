@@ -112,6 +112,7 @@ def test_a_full_temporary_folder_does_not_end_a_server(
         serve(repository, prefix=(*PRIVATE, script, "sh"), TMPDIR=str(tmp_path)) as served,
         Load(served.url, expected) as load,
     ):
+        time.sleep(0.5)  # opening an encoder is not repeated
         filler = Path(f"/proc/{served.launcher.pid}/root{tmp_path}/filler")
         with pytest.raises(OSError, match="No space left on device"):
             filler.write_bytes(bytes(30 << 20))

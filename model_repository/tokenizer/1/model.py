@@ -24,7 +24,7 @@ from tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 MICROSECONDS = 1e-6
 PUBLISH_PERIOD_S = 1.0
-LONG_TEXT_NICENESS = 10
+LONG_TEXT_NICENESS = 5
 
 
 class TritonPythonModel:

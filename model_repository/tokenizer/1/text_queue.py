@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CANARY, SHORT, LONG = "canary", "short", "long"
-SHORT_BYTES = 16 * 1024  # some milliseconds of work
+SHORT_BYTES = 2 * 1024  # some tenths of a millisecond of work; a full request has more
 # What a request and each of its rows take beside their text: text of no bytes must not wait without bound.
 _REQUEST_BYTES, _ROW_BYTES = 1024, 64
 _OF_ITS_TIME = 0.5  # that a request may expect to wait; the rest is for being embedded
