@@ -23,8 +23,8 @@ from sentriton.canary import Canary, OtherServer
 from sentriton.settings import ClientSettings
 from sentriton_server.repository import MODELS, RepositoryError, read_config, record_files
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
-from sentriton_server.serving.preflight import with_free_ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
+from tests.ports import with_free_ports
 from tests.server.conftest import serving
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")

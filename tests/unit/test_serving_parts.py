@@ -22,10 +22,10 @@ from sentriton_server.serving.preflight import (
     check_memory,
     check_ports,
     check_shared_memory,
-    with_free_ports,
 )
 from sentriton_server.serving.settings import ServerSettings
 from tests.checkpoints import make_manifest
+from tests.ports import with_free_ports
 
 HOST = "127.0.0.1"
 
@@ -135,18 +135,12 @@ def test_an_address_of_another_machine_is_named_with_its_flag(address: str) -> N
 
 def test_http_that_is_off_needs_no_port() -> None:
     check_ports(replace(FREE, http_port=None))
-    assert with_free_ports(replace(FREE, http_port=None)).http_port is None
 
 
 def test_free_ports_are_distinct_and_can_be_taken() -> None:
     settings = with_free_ports(FREE)
     check_ports(settings)
     assert len({settings.grpc_port, settings.http_port, settings.metrics_port} - {0}) == 3
-
-
-def test_ports_that_were_named_stay() -> None:
-    settings = with_free_ports(ServerSettings(grpc_port=1234, http_port=1235, metrics_port=1236))
-    assert (settings.grpc_port, settings.http_port, settings.metrics_port) == (1234, 1235, 1236)
 
 
 def test_two_equal_ports_are_refused() -> None:
