@@ -26,8 +26,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 2.0
 @dataclass
 class RestartPolicy:
     """How long to wait before the next start, and when to give up: `restarts` in a row of a Triton that did not serve
-    for a minute. Pauses grow while starts fail; a Triton that served is started again
-    after the first pause.
+    for a minute. Pauses grow while starts fail; a Triton that served is started again after the first pause.
     """
 
     restarts: int
