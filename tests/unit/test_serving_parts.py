@@ -14,7 +14,7 @@ import pytest
 from sentriton_server.repository import write_configs
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import libpython_folder
-from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse
+from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse, unhealthy_stub
 from sentriton_server.serving.preflight import (
     GIB,
     MIB,
@@ -102,6 +102,24 @@ def test_without_such_a_line_the_first_error_explains() -> None:
 
 def test_a_silent_failure_says_what_to_do() -> None:
     assert "--verbose" in explain_failure([LogLine("info", "", "fine")])
+
+
+@pytest.mark.parametrize(
+    ("line", "stub"),
+    [
+        ("E1123 19:56:15.2 4711 model.py:202] \"Stub process 'encoder_0_0' is not healthy.\"", "encoder_0_0"),
+        (
+            "E1123 19:56:15.2 4711 infer.cc:1] in ensemble 'embed_batch', Stub process 'pooling_0_1' is not healthy.",
+            "pooling_0_1",
+        ),
+        # A line that is not Triton's own may have a caller's words at its start.
+        ("Stub process 'encoder_0_0' is not healthy.", None),
+        ("I1123 19:56:15.2 4711 infer.cc:1] Stub process 'encoder_0_0' is not healthy.", None),
+        ("E1123 19:56:15.2 4711 infer.cc:1] [request id: Stub process 'a' is not healthy] no such input", None),
+    ],
+)
+def test_a_sick_stub_is_named_by_tritons_own_errors_alone(line: str, stub: str | None) -> None:
+    assert unhealthy_stub(parse(line)) == stub
 
 
 # Ports

@@ -16,10 +16,10 @@ from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, Sentrit
 from sentriton.manifest import Manifest
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.errors import Crashed, LaunchError
-from sentriton_server.serving.log import LogLine
+from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_memory, check_ports, check_shared_memory
-from sentriton_server.serving.process import EXIT_MARGIN_S, UNHEALTHY, TritonProcess
+from sentriton_server.serving.process import EXIT_MARGIN_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import check_security

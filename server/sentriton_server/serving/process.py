@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -20,7 +19,7 @@ import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.serving.installation import Installation, find_installation
-from sentriton_server.serving.log import LogLine, explain_failure, is_load_failure, parse
+from sentriton_server.serving.log import UNHEALTHY, LogLine, explain_failure, is_load_failure, parse, unhealthy_stub
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
@@ -41,9 +40,6 @@ _DEFAULT_ENVIRONMENT = {
 }
 _STUB = "triton_python_backend_stub"
 _COMM = 15  # so much of a process's name Linux keeps, once it has ended
-UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
-# From the line's start, where no caller's words can stand: Triton puts a request's id in brackets before its own.
-_UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _POLL_S = 0.1
 
 
@@ -195,8 +191,7 @@ class TritonProcess:
         for text in stream:
             line = parse(text)
             self._lines.append(line)
-            if found := _UNHEALTHY_STUB.match(line.message):
-                self._unhealthy = found[1]
+            self._unhealthy = unhealthy_stub(line) or self._unhealthy
             # A listener that fails (a closed terminal) must not stop the reading: a full pipe would stop Triton.
             with contextlib.suppress(Exception):
                 self._on_log(line)

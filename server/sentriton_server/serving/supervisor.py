@@ -13,7 +13,7 @@ from typing import NoReturn
 from sentriton.errors import SentritonError
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
-from sentriton_server.serving.process import UNHEALTHY
+from sentriton_server.serving.log import UNHEALTHY
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3
