@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
@@ -95,11 +94,14 @@ class TritonProcess:
             if self._owns_scratch:
                 self._scratch.remove()
             raise
-        self._scratch.guard(self.pid)
         self.client_settings = security.client
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        try:
+            self._scratch.guard(self.pid)
+            self._reader.start()
+        except BaseException:  # no process or thread is to be had
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -173,10 +175,12 @@ class TritonProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join(timeout=5)
+        if self._reader.is_alive():
+            self._reader.join(timeout=5)
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._scratch.guard(None)
+        with contextlib.suppress(OSError):  # it was killed and cannot be replaced now: the next Triton needs one
+            self._scratch.guard(None)
         self._scratch.clear_shared_memory()
         if self._owns_scratch:
             self._scratch.remove()
@@ -187,8 +191,9 @@ class TritonProcess:
             self._reader.join(timeout=5)
         return list(self._lines)
 
-    def _read_log(self, stream: IO[str]) -> None:
-        for text in stream:
+    def _read_log(self) -> None:
+        assert self._process.stdout is not None
+        for text in self._process.stdout:
             line = parse(text)
             self._lines.append(line)
             self._unhealthy = unhealthy_stub(line) or self._unhealthy
