@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
@@ -14,9 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -26,6 +26,7 @@ from sentriton.canary import Canary, OtherServer
 from sentriton.settings import ClientSettings
 from sentriton_server.repository import MODELS, RepositoryError, read_config, record_files
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
+from sentriton_server.serving.progress import read_work
 from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch
 from tests.ports import with_free_ports
 from tests.server.conftest import serving
@@ -107,6 +108,11 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready() -> None:
         # Every eighth of 128 lengths, and the golden sentences, which are one request.
         assert server.metric("sentriton_request_seconds_count", lane="canary") >= 1 + 128 // 8
         assert not server.metric("sentriton_requests_total", lane="query")
+        # The supervisor reads the same: each part is at work, and the canary had its turns.
+        metrics = urlsplit(server.metrics_url)
+        assert metrics.hostname is not None
+        assert metrics.port is not None
+        assert all(read_work(metrics.hostname, metrics.port, 5).values())
 
 
 def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(repository: Path) -> None:
@@ -168,7 +174,7 @@ def require_end(group: int) -> None:
     try:
         wait_until(has_ended, 5)
     finally:
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
 
 
