@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,8 @@ def export(
 
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken), `ExportError` (precision, device, a folder that
-    cannot be written) and `ParityError`.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
+    device, a folder that cannot be written) and `ParityError`.
     """
     device = resolve_device(device)
     chosen = resolve_precision(precision, device)
@@ -82,14 +82,14 @@ def export(
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
     # An OSError concerns the repository, not the checkpoint.
-    with _draft_of(repository) as draft, refusals_of(source, passing=(OSError,)):
+    with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
         return _write(checkpoint, draft, chosen, device, say)
 
 
 @contextmanager
-def _draft_of(repository: Path) -> Iterator[Path]:
+def _draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
     """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` where it cannot
-    be written.
+    be written, and `RepositoryError` where another export was there first.
     """
     try:
         with (
@@ -98,11 +98,27 @@ def _draft_of(repository: Path) -> Iterator[Path]:
         ):
             draft = scratch / "repository"
             yield draft
-            if repository.exists():
-                repository.rename(scratch / "replaced")
-            draft.rename(repository)
+            # Again: a server may run from an export that came meanwhile, and each has a key of its own.
+            _check_target(repository, overwrite)
+            _put_in_place(draft, repository, scratch / "replaced" if overwrite else None)
     except OSError as error:
         raise ExportError(f"cannot write {repository}: {error.strerror or error}") from error
+
+
+def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
+    """Move `draft` to `repository`. What is there moves to `replaced`, and back where the draft cannot be moved.
+    Without `replaced`, only an empty folder may be there.
+    """
+    if replaced is None or not repository.exists():
+        draft.rename(repository)
+        return
+    try:
+        repository.rename(replaced)
+        draft.rename(repository)
+    except BaseException:
+        with suppress(OSError):  # it was not moved, or its place is taken
+            replaced.rename(repository)
+        raise
 
 
 @contextmanager
@@ -113,8 +129,9 @@ def _parent_folder(repository: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for folder in new:
-            folder.rmdir()
+        with suppress(OSError):  # another export is in it
+            for folder in new:
+                folder.rmdir()
         raise
 
 

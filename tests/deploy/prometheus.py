@@ -15,8 +15,8 @@ from urllib.request import urlopen
 
 import yaml
 
-from sentriton_server.serving.preflight import with_free_ports
 from sentriton_server.serving.settings import ServerSettings
+from tests.ports import with_free_ports
 
 
 class Prometheus:

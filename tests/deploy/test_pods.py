@@ -25,10 +25,10 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import SentenceEncoder, protocol
 from sentriton_server.serving import ServerSettings, prepare_repository
-from sentriton_server.serving.preflight import with_free_ports
 from tests.deploy.prometheus import wait_until
 from tests.manifests.files import KUBERNETES, kustomize, of_kind
 from tests.manifests.test_kubernetes import environment
+from tests.ports import with_free_ports
 
 BIN = Path(sys.executable).parent
 

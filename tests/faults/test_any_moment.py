@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder, SentritonError
 from sentriton_server.serving import ServerSettings
-from sentriton_server.serving.preflight import with_free_ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
 from tests.faults.conftest import RECOVERY_S, SENTRITON, STUB, note
 from tests.faults.load import SENTENCES
+from tests.ports import with_free_ports
 
 MOMENTS = 20
 

@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sentriton_server.serving import ServerSettings
-from sentriton_server.serving.preflight import with_free_ports
 from tests.faults.attacks import ATTACKS, NO_KEY, TENSORS, WRAPPING, wrapping_request
 from tests.faults.conftest import Served, check, note, serve
 from tests.faults.load import Load
+from tests.ports import with_free_ports
 
 # What the attacker may be told: nothing that says that the server failed, and no answer to what is not for callers.
 CLEAR = {"OK", "INVALID_ARGUMENT", "UNAVAILABLE"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -12,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -23,8 +26,9 @@ from sentriton.canary import Canary, OtherServer
 from sentriton.settings import ClientSettings
 from sentriton_server.repository import MODELS, RepositoryError, read_config, record_files
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
-from sentriton_server.serving.preflight import with_free_ports
-from sentriton_server.serving.scratch import SHARED_MEMORY
+from sentriton_server.serving.progress import read_work
+from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch
+from tests.ports import with_free_ports
 from tests.server.conftest import serving
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
@@ -104,6 +108,11 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready() -> None:
         # Every eighth of 128 lengths, and the golden sentences, which are one request.
         assert server.metric("sentriton_request_seconds_count", lane="canary") >= 1 + 128 // 8
         assert not server.metric("sentriton_requests_total", lane="query")
+        # The supervisor reads the same: each part is at work, and the canary had its turns.
+        metrics = urlsplit(server.metrics_url)
+        assert metrics.hostname is not None
+        assert metrics.port is not None
+        assert all(read_work(metrics.hostname, metrics.port, 5).values())
 
 
 def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(repository: Path) -> None:
@@ -117,6 +126,71 @@ def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(reposi
     with pytest.raises(KeyboardInterrupt):
         server.start(interrupted)
     assert server.process is None
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
+    """The Tritons that this process starts; with each it gets a SIGTERM, before `Popen` has returned."""
+    found: list[subprocess.Popen[str]] = []
+
+    class Popen(subprocess.Popen[str]):
+        def __init__(self, arguments: list[str], **options: Any) -> None:
+            super().__init__(arguments, **options)
+            if Path(arguments[0]).name == "tritonserver":
+                found.append(self)
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.1)  # an exception of the signal's handler has struck by then
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    return found
+
+
+def test_a_signal_at_the_moment_of_its_start_ends_triton(
+    repository: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)).start()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (triton,) = started
+    require_end(triton.pid)
+
+
+def require_end(group: int) -> None:
+    """All processes of this group must end soon; they end here."""
+
+    def has_ended() -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    try:
+        wait_until(has_ended, 5)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+def test_a_triton_that_cannot_be_guarded_is_ended(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded: list[int | None] = []
+
+    def guard(scratch: Scratch, pid: int | None) -> None:
+        guarded.append(pid)
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(Scratch, "guard", guard)
+    with pytest.raises(OSError, match="Resource temporarily unavailable"):
+        TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)).start()
+    group = guarded[0]
+    assert group is not None
+    require_end(group)
 
 
 def test_a_killed_triton_leaves_no_shared_memory(repository: Path) -> None:
@@ -259,6 +333,20 @@ def test_a_model_that_was_changed_is_not_started_again(repository: Path, tmp_pat
     with pytest.raises(RepositoryError, match=r"model\.pt is not the file that was exported"):
         server.start()
     assert server.process is None
+
+
+def test_a_model_that_was_changed_ends_its_server_at_the_next_restart(repository: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "repository"
+    shutil.copytree(repository, changed)
+    with running(changed) as (process, _, processes):
+        with (changed / "encoder/1/model.pt").open("ab") as file:
+            file.write(b"x")
+        next(child for child in processes if child.name() == "tritonserver").kill()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("error: the model repository")
+    assert "model.pt is not the file that was exported" in errors.splitlines()[-1]
 
 
 def test_a_repository_that_triton_refuses(repository: Path, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor
 from tritonclient.grpc import service_pb2
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from sentriton_server.serving.preflight import with_free_ports
 from sentriton_server.serving.process import TritonProcess
 from sentriton_server.serving.settings import ServerSettings
+from tests.ports import with_free_ports
 
 CONFIG = """
 name: "{name}"

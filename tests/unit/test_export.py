@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -456,6 +457,42 @@ def test_a_failed_export_leaves_the_one_before_as_it_was(
     assert files(target) == before
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_exports_at_once_the_second_replaces_the_first_only_when_asked(
+    overwrite: bool, checkpoint: Path, target: Path
+) -> None:
+    def export_the_first(step: str) -> None:
+        if step.startswith("comparing"):
+            export(checkpoint, target, device="cpu")
+            keys.append(read_key(target))
+
+    keys: list[int] = []
+    if overwrite:
+        export(checkpoint, target, device="cpu", overwrite=True, say=export_the_first)
+    else:
+        with pytest.raises(RepositoryError, match="already holds an exported model; use --overwrite"):
+            export(checkpoint, target, device="cpu", say=export_the_first)
+    check_repository(target)
+    assert (read_key(target) == keys[0]) is not overwrite
+
+
+def test_an_export_that_cannot_be_put_in_place_leaves_the_one_before_as_it_was(
+    checkpoint: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rename_all_but_the_draft(path: Path, to: Path) -> Path:
+        if path.parent.name.startswith(".export-") and path.name == "repository":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, to)
+
+    export(checkpoint, target, device="cpu")
+    before = files(target)
+    rename = Path.rename
+    monkeypatch.setattr(Path, "rename", rename_all_but_the_draft)
+    with pytest.raises(ExportError, match=f"cannot write {target}: Input/output error"):
+        export(checkpoint, target, device="cpu", overwrite=True)
+    assert files(target) == before
+
+
 def test_a_checkpoint_that_cannot_be_read_leaves_nothing_behind(target: Path) -> None:
     with pytest.raises(CheckpointError):
         export("/no/such/checkpoint", target)
@@ -533,3 +570,21 @@ def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
     assert said[-1] == f"using the export in {first}"
     make_checkpoint(tmp_path / "checkpoint", seed=1)
     assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
+
+
+@pytest.mark.usefixtures("cache")
+def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> None:
+    def export_the_first(step: str) -> None:
+        said.append(step)
+        if step.startswith("comparing"):
+            kept = prepare_repository(str(folder), precision="fp32", device="cpu")
+            before.update(files(kept))
+
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    said: list[str] = []
+    before: dict[str, str] = {}
+    found = prepare_repository(str(folder), precision="fp32", device="cpu", say=export_the_first)
+    # A server runs from the first: the second has another key.
+    assert files(found) == before != {}
+    assert said[-1] == f"using the export in {found}"
+    assert [path.name for path in found.parent.iterdir()] == [found.name]

@@ -56,3 +56,23 @@ def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
     finally:
         ports.release()
     Ports(ports.settings).release()
+
+
+@pytest.mark.parametrize(("first", "second"), [("0.0.0.0", HOST), (HOST, "0.0.0.0"), ("0.0.0.0", "0.0.0.0")])
+def test_all_addresses_and_one_of_them_exclude_each_other(first: str, second: str) -> None:
+    held = Ports(replace(FREE, host=first))
+    port = held.settings.grpc_port
+    try:
+        with pytest.raises(LaunchError, match=f"port {port} on {second} cannot be used .*--grpc-port"):
+            Ports(replace(FREE, host=second, grpc_port=port))
+    finally:
+        held.release()
+    Ports(replace(FREE, host=second, grpc_port=port)).release()
+
+
+def test_two_addresses_have_the_same_port_each() -> None:
+    first = Ports(FREE)
+    try:
+        Ports(replace(FREE, host="127.0.0.2", grpc_port=first.settings.grpc_port)).release()
+    finally:
+        first.release()

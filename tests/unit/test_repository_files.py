@@ -15,6 +15,7 @@ from sentriton_server.repository import (
     MANIFEST,
     RepositoryError,
     check_repository,
+    read_key,
     record_files,
     remove_bytecode,
     write_configs,
@@ -103,6 +104,26 @@ def test_a_damaged_export_that_is_kept_is_made_again(
     assert "using the export" not in " ".join(said)
     assert check_repository(first).fingerprint == fingerprint
     assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+def test_a_damaged_export_that_another_serve_has_made_again_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_again(step: str) -> None:
+        said.append(step)
+        if step.endswith("made again"):
+            prepare_repository(str(folder), precision="fp32", device="cpu")
+            keys.append(read_key(first))
+
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    said: list[str] = []
+    keys: list[int] = []
+    first = prepare_repository(str(folder), precision="fp32", device="cpu")
+    (first / MANIFEST).write_bytes(b"\xff")
+    assert prepare_repository(str(folder), precision="fp32", device="cpu", say=make_again) == first
+    assert [read_key(first)] == keys
+    assert said[-1] == f"using the export in {first}"
 
 
 _EXPORT = """

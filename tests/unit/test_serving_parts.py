@@ -14,7 +14,7 @@ import pytest
 from sentriton_server.repository import write_configs
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import libpython_folder
-from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse
+from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse, unhealthy_stub
 from sentriton_server.serving.preflight import (
     GIB,
     MIB,
@@ -22,10 +22,10 @@ from sentriton_server.serving.preflight import (
     check_memory,
     check_ports,
     check_shared_memory,
-    with_free_ports,
 )
 from sentriton_server.serving.settings import ServerSettings
 from tests.checkpoints import make_manifest
+from tests.ports import with_free_ports
 
 HOST = "127.0.0.1"
 
@@ -104,6 +104,24 @@ def test_a_silent_failure_says_what_to_do() -> None:
     assert "--verbose" in explain_failure([LogLine("info", "", "fine")])
 
 
+@pytest.mark.parametrize(
+    ("line", "stub"),
+    [
+        ("E1123 19:56:15.2 4711 model.py:202] \"Stub process 'encoder_0_0' is not healthy.\"", "encoder_0_0"),
+        (
+            "E1123 19:56:15.2 4711 infer.cc:1] in ensemble 'embed_batch', Stub process 'pooling_0_1' is not healthy.",
+            "pooling_0_1",
+        ),
+        # A line that is not Triton's own may have a caller's words at its start.
+        ("Stub process 'encoder_0_0' is not healthy.", None),
+        ("I1123 19:56:15.2 4711 infer.cc:1] Stub process 'encoder_0_0' is not healthy.", None),
+        ("E1123 19:56:15.2 4711 infer.cc:1] [request id: Stub process 'a' is not healthy] no such input", None),
+    ],
+)
+def test_a_sick_stub_is_named_by_tritons_own_errors_alone(line: str, stub: str | None) -> None:
+    assert unhealthy_stub(parse(line)) == stub
+
+
 # Ports
 
 
@@ -135,18 +153,12 @@ def test_an_address_of_another_machine_is_named_with_its_flag(address: str) -> N
 
 def test_http_that_is_off_needs_no_port() -> None:
     check_ports(replace(FREE, http_port=None))
-    assert with_free_ports(replace(FREE, http_port=None)).http_port is None
 
 
 def test_free_ports_are_distinct_and_can_be_taken() -> None:
     settings = with_free_ports(FREE)
     check_ports(settings)
     assert len({settings.grpc_port, settings.http_port, settings.metrics_port} - {0}) == 3
-
-
-def test_ports_that_were_named_stay() -> None:
-    settings = with_free_ports(ServerSettings(grpc_port=1234, http_port=1235, metrics_port=1236))
-    assert (settings.grpc_port, settings.http_port, settings.metrics_port) == (1234, 1235, 1236)
 
 
 def test_two_equal_ports_are_refused() -> None:

@@ -16,10 +16,10 @@ from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, Sentrit
 from sentriton.manifest import Manifest
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.errors import Crashed, LaunchError
-from sentriton_server.serving.log import LogLine
+from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_memory, check_ports, check_shared_memory
-from sentriton_server.serving.process import EXIT_MARGIN_S, UNHEALTHY, TritonProcess
+from sentriton_server.serving.process import EXIT_MARGIN_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import check_security
@@ -99,9 +99,9 @@ class TritonServer:
         if self._scratch is None or not self._scratch.is_whole:
             self._remove_scratch()
             self._scratch = Scratch(self.settings.exit_timeout_s + EXIT_MARGIN_S)
-        self.process = TritonProcess(self.repository, self.settings, self._on_log, self._scratch)
+        process = self._start_process(self._scratch)
         try:
-            self._canary = self._wait_until_ready(self.process, interrupted or threading.Event())
+            self._canary = self._wait_until_ready(process, interrupted or threading.Event())
         except Exception:
             self.kill()
             raise
@@ -160,6 +160,18 @@ class TritonServer:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+    def _start_process(self, scratch: Scratch) -> TritonProcess:
+        """Start Triton as `process`. In a thread: an exception that a signal raises strikes the main thread alone, and
+        so never between Triton's start and the moment from which `kill` knows it.
+        """
+
+        def start() -> TritonProcess:
+            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch)
+            return self.process
+
+        with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # its end waits for the thread
+            return pool.submit(start).result()
 
     def _remove_scratch(self) -> None:
         if self._scratch is not None:

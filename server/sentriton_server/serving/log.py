@@ -8,6 +8,9 @@ from dataclasses import dataclass
 # I1123 19:56:15.123456 4711 model_lifecycle.cc:472] "loading: encoder:1"
 _LINE = re.compile(r"^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ [\w.]+:\d+\] (.*)$")
 _LOAD_FAILURE = re.compile(r"failed to load '(\w+)' version \d+: (.*)")
+UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
+# From the line's start, where no caller's words can stand: Triton puts a request's id in brackets before its own.
+_UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 # Said on every host without a GPU, or of a release that cannot be otherwise.
 _EXPECTED = (
@@ -56,6 +59,12 @@ def is_worth_showing(line: LogLine) -> bool:
 def is_load_failure(line: LogLine) -> bool:
     """Whether the line says that a model cannot be loaded."""
     return line.level == "error" and _LOAD_FAILURE.search(line.message) is not None
+
+
+def unhealthy_stub(line: LogLine) -> str | None:
+    """The Python stub that Triton calls not healthy by this line, such as encoder_0_0; None for any other line."""
+    found = _UNHEALTHY_STUB.match(line.message) if line.level == "error" else None
+    return found[1] if found else None
 
 
 def explain_failure(lines: list[LogLine]) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.settings import ServerSettings
 
 _TRIES = 20  # free ports that another launcher takes at the same moment
+_ALL_ADDRESSES = "0.0.0.0"
+_SOCKETS = Path("/proc/net/unix")  # its last column has the names of abstract sockets, with @ for the zero byte
 
 
 class Ports:
     """A hold on the ports that `settings` name; in `settings` each port of 0 is replaced by a free one.
 
     A port is bound and never listened on, so every connection goes to Triton, which binds beside it. Two binds with
-    SO_REUSEADDR do not exclude each other before one of them listens. An abstract socket of the port's name does, and
-    the system removes it together with the launcher.
+    SO_REUSEADDR do not exclude each other before one of them listens. An abstract socket named after address and port
+    does, and the system removes it together with the launcher. 0.0.0.0 and any other address exclude each other.
 
     Raises `LaunchError` that names the first port that is taken.
     """
@@ -63,16 +67,36 @@ class Ports:
                 raise LaunchError(_taken(flag, host, port, error.strerror)) from error
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             address, chosen = held.getsockname()
-            lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._sockets.append(lock)
-            try:
-                lock.bind(f"\0sentriton-{address}:{chosen}")
-            except OSError as error:
-                if port:
-                    raise LaunchError(_taken(flag, host, port, "another sentriton serve holds it")) from error
-            else:
+            if self._lock(address, chosen):
                 return int(chosen)
+            if port:
+                raise LaunchError(_taken(flag, host, port, "another sentriton serve holds it"))
         raise LaunchError(f"no free port was found on {host}; name one with {flag}")
+
+    def _lock(self, address: str, port: int) -> bool:
+        """Whether no other launcher holds this port on an address that overlaps."""
+        lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sockets.append(lock)
+        try:
+            lock.bind(f"\0{_lock_name(address, port)}")
+        except OSError:
+            return False
+        # After its own lock is there: of two launchers at the same moment, one at least sees the other.
+        others = _locked_addresses(port) - {address}
+        return not others if address == _ALL_ADDRESSES else _ALL_ADDRESSES not in others
+
+
+def _locked_addresses(port: int) -> set[str]:
+    """The addresses on which launchers hold this port; none where the system does not list its sockets."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = [line.rpartition("@")[2] for line in _SOCKETS.read_text(errors="replace").splitlines()]
+    prefix = _lock_name("", port)
+    return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
+
+
+def _lock_name(address: str, port: int) -> str:
+    return f"sentriton-{port}-{address}"
 
 
 def _taken(flag: str, host: str, port: int, why: str | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -34,19 +33,6 @@ def check_ports(settings: ServerSettings) -> None:
             raise LaunchError(f"{seen[port]} and {flag} are both {port}; give each a port of its own")
         seen[port] = flag
     Ports(settings).release()
-
-
-def with_free_ports(settings: ServerSettings) -> ServerSettings:
-    """The settings with every port of 0 replaced by one that is free at this moment."""
-    ports = Ports(replace(settings, grpc_port=0, http_port=0, metrics_port=0))
-    ports.release()
-    free = ports.settings
-    return replace(
-        settings,
-        grpc_port=settings.grpc_port or free.grpc_port,
-        http_port=free.http_port if settings.http_port == 0 else settings.http_port,
-        metrics_port=settings.metrics_port or free.metrics_port,
-    )
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:

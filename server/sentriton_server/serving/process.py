@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import signal
 import subprocess
@@ -14,13 +13,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.serving.installation import Installation, find_installation
-from sentriton_server.serving.log import LogLine, explain_failure, is_load_failure, parse
+from sentriton_server.serving.log import UNHEALTHY, LogLine, explain_failure, is_load_failure, parse, unhealthy_stub
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
@@ -41,9 +39,6 @@ _DEFAULT_ENVIRONMENT = {
 }
 _STUB = "triton_python_backend_stub"
 _COMM = 15  # so much of a process's name Linux keeps, once it has ended
-UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
-# From the line's start, where no caller's words can stand: Triton puts a request's id in brackets before its own.
-_UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _POLL_S = 0.1
 
 
@@ -99,11 +94,14 @@ class TritonProcess:
             if self._owns_scratch:
                 self._scratch.remove()
             raise
-        self._scratch.guard(self.pid)
         self.client_settings = security.client
-        assert self._process.stdout is not None
-        self._reader = threading.Thread(target=self._read_log, args=(self._process.stdout,), daemon=True)
-        self._reader.start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        try:
+            self._scratch.guard(self.pid)
+            self._reader.start()
+        except BaseException:  # no process or thread is to be had
+            self.kill()
+            raise
 
     @property
     def pid(self) -> int:
@@ -177,10 +175,12 @@ class TritonProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._reader.join(timeout=5)
+        if self._reader.is_alive():
+            self._reader.join(timeout=5)
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._scratch.guard(None)
+        with contextlib.suppress(OSError):  # it was killed and cannot be replaced now: the next Triton needs one
+            self._scratch.guard(None)
         self._scratch.clear_shared_memory()
         if self._owns_scratch:
             self._scratch.remove()
@@ -191,12 +191,12 @@ class TritonProcess:
             self._reader.join(timeout=5)
         return list(self._lines)
 
-    def _read_log(self, stream: IO[str]) -> None:
-        for text in stream:
+    def _read_log(self) -> None:
+        assert self._process.stdout is not None
+        for text in self._process.stdout:
             line = parse(text)
             self._lines.append(line)
-            if found := _UNHEALTHY_STUB.match(line.message):
-                self._unhealthy = found[1]
+            self._unhealthy = unhealthy_stub(line) or self._unhealthy
             # A listener that fails (a closed terminal) must not stop the reading: a full pipe would stop Triton.
             with contextlib.suppress(Exception):
                 self._on_log(line)

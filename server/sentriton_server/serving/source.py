@@ -41,20 +41,28 @@ def prepare_repository(
     chosen = resolve_precision(precision, device)
     key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}".encode()).hexdigest()[:16]
     repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
-    if repository.is_dir() and (why := _why_useless(repository)):
-        say(f"{why}: it is made again")
-        _remove(repository)
-    if repository.is_dir():
-        say(f"using the export in {repository}")
-        return repository
-    export(
-        folder if source is None else source,
-        repository,
-        precision=chosen.name,
-        device=device,
-        allow_pickle=allow_pickle,
-        say=say,
-    )
+    with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
+        checked = _identity(repository)
+        if why := _why_useless(repository):
+            say(f"{why}: it is made again")
+            _remove(repository, checked)
+    if not repository.is_dir():
+        try:
+            export(
+                folder if source is None else source,
+                repository,
+                precision=chosen.name,
+                device=device,
+                allow_pickle=allow_pickle,
+                say=say,
+            )
+        except RepositoryError:
+            if _why_useless(repository):
+                raise
+            # Another serve was first, and runs from it.
+        else:
+            return repository
+    say(f"using the export in {repository}")
     return repository
 
 
@@ -67,10 +75,18 @@ def _why_useless(repository: Path) -> str | None:
     return None
 
 
-def _remove(repository: Path) -> None:
+def _remove(repository: Path, checked: tuple[int, ...]) -> None:
+    """Remove the export of this identity; one that another serve has made again stays."""
     # In one step: another process sees the whole export or none.
     with private_folder(repository.parent, ".export-") as folder, contextlib.suppress(FileNotFoundError):
-        repository.rename(folder / repository.name)
+        if _identity(repository) == checked:
+            repository.rename(folder / repository.name)
+
+
+def _identity(folder: Path) -> tuple[int, ...]:
+    """Tells a folder from another one that has its name later, and perhaps its inode."""
+    status = folder.stat()
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _exporter_key() -> str:

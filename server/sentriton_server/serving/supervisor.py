@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from sentriton.errors import SentritonError
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
-from sentriton_server.serving.process import UNHEALTHY
+from sentriton_server.serving.log import UNHEALTHY
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3
@@ -26,8 +25,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 2.0
 @dataclass
 class RestartPolicy:
     """How long to wait before the next start, and when to give up: `restarts` in a row of a Triton that did not serve
-    for a minute. Pauses grow while starts fail; a Triton that served is started again
-    after the first pause.
+    for a minute. Pauses grow while starts fail; a Triton that served is started again after the first pause.
     """
 
     restarts: int
@@ -70,8 +68,8 @@ class Supervisor:
             self._restart(str(error), 0.0, interrupted)
 
     def run(self, interrupted: threading.Event) -> NoReturn:
-        """Watch, and restart what fails. Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` when
-        Triton keeps failing.
+        """Watch, and restart what fails. Raises `KeyboardInterrupt` once `interrupted` is set, `LaunchError` when
+        Triton keeps failing, and `RepositoryError` at a restart when a file of the repository was changed.
         """
         try:
             while True:
@@ -121,7 +119,7 @@ class Supervisor:
 
     def _restart(self, reason: str, served_s: float, interrupted: threading.Event) -> None:
         while True:
-            self._server.kill()
+            self._kill()
             if (pause_s := self._policy.pause_s(served_s)) is None:
                 raise LaunchError(_give_up(self._policy, reason))
             self._say(f"{reason}; starting it again in {pause_s:.1f} s")
@@ -133,6 +131,12 @@ class Supervisor:
                 reason, served_s = str(error), 0.0
             except OSError as error:  # a full disk, or no memory for a process: both may pass
                 reason, served_s = f"Triton could not be started ({error})", 0.0
+
+    def _kill(self) -> None:
+        try:
+            self._server.kill()
+        except OSError as error:  # of what Triton left; the next start says whether it is in the way
+            self._say(f"what Triton left was not removed ({error})")
 
     def _set_ready(self, ready: bool) -> None:
         if self._ready_file is None:
@@ -148,11 +152,11 @@ class Supervisor:
             )
 
 
-def _failure(canary: Future[float]) -> SentritonError | None:
-    """Why the canary failed."""
+def _failure(canary: Future[float]) -> Exception | None:
+    """Why the canary failed, by any exception: whatever ends a look must not end `serve`."""
     try:
         canary.result()
-    except SentritonError as error:
+    except Exception as error:
         return error
     return None
 

@@ -1,0 +1,21 @@
+"""Ports for servers that are told which to take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sentriton_server.serving.ports import Ports
+from sentriton_server.serving.settings import ServerSettings
+
+
+def with_free_ports(settings: ServerSettings) -> ServerSettings:
+    """The settings with every port of 0 replaced by one that is free at this moment."""
+    ports = Ports(replace(settings, grpc_port=0, http_port=0, metrics_port=0))
+    ports.release()
+    free = ports.settings
+    return replace(
+        settings,
+        grpc_port=settings.grpc_port or free.grpc_port,
+        http_port=free.http_port if settings.http_port == 0 else settings.http_port,
+        metrics_port=settings.metrics_port or free.metrics_port,
+    )
