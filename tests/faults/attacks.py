@@ -100,7 +100,7 @@ def many_requests_to_the_encoder(url: str) -> Counter[str]:
 
 def many_empty_texts(url: str) -> Counter[str]:
     request = protocol.text_request([""] * 64, protocol.parameters(priority="bulk", timeout_s=5))
-    return send_all(url, [request] * 5_000)
+    return send_all(url, [request] * MANY)
 
 
 def requests_in_the_canarys_lane(url: str) -> Counter[str]:

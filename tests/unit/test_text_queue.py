@@ -1,4 +1,4 @@
-"""The queue of text that waits for the tokenizer, without Triton."""
+"""The queue of long text that waits for the tokenizer, without Triton."""
 
 from __future__ import annotations
 
@@ -9,38 +9,32 @@ from typing import Any
 from sentriton_server.resources import load_model_code
 
 text_queue = load_model_code("tokenizer", "text_queue")
-CANARY, SHORT, LONG = text_queue.CANARY, text_queue.SHORT, text_queue.LONG
-LONG_BYTES = text_queue.SHORT_BYTES + 1
 
 
 def waiting(size: int, **settings: Any) -> Any:
     return text_queue.Waiting(["x"], size=size, deadline=time.monotonic() + 9, **settings)
 
 
-def test_text_waits_in_the_lane_of_its_size_in_its_order() -> None:
+def test_text_is_taken_in_its_order() -> None:
     queue = text_queue.TextQueue(100_000)
-    long, first, second = waiting(LONG_BYTES), waiting(1), waiting(2)
-    canary = waiting(LONG_BYTES, is_canary=True)
-    for each in (long, first, second, canary):
+    texts = [waiting(size) for size in (3, 1, 2)]
+    for each in texts:
         assert queue.add(each) is None
-    assert [queue.take((CANARY, SHORT)) for _ in range(3)] == [canary, first, second]
-    assert queue.take((LONG, CANARY, SHORT)) is long
+    assert [queue.take() for _ in texts] == texts
 
 
-def test_a_full_lane_refuses_and_leaves_the_other_open() -> None:
-    room = 2 * waiting(LONG_BYTES).memory
+def test_a_full_queue_refuses_until_there_is_room() -> None:
+    room = 2 * waiting(1000).memory
     queue = text_queue.TextQueue(room)
-    assert queue.add(waiting(LONG_BYTES)) is None
-    assert queue.add(waiting(LONG_BYTES)) is None
-    assert queue.add(waiting(LONG_BYTES)) == f"{room:,} bytes of text wait, at most {room:,} may"
-    assert queue.add(waiting(1)) is None
-    assert queue.add(waiting(LONG_BYTES, is_canary=True)) is None
-    queue.take((LONG,))
-    assert queue.add(waiting(LONG_BYTES)) is None
+    assert queue.add(waiting(1000)) is None
+    assert queue.add(waiting(1000)) is None
+    assert queue.add(waiting(1000)) == f"{room:,} bytes of text wait, at most {room:,} may"
+    queue.take()
+    assert queue.add(waiting(1000)) is None
 
 
-def test_text_larger_than_the_lane_waits_where_nothing_else_does() -> None:
-    assert text_queue.TextQueue(10).add(waiting(LONG_BYTES)) is None
+def test_text_larger_than_the_queue_waits_where_nothing_else_does() -> None:
+    assert text_queue.TextQueue(10).add(waiting(1000)) is None
 
 
 def test_text_of_no_bytes_does_not_wait_without_bound() -> None:
@@ -60,18 +54,10 @@ def test_text_whose_turn_would_come_too_late_is_refused() -> None:
     assert queue.add(text_queue.Waiting(["x"], size=1, deadline=now + 30, arrived=now)) is None
 
 
-def test_it_is_idle_until_short_text_or_the_canary_waits() -> None:
-    queue = text_queue.TextQueue(100_000)
-    queue.add(waiting(LONG_BYTES))
-    assert queue.is_idle()
-    queue.add(waiting(1))
-    assert not queue.is_idle()
-
-
 def test_closing_wakes_all_who_wait() -> None:
     queue = text_queue.TextQueue(10)
     taken: list[Any] = []
-    threads = [threading.Thread(target=lambda: taken.append(queue.take((SHORT,)))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: taken.append(queue.take())) for _ in range(3)]
     for thread in threads:
         thread.start()
     queue.close()

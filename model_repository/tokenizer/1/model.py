@@ -1,13 +1,12 @@
 """Tokenizes as the Python client does: the same library reads the same tokenizer.json.
 
-Short text is tokenized at once while none waits. All other text waits in a queue for one of two threads, of which one
-takes short text and one long text.
+Short text is tokenized and answered at once. Long text waits in a queue for a thread of its own, so that it does not
+hold up others.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hmac
 import json
 import os
 import threading
@@ -19,11 +18,12 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import triton_python_backend_utils as pb_utils
-from text_queue import CANARY, LONG, SHORT, TextQueue, Waiting
+from text_queue import TextQueue, Waiting
 from tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 MICROSECONDS = 1e-6
 PUBLISH_PERIOD_S = 1.0
+SHORT_BYTES = 16 * 1024  # some milliseconds of work
 LONG_TEXT_NICENESS = 5
 
 
@@ -34,7 +34,6 @@ class TritonPythonModel:
         }
         self.most_bytes = settings["TEXT_BYTES"]
         self.longest_wait_s = settings["TIMEOUT_S"]
-        self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
         folder = Path(args["model_repository"]) / args["model_version"]
         self.tokenizer = load_tokenizer(folder / "tokenizer.json")
         self.queue = TextQueue(settings["WAITING_BYTES"])
@@ -47,18 +46,12 @@ class TritonPythonModel:
         )
         self.rows_metric = self.rows_family.Metric(labels={})
         self.closing = threading.Event()
-        works = [lambda: self.work(CANARY, SHORT), self.work_on_long_text, self.publish]
-        self.workers = [threading.Thread(target=work, daemon=True) for work in works]
+        self.workers = [threading.Thread(target=work, daemon=True) for work in (self.work, self.publish)]
         for worker in self.workers:
             worker.start()
 
-    def execute(self, requests: list[Any]) -> None:
-        for request in requests:
-            sender = request.get_response_sender()
-            try:
-                self.accept(request, sender)
-            except BaseException as error:  # one request must not cost another its answer
-                self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+    def execute(self, requests: list[Any]) -> list[Any]:
+        return [self.respond(request) for request in requests]
 
     def finalize(self) -> None:
         self.closing.set()
@@ -66,62 +59,49 @@ class TritonPythonModel:
         for worker in self.workers:
             worker.join()
 
-    def accept(self, request: Any, sender: Any) -> None:
-        """Tokenize a request's text, or put it into the queue."""
+    def respond(self, request: Any) -> Any:
+        """The response to a request of short text; None for one that waits."""
         text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
         try:
             texts = decode_texts(text, self.most_bytes)
         except TextError as error:
-            self.refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
-            return
+            return refusal(str(error), pb_utils.TritonError.INVALID_ARG)
+        size = sum(map(len, text.flat))
+        if size <= SHORT_BYTES:
+            return self.answer(texts)
         wait_s = self.longest_wait_s
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)
-        waiting = Waiting(
-            texts,
-            size=sum(map(len, text.flat)),
-            deadline=time.monotonic() + wait_s,
-            is_canary=self.is_canary(request),
-            handle=sender,
-        )
-        if waiting.lane != LONG and self.queue.is_idle():
-            self.answer(waiting)
-        elif reason := self.queue.add(waiting):
-            self.refuse(sender, f"the text lane is full: {reason}; send again later", pb_utils.TritonError.UNAVAILABLE)
+        waiting = Waiting(texts, size, time.monotonic() + wait_s, request.get_response_sender())
+        if reason := self.queue.add(waiting):
+            message = f"the text lane is full: {reason}; send again later"
+            self.send(waiting.handle, refusal(message, pb_utils.TritonError.UNAVAILABLE))
+        return None
 
-    def is_canary(self, request: Any) -> bool:
-        given = json.loads(request.parameters() or "{}").get("canary_key")
-        key = self.canary_key
-        return bool(key) and isinstance(given, str) and hmac.compare_digest(given.encode(), key.encode())
-
-    def work_on_long_text(self) -> None:
+    def work(self) -> None:
         # On Linux this is the thread's own priority: long text leaves the cores to all others.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LONG_TEXT_NICENESS)
-        self.work(LONG)
+        while (waiting := self.queue.take()) is not None:
+            if (now := time.monotonic()) >= waiting.deadline:
+                message = f"Request timeout expired: it waited {now - waiting.arrived:.3f} s for its turn"
+                response = refusal(message, pb_utils.TritonError.UNAVAILABLE)
+            else:
+                response = self.answer(waiting.texts)
+            self.send(waiting.handle, response)
 
-    def work(self, *lanes: str) -> None:
-        while (waiting := self.queue.take(lanes)) is not None:
-            waited_s = time.monotonic() - waiting.arrived
-            if time.monotonic() >= waiting.deadline:
-                message = f"Request timeout expired: it waited {waited_s:.3f} s for its turn"
-                self.refuse(waiting.handle, message, pb_utils.TritonError.UNAVAILABLE)
-                continue
-            try:
-                self.answer(waiting)
-            except BaseException as error:  # a worker must outlive whatever one text does, a panic in Rust too
-                self.refuse(waiting.handle, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-
-    def answer(self, waiting: Waiting) -> None:
+    def answer(self, texts: list[str]) -> Any:
         try:
-            input_ids, row = tokenize(self.tokenizer, waiting.texts)
+            input_ids, row = tokenize(self.tokenizer, texts)
         except TextError as error:
-            self.refuse(waiting.handle, str(error), pb_utils.TritonError.INVALID_ARG)
-            return
+            return refusal(str(error), pb_utils.TritonError.INVALID_ARG)
+        except BaseException as error:  # a thread must outlive whatever one text does, a panic in Rust too
+            return refusal(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
         with self.rows_lock:
-            self.rows += len(waiting.texts)
-        tensors = [pb_utils.Tensor("input_ids", input_ids[:, None]), pb_utils.Tensor("row", row[:, None])]
-        self.send(waiting.handle, pb_utils.InferenceResponse(tensors))
+            self.rows += len(texts)
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor("input_ids", input_ids[:, None]), pb_utils.Tensor("row", row[:, None])]
+        )
 
     def publish(self) -> None:
         # Each change of a metric is a message to Triton and back: not one for each request.
@@ -131,11 +111,12 @@ class TritonPythonModel:
             if rows:
                 self.rows_metric.increment(rows)
 
-    def refuse(self, sender: Any, message: str, code: int) -> None:
-        self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
-
     def send(self, sender: Any, response: Any) -> None:
         try:
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         except Exception as error:  # one answer that Triton does not take must not cost others their worker
             pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")
+
+
+def refusal(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
