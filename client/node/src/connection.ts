@@ -66,6 +66,7 @@ export class Connection {
       });
       const cancel = (): void => call.cancel();
       signal?.addEventListener("abort", cancel);
+      if (signal?.aborted) call.cancel(); // a signal tells its listeners once
     });
   }
 

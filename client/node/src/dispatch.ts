@@ -53,6 +53,7 @@ export class Dispatcher {
   /** Resolves when every sentence is embedded. At the first failure what is under way is cancelled. */
   async run(plan: Iterable<Rows>): Promise<void> {
     const { signal, window, deadline, total } = this.course;
+    signal?.throwIfAborted();
     const sendings = new Set<Promise<void>>();
     const abort = (): void => this.ending.abort();
     signal?.addEventListener("abort", abort);

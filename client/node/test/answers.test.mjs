@@ -7,6 +7,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { SentenceEncoder } from "sentriton";
 
+import { Connection } from "../dist/esm/connection.js";
+import { assetRequest } from "../dist/esm/protocol.js";
+import { resolveSettings } from "../dist/esm/settings.js";
 import { DIMENSION, openSmallServer, vectors, WORDS } from "./small_server.mjs";
 
 const THREE = WORDS.slice(0, 3);
@@ -231,6 +234,37 @@ describe("a call", () => {
     }
     server.silent = false;
     assert.deepEqual(await going, vectors(THREE));
+  });
+
+  test("sees a signal that is aborted before the call looks at it", async () => {
+    const server = await small();
+    const encoder = open(server.address);
+    // As soon as the manifest is there.
+    const controller = new AbortController();
+    const reading = encoder.info().then(() => controller.abort());
+    await assert.rejects(encoder.encode(THREE, { signal: controller.signal }), { name: "AbortError" });
+    await reading;
+    // Before the request is sent.
+    server.silent = true;
+    const connection = new Connection(server.address, resolveSettings(server.address, {}));
+    after(() => connection.close());
+    const sent = connection.infer(assetRequest("manifest.json"), 5, AbortSignal.abort());
+    await assert.rejects(sent, { name: "ServerError", message: /cancelled/i });
+  });
+
+  test("asks a server once for its manifest that says at once that it did not answer in time", async () => {
+    const late = { code: status.DEADLINE_EXCEEDED, details: "a proxy gave up" };
+    let asked = 0;
+    const changeAsset = () => {
+      asked += 1;
+      throw late;
+    };
+    const [one, other] = [await small({ changeAsset }), await small({ changeAsset })];
+    const message = /did not answer in time: .*a proxy gave up/;
+    await assert.rejects(open(one.address).info(), { name: "DeadlineExceeded", message });
+    assert.equal(asked, 1);
+    await assert.rejects(open(`${one.address},${other.address}`).info(), { name: "DeadlineExceeded", message });
+    assert.equal(asked, 3);
   });
 
   test("in an event loop that was busy does not blame the server", async () => {
