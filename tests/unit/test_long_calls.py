@@ -130,6 +130,22 @@ def test_connecting_ends_as_a_call_does(
     assert time.monotonic() - started < 1.5
 
 
+@pytest.mark.parametrize("servers", [1, 2])
+def test_a_server_that_says_at_once_that_it_is_late_is_asked_once(servers: int, connect: Callable[..., Any]) -> None:
+    asked: list[SmallServer] = []
+
+    def give_up(context: Any) -> None:
+        asked.append(context)
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "a proxy gave up")
+
+    with SmallServer() as one, SmallServer() as other:
+        one.refuse_asset = other.refuse_asset = give_up
+        url = ",".join(server.url for server in (one, other)[:servers])
+        with pytest.raises(DeadlineExceeded, match="did not answer in time: a proxy gave up"):
+            connect(url, stall_timeout_s=5)
+    assert len(asked) == servers
+
+
 @pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
 def test_an_async_call_s_time_bounds_its_connecting(method: str, server: SmallServer) -> None:
     server.silent.set()
