@@ -146,6 +146,24 @@ def test_a_server_that_says_at_once_that_it_is_late_is_asked_once(servers: int, 
     assert len(asked) == servers
 
 
+def test_sentences_that_are_slow_to_read_do_not_blame_the_server(server: SmallServer) -> None:
+    def slow() -> Iterator[str]:
+        for word in WORDS[:3]:
+            time.sleep(0.5)
+            yield word
+
+    async def call() -> Any:
+        encoder = AsyncSentenceEncoder(server.url, stall_timeout_s=1)
+        try:
+            return await encoder.encode(slow())  # which connects after that
+        finally:
+            await encoder.close()
+
+    np.testing.assert_array_equal(asyncio.run(call()), vectors(WORDS[:3]))
+    with SentenceEncoder(server.url, stall_timeout_s=1) as encoder:
+        np.testing.assert_array_equal(encoder.encode(slow()), vectors(WORDS[:3]))
+
+
 @pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
 def test_an_async_call_s_time_bounds_its_connecting(method: str, server: SmallServer) -> None:
     server.silent.set()
