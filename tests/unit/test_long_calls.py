@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,9 @@ from sentriton import (
     Overloaded,
     SentenceEncoder,
     SentritonError,
+    ServerUnavailable,
 )
+from sentriton.aio import AsyncConnection
 from tests.event_loop import InEventLoop
 from tests.faults.proxy import FaultyProxy
 from tests.small_server import WORDS, SmallServer, vectors
@@ -162,6 +165,38 @@ def test_sentences_that_are_slow_to_read_do_not_blame_the_server(server: SmallSe
     np.testing.assert_array_equal(asyncio.run(call()), vectors(WORDS[:3]))
     with SentenceEncoder(server.url, stall_timeout_s=1) as encoder:
         np.testing.assert_array_equal(encoder.encode(slow()), vectors(WORDS[:3]))
+
+
+def test_a_request_that_fails_when_its_call_is_over_leaves_no_error_behind(
+    server: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = AsyncConnection.infer
+    left: list[Any] = []
+
+    async def fail_when_cancelled(connection: AsyncConnection, request: Any, timeout_s: float | None) -> Any:
+        # As gRPC does where the server's error came just before: by chance, so that no server can be made to do it.
+        try:
+            return await infer(connection, request, timeout_s)
+        except asyncio.CancelledError as error:
+            raise ServerUnavailable("away") from error
+
+    def refuse(number: int, context: Any) -> None:
+        if number == 0:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a wrong request")
+        server.silent.set()
+
+    async def call() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: left.append(context))
+        async with AsyncSentenceEncoder(server.url) as encoder:
+            monkeypatch.setattr(AsyncConnection, "infer", fail_when_cancelled)
+            with pytest.raises(InvalidInput, match="a wrong request"):
+                await encoder.encode(WORDS[:4], batch_size=1)
+            await asyncio.sleep(0.2)
+            gc.collect()
+
+    server.refuse = refuse
+    asyncio.run(call())
+    assert left == []
 
 
 @pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])

@@ -83,8 +83,19 @@ describe("requests", () => {
     assert.deepEqual([...order].sort((a, b) => a - b), [...texts.keys()]);
     assert.ok(order.every((place, at) => at === 0 || texts[place].length <= texts[order[at - 1]].length));
     for (const { texts: rows } of plan) {
-      assert.ok(rows.length <= 64 && rows.length * Math.min(rows[0].length + 2, 128) <= 4096);
+      const tokens = rows.reduce((sum, text) => sum + Math.min(text.length + 2, 128), 0);
+      assert.ok(rows.length <= 64 && tokens <= 4096, String(tokens));
     }
+  });
+
+  test("as many rows as fit, each of its own length", () => {
+    const texts = [...[4000, 90, 8, 8], ...Array.from({ length: 64 }, () => 1)].map((length) => "a".repeat(length));
+    const sizes = (maxSeqLength) =>
+      [...planRequests(texts, { maxRows: 64, maxSeqLength, prompt: "" })].map(({ indices }) => indices.length);
+    assert.deepEqual(sizes(8192), [2, 64, 2]);
+    assert.deepEqual(sizes(64), [64, 4]);
+    const alone = [...planRequests(["a".repeat(9000), "a"], { maxRows: 64, maxSeqLength: 8192, prompt: "" })];
+    assert.deepEqual(alone.map(({ indices }) => indices), [[0], [1]]);
   });
 
   test("no more than a MiB of UTF-8, prompt and all, where more than one sentence is in it", () => {
