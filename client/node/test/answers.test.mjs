@@ -291,7 +291,9 @@ describe("a call", () => {
     const encoder = open(address);
     const call = encoder.encode(THREE);
     setTimeout(() => encoder.close(), 100);
-    await assert.rejects(call, { name: "SentritonError", message: /this encoder is closed/ });
+    const closed = { name: "SentritonError", message: /this encoder is closed/ };
+    const took = await timed(() => assert.rejects(call, closed));
+    assert.ok(took < 10, String(took));
   });
 });
 
