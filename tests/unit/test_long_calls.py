@@ -359,11 +359,11 @@ def test_slow_servers_that_answer_do_not_get_twice_the_load(
 
 def test_all_silent_ends_as_with_one(connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]) -> None:
     url = ",".join(server.url for server in two)
-    with closing(connect(url, stall_timeout_s=3)) as encoder:
+    with closing(connect(url, stall_timeout_s=2.5)) as encoder:
         for server in two:
             server.silent.set()
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=rf"{url} answered no request for 3 s.*\(0 of 400 sentences"):
+        with pytest.raises(DeadlineExceeded, match=rf"{url} answered no request for 2.5 s.*\(0 of 400 sentences"):
             encoder.encode(SENTENCES)
         assert time.monotonic() - started < SOON_S
     assert sum(server.received for server in two) <= 8
