@@ -43,7 +43,8 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
     `manifest` (JSON or bytes) and `tokenizer` may be set before; `change` alters each embedding's response and
     `change_asset` each asset's. A request takes `delay_s`, and none is answered while `silent` is set. `refuse` may
-    raise for a request, by its number. `received` counts requests for embeddings, `at_once` the most at a time.
+    raise for a request, by its number, and `refuse_asset` for an asset. `received` counts requests for embeddings,
+    `at_once` the most at a time.
     """
 
     def __init__(self) -> None:
@@ -54,6 +55,7 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.change: Change = lambda response: None
         self.change_asset: Change = lambda response: None
         self.refuse: Callable[[int, Any], None] = lambda number, context: None
+        self.refuse_asset: Callable[[Any], None] = lambda context: None
         self.delay_s: float | Callable[[], float] = 0.0
         self.silent = threading.Event()
         self.received = self.under_way = self.at_once = 0
@@ -76,6 +78,7 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
     def ModelInfer(self, request: ModelInferRequest, context: Any) -> ModelInferResponse:  # noqa: N802
         if request.model_name == "assets":
             self._wait(context, 0.0)
+            self.refuse_asset(context)
             return self._asset(request.raw_input_contents[0][4:].decode())
         with self._lock:
             number = self.received

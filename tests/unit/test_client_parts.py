@@ -47,9 +47,13 @@ def test_every_row_travels_once_within_both_limits(lengths: list[int], max_rows:
     falling = sorted(lengths, reverse=True)
     runs = list(cut(falling, max_rows, max_tokens))
     assert [place for run in runs for place in run] == list(range(len(falling)))
-    for run in runs:
+    tokens = [sum(falling[place] for place in run) for run in runs]
+    for run, size in zip(runs, tokens, strict=True):
         assert 1 <= len(run) <= max_rows
-        assert len(run) == 1 or len(run) * falling[run.start] <= max_tokens
+        assert len(run) == 1 or size <= max_tokens
+    # Rows are packed: none is left to the next request that has room in this one.
+    for run, following, size in zip(runs, runs[1:], tokens, strict=False):
+        assert len(run) == max_rows or size + falling[following.start] > max_tokens
 
 
 def test_a_plan_holds_every_sentence_once_longest_first(text_tokenizer: TextTokenizer) -> None:

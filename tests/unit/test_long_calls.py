@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +22,16 @@ from sentriton import (
     Overloaded,
     SentenceEncoder,
     SentritonError,
+    ServerUnavailable,
 )
+from sentriton.aio import AsyncConnection
 from tests.event_loop import InEventLoop
 from tests.faults.proxy import FaultyProxy
 from tests.small_server import WORDS, SmallServer, vectors
 
 SENTENCES = WORDS[:400]
+# A busy machine is far below it, and a client that waits for its default of 60 s is above.
+SOON_S = 30
 
 
 @pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
@@ -40,42 +45,53 @@ def server() -> Iterator[SmallServer]:
         yield server
 
 
+def silent_from(first: int, server: SmallServer) -> Callable[[int, Any], None]:
+    """A `refuse` of the server that makes it silent with its request number `first`; -1: with none."""
+
+    def refuse(number: int, context: Any) -> None:
+        if number == first:
+            server.silent.set()
+
+    return refuse
+
+
 def test_a_call_has_no_end_of_its_own_and_a_minute_without_an_answer_ends_it() -> None:
     assert ClientSettings().timeout_s is None
     assert ClientSettings().stall_timeout_s == 60
 
 
 def test_a_call_goes_on_as_long_as_answers_come(connect: Callable[..., Any], server: SmallServer) -> None:
-    server.delay_s = 0.15
-    with closing(connect(server.url, stall_timeout_s=0.5, max_in_flight=4)) as encoder:
+    server.delay_s = 0.2
+    with closing(connect(server.url, stall_timeout_s=2, max_in_flight=4)) as encoder:
         started = time.monotonic()
         np.testing.assert_array_equal(encoder.encode(SENTENCES, batch_size=8), vectors(SENTENCES))
+        assert time.monotonic() - started > 2
         np.testing.assert_array_equal(
-            np.concatenate(list(encoder.encode_stream(SENTENCES, chunk_size=200, batch_size=8))), vectors(SENTENCES)
+            np.concatenate(list(encoder.encode_stream(WORDS[:200], chunk_size=100, batch_size=8))), vectors(WORDS[:200])
         )
-    assert time.monotonic() - started > 3 * 0.5
     # Each request says how long it is waited for, and no more than the call has.
-    assert 0 < min(server.timeouts_us) <= max(server.timeouts_us) <= 500_000
+    assert 0 < min(server.timeouts_us) <= max(server.timeouts_us) <= 2_000_000
 
 
 def test_a_call_without_an_answer_ends_and_says_how_far_it_got(
     connect: Callable[..., Any], server: SmallServer
 ) -> None:
     server.delay_s = 0.02
-    with closing(connect(server.url, stall_timeout_s=0.8)) as encoder:
-        threading.Timer(0.3, server.silent.set).start()
+    server.refuse = silent_from(20, server)
+    with closing(connect(server.url, stall_timeout_s=1.5)) as encoder:
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded) as raised:
             encoder.encode(WORDS[:4000], batch_size=4)
         took = time.monotonic() - started
+        server.refuse = silent_from(-1, server)
         server.silent.clear()
         np.testing.assert_array_equal(encoder.encode(SENTENCES), vectors(SENTENCES))
     message = str(raised.value)
-    assert message.startswith(f"{server.url} answered no request for 0.8 s; check the server")
+    assert message.startswith(f"{server.url} answered no request for 1.5 s; check the server")
     assert "stall_timeout_s" in message
     assert message.endswith(" of 4,000 sentences were embedded)")
     assert "(0 of" not in message
-    assert 0.8 <= took < 2.5
+    assert 1.5 <= took < SOON_S
 
 
 def test_rejections_are_no_progress(connect: Callable[..., Any], server: SmallServer) -> None:
@@ -83,11 +99,11 @@ def test_rejections_are_no_progress(connect: Callable[..., Any], server: SmallSe
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the query lane is full")
 
     server.refuse = refuse
-    with closing(connect(server.url, stall_timeout_s=0.6)) as encoder:
+    with closing(connect(server.url, stall_timeout_s=1)) as encoder:
         started = time.monotonic()
         with pytest.raises(Overloaded, match=r"lane is full \(0 of 3 sentences were embedded\)$"):
             encoder.encode(WORDS[:3])
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < SOON_S
     assert server.received > 1
 
 
@@ -100,19 +116,19 @@ def test_a_request_that_came_too_late_is_sent_again_while_others_are_answered(
                 time.sleep(0.01)
 
     server.refuse = hang
-    server.delay_s = 0.1
-    with closing(connect(server.url, stall_timeout_s=0.5, max_in_flight=2)) as encoder:
-        np.testing.assert_array_equal(encoder.encode(WORDS[:40], batch_size=4), vectors(WORDS[:40]))
-    assert server.received == 11
+    server.delay_s = 0.15
+    with closing(connect(server.url, stall_timeout_s=1.5, max_in_flight=2)) as encoder:
+        np.testing.assert_array_equal(encoder.encode(WORDS[:48], batch_size=4), vectors(WORDS[:48]))
+    assert 12 < server.received < 2 * 12
 
 
 def test_the_call_s_own_time_ends_it_whatever_is_answered(connect: Callable[..., Any], server: SmallServer) -> None:
-    server.delay_s = 0.05
+    server.delay_s = 0.02
     with closing(connect(server.url)) as encoder, pytest.raises(DeadlineExceeded) as raised:
-        encoder.encode(WORDS, batch_size=2, timeout_s=0.5)
-    assert "took longer than its timeout_s of 0.5 s; set a longer one, or none (" in str(raised.value)
+        encoder.encode(WORDS, batch_size=2, timeout_s=1)
+    assert "took longer than its timeout_s of 1 s; set a longer one, or none (" in str(raised.value)
     assert "(0 of" not in str(raised.value)
-    assert max(server.timeouts_us) <= 500_000
+    assert max(server.timeouts_us) <= 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -127,7 +143,73 @@ def test_connecting_ends_as_a_call_does(
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=says):
         connect(server.url, **settings)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < SOON_S
+
+
+@pytest.mark.parametrize("servers", [1, 2])
+def test_a_server_that_says_at_once_that_it_is_late_is_asked_once(servers: int, connect: Callable[..., Any]) -> None:
+    asked: list[SmallServer] = []
+
+    def give_up(context: Any) -> None:
+        asked.append(context)
+        context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "a proxy gave up")
+
+    with SmallServer() as one, SmallServer() as other:
+        one.refuse_asset = other.refuse_asset = give_up
+        url = ",".join(server.url for server in (one, other)[:servers])
+        with pytest.raises(DeadlineExceeded, match="did not answer in time: a proxy gave up"):
+            connect(url, stall_timeout_s=5)
+    assert len(asked) == servers
+
+
+def test_sentences_that_are_slow_to_read_do_not_blame_the_server(server: SmallServer) -> None:
+    def slow() -> Iterator[str]:
+        for word in WORDS[:3]:
+            time.sleep(0.4)
+            yield word
+
+    async def call() -> Any:
+        encoder = AsyncSentenceEncoder(server.url, stall_timeout_s=1)
+        try:
+            return await encoder.encode(slow())  # which connects after that
+        finally:
+            await encoder.close()
+
+    np.testing.assert_array_equal(asyncio.run(call()), vectors(WORDS[:3]))
+    with SentenceEncoder(server.url, stall_timeout_s=1) as encoder:
+        np.testing.assert_array_equal(encoder.encode(slow()), vectors(WORDS[:3]))
+
+
+def test_a_request_that_fails_when_its_call_is_over_leaves_no_error_behind(
+    server: SmallServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    infer = AsyncConnection.infer
+    left: list[Any] = []
+
+    async def fail_when_cancelled(connection: AsyncConnection, request: Any, timeout_s: float | None) -> Any:
+        # As gRPC does where the server's error came just before: by chance, so that no server can be made to do it.
+        try:
+            return await infer(connection, request, timeout_s)
+        except asyncio.CancelledError as error:
+            raise ServerUnavailable("away") from error
+
+    def refuse(number: int, context: Any) -> None:
+        if number == 0:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a wrong request")
+        server.silent.set()
+
+    async def call() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: left.append(context))
+        async with AsyncSentenceEncoder(server.url) as encoder:
+            monkeypatch.setattr(AsyncConnection, "infer", fail_when_cancelled)
+            with pytest.raises(InvalidInput, match="a wrong request"):
+                await encoder.encode(WORDS[:4], batch_size=1)
+            await asyncio.sleep(0.2)
+            gc.collect()
+
+    server.refuse = refuse
+    asyncio.run(call())
+    assert left == []
 
 
 @pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document"])
@@ -144,7 +226,7 @@ def test_an_async_call_s_time_bounds_its_connecting(method: str, server: SmallSe
         await asyncio.sleep(0)
         with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0.3 s"):
             await getattr(encoder, method)("w2", timeout_s=0.3)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < SOON_S
         server.silent.clear()
         np.testing.assert_array_equal(await first, vectors(["w1"])[0])
         await encoder.close()
@@ -156,9 +238,10 @@ def test_an_event_loop_that_was_busy_does_not_blame_the_server(server: SmallServ
     server.delay_s = 0.05
 
     async def call() -> None:
-        async with AsyncSentenceEncoder(server.url, stall_timeout_s=1.5) as encoder:
+        async with AsyncSentenceEncoder(server.url, stall_timeout_s=2.5) as encoder:
             task = asyncio.create_task(encoder.encode(SENTENCES, batch_size=4))
             await asyncio.sleep(0.2)
+            assert not task.done()
             time.sleep(3)  # a caller that computes in the event loop
             np.testing.assert_array_equal(await task, vectors(SENTENCES))
 
@@ -216,22 +299,24 @@ def test_a_server_that_falls_silent_is_left_alone(
     silent, other = two
     silent.delay_s = other.delay_s = 0.02
     with closing(connect(f"{silent.url},{other.url}")) as encoder:
-        threading.Timer(0.3, silent.silent.set).start()
+        silent.refuse = silent_from(20, silent)
         started = time.monotonic()
         np.testing.assert_array_equal(encoder.encode(WORDS[:3000], batch_size=8), vectors(WORDS[:3000]))
-        assert time.monotonic() - started < 6
-        assert silent.received > 3, "it was silent before it had anything to do"
+        assert time.monotonic() - started < SOON_S
+        assert silent.received > 20
+        silent.refuse = silent_from(-1, silent)
         # As long as it stays silent it gets one request at a time, which another server answers.
         while silent.under_way:
             time.sleep(0.01)
         asked, silent.at_once = silent.received, 0
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
+        least, most = time.monotonic() + 2, time.monotonic() + SOON_S
+        while time.monotonic() < least or silent.received == asked:
+            assert time.monotonic() < most, "it is never asked again"
             np.testing.assert_array_equal(encoder.encode(SENTENCES, batch_size=8), vectors(SENTENCES))
         assert silent.at_once == 1
-        assert 1 <= silent.received - asked <= 3
+        assert silent.received - asked <= 6
         silent.silent.clear()
-        asked, end = silent.received, time.monotonic() + 6
+        asked, end = silent.received, time.monotonic() + 2 * SOON_S
         while silent.received < asked + 20:
             assert time.monotonic() < end, "it answers and gets nothing to do"
             encoder.encode(SENTENCES, batch_size=8)
@@ -245,7 +330,7 @@ def test_a_server_that_is_silent_from_the_beginning(
     started = time.monotonic()
     with closing(connect(f"{silent.url},{other.url}")) as encoder:
         np.testing.assert_array_equal(encoder.encode(SENTENCES), vectors(SENTENCES))
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < SOON_S
 
 
 def test_a_connection_that_forwards_nothing(connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]) -> None:
@@ -253,7 +338,7 @@ def test_a_connection_that_forwards_nothing(connect: Callable[..., Any], two: tu
     second.delay_s = 0.02
     with FaultyProxy(first.url) as proxy, closing(connect(f"{proxy.url},{second.url}")) as encoder:
         encoder.encode(SENTENCES)
-        stall = threading.Thread(target=proxy.stall, args=(12,), daemon=True)
+        stall = threading.Thread(target=proxy.stall, args=(SOON_S,), daemon=True)
         stall.start()
         np.testing.assert_array_equal(encoder.encode(WORDS[:3000]), vectors(WORDS[:3000]))
         assert stall.is_alive(), "the call waited for the silent connection"
@@ -266,18 +351,19 @@ def test_slow_servers_that_answer_do_not_get_twice_the_load(
         server.delay_s = 2.4
     with closing(connect(",".join(server.url for server in two))) as encoder:
         np.testing.assert_array_equal(encoder.encode(WORDS[:32], batch_size=8), vectors(WORDS[:32]))
-        assert sum(server.received for server in two) == 4
+        received = sum(server.received for server in two)
+        assert 4 <= received < 2 * 4
         encoder.encode("w1")
-        assert sum(server.received for server in two) == 5
+        assert sum(server.received for server in two) == received + 1
 
 
 def test_all_silent_ends_as_with_one(connect: Callable[..., Any], two: tuple[SmallServer, SmallServer]) -> None:
     url = ",".join(server.url for server in two)
-    with closing(connect(url, stall_timeout_s=3)) as encoder:
+    with closing(connect(url, stall_timeout_s=2.5)) as encoder:
         for server in two:
             server.silent.set()
         started = time.monotonic()
-        with pytest.raises(DeadlineExceeded, match=rf"{url} answered no request for 3 s.*\(0 of 400 sentences"):
+        with pytest.raises(DeadlineExceeded, match=rf"{url} answered no request for 2.5 s.*\(0 of 400 sentences"):
             encoder.encode(SENTENCES)
-        assert time.monotonic() - started < 4.5
+        assert time.monotonic() - started < SOON_S
     assert sum(server.received for server in two) <= 8

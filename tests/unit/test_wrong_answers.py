@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,9 +15,10 @@ import pytest
 from sentriton import SentenceEncoder, ServerError
 from sentriton.canary import check_canary
 from sentriton.settings import ClientSettings
+from sentriton.tokenization import TextTokenizer
 from tests.event_loop import InEventLoop
 from tests.polyglot.conformance import Conformance
-from tests.small_server import DIMENSION, WORDS, SmallServer, vectors
+from tests.small_server import DIMENSION, WORDS, SmallServer, make_tokenizer, vectors
 
 THREE = WORDS[:3]
 
@@ -144,7 +146,19 @@ def test_what_is_no_manifest_is_the_servers_error(
         check_canary(ClientSettings(url=server.url))
 
 
-@pytest.mark.parametrize("tokenizer", [b"", b"{}", b"\xff", b'{"model": {"type": "None"}}'], ids=ascii)
+# What no tokenizer is, and a part that the library panics over.
+BROKEN_TOKENIZERS = {
+    "empty": b"",
+    "nothing": b"{}",
+    "not UTF-8": b"\xff",
+    "no model": b'{"model": {"type": "None"}}',
+    "panic": json.dumps(
+        {**json.loads(make_tokenizer()), "normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("tokenizer", BROKEN_TOKENIZERS.values(), ids=BROKEN_TOKENIZERS)
 def test_a_broken_tokenizer_is_the_servers_error(
     tokenizer: bytes, connect: Callable[..., Any], server: SmallServer
 ) -> None:
@@ -158,6 +172,34 @@ def test_a_tokenizer_that_cannot_tokenize_is_the_servers_error(server: SmallServ
     server.tokenizer = server.tokenizer.replace(b'"unk_token":"?"', b'"unk_token":"!"')
     with SentenceEncoder(server.url) as encoder, pytest.raises(ServerError, match=r"tokenizer.json does not tokenize"):
         encoder.encode("unknown")
+
+
+def test_a_panic_of_the_tokenizers_library_is_the_servers_error(
+    connect: Callable[..., Any], server: SmallServer
+) -> None:
+    # The library finds this wrong when it truncates.
+    truncation = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 3}
+    server.tokenizer = json.dumps({**json.loads(server.tokenizer), "truncation": truncation}).encode()
+    server.manifest.update(include_prompt=False)
+    with closing(connect(server.url)) as encoder:
+        message = r"^the server's tokenizer\.json does not tokenize these sentences: .*stride.* must be"
+        for call in (encoder.encode, encoder.tokenize):
+            with pytest.raises(ServerError, match=message):
+                call(["w1 w2 w3 w4"])
+        with pytest.raises(ServerError, match=r"^the server's tokenizer\.json does not tokenize the prompt: .*stride"):
+            encoder.encode(["w1"], prompt="w1 w2 w3 w4 ")
+        np.testing.assert_array_equal(encoder.encode(["w1"]), vectors(["w1"]))
+
+
+def test_an_interrupt_while_sentences_are_tokenized_passes(server: SmallServer) -> None:
+    tokenizer = TextTokenizer(server.tokenizer.decode())
+
+    class Sentences(list[str]):
+        def __iter__(self) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tokenizer.tokenize(Sentences(["w1"]))
 
 
 def test_another_tokenizer_than_announced_is_refused(server: SmallServer) -> None:

@@ -1,6 +1,6 @@
 /** One channel to one server, and the few calls that Sentriton makes over it. */
 
-import { credentials, type ChannelOptions, Metadata } from "@grpc/grpc-js";
+import { credentials, type ChannelOptions, type ClientUnaryCall, Metadata } from "@grpc/grpc-js";
 
 import { translate } from "./errors.js";
 import {
@@ -37,6 +37,7 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 export class Connection {
   private readonly client: GRPCInferenceServiceClient;
   private readonly metadata = new Metadata();
+  private readonly calls = new Set<ClientUnaryCall>(); // under way
 
   constructor(
     readonly address: string,
@@ -61,11 +62,14 @@ export class Connection {
       const deadline = Date.now() + timeoutS * 1000;
       const call = this.client.modelInfer(request, this.metadata, { deadline }, (error, response) => {
         signal?.removeEventListener("abort", cancel);
+        this.calls.delete(call);
         if (error) reject(translate(error, this.address));
         else resolve(response);
       });
+      this.calls.add(call);
       const cancel = (): void => call.cancel();
       signal?.addEventListener("abort", cancel);
+      if (signal?.aborted) call.cancel(); // a signal tells its listeners once
     });
   }
 
@@ -74,7 +78,9 @@ export class Connection {
     return readAsset(await this.infer(assetRequest(name), timeoutS));
   }
 
+  /** Calls under way fail at once; gRPC's own close leaves them to their deadlines. */
   close(): void {
+    for (const call of this.calls) call.cancel();
     this.client.close();
   }
 }

@@ -45,24 +45,31 @@ interface Failure {
 export class Dispatcher {
   private finished = 0;
   private underWay = 0;
+  private failure: { readonly error: unknown } | undefined; // the first one, which ends the call
   private readonly ending = new AbortController();
 
   constructor(private readonly course: Course) {}
 
   /** Resolves when every sentence is embedded. At the first failure what is under way is cancelled. */
   async run(plan: Iterable<Rows>): Promise<void> {
-    const { signal, window, deadline } = this.course;
+    const { signal, window, deadline, total } = this.course;
+    signal?.throwIfAborted();
     const sendings = new Set<Promise<void>>();
     const abort = (): void => this.ending.abort();
     signal?.addEventListener("abort", abort);
     const unwatch = deadline.watch();
     try {
       for (const rows of plan) {
-        while (sendings.size >= window.limit) await Promise.race(sendings);
-        const sending = this.send(rows).finally(() => sendings.delete(sending));
+        while (sendings.size >= window.limit) await this.anyOf(sendings);
+        const sending = this.send(rows)
+          .catch((error: unknown) => void (this.failure ??= { error }))
+          .finally(() => sendings.delete(sending));
         sendings.add(sending);
       }
-      await Promise.all(sendings);
+      while (sendings.size > 0) await this.anyOf(sendings);
+      if (this.finished !== total) {
+        throw this.withProgress(new SentritonError("the call ended early, which is a fault of this client; report it"));
+      }
     } catch (error) {
       signal?.throwIfAborted();
       throw error;
@@ -72,6 +79,15 @@ export class Dispatcher {
       this.ending.abort();
       await Promise.allSettled(sendings);
     }
+  }
+
+  /**
+   * Waits for one of these; throws the first failure of any. The race alone would lose a failure in the same tick as
+   * an answer.
+   */
+  private async anyOf(sendings: Iterable<Promise<void>>): Promise<void> {
+    await Promise.race(sendings);
+    if (this.failure !== undefined) throw this.failure.error;
   }
 
   private async send(rows: Rows): Promise<void> {

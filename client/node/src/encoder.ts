@@ -238,6 +238,7 @@ export class SentenceEncoder {
       if (leftS < 86_400) timer = setTimeout(() => reject(deadline.exceeded(this.url)), 1000 * leftS);
       abort = () => reject(signal!.reason as Error);
       signal?.addEventListener("abort", abort);
+      if (signal?.aborted) abort();
     });
     try {
       const value = await Promise.race([reading, ending]);

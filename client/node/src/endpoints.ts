@@ -126,12 +126,13 @@ export class Endpoints {
 
 /**
  * Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
- * silent one more when its turn comes again. One that failed in another way is not asked again.
+ * silent one more when its turn comes again. One that failed in another way, or said before its time was over that it
+ * was late, is not asked again.
  */
 export class Inquiry {
   failure: unknown;
   private readonly turns: { endpoint: Endpoint; patienceS: number }[];
-  private asked = false;
+  private until: number | undefined; // of the last turn
 
   constructor(
     private readonly endpoints: Endpoints,
@@ -145,13 +146,14 @@ export class Inquiry {
     const next = this.turns[0];
     if (next === undefined) return undefined;
     const leftS = this.deadline.leftS(now);
-    if (leftS === 0 || (this.asked && this.deadline.over(now + MARGIN_S))) {
+    if (leftS === 0 || (this.until !== undefined && this.deadline.over(now + MARGIN_S))) {
       this.failure = this.deadline.exceeded(this.endpoints.url);
       return undefined;
     }
-    this.asked = true;
     const { endpoint, patienceS } = next;
-    return { endpoint, timeS: this.turns.length === 1 ? leftS : Math.min(patienceS, leftS) };
+    const timeS = this.turns.length === 1 ? leftS : Math.min(patienceS, leftS);
+    this.until = now + timeS;
+    return { endpoint, timeS };
   }
 
   /** What came of a turn. */
@@ -159,7 +161,7 @@ export class Inquiry {
     const { endpoint, patienceS } = this.turns.shift()!;
     this.failure = error;
     if (error instanceof ServerUnavailable) endpoint.rest(now);
-    if (error instanceof DeadlineExceeded) {
+    if (error instanceof DeadlineExceeded && now >= this.until! - MARGIN_S) {
       endpoint.fellSilent(now);
       this.turns.push({ endpoint, patienceS: 2 * patienceS });
     }

@@ -7,10 +7,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { status } from "@grpc/grpc-js";
 import { SentenceEncoder } from "sentriton";
 
+import { Connection } from "../dist/esm/connection.js";
+import { assetRequest } from "../dist/esm/protocol.js";
+import { resolveSettings } from "../dist/esm/settings.js";
 import { DIMENSION, openSmallServer, vectors, WORDS } from "./small_server.mjs";
 
 const THREE = WORDS.slice(0, 3);
 const MANY = WORDS.slice(0, 400);
+const SOON_S = 30; // a busy machine is far below it, and a client that waits for its default of 60 s is above
 
 async function small(changes = {}) {
   const server = await openSmallServer();
@@ -151,30 +155,38 @@ test("wrong golden vectors are the server's error", async () => {
   assert.equal((await encoder.health()).manifest.dimension, DIMENSION);
 });
 
+/** A `refuse` of the server that makes it silent with its request number `first`. */
+function silentFrom(first, server) {
+  return (number) => {
+    if (number === first) server.silent = true;
+  };
+}
+
 describe("a call", () => {
   test("goes on as long as answers come", async () => {
-    const server = await small({ delayS: 0.15 });
-    const encoder = open(server.address, { stallTimeoutS: 0.5, maxInFlight: 4 });
+    const server = await small({ delayS: 0.2 });
+    const encoder = open(server.address, { stallTimeoutS: 2, maxInFlight: 4 });
     const took = await timed(async () => {
       assert.deepEqual(await encoder.encode(MANY, { batchSize: 8 }), vectors(MANY));
     });
-    assert.ok(took > 1.5, String(took));
-    assert.ok(Math.min(...server.timeoutsUs) > 0 && Math.max(...server.timeoutsUs) <= 500_000);
+    assert.ok(took > 2, String(took));
+    assert.ok(Math.min(...server.timeoutsUs) > 0 && Math.max(...server.timeoutsUs) <= 2_000_000);
   });
 
   test("without an answer ends and says how far it got", async () => {
     const server = await small({ delayS: 0.02 });
-    const encoder = open(server.address, { stallTimeoutS: 0.8 });
-    setTimeout(() => (server.silent = true), 300);
+    const encoder = open(server.address, { stallTimeoutS: 1.5 });
+    server.refuse = silentFrom(20, server);
     const took = await timed(() =>
       assert.rejects(encoder.encode(WORDS, { batchSize: 4 }), (error) => {
         assert.equal(error.name, "DeadlineExceeded");
-        assert.ok(error.message.startsWith(`${server.address} answered no request for 0.8 s; check`), error.message);
+        assert.ok(error.message.startsWith(`${server.address} answered no request for 1.5 s; check`), error.message);
         assert.match(error.message, /stallTimeoutS \([1-9][\d,]* of 4,000 sentences were embedded\)$/);
         return true;
       }),
     );
-    assert.ok(took >= 0.8 && took < 2.5, String(took));
+    assert.ok(took >= 1.5 && took < SOON_S, String(took));
+    server.refuse = () => undefined;
     server.silent = false;
     assert.deepEqual(await encoder.encode(MANY), vectors(MANY));
   });
@@ -183,29 +195,29 @@ describe("a call", () => {
     const full = { code: status.RESOURCE_EXHAUSTED, details: "the query lane is full" };
     const server = await small({ refuse: () => full });
     const took = await timed(() =>
-      assert.rejects(open(server.address, { stallTimeoutS: 0.6 }).encode(THREE), {
+      assert.rejects(open(server.address, { stallTimeoutS: 1 }).encode(THREE), {
         name: "Overloaded",
         message: /lane is full \(0 of 3 sentences were embedded\)$/,
       }),
     );
-    assert.ok(took < 1.5, String(took));
+    assert.ok(took < SOON_S, String(took));
     assert.ok(server.received > 1);
   });
 
   test("sends again what came too late while others are answered", async () => {
-    const server = await small({ delayS: 0.1 });
-    server.refuse = (number) => void (server.delayS = number === 0 ? 30 : 0.1);
-    const encoder = open(server.address, { stallTimeoutS: 0.5, maxInFlight: 2 });
-    const sentences = WORDS.slice(0, 40);
+    const server = await small();
+    server.refuse = (number) => void (server.delayS = number === 0 ? 30 : 0.15);
+    const encoder = open(server.address, { stallTimeoutS: 1.5, maxInFlight: 2 });
+    const sentences = WORDS.slice(0, 48);
     assert.deepEqual(await encoder.encode(sentences, { batchSize: 4 }), vectors(sentences));
-    assert.equal(server.received, 11);
+    assert.ok(server.received > 12 && server.received < 2 * 12, String(server.received));
   });
 
   test("ends with its own time, whatever is answered", async () => {
-    const server = await small({ delayS: 0.05 });
-    await assert.rejects(open(server.address).encode(WORDS, { batchSize: 2, timeoutS: 0.5 }), {
+    const server = await small({ delayS: 0.02 });
+    await assert.rejects(open(server.address).encode(WORDS, { batchSize: 2, timeoutS: 1 }), {
       name: "DeadlineExceeded",
-      message: /timeoutS of 0\.5 s; set a longer one, or none \([1-9]\d* of 4,000 sentences were embedded\)$/,
+      message: /timeoutS of 1 s; set a longer one, or none \([1-9]\d* of 4,000 sentences were embedded\)$/,
     });
   });
 
@@ -233,9 +245,40 @@ describe("a call", () => {
     assert.deepEqual(await going, vectors(THREE));
   });
 
+  test("sees a signal that is aborted before the call looks at it", async () => {
+    const server = await small();
+    const encoder = open(server.address);
+    // As soon as the manifest is there.
+    const controller = new AbortController();
+    const reading = encoder.info().then(() => controller.abort());
+    await assert.rejects(encoder.encode(THREE, { signal: controller.signal }), { name: "AbortError" });
+    await reading;
+    // Before the request is sent.
+    server.silent = true;
+    const connection = new Connection(server.address, resolveSettings(server.address, {}));
+    after(() => connection.close());
+    const sent = connection.infer(assetRequest("manifest.json"), 5, AbortSignal.abort());
+    await assert.rejects(sent, { name: "ServerError", message: /cancelled/i });
+  });
+
+  test("asks a server once for its manifest that says at once that it did not answer in time", async () => {
+    const late = { code: status.DEADLINE_EXCEEDED, details: "a proxy gave up" };
+    let asked = 0;
+    const changeAsset = () => {
+      asked += 1;
+      throw late;
+    };
+    const [one, other] = [await small({ changeAsset }), await small({ changeAsset })];
+    const message = /did not answer in time: .*a proxy gave up/;
+    await assert.rejects(open(one.address).info(), { name: "DeadlineExceeded", message });
+    assert.equal(asked, 1);
+    await assert.rejects(open(`${one.address},${other.address}`).info(), { name: "DeadlineExceeded", message });
+    assert.equal(asked, 3);
+  });
+
   test("in an event loop that was busy does not blame the server", async () => {
     const server = await small({ delayS: 0.05 });
-    const encoder = open(server.address, { stallTimeoutS: 1.5 });
+    const encoder = open(server.address, { stallTimeoutS: 2.5 });
     const call = encoder.encode(MANY, { batchSize: 4 });
     await sleep(200);
     const until = performance.now() + 3000;
@@ -248,7 +291,9 @@ describe("a call", () => {
     const encoder = open(address);
     const call = encoder.encode(THREE);
     setTimeout(() => encoder.close(), 100);
-    await assert.rejects(call, { name: "SentritonError", message: /this encoder is closed/ });
+    const closed = { name: "SentritonError", message: /this encoder is closed/ };
+    const took = await timed(() => assert.rejects(call, closed));
+    assert.ok(took < 10, String(took));
   });
 });
 
@@ -262,22 +307,25 @@ describe("of two servers", () => {
     const { servers, url } = await two({ delayS: 0.02 });
     const [silent] = servers;
     const encoder = open(url);
-    setTimeout(() => (silent.silent = true), 300);
+    silent.refuse = silentFrom(20, silent);
     const took = await timed(async () => {
       assert.deepEqual(await encoder.encode(WORDS, { batchSize: 8 }), vectors(WORDS));
     });
-    assert.ok(took < 8, String(took));
+    assert.ok(took < SOON_S, String(took));
     while (silent.underWay > 0) await sleep(10);
     const asked = silent.received;
     silent.atOnce = 0;
-    for (const until = performance.now() + 3000; performance.now() < until; ) {
+    silent.refuse = () => undefined;
+    const [least, most] = [performance.now() + 2000, performance.now() + 1000 * SOON_S];
+    while (performance.now() < least || silent.received === asked) {
+      assert.ok(performance.now() < most, "it is never asked again");
       assert.deepEqual(await encoder.encode(MANY, { batchSize: 8 }), vectors(MANY));
     }
     assert.equal(silent.atOnce, 1);
-    assert.ok(silent.received - asked <= 3, String(silent.received - asked));
+    assert.ok(silent.received - asked <= 6, String(silent.received - asked));
     silent.silent = false;
     const before = silent.received;
-    for (const until = performance.now() + 6000; silent.received < before + 20; ) {
+    for (const until = performance.now() + 2000 * SOON_S; silent.received < before + 20; ) {
       assert.ok(performance.now() < until, "it answers and gets nothing to do");
       await encoder.encode(MANY, { batchSize: 8 });
     }
@@ -287,7 +335,7 @@ describe("of two servers", () => {
     const { servers, url } = await two();
     servers[0].silent = true;
     const took = await timed(async () => assert.deepEqual(await open(url).encode(MANY), vectors(MANY)));
-    assert.ok(took < 6, String(took));
+    assert.ok(took < SOON_S, String(took));
   });
 
   test("slow ones that answer do not get twice the load", async () => {
@@ -295,9 +343,10 @@ describe("of two servers", () => {
     const encoder = open(url);
     const received = () => servers.reduce((sum, server) => sum + server.received, 0);
     assert.equal((await encoder.encode(WORDS.slice(0, 32), { batchSize: 8 })).length, 32);
-    assert.equal(received(), 4);
+    const before = received();
+    assert.ok(before >= 4 && before < 2 * 4, String(before));
     await encoder.encode("w1");
-    assert.equal(received(), 5);
+    assert.equal(received(), before + 1);
   });
 
   test("none answers: the call ends as with one", async () => {
@@ -311,6 +360,6 @@ describe("of two servers", () => {
         message: /answered no request for 3 s.*\(0 of 400 sentences were embedded\)$/,
       }),
     );
-    assert.ok(took < 4.5, String(took));
+    assert.ok(took < SOON_S, String(took));
   });
 });

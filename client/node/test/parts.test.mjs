@@ -3,11 +3,15 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
 
 import * as errors from "../dist/esm/errors.js";
 import { readManifest } from "../dist/esm/manifest.js";
+import { Deadline, now } from "../dist/esm/deadline.js";
+import { Dispatcher } from "../dist/esm/dispatch.js";
+import { Endpoint, Endpoints } from "../dist/esm/endpoints.js";
 import { backoffS, RetryBudget, Window } from "../dist/esm/pacing.js";
 import { readAsset, readSentenceEmbedding, textRequest } from "../dist/esm/protocol.js";
 import { planRequests } from "../dist/esm/requests.js";
@@ -79,8 +83,19 @@ describe("requests", () => {
     assert.deepEqual([...order].sort((a, b) => a - b), [...texts.keys()]);
     assert.ok(order.every((place, at) => at === 0 || texts[place].length <= texts[order[at - 1]].length));
     for (const { texts: rows } of plan) {
-      assert.ok(rows.length <= 64 && rows.length * Math.min(rows[0].length + 2, 128) <= 4096);
+      const tokens = rows.reduce((sum, text) => sum + Math.min(text.length + 2, 128), 0);
+      assert.ok(rows.length <= 64 && tokens <= 4096, String(tokens));
     }
+  });
+
+  test("as many rows as fit, each of its own length", () => {
+    const texts = [...[4000, 90, 8, 8], ...Array.from({ length: 64 }, () => 1)].map((length) => "a".repeat(length));
+    const sizes = (maxSeqLength) =>
+      [...planRequests(texts, { maxRows: 64, maxSeqLength, prompt: "" })].map(({ indices }) => indices.length);
+    assert.deepEqual(sizes(8192), [2, 64, 2]);
+    assert.deepEqual(sizes(64), [64, 4]);
+    const alone = [...planRequests(["a".repeat(9000), "a"], { maxRows: 64, maxSeqLength: 8192, prompt: "" })];
+    assert.deepEqual(alone.map(({ indices }) => indices), [[0], [1]]);
   });
 
   test("no more than a MiB of UTF-8, prompt and all, where more than one sentence is in it", () => {
@@ -88,6 +103,51 @@ describe("requests", () => {
     const plan = [...planRequests(texts, { maxRows: 64, maxSeqLength: 128, prompt: "나".repeat(10_000) })];
     assert.deepEqual(plan.map(({ texts: rows }) => rows.length), [1, 3, 3, 3, 3, 3, 3, 3]);
     assert.deepEqual(plan.flatMap(({ indices }) => indices), [...texts.keys()]);
+  });
+});
+
+describe("a failure in the same tick as an answer", () => {
+  // No server can be made to settle several requests in one tick, so the connection is made here.
+  async function run(...errors) {
+    const waiting = [];
+    const connection = {
+      address: "host:1",
+      infer: () => new Promise((answer, fail) => void waiting.push({ answer, fail })),
+    };
+    const encoded = [];
+    const dispatcher = new Dispatcher({
+      endpoints: new Endpoints([new Endpoint(connection)]),
+      window: new Window(2),
+      budget: new RetryBudget(),
+      deadline: new Deadline(undefined, 60, now()),
+      total: 4,
+      signal: undefined,
+      request: () => ({}),
+      collect: ({ indices }) => void encoded.push(...indices),
+    });
+    const running = dispatcher.run([0, 1, 2, 3].map((index) => ({ indices: [index], texts: ["a"] })));
+    running.catch(() => undefined);
+    while (waiting.length > 0) {
+      for (const { answer, fail } of waiting.splice(0)) {
+        const error = errors.shift();
+        if (error) fail(error);
+        else answer({});
+      }
+      await sleep(1);
+    }
+    await running;
+    return encoded;
+  }
+
+  test("ends the call, whichever comes first", async () => {
+    for (const kind of [errors.InvalidInput, errors.ContractMismatch]) {
+      const message = /^wrong \([0-3] of 4 sentences were embedded\)$/;
+      for (const [...outcomes] of [[0, 1], [1, 0], [0, 0, 0, 1], [0, 0, 1, 0]]) {
+        const failures = outcomes.map((fails) => (fails ? new kind("wrong") : undefined));
+        await assert.rejects(run(...failures), { name: kind.name, message });
+      }
+    }
+    assert.deepEqual((await run()).sort(), [0, 1, 2, 3]);
   });
 });
 

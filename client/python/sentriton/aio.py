@@ -318,6 +318,8 @@ class AsyncSentenceEncoder(BaseEncoder):
 
             def ended(task: asyncio.Task[Any]) -> None:
                 sending.endpoint.end(sending)
+                if not task.cancelled():
+                    task.exception()  # asked for, as asyncio wants it, also where the outcome matters no more
                 outcomes.put_nowait((sending, task))
 
             task.add_done_callback(ended)

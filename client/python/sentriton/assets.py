@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from sentriton import cache
-from sentriton.errors import ServerError
 from sentriton.golden import Golden
 from sentriton.manifest import TOKENIZER, Manifest
-from sentriton.tokenization import TextTokenizer
+from sentriton.tokenization import TextTokenizer, blaming
 
 MANIFEST, GOLDEN = "manifest.json", "golden.json"
 
@@ -44,9 +42,5 @@ def read_tokenizer(address: str, manifest: Manifest, content: bytes) -> TextToke
         return TextTokenizer(content.decode("utf-8"))
 
 
-@contextmanager
-def _blaming(address: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # the tokenizers library raises nothing narrower
-        raise ServerError(f"{address} sent a {name} that this client cannot read: {error}") from error
+def _blaming(address: str, name: str) -> AbstractContextManager[None]:
+    return blaming(f"{address} sent a {name} that this client cannot read")

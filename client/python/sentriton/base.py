@@ -165,13 +165,17 @@ class BaseEncoder:
     def _texts(
         self, sentences: Sentences | None, inputs: Sentences | None, deadline: Deadline
     ) -> tuple[list[str], bool]:
-        """The sentences of a call, and whether it was a single string. Reading them ends with the call's time."""
+        """The sentences of a call, and whether it was a single string. Reading them ends with the call's time, and is
+        no silence of the server.
+        """
 
         def go_on() -> None:
             if time.monotonic() >= deadline.end:
                 raise deadline.exceeded(self.url)
 
-        return as_texts(sentences, inputs, go_on)
+        texts, single = as_texts(sentences, inputs, go_on)
+        deadline.moved(time.monotonic())
+        return texts, single
 
     def _pinned(self: Encoder) -> Encoder:
         """This encoder with the model that it has now and keeps: for vectors of several calls that belong together."""

@@ -73,14 +73,15 @@ class Endpoint(Generic[Channel]):
 
 class Inquiry(Generic[Channel]):
     """Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
-    silent one more when its turn comes again. One that failed in another way is not asked again.
+    silent one more when its turn comes again. One that failed in another way, or said before its time was over that it
+    was late, is not asked again.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint[Channel]], deadline: Deadline) -> None:
         self._turns = [(endpoint, _LEAST_PATIENCE_S) for endpoint in endpoints]
         self._url = ",".join(endpoint.address for endpoint in endpoints)
         self._deadline = deadline
-        self._asked = False
+        self._until: float | None = None  # of the last turn
         self.failure: SentritonError = deadline.exceeded(self._url)
 
     def turn(self, now: float) -> tuple[Endpoint[Channel], float] | None:
@@ -88,20 +89,22 @@ class Inquiry(Generic[Channel]):
         left_s = self._deadline.left_s(now)
         if not self._turns:
             return None
-        if left_s == 0 or (self._asked and self._deadline.over(now + MARGIN_S)):
+        if left_s == 0 or (self._until is not None and self._deadline.over(now + MARGIN_S)):
             self.failure = self._deadline.exceeded(self._url)
             return None
-        self._asked = True
         endpoint, patience_s = self._turns[0]
-        return endpoint, left_s if len(self._turns) == 1 else min(patience_s, left_s)
+        time_s = left_s if len(self._turns) == 1 else min(patience_s, left_s)
+        self._until = now + time_s
+        return endpoint, time_s
 
     def failed(self, error: SentritonError, now: float) -> None:
-        """What came of a turn."""
+        """What came of the last turn."""
+        assert self._until is not None
         endpoint, patience_s = self._turns.pop(0)
         self.failure = error
         if isinstance(error, ServerUnavailable):
             endpoint.rest(now)
-        if isinstance(error, DeadlineExceeded):
+        if isinstance(error, DeadlineExceeded) and now >= self._until - MARGIN_S:
             endpoint.fell_silent(now)
             self._turns.append((endpoint, 2 * patience_s))
 

@@ -55,11 +55,14 @@ def plan_requests(
 
 
 def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[range]:
-    """Cut falling `lengths` into runs of at most `max_rows` with at most `max_tokens`, each as long as its longest; a
-    run has at least one.
+    """Cut `lengths` into runs, each as long as it can be with at most `max_rows` rows and `max_tokens` tokens together;
+    a run has at least one row.
     """
-    start = 0
-    while start < len(lengths):
-        rows = max(1, min(max_rows, max_tokens // max(lengths[start], 1)))
-        yield range(start, min(start + rows, len(lengths)))
-        start += rows
+    start = tokens = 0
+    for place, length in enumerate(lengths):
+        if place > start and (place - start == max_rows or tokens + length > max_tokens):
+            yield range(start, place)
+            start, tokens = place, 0
+        tokens += length
+    if start < len(lengths):
+        yield range(start, len(lengths))

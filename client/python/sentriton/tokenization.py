@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,13 +14,26 @@ from tokenizers import Tokenizer
 from sentriton.errors import ServerError
 
 
+@contextmanager
+def blaming(fault: str) -> Iterator[None]:
+    """Raise an error of the tokenizers library as a `ServerError` that begins with `fault`: the library has no class of
+    its own for what a tokenizer.json lacks, and a panic in it is no Exception. Interrupts pass.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise ServerError(f"{fault}: {error}") from error
+
+
 class TextTokenizer:
     """Tokenizes as `SentenceTransformer.tokenize` does: special tokens added, truncated to max_seq_length. Safe for
     many threads.
     """
 
     def __init__(self, tokenizer_json: str) -> None:
-        """Raises an Exception of the tokenizers library for a text that is no tokenizer."""
+        """Raises an error of the tokenizers library for a text that is no tokenizer; `blaming` knows them all."""
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         # Padding depends on which rows share a request, which is decided later.
         self._tokenizer.no_padding()
@@ -29,14 +43,15 @@ class TextTokenizer:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, without padding. Raises `ServerError` where the server's tokenizer cannot do it."""
-        try:
+        with blaming("the server's tokenizer.json does not tokenize these sentences"):
             return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
-        except Exception as error:  # the library has no class of its own for what a tokenizer.json lacks
-            raise ServerError(f"the server's tokenizer.json does not tokenize these sentences: {error}") from error
 
     def prompt_length(self, prompt: str) -> int:
-        """How many leading tokens of a row belong to `prompt`: its own tokens without a special one at the end."""
-        ids = self._tokenizer.encode(prompt).ids
+        """How many leading tokens of a row belong to `prompt`: its own tokens without a special one at the end. Raises
+        `ServerError` as `tokenize`.
+        """
+        with blaming("the server's tokenizer.json does not tokenize the prompt"):
+            ids = self._tokenizer.encode(prompt).ids
         return len(ids) - (1 if ids and ids[-1] in self._special_ids else 0)
 
 
