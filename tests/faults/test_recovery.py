@@ -36,6 +36,19 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
     assert any((victim if victim != "triton" else "exit code -9") in line for line in mortal.said)
 
 
+def test_a_triton_that_crashes_is_replaced_before_it_has_printed_its_stack(
+    mortal: Served, expected: NDArray[np.float32]
+) -> None:
+    with Load(mortal.url, expected) as load:
+        time.sleep(0.5)
+        mortal.process("triton").send_signal(signal.SIGSEGV)
+        crashed = time.monotonic()
+        wait_for(lambda: mortal.restarts() == 1, 30, f"no restart after a crash: {mortal.said}")
+        recovery_s = max(load.recovery_s(crashed), time.monotonic() - crashed)
+    check("SIGSEGV of triton", load, recovery_s)
+    assert any("Triton crashed (signal 11)" in line for line in mortal.said), mortal.said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["encoder", "triton"])
 def test_a_process_that_stands_still_for_ten_seconds(

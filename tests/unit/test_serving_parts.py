@@ -14,7 +14,7 @@ import pytest
 from sentriton_server.repository import write_configs
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import libpython_folder
-from sentriton_server.serving.log import LogLine, explain_failure, is_worth_showing, parse, unhealthy_stub
+from sentriton_server.serving.log import LogLine, crash_signal, explain_failure, is_worth_showing, parse, unhealthy_stub
 from sentriton_server.serving.preflight import (
     GIB,
     MIB,
@@ -120,6 +120,20 @@ def test_a_silent_failure_says_what_to_do() -> None:
 )
 def test_a_sick_stub_is_named_by_tritons_own_errors_alone(line: str, stub: str | None) -> None:
     assert unhealthy_stub(parse(line)) == stub
+
+
+@pytest.mark.parametrize(
+    ("line", "number"),
+    [
+        ("Signal (11) received.", 11),
+        ("Signal (6) received.", 6),
+        ("Signal (15) received.", None),
+        ('E1126 01:44:42.123456 1 model.py:171] "Signal (11) received."', None),
+        ("a caller's Signal (11) received.", None),
+    ],
+)
+def test_a_crash_is_told_from_a_request_to_end(line: str, number: int | None) -> None:
+    assert crash_signal(parse(line)) == number
 
 
 # Ports

@@ -10,6 +10,8 @@ _LINE = re.compile(r"^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ [\w.]+:\d+\] (.*)$
 _LOAD_FAILURE = re.compile(r"failed to load '(\w+)' version \d+: (.*)")
 UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
 # From the line's start, where no caller's words can stand: Triton puts a request's id in brackets before its own.
+# SIGILL, SIGABRT, SIGBUS, SIGFPE and SIGSEGV: not those by which it is asked to end.
+_CRASH = re.compile(r"Signal \((4|6|7|8|11)\) received")
 _UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 # Said on every host without a GPU, or of a release that cannot be otherwise.
@@ -65,6 +67,14 @@ def unhealthy_stub(line: LogLine) -> str | None:
     """The Python stub that Triton calls not healthy by this line, such as encoder_0_0; None for any other line."""
     found = _UNHEALTHY_STUB.match(line.message) if line.level == "error" else None
     return found[1] if found else None
+
+
+def crash_signal(line: LogLine) -> int | None:
+    """The signal of a fault that Triton says it received; None for any other line. It then prints its stack: that takes
+    seconds, or for ever where the heap is damaged.
+    """
+    found = _CRASH.match(line.message) if not line.time else None
+    return int(found[1]) if found else None
 
 
 def explain_failure(lines: list[LogLine]) -> str:

@@ -18,7 +18,15 @@ import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.serving.installation import Installation, find_installation
-from sentriton_server.serving.log import UNHEALTHY, LogLine, explain_failure, is_load_failure, parse, unhealthy_stub
+from sentriton_server.serving.log import (
+    UNHEALTHY,
+    LogLine,
+    crash_signal,
+    explain_failure,
+    is_load_failure,
+    parse,
+    unhealthy_stub,
+)
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
@@ -61,6 +69,7 @@ class TritonProcess:
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._stubs: dict[int, _Stub] = {}
         self._unhealthy: str | None = None
+        self._crash: int | None = None
         # Opens the canary's lane; nobody is told but this Triton's models and the launcher.
         self.canary_key = secrets.token_urlsafe(32)
         self._scratch = scratch or Scratch(settings.exit_timeout_s + EXIT_MARGIN_S)
@@ -127,6 +136,8 @@ class TritonProcess:
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
+        if self._crash is not None:
+            return f"Triton crashed (signal {self._crash})"
         if dead := [stub.name for stub in self._stubs.values() if not stub.is_alive()]:
             return f"Triton's Python stub {' and '.join(dead)} ended by itself"
         if self._unhealthy is not None:
@@ -137,7 +148,11 @@ class TritonProcess:
         """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
         False where that is not known.
         """
-        return (self.exit_code() or 0) < 0 or any(stub.was_killed() for stub in self._stubs.values())
+        return (
+            self._crash is not None
+            or (self.exit_code() or 0) < 0
+            or any(stub.was_killed() for stub in self._stubs.values())
+        )
 
     def why_not_loaded(self, within_s: float) -> str | None:
         """Why a model cannot be loaded, as Triton says it within this time; None where it says nothing, or says that a
@@ -197,6 +212,7 @@ class TritonProcess:
             line = parse(text)
             self._lines.append(line)
             self._unhealthy = unhealthy_stub(line) or self._unhealthy
+            self._crash = crash_signal(line) or self._crash
             # A listener that fails (a closed terminal) must not stop the reading: a full pipe would stop Triton.
             with contextlib.suppress(Exception):
                 self._on_log(line)
