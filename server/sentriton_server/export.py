@@ -200,7 +200,7 @@ def parity_sentences() -> list[str]:
 
 def _write_tokenizer(checkpoint: Checkpoint, repository: Path) -> None:
     text = checkpoint.tokenizer.to_str()
-    for model in ("tokenizer", "assets"):
+    for model in ("embed_text", "assets"):
         (repository / model / "1/tokenizer.json").write_text(text, encoding="utf-8")
 
 

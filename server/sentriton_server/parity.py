@@ -68,8 +68,8 @@ class ExportedModel:
     """
 
     def __init__(self, repository: Path, device: str, model: Path | None = None) -> None:
-        self._tokenization = load_model_code("tokenizer", "tokenization")
-        self._tokenizer = self._tokenization.load_tokenizer(repository / "tokenizer/1/tokenizer.json")
+        self._tokenization = load_model_code("embed_text", "tokenization")
+        self._tokenizer = self._tokenization.load_tokenizer(repository / "embed_text/1/tokenizer.json")
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
         self._encoder = torch.jit.load(str(model or repository / "encoder/1/model.pt"), map_location=self._device)
         self._key = read_key(repository)

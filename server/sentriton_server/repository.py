@@ -16,7 +16,7 @@ from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
-MODELS = ("embed_text", "embed_tokens", "tokenizer", "embed_batch", "encoder", "pooling", "assets")
+MODELS = ("embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "assets")
 
 MANIFEST = "assets/1/manifest.json"
 CHECKSUMS = "assets/1/checksums.sha256"
@@ -26,7 +26,7 @@ FILES = (
     "embed_tokens/1/contract.json",
     "pooling/1/head.json",
     "pooling/1/key.json",
-    "tokenizer/1/tokenizer.json",
+    "embed_text/1/tokenizer.json",
     MANIFEST,
 )
 

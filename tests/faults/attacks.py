@@ -131,9 +131,8 @@ def texts_of_a_mebibyte(url: str) -> Counter[str]:
         return sum(pool.map(lambda _: send_all(url, [request]), range(64)), Counter())
 
 
-def text_straight_to_the_tokenizer(url: str) -> Counter[str]:
+def many_long_texts(url: str) -> Counter[str]:
     request = protocol.text_request(["숙소가 역에서 가까워요. " * 40] * 64)
-    request.model_name = "tokenizer"
     return send_all(url, [request] * MANY)
 
 
@@ -156,7 +155,7 @@ ATTACKS: dict[str, Callable[[str], Counter[str]]] = {
         requests_for_token_embeddings,
         token_embeddings_of_long_texts,
         texts_of_a_mebibyte,
-        text_straight_to_the_tokenizer,
+        many_long_texts,
         many_rows_at_once,
     )
 }

@@ -14,7 +14,7 @@ from tritonclient.grpc.service_pb2 import ModelInferRequest
 from sentriton import protocol
 from sentriton.tokenization import pack_rows
 
-MODELS = ["embed_text", "embed_tokens", "tokenizer", "embed_batch", "encoder", "pooling", "assets"]
+MODELS = ["embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "assets"]
 TENSORS = [
     *("text", "input_ids", "row", "pooled", "key", "token_embeddings", "sentence_embedding", "name", "content"),
     "attention_mask",
@@ -131,7 +131,7 @@ def wrapping_requests(draw: st.DrawFn) -> Any:
 @st.composite
 def text_requests(draw: st.DrawFn) -> Any:
     elements = draw(st.lists(text, max_size=8))
-    request = ModelInferRequest(model_name=draw(st.sampled_from(["embed_text", "tokenizer", "assets"])))
+    request = ModelInferRequest(model_name=draw(st.sampled_from(["embed_text", "embed_text", "assets"])))
     shape = draw(st.sampled_from([[len(elements), 1], [len(elements)], [1], [1, len(elements)], [2**31, 1]]))
     request.inputs.add(name=draw(st.sampled_from(["text", "text", "name"])), datatype="BYTES", shape=shape)
     raw = byte_elements(elements)

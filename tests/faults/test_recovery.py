@@ -20,7 +20,7 @@ from tests.faults.load import SENTENCES, Load
 from tests.faults.proxy import FaultyProxy
 
 
-@pytest.mark.parametrize("victim", ["encoder", "pooling", "tokenizer", "embed_tokens", "triton"])
+@pytest.mark.parametrize("victim", ["encoder", "pooling", "embed_text", "embed_tokens", "triton"])
 def test_a_killed_process_is_started_again_and_nothing_is_lost(
     victim: str, mortal: Served, expected: NDArray[np.float32]
 ) -> None:
@@ -93,7 +93,7 @@ def test_a_network_that_stalls(proxy: FaultyProxy, expected: NDArray[np.float32]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["encoder", "pooling", "tokenizer", "embed_tokens", "triton"])
+@pytest.mark.parametrize("victim", ["encoder", "pooling", "embed_text", "embed_tokens", "triton"])
 def test_a_server_that_hangs_for_good_is_started_again(
     victim: str, repository: Path, expected: NDArray[np.float32]
 ) -> None:

@@ -33,7 +33,7 @@ def test_tables_name_what_is_there() -> None:
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
     assert all((DOCKER / name).exists() for name in table("folder or file"))
-    models = ("embed_tokens/1/metrics.py", "tokenizer/1/model.py")
+    models = ("embed_tokens/1/metrics.py", "embed_text/1/model.py")
     metrics = "".join((ROOT / "model_repository" / model).read_text() for model in models)
     assert table("metric") == set(re.findall(r'"(sentriton_\w+)"', metrics))
 

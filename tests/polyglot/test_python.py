@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ import sentriton
 from sentriton import InvalidInput, Manifest, SentenceEncoder, ServerError, protocol
 from sentriton.connection import Connection
 from sentriton.errors import error_class
+from sentriton_server.resources import load_model_code
 from tests.checkpoints import make_manifest
 from tests.event_loop import InEventLoop
 from tests.polyglot import generate
@@ -114,24 +116,19 @@ def test_embed_text_gives_the_golden_vectors(server: RunningServer, conformance:
         connection.close()
 
 
-def test_tokens_are_identical_in_client_and_server(server: RunningServer, conformance: Conformance) -> None:
+def test_tokens_are_identical_in_client_and_server(
+    server: RunningServer, conformance: Conformance, tmp_path: Path
+) -> None:
     with SentenceEncoder(server.url) as encoder:
         by_client = encoder.tokenize(conformance.texts)
         longest = encoder.max_seq_length
     assert max(map(len, by_client)) == longest, "no text is long enough to be cut"
-    by_server = []
     connection = Connection(server.url)
-    try:
-        for start in range(0, len(conformance.texts), 50):
-            request = protocol.text_request(conformance.texts[start : start + 50])
-            request.model_name = "tokenizer"
-            response = connection.infer(request, timeout_s=30)
-            assert [output.name for output in response.outputs] == ["input_ids", "row"]
-            input_ids, row = (np.frombuffer(raw, "<i4") for raw in response.raw_output_contents)
-            by_server += [ids.tolist() for ids in np.split(input_ids, np.bincount(row).cumsum()[:-1])]
-    finally:
-        connection.close()
-    assert by_server == by_client
+    (tmp_path / "tokenizer.json").write_bytes(connection.asset("tokenizer.json", 30))
+    connection.close()
+    code = load_model_code("embed_text", "tokenization")
+    input_ids, row = code.tokenize(code.load_tokenizer(tmp_path / "tokenizer.json"), conformance.texts)
+    assert [ids.tolist() for ids in np.split(input_ids, np.bincount(row).cumsum()[:-1])] == by_client
 
 
 def test_text_that_no_string_holds_is_refused_before_it_is_sent(server: RunningServer) -> None:

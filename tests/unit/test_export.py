@@ -355,7 +355,7 @@ def test_prompts_go_to_the_manifest_and_not_into_the_vectors(tmp_path: Path, tar
 
 def test_client_and_server_get_the_same_tokenizer(repository: Path) -> None:
     written = files(repository)
-    assert written["assets/1/tokenizer.json"] == written["tokenizer/1/tokenizer.json"]
+    assert written["assets/1/tokenizer.json"] == written["embed_text/1/tokenizer.json"]
 
 
 def test_golden_vectors_are_sentence_transformers_own(checkpoint: Path, repository: Path) -> None:

@@ -19,8 +19,8 @@ nv_inference_exec_count{model="pooling",version="1"} 4
 sentriton_rows_total{lane="query"} 20
 sentriton_rows_total{lane="canary"} 1
 """
-PARTS = ["tokenizer", "embed_tokens", "encoder", "pooling"]
-WORK = {"tokenizer": 7.0, "embed_tokens": 24.0, "encoder": 1500.0, "pooling": 4.0, "canary": 1.0}
+PARTS = ["embed_text", "embed_tokens", "encoder", "pooling"]
+WORK = {"embed_text": 7.0, "embed_tokens": 24.0, "encoder": 1500.0, "pooling": 4.0, "canary": 1.0}
 
 
 def test_the_work_of_each_part_is_read() -> None:
@@ -43,7 +43,7 @@ def test_without_metrics_every_part_counts_as_stalled() -> None:
 
 
 def test_pooling_has_nothing_to_do_while_token_embeddings_keep_the_canary_waiting() -> None:
-    busy = {name: work + (name in ("tokenizer", "embed_tokens", "encoder")) for name, work in WORK.items()}
+    busy = {name: work + (name in ("embed_text", "embed_tokens", "encoder")) for name, work in WORK.items()}
     assert stalled(WORK, busy) == []
     # The canary had its turn: its batch is the encoder's and then pooling's.
     assert stalled(WORK, {**busy, "canary": 2.0}) == ["pooling"]

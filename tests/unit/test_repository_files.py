@@ -88,7 +88,7 @@ def test_bytecode_is_no_part_of_an_export_and_is_removed(repository: Path) -> No
     assert not bytecode.exists()
 
 
-@pytest.mark.parametrize("damaged", ["assets/1/golden.json", "tokenizer/config.pbtxt", MANIFEST, CHECKSUMS])
+@pytest.mark.parametrize("damaged", ["assets/1/golden.json", "embed_text/config.pbtxt", MANIFEST, CHECKSUMS])
 def test_a_damaged_export_that_is_kept_is_made_again(
     damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

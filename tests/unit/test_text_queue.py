@@ -1,4 +1,4 @@
-"""The queue of long text that waits for the tokenizer, without Triton."""
+"""The queue of text that waits for its turn, without Triton."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sentriton_server.resources import load_model_code
 
-text_queue = load_model_code("tokenizer", "text_queue")
+text_queue = load_model_code("embed_text", "text_queue")
 
 
 def waiting(size: int, **settings: Any) -> Any:

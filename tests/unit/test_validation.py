@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sentriton_server.resources import load_model_code
 
 validation = load_model_code("embed_tokens", "validation")
-tokenization = load_model_code("tokenizer", "tokenization")
+tokenization = load_model_code("embed_text", "tokenization")
 
 VOCABULARY, LONGEST, MOST_ROWS = 10, 4, 3
 

@@ -7,7 +7,7 @@ import re
 
 # Of each part the counters that grow while it works; one that grows is enough.
 _PARTS = {
-    "tokenizer": ("sentriton_tokenized_rows_total",),
+    "embed_text": ("sentriton_tokenized_rows_total",),
     # embed_batch has no process of its own: embed_tokens calls it.
     "embed_tokens": ('nv_inference_exec_count{model="embed_batch"', "sentriton_rows_total"),
     "encoder": ('nv_inference_exec_count{model="encoder"',),

@@ -1,7 +1,4 @@
-"""Long text that waits to be tokenized: plain code, free of Triton.
-
-Tokenizing takes a second for some megabytes, so long text must not hold up what is short.
-"""
+"""Text that waits for its turn in a lane: plain code, free of Triton."""
 
 from __future__ import annotations
 
@@ -18,13 +15,14 @@ _OF_ITS_TIME = 0.5  # that a request may expect to wait; the rest is for being e
 
 @dataclass(eq=False)
 class Waiting:
-    """A request's text, of so many bytes; `deadline` is a time of `time.monotonic()`, `handle` whatever the answer
-    needs.
+    """A request's text, of so many bytes, and its parameters; `deadline` is a time of `time.monotonic()`, `handle`
+    whatever the answer needs.
     """
 
     texts: list[str]
     size: int
     deadline: float
+    parameters: dict[str, Any] = field(default_factory=dict)
     handle: Any = None
     arrived: float = field(default_factory=time.monotonic)
 

@@ -1,0 +1,167 @@
+"""Tokenizes text as the Python client does, by the same library and tokenizer.json, and has embed_tokens embed it.
+
+Requests wait in lanes, as in embed_tokens. Each lane has threads of its own that tokenize a request and wait for
+embed_tokens, so that queries do not wait behind bulk work or long text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import json
+import os
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# A pool of threads of its own would fight the encoder for the cores.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import triton_python_backend_utils as pb_utils
+from text_queue import TextQueue, Waiting
+from tokenization import TextError, decode_texts, load_tokenizer, tokenize
+
+LANES = ("canary", "query", "bulk")
+MICROSECONDS = 1e-6
+PUBLISH_PERIOD_S = 1.0
+SHORT_BYTES = 16 * 1024  # some milliseconds of work; longer text is bulk work
+BULK_NICENESS = 5
+# Of embed_tokens's words, those of a refusal that may pass, and of a wrong parameter: its tokens are right.
+UNAVAILABLE = ("lane is full", "Request timeout expired", "is not healthy", "Server not ready", "Server is stopping")
+INVALID = ("fingerprint mismatch", "lane is ")
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        settings = {
+            name: int(value["string_value"]) for name, value in json.loads(args["model_config"])["parameters"].items()
+        }
+        self.most_bytes = settings["TEXT_BYTES"]
+        self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
+        self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self.tokenizer = load_tokenizer(folder / "tokenizer.json")
+        self.queues = {lane: TextQueue(settings["WAITING_BYTES"]) for lane in LANES}
+        self.rows_lock, self.rows = threading.Lock(), 0
+        # The family must live as long as its metric.
+        self.rows_family = pb_utils.MetricFamily(
+            name="sentriton_tokenized_rows_total",
+            description="Rows of text tokenized",
+            kind=pb_utils.MetricFamily.COUNTER,
+        )
+        self.rows_metric = self.rows_family.Metric(labels={})
+        self.closing = threading.Event()
+        works = [partial(self.work, lane) for lane in LANES for _ in range(settings[f"{lane.upper()}_REQUESTS"])]
+        self.workers = [threading.Thread(target=work, daemon=True) for work in [*works, self.publish]]
+        for worker in self.workers:
+            worker.start()
+
+    def execute(self, requests: list[Any]) -> None:
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                self.accept(request, sender)
+            except BaseException as error:  # one request must not cost another its answer
+                self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+
+    def finalize(self) -> None:
+        self.closing.set()
+        for queue in self.queues.values():
+            queue.close()
+        for worker in self.workers:
+            worker.join()
+
+    def accept(self, request: Any, sender: Any) -> None:
+        """Put a request's text into its lane; what is wrong is answered at once."""
+        text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
+        try:
+            texts = decode_texts(text, self.most_bytes)
+        except TextError as error:
+            self.refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
+            return
+        parameters = json.loads(request.parameters() or "{}")
+        size = sum(map(len, text.flat))
+        lane = self.lane(parameters, size)
+        wait_s = self.longest_wait_s[lane]
+        if asked := request.timeout():
+            wait_s = min(wait_s, asked * MICROSECONDS)
+        waiting = Waiting(texts, size, time.monotonic() + wait_s, parameters, sender)
+        if reason := self.queues[lane].add(waiting):
+            message = f"the {lane} lane of text is full: {reason}; send again later"
+            self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE)
+
+    def lane(self, parameters: dict[str, Any], size: int) -> str:
+        """Where text of so many bytes waits. embed_tokens checks the parameters themselves."""
+        given = parameters.get("canary_key")
+        if self.canary_key and isinstance(given, str) and hmac.compare_digest(given.encode(), self.canary_key.encode()):
+            return "canary"
+        return "bulk" if size > SHORT_BYTES or parameters.get("lane") == "bulk" else "query"
+
+    def work(self, lane: str) -> None:
+        if lane == "bulk":
+            # On Linux this is the thread's own priority: bulk work leaves the cores to all others.
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)
+        while (waiting := self.queues[lane].take()) is not None:
+            try:
+                self.embed(waiting)
+            except BaseException as error:  # a thread must outlive whatever one text does, a panic in Rust too
+                self.refuse(waiting.handle, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+
+    def embed(self, waiting: Waiting) -> None:
+        if waiting.handle.is_cancelled():
+            self.refuse(waiting.handle, "the caller cancelled", pb_utils.TritonError.CANCELLED)
+            return
+        left_s = waiting.deadline - time.monotonic()
+        if left_s <= 0:
+            message = f"Request timeout expired: it waited {time.monotonic() - waiting.arrived:.3f} s for its turn"
+            self.refuse(waiting.handle, message, pb_utils.TritonError.UNAVAILABLE)
+            return
+        try:
+            input_ids, row = tokenize(self.tokenizer, waiting.texts)
+        except TextError as error:
+            self.refuse(waiting.handle, str(error), pb_utils.TritonError.INVALID_ARG)
+            return
+        with self.rows_lock:
+            self.rows += len(waiting.texts)
+        response = pb_utils.InferenceRequest(
+            model_name="embed_tokens",
+            requested_output_names=["sentence_embedding"],
+            inputs=[pb_utils.Tensor("input_ids", input_ids[:, None]), pb_utils.Tensor("row", row[:, None])],
+            parameters=waiting.parameters,
+            timeout=max(1, int(left_s / MICROSECONDS)),
+        ).exec()
+        if response.has_error():
+            message = response.error().message()
+            self.refuse(waiting.handle, message, status(message))
+            return
+        embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
+        self.send(waiting.handle, pb_utils.InferenceResponse([pb_utils.Tensor("sentence_embedding", embeddings)]))
+
+    def publish(self) -> None:
+        # Each change of a metric is a message to Triton and back: not one for each request.
+        while not self.closing.wait(PUBLISH_PERIOD_S):
+            with self.rows_lock:
+                rows, self.rows = self.rows, 0
+            if rows:
+                self.rows_metric.increment(rows)
+
+    def refuse(self, sender: Any, message: str, code: int) -> None:
+        self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
+
+    def send(self, sender: Any, response: Any) -> None:
+        try:
+            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception as error:  # one answer that Triton does not take must not cost others their worker
+            pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")
+
+
+def status(message: str) -> int:
+    """The status of embed_tokens's refusal, which Triton 24.10 hands to a model as INTERNAL, whatever it was."""
+    if any(words in message for words in UNAVAILABLE):
+        return pb_utils.TritonError.UNAVAILABLE
+    if any(words in message for words in INVALID):
+        return pb_utils.TritonError.INVALID_ARG
+    return pb_utils.TritonError.INTERNAL
