@@ -163,7 +163,7 @@ def _write(
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
-        **({"step_tokens": TOKENS_PER_STEP_ON_GPU} if device == "gpu" else {}),
+        step_tokens=TOKENS_PER_STEP_ON_GPU if device == "gpu" else None,
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)

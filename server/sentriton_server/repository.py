@@ -55,12 +55,14 @@ def write_configs(
     token_embeddings_dtype: str,
     device: str,
     single_threaded_encoders: int | None = None,
-    step_tokens: int = 1024,
+    step_tokens: int | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
     encoder with one thread each; None: one instance with all threads. `step_tokens`: what embed_tokens sends to it at
-    once. Where rows are packed, `max_batch_size` counts tokens."""
+    once; None: as the checked-in configuration says. Where rows are packed, `max_batch_size` counts tokens."""
+    if step_tokens is None:
+        step_tokens = int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters["STEP_TOKENS"].string_value)
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")

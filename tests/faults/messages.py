@@ -17,7 +17,6 @@ from sentriton.tokenization import pack_rows
 MODELS = ["embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "assets"]
 TENSORS = [
     *("text", "input_ids", "row", "pooled", "key", "token_embeddings", "sentence_embedding", "name", "content"),
-    "attention_mask",
 ]
 DTYPES = ["BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BF16", "BYTES", ""]
 PARAMETERS = [
