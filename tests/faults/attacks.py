@@ -132,7 +132,7 @@ def texts_of_a_mebibyte(url: str) -> Counter[str]:
 
 
 def many_long_texts(url: str) -> Counter[str]:
-    request = protocol.text_request(["숙소가 역에서 가까워요. " * 40] * 64)
+    request = protocol.text_request(["숙소가 역에서 가까워요. " * 40] * 64, protocol.parameters(timeout_s=5))
     return send_all(url, [request] * MANY)
 
 

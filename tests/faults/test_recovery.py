@@ -97,19 +97,16 @@ def test_a_network_that_stalls(proxy: FaultyProxy, expected: NDArray[np.float32]
 def test_a_server_that_hangs_for_good_is_started_again(
     victim: str, repository: Path, expected: NDArray[np.float32]
 ) -> None:
-    with (
-        serve(repository, "--canary-period", 1, "--canary-timeout", 2) as served,
-        Load(served.url, expected) as load,
-    ):
+    with serve(repository) as served, Load(served.url, expected) as load:
         time.sleep(0.5)
         served.process(victim).send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
         wait_for(lambda: served.restarts() == 1, 40, "a server that hangs was not restarted")
         load.recovery_s(stopped)
         recovery_s = time.monotonic() - stopped
-    check(f"SIGSTOP of {victim} for good (canary timeout 2 s)", load, recovery_s, most_s=30)
+    check(f"SIGSTOP of {victim} for good", load, recovery_s)
     # Whoever notices first: a request that Triton gives up on, or the canary.
-    told = ("stood still", "is not healthy", "the canary failed 3 times in a row")
+    told = ("stood still", "is not healthy", "stands still")
     assert any(words in line for line in served.said for words in told), served.said
 
 

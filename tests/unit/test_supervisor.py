@@ -9,6 +9,7 @@ import pytest
 
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.supervisor import Supervisor
 
 
@@ -35,6 +36,9 @@ class Server:
         if self.check_error:
             raise self.check_error
         return 1.0
+
+    def watch_for_stillness(self) -> Stillness:
+        return Stillness(time.monotonic)
 
     def what_ended(self) -> str | None:
         return self.ended

@@ -6,12 +6,12 @@ embed_tokens, so that queries do not wait behind bulk work or long text.
 
 from __future__ import annotations
 
-import contextlib
 import hmac
 import json
 import os
 import threading
 import time
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class TritonPythonModel:
         folder = Path(args["model_repository"]) / args["model_version"]
         self.tokenizer = load_tokenizer(folder / "tokenizer.json")
         self.queues = {lane: TextQueue(settings["WAITING_BYTES"]) for lane in LANES}
+        # Bulk text is tokenized one request at a time: its threads together would take the cores from the encoder.
+        self.turns = {"canary": nullcontext(), "query": nullcontext(), "bulk": threading.Lock()}
         self.rows_lock, self.rows = threading.Lock(), 0
         # The family must live as long as its metric.
         self.rows_family = pb_utils.MetricFamily(
@@ -84,6 +86,8 @@ class TritonPythonModel:
         parameters = json.loads(request.parameters() or "{}")
         size = sum(map(len, text.flat))
         lane = self.lane(parameters, size)
+        if lane == "bulk" and parameters.get("lane") in (None, "query"):
+            parameters["lane"] = lane  # long text: embed_tokens's queries shall not wait behind its many tokens either
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECONDS)
@@ -102,15 +106,15 @@ class TritonPythonModel:
     def work(self, lane: str) -> None:
         if lane == "bulk":
             # On Linux this is the thread's own priority: bulk work leaves the cores to all others.
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)
         while (waiting := self.queues[lane].take()) is not None:
             try:
-                self.embed(waiting)
+                self.embed(waiting, lane)
             except BaseException as error:  # a thread must outlive whatever one text does, a panic in Rust too
                 self.refuse(waiting.handle, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
-    def embed(self, waiting: Waiting) -> None:
+    def embed(self, waiting: Waiting, lane: str) -> None:
         if waiting.handle.is_cancelled():
             self.refuse(waiting.handle, "the caller cancelled", pb_utils.TritonError.CANCELLED)
             return
@@ -120,7 +124,8 @@ class TritonPythonModel:
             self.refuse(waiting.handle, message, pb_utils.TritonError.UNAVAILABLE)
             return
         try:
-            input_ids, row = tokenize(self.tokenizer, waiting.texts)
+            with self.turns[lane]:
+                input_ids, row = tokenize(self.tokenizer, waiting.texts)
         except TextError as error:
             self.refuse(waiting.handle, str(error), pb_utils.TritonError.INVALID_ARG)
             return

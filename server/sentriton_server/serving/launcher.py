@@ -24,6 +24,7 @@ from sentriton_server.serving.progress import read_work, stalled
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import check_security
 from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.warmup import warm_up
 
 _POLL_S = 0.1
@@ -127,6 +128,11 @@ class TritonServer:
         """None while Triton and its Python stubs run, else a sentence about what ended."""
         assert self.process is not None, "what_ended() needs start() first"
         return self.process.what_ended()
+
+    def watch_for_stillness(self) -> Stillness:
+        """A look at whether Triton does anything at all, from now on."""
+        assert self.process is not None, "watch_for_stillness() needs start() first"
+        return Stillness(self.process.work_s)
 
     def close_canary(self) -> None:
         """End the canary; a check that is under way fails."""

@@ -30,6 +30,7 @@ from sentriton_server.serving.log import (
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.serving.stillness import work_s
 
 _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5
@@ -143,6 +144,10 @@ class TritonProcess:
         if self._unhealthy is not None:
             return f"Triton's Python stub {self._unhealthy} stood still"
         return None
+
+    def work_s(self) -> float:
+        """The processor time of Triton and its stubs so far, in seconds."""
+        return work_s([self.pid, *self._stubs])
 
     def was_killed(self) -> bool:
         """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
@@ -263,6 +268,8 @@ def _environment(installation: Installation, settings: ServerSettings, canary_ke
         **_DEFAULT_ENVIRONMENT,
         # torch counts the cores of its affinity, and not what a quota leaves of them.
         "OMP_NUM_THREADS": str(usable_cores()),
+        # numpy's library: for pooling's small products its threads would wait busily on the encoder's cores.
+        "OPENBLAS_NUM_THREADS": "1",
         **inherited,
         **installation.environment,
         "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),

@@ -13,6 +13,7 @@ from typing import NoReturn
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
 from sentriton_server.serving.log import UNHEALTHY
+from sentriton_server.serving.stillness import LOOK_S
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3
@@ -95,6 +96,7 @@ class Supervisor:
                         return reason
                     if canary is None and time.monotonic() >= due:
                         self._canaries += 1
+                        stillness = self._server.watch_for_stillness()
                         canary = pool.submit(self._server.check, self._canaries)
                     elif canary is not None and canary.done():
                         error = _failure(canary)
@@ -113,6 +115,8 @@ class Supervisor:
                             return f"the canary failed {failures} times in a row, at last: {error}"
                         if not error and self._ready_file is not None and not self._ready_file.exists():
                             self._set_ready(True)  # it could not be written, or was removed
+                    elif canary is not None and stillness.is_certain():
+                        return f"Triton stands still: the canary waits, and no process did anything for {LOOK_S:.0f} s"
             finally:
                 self._server.close_canary()  # or the pool would wait for it
         raise KeyboardInterrupt
