@@ -66,6 +66,13 @@ def token_embeddings(rows: int, length: int) -> Any:
     return protocol.tokens_request(pack_rows([[5] * length] * rows), output=protocol.TOKEN_EMBEDDINGS)
 
 
+def text_with_a_number(parameter: str) -> Any:
+    """Text with a number with a fraction for this parameter."""
+    request = protocol.text_request(["좋은 문장입니다."])
+    request.parameters[parameter].double_param = 0.5
+    return request
+
+
 def asset(name: str) -> Any:
     return protocol.asset_request(name)
 
@@ -97,6 +104,8 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "wrong dtype": (wrong_dtype(), ("INT64", "INT32")),
     "missing input": (missing_input(), ("input row is missing", "input_ids and row must be there")),
     "unknown asset": (asset("weights.bin"), ("weights.bin", "manifest.json", "tokenizer.json", "golden.json")),
+    "a number for a lane": (text_with_a_number("lane"), ("lane is '0.5'", "allowed are 'query', 'bulk'")),
+    "a number for a fingerprint": (text_with_a_number("fingerprint"), ("fingerprint mismatch", "'0.5'")),
     "fingerprint of another model": (tokens(IDS, fingerprint="0" * 64), ("fingerprint mismatch", "0" * 64)),
 }
 
@@ -187,3 +196,10 @@ def test_empty_and_white_text_is_valid(text: str, server: RunningServer, encoder
     connection.close()
     assert np.isfinite(through_text).all()
     np.testing.assert_allclose(encoder.encode(text), through_text, atol=1e-5)
+
+
+def test_text_may_come_with_parameters_of_a_callers_own(server: RunningServer, encoder: SentenceEncoder) -> None:
+    connection = Connection(server.url)
+    through_text = protocol.read_sentence_embedding(connection.infer(text_with_a_number("weight"), 10))[0]
+    connection.close()
+    np.testing.assert_allclose(encoder.encode("좋은 문장입니다."), through_text, atol=1e-5)

@@ -84,6 +84,8 @@ class TritonPythonModel:
             self.refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
             return
         parameters = json.loads(request.parameters() or "{}")
+        # Triton lets no model send a number with a fraction on; as text embed_tokens refuses it just so.
+        parameters = {name: str(value) if isinstance(value, float) else value for name, value in parameters.items()}
         size = sum(map(len, text.flat))
         lane = self.lane(parameters, size)
         if lane == "bulk" and parameters.get("lane") in (None, "query"):
