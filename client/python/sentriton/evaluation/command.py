@@ -12,13 +12,14 @@ from rich.table import Table
 
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput
+from sentriton.evaluation.figures import FIGURES, measure
+from sentriton.evaluation.pairs import ScoredPair, read_pairs
+from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
+from sentriton.plugins import checkpoint_reader
 from sentriton.settings import ClientSettings
 from sentriton.similarity import score_pairs
-from sentriton_server.evaluation.figures import FIGURES, measure
-from sentriton_server.evaluation.pairs import ScoredPair, read_pairs
-from sentriton_server.evaluation.plot import draw_evaluation
 
 app = typer.Typer()
 
@@ -123,9 +124,7 @@ def _embed(encoder: Encoder, pairs: list[ScoredPair]) -> tuple[Any, Any]:
 
 
 def _in_process(source: str, pairs: list[ScoredPair], served: Manifest) -> dict[str, float]:
-    from sentriton_server.checkpoint import read_checkpoint
-
-    checkpoint = read_checkpoint(source)
+    checkpoint = checkpoint_reader()(source)
     if checkpoint.fingerprint != served.fingerprint:
         typer.echo(f"note: {source} is another model than the {served.name} that is served", err=True)
     return measure(*_embed(checkpoint.model, pairs), [pair.score for pair in pairs])
