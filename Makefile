@@ -14,7 +14,7 @@
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
-# make release   both wheels and the Node package into dist/, checked in clean environments (five minutes)
+# make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv

@@ -66,6 +66,8 @@ def evaluate(
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
     if plot is not None:
         check_plot(plot)
+    if checkpoint is not None:
+        checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
     pairs = read_scored(data)
     with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
         manifest = encoder.manifest
