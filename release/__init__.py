@@ -1,1 +1,1 @@
-"""Builds what is published into dist/ (two wheels, a Node package) and checks it: `make release`."""
+"""`make release`: builds two wheels and a Node package into dist/ and checks them."""

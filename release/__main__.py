@@ -19,7 +19,7 @@ from sentriton import __version__
 
 
 def main() -> None:
-    """Leave dist/ empty when a check fails: what is in it has passed."""
+    """Files are in dist/ only if every check passed."""
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="sentriton-release-") as work:

@@ -1,4 +1,4 @@
-"""What must be in a distribution's file, and what must not: without installing it."""
+"""Checks the metadata and contents of a distribution's file, without installing it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESOURCES = ("model_repository", "server_config", "checkpoints")
 
 
 def check_client(wheel: Path, version: str) -> str:
-    """The light client: its code alone. Returns its figures; raises `AssertionError` that says what is wrong."""
+    """The light client: its code alone. Returns its figures; the `AssertionError` names the fault."""
     metadata = _check_metadata(wheel, "sentriton", version)
     files = _files(wheel)
     _check_code(files, CLIENT, "sentriton")

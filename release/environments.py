@@ -16,8 +16,8 @@ _OWN = ("sentriton", "_editable_impl_sentriton")
 def link_third_party(folder: Path) -> Path:
     """A folder with a link to every package of this environment but the project's own.
 
-    It spares a clean environment its own copy of torch and Triton (4 GB). A folder on the path whose .pth files are not
-    read does not lead to the checkout, and the project's own metadata are not in it.
+    It spares a clean environment its own copy of torch and Triton (some GB). Python reads no .pth file in it, so no
+    editable install leads back to the checkout.
     """
     folder.mkdir(parents=True)
     for packages in (Path(path) for path in sys.path if path.endswith("site-packages")):

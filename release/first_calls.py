@@ -24,11 +24,10 @@ Say = Callable[[str], None]
 
 
 def check_first_calls(client_wheel: Path, server_wheel: Path, node_tarball: Path, work: Path, say: Say) -> None:
-    """Raises `AssertionError` with the output of the call that did not do what it must.
+    """Raises `AssertionError` with the output of the call that failed.
 
-    The client's environment is new in all of its packages. Those with the server share third-party packages with the
-    project's environment, whose versions are constraints.txt's as well; pip checks there, without an index, that these
-    meet all requirements.
+    The client's environment gets all of its packages from the index. Those with the server share third-party packages
+    with the project's environment. pip checks that these meet the requirements of the wheels, and installs no others.
     """
     client = Environment(work / "client")
     client.pip("install", "--constraint", CONSTRAINTS, client_wheel)

@@ -1,4 +1,4 @@
-"""What a static pyproject.toml cannot say: the client's version, the requirements by part, folders of the checkout."""
+"""Adds to pyproject.toml: the client's version, the requirements by part, folders of the checkout."""
 
 from __future__ import annotations
 

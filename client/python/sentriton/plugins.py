@@ -83,7 +83,7 @@ def _missing(what: str) -> str:
 
 
 def _failing(name: str, short_help: str, message: str) -> Any:
-    """A command that fails with `message` whatever its arguments, --help included."""
+    """A command that fails with `message` for all arguments, --help included."""
 
     def fail() -> None:
         raise SentritonError(message)
