@@ -14,6 +14,7 @@
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
+# make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
@@ -23,22 +24,24 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer peers lint format clean
+.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-$(VENV)/server-installed: pyproject.toml constraints.txt
+DISTRIBUTIONS := client/python/pyproject.toml server/pyproject.toml server/hatch_build.py $(wildcard server/requirements/*.txt)
+
+$(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 13) else \
 	    f'Sentriton needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.12 ...')"
 	@echo "installing into $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable '.[server]'
+	@$(PIP) --editable client/python --editable server
 	@touch $@
 
-$(VENV)/dev-installed: $(VENV)/server-installed
+$(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
 	@echo "installing what the tests need into $(VENV)"
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --requirement requirements-dev.txt
 	@touch $@
 
 demo: $(VENV)/server-installed
@@ -77,9 +80,9 @@ deploy: $(VENV)/deploy-installed prometheus
 	$(BIN)/pytest tests/manifests tests/deploy
 
 # KServe's SDK is unpacked and not installed: it wants older packages than the server.
-$(VENV)/deploy-installed: $(VENV)/dev-installed
+$(VENV)/deploy-installed: $(VENV)/dev-installed tests/deploy/requirements.txt examples/requirements-ray.txt
 	@echo "installing what the tests of docker/ and examples/ need besides"
-	@$(PIP) --editable '.[dev-deploy]'
+	@$(PIP) --requirement tests/deploy/requirements.txt
 	@$(PIP) --no-deps --upgrade --target build/kserve kserve
 	@touch $@
 
@@ -102,7 +105,7 @@ test-soak: $(VENV)/dev-installed
 	$(BIN)/pytest tests/faults -m long
 
 test-spark: $(VENV)/dev-installed
-	@$(PIP) --editable '.[spark]'
+	@$(PIP) --requirement examples/requirements-spark.txt
 	$(BIN)/pytest tests/deploy/test_beyond_one_machine.py -m spark
 
 test-large: $(VENV)/dev-installed
@@ -146,6 +149,9 @@ peers: .venv-peers/installed .venv-infinity/installed
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+release: $(VENV)/dev-installed $(NODE_INSTALLED)
+	@$(BIN)/python -m release
+
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -156,4 +162,4 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,6 +1,6 @@
 """Embeds a corpus of any size with Ray Data: each worker holds a `SentenceEncoder`, and all of them share the servers.
 
-    pip install '.[ray]'        # in the root of a checkout
+    pip install ./client/python --requirement examples/requirements-ray.txt        # in the root of a checkout
     python examples/ray_data.py --input corpus.parquet --output embeddings --column text \
         --url dns:///sentriton-headless:8001 --workers 8
 

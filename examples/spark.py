@@ -1,12 +1,12 @@
 """Embeds a corpus of any size with Spark: a `predict_batch_udf`, so each Python worker makes one `SentenceEncoder`.
 
-    pip install '.[spark]'      # in the root of a checkout
+    pip install ./client/python --requirement examples/requirements-spark.txt      # in the root of a checkout
     spark-submit examples/spark.py --input corpus.parquet --output embeddings --column text \
         --url dns:///sentriton-headless:8001
 
 Reads and writes Parquet; the output has the input's columns and `embedding`, array<float>. As many requests are under
 way as Spark runs tasks: bound them by `--partitions`, two or three a server. The workers' Python,
-`$PYSPARK_PYTHON`, needs sentriton[spark] too.
+`$PYSPARK_PYTHON`, needs these packages too.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The commands that need the server's packages. They are imported inside each command: the light install can list
-them.
+"""The commands that the server adds to `sentriton`. Its packages are imported inside each command, so that listing the
+commands is quick.
 """
 
 from __future__ import annotations
@@ -212,7 +212,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a deployable model repository and report how it compares with sentence-transformers."""
-    from sentriton_server.evaluation.command import figures_table, read_scored
+    from sentriton.evaluation.command import figures_table, read_scored
     from sentriton_server.export import export as export_checkpoint
     from sentriton_server.parity import SMALLEST_PREFIX
 

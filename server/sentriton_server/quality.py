@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from sentriton.evaluation import ScoredPair, measure
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
-from sentriton_server.evaluation import ScoredPair, measure
 from sentriton_server.parity import ExportedModel
 from sentriton_server.repository import read_key
 

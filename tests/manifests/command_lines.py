@@ -29,6 +29,6 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 def known_variables(command: str) -> set[str]:
     """The environment variables that a command and the client read."""
     group: Any = typer.main.get_command(app)
-    flags = {parameter.envvar for parameter in group.commands[command].params if parameter.envvar}
+    flags = {parameter.envvar for parameter in group.get_command(None, command).params if parameter.envvar}
     client = {f"SENTRITON_{field.name.upper()}" for field in dataclasses.fields(ClientSettings)}
     return flags | client | _FURTHER_VARIABLES

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.dockerfiles import command, health_command, instructions, values, variables
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DOCKERFILES = ["Dockerfile", "Dockerfile.cpu"]
 USER = "10001:10001"
@@ -45,10 +51,5 @@ def test_everything_that_the_scripts_read_travels_to_the_builder() -> None:
     sent = {pattern[1:] for pattern in patterns if pattern.startswith("!")}
     assert "*" in patterns
     assert all((ROOT / name).exists() for name in sent)
-    packaged = (
-        (ROOT / "pyproject.toml")
-        .read_text()
-        .split("force-include]")[1]
-        .split("[tool.hatch.build.targets.wheel.sources]")[0]
-    )
-    assert set(re.findall(r'^"(\w+)" =', packaged, re.MULTILINE)) < sent
+    wheel = tomllib.loads((ROOT / "server/pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert set(wheel["hooks"]["custom"]["resources"]) < sent

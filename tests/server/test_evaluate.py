@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 from sentriton import SentenceEncoder
-from sentriton_server.evaluation import FIGURES, read_pairs
+from sentriton.evaluation import FIGURES, read_pairs
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.conftest import shared_data
 from tests.server.conftest import RunningServer, serving

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from sentriton.errors import InvalidInput
-from sentriton_server.evaluation import FIGURES, ScoredPair, measure, read_pairs
-from sentriton_server.evaluation.plot import draw_evaluation
+from sentriton.evaluation import FIGURES, ScoredPair, measure, read_pairs
+from sentriton.evaluation.plot import draw_evaluation
 
 ROWS = [
     {"sentence1": '가, "나"', "sentence2": "다", "score": 4.5},

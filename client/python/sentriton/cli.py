@@ -1,6 +1,4 @@
-"""The command line. Commands of the client stand here; those that need the server's packages are in
-sentriton_server.commands.
-"""
+"""The command line, with the client's commands. plugins.py finds those of other distributions, such as the server."""
 
 from __future__ import annotations
 
@@ -18,21 +16,21 @@ from sentriton.canary import check_canary
 from sentriton.client import SentenceEncoder
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
+from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
+from sentriton.plugins import SERVER, CommandGroup
 from sentriton.settings import ClientSettings
-from sentriton_server.commands import app as server_commands
-from sentriton_server.evaluation.command import app as evaluate_command
 
 app = typer.Typer(
     name="sentriton",
+    cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
-app.registered_commands += server_commands.registered_commands
 
 Url = Annotated[
     str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
@@ -167,7 +165,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
-        _fail(f"this command needs the package {error.name}; run: pip install 'sentriton[server]' ([train] for train)")
+        _fail(f"this command needs the package {error.name}; run: pip install {SERVER} ('{SERVER}[train]' for train)")
 
 
 def _fail(message: str) -> None:

@@ -56,7 +56,7 @@ def _wheel_installation() -> Installation:
     if spec is None or spec.origin is None:
         raise LaunchError(
             "there is no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
-            "run: pip install 'sentriton[server]'"
+            "run: pip install sentriton-server"
         )
     package = Path(spec.origin).parent
     _require_numpy_1()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from huggingface_hub import ModelCardData
 
-from sentriton_server.evaluation import FIGURES
+from sentriton.evaluation import FIGURES
 from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Source
 from sentriton_server.training.recipe import Architecture
 from sentriton_server.training.report import StageReport, TrainingReport

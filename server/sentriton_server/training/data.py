@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sentriton.errors import InvalidInput
-from sentriton_server.evaluation import ScoredPair, read_pairs
+from sentriton.evaluation import ScoredPair, read_pairs
 
 Objective = Literal["mlm", "contrastive", "cosine"]
 Pairing = Literal["alike", "noised"]

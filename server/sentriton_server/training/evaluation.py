@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
-from sentriton_server.evaluation import SIMILARITIES
+from sentriton.evaluation import SIMILARITIES
 from sentriton_server.training.data import Record, scored_pairs
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import SentritonError
-from sentriton_server.evaluation.pairs import ScoredPair
+from sentriton.evaluation.pairs import ScoredPair
 
 ALL = "all pairs"
 OTHERS = "others"

@@ -12,13 +12,14 @@ from rich.table import Table
 
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput
+from sentriton.evaluation.figures import FIGURES, measure
+from sentriton.evaluation.pairs import ScoredPair, read_pairs
+from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
+from sentriton.plugins import checkpoint_reader
 from sentriton.settings import ClientSettings
 from sentriton.similarity import score_pairs
-from sentriton_server.evaluation.figures import FIGURES, measure
-from sentriton_server.evaluation.pairs import ScoredPair, read_pairs
-from sentriton_server.evaluation.plot import draw_evaluation
 
 app = typer.Typer()
 
@@ -65,6 +66,8 @@ def evaluate(
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
     if plot is not None:
         check_plot(plot)
+    if checkpoint is not None:
+        checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
     pairs = read_scored(data)
     with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
         manifest = encoder.manifest
@@ -123,9 +126,7 @@ def _embed(encoder: Encoder, pairs: list[ScoredPair]) -> tuple[Any, Any]:
 
 
 def _in_process(source: str, pairs: list[ScoredPair], served: Manifest) -> dict[str, float]:
-    from sentriton_server.checkpoint import read_checkpoint
-
-    checkpoint = read_checkpoint(source)
+    checkpoint = checkpoint_reader()(source)
     if checkpoint.fingerprint != served.fingerprint:
         typer.echo(f"note: {source} is another model than the {served.name} that is served", err=True)
     return measure(*_embed(checkpoint.model, pairs), [pair.score for pair in pairs])

@@ -180,8 +180,7 @@ def _read_hub(data: str) -> Rows:
         from datasets import load_dataset
     except ModuleNotFoundError as error:
         raise InvalidInput(
-            f"there is no file {data}, and a hub data set needs the package {error.name}; "
-            "run: pip install 'sentriton[train]'"
+            f"there is no file {data}, and a hub data set needs the package {error.name}; run: pip install datasets"
         ) from error
     try:
         found = load_dataset(name, config or None)

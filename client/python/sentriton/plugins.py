@@ -1,0 +1,94 @@
+"""Commands that other distributions add to the command line. They are found by entry points; none is imported by name.
+
+`sentriton.commands`     NAME = "module:app": a typer app that has the command NAME
+`sentriton.checkpoints`  read = "module:function": returns a checkpoint for `sentriton evaluate --checkpoint`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_group
+
+from sentriton.errors import InvalidInput, SentritonError
+
+COMMANDS = "sentriton.commands"
+CHECKPOINTS = "sentriton.checkpoints"
+SERVER = "sentriton-server"
+SERVER_COMMANDS = ("serve", "export", "train")
+
+
+class CommandGroup(TyperGroup):
+    """The client's commands, then those of other distributions.
+
+    A plug-in is imported when its own command runs or all commands are listed. A broken one breaks no other command.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(dict.fromkeys([*super().list_commands(ctx), *SERVER_COMMANDS, *_plugins()]))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        plugins = _plugins()
+        if cmd_name in plugins:
+            return _load(plugins[cmd_name])
+        if cmd_name in SERVER_COMMANDS:
+            return _failing(cmd_name, f"Needs the server: pip install {SERVER}", _missing(f"sentriton {cmd_name}"))
+        # typer suggests a similar name out of these.
+        self.commands.update({name: _load(plugin) for name, plugin in plugins.items()})
+        return None
+
+
+def checkpoint_reader() -> Callable[[str], Any]:
+    """The function that reads a checkpoint: its `fingerprint`, and as `model` a `SentenceTransformer`.
+
+    Raises `InvalidInput` if no installed distribution has one.
+    """
+    for plugin in entry_points(group=CHECKPOINTS):
+        if plugin.name == "read":
+            reader: Callable[[str], Any] = plugin.load()
+            return reader
+    raise InvalidInput(_missing("--checkpoint"))
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    """By name; of two with one name, the first on the path counts, as for modules."""
+    found: dict[str, EntryPoint] = {}
+    for plugin in entry_points(group=COMMANDS):
+        found.setdefault(plugin.name, plugin)
+    return found
+
+
+def _load(plugin: EntryPoint) -> Any:
+    try:
+        return get_group(plugin.load()).commands[plugin.name]
+    # Another distribution's code may fail in any way, and `sentriton --help` must still list the others.
+    except (Exception, SystemExit) as error:
+        origin = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else plugin.value
+        message = (
+            f"the command {plugin.name} of {origin} cannot be loaded: {type(error).__name__}: {error}; "
+            "install that distribution again or remove it"
+        )
+        return _failing(plugin.name, f"Cannot be loaded from {origin}.", message)
+
+
+def _missing(what: str) -> str:
+    return f"{what} needs the server's packages; run: pip install {SERVER}"
+
+
+def _failing(name: str, short_help: str, message: str) -> Any:
+    """A command that fails with `message` for all arguments, --help included."""
+
+    def fail() -> None:
+        raise SentritonError(message)
+
+    app = typer.Typer()
+    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+    app.command(name, help=short_help, add_help_option=False, context_settings=settings)(fail)
+    return get_group(app).commands[name]

@@ -1,0 +1,58 @@
+"""The two wheels: their versions, metadata and contents. `make release` installs them and calls a server with each."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from release.build import CLIENT, ROOT, SERVER, build_wheel, node_versions
+from release.contents import check_client, check_server
+from sentriton import __version__
+
+
+@pytest.fixture(scope="module")
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(CLIENT, tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="module")
+def server_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(SERVER, tmp_path_factory.mktemp("server"))
+
+
+def test_the_clients_wheel_is_light_and_holds_no_server_code(client_wheel: Path) -> None:
+    check_client(client_wheel, __version__)
+
+
+def test_the_servers_wheel_holds_models_and_checkpoint_and_requires_its_client(server_wheel: Path) -> None:
+    check_server(server_wheel, __version__)
+
+
+def test_a_wheel_of_the_wrong_kind_is_told(client_wheel: Path, server_wheel: Path) -> None:
+    with pytest.raises(AssertionError, match=r"sentriton_server-.* must have the version"):
+        check_client(server_wheel, __version__)
+    with pytest.raises(AssertionError, match=r"must have the version 9\.9\.9"):
+        check_client(client_wheel, "9.9.9")
+
+
+def test_all_languages_have_one_version() -> None:
+    assert node_versions() == {__version__}, "make release gives the Node client the version of the Python client"
+
+
+def imported(path: Path) -> set[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return {name.partition(".")[0] for name in names}
+
+
+def test_the_client_never_imports_the_server() -> None:
+    files = list((CLIENT / "sentriton").rglob("*.py"))
+    assert len(files) > 40
+    assert [str(path.relative_to(ROOT)) for path in files if "sentriton_server" in imported(path)] == []
