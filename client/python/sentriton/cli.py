@@ -22,6 +22,7 @@ from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
 from sentriton.settings import ClientSettings
 from sentriton_server.commands import app as server_commands
+from sentriton_server.data_sets.command import app as data_command
 from sentriton_server.evaluation.command import app as evaluate_command
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
 app.registered_commands += server_commands.registered_commands
+app.registered_commands += data_command.registered_commands
 
 Url = Annotated[
     str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
