@@ -15,6 +15,7 @@
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
+# make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
 # make lint      ruff and mypy;  make format  puts the code in shape
 PYTHON ?= python3
 VENV := .venv
@@ -163,3 +164,9 @@ format: $(VENV)/dev-installed
 
 clean:
 	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
+
+# The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
+NAMES ?= klue-sts-dev chatbot
+.PHONY: data
+data: $(VENV)/server-installed
+	@$(BIN)/sentriton data $(NAMES)

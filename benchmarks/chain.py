@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.products import finish
 from benchmarks.report import print_report
-from benchmarks.workload import DATA, cpu_seconds, hardware
+from benchmarks.workload import cpu_seconds, hardware, public_data
 from sentriton import SentenceEncoder
 from sentriton.requests import plan_requests
 from sentriton.tokenization import TextTokenizer
@@ -38,7 +38,7 @@ DIRECT_BATCH_SIZES = (16, 32, 64, 128, 256)
 
 def short_sentences(count: int) -> list[str]:
     """`count` questions and answers of the chatbot data (MIT): 3 to 40 tokens each."""
-    with (DATA / "chatbot.csv").open(encoding="utf-8", newline="") as file:
+    with public_data("chatbot").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return [row[column] for column in ("Q", "A") for row in rows][:count]
 

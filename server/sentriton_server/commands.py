@@ -250,9 +250,13 @@ def train(
     output: Annotated[
         Path | None, typer.Option(help="The folder to write the checkpoint to; the recipe's name if left out.")
     ] = None,
-    data: Annotated[Path, typer.Option(envvar="SENTRITON_DATA", help="The folder with the recipe's data sets.")] = Path(
-        "../shared/data"
-    ),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SENTRITON_DATA",
+            help="The folder with the recipe's data sets. Default: where `sentriton data` puts them.",
+        ),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(help="Start from this folder or hub id instead of the recipe's checkpoint.")
     ] = None,
@@ -261,6 +265,7 @@ def train(
 
     The same command goes on where an interrupted one stopped.
     """
+    from sentriton_server.data_sets import data_folder
     from sentriton_server.training import load_recipe
     from sentriton_server.training import train as train_recipe
 
@@ -268,7 +273,7 @@ def train(
     output = output or Path(chosen.name)
     _catch_signals()
     try:
-        report = train_recipe(chosen, output=output, data_dir=data, say=_say)
+        report = train_recipe(chosen, output=output, data_dir=data or data_folder(), say=_say)
     except KeyboardInterrupt:
         _say("interrupted; the same command goes on from here")
         raise typer.Exit(130) from None

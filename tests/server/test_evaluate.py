@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 from sentriton import SentenceEncoder
 from sentriton.evaluation import FIGURES, read_pairs
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.conftest import shared_data
+from tests.conftest import public_data
 from tests.server.conftest import RunningServer, serving
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
@@ -33,7 +33,7 @@ def first_pairs(data: Path, count: int, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def data() -> Path:
-    return shared_data("klue-sts-v1.1_dev.json")
+    return public_data("klue-sts-dev")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 )
 
 from sentriton import SentenceEncoder
-from tests.conftest import shared_data
+from tests.conftest import public_data
 
 PAIRS = 80
 TOLERANCE = 1e-4
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def pairs() -> list[dict[str, Any]]:
     """Pairs of KLUE-STS dev with their labels."""
-    loaded: list[dict[str, Any]] = json.loads(shared_data("klue-sts-v1.1_dev.json").read_text(encoding="utf-8"))
+    loaded: list[dict[str, Any]] = json.loads(public_data("klue-sts-dev").read_text(encoding="utf-8"))
     return loaded[:PAIRS]
 
 

@@ -130,7 +130,7 @@ def test_rows_are_drawn_with_the_seed(data_dir: Path) -> None:
 
 
 def test_a_missing_file_is_named(data_dir: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"nsmc-reviews\.txt\.xz is missing: put NSMC reviews"):
+    with pytest.raises(InvalidInput, match=r"lacks nsmc-reviews\.txt\.xz \(NSMC reviews, .* run `sentriton data nsmc`"):
         TrainingData(data_dir, seed=0).records([Source("nsmc")])
 
 

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 from sentriton.errors import InvalidInput
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.training import TrainingReport, load_recipe, train
-from tests.conftest import shared_data
+from tests.conftest import public_data
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
 TRAINED_ON = 330
@@ -30,7 +30,7 @@ TRAINED_ON = 330
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pairs = json.loads(shared_data("klue-sts-v1.1_dev.json").read_text(encoding="utf-8"))
+    pairs = json.loads(public_data("klue-sts-dev").read_text(encoding="utf-8"))
     random.Random(0).shuffle(pairs)
     folder = tmp_path_factory.mktemp("data")
     for name, split in (("train", pairs[:TRAINED_ON]), ("dev", pairs[TRAINED_ON:])):

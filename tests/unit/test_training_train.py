@@ -175,6 +175,6 @@ def test_an_output_that_holds_something_is_left_alone(data_dir: Path, trained: t
         train(trained[1].recipe, output=trained[0], data_dir=data_dir)
 
 
-def test_a_missing_data_set_is_named_before_training(tmp_path: Path, trained: tuple[Path, TrainingReport]) -> None:
-    with pytest.raises(InvalidInput, match="is missing: put"):
+def test_missing_data_sets_are_named_before_training(tmp_path: Path, trained: tuple[Path, TrainingReport]) -> None:
+    with pytest.raises(InvalidInput, match="run `sentriton data korsts-train nsmc parakqc korsts-dev`"):
         train(trained[1].recipe, output=tmp_path / "checkpoint", data_dir=tmp_path)

@@ -19,7 +19,7 @@ from sentriton.errors import InvalidInput, SentritonError
 COMMANDS = "sentriton.commands"
 CHECKPOINTS = "sentriton.checkpoints"
 SERVER = "sentriton-server"
-SERVER_COMMANDS = ("serve", "export", "train")
+SERVER_COMMANDS = ("serve", "export", "train", "data")
 
 
 class CommandGroup(TyperGroup):

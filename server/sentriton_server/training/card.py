@@ -36,7 +36,7 @@ def model_card(report: TrainingReport) -> str:
 
 
 def _front_matter(report: TrainingReport) -> str:
-    share_alike = any(TRAINING_SETS[source.name].licence == "CC BY-SA 4.0" for source in report.recipe.sources)
+    share_alike = any(TRAINING_SETS[source.name].public.licence == "CC BY-SA 4.0" for source in report.recipe.sources)
     return ModelCardData(
         language="ko",
         license="cc-by-sa-4.0" if share_alike else None,
@@ -49,7 +49,7 @@ def _front_matter(report: TrainingReport) -> str:
 
 
 def _repository(data_set: str) -> str:
-    return "/".join(TRAINING_SETS[data_set].source.split("/")[-2:])
+    return "/".join(TRAINING_SETS[data_set].public.homepage.split("/")[-2:])
 
 
 def _introduction(report: TrainingReport) -> str:
@@ -100,7 +100,7 @@ Both give
 
 def _quality(report: TrainingReport) -> str:
     chosen_on = {stage.stage.best_on for stage in report.stages} - {None}
-    titles = " and ".join(SELECTION_SETS[name].title for name in SELECTION_SETS if name in chosen_on)
+    titles = " and ".join(SELECTION_SETS[name].public.title for name in SELECTION_SETS if name in chosen_on)
     choice = f"{titles} chose the best weights. " if titles else ""
     held_out = "" if "klue-sts-dev" in chosen_on else HELD_OUT
     rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in FIGURES]
@@ -200,8 +200,8 @@ def _stage_row(report: StageReport) -> list[str]:
 def _data(report: TrainingReport) -> str:
     rows = []
     for name in dict.fromkeys(source.name for source in report.recipe.sources):
-        data_set = TRAINING_SETS[name]
-        rows.append([name, data_set.title, data_set.licence, data_set.source, f"{report.left_out.get(name, 0):,}"])
+        public = TRAINING_SETS[name].public
+        rows.append([name, public.title, public.licence, public.homepage, f"{report.left_out.get(name, 0):,}"])
     return (
         "## Data\n\n"
         "A record (a sentence, a pair, a ParaKQC group of ten) that shares a sentence with KLUE-STS dev is left out, "

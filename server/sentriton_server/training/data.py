@@ -1,4 +1,4 @@
-"""The data sets a recipe may name: how each is read, under which licence, and what never enters training.
+"""The data sets a recipe may name: how each is read, and what never enters training.
 
 Every reader yields `Record`s, sentences that belong together, and each objective takes its own view of them:
 sentences ("mlm"), pairs of like meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation
@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from sentriton.errors import InvalidInput
 from sentriton.evaluation import ScoredPair, read_pairs
+from sentriton_server.data_sets import CATALOGUE, PublicDataSet, require
 
 Objective = Literal["mlm", "contrastive", "cosine"]
 Pairing = Literal["alike", "noised"]
@@ -65,16 +66,13 @@ class Source:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A public data set: its file in the data directory, its provenance (`source` is a URL), its reader, its uses.
+    """A public data set with its reader and its uses.
 
     `hub` is where scored pairs come from when the file is not there. `held_out_split` marks the training split of a
     benchmark whose other split is held out: it is taken whole, as published.
     """
 
-    file: str
-    title: str
-    licence: str
-    source: str
+    public: PublicDataSet
     read: Callable[[Path], Iterator[Record]]
     objectives: tuple[Objective, ...] = ()
     hub: str | None = None
@@ -133,60 +131,29 @@ def read_nsmc(path: Path) -> Iterator[Record]:
                 yield Record((sentence,), alike=True)
 
 
-KLUE = "https://github.com/KLUE-benchmark/KLUE"
-KORNLU = "https://github.com/kakaobrain/KorNLUDatasets"
-BY_SA = "CC BY-SA 4.0"
-
-KLUE_STS_DEV = DataSet(
-    "klue-sts-v1.1_dev.json", "KLUE-STS 1.1 dev", BY_SA, KLUE, read_klue_sts, hub="klue/klue:sts:validation"
-)
-KORSTS_DEV = DataSet("korsts-dev.tsv", "KorSTS dev", BY_SA, KORNLU, read_korsts)
+KLUE_STS_DEV = DataSet(CATALOGUE["klue-sts-dev"], read_klue_sts, hub="klue/klue:sts:validation")
+KORSTS_DEV = DataSet(CATALOGUE["korsts-dev"], read_korsts)
 
 TRAINING_SETS = {
-    "korsts-train": DataSet(
-        "korsts-train.tsv", "KorSTS train", BY_SA, KORNLU, read_korsts, ("mlm", "contrastive", "cosine")
-    ),
-    "klue-sts-train": DataSet(
-        "klue-sts-v1.1_train.json",
-        "KLUE-STS 1.1 train",
-        BY_SA,
-        KLUE,
-        read_klue_sts,
-        ("mlm", "contrastive", "cosine"),
-        hub="klue/klue:sts:train",
-        held_out_split=True,
-    ),
-    "klue-nli-dev": DataSet(
-        "klue-nli-v1.1_dev.json", "KLUE-NLI 1.1 dev", BY_SA, KLUE, read_klue_nli, ("mlm", "contrastive")
-    ),
-    "parakqc": DataSet(
-        "parakqc-v1.tsv",
-        "ParaKQC v1",
-        BY_SA,
-        "https://github.com/warnikchow/paraKQC",
-        read_parakqc,
-        ("mlm", "contrastive"),
-    ),
-    "chatbot": DataSet(
-        "chatbot.csv",
-        "Chatbot data",
-        "MIT",
-        "https://github.com/songys/Chatbot_data",
-        read_chatbot,
-        ("mlm", "contrastive"),
-    ),
-    "nsmc": DataSet(
-        "nsmc-reviews.txt.xz",
-        "NSMC reviews",
-        "CC0 1.0",
-        "https://github.com/e9t/nsmc",
-        read_nsmc,
-        ("mlm", "contrastive"),
-    ),
+    data_set.public.name: data_set
+    for data_set in (
+        DataSet(CATALOGUE["korsts-train"], read_korsts, ("mlm", "contrastive", "cosine")),
+        DataSet(
+            CATALOGUE["klue-sts-train"],
+            read_klue_sts,
+            ("mlm", "contrastive", "cosine"),
+            hub="klue/klue:sts:train",
+            held_out_split=True,
+        ),
+        DataSet(CATALOGUE["klue-nli-dev"], read_klue_nli, ("mlm", "contrastive")),
+        DataSet(CATALOGUE["parakqc"], read_parakqc, ("mlm", "contrastive")),
+        DataSet(CATALOGUE["chatbot"], read_chatbot, ("mlm", "contrastive")),
+        DataSet(CATALOGUE["nsmc"], read_nsmc, ("mlm", "contrastive")),
+    )
 }
 """What a recipe may train on."""
 
-SELECTION_SETS = {"korsts-dev": KORSTS_DEV, "klue-sts-dev": KLUE_STS_DEV}
+SELECTION_SETS = {data_set.public.name: data_set for data_set in (KORSTS_DEV, KLUE_STS_DEV)}
 """What may choose a stage's best weights."""
 
 
@@ -204,14 +171,12 @@ class TrainingData:
 
     def require(self, data_sets: Iterable[DataSet]) -> None:
         """Raise `InvalidInput` now, not hours later, when a data set that training needs is missing."""
-        for data_set in (KLUE_STS_DEV, *data_sets):
-            if not self.has(data_set):
-                path = self.directory / data_set.file
-                raise InvalidInput(f"{path} is missing: put {data_set.title} ({data_set.source}) there")
+        absent = [data_set for data_set in (KLUE_STS_DEV, *data_sets) if not self.has(data_set)]
+        require([data_set.public.name for data_set in absent], self.directory)
 
     def has(self, data_set: DataSet) -> bool:
         """Whether a data set's file is there, or the hub has it."""
-        return data_set.hub is not None or (self.directory / data_set.file).is_file()
+        return data_set.hub is not None or (self.directory / data_set.public.file).is_file()
 
     def records(self, sources: Iterable[Source]) -> list[Record]:
         """The clean records of some training sets, one set after the other."""
@@ -244,7 +209,7 @@ class TrainingData:
 
     def _read(self, data_set: DataSet) -> Iterable[Record]:
         self.require([data_set])
-        path = self.directory / data_set.file
+        path = self.directory / data_set.public.file
         if path.is_file() or data_set.hub is None:
             return data_set.read(path)
         return map(_scored_record, read_pairs(data_set.hub))

@@ -134,7 +134,7 @@ def _measure(
         dimension=embeddings.shape[1],
         max_seq_length=model.max_seq_length,
         figures={
-            data_set.title: measure(model, data.evaluation(data_set))
+            data_set.public.title: measure(model, data.evaluation(data_set))
             for data_set in (KORSTS_DEV, KLUE_STS_DEV)
             if data.has(data_set)
         },

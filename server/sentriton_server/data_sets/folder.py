@@ -1,0 +1,35 @@
+"""Where the files of the public data sets are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sentriton.cache import cache_folder
+from sentriton.errors import InvalidInput
+from sentriton_server.data_sets.catalogue import CATALOGUE
+
+
+def data_folder() -> Path:
+    """`$SENTRITON_DATA`, else `data` below the folder of `sentriton.cache` (`~/.cache/sentriton/data`)."""
+    configured = os.environ.get("SENTRITON_DATA")
+    return Path(configured) if configured else cache_folder() / "data"
+
+
+def find(name: str, folder: Path | None = None) -> Path:
+    """The file of a data set in `folder` (default: `data_folder()`). Raises `InvalidInput` if it is missing."""
+    folder = folder or data_folder()
+    require([name], folder)
+    return folder / CATALOGUE[name].file
+
+
+def require(names: Iterable[str], folder: Path) -> None:
+    """Raise `InvalidInput` that names all data sets whose files are missing in `folder`."""
+    data_sets = [CATALOGUE[name] for name in dict.fromkeys(names)]
+    if missing := [data_set for data_set in data_sets if not (folder / data_set.file).is_file()]:
+        files = ", ".join(f"{one.file} ({one.title}, {one.licence}, {one.homepage})" for one in missing)
+        raise InvalidInput(
+            f"{folder} lacks {files}: run `sentriton data {' '.join(one.name for one in missing)}`, or set "
+            "$SENTRITON_DATA to a folder that has the files"
+        )
