@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -11,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from sentriton.client import SentenceEncoder
+from sentriton.command_options import takes_settings
 from sentriton.errors import InvalidInput
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
-from sentriton.settings import ClientSettings
+from sentriton.settings import CONNECTION, ClientSettings
 from sentriton.similarity import score_pairs
 from sentriton_server.evaluation.figures import FIGURES, measure
 from sentriton_server.evaluation.pairs import ScoredPair, read_pairs
@@ -30,7 +32,9 @@ class Encoder(Protocol):
 
 
 @app.command()
+@takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
 def evaluate(
+    settings: ClientSettings,
     data: Annotated[
         str,
         typer.Argument(
@@ -38,35 +42,26 @@ def evaluate(
             "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation)."
         ),
     ],
-    url: Annotated[
-        str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")
-    ] = ClientSettings.url,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             envvar="SENTRITON_CHECKPOINT",
-            help="The served model's folder or hub id: its figures in this process stand beside the service's.",
+            help="Folder or hub id of the served model, to compare its figures in this process with the service's.",
         ),
     ] = None,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that embedding may take."),
-    ] = None,
-    stall_timeout_s: Annotated[
-        float,
-        typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
-    ] = ClientSettings.stall_timeout_s,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw people's scores against the model's, and residuals by source: FILE.png, .svg or .pdf."),
+        typer.Option(
+            help="Plot human scores against the model's, and residuals by source, into FILE.png, .svg or .pdf."
+        ),
     ] = None,
 ) -> None:
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
     if plot is not None:
         check_plot(plot)
     pairs = read_scored(data)
-    with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
+    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
         manifest = encoder.manifest
         embeddings = _embed(encoder, pairs)
     figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}
