@@ -32,8 +32,8 @@ def known_variables(command: str) -> set[str]:
     """The environment variables that a command and the client read."""
     group: Any = typer.main.get_command(app)
     parameters = group.commands[command].params
-    flags = {flag for parameter in parameters for flag in parameter.opts}
+    names = {(parameter.name, getattr(parameter, "rich_help_panel", None)) for parameter in parameters}
     others = {parameter.envvar for parameter in parameters if parameter.envvar}
-    settings = {declared.variable for cls in SETTINGS for declared in settings_of(cls) if declared.flag in flags}
+    settings = {each.variable for cls in SETTINGS for each in settings_of(cls) if (each.field, each.group) in names}
     client = {declared.variable for declared in settings_of(ClientSettings)}
     return settings | others | client | _FURTHER_VARIABLES

@@ -32,7 +32,7 @@ def one_of(*names: str) -> Allowed:
 
 
 def whole(least: int, most: int | None = None, *, of: str = "", zero: str = "") -> Allowed:
-    """Whole numbers from `least` on, `of` a unit; `zero` says what 0 stands for."""
+    """Whole numbers from `least` to `most`, `of` a unit; `zero` is the meaning of 0."""
     lowest = f"{least} ({zero})" if zero else str(least)
     words = f"{lowest} to {most}" if most is not None else f"whole numbers{of and f' of {of}'} from {lowest}"
 
@@ -59,8 +59,8 @@ def _is_above_0(value: Any) -> bool:
 ABOVE_0 = Allowed("numbers above 0", _is_above_0)
 TRUTH = Allowed("True, False", _is_truth)
 ANYTHING = Allowed("any text", lambda value: True)
-# What a header of gRPC can carry.
+# A header of gRPC can carry these.
 KEY = matching(
     r"[!-~]([ -~]*[!-~])?",
-    "printable ASCII characters without spaces around them or a line end, such as `openssl rand -hex 32` prints",
+    "printable ASCII characters without spaces or line ends around them, such as those of `openssl rand -hex 32`",
 )

@@ -149,7 +149,7 @@ def _check_health(settings: ClientSettings) -> int:
 
 
 def main() -> None:
-    """Run the command line; what goes wrong is one sentence on standard error and an exit code that is not 0."""
+    """Run the command line. An error is one sentence on standard error and an exit code that is not 0."""
     try:
         app()
     except SentritonError as error:

@@ -34,8 +34,8 @@ def setting(
 ) -> Any:
     """A field of a dataclass of settings.
 
-    `unit` is the unit of the value, or what the value names (a file, a port). `unset` is the effect of None. A `secret`
-    is never shown. The former names work for one release, with a warning.
+    `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
+    None. A `secret` is never shown. The former names work for one release, with a warning.
     """
     return dataclasses.field(
         default=default,
@@ -55,7 +55,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """What `setting` declared, with the field's name, type and default."""
+    """The declaration of a field by `setting`, with the field's name, type and default."""
 
     field: str
     kind: type

@@ -54,8 +54,7 @@ class ClientSettings:
     """How to reach a server, and how calls behave. If a field is not given, `resolve` takes `$SENTRITON_<FIELD>`, such
     as `$SENTRITON_URL`, then the default. Raises `InvalidInput` for a value that is not allowed.
 
-    The client reads several addresses in `url` in turn (round robin); it re-resolves the name in dns:///host:port.
-    A stream raises `ContractMismatch` if the model changes, whatever `on_model_change` says.
+    Requests go to several addresses in `url` by round robin. gRPC re-resolves the name in dns:///host:port.
     """
 
     url: str = setting(
@@ -98,8 +97,8 @@ class ClientSettings:
     )
     on_model_change: str = setting(
         "raise",
-        "If the server has another model than the client: raise ContractMismatch, or reload the manifest and restart "
-        "the call with that model, at most three times.",
+        "Reaction to another model on the server: raise ContractMismatch, or reload the manifest and restart the call "
+        "with that model, at most three times. A stream always raises.",
         group=_REQUESTS,
         allowed=one_of(*MODEL_CHANGE),
         unit="action",
@@ -114,7 +113,7 @@ class ClientSettings:
     )
     client_certificate: str | None = setting(
         None,
-        "PEM file of the client's certificate, for mutual TLS.",
+        "PEM file of the client's certificate, for mutual TLS. It needs the key.",
         group=_SECURITY,
         unit="file",
     )
@@ -126,14 +125,14 @@ class ClientSettings:
     )
     server_name: str | None = setting(
         None,
-        "Name in the server's certificate.",
+        "Name in the server's certificate, if it differs from the address.",
         group=_SECURITY,
         unit="name",
-        unset="the host in the address",
+        unset="the address's host",
     )
     access_key: str | None = setting(
         None,
-        "Access key of the server, sent as the header triton-grpc-protocol-access-key.",
+        "Access key of the server, sent as the header triton-grpc-protocol-access-key and never shown.",
         group=_SECURITY,
         allowed=KEY,
         unit="key",
@@ -157,7 +156,7 @@ class ClientSettings:
 
     @classmethod
     def resolve(cls, **given: Any) -> ClientSettings:
-        """Settings from what is given (None: not given), then the environment, then the defaults."""
+        """Settings from the values given (None: not given), then from the environment, then the defaults."""
         return declaration.resolve(cls, given)
 
 

@@ -1,5 +1,5 @@
-"""The commands of the server's package, as one Typer app. Each imports what it works with when it runs, so that listing
-them is quick.
+"""The commands of the server's package, as one Typer app. A command imports the packages that it needs when it runs, so
+that listing the commands is quick.
 """
 
 import typer

@@ -28,8 +28,8 @@ def catch_signals() -> threading.Event:
     """SIGINT, SIGTERM, SIGHUP and SIGQUIT become a `KeyboardInterrupt`, once. Further signals must not cut the shutdown
     short. A signal that is ignored when the command starts (by nohup, say) stays ignored.
 
-    The returned event is set as well: C libraries swallow an exception that a signal raises inside their callbacks, so
-    the waiting code checks the event too.
+    The returned event is set as well, and the waiting code checks it too: C libraries swallow an exception that a
+    signal raises inside their callbacks.
     """
     interrupted = threading.Event()
 

@@ -82,12 +82,13 @@ def check_security(settings: ServerSettings) -> None:
     """Raises `LaunchError` for one key in two roles, and for certificates that are missing, unreadable, expired, or do
     not belong together.
     """
-    access_key, admin_key, certificate_name, key_name, roots_name, http_port = (
-        name_of(settings, field)
-        for field in ("access_key", "admin_key", "tls_certificate", "tls_key", "client_root_certificates", "http_port")
-    )
+    certificate_name, key_name = name_of(settings, "tls_certificate"), name_of(settings, "tls_key")
+    roots_name = name_of(settings, "client_root_certificates")
     if settings.access_key is not None and settings.access_key == settings.admin_key:
-        raise LaunchError(f"{access_key} and {admin_key} are the same; callers must not have the admin's key")
+        raise LaunchError(
+            f"{name_of(settings, 'access_key')} and {name_of(settings, 'admin_key')} are the same; "
+            "callers must not have the admin's key"
+        )
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise LaunchError(f"{certificate_name} and {key_name} belong together; one of them is missing")
     if settings.tls_certificate is None or settings.tls_key is None:
@@ -96,7 +97,8 @@ def check_security(settings: ServerSettings) -> None:
         return
     if settings.http_port is not None:
         raise LaunchError(
-            f"Triton's HTTP protocol has no TLS: leave out {http_port}, or let a proxy before the server do TLS"
+            f"Triton's HTTP protocol has no TLS: leave out {name_of(settings, 'http_port')}, "
+            "or let a proxy before the server do TLS"
         )
     certificate = _read_certificate(certificate_name, settings.tls_certificate)
     if _public_bytes(certificate) != _public_bytes(_read_key(key_name, settings.tls_key)):
