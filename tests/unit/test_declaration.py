@@ -21,8 +21,10 @@ from sentriton.command_options import takes_settings
 from sentriton.declaration import described, name_of, resolve, settings_of, source_of
 from sentriton_server.encoder.precision import PRECISIONS
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
+from tests.conftest import ROOT
 
 CLASSES = (ClientSettings, ExportSettings, ServerSettings, ServeSettings)
+OTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 UNITS = {"_s": "seconds", "_mib": "MiB"}
 
 
@@ -45,6 +47,12 @@ def test_precisions_are_those_of_the_encoder() -> None:
 def test_the_documentation_is_current() -> None:
     assert SERVER_PAGE.read_text(encoding="utf-8") == server_page(), "run `make docs`"
     assert CLIENT_PAGE.read_text(encoding="utf-8") == client_page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["README.md", "client/README.md", "client/node/README.md", "docs/reliability.md"])
+def test_variables_that_the_documentation_names_exist(page: str) -> None:
+    declared = {each.variable for cls in CLASSES for each in settings_of(cls)}
+    assert set(re.findall(r"SENTRITON_\w+", (ROOT / page).read_text(encoding="utf-8"))) <= declared | OTHER_VARIABLES
 
 
 # Where a value comes from
@@ -163,9 +171,9 @@ def test_a_command_gets_settings_of_flags_variables_and_its_own_defaults() -> No
 def test_a_command_takes_a_former_flag_with_a_warning_and_does_not_list_it() -> None:
     app = command_with(ServerSettings, "canary_period_s")
     done = CliRunner().invoke(app, ["--canary-period", "2"])
-    assert "canary_period_s=2.0" in done.stdout
-    assert "warning: --canary-period is deprecated and will be removed in the next release; " in done.stderr
-    assert "use --canary-period-s" in done.stderr
+    assert "canary_period_s=2.0" in done.output
+    assert "warning: --canary-period is deprecated and will be removed in the next release; " in done.output
+    assert "use --canary-period-s" in done.output
     assert not re.search(r"--canary-period\b(?!-s)", CliRunner().invoke(app, ["--help"]).output)
 
 

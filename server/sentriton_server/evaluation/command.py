@@ -46,7 +46,9 @@ def evaluate(
         str | None,
         typer.Option(
             envvar="SENTRITON_CHECKPOINT",
-            help="Folder or hub id of the served model, to compare its figures in this process with the service's.",
+            show_envvar=False,
+            help="Folder or hub id of the served model, to compare its figures in this process with the service's."
+            "\n\n$SENTRITON_CHECKPOINT; unset: no comparison",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
