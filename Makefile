@@ -4,6 +4,7 @@
 # make server    tests against a real Triton (five to six minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
+# make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
@@ -25,7 +26,7 @@ NODE_INSTALLED := $(NODE)/node_modules/installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -73,6 +74,9 @@ node: $(NODE_INSTALLED)
 
 protos: $(NODE_INSTALLED)
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
+
+docs: $(VENV)/server-installed
+	$(BIN)/python -m docs.generate
 
 manifests: $(VENV)/dev-installed prometheus
 	$(BIN)/pytest tests/manifests

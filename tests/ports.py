@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sentriton_server.serving.ports import Ports
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 
 
 def with_free_ports(settings: ServerSettings) -> ServerSettings:

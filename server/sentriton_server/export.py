@@ -59,6 +59,17 @@ def resolve_precision(precision: str | None, device: str) -> Precision:
     return PRECISIONS[name]
 
 
+def resolve_choices(precision: str | None, device: str, say: Callable[[str], None]) -> tuple[Precision, str]:
+    """Precision and device of an export. `say` is told each automatic choice with its reason."""
+    chosen_device = resolve_device(device)
+    chosen = resolve_precision(precision, chosen_device)
+    if device == "auto":
+        say(f"device {chosen_device} (auto: torch sees {'a' if chosen_device == 'gpu' else 'no'} GPU)")
+    if precision is None:
+        say(f"precision {chosen.name} (the default on a {chosen_device.upper()})")
+    return chosen, chosen_device
+
+
 def export(
     source: str | Path,
     repository: Path,
@@ -76,8 +87,7 @@ def export(
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
     device, a folder that cannot be written) and `ParityError`.
     """
-    device = resolve_device(device)
-    chosen = resolve_precision(precision, device)
+    chosen, device = resolve_choices(precision, device, say)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)

@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import yaml
 
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 from tests.ports import with_free_ports
 
 

@@ -21,7 +21,7 @@ import torch
 from sentriton_server.repository import read_config
 from sentriton_server.serving import prepare_repository
 from sentriton_server.serving.installation import find_installation
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.manifests.dockerfiles import command, health_command, values, variables
 from tests.manifests.files import DOCKER

@@ -197,7 +197,7 @@ def test_sigterm_under_load_loses_no_request_of_the_client(two_pods: tuple[Pod, 
     for embedding in embeddings:
         np.testing.assert_allclose(embedding, expected, atol=1e-5)
     pod = two_pods[victim]
-    assert took_s < float(pod.variables["SENTRITON_EXIT_TIMEOUT"])
+    assert took_s < float(pod.variables["SENTRITON_EXIT_TIMEOUT_S"])
     print(
         f"\n{len(embeddings) * len(SENTENCES):,} sentences in {len(embeddings)} calls, the pod ended in {took_s:.1f} s"
     )
@@ -239,7 +239,7 @@ def test_connections_end_when_they_are_old_and_no_request_with_them(tmp_path: Pa
         port = int(pod.address.rsplit(":", 1)[1])
         return {one.raddr.port for one in connections if one.laddr.port == port and one.status == "ESTABLISHED"}
 
-    with running(tmp_path, SENTRITON_MAX_CONNECTION_AGE="1") as pod, SentenceEncoder(pod.address) as encoder:
+    with running(tmp_path, SENTRITON_MAX_CONNECTION_AGE_S="1") as pod, SentenceEncoder(pod.address) as encoder:
         expected = encoder.encode(SENTENCES)
         seen: set[int] = set()
         deadline = time.monotonic() + 6

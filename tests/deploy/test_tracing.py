@@ -12,8 +12,8 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
-from sentriton import AsyncSentenceEncoder, SentenceEncoder
-from sentriton_server.serving import LaunchError, ServerSettings, TritonServer, prepare_repository
+from sentriton import AsyncSentenceEncoder, InvalidInput, SentenceEncoder
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from tests.deploy.prometheus import wait_until
 
 
@@ -110,7 +110,7 @@ def test_nothing_travels_without_a_span(server: TritonServer, collector: Collect
 
 
 def test_a_wrong_address_is_refused() -> None:
-    with pytest.raises(LaunchError, match=r"--trace-url is 'localhost:4317'; give OTLP's address over HTTP"):
+    with pytest.raises(InvalidInput, match="trace_url is 'localhost:4317'; allowed are addresses of OTLP over HTTP"):
         ServerSettings(trace_url="localhost:4317")
-    with pytest.raises(LaunchError, match="--trace-rate is -1"):
+    with pytest.raises(InvalidInput, match="trace_rate is -1"):
         ServerSettings(trace_rate=-1)

@@ -34,10 +34,10 @@ def test_launcher_and_client_do_not_mind_a_clock_that_jumps(
 ) -> None:
     copies = 32
     (tmp_path / "in.txt").write_text("".join(f"{sentence}\n" for sentence in SENTENCES * copies), encoding="utf-8")
-    with serve(repository, "--canary-period", 1, **wandering) as served:
+    with serve(repository, "--canary-period-s", 1, **wandering) as served:
         command = [SENTRITON, "embed", "--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.npy")]
         with subprocess.Popen(
-            [*command, "--url", served.url, "--timeout", "60"],
+            [*command, "--url", served.url, "--timeout-s", "60"],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **wandering},

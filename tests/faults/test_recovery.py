@@ -130,7 +130,7 @@ def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) 
 def test_a_server_that_is_busy_is_left_alone(repository: Path, expected: NDArray[np.float32]) -> None:
     # Half a second of a canary's time, and so many requests before it that it waits for longer.
     request = protocol.text_request(SENTENCES, protocol.parameters(priority="bulk", timeout_s=5))
-    with serve(repository, "--canary-period", 0.2, "--canary-timeout", 0.5) as served:
+    with serve(repository, "--canary-period-s", 0.2, "--canary-timeout-s", 0.5) as served:
         for _ in range(3):
             assert set(send_all(served.url, [request] * 2000)) <= {"OK", "UNAVAILABLE"}
         assert served.restarts() == 0, served.said

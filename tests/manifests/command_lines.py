@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import typer.main
 
 from sentriton.cli import app
+from sentriton.declaration import settings_of
 from sentriton.settings import ClientSettings
+from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 
+SETTINGS = (ExportSettings, ServerSettings, ServeSettings)
 # Read where they are used, and no flag's.
 _FURTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 
@@ -29,6 +31,9 @@ def parse(arguments: Sequence[str]) -> dict[str, Any]:
 def known_variables(command: str) -> set[str]:
     """The environment variables that a command and the client read."""
     group: Any = typer.main.get_command(app)
-    flags = {parameter.envvar for parameter in group.get_command(None, command).params if parameter.envvar}
-    client = {f"SENTRITON_{field.name.upper()}" for field in dataclasses.fields(ClientSettings)}
-    return flags | client | _FURTHER_VARIABLES
+    parameters = group.get_command(None, command).params
+    names = {(parameter.name, getattr(parameter, "rich_help_panel", None)) for parameter in parameters}
+    others = {parameter.envvar for parameter in parameters if parameter.envvar}
+    settings = {each.variable for cls in SETTINGS for each in settings_of(cls) if (each.field, each.group) in names}
+    client = {declared.variable for declared in settings_of(ClientSettings)}
+    return settings | others | client | _FURTHER_VARIABLES

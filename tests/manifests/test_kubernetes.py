@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sentriton_server.serving.preflight import GIB
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.files import DOCKER, KUBERNETES, Manifest, kustomize, of_kind, read
@@ -26,7 +26,7 @@ COMPONENTS = sorted(f"components/{path.parent.name}" for path in KUBERNETES.glob
 OVERLAYS = sorted(str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 README_OVERLAY = "docker/README.md"
 VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring", README_OVERLAY]
-LAUNCHER_MARGIN_S = 5  # how much longer than --exit-timeout the launcher waits before it kills
+LAUNCHER_MARGIN_S = 5  # how much longer than --exit-timeout-s the launcher waits before it kills
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
@@ -132,7 +132,7 @@ def test_probes(manifests: tuple[Manifest, ...]) -> None:
         # The command must be able to say what is wrong before it is ended.
         assert health["timeoutSeconds"] >= parse(health["exec"]["command"][1:])["timeout_s"] + 3
         starting_s = found["startupProbe"]["periodSeconds"] * found["startupProbe"]["failureThreshold"]
-        ready_timeout_s = environment(manifests, container)["SENTRITON_READY_TIMEOUT"]
+        ready_timeout_s = environment(manifests, container)["SENTRITON_READY_TIMEOUT_S"]
         assert ready_timeout_s is not None
         assert starting_s >= float(ready_timeout_s), "the server's own error comes first, and says more"
         patience_s = {name: probe["periodSeconds"] * probe["failureThreshold"] for name, probe in found.items()}
@@ -145,7 +145,7 @@ def test_a_pod_that_goes_has_time_to_drain(manifests: tuple[Manifest, ...]) -> N
     for pod in pods(manifests):
         (container,) = pod["containers"]
         pre_stop_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        exit_timeout_s = environment(manifests, container)["SENTRITON_EXIT_TIMEOUT"]
+        exit_timeout_s = environment(manifests, container)["SENTRITON_EXIT_TIMEOUT_S"]
         assert exit_timeout_s is not None
         assert pre_stop_s >= 10, "clients learn by DNS and connection age that the pod goes"
         assert pod["terminationGracePeriodSeconds"] >= pre_stop_s + float(exit_timeout_s) + LAUNCHER_MARGIN_S + 5
@@ -157,7 +157,7 @@ def test_a_pod_that_goes_has_time_to_drain(manifests: tuple[Manifest, ...]) -> N
 def test_callers_learn_of_new_pods(manifests: tuple[Manifest, ...]) -> None:
     for pod in pods(manifests):
         (container,) = pod["containers"]
-        age_s = environment(manifests, container)["SENTRITON_MAX_CONNECTION_AGE"]
+        age_s = environment(manifests, container)["SENTRITON_MAX_CONNECTION_AGE_S"]
         assert age_s is not None
         # gRPC looks a name up again when a connection ends, at most every 30 s.
         assert 30 <= int(age_s) <= 600

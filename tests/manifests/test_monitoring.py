@@ -33,5 +33,5 @@ def test_compose_mounts_what_is_there() -> None:
     mounted = [volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]]
     assert f"{provider['options']['path']}/dashboard.json" in mounted
     server = compose["services"]["sentriton"]
-    exit_timeout_s = int(server["environment"]["SENTRITON_EXIT_TIMEOUT"])
+    exit_timeout_s = int(server["environment"]["SENTRITON_EXIT_TIMEOUT_S"])
     assert int(server["stop_grace_period"].removesuffix("s")) >= exit_timeout_s + 10

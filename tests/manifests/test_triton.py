@@ -8,7 +8,7 @@ import subprocess
 
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.serving.process import _arguments
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 
 
 def test_triton_knows_every_argument() -> None:

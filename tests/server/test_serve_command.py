@@ -293,11 +293,11 @@ def test_port_in_use(repository: Path) -> None:
 
 def test_settings_of_security_come_from_flags_and_variables(repository: Path, tmp_path: Path) -> None:
     same = fails(repository, *FREE_PORTS, "--admin-key", "one", SENTRITON_ACCESS_KEY="one")
-    assert "--access-key and --admin-key are the same" in same
+    assert "$SENTRITON_ACCESS_KEY and --admin-key are the same" in same
     missing = fails(repository, *FREE_PORTS, "--tls-key", "key.pem", SENTRITON_TLS_CERTIFICATE=str(tmp_path / "no.pem"))
-    assert f"--tls-certificate {tmp_path / 'no.pem'} cannot be read (No such file" in missing
+    assert f"$SENTRITON_TLS_CERTIFICATE {tmp_path / 'no.pem'} cannot be read (No such file" in missing
     alone = fails(repository, *FREE_PORTS, SENTRITON_CLIENT_ROOT_CERTIFICATES="authority.pem")
-    assert "--client-root-certificates needs --tls-certificate" in alone
+    assert "$SENTRITON_CLIENT_ROOT_CERTIFICATES needs --tls-certificate" in alone
 
 
 def test_unknown_checkpoint() -> None:
@@ -360,8 +360,9 @@ def test_a_repository_that_triton_refuses(repository: Path, tmp_path: Path) -> N
 
 
 def test_an_unknown_precision() -> None:
-    assert "precision 'fp64' is not available on cpu; allowed are fp32, bf16, int8" in fails(
-        "--precision", "fp64", "--device", "cpu", *FREE_PORTS
+    assert fails("--precision", "fp64") == "error: --precision is 'fp64'; allowed are fp32, bf16, int8, fp16"
+    assert "precision 'fp16' is not available on cpu; allowed are fp32, bf16, int8" in fails(
+        "--precision", "fp16", "--device", "cpu", *FREE_PORTS
     )
 
 

@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton_server.serving.process import TritonProcess
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 from tests.ports import with_free_ports
 
 CONFIG = """

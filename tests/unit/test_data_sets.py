@@ -28,7 +28,7 @@ from sentriton_server.data_sets import (
     require,
     reviews,
 )
-from sentriton_server.data_sets.command import app
+from sentriton_server.commands import app
 from sentriton_server.data_sets.reviews import ArchiveError, read_reviews
 
 CONTENT = b"sentence 1\tsentence 2\t5\n" * 1000

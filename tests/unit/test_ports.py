@@ -10,7 +10,7 @@ import pytest
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_ports
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 
 HOST = "127.0.0.1"
 FREE = ServerSettings(grpc_port=0, metrics_port=0)

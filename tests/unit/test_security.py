@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from sentriton import InvalidInput
 from sentriton_server.serving import LaunchError, ServerSettings
 from sentriton_server.serving.security import Security, check_security
 
@@ -40,8 +41,9 @@ def refused(says: str, **settings: Any) -> None:
 
 @pytest.mark.parametrize("key", ["", " x", "x\n", "schlüssel"])
 def test_a_key_that_no_header_carries(key: str) -> None:
-    refused("--access-key must be printable ASCII", access_key=key)
-    refused("--admin-key must be printable ASCII", admin_key=key)
+    for field in ("access_key", "admin_key"):
+        with pytest.raises(InvalidInput, match=f"{field} is a value that is not shown; allowed are printable ASCII"):
+            ServerSettings(**{field: key})
 
 
 def test_keys_of_callers_and_admins_differ() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sentriton.errors import InvalidInput
 from sentriton_server.repository import write_configs
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import libpython_folder
@@ -23,7 +24,7 @@ from sentriton_server.serving.preflight import (
     check_ports,
     check_shared_memory,
 )
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 from tests.checkpoints import make_manifest
 from tests.ports import with_free_ports
 
@@ -242,10 +243,10 @@ def test_the_interpreters_shared_library_is_found_or_named(tmp_path: Path) -> No
 
 
 def test_a_row_cache_of_less_than_nothing_is_refused() -> None:
-    with pytest.raises(LaunchError, match=r"--row-cache-mib is -1; it must be 0 \(off\) or more MiB"):
+    with pytest.raises(InvalidInput, match=r"row_cache_mib is -1; allowed are whole numbers of MiB from 0 \(off\)"):
         ServerSettings(row_cache_mib=-1)
 
 
 def test_a_connection_lives_for_a_second_at_least() -> None:
-    with pytest.raises(LaunchError, match="--max-connection-age is 0; it must be 1 or more seconds"):
+    with pytest.raises(InvalidInput, match="max_connection_age_s is 0; allowed are whole numbers of seconds from 1"):
         ServerSettings(max_connection_age_s=0)

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from sentriton_server.serving.errors import LaunchError
-from sentriton_server.serving.settings import ServerSettings
 from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.supervisor import Supervisor
+from sentriton_server.settings import ServerSettings
 
 
 class Server:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from sentriton import allowed
+from sentriton.allowed import ABOVE_0
 from sentriton.errors import InvalidInput
 
 Sentences = str | Iterable[str]
@@ -77,27 +79,24 @@ def check_unicode(name: str, text: str) -> None:
 
 def whole_number(name: str, value: Any, *, most: int | None = None) -> int:
     """`value` as an int from 1 to `most`; numpy's integers are taken, booleans are not."""
-    allowed = "a whole number of at least 1" if most is None else f"1 to {most}"
+    words = "a whole number of at least 1" if most is None else f"1 to {most}"
     if isinstance(value, (bool, np.bool_)):
-        raise InvalidInput(f"{name} is {value!r}; allowed are {allowed}")
+        raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     try:
         number = operator.index(value)
     except TypeError as error:
-        raise InvalidInput(f"{name} is {value!r}; allowed are {allowed}") from error
+        raise InvalidInput(f"{name} is {value!r}; allowed are {words}") from error
     if number < 1 or (most is not None and number > most):
-        raise InvalidInput(f"{name} is {value!r}; allowed are {allowed}")
+        raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     return number
 
 
 def positive(name: str, value: Any) -> float:
     """`value` as a float above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 < value < float("inf"):
-        raise InvalidInput(f"{name} is {value!r}; allowed are numbers above 0")
-    return float(value)
+    return float(ABOVE_0.check(name, value))
 
 
-def one_of(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """`value`, which must be one of `allowed`."""
-    if not isinstance(value, str) or value not in allowed:
-        raise InvalidInput(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
-    return value
+def one_of(name: str, value: Any, names: Sequence[str]) -> str:
+    """`value`, which must be one of `names`."""
+    checked: str = allowed.one_of(*names).check(name, value)
+    return checked

@@ -14,13 +14,14 @@ from rich.table import Table
 from sentriton import __version__
 from sentriton.canary import check_canary
 from sentriton.client import SentenceEncoder
+from sentriton.command_options import takes_settings
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
 from sentriton.plugins import SERVER, CommandGroup
-from sentriton.settings import ClientSettings
+from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer(
     name="sentriton",
@@ -32,20 +33,8 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
 
-Url = Annotated[
-    str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take."),
-]
-ShortTimeout = Annotated[
-    float, typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that the whole call may take.")
-]
-StallTimeout = Annotated[
-    float,
-    typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
-]
+_SHORT_TIMEOUT_S = 10.0
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
 
@@ -66,11 +55,10 @@ def common(
 
 
 @app.command()
+@takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
 def similarity(
+    settings: ClientSettings,
     texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Two or more sentences.")],
-    url: Url = ClientSettings.url,
-    timeout_s: Timeout = None,
-    stall_timeout_s: StallTimeout = ClientSettings.stall_timeout_s,
     as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:
@@ -79,7 +67,7 @@ def similarity(
         raise InvalidInput("similarity needs two sentences or more; one was given")
     if plot is not None:
         check_plot(plot)
-    with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
+    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
         embeddings = encoder.encode(texts)
         scores = encoder.similarity(embeddings, embeddings)
     if plot is not None and not draw_heat_map(texts, scores, plot):
@@ -97,9 +85,10 @@ def similarity(
 
 
 @app.command()
-def info(url: Url = ClientSettings.url, timeout_s: ShortTimeout = 10.0, as_json: AsJson = False) -> None:
+@takes_settings(ClientSettings, *CONNECTION, timeout_s=_SHORT_TIMEOUT_S)
+def info(settings: ClientSettings, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
-    with SentenceEncoder(url, timeout_s=timeout_s) as encoder:
+    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
         manifest = encoder.manifest
     if as_json:
         typer.echo(manifest.to_json(), nl=False)
@@ -125,17 +114,18 @@ def info(url: Url = ClientSettings.url, timeout_s: ShortTimeout = 10.0, as_json:
 
 
 @app.command()
-def health(url: Url = ClientSettings.url, timeout_s: ShortTimeout = 10.0) -> None:
-    """Exit 0 when the canary passes (or is turned away by a full queue), 1 when the server does not serve, 2 when
-    nobody answers. Of several servers, the worst counts.
+@takes_settings(ClientSettings, *CONNECTION, timeout_s=_SHORT_TIMEOUT_S)
+def health(settings: ClientSettings) -> None:
+    """Exit with 0 if the canary passes or the queue is full, 1 if the server does not serve, 2 if it is unreachable. Of
+    several servers, the worst counts.
     """
-    settings = ClientSettings.resolve(url=url)
     each = [dataclasses.replace(settings, url=address) for address in settings.addresses]
-    raise typer.Exit(max(_check_health(one, timeout_s) for one in each))
+    raise typer.Exit(max(map(_check_health, each)))
 
 
-def _check_health(settings: ClientSettings, timeout_s: float) -> int:
+def _check_health(settings: ClientSettings) -> int:
     """Look at one server, say how it is, and give the exit code."""
+    timeout_s = settings.timeout_s or _SHORT_TIMEOUT_S
     connection = Connection(settings.url, settings)
     try:
         connection.is_ready(timeout_s)
@@ -157,7 +147,7 @@ def _check_health(settings: ClientSettings, timeout_s: float) -> int:
 
 
 def main() -> None:
-    """Run the command line; what goes wrong is one sentence on standard error and an exit code that is not 0."""
+    """Run the command line. An error is one sentence on standard error and an exit code that is not 0."""
     try:
         app()
     except SentritonError as error:

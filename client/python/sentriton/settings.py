@@ -1,73 +1,153 @@
-"""Everything about a client that can be set: argument = environment variable = field, with its default here and only
-here.
+"""The settings of a client. Each is declared here with its default; argument, environment variable and flag have the
+name of its field.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentriton.arguments import one_of, positive, whole_number
+from sentriton import declaration
+from sentriton.allowed import ABOVE_0, KEY, TRUTH, Allowed, one_of, whole
+from sentriton.declaration import check_settings, setting
 from sentriton.errors import InvalidInput
 from sentriton.protocol import LANES
 
 MODEL_CHANGE = ("raise", "reload")
+# The fields by which a command reaches its server.
+CONNECTION = (
+    "url",
+    "timeout_s",
+    "tls",
+    "root_certificates",
+    "client_certificate",
+    "client_key",
+    "server_name",
+    "access_key",
+)
+
+_SERVER = "Server"
+_DEADLINES = "Deadlines"
+_REQUESTS = "Requests"
+_SECURITY = "Security"
+
+
+def _addresses(url: str) -> tuple[str, ...]:
+    return tuple(address.strip() for address in url.split(",") if address.strip())
+
+
+def _is_address(address: str) -> bool:
+    match = re.fullmatch(r"(?:dns://[^\s/]*/)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
+    return match is not None and 1 <= int(match[1]) <= 65535
+
+
+_URL = Allowed(
+    "host:port, several of them separated by commas, or dns:///host:port",
+    lambda url: isinstance(url, str) and bool(_addresses(url)) and all(map(_is_address, _addresses(url))),
+)
 
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How to reach a server. A field left out comes from `$SENTRITON_<FIELD>`, such as `$SENTRITON_URL`.
+    """How to reach a server, and how calls behave. If a field is not given, `resolve` takes `$SENTRITON_<FIELD>`, such
+    as `$SENTRITON_URL`, then the default. Raises `InvalidInput` for a value that is not allowed.
 
-    `url` is host:port, several of them with commas between (round robin over all that answer), or dns:///host:port
-    (round robin over the host's addresses, looked up again as they change). `timeout_s` bounds a whole call (None: no
-    bound). `stall_timeout_s` ends a call when none of its requests was answered for this long.
-    `priority` is the server's lane: query, or bulk, which waits behind. `max_in_flight` bounds the requests of one
-    call that are under way. `on_model_change` says what a call does that meets another model than the one it began
-    with: raise `ContractMismatch`, or reload, which is to read the manifest again and begin anew with that model; a
-    stream raises in any case. `tls` encrypts; `root_certificates` (a PEM file) names who to trust, and
-    `client_certificate` with `client_key` (PEM files) say who is calling. `server_name` is the name in the server's
-    certificate where it is not the address's, behind a forwarded port, say. `access_key` is sent as the header that
-    Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for.
+    Requests go to several addresses in `url` by round robin. gRPC re-resolves the name in dns:///host:port.
     """
 
-    url: str = "localhost:8001"
-    timeout_s: float | None = None
-    stall_timeout_s: float = 60.0
-    priority: str = "query"
-    max_in_flight: int = 16
-    on_model_change: str = "raise"
-    tls: bool = False
-    root_certificates: str | None = None
-    client_certificate: str | None = None
-    client_key: str | None = None
-    server_name: str | None = None
-    access_key: str | None = dataclasses.field(default=None, repr=False)
+    url: str = setting(
+        "localhost:8001",
+        "Address of the server, host:port. Several, separated by commas, share the requests.",
+        group=_SERVER,
+        allowed=_URL,
+        unit="host:port",
+    )
+    timeout_s: float | None = setting(
+        None,
+        "Deadline of the whole call, retries included; of each chunk in a stream.",
+        group=_DEADLINES,
+        allowed=ABOVE_0,
+        unit="seconds",
+        unset="no deadline",
+        former_flag="--timeout",
+    )
+    stall_timeout_s: float = setting(
+        60.0,
+        "The call fails if none of its requests is answered for this long.",
+        group=_DEADLINES,
+        allowed=ABOVE_0,
+        unit="seconds",
+        former_flag="--stall-timeout",
+    )
+    priority: str = setting(
+        "query",
+        "Lane of the server. Requests of the bulk lane wait for those of the query lane.",
+        group=_REQUESTS,
+        allowed=one_of(*LANES),
+        unit="lane",
+    )
+    max_in_flight: int = setting(
+        16,
+        "Largest number of requests of one call that are in flight.",
+        group=_REQUESTS,
+        allowed=whole(1),
+        unit="requests",
+    )
+    on_model_change: str = setting(
+        "raise",
+        "Reaction to another model on the server: raise ContractMismatch, or reload the manifest and restart the call "
+        "with that model, at most three times. A stream always raises.",
+        group=_REQUESTS,
+        allowed=one_of(*MODEL_CHANGE),
+        unit="action",
+    )
+    tls: bool = setting(False, "Encrypt with TLS. A certificate turns it on as well.", group=_SECURITY, allowed=TRUTH)
+    root_certificates: str | None = setting(
+        None,
+        "PEM file of the authorities that the client trusts.",
+        group=_SECURITY,
+        unit="file",
+        unset="the system's",
+    )
+    client_certificate: str | None = setting(
+        None,
+        "PEM file of the client's certificate, for mutual TLS. It needs the key.",
+        group=_SECURITY,
+        unit="file",
+    )
+    client_key: str | None = setting(
+        None,
+        "PEM file of the certificate's key.",
+        group=_SECURITY,
+        unit="file",
+    )
+    server_name: str | None = setting(
+        None,
+        "Name in the server's certificate, if it differs from the address.",
+        group=_SECURITY,
+        unit="name",
+        unset="the address's host",
+    )
+    access_key: str | None = setting(
+        None,
+        "Access key of the server, sent as the header triton-grpc-protocol-access-key and never shown.",
+        group=_SECURITY,
+        allowed=KEY,
+        unit="key",
+        secret=True,
+    )
 
     def __post_init__(self) -> None:
-        one_of("priority", self.priority, LANES)
-        one_of("on_model_change", self.on_model_change, MODEL_CHANGE)
-        if self.timeout_s is not None:
-            positive("timeout_s", self.timeout_s)
-        positive("stall_timeout_s", self.stall_timeout_s)
-        whole_number("max_in_flight", self.max_in_flight)
-        if not isinstance(self.tls, bool):
-            raise InvalidInput(f"tls is {self.tls!r}; allowed are True, False")
-        if self.access_key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", str(self.access_key)):
-            # Not shown: it is a secret.
-            raise InvalidInput("access_key cannot be sent; allowed are printable ASCII characters, without a line end")
+        check_settings(self)
         if (self.client_certificate is None) != (self.client_key is None):
             raise InvalidInput("client_certificate and client_key belong together; one of them is missing")
-        if not self.addresses or not all(map(_is_address, self.addresses)):
-            raise InvalidInput(f"url is {self.url!r}; give host:port, several with commas between, or dns:///host:port")
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The addresses in `url`, each a target of its own."""
-        return tuple(address.strip() for address in str(self.url).split(",") if address.strip())
+        return _addresses(self.url)
 
     @property
     def uses_tls(self) -> bool:
@@ -76,31 +156,8 @@ class ClientSettings:
 
     @classmethod
     def resolve(cls, **given: Any) -> ClientSettings:
-        """Settings from what is given (None: not given), then the environment, then the defaults."""
-        values = {name: value for name, value in given.items() if value is not None}
-        for field in dataclasses.fields(cls):
-            variable = f"SENTRITON_{field.name.upper()}"
-            if field.name not in values and (text := os.environ.get(variable)):
-                values[field.name] = _parse(variable, text, str(field.type).removesuffix(" | None"))
-        return cls(**values)
-
-
-def _is_address(address: str) -> bool:
-    match = re.fullmatch(r"(?:dns://[^\s/]*/)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
-    return match is not None and 1 <= int(match[1]) <= 65535
-
-
-def _parse(variable: str, text: str, kind: str) -> Any:
-    if kind == "bool":
-        if text.lower() not in ("0", "1", "false", "true", "no", "yes"):
-            raise InvalidInput(f"${variable} is {text!r}; allowed are 1, true, yes, 0, false, no")
-        return text.lower() in ("1", "true", "yes")
-    if kind in ("int", "float"):
-        try:
-            return int(text) if kind == "int" else float(text)
-        except ValueError as error:
-            raise InvalidInput(f"${variable} is {text!r}; it must be a number") from error
-    return text
+        """Settings from the values given (None: not given), then from the environment, then the defaults."""
+        return declaration.resolve(cls, given)
 
 
 def read_pem(path: str | None) -> bytes | None:

@@ -2,8 +2,8 @@
 
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.launcher import TritonServer
-from sentriton_server.serving.settings import ServerSettings
 from sentriton_server.serving.source import prepare_repository
 from sentriton_server.serving.supervisor import Supervisor
+from sentriton_server.settings import ServerSettings
 
 __all__ = ["LaunchError", "ServerSettings", "Supervisor", "TritonServer", "prepare_repository"]

@@ -23,9 +23,9 @@ from sentriton_server.serving.process import EXIT_MARGIN_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import check_security
-from sentriton_server.serving.settings import ServerSettings
 from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.warmup import warm_up
+from sentriton_server.settings import ServerSettings
 
 _POLL_S = 0.1
 _FAILURES_ALLOWED = 3

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sentriton_server.serving.errors import LaunchError
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 
 _TRIES = 20  # free ports that another launcher takes at the same moment
 _ALL_ADDRESSES = "0.0.0.0"

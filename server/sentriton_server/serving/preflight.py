@@ -7,11 +7,12 @@ from pathlib import Path
 
 import psutil
 
+from sentriton.declaration import name_of
 from sentriton_server.repository import read_config
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -20,18 +21,12 @@ MIB = 1 << 20
 def check_ports(settings: ServerSettings) -> None:
     """Raises `LaunchError` naming the first port that cannot be taken."""
     seen: dict[int, str] = {}
-    for flag, port in (
-        ("--grpc-port", settings.grpc_port),
-        ("--http-port", settings.http_port),
-        ("--metrics-port", settings.metrics_port),
-    ):
-        if port is None:
-            continue
-        if not 0 <= port <= 65535:
-            raise LaunchError(f"{flag} is {port}; allowed are 0 (any free port) to 65535")
-        if port and port in seen:
-            raise LaunchError(f"{seen[port]} and {flag} are both {port}; give each a port of its own")
-        seen[port] = flag
+    for field in ("grpc_port", "http_port", "metrics_port"):
+        if port := getattr(settings, field):
+            name = name_of(settings, field)
+            if port in seen:
+                raise LaunchError(f"{seen[port]} and {name} are both {port}; give each a port of its own")
+            seen[port] = name
     Ports(settings).release()
 
 

@@ -29,8 +29,8 @@ from sentriton_server.serving.log import (
 )
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
-from sentriton_server.serving.settings import ServerSettings
 from sentriton_server.serving.stillness import work_s
+from sentriton_server.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5

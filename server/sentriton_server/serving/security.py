@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from sentriton.declaration import name_of
 from sentriton.settings import ClientSettings
 from sentriton_server.serving.errors import LaunchError
-from sentriton_server.serving.settings import ServerSettings
+from sentriton_server.settings import ServerSettings
 
 # Triton's names. `health` stays open: probes carry no keys.
 INFERENCE_PROTOCOLS = "inference,metadata,model-config"
@@ -78,33 +79,34 @@ class Security:
 
 
 def check_security(settings: ServerSettings) -> None:
-    """Raises `LaunchError` for a key that no header can carry, and for certificates that are missing, unreadable,
-    expired, or do not belong together.
+    """Raises `LaunchError` for one key in two roles, and for certificates that are missing, unreadable, expired, or do
+    not belong together.
     """
-    for flag, value in (("--access-key", settings.access_key), ("--admin-key", settings.admin_key)):
-        if value is not None and not (value.isascii() and value.isprintable() and value.strip() == value != ""):
-            raise LaunchError(
-                f"{flag} must be printable ASCII without spaces around it, such as `openssl rand -hex 32`"
-            )
+    certificate_name, key_name = name_of(settings, "tls_certificate"), name_of(settings, "tls_key")
+    roots_name = name_of(settings, "client_root_certificates")
     if settings.access_key is not None and settings.access_key == settings.admin_key:
-        raise LaunchError("--access-key and --admin-key are the same; callers must not have the admin's key")
+        raise LaunchError(
+            f"{name_of(settings, 'access_key')} and {name_of(settings, 'admin_key')} are the same; "
+            "callers must not have the admin's key"
+        )
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise LaunchError("--tls-certificate and --tls-key belong together; one of them is missing")
+        raise LaunchError(f"{certificate_name} and {key_name} belong together; one of them is missing")
     if settings.tls_certificate is None or settings.tls_key is None:
         if settings.client_root_certificates is not None:
-            raise LaunchError("--client-root-certificates needs --tls-certificate and --tls-key: mutual TLS is TLS")
+            raise LaunchError(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS is TLS")
         return
     if settings.http_port is not None:
         raise LaunchError(
-            "Triton's HTTP protocol has no TLS: leave out --http-port, or let a proxy before the server do TLS"
+            f"Triton's HTTP protocol has no TLS: leave out {name_of(settings, 'http_port')}, "
+            "or let a proxy before the server do TLS"
         )
-    certificate = _read_certificate("--tls-certificate", settings.tls_certificate)
-    if _public_bytes(certificate) != _public_bytes(_read_key("--tls-key", settings.tls_key)):
+    certificate = _read_certificate(certificate_name, settings.tls_certificate)
+    if _public_bytes(certificate) != _public_bytes(_read_key(key_name, settings.tls_key)):
         raise LaunchError(
-            f"--tls-key {settings.tls_key} is not the key of --tls-certificate {settings.tls_certificate}"
+            f"{key_name} {settings.tls_key} is not the key of {certificate_name} {settings.tls_certificate}"
         )
     if settings.client_root_certificates is not None:
-        _read_certificate("--client-root-certificates", settings.client_root_certificates)
+        _read_certificate(roots_name, settings.client_root_certificates)
 
 
 def _restrict(settings: ServerSettings, protocols: str, key: str, value: str) -> list[str]:

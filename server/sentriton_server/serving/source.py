@@ -34,11 +34,10 @@ def prepare_repository(
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
     from sentriton_server.checkpoint import content_key, locate_checkpoint
-    from sentriton_server.export import export, resolve_device, resolve_precision
+    from sentriton_server.export import export, resolve_choices
 
     name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
-    device = resolve_device(device)
-    chosen = resolve_precision(precision, device)
+    chosen, device = resolve_choices(precision, device, say)
     key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}".encode()).hexdigest()[:16]
     repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
     with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it

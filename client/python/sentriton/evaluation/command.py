@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sentriton.client import SentenceEncoder
+from sentriton.command_options import takes_settings
 from sentriton.errors import InvalidInput
 from sentriton.evaluation.figures import FIGURES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs
@@ -18,7 +20,7 @@ from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
-from sentriton.settings import ClientSettings
+from sentriton.settings import CONNECTION, ClientSettings
 from sentriton.similarity import score_pairs
 
 app = typer.Typer()
@@ -31,7 +33,9 @@ class Encoder(Protocol):
 
 
 @app.command()
+@takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
 def evaluate(
+    settings: ClientSettings,
     data: Annotated[
         str,
         typer.Argument(
@@ -39,28 +43,21 @@ def evaluate(
             "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation)."
         ),
     ],
-    url: Annotated[
-        str, typer.Option("--url", envvar="SENTRITON_URL", help="Address of the server, host:port.")
-    ] = ClientSettings.url,
     checkpoint: Annotated[
         str | None,
         typer.Option(
             envvar="SENTRITON_CHECKPOINT",
-            help="The served model's folder or hub id: its figures in this process stand beside the service's.",
+            show_envvar=False,
+            help="Folder or hub id of the served model, to compare its figures in this process with the service's."
+            "\n\n$SENTRITON_CHECKPOINT; unset: no comparison",
         ),
     ] = None,
-    timeout_s: Annotated[
-        float | None,
-        typer.Option("--timeout", envvar="SENTRITON_TIMEOUT_S", help="Most seconds that embedding may take."),
-    ] = None,
-    stall_timeout_s: Annotated[
-        float,
-        typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
-    ] = ClientSettings.stall_timeout_s,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
     plot: Annotated[
         Path | None,
-        typer.Option(help="Draw people's scores against the model's, and residuals by source: FILE.png, .svg or .pdf."),
+        typer.Option(
+            help="Plot human scores against the model's, and residuals by source, into FILE.png, .svg or .pdf."
+        ),
     ] = None,
 ) -> None:
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
@@ -69,7 +66,7 @@ def evaluate(
     if checkpoint is not None:
         checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
     pairs = read_scored(data)
-    with SentenceEncoder(url, timeout_s=timeout_s, stall_timeout_s=stall_timeout_s) as encoder:
+    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
         manifest = encoder.manifest
         embeddings = _embed(encoder, pairs)
     figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}

@@ -15,12 +15,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sentriton.client import SentenceEncoder
+from sentriton.command_options import takes_settings
+from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput
 from sentriton.files.embedding import check_output, check_precision, embed_to_file, embedded
 from sentriton.files.outputs import json_lines
 from sentriton.files.sources import Source, open_source
-from sentriton.settings import ClientSettings
-from sentriton.stream import CHUNK_SIZE
+from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer()
 
@@ -28,47 +29,40 @@ Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Sentenc
 Input = Annotated[
     Path | None,
     typer.Option(
-        help="A .txt, .jsonl, .csv, .tsv or .parquet file, or - for standard input. Every line is a row, empty or not.",
+        help="A .txt, .jsonl, .csv, .tsv or .parquet file, or - for standard input. Empty lines are rows too.",
         allow_dash=True,
     ),
 ]
 Output = Annotated[
-    Path | None, typer.Option(help="Write FILE.npy, FILE.jsonl or FILE.parquet; without it, JSON lines are printed.")
+    Path | None, typer.Option(help="Write FILE.npy, FILE.jsonl or FILE.parquet. If unset, print JSON lines.")
 ]
-Column = Annotated[str | None, typer.Option(help="The column or field of the sentences: sentence or text if left out.")]
+Column = Annotated[str | None, typer.Option(help="Column or field of the sentences. If unset: sentence or text.")]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Scale every embedding to length 1.")]
-TruncateDim = Annotated[int | None, typer.Option(help="Keep this many first dimensions.")]
-Precision = Annotated[str, typer.Option(help="Of the rows: float32, or bits packed into bytes, binary or ubinary.")]
-Prompt = Annotated[str | None, typer.Option(help="Put before every sentence.")]
-PromptName = Annotated[str | None, typer.Option(help="The model's prompt of this name, put before every sentence.")]
-BatchSize = Annotated[int | None, typer.Option(help="Most sentences of one request; the server's own if left out.")]
-Priority = Annotated[
-    str | None,
-    typer.Option(envvar="SENTRITON_PRIORITY", help="query, or bulk, which waits behind: bulk for all but TEXT."),
+TruncateDim = Annotated[
+    int | None, typer.Option(metavar="N", help="Truncate every embedding to its first N dimensions.")
+]
+Precision = Annotated[
+    str, typer.Option(help="Datatype of the rows: float32, or binary or ubinary (bits packed into bytes).")
+]
+Prompt = Annotated[str | None, typer.Option(help="Text to prepend to every sentence.")]
+PromptName = Annotated[str | None, typer.Option(help="Name of the model's prompt to prepend to every sentence.")]
+BatchSize = Annotated[
+    int | None, typer.Option(help="Largest number of sentences in a request. If unset: the server's.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
-Restart = Annotated[bool, typer.Option("--restart", help="Begin anew where an interrupted run left rows.")]
-Progress = Annotated[
-    bool | None, typer.Option(help="Show progress on standard error: where that is a terminal, if left out.")
-]
+Restart = Annotated[bool, typer.Option("--restart", help="Replace the rows of an interrupted run.")]
+Progress = Annotated[bool | None, typer.Option(help="Show progress on standard error. If unset: only on a terminal.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON: rows, seconds, output.")]
-Url = Annotated[
-    str, typer.Option("--url", envvar="SENTRITON_URL", help="The server: host:port, or several with commas between.")
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(
-        "--timeout", envvar="SENTRITON_TIMEOUT_S", help=f"Most seconds for each {CHUNK_SIZE} sentences, retries too."
-    ),
-]
-StallTimeout = Annotated[
-    float,
-    typer.Option("--stall-timeout", envvar="SENTRITON_STALL_TIMEOUT_S", help="Most seconds without any answer."),
-]
+# Requests of the bulk lane wait while the server is busy with queries.
+_STALL_TIMEOUT_S = 1800.0
 
 
 @app.command()
+@takes_settings(
+    ClientSettings, *CONNECTION, "stall_timeout_s", "priority", "max_in_flight", stall_timeout_s=_STALL_TIMEOUT_S
+)
 def embed(
+    settings: ClientSettings,
     texts: Texts = None,
     input: Input = None,
     output: Output = None,
@@ -79,18 +73,15 @@ def embed(
     prompt: Prompt = None,
     prompt_name: PromptName = None,
     batch_size: BatchSize = None,
-    priority: Priority = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
     progress: Progress = None,
     as_json: AsJson = False,
-    url: Url = ClientSettings.url,
-    timeout_s: Timeout = None,
-    stall_timeout_s: StallTimeout = 1800.0,
 ) -> None:
     """Embed sentences given as arguments, in a file or on standard input.
 
-    A run over a file that was interrupted goes on where it stopped when the same command is given again.
+    Sentences of a file or of standard input go to the bulk lane unless the priority is set. If a run over a file is
+    interrupted, run the same command to resume.
     """
     source = open_source(texts, input, column)
     check_precision(precision)
@@ -106,9 +97,9 @@ def embed(
         "prompt_name": prompt_name,
         "batch_size": batch_size,
     }
-    priority = priority or ("query" if texts else "bulk")
-    settings: dict[str, Any] = {"timeout_s": timeout_s, "stall_timeout_s": stall_timeout_s, "priority": priority}
-    with SentenceEncoder(url, **settings) as encoder, _stopping_at_once(encoder):
+    if source_of(settings, "priority") is None and not texts:
+        settings = dataclasses.replace(settings, priority="bulk")
+    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder, _stopping_at_once(encoder):
         if output is None:
             _print_rows(encoder, source, options)
             return

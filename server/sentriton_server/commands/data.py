@@ -12,12 +12,9 @@ from sentriton_server.data_sets.catalogue import CATALOGUE
 from sentriton_server.data_sets.fetch import fetch
 from sentriton_server.data_sets.folder import data_folder
 
-app = typer.Typer()
-
 EVERY = "all"
 
 
-@app.command()
 def data(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME…|all]", help="The data sets to fetch; none: list them.")

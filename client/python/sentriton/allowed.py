@@ -1,0 +1,66 @@
+"""The values that a setting or an argument may have, in words and as a check."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from sentriton.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """`words` name the values in error messages and in the documentation, `holds` tells whether one is among them."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def check(self, name: str, value: Any, shown: str | None = None) -> Any:
+        """`value`, which must be allowed. Raises `InvalidInput` with `name`, the value (or `shown`) and `words`."""
+        if not self.holds(value):
+            raise InvalidInput(f"{name} is {repr(value) if shown is None else shown}; allowed are {self.words}")
+        return value
+
+
+def one_of(*names: str) -> Allowed:
+    """These strings."""
+    return Allowed(", ".join(names), lambda value: isinstance(value, str) and value in names)
+
+
+def whole(least: int, most: int | None = None, *, of: str = "", zero: str = "") -> Allowed:
+    """Whole numbers from `least` to `most`, `of` a unit; `zero` is the meaning of 0."""
+    lowest = f"{least} ({zero})" if zero else str(least)
+    words = f"{lowest} to {most}" if most is not None else f"whole numbers{of and f' of {of}'} from {lowest}"
+
+    def holds(value: Any) -> bool:
+        whole = isinstance(value, Integral) and not _is_truth(value)
+        return whole and least <= value and (most is None or value <= most)
+
+    return Allowed(words, holds)
+
+
+def matching(pattern: str, words: str) -> Allowed:
+    """Strings that match the whole pattern."""
+    return Allowed(words, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_above_0(value: Any) -> bool:
+    return isinstance(value, Real) and not _is_truth(value) and 0 < float(value) < math.inf
+
+
+ABOVE_0 = Allowed("numbers above 0", _is_above_0)
+TRUTH = Allowed("True, False", _is_truth)
+ANYTHING = Allowed("any text", lambda value: True)
+# A header of gRPC can carry these.
+KEY = matching(
+    r"[!-~]([ -~]*[!-~])?",
+    "printable ASCII characters without spaces or line ends around them, such as those of `openssl rand -hex 32`",
+)

@@ -1,0 +1,203 @@
+"""A setting is declared once, as a field of a dataclass. Its flag, variable, checks, help text and row in the
+documentation come from this declaration.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from sentriton.allowed import ANYTHING, Allowed
+from sentriton.errors import InvalidInput
+
+_TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
+
+Settings = TypeVar("Settings")
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    allowed: Allowed = ANYTHING,
+    unit: str = "",
+    unset: str = "",
+    secret: bool = False,
+    former_flag: str | None = None,
+    former_variable: str | None = None,
+) -> Any:
+    """A field of a dataclass of settings.
+
+    `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
+    None. A `secret` is never shown. The former names work for one release, with a warning.
+    """
+    return dataclasses.field(
+        default=default,
+        repr=not secret,
+        metadata={
+            "help": help,
+            "group": group,
+            "allowed": allowed,
+            "unit": unit,
+            "unset": unset,
+            "secret": secret,
+            "former_flag": former_flag,
+            "former_variable": former_variable,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The declaration of a field by `setting`, with the field's name, type and default."""
+
+    field: str
+    kind: type
+    default: Any
+    help: str
+    group: str
+    allowed: Allowed
+    unit: str
+    unset: str
+    secret: bool
+    former_flag: str | None
+    former_variable: str | None
+
+    @property
+    def flag(self) -> str:
+        return f"--{self.field.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        return f"SENTRITON_{self.field.upper()}"
+
+    def words_of(self, value: Any) -> str:
+        """A value for people: None with its effect, a switch as on or off, 5.0 as 5."""
+        if value is None:
+            return f"unset: {self.unset}" if self.unset else "unset"
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    def check(self, source: str, value: Any) -> None:
+        """Raises `InvalidInput` that names the value's `source`: a flag, a variable or the field."""
+        if value is None and self.default is None:
+            return
+        self.allowed.check(source, value, self._shown(value))
+
+    def parse(self, source: str, text: str) -> Any:
+        """The value that a flag or variable has as text. Raises `InvalidInput` that names `source`."""
+        try:
+            value = _PARSERS[self.kind](text)
+        except ValueError as error:
+            words = ", ".join(_TRUE + _FALSE) if self.kind is bool else self.allowed.words
+            raise InvalidInput(f"{source} is {self._shown(text)}; allowed are {words}") from error
+        self.allowed.check(source, value, self._shown(text))
+        return value
+
+    def read_environment(self, warn: Callable[[str], None]) -> tuple[str, Any] | None:
+        """The variable that is set, as `$NAME`, and its value; None if none is set, or to nothing."""
+        for variable in filter(None, (self.variable, self.former_variable)):
+            if text := os.environ.get(variable):
+                if variable != self.variable:
+                    warn(deprecation(f"${variable}", f"${self.variable}"))
+                return f"${variable}", self.parse(f"${variable}", text)
+        return None
+
+    def _shown(self, value: Any) -> str:
+        return "a value that is not shown" if self.secret else repr(value)
+
+
+def deprecation(former: str, name: str) -> str:
+    """The warning for the former name of a flag or a variable."""
+    return f"{former} is deprecated and will be removed in the next release; use {name}"
+
+
+def settings_of(cls: type) -> tuple[Setting, ...]:
+    """The declarations of a dataclass, in its order."""
+    hints = get_type_hints(cls)
+    return tuple(
+        Setting(field.name, _kind(hints[field.name]), field.default, **field.metadata)
+        for field in dataclasses.fields(cls)
+    )
+
+
+def check_settings(settings: Any) -> None:
+    """Raises `InvalidInput` for the first field with a value that is not allowed."""
+    for declared in settings_of(type(settings)):
+        declared.check(declared.field, getattr(settings, declared.field))
+
+
+def resolve(
+    cls: type[Settings],
+    given: Mapping[str, Any],
+    *,
+    flags: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Settings:
+    """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
+    then from the class. None is not given. `warn` gets the warning for a former name of a variable.
+
+    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed.
+    """
+    values = {**(defaults or {}), **{field: value for field, value in given.items() if value is not None}}
+    sources = {}
+    for declared in settings_of(cls):
+        field = declared.field
+        if field in values and given.get(field) is not None:
+            sources[field] = field
+        elif flags is not None and flags.get(field) is not None:
+            values[field], sources[field] = flags[field], declared.flag
+        elif found := declared.read_environment(warn or _warn):
+            sources[field], values[field] = found
+    settings = cls(**values)
+    object.__setattr__(settings, "_sources", sources)
+    return settings
+
+
+def source_of(settings: Any, field: str) -> str | None:
+    """The flag, the variable (`$NAME`) or the field that a value of resolved settings came from; None for a default."""
+    source: str | None = getattr(settings, "_sources", {}).get(field)
+    return source
+
+
+def name_of(settings: Any, field: str) -> str:
+    """The name by which an error message about several settings calls one of them: its source, or its flag."""
+    return source_of(settings, field) or f"--{field.replace('_', '-')}"
+
+
+def described(settings: Any, *, all: bool) -> list[str]:
+    """Each value of resolved settings with its source, for a log; defaults only if `all` are asked for."""
+    lines = []
+    for declared in settings_of(type(settings)):
+        source, value = source_of(settings, declared.field), getattr(settings, declared.field)
+        if source is not None or all:
+            shown = "set" if declared.secret and value is not None else declared.words_of(value)
+            lines.append(f"{declared.field} {shown} ({source or 'default'})")
+    return lines
+
+
+def _kind(hint: Any) -> type:
+    """The type of a field: `int | None` is an int."""
+    kind: type = next((kind for kind in get_args(hint) if kind is not type(None)), hint)
+    return kind
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError(text)
+    return text.lower() in _TRUE
+
+
+_PARSERS: dict[type, Callable[[str], Any]] = {bool: _truth, int: int, float: float, str: str, Path: Path}
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, FutureWarning, stacklevel=3)

@@ -1,0 +1,95 @@
+"""Writes the tables of settings from their declarations: docs/settings.md, and the client's table in client/README.md.
+
+make docs    (python -m docs.generate; a test checks that both files are current)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from sentriton.allowed import ANYTHING
+from sentriton.declaration import Setting, settings_of
+from sentriton.settings import ClientSettings
+from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
+
+SERVER = (ExportSettings, ServerSettings, ServeSettings)
+ROOT = Path(__file__).resolve().parents[1]
+SERVER_PAGE = ROOT / "docs/settings.md"
+CLIENT_PAGE = ROOT / "client/README.md"
+BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end of the table -->\n"
+
+HEAD = """\
+# Settings of the server
+
+`make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
+`sentriton serve` takes all of them, `sentriton export` takes `--precision`, `--device` and `--allow-pickle`.
+
+A flag wins over a variable, and a variable over the default. A variable that is set to nothing counts as unset.
+`serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
+Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
+[client/README.md](../client/README.md#settings) has the settings of a client.
+"""
+
+FORMER = """
+## Former names
+
+These names of the server's and the client's commands work until the next release and print a warning.
+
+| former flag | flag | former variable | variable |
+|---|---|---|---|
+"""
+
+
+def server_page() -> str:
+    """The content of docs/settings.md."""
+    declared = [each for cls in SERVER for each in settings_of(cls)]
+    changed = [each for cls in (*SERVER, ClientSettings) for each in settings_of(cls) if each.former_flag]
+    page = HEAD
+    for group in dict.fromkeys(each.group for each in declared):
+        page += f"\n## {group}\n\n| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
+        page += rows(
+            (f"`{each.flag}`", f"`{each.variable}`", values(each), default(each), each.help)
+            for each in declared
+            if each.group == group
+        )
+    return page + FORMER + rows(map(former, changed))
+
+
+def client_page() -> str:
+    """The content of client/README.md, its table written anew."""
+    before, rest = CLIENT_PAGE.read_text(encoding="utf-8").split(BEGIN)
+    table = "| setting | variable | values | default | effect |\n|---|---|---|---|---|\n" + rows(
+        (f"`{each.field}`", f"`{each.variable}`", values(each), default(each), each.help)
+        for each in settings_of(ClientSettings)
+    )
+    return f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}"
+
+
+def rows(cells: Iterable[tuple[str, ...]]) -> str:
+    """Lines of a table in Markdown."""
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in cells)
+
+
+def values(declared: Setting) -> str:
+    """The values of a setting; a switch has those of its variable."""
+    if declared.kind is bool:
+        return "1, true, yes, 0, false, no"
+    return declared.unit if declared.allowed is ANYTHING else declared.allowed.words
+
+
+def default(declared: Setting) -> str:
+    """The default of a setting, in code type where it is a value."""
+    words = declared.words_of(declared.default)
+    return words if declared.default is None or declared.kind is bool else f"`{words}`"
+
+
+def former(declared: Setting) -> tuple[str, ...]:
+    """The row of a setting in the table of former names."""
+    variables = (f"`{declared.former_variable}`", f"`{declared.variable}`") if declared.former_variable else ("", "")
+    return f"`{declared.former_flag}`", f"`{declared.flag}`", *variables
+
+
+if __name__ == "__main__":
+    SERVER_PAGE.write_text(server_page(), encoding="utf-8")
+    CLIENT_PAGE.write_text(client_page(), encoding="utf-8")

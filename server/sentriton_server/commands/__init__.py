@@ -1,0 +1,14 @@
+"""The commands of the server's package, as one Typer app. A command imports the packages that it needs when it runs, so
+that listing the commands is quick.
+"""
+
+import typer
+
+from sentriton_server.commands.data import data
+from sentriton_server.commands.export import export
+from sentriton_server.commands.serve import serve
+from sentriton_server.commands.train import train
+
+app = typer.Typer()
+for _command in (serve, export, train, data):
+    app.command()(_command)

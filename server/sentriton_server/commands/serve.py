@@ -1,0 +1,92 @@
+"""`sentriton serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sentriton.command_options import takes_settings
+from sentriton.declaration import described, name_of
+from sentriton_server.commands.terminal import catch_signals, say, show
+from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
+
+if TYPE_CHECKING:
+    from sentriton_server.serving import TritonServer
+    from sentriton_server.serving.log import LogLine
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[CHECKPOINT|REPOSITORY]",
+        help="A sentence-transformers folder or hub id, or an exported repository. "
+        "Default: the bundled Korean checkpoint.",
+    ),
+]
+
+
+@takes_settings(ServeSettings)
+@takes_settings(ServerSettings)
+@takes_settings(ExportSettings)
+def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings, source: Source = None) -> None:
+    """Serve a model on a real Triton Inference Server until interrupted."""
+    started = time.monotonic()
+    from sentriton_server.serving import Supervisor, TritonServer, prepare_repository
+    from sentriton_server.serving.preflight import check_ports
+    from sentriton_server.serving.security import check_security
+
+    say(_choices(exports, settings, own))
+    interrupted = catch_signals()
+    server: TritonServer | None = None
+    try:
+        # Before minutes are spent on an export.
+        check_security(settings)
+        check_ports(settings)
+        repository = prepare_repository(source, **dataclasses.asdict(exports), say=say)
+        server = TritonServer(repository, settings, _log_printer(own.verbose))
+        supervisor = Supervisor(server, say, own.ready_file)
+        supervisor.start(interrupted)
+        _announce(server, settings, time.monotonic() - started)
+        supervisor.run(interrupted)
+    except KeyboardInterrupt:
+        say("stopping")
+    finally:
+        if server is not None:
+            server.stop()
+
+
+def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettings) -> str:
+    """The settings that were given (with --verbose: all), and the number of threads, with their sources."""
+    from sentriton_server.cores import usable_cores
+
+    reason = "$OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else "CPU affinity and cgroup quota"
+    chosen = [line for each in (exports, settings, own) for line in described(each, all=own.verbose)]
+    return "settings: " + ", ".join([*chosen, f"threads {usable_cores()} ({reason})"])
+
+
+def _announce(server: TritonServer, settings: ServerSettings, ready_s: float) -> None:
+    for field in ("http_port", "metrics_port"):
+        if getattr(settings, field) == 0:
+            say(f"{field} {getattr(server.settings, field)} (a free port, since {name_of(settings, field)} is 0)")
+    manifest = server.manifest
+    with contextlib.suppress(OSError):  # a closed terminal
+        typer.echo(
+            f"serving {manifest.name} at {server.url} ({manifest.precision} on {manifest.device}, "
+            f"{manifest.dimension} dimensions), ready in {ready_s:.1f} s"
+        )
+
+
+def _log_printer(verbose: bool) -> Callable[[LogLine], None]:
+    """Shows the lines of Triton's log that are worth it, or all."""
+    from sentriton_server.serving.log import is_worth_showing
+
+    def show_line(line: LogLine) -> None:
+        if verbose or is_worth_showing(line):
+            show(str(line))
+
+    return show_line

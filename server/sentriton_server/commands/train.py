@@ -1,0 +1,47 @@
+"""`sentriton train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sentriton_server.commands.terminal import catch_signals, say
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Name of a bundled recipe (bundled, klue-sts), or a .toml file.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder to write the checkpoint to. If unset: the recipe's name.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SENTRITON_DATA",
+            help="Folder with the recipe's data sets. If unset: the folder of `sentriton data`.",
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Start from this folder or hub id instead of the recipe's checkpoint.")
+    ] = None,
+) -> None:
+    """Train a checkpoint from a recipe and write it with a model card that has its measured figures.
+
+    If a run is interrupted, run the same command to resume.
+    """
+    from sentriton_server.data_sets import data_folder
+    from sentriton_server.training import load_recipe
+    from sentriton_server.training import train as train_recipe
+
+    chosen = load_recipe(recipe, base)
+    output = output or Path(chosen.name)
+    catch_signals()
+    try:
+        report = train_recipe(chosen, output=output, data_dir=data or data_folder(), say=say)
+    except KeyboardInterrupt:
+        say("interrupted; the same command goes on from here")
+        raise typer.Exit(130) from None
+    typer.echo(
+        f"trained {report.recipe.name} in {report.duration_s / 60:.1f} minutes; figures are in {output / 'README.md'}"
+    )

@@ -1,0 +1,193 @@
+"""The settings of the server's commands, each declared once, with its default. Light to import: the command line reads
+them before it knows which command runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, one_of, whole
+from sentriton.declaration import check_settings, setting
+
+DEVICES = ("auto", "cpu", "gpu")
+PRECISIONS = ("fp32", "bf16", "int8", "fp16")
+
+_MODEL = "Model"
+_NETWORK = "Network"
+_SECURITY = "Security"
+_TRACING = "Tracing"
+_SUPERVISION = "Supervision"
+
+_PORT = whole(0, 65535, zero="a free port")
+_SECONDS_OR_NONE = whole(0, of="seconds")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How a checkpoint becomes a model repository. Raises `InvalidInput` for a value that is not allowed."""
+
+    precision: str | None = setting(
+        None,
+        "Precision of the encoder: fp32, bf16 or int8 on a CPU; fp16 or fp32 on a GPU.",
+        group=_MODEL,
+        allowed=one_of(*PRECISIONS),
+        unit="precision",
+        unset="fp32 on a CPU, fp16 on a GPU",
+    )
+    device: str = setting(
+        "auto",
+        "Device that the model runs on. auto takes the GPU if torch sees one, else the CPU.",
+        group=_MODEL,
+        allowed=one_of(*DEVICES),
+        unit="device",
+    )
+    allow_pickle: bool = setting(
+        False,
+        "Read pickled weights if the checkpoint has no safetensors. A pickle may run code.",
+        group=_MODEL,
+        allowed=TRUTH,
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """How one Triton is started and supervised. Raises `InvalidInput` for a value that is not allowed.
+
+    The default addresses are loopback: the wheel's Triton is an older release and must not face a network.
+    """
+
+    host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, unit="host")
+    grpc_port: int = setting(8001, "Port of gRPC. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port")
+    http_port: int | None = setting(
+        None,
+        "Port of KServe's HTTP protocol. 0 takes a free port.",
+        group=_NETWORK,
+        allowed=_PORT,
+        unit="port",
+        unset="no HTTP",
+    )
+    metrics_host: str = setting("127.0.0.1", "Address of the Prometheus metrics.", group=_NETWORK, unit="host")
+    metrics_port: int = setting(
+        8002, "Port of the Prometheus metrics. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port"
+    )
+    tls_certificate: str | None = setting(
+        None, "PEM file of the server's certificate.", group=_SECURITY, unit="file", unset="no TLS"
+    )
+    tls_key: str | None = setting(None, "PEM file of the certificate's key.", group=_SECURITY, unit="file")
+    client_root_certificates: str | None = setting(
+        None,
+        "PEM file of the authorities that sign the clients' certificates.",
+        group=_SECURITY,
+        unit="file",
+        unset="no mutual TLS",
+    )
+    access_key: str | None = setting(
+        None,
+        "Key for inference, metadata and configuration. All users of the machine see a flag, so set the variable.",
+        group=_SECURITY,
+        allowed=KEY,
+        unit="key",
+        unset="no key needed",
+        secret=True,
+    )
+    admin_key: str | None = setting(
+        None,
+        "Key for model control, shared memory, statistics, trace and logging.",
+        group=_SECURITY,
+        allowed=KEY,
+        unit="key",
+        unset="these APIs are disabled",
+        secret=True,
+    )
+    trace_url: str | None = setting(
+        None,
+        "Collector of OpenTelemetry traces (OTLP over HTTP).",
+        group=_TRACING,
+        allowed=matching(r"https?://[^\s,]+", "addresses of OTLP over HTTP, such as http://localhost:4318/v1/traces"),
+        unit="url",
+        unset="no traces",
+    )
+    trace_rate: int = setting(
+        1000,
+        "Trace 1 in N requests, plus those that the caller traces (0: only the latter).",
+        group=_TRACING,
+        allowed=whole(0, zero="only callers' traces"),
+        unit="n",
+    )
+    max_connection_age_s: int | None = setting(
+        None,
+        "Age at which the server ends a connection, so that its client re-resolves the server's name.",
+        group=_NETWORK,
+        allowed=whole(1, of="seconds"),
+        unit="seconds",
+        unset="no limit",
+        former_flag="--max-connection-age",
+        former_variable="SENTRITON_MAX_CONNECTION_AGE",
+    )
+    row_cache_mib: int = setting(
+        0,
+        "Memory for caching the embeddings of repeated sentences (0: off).",
+        group=_MODEL,
+        allowed=whole(0, of="MiB", zero="off"),
+        unit="MiB",
+    )
+    canary_period_s: float = setting(
+        5.0,
+        "Time between two canaries: the supervisor embeds a golden sentence.",
+        group=_SUPERVISION,
+        allowed=ABOVE_0,
+        unit="seconds",
+        former_flag="--canary-period",
+        former_variable="SENTRITON_CANARY_PERIOD",
+    )
+    canary_timeout_s: float = setting(
+        15.0,
+        "Deadline of a canary.",
+        group=_SUPERVISION,
+        allowed=ABOVE_0,
+        unit="seconds",
+        former_flag="--canary-timeout",
+        former_variable="SENTRITON_CANARY_TIMEOUT",
+    )
+    restarts: int = setting(
+        5,
+        "Largest number of restarts in a row of a Triton that keeps failing (0: none).",
+        group=_SUPERVISION,
+        allowed=whole(0, zero="never restart Triton"),
+        unit="restarts",
+    )
+    ready_timeout_s: float = setting(
+        300.0,
+        "Deadline of a start, warm-up and first canary included.",
+        group=_SUPERVISION,
+        allowed=ABOVE_0,
+        unit="seconds",
+        former_flag="--ready-timeout",
+        former_variable="SENTRITON_READY_TIMEOUT",
+    )
+    exit_timeout_s: int = setting(
+        30,
+        "Time to answer the requests in progress before a shutdown.",
+        group=_SUPERVISION,
+        allowed=_SECONDS_OR_NONE,
+        unit="seconds",
+        former_flag="--exit-timeout",
+        former_variable="SENTRITON_EXIT_TIMEOUT",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """The settings that `sentriton serve` adds to its server's."""
+
+    ready_file: Path | None = setting(
+        None, "File that exists while the server is ready.", group=_SUPERVISION, unit="file", unset="no file"
+    )
+    verbose: bool = setting(False, "Show all of Triton's log, and all settings.", group=_SUPERVISION, allowed=TRUTH)
