@@ -23,7 +23,7 @@ from sentence_transformers import SentenceTransformer
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.report import print_report
 from benchmarks.workload import hardware
-from sentriton_server.encoder import PRECISIONS, compile_encoder, read_encoder
+from sentriton_server.encoder import PRECISIONS, compile_encoder, precisions_of, read_encoder
 
 
 def mebibytes(name: str) -> float:
@@ -50,7 +50,7 @@ def measure(path: str, rows: int, length: int) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["4x256", "base"])
-    parser.add_argument("--precision", choices=("fp32", "bf16", "int8"), default="int8")
+    parser.add_argument("--precision", choices=precisions_of("cpu"), default="int8")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--lengths", type=int, nargs="+", default=[16, 128, 512])
     parser.add_argument("--plot", type=Path)

@@ -19,8 +19,8 @@ from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
-from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
-from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
+from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, read_config, record_files, write_configs
@@ -53,7 +53,7 @@ def resolve_device(device: str) -> str:
 def resolve_precision(precision: str | None, device: str) -> Precision:
     """The named precision, or the device's own: fp32 on the CPU, fp16 on a GPU."""
     name = precision or ("fp16" if device == "gpu" else "fp32")
-    allowed = [choice.name for choice in PRECISIONS.values() if device in choice.devices]
+    allowed = precisions_of(device)
     if name not in allowed:
         raise ExportError(f"precision {name!r} is not available on {device}; allowed are {', '.join(allowed)}")
     return PRECISIONS[name]
@@ -67,9 +67,9 @@ def export(
     device: str = "auto",
     overwrite: bool = False,
     allow_pickle: bool = False,
-    say: Callable[[str], None] = lambda step: None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
-    """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
+    """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
@@ -163,7 +163,7 @@ def _write(
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
-        step_tokens=TOKENS_PER_STEP_ON_GPU if device == "gpu" else None,
+        batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)

@@ -310,7 +310,7 @@ def test_no_dimension_is_left_open_to_callers(model: str, repository: Path) -> N
 
 def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Path) -> None:
     sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
-    write_configs(tmp_path, **sizes, max_seq_length=4096, step_tokens=1024)
+    write_configs(tmp_path, **sizes, max_seq_length=4096, batch_tokens=1024)
     found = {model: read_config(tmp_path, model).max_batch_size for model in MODELS}
     assert found["embed_tokens"] == found["embed_text"] * 4096
     assert {found[model] for model in ("embed_batch", "encoder", "pooling")} == {4096}

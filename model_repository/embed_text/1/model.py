@@ -20,8 +20,9 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import triton_python_backend_utils as pb_utils
-from text_queue import TextQueue, Waiting
-from tokenization import TextError, decode_texts, load_tokenizer, tokenize
+
+from .text_queue import TextQueue, Waiting
+from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 LANES = ("canary", "query", "bulk")
 MICROSECONDS = 1e-6

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from head import load_head
+
+from .head import load_head
 
 
 class TritonPythonModel:
