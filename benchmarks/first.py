@@ -31,7 +31,7 @@ from sentriton_server.export import export
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer
 
-LONGEST = 512
+MAX_TOKENS = 512
 STEADY_ROUNDS = 10
 
 
@@ -53,7 +53,7 @@ def main() -> None:
         for precision in arguments.precisions:
             repository = Path(scratch) / precision
             manifest = export(checkpoint, repository, precision=precision, device="cpu")
-            longest = min(LONGEST, manifest.max_seq_length)
+            longest = min(MAX_TOKENS, manifest.max_seq_length)
             lengths = [int(length) for length in np.linspace(1, longest, min(arguments.lengths, longest))]
             drawn = random.Random(0)
             drawn.shuffle(lengths)

@@ -34,7 +34,7 @@ from benchmarks.workload import SENTENCES, hardware, with_padding
 from sentriton_server.encoder import PRECISIONS
 from sentriton_server.parity import compare
 
-WARM_UP_EVERY = 4  # a quarter of the sentences, of all lengths
+WARM_UP_STRIDE = 4  # a quarter of the sentences, of all lengths
 
 
 @dataclasses.dataclass
@@ -79,7 +79,7 @@ def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float
                 its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)
                 process = stack.enter_context(PeerProcess(peer, its_job))
                 for size in peer.batch_sizes:
-                    process.encode(size, every=WARM_UP_EVERY)
+                    process.encode(size, every=WARM_UP_STRIDE)
             except Unavailable as unavailable:
                 for entry in own:
                     entry.leave_out(unavailable)

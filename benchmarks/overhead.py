@@ -33,7 +33,7 @@ from sentriton_server.serving import ServerSettings, TritonServer
 
 PERF_ANALYZER = Path("build/perf_analyzer")
 ADMIN_KEY = "benchmark"  # perf_analyzer reads Triton's statistics
-WINDOWS = 3
+MEASUREMENT_WINDOWS = 3
 
 
 def run_load(server: TritonServer, data: Path, tokens: int, callers: int, seconds: float) -> dict[str, float]:
@@ -42,7 +42,12 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
         *(str(PERF_ANALYZER / "perf_analyzer"), "-m", EMBED_TOKENS, "-u", server.url, "-i", "grpc", "--async"),
         *("--concurrency-range", str(callers), "--input-data", str(data)),
         *("-b", str(tokens)),  # packed rows: the batch counts tokens
-        *("--measurement-interval", str(round(seconds * 1000 / WINDOWS)), "--max-trials", str(WINDOWS)),
+        *(
+            "--measurement-interval",
+            str(round(seconds * 1000 / MEASUREMENT_WINDOWS)),
+            "--max-trials",
+            str(MEASUREMENT_WINDOWS),
+        ),
         # Its default of 16 threads would take a quarter more of the cores than this.
         *("--max-threads", "2"),
         *("--stability-percentage", "100", "-H", f"triton-grpc-protocol-admin-key:{ADMIN_KEY}"),

@@ -15,10 +15,10 @@ import triton_python_backend_utils as pb_utils
 from .request import CANARY_LANE, Request
 from .scheduler import Batch
 
-KINDS = ("token", "padding")
-REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
+POSITION_KINDS = ("token", "padding")
+REFUSAL_REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
 # Upper bounds of the buckets that answered requests are counted in.
-SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+LATENCY_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
 # The names that metrics had in release 0.1, beside those that they have now. The release after this one drops them.
 OLD_NAMES = {"sentriton_batches_total": "sentriton_steps_total"}
 
@@ -42,9 +42,14 @@ class Metrics:
             ("sentriton_row_wait_seconds_total", "Seconds that rows waited for their turn", "lane", lanes),
             ("sentriton_rows_total", "Rows that had their turn", "lane", lanes),
             ("sentriton_batches_total", "Batches of rows", "lane", lanes),
-            ("sentriton_positions_total", "Tokens of batches, and padding that attention on a GPU adds", "kind", KINDS),
+            (
+                "sentriton_positions_total",
+                "Tokens of batches, and padding that attention on a GPU adds",
+                "kind",
+                POSITION_KINDS,
+            ),
             ("sentriton_requests_total", "Requests, whatever became of them", "lane", lanes),
-            ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REASONS),
+            ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REFUSAL_REASONS),
             ("sentriton_request_seconds_sum", "Seconds that answered requests took", "lane", lanes),
             ("sentriton_request_seconds_count", "Answered requests", "lane", lanes),
         ):
@@ -57,7 +62,7 @@ class Metrics:
         buckets = self._family(
             counter, "sentriton_request_seconds_bucket", "Answered requests that took at most `le` seconds"
         )
-        self._bounds = [*map(str, SECONDS), "+Inf"]
+        self._bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
         for lane in lanes:
             for bound in self._bounds:
                 labels = {"lane": lane, "le": bound}
@@ -107,7 +112,7 @@ class Metrics:
     def answered(self, request: Request) -> None:
         """A request gets its embeddings."""
         lane, seconds = request.lane, time.monotonic() - request.arrived
-        first = bisect.bisect_left(SECONDS, seconds)
+        first = bisect.bisect_left(LATENCY_BOUNDS_S, seconds)
         with self._counting:
             self._counts["sentriton_request_seconds_sum", lane] += seconds
             self._counts["sentriton_request_seconds_count", lane] += 1

@@ -26,16 +26,16 @@ from .scheduler import Batch, Scheduler
 from .validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
 
 # Where a batch goes, and what it is asked for there.
-SENTENCES = ("embed_batch", "sentence_embedding")
-TOKENS = ("encoder", "token_embeddings")
-REQUIRED = {"input_ids", "row"}
+SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
+TOKENS_OUTPUT = ("encoder", "token_embeddings")
+REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECONDS = 1e-6
 PUBLISH_PERIOD_S = 1.0
 # Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
 # Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
-UNHEALTHY = "is not healthy"
+UNHEALTHY_WORDS = "is not healthy"
 # What a server that shuts down answers to its own models.
-STOPPING = ("Server not ready", "Server is stopping")
+STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 
 class TritonPythonModel:
@@ -98,7 +98,7 @@ class TritonPythonModel:
         """Check a request; what is wrong is answered at once, and None returned."""
         parameters = json.loads(request.parameters() or "{}")
         # Where one input is optional, Triton 24.10 counts the inputs and does not look which are there.
-        if missing := REQUIRED - {tensor.name() for tensor in request.inputs()}:
+        if missing := REQUIRED_INPUTS - {tensor.name() for tensor in request.inputs()}:
             message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
             self.refuse(sender, message, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
@@ -177,13 +177,13 @@ class TritonPythonModel:
         tensors = {"input_ids": input_ids, "row": row, "key": np.full(len(row), self.contract["key"], np.int64)}
         if not batch.of_tokens:
             tensors["pooled"] = pooled
-        model, output = TOKENS if batch.of_tokens else SENTENCES
+        model, output = TOKENS_OUTPUT if batch.of_tokens else SENTENCES_OUTPUT
         response = pb_utils.InferenceRequest(
             model_name=model,
             requested_output_names=[output],
             inputs=[pb_utils.Tensor(name, values[:, None]) for name, values in tensors.items()],
         ).exec()
-        if response.has_error() and UNHEALTHY in response.error().message():
+        if response.has_error() and UNHEALTHY_WORDS in response.error().message():
             self.unwell = response.error().message()
             pb_utils.Logger.log_error(self.unwell)
         if self.unwell:
@@ -192,14 +192,14 @@ class TritonPythonModel:
         if response.has_error():
             error = response.error()
             # It says so by words alone; its callers shall go elsewhere, or come again.
-            stopping = any(words in error.message() for words in STOPPING)
+            stopping = any(words in error.message() for words in STOPPING_WORDS)
             self.fail(batch, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return
         embeddings = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
         wanted = len(row) if batch.of_tokens else len(batch.rows)
         if len(embeddings) != wanted:
             # An answer to another request: a stub that stood still has gone on.
-            self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY}"
+            self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY_WORDS}"
             pb_utils.Logger.log_error(self.unwell)
             self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
             return
@@ -218,7 +218,7 @@ class TritonPythonModel:
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
             return
         self.metrics.answered(request)
-        _, output = TOKENS if request.of_tokens else SENTENCES
+        _, output = TOKENS_OUTPUT if request.of_tokens else SENTENCES_OUTPUT
         tensor = pb_utils.Tensor(output, request.embeddings)
         self.send(request.handle, pb_utils.InferenceResponse([tensor]))
 

@@ -28,7 +28,7 @@ from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.warmup import warm_up
 
 _POLL_S = 0.1
-_FAILURES_ALLOWED = 3
+_MAX_FAILURES = 3
 _LOAD_FAILURE_S = 2.0  # a stub ends a moment before Triton says why its model was not loaded
 # Counters are published every second; a part is not called stalled before it had time to show that it works.
 _MIN_OBSERVATION_S = 3.0
@@ -208,7 +208,7 @@ class TritonServer:
                     raise Crashed(f"{error} while it started") from error
                 # An answer that is wrong will not become right by waiting; no answer yet may.
                 failures += isinstance(error, (ServerError, InvalidInput))
-                if failures == _FAILURES_ALLOWED:
+                if failures == _MAX_FAILURES:
                     raise LaunchError(f"Triton came up and does not serve: {error}") from error
             time.sleep(_POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.files.outputs import ENDINGS, PartialRows, open_rows
+from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
 from sentriton.files.sources import Source
 from sentriton.progress import progress_bar
@@ -38,8 +38,8 @@ class Summary:
 
 def check_output(output: Path, source: Source, *, overwrite: bool) -> None:
     """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
-    if output.suffix.lower() not in ENDINGS:
-        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(ENDINGS)}")
+    if output.suffix.lower() not in OUTPUT_ENDINGS:
+        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
     if output.suffix.lower() == ".parquet":
         from sentriton.files.parquet import require_pyarrow
 

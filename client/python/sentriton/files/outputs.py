@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-ENDINGS = (".npy", ".jsonl", ".parquet")
+OUTPUT_ENDINGS = (".npy", ".jsonl", ".parquet")
 _HEADER_BYTES = 128
 _BLOCK_BYTES = 1 << 20
 

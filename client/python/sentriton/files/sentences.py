@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import checked, choose_column
 
-ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
+INPUT_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 # A sentence has 512 tokens at most: a longer line is a file of another kind, or a quotation mark that never closes.
 MAX_LINE_BYTES = 1 << 20
 
@@ -27,10 +27,12 @@ def check_kind(path: Path, column: str | None) -> None:
     if not exists:
         raise InvalidInput(f"there is no file {path}")
     if folder:
-        raise InvalidInput(f"{path} is a folder; give a file that ends in {', '.join(ENDINGS)}")
+        raise InvalidInput(f"{path} is a folder; give a file that ends in {', '.join(INPUT_ENDINGS)}")
     kind = kind_of(path)
-    if kind not in ENDINGS:
-        raise InvalidInput(f"{path.name} ends in {path.suffix!r}; a file of sentences must end in {', '.join(ENDINGS)}")
+    if kind not in INPUT_ENDINGS:
+        raise InvalidInput(
+            f"{path.name} ends in {path.suffix!r}; a file of sentences must end in {', '.join(INPUT_ENDINGS)}"
+        )
     if kind == ".txt" and column is not None:
         raise InvalidInput(f"--column is {column!r} and {path.name} has lines, not columns; leave it out")
     if kind == ".parquet":
