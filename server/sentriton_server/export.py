@@ -23,7 +23,7 @@ from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, pre
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
-from sentriton_server.repository import RepositoryError, read_config, record_files, write_configs
+from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
 from sentriton_server.resources import hash_files
 
 PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
@@ -138,7 +138,7 @@ def _parent_folder(repository: Path) -> Iterator[None]:
 def _check_target(repository: Path, overwrite: bool) -> None:
     if not repository.exists() or (repository.is_dir() and not any(repository.iterdir())):
         return
-    if not (repository / "assets/1/manifest.json").is_file():
+    if not (repository / MANIFEST).is_file():
         raise RepositoryError(f"{repository} exists and is not an exported model repository; choose another folder")
     if not overwrite:
         raise RepositoryError(f"{repository} already holds an exported model; use --overwrite or choose another folder")
@@ -178,7 +178,7 @@ def _write(
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    (repository / "assets/1/manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    _write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **_old_fields(checkpoint)})
     record_files(repository)
     return manifest
 
@@ -226,8 +226,15 @@ def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
     _write_json(repository / "pooling/1/key.json", {"key": checkpoint.encoder.key})
 
 
+def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Fields of the manifest that clients of release 0.1 require, and that no client reads. The release after this one
+    drops them.
+    """
+    return {"pad_token_id": checkpoint.encoder_spec.pad_token_id}
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_golden(sentences: list[str], reference: NDArray[np.float32], repository: Path) -> None:
@@ -277,7 +284,6 @@ def _manifest(
         dimension=dimension,
         max_seq_length=spec.max_seq_length,
         vocab_size=spec.vocab_size,
-        pad_token_id=spec.pad_token_id,
         max_batch_size=read_config(repository, "embed_text").max_batch_size,
         pooling=tuple(checkpoint.head_modules[0]["modes"]),
         include_prompt=checkpoint.head_modules[0]["include_prompt"],

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +340,12 @@ def test_the_manifest_describes_the_model_and_its_files(checkpoint: Path, reposi
     places = {"model.pt": "encoder/1/model.pt"}
     for name, sha256 in manifest.files.items():
         assert files(repository)[places.get(name, f"assets/1/{name}")] == sha256
+
+
+def test_the_manifest_has_the_fields_that_older_clients_require(repository: Path) -> None:
+    content = json.loads((repository / "assets/1/manifest.json").read_bytes())
+    assert content.keys() - {field.name for field in fields(Manifest)} == {"pad_token_id"}
+    assert content["pad_token_id"] == 1
 
 
 def test_prompts_go_to_the_manifest_and_not_into_the_vectors(tmp_path: Path, target: Path) -> None:
