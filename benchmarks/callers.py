@@ -36,7 +36,7 @@ class Target:
 class Calls:
     """What callers saw. `answered` float64 [calls, 2]: when each call began and was answered. `begin` and `end`: the
     window that is measured, warm-up left out. All are seconds of `time.monotonic`, which processes of one machine
-    share. `refused`: calls that the server turned away, being too busy."""
+    share. `refused`: calls that the server rejected because it was too busy."""
 
     answered: NDArray[np.float64]
     begin: float
@@ -75,7 +75,7 @@ async def call_in_turn(target: Target, callers: int, begin: float, seconds: floa
 
 
 def call_from(pool: Any, processes: int, target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
-    """`call_in_turn` after a warm-up, the callers shared by so many processes of a `multiprocessing` pool."""
+    """`call_in_turn` after a warm-up, shared by this number of `processes` of a `multiprocessing` pool."""
     shares = [callers // processes + (place < callers % processes) for place in range(processes)]
     begin = time.monotonic() + WARM_UP_S
     turns = [(target, share, begin, seconds, most_seconds) for share in shares if share]

@@ -170,8 +170,8 @@ def _write(
     _write_contract(checkpoint, repository)
     _write_golden(sentences, reference, repository)
     say(f"compiling the encoder ({precision.name}, {device})")
-    # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go. By way of memory: torch's own
-    # writer aborts the process where a disk is full.
+    # Saved on the CPU, also for a GPU: the process that loads the file chooses its device. By way of memory: torch's
+    # own writer aborts the process where a disk is full.
     module = compile_encoder(checkpoint.encoder, precision, device)
     (repository / "encoder/1/model.pt").write_bytes(module.save_to_buffer())
     say("comparing with sentence-transformers")

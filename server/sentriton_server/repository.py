@@ -21,7 +21,7 @@ MODELS = ("embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "as
 MANIFEST = "assets/1/manifest.json"
 CHECKSUMS = "assets/1/checksums.sha256"
 BYTECODE = "__pycache__"
-FILES = (
+REQUIRED_FILES = (
     "encoder/1/model.pt",
     "embed_tokens/1/contract.json",
     "pooling/1/head.json",
@@ -58,8 +58,8 @@ def write_configs(
     batch_tokens: int | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
-    TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
-    encoder with one thread each; None: one instance with all threads. `batch_tokens`: the most tokens
+    TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
+    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the most tokens
     of a batch of embed_tokens; None: as the checked-in configuration says. Where rows are packed, `max_batch_size`
     counts tokens.
     """
@@ -105,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
     for model in MODELS:
         if not (folder / model / "config.pbtxt").is_file():
             raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
-    for file in (*FILES, CHECKSUMS):
+    for file in (*REQUIRED_FILES, CHECKSUMS):
         if not (folder / file).is_file():
             raise _broken(folder, f"{file} is missing")
     try:

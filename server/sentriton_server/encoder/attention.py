@@ -26,8 +26,8 @@ PADDING_MULTIPLE_TOKENS = 8
 class Layout(NamedTuple):
     """Where the tokens of a block are in attention, the same for all its layers.
 
-    A token's query, key and value, [3, heads, head_size], are so many pieces of [head_size]. `groups` are pairs (rows,
-    padded length), one behind the other; a group has a place for each piece of [rows, heads, padded length].
+    A token's query, key and value, [3, heads, head_size], are 3 * heads pieces of [head_size]. `groups` are pairs
+    (rows, padded length), one behind the other; a group has a place for each piece of [rows, heads, padded length].
     `to_heads` [3 * places] int64 says which piece stands at each place of [3, places]; behind a row's end it is the
     row's last token. `bias` [places] float32 is -inf there, else 0. `from_heads` [(tokens + filling) * heads] int64
     says at which place a token's context is; a filling row gets any. `bmm` takes groups of a padded length of up to

@@ -1,8 +1,8 @@
 """Linear layers for the CPU, their weights in the order in which its kernels read them.
 
 `torch.nn.functional.linear` puts a bfloat16 weight into that order in every call, and has a slower kernel than oneDNN's
-for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and whoever loads it orders it
-once.
+for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and the process that loads it
+orders it once.
 """
 
 from __future__ import annotations

@@ -20,12 +20,12 @@ from sentriton_server.encoder.attention import Attention, Layout, lay_out
 _MAX_BLOCK_ACTIVATIONS = 256 * 1024
 _MAX_BLOCK_TOKENS = 1024
 # oneDNN makes new kernels for every number of tokens that is not among the last few hundred (half a millisecond each).
-# Blocks are filled up to a multiple of this with rows that nobody reads, so that there are few such numbers.
+# Blocks are filled up to a multiple of this with rows that are not read, so that there are few such numbers.
 _BLOCK_MULTIPLE_TOKENS = 8
 # A GPU computes a batch of ordinary sentences best in one block.
 GPU_BLOCK_TOKENS = 8192
 
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+ACTIVATION_FUNCTIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
 def cpu_block_tokens(hidden_size: int) -> int:
@@ -86,7 +86,7 @@ class PackedEncoder(nn.Module):
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
         self.positions_follow_padding_id = positions_follow_padding_id
-        self.key = 0  # an export sets its own: whoever asks must know it
+        self.key = 0  # an export sets its own, which every request must carry
         self.block_tokens = cpu_block_tokens(hidden_size)
         self.block_multiple = _BLOCK_MULTIPLE_TOKENS
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
@@ -102,7 +102,7 @@ class PackedEncoder(nn.Module):
         `input_ids` and `row` int32 [tokens, 1]: each token's id, and the number of its row, from 0 on. `key` int64
         [tokens, 1]: every element must be this module's own. Raises where the key is another, an id is outside the
         vocabulary, rows are not numbered 0, 1, 2 and so on, or one is longer than `max_seq_length`. An execution is
-        one request, so an error reaches nobody else.
+        one request, so an error reaches no other caller.
         """
         ids = input_ids.flatten().to(torch.int64)
         rows = row.flatten().to(torch.int64)

@@ -62,7 +62,7 @@ class TritonProcess:
         self._stubs: dict[int, _Stub] = {}
         self._unhealthy: str | None = None
         self._crash: int | None = None
-        # Opens the canary's lane; nobody is told but this Triton's models and the launcher.
+        # Opens the canary's lane; known to this Triton's models and the launcher only.
         self.canary_key = secrets.token_urlsafe(32)
         self._scratch = scratch or Scratch(settings.exit_timeout_s + EXIT_MARGIN_S)
         self._owns_scratch = scratch is None
