@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from tests.conftest import ROOT
-from tests.manifests.files import DOCKER
 
 NAME = re.compile(r"\bsentriton_[a-z_]+_(?:total|seconds(?:_sum|_count|_bucket)?|bytes|rows)\b")
 # Names of the autoscalers' own, made of the server's by a rule in docker/.
@@ -29,9 +28,3 @@ def test_docker_names_metrics_that_the_server_publishes_under_their_present_name
     used = names("docker", ".json", ".yaml", ".yml")
     assert used - DERIVED <= published
     assert not used & set(old_names().values())
-
-
-def test_the_guide_lists_every_metric_of_the_models_and_each_old_name() -> None:
-    guide = NAME.findall((DOCKER / "README.md").read_text(encoding="utf-8"))
-    assert names("model_repository", ".py") <= set(guide)
-    assert set(old_names().values()) <= set(guide)
