@@ -16,7 +16,7 @@ PACKAGES = {
     "sentriton": ROOT / "client/python/sentriton",
     "sentriton_server": ROOT / "server/sentriton_server",
     "benchmarks": ROOT / "benchmarks",
-    **{f"model_repository.{path.parent.name}": path for path in sorted((ROOT / "model_repository").glob("*/1"))},
+    **{f"model_repository.{path.parts[-3]}": path.parent for path in (ROOT / "model_repository").glob("*/1/model.py")},
     "server_config.pytorch": ROOT / "server_config/backends/pytorch",
 }
 
