@@ -31,7 +31,7 @@ from benchmarks.workload import cpu_seconds, hardware
 from sentriton.protocol import text_request
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
-MOST_MORE_S = 30.0  # that a turn may last beyond its seconds, where callers have not had their answers
+MAX_OVERTIME_S = 30.0  # of a turn whose callers have not had their answers
 FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
 
 
@@ -83,7 +83,7 @@ def main() -> None:
                         callers,
                         time.monotonic() + WARM_UP_S,
                         arguments.seconds,
-                        arguments.seconds + MOST_MORE_S,
+                        arguments.seconds + MAX_OVERTIME_S,
                     )
                     measured = rate_and_latencies(asyncio.run(turn))
                     spent[stream, mib] = spent.get((stream, mib), np.zeros(3)) + totals(server) - before

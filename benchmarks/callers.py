@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 WARM_UP_S = 2.0
-ANSWERS_A_CALLER = 2
-_GLANCE_S = 0.05  # between two looks at whether there are answers enough
-_REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
-_REFUSED_HTTP = (429, 503)
+ANSWERS_PER_CALLER = 2
+_POLL_S = 0.05
+_BUSY_STATUSES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_BUSY_HTTP_STATUSES = (429, 503)
 
 Send = Callable[[bytes], Awaitable[bool]]  # false: the server refused, being too busy
 
@@ -36,7 +36,7 @@ class Target:
 class Calls:
     """What callers saw. `answered` float64 [calls, 2]: when each call began and was answered. `begin` and `end`: the
     window that is measured, warm-up left out. All are seconds of `time.monotonic`, which processes of one machine
-    share. `refused`: calls that the server turned away, being too busy."""
+    share. `refused`: calls that the server rejected because it was too busy."""
 
     answered: NDArray[np.float64]
     begin: float
@@ -45,7 +45,7 @@ class Calls:
 
 
 async def call_in_turn(target: Target, callers: int, begin: float, seconds: float, most_seconds: float) -> Calls:
-    """Keep `callers` calling until the window holds `ANSWERS_A_CALLER` answers for each, for `seconds` at least and
+    """Keep `callers` calling until the window holds `ANSWERS_PER_CALLER` answers for each, for `seconds` at least and
     `most_seconds` at most. It opens at `begin`, a time of `time.monotonic`, or up to `most_seconds` later where there
     is no answer by then. Calls under way at the end are cancelled."""
     answered: list[tuple[float, float]] = []
@@ -65,7 +65,7 @@ async def call_in_turn(target: Target, callers: int, begin: float, seconds: floa
         tasks = [asyncio.create_task(caller()) for _ in range(callers)]
         try:
             begin = await _until(lambda: bool(answered), tasks, begin, begin + most_seconds)
-            wanted = len(answered) + ANSWERS_A_CALLER * callers
+            wanted = len(answered) + ANSWERS_PER_CALLER * callers
             end = await _until(lambda: len(answered) >= wanted, tasks, begin + seconds, begin + most_seconds)
         finally:
             for task in tasks:
@@ -75,7 +75,7 @@ async def call_in_turn(target: Target, callers: int, begin: float, seconds: floa
 
 
 def call_from(pool: Any, processes: int, target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
-    """`call_in_turn` after a warm-up, the callers shared by so many processes of a `multiprocessing` pool."""
+    """`call_in_turn` after a warm-up, shared by this number of `processes` of a `multiprocessing` pool."""
     shares = [callers // processes + (place < callers % processes) for place in range(processes)]
     begin = time.monotonic() + WARM_UP_S
     turns = [(target, share, begin, seconds, most_seconds) for share in shares if share]
@@ -116,7 +116,7 @@ async def _until(enough: Callable[[], bool], tasks: list[asyncio.Task[None]], ea
     """Wait until there is `enough`, but not before `earliest` nor beyond `latest`; gives the time. Raises what ends one
     of `tasks`."""
     while (now := time.monotonic()) < earliest or (now < latest and not enough()):
-        ended, _ = await asyncio.wait(tasks, timeout=_GLANCE_S, return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait(tasks, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
     return now
@@ -131,7 +131,7 @@ async def _grpc(url: str) -> AsyncIterator[Send]:
             try:
                 await infer(request)
             except grpc.aio.AioRpcError as error:
-                if error.code() not in _REFUSED:
+                if error.code() not in _BUSY_STATUSES:
                     raise
                 return False
             return True
@@ -152,7 +152,7 @@ async def _http(url: str) -> AsyncIterator[Send]:
         async def send(body: bytes) -> bool:
             async with session.post(url, data=body) as response:
                 await response.read()
-                if response.status in _REFUSED_HTTP:
+                if response.status in _BUSY_HTTP_STATUSES:
                     return False
                 response.raise_for_status()
                 return True

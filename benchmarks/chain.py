@@ -44,8 +44,8 @@ def short_sentences(count: int) -> list[str]:
 
 
 @dataclass
-class Measured:
-    """A contender's best round: seconds, and what share of all CPU time then was the client's."""
+class BestRound:
+    """The best round of one way to embed: its seconds, and the client's share of all CPU time in it."""
 
     seconds: float = float("inf")
     client_share: float | None = None
@@ -90,7 +90,7 @@ def main() -> None:
             SentenceEncoder(server.url, timeout_s=600) as encoder,
         ):
             runs["encode over gRPC"] = lambda: encoder.encode(sentences)
-            best = {name: Measured() for name in runs}
+            best = {name: BestRound() for name in runs}
             for _ in range(arguments.rounds):
                 for name, run in runs.items():
                     whole, own = cpu_seconds(psutil.Process()), time.process_time()
@@ -99,7 +99,7 @@ def main() -> None:
                     seconds = time.perf_counter() - started
                     if seconds < best[name].seconds:
                         own, whole = time.process_time() - own, cpu_seconds(psutil.Process()) - whole
-                        best[name] = Measured(seconds, own / whole if "gRPC" in name else None)
+                        best[name] = BestRound(seconds, own / whole if "gRPC" in name else None)
     fastest = min(measured.seconds for name, measured in best.items() if "module" in name)
     rows = [
         {

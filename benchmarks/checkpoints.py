@@ -25,7 +25,7 @@ SIZES = {
 
 def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Path:
     """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
-    `folder`; `layers`: so many instead of its own.
+    `folder`; `layers`: this number of layers instead of its own.
     """
     all_layers, hidden, heads, intermediate = SIZES[size]
     torch.manual_seed(0)

@@ -4,7 +4,7 @@
         [--plot F.png]
 
 A server is started, and as soon as it is ready a request of each of many lengths goes through it, one after the other,
-in an order drawn at random: shapes that nobody has sent before, of one row each or of a number drawn at random. Then
+in an order drawn at random: shapes that the server has not seen, of one row each or of a number drawn at random. Then
 the same requests several times more: for each shape the 99th percentile of those calls is its steady time. Ratios are
 first call to steady p99 of the same shape. What the machine itself does to a call now and then is seen in the later
 rounds, each against the others in the same way.
@@ -27,11 +27,12 @@ from benchmarks.workload import hardware
 from sentriton.connection import Connection
 from sentriton.protocol import tokens_request
 from sentriton.tokenization import pack_rows
+from sentriton_server.encoder import precisions_of
 from sentriton_server.export import export
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer
 
-LONGEST = 512
+MAX_TOKENS = 512
 STEADY_ROUNDS = 10
 
 
@@ -39,9 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=(*SIZES, "bundled"), default="bundled")
     parser.add_argument("--layers", type=int)
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
+    parser.add_argument("--precisions", nargs="+", default=precisions_of("cpu"))
     parser.add_argument("--lengths", type=int, default=64, help="how many lengths")
-    parser.add_argument("--most-rows", type=int, default=1, help="a request has from one to so many rows")
+    parser.add_argument("--most-rows", type=int, default=1, help="a request has from one to this many rows")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -53,7 +54,7 @@ def main() -> None:
         for precision in arguments.precisions:
             repository = Path(scratch) / precision
             manifest = export(checkpoint, repository, precision=precision, device="cpu")
-            longest = min(LONGEST, manifest.max_seq_length)
+            longest = min(MAX_TOKENS, manifest.max_seq_length)
             lengths = [int(length) for length in np.linspace(1, longest, min(arguments.lengths, longest))]
             drawn = random.Random(0)
             drawn.shuffle(lengths)

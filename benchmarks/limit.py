@@ -30,13 +30,14 @@ from benchmarks.products import FP32_BY_TORCH, layers_of_products, operations_pe
 from benchmarks.report import print_report
 from benchmarks.workload import SENTENCES, hardware
 from sentriton import SentenceEncoder
+from sentriton_server.encoder import precisions_of
 from sentriton_server.export import export
 from sentriton_server.serving import ServerSettings, TritonServer
 
-PRECISIONS = {"cpu": ("fp32", "bf16", "int8"), "gpu": ("fp16", "fp32")}
+DEVICES = ("cpu", "gpu")
 # Whose products are measured and nothing else: no encoder runs so.
-PRODUCTS_ALONE = {"cpu": FP32_BY_TORCH, "gpu": "bf16"}
-_SHORTEST_TURN_S = 3.0
+PRODUCTS_ONLY_PRECISION = {"cpu": FP32_BY_TORCH, "gpu": "bf16"}
+_MIN_TURN_S = 3.0
 DIRECT_BATCH_SIZE = {"cpu": 32, "gpu": 64}
 
 
@@ -52,7 +53,7 @@ class Measured:
     def take_turn(self) -> None:
         # Products alone take milliseconds: as long a turn for them, or they would meet another moment of the machine.
         started, runs = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - started) < _SHORTEST_TURN_S or not runs:
+        while (elapsed := time.perf_counter() - started) < _MIN_TURN_S or not runs:
             self.run()
             runs += 1
         self.seconds = min(self.seconds, elapsed / runs)
@@ -85,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--sentences", type=int, default=256)
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--device", choices=PRECISIONS, default="cpu")
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--precisions", nargs="+", help="all that the device has, unless given")
     parser.add_argument("--plot", type=Path)
     return parser
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     arguments = parser().parse_args()
-    device, precisions = arguments.device, arguments.precisions or PRECISIONS[arguments.device]
+    device, precisions = arguments.device, arguments.precisions or precisions_of(arguments.device)
     logging.disable(logging.WARNING)
     _, hidden, _, intermediate = SIZES[arguments.size]
     sentences = SENTENCES[arguments.lengths](arguments.sentences)
@@ -115,7 +116,7 @@ def main() -> None:
             measured[precision, "service"] = Measured(
                 lambda encoder=encoder: encoder.encode(sentences), operations, tokens
             )
-        alone = PRODUCTS_ALONE[device]
+        alone = PRODUCTS_ONLY_PRECISION[device]
         measured[alone, "products"] = Measured(*layers_of_products(alone, hidden, intermediate, device))
         for each in measured.values():
             each.run()

@@ -27,14 +27,14 @@ from tokenizers import Tokenizer
 
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peers import PEERS, SENTRITON, TORCH, Job
-from benchmarks.peers.contender import Contender, Figures, Unavailable, wait_until_idle
 from benchmarks.peers.older import write_older_checkpoint
+from benchmarks.peers.process import Figures, PeerProcess, Unavailable, wait_until_idle
 from benchmarks.report import print_report
 from benchmarks.workload import SENTENCES, hardware, with_padding
+from sentriton_server.encoder import PRECISIONS
 from sentriton_server.parity import compare
 
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-WARM_UP_EVERY = 4  # a quarter of the sentences, of all lengths
+WARM_UP_STRIDE = 4  # a quarter of the sentences, of all lengths
 
 
 @dataclasses.dataclass
@@ -67,7 +67,7 @@ def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float
     """All contenders of one precision, in turns."""
     entries = []
     with ExitStack() as stack:
-        turns: list[tuple[Contender, Entry]] = []
+        turns: list[tuple[PeerProcess, Entry]] = []
         for name in names:
             peer = PEERS[name]
             if job.precision not in peer.precisions.get(job.device, ()):
@@ -77,24 +77,24 @@ def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float
             log(f"{job.precision}: starting {peer.label}")
             try:
                 its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)
-                contender = stack.enter_context(Contender(peer, its_job))
+                process = stack.enter_context(PeerProcess(peer, its_job))
                 for size in peer.batch_sizes:
-                    contender.encode(size, every=WARM_UP_EVERY)
+                    process.encode(size, every=WARM_UP_STRIDE)
             except Unavailable as unavailable:
                 for entry in own:
                     entry.leave_out(unavailable)
             else:
-                turns += [(contender, entry) for entry in own]
+                turns += [(process, entry) for entry in own]
         for _ in range(rounds):
-            for contender, entry in turns:
+            for process, entry in turns:
                 log(f"{job.precision}: {PEERS[entry.peer].label}, batches of {entry.batch_size or 'its own'}")
                 wait_until_idle()
                 try:
-                    entry.add(contender.encode(entry.batch_size), reference)
+                    entry.add(process.encode(entry.batch_size), reference)
                 except Unavailable as unavailable:
                     entry.leave_out(unavailable)
-        for contender, _ in turns:
-            contender.finish()
+        for process, _ in turns:
+            process.finish()
     return entries
 
 
@@ -166,8 +166,8 @@ def main() -> None:
         )
         tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
         tokens = [len(encoding.ids) for encoding in tokenizer.encode_batch(job.sentences)]
-        with Contender(PEERS[TORCH], job) as contender:
-            reference = contender.encode(batch_size=8).embeddings
+        with PeerProcess(PEERS[TORCH], job) as process:
+            reference = process.encode(batch_size=8).embeddings
         entries = [
             entry
             for precision in arguments.precisions

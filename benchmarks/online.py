@@ -30,10 +30,10 @@ import numpy as np
 from benchmarks.callers import Calls, call_from, rate_and_latencies
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peers import Job
-from benchmarks.peers.contender import wait_until_idle
 from benchmarks.peers.older import write_older_checkpoint
+from benchmarks.peers.process import wait_until_idle
 from benchmarks.report import print_report
-from benchmarks.targets import INFINITY, PADDED, SENTRITON, Contender, infinity, triton
+from benchmarks.targets import INFINITY, PADDED, SENTRITON, Service, infinity, triton
 from benchmarks.workload import SENTENCES, hardware, spread_by_length
 from sentriton import SentenceEncoder
 
@@ -75,14 +75,14 @@ def compare(rows: list[dict[str, Any]], offline_per_s: float) -> None:
             row["of_offline"] = None if rate is None else round(rate / offline_per_s, 3)
 
 
-def call(pool: Any, contender: Contender, number: int, arguments: argparse.Namespace) -> dict[str, Any]:
+def call(pool: Any, service: Service, number: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """One turn of `number` callers: a row."""
-    before = contender.batches() if contender.batches else (0, 0)
-    calls = call_from(pool, arguments.processes, contender.target, number, arguments.seconds, arguments.most_seconds)
+    before = service.batches() if service.batches else (0, 0)
+    calls = call_from(pool, arguments.processes, service.target, number, arguments.seconds, arguments.most_seconds)
     wait_until_idle(IDLE_LIMIT_S)
-    after = contender.batches() if contender.batches else (0, 0)
+    after = service.batches() if service.batches else (0, 0)
     rows, batches = after[0] - before[0], after[1] - before[1]
-    return figures(contender.label, number, calls, round(rows / batches, 1) if batches else None)
+    return figures(service.label, number, calls, round(rows / batches, 1) if batches else None)
 
 
 def corpus(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> float:
@@ -99,7 +99,7 @@ def compete(
     pool: Any,
     encoder: SentenceEncoder,
     sentences: list[str],
-    contenders: list[Contender],
+    services: list[Service],
     arguments: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """The table: with each number of callers, all in turns, the best round of each."""
@@ -109,11 +109,11 @@ def compete(
         offline_per_s = 0.0
         for _ in range(arguments.rounds):
             offline_per_s = max(offline_per_s, corpus(encoder, sentences, arguments.seconds))
-            for contender in contenders:
-                row = call(pool, contender, number, arguments)
-                known = best.setdefault(contender.label, row)
+            for service in services:
+                row = call(pool, service, number, arguments)
+                known = best.setdefault(service.label, row)
                 if (row["requests_per_s"] or 0) > (known["requests_per_s"] or 0):
-                    best[contender.label] = row
+                    best[service.label] = row
         rows = list(best.values())
         compare(rows, offline_per_s)
         table += rows
@@ -158,11 +158,11 @@ def main() -> None:
             sentences=spread_by_length(SENTENCES[arguments.lengths](arguments.sentences)),
         )
         pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(arguments.processes))
-        encoder, contenders = stack.enter_context(triton(job, arguments.padded))
+        encoder, services = stack.enter_context(triton(job, arguments.padded))
         if arguments.infinity:
-            contenders += stack.enter_context(infinity(job, arguments.infinity))
+            services += stack.enter_context(infinity(job, arguments.infinity))
         longest = max(map(len, encoder.tokenize(job.sentences)))
-        rows = compete(pool, encoder, job.sentences, contenders, arguments)
+        rows = compete(pool, encoder, job.sentences, services, arguments)
     layers = f", {arguments.layers} layers" if arguments.layers else ""
     title = (
         f"RoBERTa-{arguments.size}{layers}, {job.precision}, single sentences ({arguments.lengths}, up to {longest} "

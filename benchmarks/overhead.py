@@ -33,7 +33,7 @@ from sentriton_server.serving import ServerSettings, TritonServer
 
 PERF_ANALYZER = Path("build/perf_analyzer")
 ADMIN_KEY = "benchmark"  # perf_analyzer reads Triton's statistics
-WINDOWS = 3
+MEASUREMENT_WINDOWS = 3
 
 
 def run_load(server: TritonServer, data: Path, tokens: int, callers: int, seconds: float) -> dict[str, float]:
@@ -42,7 +42,12 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
         *(str(PERF_ANALYZER / "perf_analyzer"), "-m", EMBED_TOKENS, "-u", server.url, "-i", "grpc", "--async"),
         *("--concurrency-range", str(callers), "--input-data", str(data)),
         *("-b", str(tokens)),  # packed rows: the batch counts tokens
-        *("--measurement-interval", str(round(seconds * 1000 / WINDOWS)), "--max-trials", str(WINDOWS)),
+        *(
+            "--measurement-interval",
+            str(round(seconds * 1000 / MEASUREMENT_WINDOWS)),
+            "--max-trials",
+            str(MEASUREMENT_WINDOWS),
+        ),
         # Its default of 16 threads would take a quarter more of the cores than this.
         *("--max-threads", "2"),
         *("--stability-percentage", "100", "-H", f"triton-grpc-protocol-admin-key:{ADMIN_KEY}"),
@@ -68,7 +73,7 @@ def processes(server: TritonServer) -> dict[str, list[psutil.Process]]:
     return found
 
 
-def cpu_seconds(members: list[psutil.Process]) -> float:
+def cpu_seconds_of(members: list[psutil.Process]) -> float:
     return sum(sum(member.cpu_times()[:2]) for member in members)
 
 
@@ -86,12 +91,12 @@ def requests_so_far(server: TritonServer) -> float:
 def measure(server: TritonServer, data: Path, tokens: int, callers: int, seconds: float) -> dict[str, Any]:
     """One row of the table."""
     members = processes(server)
-    before = {name: cpu_seconds(its) for name, its in members.items()}
+    before = {name: cpu_seconds_of(its) for name, its in members.items()}
     requests, generator = requests_so_far(server), load_generator_seconds()
     measured = run_load(server, data, tokens, callers, seconds)
     generator = load_generator_seconds() - generator
     requests = requests_so_far(server) - requests
-    spent = {"load generator": generator} | {name: cpu_seconds(its) - before[name] for name, its in members.items()}
+    spent = {"load generator": generator} | {name: cpu_seconds_of(its) - before[name] for name, its in members.items()}
     microseconds = {f"{name}_us": round(1e6 * took / requests) for name, took in spent.items()}
     microseconds = {name: took for name, took in microseconds.items() if took}
     return {"callers": str(callers), **measured, **microseconds, "all_us": sum(microseconds.values())}

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from sentriton_server.encoder.linear import OrderedLinear
-from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU, tokens_per_step
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, cpu_block_tokens
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # By `torch.nn.functional.linear`, which is what sentence-transformers runs on.
 FP32_BY_TORCH = "fp32 by torch"
-# Long enough to be timed on either.
-_LAYERS = {"cpu": 8, "gpu": 256}
+# So many layers take long enough to be timed.
+_TIMED_LAYERS = {"cpu": 8, "gpu": 256}
 
 
 def products(hidden: int, intermediate: int) -> list[tuple[int, int]]:
@@ -33,19 +33,19 @@ def finish(device: str) -> None:
 
 
 def layers_of_products(precision: str, hidden: int, intermediate: int, device: str) -> tuple[Callable[[], None], int]:
-    """A call that computes the matrix products of some layers on a step of tokens, and how many operations it has."""
-    tokens, calls = TOKENS_PER_STEP_ON_GPU if device == "gpu" else tokens_per_step(hidden), []
+    """A call that computes the matrix products of some layers on a block of tokens, and how many operations it has."""
+    tokens, calls = GPU_BLOCK_TOKENS if device == "gpu" else cpu_block_tokens(hidden), []
     for width, height in products(hidden, intermediate):
         calls.append(_product(nn.Linear(width, height), torch.randn(tokens, width), precision, device))
 
     def run() -> None:
         with torch.inference_mode():
-            for _ in range(_LAYERS[device]):
+            for _ in range(_TIMED_LAYERS[device]):
                 for product, numbers in calls:
                     product(numbers)
             finish(device)
 
-    return run, tokens * operations_per_token(hidden, intermediate, _LAYERS[device])
+    return run, tokens * operations_per_token(hidden, intermediate, _TIMED_LAYERS[device])
 
 
 def _product(

@@ -24,8 +24,8 @@ INFINITY = {"torch": "infinity", "optimum": "infinity-optimum"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Contender:
-    """`batches`: rows and batches that its server has computed so far; None where it does not count them."""
+class Service:
+    """A server under load. `batches` returns the rows and batches that it has computed; None if it counts none."""
 
     label: str
     target: Target
@@ -33,7 +33,7 @@ class Contender:
 
 
 @contextmanager
-def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Contender]]]:
+def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Service]]]:
     """One Triton with Sentriton's models and, if `padded`, the usual repository's model beside them, every row as long
     as the longest; and Sentriton's client."""
     repository = job.scratch / "repository"
@@ -49,23 +49,23 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Conte
         SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,
     ):
         requests = [tokens_request(pack_rows([row])).SerializeToString() for row in rows]
-        contenders = [
-            Contender(
+        services = [
+            Service(
                 SENTRITON,
                 Target(server.url, requests),
-                lambda: counters(server, "sentriton_rows_total", "sentriton_steps_total"),
+                lambda: counters(server, "sentriton_rows_total", "sentriton_batches_total"),
             )
         ]
         if padded:
             requests = [padded_request(row, longest).SerializeToString() for row in rows]
-            contenders.append(
-                Contender(
+            services.append(
+                Service(
                     PADDED,
                     Target(server.url, requests),
                     lambda: counters(server, "nv_inference_count", "nv_inference_exec_count", PADDED_MODEL),
                 )
             )
-        yield encoder, contenders
+        yield encoder, services
 
 
 def counters(server: TritonServer, rows: str, batches: str, model: str | None = None) -> tuple[float, float]:
@@ -79,10 +79,10 @@ def counters(server: TritonServer, rows: str, batches: str, model: str | None = 
 
 
 @contextmanager
-def infinity(job: Job, engines: list[str]) -> Iterator[list[Contender]]:
+def infinity(job: Job, engines: list[str]) -> Iterator[list[Service]]:
     """Infinity's servers, one for each engine and batch size. Raises `SystemExit` where Infinity is not installed."""
     requests = [infinity_service.embeddings_request([sentence]) for sentence in job.sentences]
-    contenders = []
+    services = []
     with ExitStack() as stack:
         for peer in (PEERS[INFINITY[engine]] for engine in engines):
             if not peer.python.exists():
@@ -91,5 +91,5 @@ def infinity(job: Job, engines: list[str]) -> Iterator[list[Contender]]:
                 raise SystemExit(f"{peer.label} has no {job.precision}; it has {', '.join(peer.precisions['cpu'])}")
             its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)
             for size, url in stack.enter_context(infinity_service.serve(its_job)).items():
-                contenders.append(Contender(f"{peer.label}, batches of {size}", Target(url, requests)))
-        yield contenders
+                services.append(Service(f"{peer.label}, batches of {size}", Target(url, requests)))
+        yield services

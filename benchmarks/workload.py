@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import random
 from pathlib import Path
@@ -87,6 +86,9 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 def hardware(device: str = "cpu") -> str:
     """Processor and usable cores, in words, or the GPU's name before them."""
+    # Here, since the environments of peers read this file too and have no Sentriton.
+    from sentriton_server.cores import usable_cores
+
     if device == "gpu":
         import torch
 
@@ -99,7 +101,7 @@ def hardware(device: str = "cpu") -> str:
         if flag in flags
     ]
     name = " ".join(sorted(names)) or platform.machine()
-    return f"{len(os.sched_getaffinity(0))} cores of {name} ({', '.join(units) or 'no AVX-512'})"
+    return f"{usable_cores()} cores of {name} ({', '.join(units) or 'no AVX-512'})"
 
 
 def _cpuinfo() -> list[str]:

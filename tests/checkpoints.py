@@ -109,7 +109,6 @@ def make_manifest(**changed: Any) -> Manifest:
         "dimension": 32,
         "max_seq_length": 32,
         "vocab_size": 96,
-        "pad_token_id": 1,
         "max_batch_size": 64,
         "pooling": ("cls", "mean"),
         "include_prompt": False,

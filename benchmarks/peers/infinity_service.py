@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from benchmarks.peers import PEERS, Encode, Job
 
 CALLERS = 4
-SENTENCES_A_REQUEST = 32
+SENTENCES_PER_REQUEST = 32
 START_LIMIT_S = 240
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 MODEL = "model"
@@ -41,8 +41,8 @@ def load(job: Job) -> Iterator[Encode]:
     with serve(job) as urls, ThreadPoolExecutor(CALLERS) as callers:
 
         def encode(sentences: list[str], batch_size: int) -> NDArray[np.float32]:
-            starts = range(0, len(sentences), SENTENCES_A_REQUEST)
-            requests = [sentences[start : start + SENTENCES_A_REQUEST] for start in starts]
+            starts = range(0, len(sentences), SENTENCES_PER_REQUEST)
+            requests = [sentences[start : start + SENTENCES_PER_REQUEST] for start in starts]
             return np.concatenate(list(callers.map(lambda request: _embed(urls[batch_size], request), requests)))
 
         yield encode

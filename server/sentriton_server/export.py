@@ -19,11 +19,11 @@ from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
-from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
-from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
+from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
-from sentriton_server.repository import RepositoryError, read_config, record_files, write_configs
+from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
 from sentriton_server.resources import hash_files
 
 PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
@@ -53,7 +53,7 @@ def resolve_device(device: str) -> str:
 def resolve_precision(precision: str | None, device: str) -> Precision:
     """The named precision, or the device's own: fp32 on the CPU, fp16 on a GPU."""
     name = precision or ("fp16" if device == "gpu" else "fp32")
-    allowed = [choice.name for choice in PRECISIONS.values() if device in choice.devices]
+    allowed = precisions_of(device)
     if name not in allowed:
         raise ExportError(f"precision {name!r} is not available on {device}; allowed are {', '.join(allowed)}")
     return PRECISIONS[name]
@@ -78,9 +78,9 @@ def export(
     device: str = "auto",
     overwrite: bool = False,
     allow_pickle: bool = False,
-    say: Callable[[str], None] = lambda step: None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
-    """Write a deployable model repository for a checkpoint (folder or hub id). `say` is told each step.
+    """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
@@ -148,7 +148,7 @@ def _parent_folder(repository: Path) -> Iterator[None]:
 def _check_target(repository: Path, overwrite: bool) -> None:
     if not repository.exists() or (repository.is_dir() and not any(repository.iterdir())):
         return
-    if not (repository / "assets/1/manifest.json").is_file():
+    if not (repository / MANIFEST).is_file():
         raise RepositoryError(f"{repository} exists and is not an exported model repository; choose another folder")
     if not overwrite:
         raise RepositoryError(f"{repository} already holds an exported model; use --overwrite or choose another folder")
@@ -173,22 +173,22 @@ def _write(
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
-        step_tokens=TOKENS_PER_STEP_ON_GPU if device == "gpu" else None,
+        batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)
     _write_contract(checkpoint, repository)
     _write_golden(sentences, reference, repository)
     say(f"compiling the encoder ({precision.name}, {device})")
-    # Saved on the CPU, also for a GPU: whoever loads the file says where its weights go. By way of memory: torch's own
-    # writer aborts the process where a disk is full.
+    # Saved on the CPU, also for a GPU: the process that loads the file chooses its device. By way of memory: torch's
+    # own writer aborts the process where a disk is full.
     module = compile_encoder(checkpoint.encoder, precision, device)
     (repository / "encoder/1/model.pt").write_bytes(module.save_to_buffer())
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    (repository / "assets/1/manifest.json").write_text(manifest.to_json(), encoding="utf-8")
+    _write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **_old_fields(checkpoint)})
     record_files(repository)
     return manifest
 
@@ -236,8 +236,15 @@ def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
     _write_json(repository / "pooling/1/key.json", {"key": checkpoint.encoder.key})
 
 
+def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Fields of the manifest that clients of release 0.1 require, and that no client reads. The release after this one
+    drops them.
+    """
+    return {"pad_token_id": checkpoint.encoder_spec.pad_token_id}
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_golden(sentences: list[str], reference: NDArray[np.float32], repository: Path) -> None:
@@ -287,7 +294,6 @@ def _manifest(
         dimension=dimension,
         max_seq_length=spec.max_seq_length,
         vocab_size=spec.vocab_size,
-        pad_token_id=spec.pad_token_id,
         max_batch_size=read_config(repository, "embed_text").max_batch_size,
         pooling=tuple(checkpoint.head_modules[0]["modes"]),
         include_prompt=checkpoint.head_modules[0]["include_prompt"],

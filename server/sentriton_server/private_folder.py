@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _LOCK = "lock"
-_RANDOM = r"[a-z0-9_]{8}"  # what tempfile.mkdtemp appends
+_RANDOM_SUFFIX = r"[a-z0-9_]{8}"  # what tempfile.mkdtemp appends
 
 
 class PrivateFolder:
@@ -54,7 +54,7 @@ def remove_abandoned(parent: Path, prefix: str, remove: Callable[[Path], None]) 
     """Call `remove` with each folder in `parent` that a `PrivateFolder` of this user left behind."""
     with contextlib.suppress(OSError):
         for folder in parent.iterdir():
-            if re.fullmatch(re.escape(prefix) + _RANDOM, folder.name):
+            if re.fullmatch(re.escape(prefix) + _RANDOM_SUFFIX, folder.name):
                 with contextlib.suppress(OSError):  # somebody else's, in use, or gone meanwhile
                     _remove_if_abandoned(folder, remove)
 

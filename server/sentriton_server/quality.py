@@ -26,7 +26,7 @@ def quality_by_precision(
 ) -> dict[str, dict[str, float]]:
     """The figures of sentence-transformers, then of each precision's encoder in an exported repository of `source`.
 
-    Everything runs in this process, on text as it comes, without a default prompt. `say` is told each step.
+    Everything runs in this process, on text as it comes, without a default prompt. `say` gets a message for each stage.
     """
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     scores = [pair.score for pair in pairs]

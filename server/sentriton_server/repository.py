@@ -21,7 +21,7 @@ MODELS = ("embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "as
 MANIFEST = "assets/1/manifest.json"
 CHECKSUMS = "assets/1/checksums.sha256"
 BYTECODE = "__pycache__"
-FILES = (
+REQUIRED_FILES = (
     "encoder/1/model.pt",
     "embed_tokens/1/contract.json",
     "pooling/1/head.json",
@@ -55,14 +55,16 @@ def write_configs(
     token_embeddings_dtype: str,
     device: str,
     single_threaded_encoders: int | None = None,
-    step_tokens: int | None = None,
+    batch_tokens: int | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
-    TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: so many instances of the
-    encoder with one thread each; None: one instance with all threads. `step_tokens`: what embed_tokens sends to it at
-    once; None: as the checked-in configuration says. Where rows are packed, `max_batch_size` counts tokens."""
-    if step_tokens is None:
-        step_tokens = int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters["STEP_TOKENS"].string_value)
+    TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
+    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the most tokens
+    of a batch of embed_tokens; None: as the checked-in configuration says. Where rows are packed, `max_batch_size`
+    counts tokens.
+    """
+    if batch_tokens is None:
+        batch_tokens = int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters["BATCH_TOKENS"].string_value)
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
@@ -82,16 +84,16 @@ def write_configs(
             config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
         if model == "embed_tokens":
             # One more than are computed at once, so that the next is there when an instance is free.
-            config.parameters["STEPS_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
-            config.parameters["STEP_TOKENS"].string_value = str(step_tokens)
+            config.parameters["BATCHES_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
+            config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens)
             config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
         if model in ("embed_batch", "encoder", "pooling"):
-            config.max_batch_size = max(step_tokens, max_seq_length)
+            config.max_batch_size = max(batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 def record_files(repository: Path) -> None:
-    """Write the sha256 of every file of a repository to `CHECKSUMS`, in the form of sha256sum: the last step of an
+    """Write the sha256 of every file of a repository to `CHECKSUMS`, in the form of sha256sum, at the end of an
     export.
     """
     lines = [f"{hash_files([repository / name])}  {name}\n" for name in sorted(_files(repository))]
@@ -103,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
     for model in MODELS:
         if not (folder / model / "config.pbtxt").is_file():
             raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
-    for file in (*FILES, CHECKSUMS):
+    for file in (*REQUIRED_FILES, CHECKSUMS):
         if not (folder / file).is_file():
             raise _broken(folder, f"{file} is missing")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -18,17 +19,15 @@ BUNDLED_CHECKPOINT = _ROOT / "checkpoints" / "sentriton-ko-mini"
 
 
 def load_model_code(model: str, name: str) -> ModuleType:
-    """Import a helper that stands beside a model's `model.py`, such as ("pooling", "head"), so that export checks the
-    very code that Triton will run."""
-    qualified = f"sentriton_model_repository.{model}.{name}"
-    if qualified not in sys.modules:
-        spec = importlib.util.spec_from_file_location(qualified, MODEL_REPOSITORY / model / "1" / f"{name}.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[qualified] = module
-        spec.loader.exec_module(module)
-    return sys.modules[qualified]
+    """Import a helper beside a model's `model.py`, such as ("pooling", "head"), so that export checks the very code
+    that Triton will run. The model's folder becomes a package, as in Triton: helpers import each other relatively.
+    """
+    package = f"sentriton_model_{model}"
+    if package not in sys.modules:
+        spec = ModuleSpec(package, None, is_package=True)
+        spec.submodule_search_locations = [str(MODEL_REPOSITORY / model / "1")]
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+    return importlib.import_module(f"{package}.{name}")
 
 
 def hash_files(paths: list[Path]) -> str:

@@ -8,6 +8,7 @@ import subprocess
 
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.serving.process import _arguments
+from sentriton_server.serving.profile import read_profile
 from sentriton_server.settings import ServerSettings
 
 
@@ -18,6 +19,7 @@ def test_triton_knows_every_argument() -> None:
         [triton.binary, "--help"], env={**os.environ, **triton.environment}, capture_output=True, text=True, check=False
     )
     known = set(re.findall(r"--[a-z-]+", help_.stdout + help_.stderr))
-    used = {argument.split("=")[0] for argument in _arguments(everything)}
+    arguments = [*_arguments(everything), *read_profile("cpu").flags, *read_profile("gpu").flags]
+    used = {argument.split("=")[0] for argument in arguments}
     assert len(used) > 8
     assert used <= known

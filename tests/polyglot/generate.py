@@ -106,7 +106,6 @@ WRONG_FIELDS: dict[str, list[Any]] = {
     "dimension": [0, -4, 2.5, "4", True, None, 65_537, 10**12],
     "max_seq_length": [0, "32"],
     "vocab_size": [0],
-    "pad_token_id": [-1, 1.5],
     "max_batch_size": [0, "64", None],
     "pooling": ["mean", [1], None],
     "include_prompt": ["yes", 1],

@@ -1,4 +1,4 @@
-"""Attention within the rows of a step, by products and by torch's fused kernel, against the formula row by row."""
+"""Attention within the rows of a block, by products and by torch's fused kernel, against the formula row by row."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sentriton_server.encoder.attention import LONGEST_BY_PRODUCTS, Attention, lay_out
+from sentriton_server.encoder.attention import MAX_BMM_TOKENS, Attention, lay_out
 
 HEADS, HEAD_SIZE, FILLING = 3, 4, 2
 
@@ -27,18 +27,18 @@ def context_of(query_key_value: Tensor, lengths: list[int], heads: int = HEADS, 
     return context[: sum(lengths)]
 
 
-@pytest.mark.parametrize("longest_by_products", [0, 8, LONGEST_BY_PRODUCTS], ids=["fused", "both", "products"])
+@pytest.mark.parametrize("max_bmm_tokens", [0, 8, MAX_BMM_TOKENS], ids=["fused", "both", "products"])
 @pytest.mark.parametrize("lengths", [[5, 3, 1], [4, 4], [1], [7], [20, 17, 16, 9, 8, 8, 7, 1]], ids=str)
-def test_each_row_attends_to_itself_alone(lengths: list[int], longest_by_products: int) -> None:
+def test_each_row_attends_to_itself_alone(lengths: list[int], max_bmm_tokens: int) -> None:
     torch.manual_seed(0)
     query_key_value = torch.randn([sum(lengths), 3 * HEADS * HEAD_SIZE])
     expected = torch.cat([attend(row) for row in query_key_value.split(lengths)])
-    torch.testing.assert_close(context_of(query_key_value, lengths, longest_by_products=longest_by_products), expected)
+    torch.testing.assert_close(context_of(query_key_value, lengths, max_bmm_tokens=max_bmm_tokens), expected)
 
 
 def test_rows_around_the_change_from_products_to_the_fused_kernel() -> None:
     torch.manual_seed(0)
-    for length in (LONGEST_BY_PRODUCTS, LONGEST_BY_PRODUCTS + 1):
+    for length in (MAX_BMM_TOKENS, MAX_BMM_TOKENS + 1):
         query_key_value = torch.randn([length, 3 * HEADS * HEAD_SIZE])
         torch.testing.assert_close(context_of(query_key_value, [length]), attend(query_key_value))
 

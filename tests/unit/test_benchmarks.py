@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
 
 from benchmarks import gpu, limit, online
-from benchmarks.callers import ANSWERS_A_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
+from benchmarks.callers import ANSWERS_PER_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
 from benchmarks.targets import PADDED, SENTRITON
 from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length, with_padding
 from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -144,7 +144,7 @@ def test_callers_call_in_turn_and_count_what_is_refused() -> None:
     statuses = itertools.cycle([200, 200, 503])
     both = asyncio.run(call_http(lambda: next(statuses), callers=4, seconds=0.2, most_seconds=5))
     assert 0.2 <= both.end - both.begin < 5
-    assert len(rate_and_latencies(both)[1]) >= 4 * ANSWERS_A_CALLER
+    assert len(rate_and_latencies(both)[1]) >= 4 * ANSWERS_PER_CALLER
     assert both.refused == pytest.approx(len(both.answered) / 2, abs=4)
     began, ended = both.answered.T
     assert (ended - began >= 0.01).all()

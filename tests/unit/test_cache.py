@@ -126,9 +126,9 @@ def test_callers_from_many_threads_get_their_own_rows_and_the_bound_holds() -> N
 
 @pytest.mark.parametrize("value", ["", "0"])
 def test_it_is_off_unless_asked_for(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(cache.VARIABLE, raising=False)
+    monkeypatch.delenv(cache.SIZE_VARIABLE, raising=False)
     assert cache.cache_of_environment() is None
-    monkeypatch.setenv(cache.VARIABLE, value)
+    monkeypatch.setenv(cache.SIZE_VARIABLE, value)
     assert cache.cache_of_environment() is None
 
 

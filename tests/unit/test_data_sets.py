@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sentriton.errors import InvalidInput
+from sentriton_server.commands import app
 from sentriton_server.data_sets import (
     CATALOGUE,
     DataSetError,
@@ -28,7 +29,6 @@ from sentriton_server.data_sets import (
     require,
     reviews,
 )
-from sentriton_server.commands import app
 from sentriton_server.data_sets.reviews import ArchiveError, read_reviews
 
 CONTENT = b"sentence 1\tsentence 2\t5\n" * 1000
@@ -265,13 +265,13 @@ def test_the_command_fetches_by_name_and_names_the_licence(
     data_set: PublicDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CATALOGUE, "pairs", data_set)
-    result = CliRunner().invoke(app, ["pairs", "--folder", str(tmp_path)], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["data", "pairs", "--folder", str(tmp_path)], catch_exceptions=False)
     assert result.stdout == f"pairs: Pairs, CC0 1.0, https://pairs.example\n  {tmp_path / 'pairs.tsv'}\n"
-    listed = CliRunner().invoke(app, ["--folder", str(tmp_path)], catch_exceptions=False).stdout
+    listed = CliRunner().invoke(app, ["data", "--folder", str(tmp_path)], catch_exceptions=False).stdout
     assert "pairs           fetched  Pairs, CC0 1.0, https://pairs.example\n" in listed
     assert "nsmc            missing  NSMC reviews, CC0 1.0, https://github.com/e9t/nsmc\n" in listed
     with pytest.raises(InvalidInput, match="no data set 'kornli': must be all or one of klue-sts-dev, klue-sts-train"):
-        CliRunner().invoke(app, ["kornli"], catch_exceptions=False)
+        CliRunner().invoke(app, ["data", "kornli"], catch_exceptions=False)
 
 
 def test_files_at_hand_are_those_of_the_catalogue() -> None:

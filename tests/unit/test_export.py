@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +310,7 @@ def test_no_dimension_is_left_open_to_callers(model: str, repository: Path) -> N
 
 def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Path) -> None:
     sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
-    write_configs(tmp_path, **sizes, max_seq_length=4096, step_tokens=1024)
+    write_configs(tmp_path, **sizes, max_seq_length=4096, batch_tokens=1024)
     found = {model: read_config(tmp_path, model).max_batch_size for model in MODELS}
     assert found["embed_tokens"] == found["embed_text"] * 4096
     assert {found[model] for model in ("embed_batch", "encoder", "pooling")} == {4096}
@@ -340,6 +340,12 @@ def test_the_manifest_describes_the_model_and_its_files(checkpoint: Path, reposi
     places = {"model.pt": "encoder/1/model.pt"}
     for name, sha256 in manifest.files.items():
         assert files(repository)[places.get(name, f"assets/1/{name}")] == sha256
+
+
+def test_the_manifest_has_the_fields_that_older_clients_require(repository: Path) -> None:
+    content = json.loads((repository / "assets/1/manifest.json").read_bytes())
+    assert content.keys() - {field.name for field in fields(Manifest)} == {"pad_token_id"}
+    assert content["pad_token_id"] == 1
 
 
 def test_prompts_go_to_the_manifest_and_not_into_the_vectors(tmp_path: Path, target: Path) -> None:

@@ -20,7 +20,7 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
 from sentriton_server.encoder.linear import Int8Linear
-from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from tests.checkpoints import ARCHITECTURES
 
 VOCABULARY, HIDDEN, PAD, LONGEST, LAYERS = 60, 32, 1, 40, 2
@@ -51,15 +51,15 @@ def hugging_face(architecture: str) -> nn.Module:
     return model
 
 
-def packed(architecture: str, tokens_per_step: int | None = None) -> PackedEncoder:
+def packed(architecture: str, block_tokens: int | None = None) -> PackedEncoder:
     _, encoder = read_encoder(hugging_face(architecture), LONGEST)
-    encoder.tokens_per_step = tokens_per_step or encoder.tokens_per_step
+    encoder.block_tokens = block_tokens or encoder.block_tokens
     return encoder
 
 
 @functools.cache
-def compiled(architecture: str = "roberta", precision: str = "fp32", tokens_per_step: int | None = None) -> Any:
-    return compile_encoder(packed(architecture, tokens_per_step), PRECISIONS[precision])
+def compiled(architecture: str = "roberta", precision: str = "fp32", block_tokens: int | None = None) -> Any:
+    return compile_encoder(packed(architecture, block_tokens), PRECISIONS[precision])
 
 
 def encode(encoder: Any, rows: Sequence[Row], key: int = 0) -> list[Tensor]:
@@ -106,10 +106,10 @@ def test_any_valid_rows_equal_hugging_face(architecture: str, rows: list[list[in
         assert_close(found, reference(architecture, row))
 
 
-@pytest.mark.parametrize("tokens_per_step", [1, 45, 10_000])
-def test_tokens_per_step_changes_nothing(tokens_per_step: int) -> None:
+@pytest.mark.parametrize("block_tokens", [1, 45, 10_000])
+def test_block_tokens_changes_nothing(block_tokens: int) -> None:
     for found, expected in zip(
-        encode(compiled(tokens_per_step=tokens_per_step), RAGGED), encode(compiled(), RAGGED), strict=True
+        encode(compiled(block_tokens=block_tokens), RAGGED), encode(compiled(), RAGGED), strict=True
     ):
         assert_close(found, expected)
 
@@ -196,20 +196,20 @@ def test_int8_linear_maps_a_constant_token_to_its_row_sums() -> None:
         assert_close(Int8Linear(linear)(token), linear(token), tolerance=0.02)
 
 
-@pytest.mark.parametrize("lengths", [[3, 12, 7], [40] * 30 + [1, 2]], ids=["one step", "several steps"])
+@pytest.mark.parametrize("lengths", [[3, 12, 7], [40] * 30 + [1, 2]], ids=["one block", "several blocks"])
 def test_linear_layers_see_the_tokens_and_no_padding(lengths: list[int]) -> None:
     rows = [random_row(length) for length in lengths]
-    encoder = compiled(tokens_per_step=256)
+    encoder = compiled(block_tokens=256)
     encode(encoder, rows)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as recorded:
         encode(encoder, rows)
     # The interpreter's whole stack is recorded; the operator's own arguments are the last six, its input the first.
     seen = [event.input_shapes[-6][0] for event in recorded.events() if event.name == "mkldnn::_linear_pointwise"]
-    # Each step is filled up to a multiple of 8 tokens, and no further.
+    # Each block is filled up to a multiple of 8 tokens, and no further.
     filling = sum(seen) - sum(lengths) * LINEARS_PER_LAYER * LAYERS
     assert all(tokens % 8 == 0 for tokens in seen)
     assert 0 <= filling < 8 * len(seen)
-    # Rows share a step as far as its tokens are allowed.
+    # Rows share a block as far as its tokens are allowed.
     assert max(lengths) < max(seen) <= 256
 
 
@@ -234,7 +234,7 @@ def test_a_loaded_module_holds_each_weight_once_in_the_order_of_the_kernels(prec
 def test_for_a_gpu_the_layers_stay_what_they_are() -> None:
     encoder = compile_encoder(packed("roberta"), PRECISIONS["fp32"], "gpu")
     assert_close(encode(encoder, RAGGED)[0], reference("roberta", RAGGED[0]))
-    assert encoder.tokens_per_step == TOKENS_PER_STEP_ON_GPU
+    assert encoder.block_tokens == GPU_BLOCK_TOKENS
     assert not next(encoder.layers.children()).intermediate.weight.is_mkldnn
 
 

@@ -11,8 +11,8 @@ import pytest
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import (
     CHECKSUMS,
-    FILES,
     MANIFEST,
+    REQUIRED_FILES,
     RepositoryError,
     check_repository,
     read_key,
@@ -31,7 +31,7 @@ def repository(tmp_path: Path) -> Path:
     write_configs(
         folder, hidden_size=8, dimension=4, max_seq_length=16, token_embeddings_dtype="TYPE_FP32", device="cpu"
     )
-    for file in FILES:
+    for file in REQUIRED_FILES:
         (folder / file).write_text("content", encoding="utf-8")
     (folder / MANIFEST).write_text(make_manifest().to_json(), encoding="utf-8")
     record_files(folder)

@@ -1,4 +1,4 @@
-"""The lanes and steps of the scheduler, without Triton."""
+"""The lanes and batches of the scheduler, without Triton."""
 
 from __future__ import annotations
 
@@ -14,64 +14,67 @@ import pytest
 
 from sentriton_server.resources import load_model_code
 
-scheduling = load_model_code("embed_tokens", "scheduling")
+Allowance = load_model_code("embed_tokens", "allowance").Allowance
+Pace = load_model_code("embed_tokens", "lane").Pace
+Request, Row = (getattr(load_model_code("embed_tokens", "request"), name) for name in ("Request", "Row"))
+Batch, Scheduler = (getattr(load_model_code("embed_tokens", "scheduler"), name) for name in ("Batch", "Scheduler"))
 
 
 def make_request(*lengths: int, wait_s: float = 60.0, first_id: int = 1, **settings: Any) -> Any:
     """Packed rows of these lengths; their ids count from `first_id`, row by row."""
     row = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
     pooled = np.ones(len(row), np.bool_)
-    return scheduling.Request(row + first_id, pooled, row, deadline=time.monotonic() + wait_s, **settings)
+    return Request(row + first_id, pooled, row, deadline=time.monotonic() + wait_s, **settings)
 
 
 def make_scheduler(**settings: Any) -> Any:
-    defaults = {"step_tokens": 64, "step_rows": 16, "steps_in_flight": 2, "waiting_rows": 100}
+    defaults = {"batch_tokens": 64, "batch_rows": 16, "batches_in_flight": 2, "waiting_rows": 100}
     callbacks = {"on_expired": ignore, "is_cancelled": lambda request: False, "on_cancelled": ignore}
-    return scheduling.Scheduler(**{**defaults, **callbacks, **settings})
+    return Scheduler(**{**defaults, **callbacks, **settings})
 
 
 def take(scheduler: Any) -> Any:
-    """A step that is computed at once."""
-    step = scheduler.take()
-    scheduler.done(step)
-    return step
+    """A batch that is computed at once."""
+    batch = scheduler.take()
+    scheduler.done(batch)
+    return batch
 
 
 def ignore(request: Any) -> None:
     pass
 
 
-def first_ids(step: Any) -> Any:
-    """An embedding for each row of a step: its first id."""
-    input_ids, _, row = step.tokens()
+def first_ids(batch: Any) -> Any:
+    """An embedding for each row of a batch: its first id."""
+    input_ids, _, row = batch.tokens()
     return input_ids[np.searchsorted(row, np.arange(row[-1] + 1))][:, None].astype(np.float32)
 
 
-def lengths(step: Any) -> list[int]:
-    return [row.length for row in step.rows]
+def lengths(batch: Any) -> list[int]:
+    return [row.length for row in batch.rows]
 
 
-def test_rows_of_several_requests_share_a_step_and_each_gets_its_own_embeddings() -> None:
+def test_rows_of_several_requests_share_a_batch_and_each_gets_its_own_embeddings() -> None:
     scheduler = make_scheduler()
     requests = [make_request(3, 5, first_id=1), make_request(4, first_id=7)]
     assert not scheduler.add(*requests)
-    step = scheduler.take()
-    input_ids, pooled, row = step.tokens()
+    batch = scheduler.take()
+    input_ids, pooled, row = batch.tokens()
     assert input_ids.shape == pooled.shape == row.shape == (12,)
-    complete = step.deliver(first_ids(step))
+    complete = batch.deliver(first_ids(batch))
     assert set(complete) == set(requests)
     assert requests[0].embeddings.tolist() == [[1], [2]]
     assert requests[1].embeddings.tolist() == [[7]]
 
 
-def test_a_request_beyond_one_step_is_complete_with_its_last_row() -> None:
-    scheduler = make_scheduler(step_tokens=32)
+def test_a_request_beyond_one_batch_is_complete_with_its_last_row() -> None:
+    scheduler = make_scheduler(batch_tokens=32)
     request = make_request(*[16] * 5)
     scheduler.add(request)
     complete = []
     for _ in range(3):
-        step = take(scheduler)
-        complete.append(step.deliver(np.ones((len(step.rows), 2), np.float32)))
+        batch = take(scheduler)
+        complete.append(batch.deliver(np.ones((len(batch.rows), 2), np.float32)))
     assert complete == [[], [], [request]]
 
 
@@ -82,9 +85,9 @@ def test_rows_that_are_known_are_there_from_the_start_and_have_no_turn() -> None
     assert not scheduler.add(request)
     assert scheduler.waiting("query") == 3
     take(scheduler)
-    step = take(scheduler)
-    assert [row.place for row in step.rows] == [0, 2]
-    assert step.deliver(first_ids(step)) == [request]
+    batch = take(scheduler)
+    assert [row.place for row in batch.rows] == [0, 2]
+    assert batch.deliver(first_ids(batch)) == [request]
     assert request.embeddings.tolist() == [[1], [9], [3]]
 
 
@@ -94,20 +97,20 @@ def test_a_request_that_is_known_whole_is_complete_from_the_start() -> None:
     assert request.embeddings.tolist() == [[8], [9]]
 
 
-def test_steps_of_one_request_that_come_back_together_all_count() -> None:
-    def deliver(step: Any) -> None:
-        embeddings = np.full((1, 256), step.rows[0].place, np.float32)
+def test_batches_of_one_request_that_come_back_together_all_count() -> None:
+    def deliver(batch: Any) -> None:
+        embeddings = np.full((1, 256), batch.rows[0].place, np.float32)
         together.wait(10)
-        complete.extend(step.deliver(embeddings))
+        complete.extend(batch.deliver(embeddings))
 
     interval_s = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads take turns in the middle of things
     try:
         for _ in range(1000):
             request = make_request(4, 4, 4)
-            steps = [scheduling.Step([scheduling.Row(request, place, 4, 0)]) for place in range(3)]
+            batches = [Batch([Row(request, place, 4, 0)]) for place in range(3)]
             together, complete = threading.Barrier(3), []
-            threads = [threading.Thread(target=deliver, args=(step,)) for step in steps]
+            threads = [threading.Thread(target=deliver, args=(batch,)) for batch in batches]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -118,62 +121,62 @@ def test_steps_of_one_request_that_come_back_together_all_count() -> None:
         sys.setswitchinterval(interval_s)
 
 
-def test_a_step_keeps_to_its_tokens_padding_counted_and_takes_rows_alike_in_length() -> None:
-    scheduler = make_scheduler(step_tokens=64)
+def test_a_batch_keeps_to_its_tokens_padding_counted_and_takes_rows_alike_in_length() -> None:
+    scheduler = make_scheduler(batch_tokens=64)
     for length in (10, 60, 9, 58, 11, 10):
         scheduler.add(make_request(length))
     taken = [sorted(lengths(take(scheduler))) for _ in range(3)]
     assert taken == [[9, 10, 10, 11], [60], [58]]
 
 
-def test_at_most_a_fifth_of_a_step_is_padding() -> None:
-    scheduler = make_scheduler(step_tokens=1000)
+def test_at_most_a_fifth_of_a_batch_is_padding() -> None:
+    scheduler = make_scheduler(batch_tokens=1000)
     rng = np.random.default_rng(0)
     for length in rng.integers(1, 200, size=90):
         scheduler.add(make_request(int(length)))
     taken = 0
     while taken < 90:
-        step = take(scheduler)
-        taken += len(step.rows)
-        assert sum(lengths(step)) >= 0.8 * max(lengths(step)) * len(step.rows)
+        batch = take(scheduler)
+        taken += len(batch.rows)
+        assert sum(lengths(batch)) >= 0.8 * max(lengths(batch)) * len(batch.rows)
 
 
-def test_a_row_longer_than_a_step_goes_alone() -> None:
-    scheduler = make_scheduler(step_tokens=64)
+def test_a_row_longer_than_a_batch_goes_alone() -> None:
+    scheduler = make_scheduler(batch_tokens=64)
     scheduler.add(make_request(500, 3))
     assert sorted(lengths(take(scheduler)) + lengths(take(scheduler))) == [3, 500]
 
 
-def test_a_step_keeps_to_its_rows() -> None:
-    scheduler = make_scheduler(step_rows=3, step_tokens=1000)
+def test_a_batch_keeps_to_its_rows() -> None:
+    scheduler = make_scheduler(batch_rows=3, batch_tokens=1000)
     scheduler.add(make_request(*[2] * 7))
     assert [len(take(scheduler).rows) for _ in range(3)] == [3, 3, 1]
 
 
-def test_the_row_that_waited_longest_is_in_the_next_step_whatever_its_length() -> None:
-    scheduler = make_scheduler(step_tokens=64)
+def test_the_row_that_waited_longest_is_in_the_next_batch_whatever_its_length() -> None:
+    scheduler = make_scheduler(batch_tokens=64)
     scheduler.add(make_request(64))
     for _ in range(20):
         scheduler.add(make_request(2))
     assert 64 in lengths(take(scheduler))
 
 
-def test_token_embeddings_come_back_to_their_tokens_and_share_no_step_with_sentences() -> None:
+def test_token_embeddings_come_back_to_their_tokens_and_share_no_batch_with_sentences() -> None:
     scheduler = make_scheduler()
     tokens, more = make_request(3, 5, of_tokens=True, first_id=1), make_request(4, of_tokens=True, first_id=7)
     sentences = make_request(4, 4)
     scheduler.add(tokens, sentences, more)
-    steps = [take(scheduler), take(scheduler)]
-    assert sorted(step.of_tokens for step in steps) == [False, True]
-    for step in steps:
-        step.deliver(step.tokens()[0][:, None].astype(np.float32) if step.of_tokens else first_ids(step))
+    batches = [take(scheduler), take(scheduler)]
+    assert sorted(batch.of_tokens for batch in batches) == [False, True]
+    for batch in batches:
+        batch.deliver(batch.tokens()[0][:, None].astype(np.float32) if batch.of_tokens else first_ids(batch))
     assert tokens.embeddings.ravel().tolist() == [1] * 3 + [2] * 5
     assert more.embeddings.ravel().tolist() == [7] * 4
     assert sentences.embeddings.tolist() == [[1], [2]]
 
 
 def test_an_allowance_is_given_back_once_however_often_a_request_ends() -> None:
-    allowance = scheduling.Allowance(10)
+    allowance = Allowance(10)
     assert allowance.take(12), "the first may be too large"
     assert not allowance.take(1)
     request = make_request(12, on_end=lambda: allowance.give(12))
@@ -191,8 +194,8 @@ def test_queries_go_before_bulk_work_that_came_earlier() -> None:
     assert [take(scheduler).rows[0].request.lane for _ in range(2)] == ["query", "bulk"]
 
 
-def test_while_queries_come_bulk_steps_are_short_and_leave_a_place_free() -> None:
-    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+def test_while_queries_come_bulk_batches_are_short_and_leave_a_place_free() -> None:
+    scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
     scheduler.add(make_request(*[4] * 32, lane="bulk"))
     scheduler.add(make_request(4))
     assert take(scheduler).rows[0].request.lane == "query"
@@ -202,20 +205,20 @@ def test_while_queries_come_bulk_steps_are_short_and_leave_a_place_free() -> Non
     waiting = threading.Thread(target=lambda: taken.append(scheduler.take()))
     waiting.start()
     waiting.join(0.1)
-    assert not taken, "a second bulk step took the place that is kept for queries"
+    assert not taken, "a second bulk batch took the place that is kept for queries"
     scheduler.done(bulk)
     waiting.join(5)
     assert taken[0].rows[0].request.lane == "bulk"
 
 
-def test_without_queries_bulk_work_takes_every_place_and_whole_steps() -> None:
-    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+def test_without_queries_bulk_work_takes_every_place_and_whole_batches() -> None:
+    scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
     scheduler.add(make_request(*[4] * 32, lane="bulk"))
     assert [len(scheduler.take().rows) for _ in range(2)] == [16, 16]
 
 
-def test_beyond_what_is_computed_a_step_leaves_when_it_is_large() -> None:
-    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+def test_beyond_what_is_computed_a_batch_leaves_when_it_is_large() -> None:
+    scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
     scheduler.add(make_request(4))
     computed = scheduler.take()
     taken: list[Any] = []
@@ -227,7 +230,7 @@ def test_beyond_what_is_computed_a_step_leaves_when_it_is_large() -> None:
     assert not taken, "it left, though nobody would compute it now and others may join it"
     scheduler.add(make_request(4))
     waiting.join(5)
-    assert len(taken[0].rows) == 8, "half of a step's tokens"
+    assert len(taken[0].rows) == 8, "half of a batch's tokens"
     scheduler.add(make_request(4))
     scheduler.done(computed)
     scheduler.done(taken[0])
@@ -235,23 +238,23 @@ def test_beyond_what_is_computed_a_step_leaves_when_it_is_large() -> None:
 
 
 def test_a_query_does_not_wait_for_others_behind_bulk_work() -> None:
-    scheduler = make_scheduler(step_tokens=64, steps_in_flight=2)
+    scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
     scheduler.add(make_request(*[4] * 4, lane="bulk"))
     assert scheduler.take().rows[0].request.lane == "bulk"
     scheduler.add(make_request(4))
     assert scheduler.take().rows[0].request.lane == "query"
 
 
-def test_requests_that_come_together_go_to_all_who_wait_for_steps() -> None:
-    scheduler = make_scheduler(step_rows=1, steps_in_flight=4)
-    steps: queue.Queue[Any] = queue.Queue()
-    workers = [threading.Thread(target=lambda: steps.put(scheduler.take()), daemon=True) for _ in range(3)]
+def test_requests_that_come_together_go_to_all_who_wait_for_batches() -> None:
+    scheduler = make_scheduler(batch_rows=1, batches_in_flight=4)
+    batches: queue.Queue[Any] = queue.Queue()
+    workers = [threading.Thread(target=lambda: batches.put(scheduler.take()), daemon=True) for _ in range(3)]
     for worker in workers:
         worker.start()
     time.sleep(0.1)  # all of them wait
     scheduler.add(*(make_request(4) for _ in range(3)))
     # Sooner than one who waits looks again by itself.
-    assert [lengths(steps.get(timeout=0.5)) for _ in workers] == [[4]] * 3
+    assert [lengths(batches.get(timeout=0.5)) for _ in workers] == [[4]] * 3
 
 
 def test_a_full_lane_turns_a_request_away_and_the_other_lane_does_not_mind() -> None:
@@ -264,17 +267,17 @@ def test_a_full_lane_turns_a_request_away_and_the_other_lane_does_not_mind() -> 
 
 
 def test_a_request_larger_than_a_lane_is_taken_where_nothing_waits() -> None:
-    scheduler = make_scheduler(waiting_rows=4, step_rows=16)
+    scheduler = make_scheduler(waiting_rows=4, batch_rows=16)
     scheduler.add(make_request(*[1] * 9))
     assert len(scheduler.take().rows) == 9
 
 
-def test_a_pace_is_that_of_the_last_steps_and_pauses_do_not_count() -> None:
-    pace = scheduling.Pace()
+def test_a_pace_is_that_of_the_last_batches_and_pauses_do_not_count() -> None:
+    pace = Pace()
     assert pace.wait_s(1000) == 0
     now = 0.0
-    for seconds, steps in ((0.1, 50), (0.4, 50)):
-        for _ in range(steps):
+    for seconds, batches in ((0.1, 50), (0.4, 50)):
+        for _ in range(batches):
             now += seconds
             pace.taken(100, now, more=True)
     assert pace.wait_s(1000) == pytest.approx(4, rel=0.05)
@@ -284,12 +287,12 @@ def test_a_pace_is_that_of_the_last_steps_and_pauses_do_not_count() -> None:
 
 
 def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> None:
-    scheduler = make_scheduler(step_tokens=16, waiting_rows=1000)
+    scheduler = make_scheduler(batch_tokens=16, waiting_rows=1000)
     scheduler.add(make_request(*[8] * 100, lane="bulk"))
     for _ in range(10):
         take(scheduler)
         time.sleep(0.02)
-    # 80 rows wait, two to a step of 0.02 s.
+    # 80 rows wait, two to a batch of 0.02 s.
     hurried, patient = make_request(8, lane="bulk", wait_s=0.2), make_request(8, lane="bulk", wait_s=20)
     turned_away = scheduler.add(hurried, patient, make_request(8, lane="query", wait_s=0.2))
     assert list(turned_away) == [hurried]
@@ -299,19 +302,19 @@ def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> No
 
 def test_an_expired_request_is_told_once_and_its_rows_are_not_computed() -> None:
     expired: list[Any] = []
-    scheduler = make_scheduler(on_expired=expired.append, step_tokens=8)
+    scheduler = make_scheduler(on_expired=expired.append, batch_tokens=8)
     late, timely = make_request(*[4] * 6, wait_s=0), make_request(4)
     scheduler.add(late)
     scheduler.add(timely)
-    step = take(scheduler)
-    assert [row.request for row in step.rows] == [timely]
+    batch = take(scheduler)
+    assert [row.request for row in batch.rows] == [timely]
     assert expired == [late]
 
 
 def test_a_cancelled_request_is_passed_over() -> None:
     gone: list[Any] = []
     told: list[Any] = []
-    scheduler = make_scheduler(step_tokens=16, is_cancelled=gone.__contains__, on_cancelled=told.append)
+    scheduler = make_scheduler(batch_tokens=16, is_cancelled=gone.__contains__, on_cancelled=told.append)
     cancelled, waiting = make_request(*[8] * 20), make_request(8)
     for request in (cancelled, waiting):
         scheduler.add(request)
@@ -323,7 +326,7 @@ def test_a_cancelled_request_is_passed_over() -> None:
     assert told == [cancelled]
 
 
-def test_a_cancelled_request_with_two_steps_under_way_is_told_once() -> None:
+def test_a_cancelled_request_with_two_batches_under_way_is_told_once() -> None:
     told: list[Any] = []
     both_know = threading.Barrier(2)
     gone = threading.Event()
@@ -334,7 +337,9 @@ def test_a_cancelled_request_with_two_steps_under_way_is_told_once() -> None:
         both_know.wait(timeout=5)
         return True
 
-    scheduler = make_scheduler(step_tokens=16, steps_in_flight=3, is_cancelled=is_cancelled, on_cancelled=told.append)
+    scheduler = make_scheduler(
+        batch_tokens=16, batches_in_flight=3, is_cancelled=is_cancelled, on_cancelled=told.append
+    )
     cancelled = make_request(*[8] * 10)
     scheduler.add(cancelled)
     for _ in range(3):
@@ -354,7 +359,7 @@ def test_a_cancelled_request_with_two_steps_under_way_is_told_once() -> None:
 
 def test_nobody_is_asked_about_rows_that_are_computed_sooner() -> None:
     asked: list[Any] = []
-    scheduler = make_scheduler(step_tokens=16, is_cancelled=asked.append)
+    scheduler = make_scheduler(batch_tokens=16, is_cancelled=asked.append)
     scheduler.add(make_request(*[8] * 20))
     for _ in range(10):
         take(scheduler)

@@ -11,7 +11,7 @@ from itertools import chain, repeat
 import pytest
 
 from sentriton_server.serving import stillness
-from sentriton_server.serving.stillness import LOOK_S, Stillness, work_s
+from sentriton_server.serving.stillness import OBSERVATION_S, Stillness, work_s
 
 
 def test_work_is_the_time_of_all_processes() -> None:
@@ -38,7 +38,7 @@ def test_a_process_that_ended_did_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("spent_s", "certain"),
-    [(0.0, True), (0.01 * LOOK_S, True), (0.2 * LOOK_S, False), (2 * LOOK_S, False)],
+    [(0.0, True), (0.01 * OBSERVATION_S, True), (0.2 * OBSERVATION_S, False), (2 * OBSERVATION_S, False)],
     ids=["nothing", "an idle server", "a starved server", "a server at work"],
 )
 def test_stillness_needs_a_whole_look(spent_s: float, certain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +46,8 @@ def test_stillness_needs_a_whole_look(spent_s: float, certain: bool, monkeypatch
     monkeypatch.setattr(stillness.time, "monotonic", lambda: now[0])
     work = chain([7.0], repeat(7.0 + spent_s))
     look = Stillness(lambda: next(work))
-    now[0] += LOOK_S / 2
+    now[0] += OBSERVATION_S / 2
     assert not look.is_certain()
-    now[0] += LOOK_S / 2
+    now[0] += OBSERVATION_S / 2
     assert look.is_certain() == certain
     assert not look.is_certain(), "each look begins anew"

@@ -10,7 +10,6 @@ export interface Manifest {
   /** Most tokens of a sentence, special ones included; what is longer is cut. */
   readonly maxSeqLength: number;
   readonly vocabSize: number;
-  readonly padTokenId: number;
   /** Most rows of one request. */
   readonly maxBatchSize: number;
   readonly pooling: readonly string[];
@@ -59,7 +58,6 @@ const FIELDS: Record<keyof Manifest, [string, Check]> = {
   dimension: whole(1, LARGEST_DIMENSION),
   maxSeqLength: whole(1),
   vocabSize: whole(1),
-  padTokenId: whole(0),
   maxBatchSize: whole(1),
   pooling: ["a list of texts", (value) => Array.isArray(value) && value.every(isText)],
   includePrompt: ["true or false", (value) => typeof value === "boolean"],

@@ -16,7 +16,6 @@ export const MANIFEST = {
   dimension: DIMENSION,
   max_seq_length: 32,
   vocab_size: 4000,
-  pad_token_id: 1,
   max_batch_size: 64,
   pooling: ["mean"],
   include_prompt: true,

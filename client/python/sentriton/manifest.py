@@ -30,7 +30,6 @@ class Manifest:
     dimension: int
     max_seq_length: int
     vocab_size: int
-    pad_token_id: int
     max_batch_size: int
     pooling: tuple[str, ...]
     include_prompt: bool
@@ -99,7 +98,6 @@ _FIELDS: dict[str, tuple[str, Check]] = {
     "dimension": _whole(1, _LARGEST_DIMENSION),
     "max_seq_length": _whole(1),
     "vocab_size": _whole(1),
-    "pad_token_id": _whole(0),
     "max_batch_size": _whole(1),
     "pooling": ("a list of texts", lambda value: isinstance(value, list) and all(map(_text, value))),
     "include_prompt": ("true or false", lambda value: isinstance(value, bool)),

@@ -20,17 +20,24 @@ from typing import Any
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import triton_python_backend_utils as pb_utils
-from text_queue import TextQueue, Waiting
-from tokenization import TextError, decode_texts, load_tokenizer, tokenize
+
+from .text_queue import TextQueue, Waiting
+from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 LANES = ("canary", "query", "bulk")
 MICROSECONDS = 1e-6
 PUBLISH_PERIOD_S = 1.0
-SHORT_BYTES = 16 * 1024  # some milliseconds of work; longer text is bulk work
+SHORT_TEXT_BYTES = 16 * 1024  # some milliseconds of work; longer text is bulk work
 BULK_NICENESS = 5
 # Of embed_tokens's words, those of a refusal that may pass, and of a wrong parameter: its tokens are right.
-UNAVAILABLE = ("lane is full", "Request timeout expired", "is not healthy", "Server not ready", "Server is stopping")
-INVALID = ("fingerprint mismatch", "lane is ")
+UNAVAILABLE_WORDS = (
+    "lane is full",
+    "Request timeout expired",
+    "is not healthy",
+    "Server not ready",
+    "Server is stopping",
+)
+INVALID_WORDS = ("fingerprint mismatch", "lane is ")
 
 
 class TritonPythonModel:
@@ -103,7 +110,7 @@ class TritonPythonModel:
         given = parameters.get("canary_key")
         if self.canary_key and isinstance(given, str) and hmac.compare_digest(given.encode(), self.canary_key.encode()):
             return "canary"
-        return "bulk" if size > SHORT_BYTES or parameters.get("lane") == "bulk" else "query"
+        return "bulk" if size > SHORT_TEXT_BYTES or parameters.get("lane") == "bulk" else "query"
 
     def work(self, lane: str) -> None:
         if lane == "bulk":
@@ -167,8 +174,8 @@ class TritonPythonModel:
 
 def status(message: str) -> int:
     """The status of embed_tokens's refusal, which Triton 24.10 hands to a model as INTERNAL, whatever it was."""
-    if any(words in message for words in UNAVAILABLE):
+    if any(words in message for words in UNAVAILABLE_WORDS):
         return pb_utils.TritonError.UNAVAILABLE
-    if any(words in message for words in INVALID):
+    if any(words in message for words in INVALID_WORDS):
         return pb_utils.TritonError.INVALID_ARG
     return pb_utils.TritonError.INTERNAL

@@ -10,7 +10,7 @@ from typing import Any
 
 # What a request and each of its rows take beside their text.
 _REQUEST_BYTES, _ROW_BYTES = 1024, 64
-_OF_ITS_TIME = 0.5  # that a request may expect to wait; the rest is for being embedded
+_MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for embedding it
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class TextQueue:
                 if self._bytes + waiting.memory > self.most_bytes:
                     return f"{self._bytes:,} bytes of text wait, at most {self.most_bytes:,} may"
                 waited_s = waiting.arrived - self._waiting[0].arrived
-                allowed_s = max(0.0, _OF_ITS_TIME * (waiting.deadline - waiting.arrived))
+                allowed_s = max(0.0, _MAX_WAIT_FRACTION * (waiting.deadline - waiting.arrived))
                 if waited_s > allowed_s:
                     return f"text has waited for {waited_s:.1f} s, and this request may wait {allowed_s:.1f} s"
             self._waiting.append(waiting)

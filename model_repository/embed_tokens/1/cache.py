@@ -14,7 +14,7 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
-VARIABLE = "SENTRITON_ROW_CACHE_MIB"
+SIZE_VARIABLE = "SENTRITON_ROW_CACHE_MIB"
 _MIB = 1 << 20
 # What an entry takes beside the bytes of tokens and embedding: two objects and its place in the dictionary.
 _ENTRY_BYTES = 384
@@ -73,9 +73,9 @@ class RowCache:
 
 def cache_of_environment() -> RowCache | None:
     """The cache that `$SENTRITON_ROW_CACHE_MIB` asks for; None where that is 0 or not set. Raises `ValueError`."""
-    text = os.environ.get(VARIABLE) or "0"
+    text = os.environ.get(SIZE_VARIABLE) or "0"
     if not text.isdecimal():
-        raise ValueError(f"${VARIABLE} is {text!r}; it must be a whole number of MiB, 0 (off) or more")
+        raise ValueError(f"${SIZE_VARIABLE} is {text!r}; it must be a whole number of MiB, 0 (off) or more")
     return RowCache(int(text) * _MIB) if int(text) else None
 
 

@@ -11,12 +11,16 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from scheduling import CANARY_LANE, Request, Step
 
-KINDS = ("token", "padding")
-REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
+from .request import CANARY_LANE, Request
+from .scheduler import Batch
+
+POSITION_KINDS = ("token", "padding")
+REFUSAL_REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
 # Upper bounds of the buckets that answered requests are counted in.
-SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+LATENCY_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+# The names that metrics had in release 0.1, beside those that they have now. The release after this one drops them.
+OLD_NAMES = {"sentriton_batches_total": "sentriton_steps_total"}
 
 
 class Metrics:
@@ -32,29 +36,37 @@ class Metrics:
         # A family must live as long as its metrics.
         self._families: list[Any] = []
         self._counting = threading.Lock()
-        self._counters: dict[tuple[str, ...], Any] = {}
+        self._counters: dict[tuple[str, ...], list[Any]] = {}  # each under all its names
         self._counts: defaultdict[tuple[str, ...], float] = defaultdict(float)  # since they were last published
         for name, description, label, values in (
             ("sentriton_row_wait_seconds_total", "Seconds that rows waited for their turn", "lane", lanes),
             ("sentriton_rows_total", "Rows that had their turn", "lane", lanes),
-            ("sentriton_steps_total", "Steps of rows", "lane", lanes),
-            ("sentriton_positions_total", "Tokens of steps, and padding that attention on a GPU adds", "kind", KINDS),
+            ("sentriton_batches_total", "Batches of rows", "lane", lanes),
+            (
+                "sentriton_positions_total",
+                "Tokens of batches, and padding that attention on a GPU adds",
+                "kind",
+                POSITION_KINDS,
+            ),
             ("sentriton_requests_total", "Requests, whatever became of them", "lane", lanes),
-            ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REASONS),
+            ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REFUSAL_REASONS),
             ("sentriton_request_seconds_sum", "Seconds that answered requests took", "lane", lanes),
             ("sentriton_request_seconds_count", "Answered requests", "lane", lanes),
         ):
-            family = self._family(counter, name, description)
             for value in values:
-                self._counters[name, value] = family.Metric(labels={label: value})
+                self._counters[name, value] = []
+            for published in filter(None, (name, OLD_NAMES.get(name))):
+                family = self._family(counter, published, description)
+                for value in values:
+                    self._counters[name, value].append(family.Metric(labels={label: value}))
         buckets = self._family(
             counter, "sentriton_request_seconds_bucket", "Answered requests that took at most `le` seconds"
         )
-        self._bounds = [*map(str, SECONDS), "+Inf"]
+        self._bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
         for lane in lanes:
             for bound in self._bounds:
                 labels = {"lane": lane, "le": bound}
-                self._counters["sentriton_request_seconds_bucket", lane, bound] = buckets.Metric(labels=labels)
+                self._counters["sentriton_request_seconds_bucket", lane, bound] = [buckets.Metric(labels=labels)]
         waiting = self._family(gauge, "sentriton_waiting_rows", "Rows waiting for their turn")
         self._waiting = {lane: waiting.Metric(labels={"lane": lane}) for lane in lanes}
         self._canary_family = self._family(
@@ -70,7 +82,7 @@ class Metrics:
         if row_cache:
             found = self._family(counter, "sentriton_cached_rows_total", "Rows found in the row cache")
             for lane in lanes:
-                self._counters["sentriton_cached_rows_total", lane] = found.Metric(labels={"lane": lane})
+                self._counters["sentriton_cached_rows_total", lane] = [found.Metric(labels={"lane": lane})]
             size = self._family(gauge, "sentriton_row_cache_bytes", "Memory that the row cache's entries take")
             self._cache = size.Metric(labels={})
 
@@ -84,13 +96,13 @@ class Metrics:
         with self._counting:
             self._counts["sentriton_cached_rows_total", lane] += rows
 
-    def started(self, step: Step) -> None:
-        """A step leaves."""
+    def started(self, batch: Batch) -> None:
+        """A batch leaves."""
         now = time.monotonic()
-        lane, rows = step.lane, step.rows
+        lane, rows = batch.lane, batch.rows
         tokens = sum(row.length for row in rows)
         with self._counting:
-            self._counts["sentriton_steps_total", lane] += 1
+            self._counts["sentriton_batches_total", lane] += 1
             self._counts["sentriton_rows_total", lane] += len(rows)
             self._counts["sentriton_row_wait_seconds_total", lane] += sum(now - row.request.arrived for row in rows)
             self._counts["sentriton_positions_total", "token"] += tokens
@@ -100,7 +112,7 @@ class Metrics:
     def answered(self, request: Request) -> None:
         """A request gets its embeddings."""
         lane, seconds = request.lane, time.monotonic() - request.arrived
-        first = bisect.bisect_left(SECONDS, seconds)
+        first = bisect.bisect_left(LATENCY_BOUNDS_S, seconds)
         with self._counting:
             self._counts["sentriton_request_seconds_sum", lane] += seconds
             self._counts["sentriton_request_seconds_count", lane] += 1
@@ -120,7 +132,8 @@ class Metrics:
         with self._counting:
             counts, self._counts = self._counts, defaultdict(float)
         for key, count in self._accumulated(counts).items():
-            self._counters[key].increment(count)
+            for metric in self._counters[key]:
+                metric.increment(count)
         for lane, rows in waiting.items():
             self._waiting[lane].set(rows)
         if self._canary_answered is not None:

@@ -15,24 +15,27 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from cache import cache_of_environment
-from metrics import Metrics
 from numpy.typing import NDArray
-from processes import resident_bytes
-from scheduling import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Allowance, Request, Scheduler, Step
-from validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
+
+from .allowance import Allowance
+from .cache import cache_of_environment
+from .metrics import Metrics
+from .processes import resident_bytes
+from .request import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Request
+from .scheduler import Batch, Scheduler
+from .validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
 
 # Where a batch goes, and what it is asked for there.
-SENTENCES = ("embed_batch", "sentence_embedding")
-TOKENS = ("encoder", "token_embeddings")
-REQUIRED = {"input_ids", "row"}
+SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
+TOKENS_OUTPUT = ("encoder", "token_embeddings")
+REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECONDS = 1e-6
 PUBLISH_PERIOD_S = 1.0
 # Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
 # Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
-UNHEALTHY = "is not healthy"
+UNHEALTHY_WORDS = "is not healthy"
 # What a server that shuts down answers to its own models.
-STOPPING = ("Server not ready", "Server is stopping")
+STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 
 class TritonPythonModel:
@@ -49,9 +52,9 @@ class TritonPythonModel:
         self.tokens_under_way = Allowance((settings["TOKEN_EMBEDDINGS_MIB"] << 20) // token_embedding_bytes)
         self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
         self.scheduler = Scheduler(
-            step_tokens=settings["STEP_TOKENS"],
-            step_rows=settings["STEP_ROWS"],
-            steps_in_flight=settings["STEPS_IN_FLIGHT"],
+            batch_tokens=settings["BATCH_TOKENS"],
+            batch_rows=settings["BATCH_ROWS"],
+            batches_in_flight=settings["BATCHES_IN_FLIGHT"],
             waiting_rows=settings["WAITING_ROWS"],
             on_expired=self.expire,
             is_cancelled=lambda request: request.handle.is_cancelled(),
@@ -60,7 +63,7 @@ class TritonPythonModel:
         self.cache = cache_of_environment()
         self.metrics = Metrics(LANES, row_cache=self.cache is not None)
         self.unwell: str | None = None
-        self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["STEPS_IN_FLIGHT"])]
+        self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["BATCHES_IN_FLIGHT"])]
         self.closing = threading.Event()
         self.workers.append(threading.Thread(target=self.publish, daemon=True))
         for worker in self.workers:
@@ -71,7 +74,7 @@ class TritonPythonModel:
         known = [request for request in accepted if not request.unknown]
         for request, reason in self.scheduler.add(*(request for request in accepted if request.unknown)).items():
             request.end()
-            self.turn_away(request.handle, request.lane, reason)
+            self.reject(request.handle, request.lane, reason)
         # After what others compute meanwhile: each answer waits for Triton's receipt.
         for request in known:
             self.answer(request)
@@ -95,7 +98,7 @@ class TritonPythonModel:
         """Check a request; what is wrong is answered at once, and None returned."""
         parameters = json.loads(request.parameters() or "{}")
         # Where one input is optional, Triton 24.10 counts the inputs and does not look which are there.
-        if missing := REQUIRED - {tensor.name() for tensor in request.inputs()}:
+        if missing := REQUIRED_INPUTS - {tensor.name() for tensor in request.inputs()}:
             message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
             self.refuse(sender, message, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
@@ -132,7 +135,7 @@ class TritonPythonModel:
             return None
         if of_tokens and not self.tokens_under_way.take(len(row)):
             taken, most = self.tokens_under_way.taken, self.tokens_under_way.most
-            self.turn_away(sender, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
+            self.reject(sender, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
             return None
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
@@ -160,49 +163,49 @@ class TritonPythonModel:
         return found
 
     def work(self) -> None:
-        while (step := self.scheduler.take()) is not None:
+        while (batch := self.scheduler.take()) is not None:
             try:
-                self.embed(step)
-            except Exception as error:  # a worker must outlive whatever one step does
-                self.fail(step, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+                self.embed(batch)
+            except Exception as error:  # a worker must outlive any fault of one batch
+                self.fail(batch, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
             finally:
-                self.scheduler.done(step)
+                self.scheduler.done(batch)
 
-    def embed(self, step: Step) -> None:
-        self.metrics.started(step)
-        input_ids, pooled, row = step.tokens()
+    def embed(self, batch: Batch) -> None:
+        self.metrics.started(batch)
+        input_ids, pooled, row = batch.tokens()
         tensors = {"input_ids": input_ids, "row": row, "key": np.full(len(row), self.contract["key"], np.int64)}
-        if not step.of_tokens:
+        if not batch.of_tokens:
             tensors["pooled"] = pooled
-        model, output = TOKENS if step.of_tokens else SENTENCES
+        model, output = TOKENS_OUTPUT if batch.of_tokens else SENTENCES_OUTPUT
         response = pb_utils.InferenceRequest(
             model_name=model,
             requested_output_names=[output],
             inputs=[pb_utils.Tensor(name, values[:, None]) for name, values in tensors.items()],
         ).exec()
-        if response.has_error() and UNHEALTHY in response.error().message():
+        if response.has_error() and UNHEALTHY_WORDS in response.error().message():
             self.unwell = response.error().message()
             pb_utils.Logger.log_error(self.unwell)
         if self.unwell:
-            self.fail(step, self.unwell, pb_utils.TritonError.UNAVAILABLE)
+            self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
             return
         if response.has_error():
             error = response.error()
             # It says so by words alone; its callers shall go elsewhere, or come again.
-            stopping = any(words in error.message() for words in STOPPING)
-            self.fail(step, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
+            stopping = any(words in error.message() for words in STOPPING_WORDS)
+            self.fail(batch, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return
         embeddings = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
-        wanted = len(row) if step.of_tokens else len(step.rows)
+        wanted = len(row) if batch.of_tokens else len(batch.rows)
         if len(embeddings) != wanted:
             # An answer to another request: a stub that stood still has gone on.
-            self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY}"
+            self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY_WORDS}"
             pb_utils.Logger.log_error(self.unwell)
-            self.fail(step, self.unwell, pb_utils.TritonError.UNAVAILABLE)
+            self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
             return
-        if self.cache is not None and not step.of_tokens and step.lane != CANARY_LANE:
+        if self.cache is not None and not batch.of_tokens and batch.lane != CANARY_LANE:
             self.cache.keep(input_ids, pooled, row, embeddings)
-        for request in step.deliver(embeddings):
+        for request in batch.deliver(embeddings):
             if request.end():
                 self.answer(request)
 
@@ -215,7 +218,7 @@ class TritonPythonModel:
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
             return
         self.metrics.answered(request)
-        _, output = TOKENS if request.of_tokens else SENTENCES
+        _, output = TOKENS_OUTPUT if request.of_tokens else SENTENCES_OUTPUT
         tensor = pb_utils.Tensor(output, request.embeddings)
         self.send(request.handle, pb_utils.InferenceResponse([tensor]))
 
@@ -231,12 +234,12 @@ class TritonPythonModel:
     def cancel(self, request: Request) -> None:
         self.refuse(request.handle, "the caller cancelled", pb_utils.TritonError.CANCELLED, "cancelled")
 
-    def fail(self, step: Step, message: str, code: int) -> None:
-        for request in step.requests():
+    def fail(self, batch: Batch, message: str, code: int) -> None:
+        for request in batch.requests():
             if request.end():
                 self.refuse(request.handle, message, code, "failed")
 
-    def turn_away(self, sender: Any, lane: str, reason: str) -> None:
+    def reject(self, sender: Any, lane: str, reason: str) -> None:
         message = f"the {lane} lane is full: {reason}; send again later"
         self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE, "full")
 

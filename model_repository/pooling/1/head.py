@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Step = Callable[[Floats], Floats]
+Layer = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,20 @@ class Head:
     """The modules behind the encoder."""
 
     pooling_modes: tuple[str, ...]
-    steps: tuple[Step, ...]
+    layers: tuple[Layer, ...]
 
     def embed(self, token_embeddings: NDArray[Any], pooled: NDArray[np.bool_], row: NDArray[Any]) -> Floats:
         """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] float16
         or float32; `pooled` [tokens]: whether a token counts; `row` [tokens]: the number of its row, 0, 1, 2 and so on.
         """
         ends = np.bincount(row).cumsum()
-        rows = Rows(token_embeddings.astype(np.float32, copy=False), pooled, np.concatenate([[0], ends[:-1]]), ends)
-        parts = [POOLING[mode](rows) for mode in self.pooling_modes]
+        packed = PackedTokens(
+            token_embeddings.astype(np.float32, copy=False), pooled, np.concatenate([[0], ends[:-1]]), ends
+        )
+        parts = [POOLING[mode](packed) for mode in self.pooling_modes]
         embedding = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-        for step in self.steps:
-            embedding = step(embedding)
+        for layer in self.layers:
+            embedding = layer(embedding)
         return embedding
 
 
@@ -45,14 +47,11 @@ def load_head(folder: Path) -> Head:
     description = json.loads((folder / "head.json").read_text())
     pooling, *rest = description["modules"]
     with np.load(folder / "head.npz", allow_pickle=False) as weights:
-        steps = tuple(_step(module, weights) for module in rest)
-    return Head(
-        pooling_modes=tuple(pooling["modes"]),
-        steps=steps,
-    )
+        layers = tuple(_layer(module, weights) for module in rest)
+    return Head(pooling_modes=tuple(pooling["modes"]), layers=layers)
 
 
-class Rows(NamedTuple):
+class PackedTokens(NamedTuple):
     """Packed rows: `tokens` float32 [tokens, hidden], `pooled` bool [tokens], and where each row begins and ends.
 
     What is pooled of a row must not depend on its neighbours, not by the last bit: so sums are taken row by row.
@@ -79,39 +78,39 @@ class Rows(NamedTuple):
         return np.maximum(np.add.reduceat(weights, self.starts), np.float32(1e-9))[:, None]
 
 
-def _mean(rows: Rows) -> Floats:
-    weights = rows.pooled.astype(np.float32)
-    return rows.weighted_sum(weights) / rows.total(weights)
+def _mean(packed: PackedTokens) -> Floats:
+    weights = packed.pooled.astype(np.float32)
+    return packed.weighted_sum(weights) / packed.total(weights)
 
 
-def _mean_sqrt_len(rows: Rows) -> Floats:
-    weights = rows.pooled.astype(np.float32)
-    return rows.weighted_sum(weights) / np.sqrt(rows.total(weights))
+def _mean_sqrt_len(packed: PackedTokens) -> Floats:
+    weights = packed.pooled.astype(np.float32)
+    return packed.weighted_sum(weights) / np.sqrt(packed.total(weights))
 
 
-def _weightedmean(rows: Rows) -> Floats:
+def _weightedmean(packed: PackedTokens) -> Floats:
     # Weights count 1, 2, 3 … from the row's first token; a prompt left out keeps its places.
-    weights = (rows.places() * rows.pooled).astype(np.float32)
-    return rows.weighted_sum(weights) / rows.total(weights)
+    weights = (packed.places() * packed.pooled).astype(np.float32)
+    return packed.weighted_sum(weights) / packed.total(weights)
 
 
-def _max(rows: Rows) -> Floats:
-    candidates = np.where(rows.pooled[:, None], rows.tokens, np.float32(-np.inf))
-    return np.maximum.reduceat(candidates, rows.starts, axis=0)
+def _max(packed: PackedTokens) -> Floats:
+    candidates = np.where(packed.pooled[:, None], packed.tokens, np.float32(-np.inf))
+    return np.maximum.reduceat(candidates, packed.starts, axis=0)
 
 
-def _cls(rows: Rows) -> Floats:
+def _cls(packed: PackedTokens) -> Floats:
     # The first that is pooled; where none is, the row's first token.
-    first = np.minimum.reduceat(np.where(rows.pooled, rows.places(), len(rows.tokens)), rows.starts)
-    return rows.tokens[rows.starts + np.where(first == len(rows.tokens), 1, first) - 1]
+    first = np.minimum.reduceat(np.where(packed.pooled, packed.places(), len(packed.tokens)), packed.starts)
+    return packed.tokens[packed.starts + np.where(first == len(packed.tokens), 1, first) - 1]
 
 
-def _lasttoken(rows: Rows) -> Floats:
-    last = np.maximum.reduceat(rows.places() * rows.pooled, rows.starts)
-    return rows.tokens[rows.starts + np.maximum(last, 1) - 1] * (last > 0)[:, None]
+def _lasttoken(packed: PackedTokens) -> Floats:
+    last = np.maximum.reduceat(packed.places() * packed.pooled, packed.starts)
+    return packed.tokens[packed.starts + np.maximum(last, 1) - 1] * (last > 0)[:, None]
 
 
-POOLING: dict[str, Callable[[Rows], Floats]] = {
+POOLING: dict[str, Callable[[PackedTokens], Floats]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,
@@ -135,7 +134,7 @@ def _gelu(values: Floats) -> Floats:
     return values * (0.5 * (1 + np.vectorize(math.erf, otypes=[np.float32])(values / math.sqrt(2))))
 
 
-ACTIVATIONS: dict[str, Step] = {
+ACTIVATIONS: dict[str, Layer] = {
     "Identity": lambda values: values,
     "Tanh": np.tanh,
     "ReLU": lambda values: np.maximum(values, 0),
@@ -145,13 +144,13 @@ ACTIVATIONS: dict[str, Step] = {
 }
 
 
-def _step(module: dict[str, Any], weights: Any) -> Step:
+def _layer(module: dict[str, Any], weights: Any) -> Layer:
     if module["type"] == "truncate":
         return lambda embedding: np.ascontiguousarray(embedding[:, : module["dimension"]])
     return normalize if module["type"] == "normalize" else _dense(module, weights)
 
 
-def _dense(module: dict[str, Any], weights: Any) -> Step:
+def _dense(module: dict[str, Any], weights: Any) -> Layer:
     prefix, activate = module["weights"], ACTIVATIONS[module["activation"]]
     # [in, out], as the product wants it; a layer without bias or residual has no such entry.
     weight = np.ascontiguousarray(weights[f"{prefix}.weight"].T)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from head import load_head
+
+from .head import load_head
 
 
 class TritonPythonModel:
@@ -25,7 +26,7 @@ class TritonPythonModel:
             pb_utils.get_input_tensor_by_name(request, name).as_numpy()
             for name in ("token_embeddings", "pooled", "row", "key")
         )
-        # Rows come from embed_tokens, which has checked them: whoever does not know the key is somebody else.
+        # Rows come from embed_tokens, which has checked them and knows the key.
         if not np.array_equal(key, np.full_like(key, self.key)):
             message = "pooling answers embed_tokens alone; send the request to embed_tokens"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))

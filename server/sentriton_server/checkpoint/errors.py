@@ -9,7 +9,7 @@ from pathlib import Path
 from sentriton.errors import SentritonError
 from sentriton_server.encoder import UnsupportedEncoder
 
-_LONGEST_REASON = 400
+_MAX_REASON_LETTERS = 400
 
 
 class CheckpointError(SentritonError, ValueError):
@@ -48,5 +48,5 @@ def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] 
 def _reason(error: BaseException) -> str:
     """Class and text of an error on one line."""
     text = " ".join(str(error).split()).rstrip(".;")
-    shown = text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} …"
+    shown = text if len(text) <= _MAX_REASON_LETTERS else f"{text[:_MAX_REASON_LETTERS]} …"
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 # Other frameworks' copies of the same weights.
-_NOT_NEEDED = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
-_PICKLED = ["*.bin"]
+_UNNEEDED_FILES = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
+_PICKLED_FILES = ["*.bin"]
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _download(hub_id: str, allow_pickle: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        ignored = _NOT_NEEDED if allow_pickle else [*_NOT_NEEDED, *_PICKLED]
+        ignored = _UNNEEDED_FILES if allow_pickle else [*_UNNEEDED_FILES, *_PICKLED_FILES]
         return Path(snapshot_download(hub_id, ignore_patterns=ignored))
     except Exception as error:  # of the hub's client, of the transport beneath it, of the file system
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -43,8 +43,8 @@ _SHOWN_IDS = 12
 def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
     """The checkpoint's tokenizer in the tokenizers library's own form; a slow one is converted.
 
-    Truncation and the padding id are written into it, so that one file says all that a client needs. Raises
-    `CheckpointError` for a setting that such a file cannot hold.
+    Truncation is written into it, so that one file has all that a client needs. Raises `CheckpointError` for a setting
+    that such a file cannot hold.
     """
     if getattr(tokenizer, "split_special_tokens", False):
         raise CheckpointError(
@@ -64,6 +64,8 @@ def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
             "text; allowed is a max_seq_length that leaves room for text"
         )
     copy.enable_truncation(max_seq_length, direction=tokenizer.truncation_side)
+    # No reader pads. But fingerprints cover this file: without its padding, every model would have another fingerprint,
+    # and callers would have to embed all that they keep again.
     copy.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return copy
 

@@ -14,11 +14,11 @@ from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.checkpoint.files import ModuleFiles, read_object, transformer_settings
 from sentriton_server.encoder import check_config, count_parameters, is_count
 
-_SHOWN = 3
+_SHOWN_NAMES = 3
 # Sentence embeddings do not use the encoder's own pooler.
-_POOLER = re.compile(r"(^|\.)pooler\.")
+_POOLER_WEIGHTS = re.compile(r"(^|\.)pooler\.")
 # Heads of other tasks and constant buffers, which may stand in a file and are not part of the encoder.
-_HEADS = re.compile(
+_HEAD_WEIGHTS = re.compile(
     r"^((bert|roberta)\.)?(pooler|lm_head|cls|classifier|qa_outputs)\.|(^|\.)(position|token_type)_ids$"
 )
 _PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "use_safetensors"}
@@ -100,9 +100,9 @@ def _options(settings: dict[str, Any], old_name: str, name: str) -> dict[str, An
 
 
 def _require_all_loaded(info: dict[str, Any]) -> None:
-    missing = [name for name in info["missing_keys"] if not _POOLER.search(name)]
+    missing = [name for name in info["missing_keys"] if not _POOLER_WEIGHTS.search(name)]
     shapes = [f"{name} is {list(found)}, not {list(wanted)}" for name, found, wanted in info["mismatched_keys"]]
-    unused = [name for name in info["unexpected_keys"] if not _HEADS.search(name)]
+    unused = [name for name in info["unexpected_keys"] if not _HEAD_WEIGHTS.search(name)]
     faults = []
     if missing:
         faults.append(f"{len(missing)} missing ({_some(missing)})")
@@ -151,5 +151,5 @@ def _require_room(parameters: int, files: list[Path], described: str) -> None:
 
 def _some(names: Iterable[str]) -> str:
     ordered = sorted(names)
-    shown = ", ".join(ordered[:_SHOWN])
-    return shown if len(ordered) <= _SHOWN else f"{shown}, …"
+    shown = ", ".join(ordered[:_SHOWN_NAMES])
+    return shown if len(ordered) <= _SHOWN_NAMES else f"{shown}, …"

@@ -9,7 +9,7 @@ from sentriton_server.encoder.architecture import (
     read_encoder,
 )
 from sentriton_server.encoder.packed import PackedEncoder
-from sentriton_server.encoder.precision import PRECISIONS, Precision, compile_encoder
+from sentriton_server.encoder.precision import PRECISIONS, Precision, compile_encoder, precisions_of
 
 __all__ = [
     "PRECISIONS",
@@ -21,5 +21,6 @@ __all__ = [
     "compile_encoder",
     "count_parameters",
     "is_count",
+    "precisions_of",
     "read_encoder",
 ]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sentriton.errors import SentritonError
-from sentriton_server.encoder.packed import ACTIVATIONS, PackedEncoder
+from sentriton_server.encoder.packed import ACTIVATION_FUNCTIONS, PackedEncoder
 
 # How each model type numbers its positions. RoBERTa counts the tokens that are not padding and starts behind the
 # padding id (`create_position_ids_from_input_ids` in transformers); BERT counts places from zero.
@@ -116,9 +116,9 @@ def check_config(config: Any) -> None:
             f"the checkpoint's encoder is of type {config.model_type!r}; "
             f"supported are {', '.join(sorted(_POSITIONS_FOLLOW_PADDING_ID))}"
         )
-    if config.hidden_act not in ACTIVATIONS:
+    if config.hidden_act not in ACTIVATION_FUNCTIONS:
         raise UnsupportedEncoder(
-            f"the encoder's hidden_act is {config.hidden_act!r}; supported are {', '.join(ACTIVATIONS)}"
+            f"the encoder's hidden_act is {config.hidden_act!r}; supported are {', '.join(ACTIVATION_FUNCTIONS)}"
         )
     position_type = getattr(config, "position_embedding_type", None) or "absolute"
     if position_type != "absolute":

@@ -1,4 +1,4 @@
-"""Attention within the rows of one step: nowhere else does padding enter the encoder.
+"""Attention within the rows of one token block: nowhere else does padding enter the encoder.
 
 A row's token embeddings must not depend on the rows beside it. The order of the additions in a kernel, and whether
 vector instructions or a loop's remainder compute a number, follow from the shapes that the kernel is given. At int8, a
@@ -16,22 +16,22 @@ import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
 # On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one; `bmm`
-# takes them all at once: half its time up to so many tokens a row, while scores still fit the caches.
-LONGEST_BY_PRODUCTS = 128
+# takes them all at once: half its time up to this number of tokens per row, while scores still fit the caches.
+MAX_BMM_TOKENS = 128
 # These rows are padded to a multiple of 8 tokens. A smaller multiple splits a batch into more groups, each with its own
 # calls; a larger one costs more in padding than it saves in calls.
-PADDED_TO = 8
+PADDING_MULTIPLE_TOKENS = 8
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a step stand in attention, the same for all its layers.
+    """Where the tokens of a block are in attention, the same for all its layers.
 
-    A token's query, key and value, [3, heads, head_size], are so many pieces of [head_size]. `groups` are pairs (rows,
-    padded length), one behind the other; a group has a place for each piece of [rows, heads, padded length].
+    A token's query, key and value, [3, heads, head_size], are 3 * heads pieces of [head_size]. `groups` are pairs
+    (rows, padded length), one behind the other; a group has a place for each piece of [rows, heads, padded length].
     `to_heads` [3 * places] int64 says which piece stands at each place of [3, places]; behind a row's end it is the
     row's last token. `bias` [places] float32 is -inf there, else 0. `from_heads` [(tokens + filling) * heads] int64
     says at which place a token's context is; a filling row gets any. `bmm` takes groups of a padded length of up to
-    `longest_by_products`, torch's fused kernel the others, with the bias if `masked`.
+    `max_bmm_tokens`, torch's fused kernel the others, with the bias if `masked`.
     """
 
     to_heads: Tensor
@@ -39,7 +39,7 @@ class Layout(NamedTuple):
     bias: Tensor
     groups: list[tuple[int, int]]
     heads: int
-    longest_by_products: int
+    max_bmm_tokens: int
     masked: bool
 
 
@@ -48,10 +48,10 @@ def lay_out(
     filling: int,
     heads: int,
     device: torch.device,
-    longest_by_products: int = LONGEST_BY_PRODUCTS,
-    padded_to: int = PADDED_TO,
+    max_bmm_tokens: int = MAX_BMM_TOKENS,
+    padding_multiple: int = PADDING_MULTIPLE_TOKENS,
 ) -> Layout:
-    """`lengths`: the tokens of each row of the step, longest first; `filling`: rows of no token behind the tokens."""
+    """`lengths`: the tokens of each row of the block, longest first; `filling`: rows of no token behind the tokens."""
     on_gpu = device.type == "cuda"
     groups: list[tuple[int, int]] = []
     padded: list[int] = []
@@ -59,10 +59,10 @@ def lay_out(
         if on_gpu:
             # Few large kernels are worth the padding there.
             padded_length = lengths[0]
-        elif length <= longest_by_products:
-            padded_length = -(-length // padded_to) * padded_to
+        elif length <= max_bmm_tokens:
+            padded_length = -(-length // padding_multiple) * padding_multiple
         else:
-            # So few long rows fit a step that hardly any two would share a padded length.
+            # So few long rows fit a block that hardly any two would share a padded length.
             padded_length = length
         padded.append(padded_length)
         if len(groups) > 0 and groups[-1][1] == padded_length:
@@ -92,16 +92,16 @@ def lay_out(
 
     row = torch.repeat_interleave(row_lengths, output_size=tokens)
     of_rows = torch.stack([first_place * heads - first_token, row_padded])
-    shift, step = of_rows.index_select(1, row).unsqueeze(2).unbind()
+    shift, stride = of_rows.index_select(1, row).unsqueeze(2).unbind()
     token = torch.arange(tokens, device=device).unsqueeze(1)
-    from_heads = torch.addcmul(token + shift, step, torch.arange(heads, device=device)).flatten()
+    from_heads = torch.addcmul(token + shift, stride, torch.arange(heads, device=device)).flatten()
     return Layout(
         torch.cat(to_heads, dim=1).flatten(),
         F.pad(from_heads, [0, filling * heads]),
         torch.cat(bias_of_heads),
         groups,
         heads,
-        0 if on_gpu else longest_by_products,
+        0 if on_gpu else max_bmm_tokens,
         on_gpu and tokens < places,
     )
 
@@ -121,7 +121,7 @@ class Attention(nn.Module):
             end = start + rows * heads * length
             group, group_bias = pieces[:, start:end], bias[start:end]
             start = end
-            if length <= layout.longest_by_products:
+            if length <= layout.max_bmm_tokens:
                 query, key, value = group.view([3, rows * heads, length, head_size]).unbind()
                 # Keys before queries: torch's softmax over a last dimension of less than 16 is not vectorized, four
                 # times slower than over the one before.

@@ -1,8 +1,8 @@
 """Linear layers for the CPU, their weights in the order in which its kernels read them.
 
 `torch.nn.functional.linear` puts a bfloat16 weight into that order in every call, and has a slower kernel than oneDNN's
-for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and whoever loads it orders it
-once.
+for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and the process that loads it
+orders it once.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Int8Linear(nn.Module):
     """A linear layer with 8-bit weights, a scale for each output channel, and 8-bit activations, a scale and offset
     for each token.
 
-    The kernel at hand knows one scale for all tokens of a step, so a single outlier would cost every other token its
+    The kernel at hand knows one scale for all tokens of a block, so a single outlier would cost every other token its
     precision, and a sentence's vector would depend on its neighbours in the batch. Hence each token is mapped onto
-    whole numbers from 0 to 255 first, x = low + step * n, and the linear map is undone behind the product:
-    W x + b = step * (W n) + low * (W 1) + b.
+    whole numbers from 0 to 255 first, x = low + scale * n, and the linear map is undone behind the product:
+    W x + b = scale * (W n) + low * (W 1) + b.
 
     That mapping is FBGEMM's for embedding tables, the one that torch has in a single pass, where `amin`, `amax`, a
-    division and two casts took a tenth of a layer's time. It puts step and low, four bytes each, behind a token's
+    division and two casts took a tenth of a layer's time. It puts scale and low, four bytes each, behind a token's
     numbers; the weight has zeros for these eight.
     """
 
@@ -75,12 +75,12 @@ class Int8Linear(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         numbers = torch.ops.quantized.embedding_bag_byte_prepack(hidden)
         # The same bytes as float32: TorchScript has no `view` to another dtype, and `set_` asks for none.
-        step_and_low = torch.empty([0]).set_(numbers[:, hidden.size(1) :].clone(), 0, [hidden.size(0), 2], [2, 1])
+        scale_and_low = torch.empty([0]).set_(numbers[:, hidden.size(1) :].clone(), 0, [hidden.size(0), 2], [2, 1])
         product = torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, 0, self.weight, self.scales, self.no_offsets, None, 1.0, 0, torch.float32, "none", [], ""
         )
-        torch.addcmul(self.bias, product, step_and_low[:, :1], out=product)
-        return product.addcmul_(step_and_low[:, 1:], self.row_sums)
+        torch.addcmul(self.bias, product, scale_and_low[:, :1], out=product)
+        return product.addcmul_(scale_and_low[:, 1:], self.row_sums)
 
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, Tensor, bool]:

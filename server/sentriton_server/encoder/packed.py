@@ -2,8 +2,8 @@
 
 The module takes packed rows: the tokens of all rows one behind the other, and the number of each token's row. Padding
 never enters it: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
-Rows are taken in order of length, in steps of at most `tokens_per_step` tokens; only attention pads the rows of a step,
-on a CPU each by its own length. All that happens to a row on a CPU is independent of the rows beside it.
+Rows are taken in order of length, in token blocks of at most `block_tokens` tokens. Only attention pads the rows of a
+block, on a CPU each by its own length. All that happens to a row on a CPU is independent of the rows beside it.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from torch import Tensor, nn
 
 from sentriton_server.encoder.attention import Attention, Layout, lay_out
 
-# Bounds the memory of a step whatever a batch holds. On a CPU it keeps activations near the caches, 256 tokens of a
-# width of 1,024: the kernels are at their full rate from some 64 tokens on. A narrow model takes more tokens, since
-# what an operation costs before it computes anything weighs as much as the operation.
-_NUMBERS_PER_STEP = 256 * 1024
-_MOST_TOKENS_PER_STEP = 1024
-# The kernels of oneDNN are made anew for every number of tokens that is not among the last few hundred (half a
-# millisecond each), so that there are few: steps are filled up with rows that nobody reads.
-_WHOLE = 8
-# A GPU wants everything that a batch of ordinary sentences holds at once.
-TOKENS_PER_STEP_ON_GPU = 8192
+# Bounds the memory of a token block, however large the batch is. On a CPU it keeps activations near the caches, 256
+# tokens of a width of 1,024: the kernels are at their full rate from some 64 tokens on. A narrow model takes more
+# tokens, since what an operation costs before it computes anything weighs as much as the operation.
+_MAX_BLOCK_ACTIVATIONS = 256 * 1024
+_MAX_BLOCK_TOKENS = 1024
+# oneDNN makes new kernels for every number of tokens that is not among the last few hundred (half a millisecond each).
+# Blocks are filled up to a multiple of this with rows that are not read, so that there are few such numbers.
+_BLOCK_MULTIPLE_TOKENS = 8
+# A GPU computes a batch of ordinary sentences best in one block.
+GPU_BLOCK_TOKENS = 8192
 
-ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+ACTIVATION_FUNCTIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
 
 
-def tokens_per_step(hidden_size: int) -> int:
-    """The most tokens that a step has on a CPU, but for a single row that is longer."""
-    return min(_MOST_TOKENS_PER_STEP, _NUMBERS_PER_STEP // hidden_size)
+def cpu_block_tokens(hidden_size: int) -> int:
+    """The most tokens of a block on a CPU, except for a single row that is longer."""
+    return min(_MAX_BLOCK_TOKENS, _MAX_BLOCK_ACTIVATIONS // hidden_size)
 
 
 class PackedLayer(nn.Module):
@@ -86,9 +86,9 @@ class PackedEncoder(nn.Module):
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
         self.positions_follow_padding_id = positions_follow_padding_id
-        self.key = 0  # an export sets its own: whoever asks must know it
-        self.tokens_per_step = tokens_per_step(hidden_size)
-        self.filled_up_to = _WHOLE
+        self.key = 0  # an export sets its own, which every request must carry
+        self.block_tokens = cpu_block_tokens(hidden_size)
+        self.block_multiple = _BLOCK_MULTIPLE_TOKENS
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
         self.position_embeddings = nn.Embedding(num_positions, hidden_size)
         self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
@@ -102,7 +102,7 @@ class PackedEncoder(nn.Module):
         `input_ids` and `row` int32 [tokens, 1]: each token's id, and the number of its row, from 0 on. `key` int64
         [tokens, 1]: every element must be this module's own. Raises where the key is another, an id is outside the
         vocabulary, rows are not numbered 0, 1, 2 and so on, or one is longer than `max_seq_length`. An execution is
-        one request, so an error reaches nobody else.
+        one request, so an error reaches no other caller.
         """
         ids = input_ids.flatten().to(torch.int64)
         rows = row.flatten().to(torch.int64)
@@ -143,8 +143,8 @@ class PackedEncoder(nn.Module):
         return (before[1:] - before[start[row]]) * counted + self.pad_token_id
 
     def encode_rows(self, ids: Tensor, positions: Tensor, row: Tensor, row_tokens: Tensor) -> Tensor:
-        """Token embeddings [tokens, hidden], computed in steps, longest rows first. `row_tokens` [rows]: the length of
-        each row."""
+        """Token embeddings [tokens, hidden], computed in token blocks, longest rows first. `row_tokens` [rows]: the
+        length of each row."""
         token_embeddings = torch.empty(
             [ids.size(0), self.hidden_size], dtype=self.embedding_norm.weight.dtype, device=ids.device
         )
@@ -157,18 +157,18 @@ class PackedEncoder(nn.Module):
         first_row, first_token = 0, 0
         while first_row < rows:
             end_row, end_token = first_row + 1, first_token + lengths[first_row]
-            while end_row < rows and end_token + lengths[end_row] - first_token <= self.tokens_per_step:
+            while end_row < rows and end_token + lengths[end_row] - first_token <= self.block_tokens:
                 end_token += lengths[end_row]
                 end_row += 1
             chosen = element[first_token:end_token]
-            hidden = self.encode_step(ids[chosen], positions[chosen], lengths[first_row:end_row])
+            hidden = self.encode_block(ids[chosen], positions[chosen], lengths[first_row:end_row])
             token_embeddings.index_copy_(0, chosen, hidden.to(token_embeddings.dtype))
             first_row, first_token = end_row, end_token
         return token_embeddings
 
-    def encode_step(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
+    def encode_block(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
         """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first."""
-        filling = -ids.size(0) % self.filled_up_to
+        filling = -ids.size(0) % self.block_multiple
         layout = lay_out(lengths, filling, self.num_heads, ids.device)
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
         hidden = F.pad(hidden, [0, 0, 0, filling])

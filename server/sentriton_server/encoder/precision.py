@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sentriton_server.encoder.linear import Int8Linear, OrderedLinear
-from sentriton_server.encoder.packed import TOKENS_PER_STEP_ON_GPU, PackedEncoder
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,17 @@ PRECISIONS = {
 }
 
 
+def precisions_of(device: str) -> list[str]:
+    """The names of the precisions that a device, cpu or gpu, has."""
+    return [precision.name for precision in PRECISIONS.values() if device in precision.devices]
+
+
 def compile_encoder(encoder: PackedEncoder, precision: Precision, device: str = "cpu") -> torch.jit.ScriptModule:
     """Script the encoder at a precision for a device, cpu or gpu. The module is changed on the way: give it up."""
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
     if device == "gpu":
-        encoder.tokens_per_step = TOKENS_PER_STEP_ON_GPU
+        encoder.block_tokens = GPU_BLOCK_TOKENS
     if precision.name == "fp16":
         encoder = encoder.half()
     elif precision.name == "int8":

@@ -28,10 +28,10 @@ from sentriton_server.serving.warmup import warm_up
 from sentriton_server.settings import ServerSettings
 
 _POLL_S = 0.1
-_FAILURES_ALLOWED = 3
+_MAX_FAILURES = 3
 _LOAD_FAILURE_S = 2.0  # a stub ends a moment before Triton says why its model was not loaded
 # Counters are published every second; a part is not called stalled before it had time to show that it works.
-_SHORTEST_LOOK_S = 3.0
+_MIN_OBSERVATION_S = 3.0
 _METRICS_TIMEOUT_S = 2.0
 
 
@@ -117,7 +117,7 @@ class TritonServer:
         try:
             return self._canary.check(self.settings.canary_timeout_s, sentence)
         except (DeadlineExceeded, Overloaded) as error:
-            until = began + max(self.settings.canary_timeout_s, _SHORTEST_LOOK_S)
+            until = began + max(self.settings.canary_timeout_s, _MIN_OBSERVATION_S)
             while still := stalled(before, self._work()):
                 if time.monotonic() > until or self._canary is None:
                     raise ServerError(f"{error}; {', '.join(still)} did nothing meanwhile") from error
@@ -173,7 +173,7 @@ class TritonServer:
         """
 
         def start() -> TritonProcess:
-            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch)
+            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch, self.manifest.device)
             return self.process
 
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # its end waits for the thread
@@ -208,7 +208,7 @@ class TritonServer:
                     raise Crashed(f"{error} while it started") from error
                 # An answer that is wrong will not become right by waiting; no answer yet may.
                 failures += isinstance(error, (ServerError, InvalidInput))
-                if failures == _FAILURES_ALLOWED:
+                if failures == _MAX_FAILURES:
                     raise LaunchError(f"Triton came up and does not serve: {error}") from error
             time.sleep(_POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")

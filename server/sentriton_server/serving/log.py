@@ -15,7 +15,7 @@ _CRASH = re.compile(r"Signal \((4|6|7|8|11)\) received")
 _UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
 # Said on every host without a GPU, or of a release that cannot be otherwise.
-_EXPECTED = (
+_EXPECTED_LINES = (
     "NVML",
     "DCGM",
     "pinned memory",
@@ -55,7 +55,7 @@ def parse(line: str) -> LogLine:
 
 def is_worth_showing(line: LogLine) -> bool:
     """Warnings and errors, without those that every host without a GPU prints."""
-    return line.level != "info" and not any(text in line.message for text in _EXPECTED)
+    return line.level != "info" and not any(text in line.message for text in _EXPECTED_LINES)
 
 
 def is_load_failure(line: LogLine) -> bool:

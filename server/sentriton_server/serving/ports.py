@@ -11,7 +11,7 @@ from pathlib import Path
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.settings import ServerSettings
 
-_TRIES = 20  # free ports that another launcher takes at the same moment
+_PORT_ATTEMPTS = 20  # free ports that another launcher takes at the same moment
 _ALL_ADDRESSES = "0.0.0.0"
 _SOCKETS = Path("/proc/net/unix")  # its last column has the names of abstract sockets, with @ for the zero byte
 
@@ -50,7 +50,7 @@ class Ports:
         self._sockets.clear()
 
     def _hold(self, flag: str, host_flag: str, host: str, port: int) -> int:
-        for _ in range(_TRIES):
+        for _ in range(_PORT_ATTEMPTS):
             held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             self._sockets.append(held)
             # Without SO_REUSEADDR connections that ended a moment ago would hold the port. A free port is chosen

@@ -27,6 +27,7 @@ from sentriton_server.serving.log import (
     parse,
     unhealthy_stub,
 )
+from sentriton_server.serving.profile import Profile, read_profile
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.stillness import work_s
@@ -34,27 +35,16 @@ from sentriton_server.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5
-_DEFAULT_ENVIRONMENT = {
-    # A pool of threads of the tokenizer's own would fight the encoder for the cores.
-    "TOKENIZERS_PARALLELISM": "false",
-    # Between two operations the encoder's threads spin for some tens of microseconds: to sleep and be woken costs int8
-    # a quarter of its rate. After that they sleep, since pooling and Triton need the cores.
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "GOMP_SPINCOUNT": "10000",
-    # glibc keeps freed memory for the next operation (up to 256 MiB a process; blocks from 32 MiB on, its most, come
-    # from the system). By default it gives activations back and faults every page in again: a tenth of the time.
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-}
-_STUB = "triton_python_backend_stub"
-_COMM = 15  # so much of a process's name Linux keeps, once it has ended
+_STUB_NAME = "triton_python_backend_stub"
+_ENDED_NAME_LETTERS = 15  # of a process's name that Linux keeps once it has ended
 _POLL_S = 0.1
 
 
 class TritonProcess:
     """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread.
 
-    `scratch` is its launcher's; without one it has its own, which ends with it.
+    `scratch` is its launcher's; without one it has its own, which ends with it. `device`, cpu or gpu, chooses the
+    profile of `server_config/triton/`.
     """
 
     def __init__(
@@ -63,15 +53,16 @@ class TritonProcess:
         settings: ServerSettings,
         on_log: Callable[[LogLine], None] = lambda line: None,
         scratch: Scratch | None = None,
+        device: str = "cpu",
     ) -> None:
-        installation = find_installation()
+        installation, profile = find_installation(), read_profile(device)
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._stubs: dict[int, _Stub] = {}
         self._unhealthy: str | None = None
         self._crash: int | None = None
-        # Opens the canary's lane; nobody is told but this Triton's models and the launcher.
+        # Opens the canary's lane; known to this Triton's models and the launcher only.
         self.canary_key = secrets.token_urlsafe(32)
         self._scratch = scratch or Scratch(settings.exit_timeout_s + EXIT_MARGIN_S)
         self._owns_scratch = scratch is None
@@ -82,6 +73,7 @@ class TritonProcess:
             arguments = [
                 f"--model-repository={repository.absolute()}",
                 *installation.write_backends(self._scratch.folder / "backends"),
+                *profile.flags,
                 *_arguments(settings),
                 *security.arguments,
                 *(
@@ -91,7 +83,7 @@ class TritonProcess:
             ]
             self._process = subprocess.Popen(
                 [str(installation.binary.absolute()), *arguments],
-                env=_environment(installation, settings, self.canary_key),
+                env=_environment(profile, installation, settings, self.canary_key),
                 cwd=self._scratch.empty,
                 umask=0o077,
                 stdout=subprocess.PIPE,
@@ -234,7 +226,7 @@ class _Stub:
     def of(cls, child: psutil.Process) -> _Stub | None:
         """None for a child of Triton that is no stub, or not yet."""
         try:
-            if not child.name().startswith(_STUB[:_COMM]):
+            if not child.name().startswith(_STUB_NAME[:_ENDED_NAME_LETTERS]):
                 return None
             arguments = child.cmdline()
         except psutil.ZombieProcess:
@@ -260,16 +252,16 @@ class _Stub:
         return fields[0] == "Z" and int(fields[49]) & 0x7F != 0
 
 
-def _environment(installation: Installation, settings: ServerSettings, canary_key: str) -> dict[str, str]:
+def _environment(
+    profile: Profile, installation: Installation, settings: ServerSettings, canary_key: str
+) -> dict[str, str]:
     # Python's own variables would reach the stubs: a PYTHONPATH that suits the launcher, or its user, could put other
     # modules before the models' and the standard library's.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {
-        **_DEFAULT_ENVIRONMENT,
+        **profile.environment,
         # torch counts the cores of its affinity, and not what a quota leaves of them.
         "OMP_NUM_THREADS": str(usable_cores()),
-        # numpy's library: for pooling's small products its threads would wait busily on the encoder's cores.
-        "OPENBLAS_NUM_THREADS": "1",
         **inherited,
         **installation.environment,
         "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
@@ -282,14 +274,12 @@ def _arguments(settings: ServerSettings) -> list[str]:
     if settings.http_port is not None:
         http = [f"--http-address={settings.host}", f"--http-port={settings.http_port}"]
     return [
-        "--disable-auto-complete-config",
         f"--grpc-address={settings.host}",
         f"--grpc-port={settings.grpc_port}",
         *http,
         *_connection_age(settings),
         f"--metrics-address={settings.metrics_host}",
         f"--metrics-port={settings.metrics_port}",
-        "--metrics-config=summary_latencies=true",
         f"--exit-timeout-secs={settings.exit_timeout_s}",
         *_tracing(settings),
     ]

@@ -6,7 +6,7 @@ import http.client
 import re
 
 # Of each part the counters that grow while it works; one that grows is enough.
-_PARTS = {
+_PART_COUNTERS = {
     "embed_text": ("sentriton_tokenized_rows_total",),
     # embed_batch has no process of its own: embed_tokens calls it.
     "embed_tokens": ('nv_inference_exec_count{model="embed_batch"', "sentriton_rows_total"),
@@ -15,7 +15,7 @@ _PARTS = {
 }
 # The canary's rows that had their turn: a batch of sentences, which goes to the encoder and then to pooling.
 _CANARY = "canary"
-_COUNTERS = {**_PARTS, _CANARY: ('sentriton_rows_total{lane="canary"',)}
+_COUNTERS = {**_PART_COUNTERS, _CANARY: ('sentriton_rows_total{lane="canary"',)}
 _VALUE = re.compile(r" ([0-9.e+]+)$")
 
 
@@ -51,7 +51,7 @@ def stalled(before: dict[str, float] | None, after: dict[str, float] | None) -> 
     the canary had its turn.
     """
     if before is None or after is None:
-        return list(_PARTS)
+        return list(_PART_COUNTERS)
     still = [name for name in _COUNTERS if after[name] <= before[name]]
     excused = {_CANARY, "pooling"} if _CANARY in still else {_CANARY}
     return [name for name in still if name not in excused]

@@ -19,7 +19,7 @@ def prepare_repository(
     precision: str | None,
     device: str,
     allow_pickle: bool = False,
-    say: Callable[[str], None] = lambda step: None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Path:
     """The exported repository for `source`: itself, or an export of the checkpoint, cached by content.
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-LOOK_S = 4.0
+OBSERVATION_S = 4.0
 # With nothing to do, Triton and its stubs use a hundredth of a core; as little where one hangs and the others are well.
-_LEAST_CORES = 0.05
+_MIN_BUSY_CORES = 0.05
 # A machine short of memory waits for its disk, and its processes use little time.
 _MAJOR_FAULT_S = 0.01
 
@@ -36,11 +36,11 @@ class Stillness:
         self._begin()
 
     def is_certain(self) -> bool:
-        """Whether nothing was done for the last `LOOK_S` seconds; False between two looks."""
+        """Whether nothing was done for the last `OBSERVATION_S` seconds; False between two looks."""
         elapsed_s = time.monotonic() - self._began
-        if elapsed_s < LOOK_S:
+        if elapsed_s < OBSERVATION_S:
             return False
-        still = self._work_s() - self._before < _LEAST_CORES * elapsed_s
+        still = self._work_s() - self._before < _MIN_BUSY_CORES * elapsed_s
         self._begin()
         return still
 

@@ -13,14 +13,14 @@ from typing import NoReturn
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
 from sentriton_server.serving.log import UNHEALTHY
-from sentriton_server.serving.stillness import LOOK_S
+from sentriton_server.serving.stillness import OBSERVATION_S
 
 _POLL_S = 0.1
-_FAILURES_ALLOWED = 3
-_AGAIN_S = 0.5  # after a canary that failed, the next one comes soon
+_MAX_FAILURES = 3
+_CANARY_RETRY_S = 0.5  # after a canary that failed, the next one comes soon
 _STABLE_S = 60.0  # a Triton that served this long did not fail because of how it was started
 # A start takes some seconds, so this is short enough for whatever happens to a small model to be over within 15 s.
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 2.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 2.0
 
 
 @dataclass
@@ -41,7 +41,7 @@ class RestartPolicy:
         self.failed_starts = 0 if served_s > 0 else self.failed_starts + 1
         if self.in_a_row > self.restarts:
             return None
-        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self.failed_starts - 1)))
+        return float(min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self.failed_starts - 1)))
 
 
 class Supervisor:
@@ -100,7 +100,7 @@ class Supervisor:
                         canary = pool.submit(self._server.check, self._canaries)
                     elif canary is not None and canary.done():
                         error = _failure(canary)
-                        due, canary = time.monotonic() + (_AGAIN_S if error else period_s), None
+                        due, canary = time.monotonic() + (_CANARY_RETRY_S if error else period_s), None
                         if isinstance(error, Slow):
                             if not slow:
                                 self._say(f"the server is slow: {error}")
@@ -108,15 +108,18 @@ class Supervisor:
                             continue
                         failures, slow = failures + 1 if error else 0, False
                         if error:
-                            self._say(f"the canary failed ({failures} of {_FAILURES_ALLOWED}): {error}")
+                            self._say(f"the canary failed ({failures} of {_MAX_FAILURES}): {error}")
                             if UNHEALTHY in str(error):
                                 return f"the canary failed: {error}"
-                        if failures == _FAILURES_ALLOWED:
+                        if failures == _MAX_FAILURES:
                             return f"the canary failed {failures} times in a row, at last: {error}"
                         if not error and self._ready_file is not None and not self._ready_file.exists():
                             self._set_ready(True)  # it could not be written, or was removed
                     elif canary is not None and stillness.is_certain():
-                        return f"Triton stands still: the canary waits, and no process did anything for {LOOK_S:.0f} s"
+                        return (
+                            "Triton stands still: the canary waits, and no process did anything for "
+                            f"{OBSERVATION_S:.0f} s"
+                        )
             finally:
                 self._server.close_canary()  # or the pool would wait for it
         raise KeyboardInterrupt

@@ -14,11 +14,11 @@ from sentriton.protocol import parameters, tokens_request
 from sentriton.settings import ClientSettings
 from sentriton.tokenization import pack_rows
 
-# The encoder fills its steps up to a multiple of this (encoder/packed.py), so these lengths make the kernels of all its
-# projections.
-_EVERY = 8
+# The encoder fills its token blocks up to a multiple of this (encoder/packed.py), so these lengths make the kernels of
+# all its projections.
+_BLOCK_MULTIPLE_TOKENS = 8
 # A large model does not get through all lengths. What it saves a caller is a small part of such a model's call.
-_LONGEST_S = 2.0
+_MAX_WARM_UP_S = 2.0
 
 
 def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, canary_key: str) -> None:
@@ -28,7 +28,7 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
     named = parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     connection = Connection(settings.addresses[0], settings)
     try:
-        end = time.monotonic() + _LONGEST_S
+        end = time.monotonic() + _MAX_WARM_UP_S
         for length in _lengths(manifest):
             if time.monotonic() > end:
                 break
@@ -39,7 +39,7 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
 
 def _lengths(manifest: Manifest) -> list[int]:
     longest = manifest.max_seq_length
-    lengths = [*range(_EVERY, longest, _EVERY), longest]
+    lengths = [*range(_BLOCK_MULTIPLE_TOKENS, longest, _BLOCK_MULTIPLE_TOKENS), longest]
     if manifest.precision == "bf16":  # which has kernels of its own inside attention for each length between
-        lengths += [length for length in range(1, longest) if length % _EVERY]
+        lengths += [length for length in range(1, longest) if length % _BLOCK_MULTIPLE_TOKENS]
     return lengths

@@ -19,8 +19,8 @@ from sentriton_server.training.stages import MaskedTokenModel
 
 TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: what is known already outweighs random positions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-WEIGHTS = "model.safetensors"
-LAST_CALL = (
+WEIGHTS_FILE = "model.safetensors"
+LAST_CALL_SETTINGS = (
     "is_local",
     "local_files_only",
     "max_length",
@@ -99,9 +99,11 @@ def save_checkpoint(model: SentenceTransformer, folder: Path) -> SentenceTransfo
     """
     model.save(str(folder), create_model_card=False)
     _save_tokenizer(model.tokenizer, folder)
-    weights = load_file(folder / WEIGHTS)
-    save_file({name: tensor.to(torch.float16) for name, tensor in weights.items()}, folder / WEIGHTS, {"format": "pt"})
-    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone; a server is often someone else
+    weights = load_file(folder / WEIGHTS_FILE)
+    save_file(
+        {name: tensor.to(torch.float16) for name, tensor in weights.items()}, folder / WEIGHTS_FILE, {"format": "pt"}
+    )
+    (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes for the owner alone; a server is often someone else
     return SentenceTransformer(str(folder), device=DEVICE)
 
 
@@ -109,6 +111,6 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
     """Write a tokenizer without the padding and truncation of the last batch it saw, which it else keeps as its own."""
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
-    for key in LAST_CALL:
+    for key in LAST_CALL_SETTINGS:
         tokenizer.init_kwargs.pop(key, None)
     tokenizer.save_pretrained(folder)

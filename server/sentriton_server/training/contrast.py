@@ -15,7 +15,7 @@ NOISED_WORDS = 4  # of shorter texts, one word less leaves too little
 DELETED_SHARE = 0.2
 SWAPPED_SHARE = 0.1
 LIKELY_NEGATIVES = 8  # the nearest sentences that are looked at for one of another record
-ROWS_AT_A_TIME = 1000
+CHUNK_ROWS = 1000
 
 
 def contrastive_rows(records: Sequence[Record], source: Source, seed: int) -> list[tuple[str, ...]]:
@@ -79,8 +79,8 @@ def _nearest(sentences: Sequence[str]) -> list[list[int]]:
     vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 3), sublinear_tf=True).fit_transform(sentences)
     count = min(LIKELY_NEGATIVES + 10, len(sentences))  # a group of ten paraphrases may come first
     nearest: list[list[int]] = []
-    for start in range(0, len(sentences), ROWS_AT_A_TIME):
-        scores = (vectors[start : start + ROWS_AT_A_TIME] @ vectors.T).toarray()
+    for start in range(0, len(sentences), CHUNK_ROWS):
+        scores = (vectors[start : start + CHUNK_ROWS] @ vectors.T).toarray()
         nearest += np.argsort(-scores, axis=1, kind="stable")[:, :count].tolist()
     return nearest
 

@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from sentriton_server.training.report import LogRow
-from sentriton_server.training.workspace import ELAPSED
+from sentriton_server.training.workspace import ELAPSED_FILE
 
 SAVE_PERIOD_S = 120.0  # what a Ctrl-C or a power cut may cost
 LOG_ROWS = 20  # of training loss alone, for a whole stage
@@ -28,7 +28,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.last_checkpoint: str | None = get_last_checkpoint(folder)
         self._before_s = 0.0
         if self.last_checkpoint is not None:
-            self._before_s = json.loads((Path(self.last_checkpoint) / ELAPSED).read_text(encoding="utf-8"))
+            self._before_s = json.loads((Path(self.last_checkpoint) / ELAPSED_FILE).read_text(encoding="utf-8"))
         self._started = self._saved = time.monotonic()
 
     @property
@@ -45,7 +45,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (checkpoint / ELAPSED).write_text(json.dumps(self.duration_s), encoding="utf-8")
+        (checkpoint / ELAPSED_FILE).write_text(json.dumps(self.duration_s), encoding="utf-8")
 
 
 def training_log(history: list[dict[str, Any]], measured: str | None) -> tuple[LogRow, ...]:

@@ -6,19 +6,14 @@ Every key of the file is a field here and every default stands here. Each class 
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sentriton.errors import InvalidInput
+from sentriton_server.toml import tomllib
 from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Objective, Source
 from sentriton_server.training.tables import build
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 from sentriton_server.training.recipe import Recipe, Stage
@@ -54,8 +53,3 @@ class TrainingReport:
     def duration_s(self) -> float:
         """Wall time of all stages."""
         return sum(stage.duration_s for stage in self.stages)
-
-
-def available_cpus() -> int:
-    """The CPU cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

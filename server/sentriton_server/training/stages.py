@@ -35,7 +35,7 @@ from sentriton_server.training.progress import Progress, training_log
 from sentriton_server.training.recipe import Stage
 from sentriton_server.training.report import StageReport
 
-IGNORED = -100  # the label of a token that is not masked
+IGNORED_LABEL = -100  # the label of a token that is not masked
 MASKED_SHARE = 0.2  # of all tokens; BERT's 0.15 gives a short training fewer to learn from
 
 
@@ -44,7 +44,7 @@ class MaskedTokenModel(RobertaForMaskedLM):  # type: ignore[misc]
 
     def forward(self, input_ids: Any, attention_mask: Any, labels: Any, **_: Any) -> MaskedLMOutput:
         hidden = self.roberta(input_ids, attention_mask=attention_mask).last_hidden_state
-        masked = labels != IGNORED
+        masked = labels != IGNORED_LABEL
         logits = self.lm_head(hidden[masked])
         return MaskedLMOutput(loss=cross_entropy(logits.float(), labels[masked]), logits=logits)
 

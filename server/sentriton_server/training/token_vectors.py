@@ -15,9 +15,9 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-WINDOW = 5  # tokens to either side; a pair n apart counts 1/n
+WINDOW_TOKENS = 5  # tokens to either side; a pair n apart counts 1/n
 CONTEXT_SMOOTHING = 0.75  # exponent of the context counts: rare contexts weigh less
-PAIRS_AT_A_TIME = 4_000_000
+CHUNK_PAIRS = 4_000_000
 
 
 def token_vectors(
@@ -41,9 +41,9 @@ def _neighbours(sentences: Iterable[Sequence[int]], vocab_size: int) -> sparse.c
     ids = np.fromiter(chain.from_iterable(sentences), dtype=np.int32, count=int(lengths.sum()))
     sentence = np.repeat(np.arange(len(sentences), dtype=np.int32), lengths)
     counts = sparse.csr_matrix((vocab_size, vocab_size), dtype=np.float32)
-    for distance in range(1, WINDOW + 1):
-        for start in range(0, len(ids) - distance, PAIRS_AT_A_TIME):
-            left = slice(start, min(start + PAIRS_AT_A_TIME, len(ids) - distance))
+    for distance in range(1, WINDOW_TOKENS + 1):
+        for start in range(0, len(ids) - distance, CHUNK_PAIRS):
+            left = slice(start, min(start + CHUNK_PAIRS, len(ids) - distance))
             right = slice(left.start + distance, left.stop + distance)
             together = sentence[left] == sentence[right]
             weights = np.full(int(together.sum()), 1 / distance, dtype=np.float32)

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import set_seed
 
 from sentriton.errors import InvalidInput
+from sentriton_server.cores import usable_cores
 from sentriton_server.training.card import EXAMPLE, model_card
 from sentriton_server.training.checkpoint import (
     DEVICE,
@@ -30,7 +31,7 @@ from sentriton_server.training.data import (
 )
 from sentriton_server.training.evaluation import measure
 from sentriton_server.training.recipe import Recipe
-from sentriton_server.training.report import StageReport, TrainingReport, available_cpus
+from sentriton_server.training.report import StageReport, TrainingReport
 from sentriton_server.training.stages import finetune, pretrain
 from sentriton_server.training.token_vectors import token_vectors
 from sentriton_server.training.tokenizer import train_tokenizer
@@ -127,7 +128,7 @@ def _measure(
         recipe=recipe,
         stages=tuple(stages),
         left_out={name: rows for stage in stages for name, rows in stage.left_out.items()},
-        cpus=available_cpus(),
+        cpus=usable_cores(),
         gpu=torch.cuda.get_device_name() if DEVICE == "cuda" else None,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocab_size=len(model.tokenizer),

@@ -22,7 +22,7 @@ from sentriton.errors import InvalidInput
 from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import LogRow, StageReport
 
-ELAPSED = "elapsed.json"
+ELAPSED_FILE = "elapsed.json"
 
 
 class Workspace:
@@ -74,7 +74,7 @@ class Workspace:
         folder = self.folder / f"stage-{index}"
         folder.mkdir(exist_ok=True)
         for checkpoint in folder.glob("checkpoint-*"):
-            if not (checkpoint / ELAPSED).is_file():
+            if not (checkpoint / ELAPSED_FILE).is_file():
                 shutil.rmtree(checkpoint)
         return folder
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentriton.errors import InvalidInput
+from sentriton.files.columns import checked
 from sentriton.files.parquet import require_pyarrow
-from sentriton.files.sentences import MAX_LINE_BYTES, checked, numbered_lines, numbered_rows
+from sentriton.files.sentences import MAX_LINE_BYTES, numbered_lines, numbered_rows
 
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")

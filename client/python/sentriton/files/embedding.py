@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.files.outputs import ENDINGS, Rows, open_rows
+from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
 from sentriton.files.sources import Source
 from sentriton.progress import progress_bar
 from sentriton.stream import CHUNK_SIZE
 
-PRECISIONS = ("float32", "binary", "ubinary")
+ROW_PRECISIONS = ("float32", "binary", "ubinary")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Summary:
 
 def check_output(output: Path, source: Source, *, overwrite: bool) -> None:
     """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
-    if output.suffix.lower() not in ENDINGS:
-        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(ENDINGS)}")
+    if output.suffix.lower() not in OUTPUT_ENDINGS:
+        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
     if output.suffix.lower() == ".parquet":
         from sentriton.files.parquet import require_pyarrow
 
@@ -59,7 +59,7 @@ def check_precision(precision: str) -> None:
     if precision in ("int8", "uint8"):
         raise InvalidInput(
             f"--precision is {precision}, whose ranges come from all embeddings together, and sentences are embedded "
-            f"here a few at a time; allowed are {', '.join(PRECISIONS)}"
+            f"here a few at a time; allowed are {', '.join(ROW_PRECISIONS)}"
         )
 
 
@@ -135,7 +135,12 @@ def _meaning(encoder: SentenceEncoder, options: dict[str, Any], dimension: int) 
 
 
 def _embed_rest(
-    encoder: SentenceEncoder, source: Source, rows: Rows, options: dict[str, Any], total: int | None, progress: bool
+    encoder: SentenceEncoder,
+    source: Source,
+    rows: PartialRows,
+    options: dict[str, Any],
+    total: int | None,
+    progress: bool,
 ) -> None:
     if total is not None and rows.rows > total:
         raise InvalidInput(f"{rows.rows:,} rows are kept and {source.name} has {total:,} sentences; give --restart")
@@ -160,7 +165,7 @@ def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
         raise KeyboardInterrupt(f"{str(error) or 'stopped'}{kept()}") from error
 
 
-def _kept(run: PartialRun, source: Source, rows: Rows) -> str:
+def _kept(run: PartialRun, source: Source, rows: PartialRows) -> str:
     if not source.resumable:
         return f"; nothing is kept, since {source.name} cannot be read again"
     return f"; {rows.rows:,} rows are kept in {run.rows_path}, and the same command goes on after them"

@@ -14,12 +14,12 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-ENDINGS = (".npy", ".jsonl", ".parquet")
+OUTPUT_ENDINGS = (".npy", ".jsonl", ".parquet")
 _HEADER_BYTES = 128
 _BLOCK_BYTES = 1 << 20
 
 
-class Rows(Protocol):
+class PartialRows(Protocol):
     """Rows on their way into a file. `rows` is how many whole ones are kept. Methods raise OSError."""
 
     rows: int
@@ -34,7 +34,7 @@ class Rows(Protocol):
         """Let go of the file; what is kept stays."""
 
 
-def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any]) -> Rows:
+def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any]) -> PartialRows:
     """The rows in `partial` for an output of this ending; those of an interrupted run are there, a torn one is not."""
     kind = output.suffix.lower()
     if kind == ".npy":

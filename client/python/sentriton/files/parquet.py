@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
-from sentriton.files.sentences import checked, choose_column
+from sentriton.files.columns import checked, choose_column
 
 _READ_ROWS = 1024
 _READ_BYTES = 1 << 20

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sentriton.errors import InvalidInput
+from sentriton.files.columns import checked, choose_column
 
-ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
-USUAL_COLUMNS = ("sentence", "text")
+INPUT_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 # A sentence has 512 tokens at most: a longer line is a file of another kind, or a quotation mark that never closes.
 MAX_LINE_BYTES = 1 << 20
 
@@ -27,10 +27,12 @@ def check_kind(path: Path, column: str | None) -> None:
     if not exists:
         raise InvalidInput(f"there is no file {path}")
     if folder:
-        raise InvalidInput(f"{path} is a folder; give a file that ends in {', '.join(ENDINGS)}")
+        raise InvalidInput(f"{path} is a folder; give a file that ends in {', '.join(INPUT_ENDINGS)}")
     kind = kind_of(path)
-    if kind not in ENDINGS:
-        raise InvalidInput(f"{path.name} ends in {path.suffix!r}; a file of sentences must end in {', '.join(ENDINGS)}")
+    if kind not in INPUT_ENDINGS:
+        raise InvalidInput(
+            f"{path.name} ends in {path.suffix!r}; a file of sentences must end in {', '.join(INPUT_ENDINGS)}"
+        )
     if kind == ".txt" and column is not None:
         raise InvalidInput(f"--column is {column!r} and {path.name} has lines, not columns; leave it out")
     if kind == ".parquet":
@@ -74,36 +76,6 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[str]:
     """The lines of a binary file without their ends. Raises `InvalidInput` naming `name` and the line."""
     for _, line in numbered_lines(file, name):
         yield line.removesuffix("\n").removesuffix("\r")
-
-
-def checked(value: Any, where: str) -> str:
-    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` it stands."""
-    if not isinstance(value, str):
-        shown = json.dumps(value, ensure_ascii=False, default=str)
-        shown = shown if len(shown) <= 40 else shown[:40] + "…"
-        raise InvalidInput(f"{where} is {shown} and not a string; every sentence must be one")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"{where} holds half a character ({value[error.start]!a}), which UTF-8 cannot say"
-        ) from error
-    return value
-
-
-def choose_column(names: Sequence[str], column: str | None, name: str) -> str:
-    """`column`, or the one that is meant where none is named. Raises `InvalidInput` naming the columns there are."""
-    known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"
-    if column is None:
-        usual = list(names) if len(names) == 1 else [usual for usual in USUAL_COLUMNS if usual in names]
-        if not usual:
-            raise InvalidInput(f"{name} has the columns {known}; say by --column which one holds the sentences")
-        column = usual[0]
-    if column not in names:
-        raise InvalidInput(f"{name} has no column {column!r}; its columns are {known}")
-    if names.count(column) > 1:
-        raise InvalidInput(f"{name} has {names.count(column)} columns {column!r}; give each its own name")
-    return column
 
 
 def numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sentriton.errors import InvalidInput
-from sentriton.files.sentences import check_kind, checked, count, read_lines, read_sentences
+from sentriton.files.columns import checked
+from sentriton.files.sentences import check_kind, count, read_lines, read_sentences
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Start a contender's process, ask it for vectors and figures, end it."""
+"""Start the process of a peer, ask it for vectors and figures, end it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from benchmarks.peers import ROOT, Job, Peer
 from benchmarks.workload import cpu_seconds
 
-LOG_SHOWN = 2000  # characters of its log when it fails
-# How threads wait and how many they are is each contender's own choice: its libraries', or its server's.
-UNSET = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
+SHOWN_LOG_LETTERS = 2000  # of a peer that fails
+# How threads wait and how many they are is each peer's own choice: its libraries', or its server's.
+UNSET_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 
 
 class Unavailable(Exception):
-    """A contender that cannot run here: what the table says of it, and the whole reason."""
+    """A peer that cannot run here: its note in the table, and the whole reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +35,15 @@ class Figures:
     embeddings: NDArray[np.float32]
 
 
-class Contender:
-    """A contender at one precision, in a process of its own. A context manager; raises `Unavailable` on entering, or
+class PeerProcess:
+    """A peer at one precision, in a process of its own. A context manager; raises `Unavailable` on entering, or
     later if its process ends."""
 
     def __init__(self, peer: Peer, job: Job) -> None:
         self._peer, self._job = peer, job
         self._log = job.scratch / f"{peer.module}-{job.precision}-{'-'.join(job.options.values())}.log"
 
-    def __enter__(self) -> Contender:
+    def __enter__(self) -> PeerProcess:
         if not self._peer.python.exists():
             raise Unavailable("absent: make peers", f"there is no {self._peer.python}")
         with self._log.open("w") as log:
@@ -53,7 +53,7 @@ class Contender:
                     *(self._peer.module, json.dumps(dataclasses.asdict(self._job), default=str)),
                 ],
                 cwd=ROOT,
-                env={name: value for name, value in os.environ.items() if name not in UNSET},
+                env={name: value for name, value in os.environ.items() if name not in UNSET_VARIABLES},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -89,7 +89,7 @@ class Contender:
     def _answer(self) -> dict[str, Any]:
         line = _pipe(self._process.stdout).readline()
         if not line:
-            raise Unavailable("failed", self._log.read_text(errors="replace")[-LOG_SHOWN:])
+            raise Unavailable("failed", self._log.read_text(errors="replace")[-SHOWN_LOG_LETTERS:])
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -100,7 +100,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def wait_until_idle(limit_s: float = 10.0) -> None:
-    """Wait until the threads of all contenders sleep: those of OpenMP and ONNX Runtime spin for a while when their work
+    """Wait until the threads of all peers sleep: those of OpenMP and ONNX Runtime spin for a while when their work
     is done, on cores that the next one needs. Raises `TimeoutError` if they go on for `limit_s`.
     """
     end = time.monotonic() + limit_s
@@ -110,4 +110,4 @@ def wait_until_idle(limit_s: float = 10.0) -> None:
         time.sleep(interval_s)
         if cpu_seconds(psutil.Process()) - before < busy_cores * interval_s:
             return
-    raise TimeoutError(f"contenders keep the cores busy {limit_s:g} s after their turn")
+    raise TimeoutError(f"peers keep the cores busy {limit_s:g} s after their turn")

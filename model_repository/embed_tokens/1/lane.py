@@ -1,0 +1,100 @@
+"""A lane: rows that wait by length, and the pace at which they leave. Plain code, free of Triton."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+
+from .request import Request, Row
+
+_BUCKET_TOKENS = 8  # lengths in a bucket differ by less than this
+# Of a batch whose rows are padded to the longest. Only attention on a GPU pads them so. A CPU pads each row by its own
+# length; this keeps rows of like length together there, and batches are smaller where lengths are mixed.
+_MAX_GPU_PADDING_FRACTION = 0.2
+_PACE_DECAY = 0.9  # of the known pace with each batch, so that about ten batches count
+
+
+class Pace:
+    """How fast a lane's tokens leave, from the times between its batches while more rows waited."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._tokens = 0.0
+        self._last: float | None = None
+
+    def taken(self, tokens: int, now: float, *, more: bool) -> None:
+        """A batch of `tokens` left at time `now`; `more` says whether rows still wait."""
+        if self._last is not None:
+            self._seconds = _PACE_DECAY * self._seconds + now - self._last
+            self._tokens = _PACE_DECAY * self._tokens + tokens
+        self._last = now if more else None
+
+    def wait_s(self, tokens: int) -> float:
+        """The time in which this number of tokens leaves; 0 if the pace is not known."""
+        return tokens * self._seconds / self._tokens if self._tokens else 0.0
+
+
+class Lane:
+    """Rows that wait, by length. A batch takes the row that has waited longest and those nearest to it in length that
+    want the same: sentence embeddings, or token embeddings.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.tokens = 0
+        self._pace = Pace()
+        self._buckets: dict[tuple[bool, int], deque[Row]] = {}
+
+    def wait_s(self) -> float:
+        """The time in which all rows that wait here leave."""
+        return self._pace.wait_s(self.tokens)
+
+    def compute_s(self, rows: list[Row]) -> float:
+        """The time that these rows take to be computed."""
+        return self._pace.wait_s(sum(row.length for row in rows))
+
+    def add(self, request: Request, order: int) -> None:
+        for place in request.unknown:
+            tokens = request.tokens_of(place)
+            row = Row(request, place, tokens.stop - tokens.start, order)
+            self._buckets.setdefault(_bucket(row), deque()).append(row)
+            self.tokens += row.length
+        self.rows += len(request.unknown)
+
+    def take(self, most_tokens: int, most_rows: int) -> list[Row]:
+        """Remove and return rows of at most `most_tokens`, padded to the longest; a single row may have more."""
+        anchor = min(self._buckets, key=lambda bucket: self._buckets[bucket][0].order)
+        rows: list[Row] = []
+        longest, tokens = 0, 0
+        for row in self._nearest(anchor):
+            longest, tokens = max(longest, row.length), tokens + row.length
+            padded = longest * (len(rows) + 1)
+            too_large = padded > most_tokens or len(rows) == most_rows
+            if rows and (too_large or padded - tokens > _MAX_GPU_PADDING_FRACTION * padded):
+                break
+            rows.append(row)
+        self._remove(rows)
+        return rows
+
+    def _nearest(self, anchor: tuple[bool, int]) -> Iterator[Row]:
+        of_tokens, length = anchor
+        same = (bucket for bucket in self._buckets if bucket[0] == of_tokens)
+        for bucket in sorted(same, key=lambda bucket: (abs(bucket[1] - length), -bucket[1])):
+            yield from self._buckets[bucket]
+
+    def _remove(self, rows: list[Row]) -> None:
+        # Rows were taken from the front of their buckets.
+        for row in rows:
+            bucket = _bucket(row)
+            self._buckets[bucket].popleft()
+            if not self._buckets[bucket]:
+                del self._buckets[bucket]
+        self.rows -= len(rows)
+        tokens = sum(row.length for row in rows)
+        self.tokens -= tokens
+        self._pace.taken(tokens, time.monotonic(), more=self.rows > 0)
+
+
+def _bucket(row: Row) -> tuple[bool, int]:
+    return row.request.of_tokens, -(-row.length // _BUCKET_TOKENS)
