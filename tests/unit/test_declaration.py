@@ -181,7 +181,8 @@ def test_a_command_takes_a_former_flag_with_a_warning_and_does_not_list_it() -> 
 def test_help_shows_full_names_at_80_columns(command: str) -> None:
     group: Any = typer.main.get_command(app)
     names = {
-        (parameter.name, getattr(parameter, "rich_help_panel", "")) for parameter in group.commands[command].params
+        (parameter.name, getattr(parameter, "rich_help_panel", ""))
+        for parameter in group.get_command(None, command).params
     }
     settings = [each for cls in CLASSES for each in settings_of(cls) if (each.field, each.group) in names]
     assert len(settings) >= 3
