@@ -61,7 +61,7 @@ def test_variables_that_the_documentation_names_exist(page: str) -> None:
 def test_a_flag_beats_a_variable_and_that_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_RESTARTS", "3")
     monkeypatch.setenv("SENTRITON_ROW_CACHE_MIB", "")
-    settings = resolve(ServerSettings, {}, flags={"host": "::1"}, defaults={"grpc_port": 9, "restarts": 4})
+    settings = resolve(ServerSettings, flags={"host": "::1"}, defaults={"grpc_port": 9, "restarts": 4})
     assert (settings.host, settings.restarts, settings.grpc_port, settings.row_cache_mib) == ("::1", 3, 9, 0)
     assert source_of(settings, "host") == "--host"
     assert source_of(settings, "restarts") == "$SENTRITON_RESTARTS"
@@ -71,7 +71,7 @@ def test_a_flag_beats_a_variable_and_that_a_default(monkeypatch: pytest.MonkeyPa
 
 def test_a_log_shows_values_with_their_source_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_ADMIN_KEY", "geheim")
-    settings = resolve(ServerSettings, {}, flags={"canary_period_s": 2.0})
+    settings = resolve(ServerSettings, flags={"canary_period_s": 2.0})
     assert described(settings, all=False) == [
         "admin_key set ($SENTRITON_ADMIN_KEY)",
         "canary_period_s 2 (--canary-period-s)",
@@ -85,14 +85,14 @@ def test_a_log_shows_values_with_their_source_and_no_secret(monkeypatch: pytest.
 def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setenv("SENTRITON_CANARY_PERIOD", "2")
-    assert resolve(ServerSettings, {}, warn=warnings.append).canary_period_s == 2
+    assert resolve(ServerSettings, warn=warnings.append).canary_period_s == 2
     assert warnings == [
         "$SENTRITON_CANARY_PERIOD is deprecated and will be removed in the next release; use $SENTRITON_CANARY_PERIOD_S"
     ]
     with pytest.warns(FutureWarning, match="is deprecated"):
-        resolve(ServerSettings, {})
+        resolve(ServerSettings)
     monkeypatch.setenv("SENTRITON_CANARY_PERIOD_S", "3")
-    assert resolve(ServerSettings, {}).canary_period_s == 3
+    assert resolve(ServerSettings).canary_period_s == 3
 
 
 # What is refused
@@ -120,10 +120,10 @@ def test_a_field_of_the_server_that_cannot_be_is_named(field: str, value: Any, s
 def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_ACCESS_KEY", "schlüssel")
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ACCESS_KEY is a value that is not shown; allowed are"):
-        resolve(ServerSettings, {})
+        resolve(ServerSettings)
     monkeypatch.setenv("SENTRITON_ALLOW_PICKLE", "maybe")
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, 0"):
-        resolve(ExportSettings, {})
+        resolve(ExportSettings)
 
 
 @pytest.mark.parametrize(
