@@ -20,6 +20,8 @@ from sentriton.cli import app
 from sentriton.command_options import takes_settings
 from sentriton.declaration import described, name_of, resolve, settings_of, source_of
 from sentriton_server.encoder.precision import PRECISIONS
+from sentriton_server.serving import LaunchError
+from sentriton_server.serving.preflight import check_ports
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 from tests.conftest import ROOT
 
@@ -124,6 +126,15 @@ def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatc
     monkeypatch.setenv("SENTRITON_ALLOW_PICKLE", "maybe")
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, 0"):
         resolve(ExportSettings)
+
+
+def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRITON_METRICS_HOST", "203.0.113.1")
+    settings = resolve(ServerSettings, flags={"grpc_port": 0, "metrics_port": 0})
+    with pytest.raises(LaunchError, match=r"^\$SENTRITON_METRICS_HOST '203.0.113.1' is no address of this machine"):
+        check_ports(settings)
+    with pytest.raises(LaunchError, match=r"^--grpc-port and --metrics-port are both 8002; give each"):
+        check_ports(resolve(ServerSettings, flags={"grpc_port": 8002}))
 
 
 @pytest.mark.parametrize(
