@@ -20,6 +20,8 @@ from sentriton.cli import app
 from sentriton.command_options import takes_settings
 from sentriton.declaration import described, name_of, resolve, settings_of, source_of
 from sentriton_server.encoder.precision import PRECISIONS
+from sentriton_server.serving import LaunchError
+from sentriton_server.serving.preflight import check_ports
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 from tests.conftest import ROOT
 
@@ -61,7 +63,7 @@ def test_variables_that_the_documentation_names_exist(page: str) -> None:
 def test_a_flag_beats_a_variable_and_that_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_RESTARTS", "3")
     monkeypatch.setenv("SENTRITON_ROW_CACHE_MIB", "")
-    settings = resolve(ServerSettings, {}, flags={"host": "::1"}, defaults={"grpc_port": 9, "restarts": 4})
+    settings = resolve(ServerSettings, flags={"host": "::1"}, defaults={"grpc_port": 9, "restarts": 4})
     assert (settings.host, settings.restarts, settings.grpc_port, settings.row_cache_mib) == ("::1", 3, 9, 0)
     assert source_of(settings, "host") == "--host"
     assert source_of(settings, "restarts") == "$SENTRITON_RESTARTS"
@@ -71,7 +73,7 @@ def test_a_flag_beats_a_variable_and_that_a_default(monkeypatch: pytest.MonkeyPa
 
 def test_a_log_shows_values_with_their_source_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_ADMIN_KEY", "geheim")
-    settings = resolve(ServerSettings, {}, flags={"canary_period_s": 2.0})
+    settings = resolve(ServerSettings, flags={"canary_period_s": 2.0})
     assert described(settings, all=False) == [
         "admin_key set ($SENTRITON_ADMIN_KEY)",
         "canary_period_s 2 (--canary-period-s)",
@@ -85,14 +87,14 @@ def test_a_log_shows_values_with_their_source_and_no_secret(monkeypatch: pytest.
 def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setenv("SENTRITON_CANARY_PERIOD", "2")
-    assert resolve(ServerSettings, {}, warn=warnings.append).canary_period_s == 2
+    assert resolve(ServerSettings, warn=warnings.append).canary_period_s == 2
     assert warnings == [
         "$SENTRITON_CANARY_PERIOD is deprecated and will be removed in the next release; use $SENTRITON_CANARY_PERIOD_S"
     ]
     with pytest.warns(FutureWarning, match="is deprecated"):
-        resolve(ServerSettings, {})
+        resolve(ServerSettings)
     monkeypatch.setenv("SENTRITON_CANARY_PERIOD_S", "3")
-    assert resolve(ServerSettings, {}).canary_period_s == 3
+    assert resolve(ServerSettings).canary_period_s == 3
 
 
 # What is refused
@@ -120,10 +122,19 @@ def test_a_field_of_the_server_that_cannot_be_is_named(field: str, value: Any, s
 def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_ACCESS_KEY", "schlüssel")
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ACCESS_KEY is a value that is not shown; allowed are"):
-        resolve(ServerSettings, {})
+        resolve(ServerSettings)
     monkeypatch.setenv("SENTRITON_ALLOW_PICKLE", "maybe")
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, 0"):
-        resolve(ExportSettings, {})
+        resolve(ExportSettings)
+
+
+def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRITON_METRICS_HOST", "203.0.113.1")
+    settings = resolve(ServerSettings, flags={"grpc_port": 0, "metrics_port": 0})
+    with pytest.raises(LaunchError, match=r"^\$SENTRITON_METRICS_HOST '203.0.113.1' is no address of this machine"):
+        check_ports(settings)
+    with pytest.raises(LaunchError, match=r"^--grpc-port and --metrics-port are both 8002; give each"):
+        check_ports(resolve(ServerSettings, flags={"grpc_port": 8002}))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def takes_settings(cls: type, *fields: str, **defaults: Any) -> Callable[[Comman
     """Gives a command an option for each of the `fields` of a dataclass of settings (default: all). The command's
     parameter of the type `cls` gets the settings of flags, variables and defaults; `defaults` are the command's own.
     """
-    chosen = [declared for declared in settings_of(cls) if not fields or declared.field in fields]
+    by_field = {declared.field: declared for declared in settings_of(cls)}
+    chosen = [by_field[field] for field in fields or by_field]
 
     def decorate(function: Command) -> Command:
         hints = get_type_hints(function, include_extras=True)
@@ -32,7 +33,7 @@ def takes_settings(cls: type, *fields: str, **defaults: Any) -> Callable[[Comman
             former = {declared.field: values.pop(_former(declared), None) for declared in chosen}
             given = {declared.field: values.pop(declared.field) for declared in chosen}
             flags = {field: former[field] if value is None else value for field, value in given.items()}
-            settings: Any = resolve(cls, {}, flags=flags, defaults=defaults, warn=warn)
+            settings: Any = resolve(cls, flags=flags, defaults=defaults, warn=warn)
             function(**values, **{place: settings})
 
         kept = [

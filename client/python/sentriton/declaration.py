@@ -71,7 +71,7 @@ class Setting:
 
     @property
     def flag(self) -> str:
-        return f"--{self.field.replace('_', '-')}"
+        return _flag(self.field)
 
     @property
     def variable(self) -> str:
@@ -136,7 +136,7 @@ def check_settings(settings: Any) -> None:
 
 def resolve(
     cls: type[Settings],
-    given: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -147,13 +147,14 @@ def resolve(
 
     Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed.
     """
-    values = {**(defaults or {}), **{field: value for field, value in given.items() if value is not None}}
-    sources = {}
+    given = {field: value for field, value in (given or {}).items() if value is not None}
+    flags = {field: value for field, value in (flags or {}).items() if value is not None}
+    values, sources = {**(defaults or {}), **given}, {}
     for declared in settings_of(cls):
         field = declared.field
-        if field in values and given.get(field) is not None:
+        if field in given:
             sources[field] = field
-        elif flags is not None and flags.get(field) is not None:
+        elif field in flags:
             values[field], sources[field] = flags[field], declared.flag
         elif found := declared.read_environment(warn or _warn):
             sources[field], values[field] = found
@@ -169,8 +170,8 @@ def source_of(settings: Any, field: str) -> str | None:
 
 
 def name_of(settings: Any, field: str) -> str:
-    """The name by which an error message about several settings calls one of them: its source, or its flag."""
-    return source_of(settings, field) or f"--{field.replace('_', '-')}"
+    """The name of a setting in an error message about several of them: its source, or its flag."""
+    return source_of(settings, field) or _flag(field)
 
 
 def described(settings: Any, *, all: bool) -> list[str]:
@@ -182,6 +183,10 @@ def described(settings: Any, *, all: bool) -> list[str]:
             shown = "set" if declared.secret and value is not None else declared.words_of(value)
             lines.append(f"{declared.field} {shown} ({source or 'default'})")
     return lines
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def _kind(hint: Any) -> type:

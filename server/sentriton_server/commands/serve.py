@@ -64,9 +64,11 @@ def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettin
     """The settings that were given (with --verbose: all), and the number of threads, with their sources."""
     from sentriton_server.cores import usable_cores
 
-    reason = "$OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else "CPU affinity and cgroup quota"
-    chosen = [line for each in (exports, settings, own) for line in described(each, all=own.verbose)]
-    return "settings: " + ", ".join([*chosen, f"threads {usable_cores()} ({reason})"])
+    cores = usable_cores()
+    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0] == str(cores)
+    threads = f"threads {cores} ({'$OMP_NUM_THREADS' if told else 'CPU affinity and cgroup quota'})"
+    given = [line for each in (exports, settings, own) for line in described(each, all=own.verbose)]
+    return f"settings: {', '.join([*given, threads])}"
 
 
 def _announce(server: TritonServer, settings: ServerSettings, ready_s: float) -> None:
@@ -82,7 +84,7 @@ def _announce(server: TritonServer, settings: ServerSettings, ready_s: float) ->
 
 
 def _log_printer(verbose: bool) -> Callable[[LogLine], None]:
-    """Shows the lines of Triton's log that are worth it, or all."""
+    """Shows the lines of Triton's log that its user needs, or all."""
     from sentriton_server.serving.log import is_worth_showing
 
     def show_line(line: LogLine) -> None:

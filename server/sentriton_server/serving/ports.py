@@ -8,6 +8,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from sentriton.declaration import name_of
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.settings import ServerSettings
 
@@ -31,13 +32,9 @@ class Ports:
         try:
             self.settings = replace(
                 settings,
-                grpc_port=self._hold("--grpc-port", "--host", settings.host, settings.grpc_port),
-                http_port=None
-                if settings.http_port is None
-                else self._hold("--http-port", "--host", settings.host, settings.http_port),
-                metrics_port=self._hold(
-                    "--metrics-port", "--metrics-host", settings.metrics_host, settings.metrics_port
-                ),
+                grpc_port=self._hold(settings, "grpc_port", "host"),
+                http_port=None if settings.http_port is None else self._hold(settings, "http_port", "host"),
+                metrics_port=self._hold(settings, "metrics_port", "metrics_host"),
             )
         except BaseException:
             self.release()
@@ -49,7 +46,9 @@ class Ports:
             held.close()
         self._sockets.clear()
 
-    def _hold(self, flag: str, host_flag: str, host: str, port: int) -> int:
+    def _hold(self, settings: ServerSettings, port_field: str, host_field: str) -> int:
+        port, host = getattr(settings, port_field), getattr(settings, host_field)
+        name, host_name = name_of(settings, port_field), name_of(settings, host_field)
         for _ in range(_PORT_ATTEMPTS):
             held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             self._sockets.append(held)
@@ -62,16 +61,16 @@ class Ports:
             except OSError as error:
                 if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                     raise LaunchError(
-                        f"{host_flag} {host!r} is no address of this machine ({error.strerror})"
+                        f"{host_name} {host!r} is no address of this machine ({error.strerror})"
                     ) from error
-                raise LaunchError(_taken(flag, host, port, error.strerror)) from error
+                raise LaunchError(_taken(name, host, port, error.strerror)) from error
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             address, chosen = held.getsockname()
             if self._lock(address, chosen):
                 return int(chosen)
             if port:
-                raise LaunchError(_taken(flag, host, port, "another sentriton serve holds it"))
-        raise LaunchError(f"no free port was found on {host}; name one with {flag}")
+                raise LaunchError(_taken(name, host, port, "another sentriton serve holds it"))
+        raise LaunchError(f"no free port was found on {host}; name one with {name}")
 
     def _lock(self, address: str, port: int) -> bool:
         """Whether no other launcher holds this port on an address that overlaps."""
@@ -99,5 +98,5 @@ def _lock_name(address: str, port: int) -> str:
     return f"sentriton-{port}-{address}"
 
 
-def _taken(flag: str, host: str, port: int, why: str | None) -> str:
-    return f"port {port} on {host} cannot be used ({why}); choose another with {flag} (0 takes a free one)"
+def _taken(name: str, host: str, port: int, why: str | None) -> str:
+    return f"port {port} on {host} cannot be used ({why}); choose another with {name} (0 takes a free one)"

@@ -29,7 +29,7 @@ def prepare_repository(
         if precision is not None or device != "auto":
             raise RepositoryError(
                 f"{source} is an exported repository: its precision and device were fixed by the export; "
-                "leave out --precision and --device, or give the checkpoint"
+                "leave out --precision and --device ($SENTRITON_PRECISION, $SENTRITON_DEVICE), or give the checkpoint"
             )
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
