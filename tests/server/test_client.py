@@ -310,7 +310,8 @@ def test_cancelling_a_task_cancels_its_requests(server: RunningServer) -> None:
 
 
 def in_flight(encoder: Any) -> int:
-    return sum(endpoint.in_flight for endpoint in encoder._endpoints.all) if encoder._endpoints else 0
+    endpoints = encoder._session.endpoints
+    return sum(endpoint.in_flight for endpoint in endpoints.all) if endpoints else 0
 
 
 def when_busy(encoder: SentenceEncoder, action: Callable[[], Any]) -> None:

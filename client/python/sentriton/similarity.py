@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Embeddings = NDArray[np.floating[Any]]
+SimilarityName = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITY_NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
+# What `similarity` takes: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
+EncodedArray = NDArray[np.float32 | np.int8 | np.uint8]
+Arrays = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
+Tensors = Union["Tensor", Sequence["Tensor"]]
+TensorsOrArrays = Tensors | Arrays
 Score = Callable[[Embeddings, Embeddings], Embeddings]
+
+
+class Named(Protocol):
+    """A member of sentence-transformers' `SimilarityFunction`."""
+
+    @property
+    def value(self) -> str: ...
 
 
 def normalize(embeddings: Embeddings) -> Embeddings:
@@ -51,7 +68,11 @@ PAIRWISE: dict[str, Score] = {
 }
 
 
-def score_matrix(name: str, embeddings1: Any, embeddings2: Any) -> Any:
+@overload
+def score_matrix(name: str, embeddings1: Arrays, embeddings2: Arrays) -> Embeddings: ...
+@overload
+def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor: ...
+def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor:
     """`SIMILARITY[name]` of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one): [n, m]. Tensors give a
     tensor on the device of the first. Raises `InvalidInput` where the dimensions differ.
     """
@@ -61,7 +82,11 @@ def score_matrix(name: str, embeddings1: Any, embeddings2: Any) -> Any:
     return _as_given(SIMILARITY[name](first, second), embeddings1, embeddings2)
 
 
-def score_pairs(name: str, embeddings1: Any, embeddings2: Any) -> Any:
+@overload
+def score_pairs(name: str, embeddings1: Arrays, embeddings2: Arrays) -> Embeddings: ...
+@overload
+def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor: ...
+def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor:
     """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` where the shapes
     differ.
     """
