@@ -19,6 +19,7 @@ from sentriton.errors import (
     ServerError,
     ServerUnavailable,
 )
+from sentriton.golden import HealthReport
 from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
 
@@ -28,6 +29,7 @@ __all__ = [
     "ClientSettings",
     "ContractMismatch",
     "DeadlineExceeded",
+    "HealthReport",
     "InvalidInput",
     "Manifest",
     "Overloaded",

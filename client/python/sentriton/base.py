@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Generic, cast, overload
+from typing import TYPE_CHECKING, Generic, cast
 
 from sentriton.arguments import as_texts, one_of
 from sentriton.endpoints import Channel
@@ -11,15 +11,20 @@ from sentriton.manifest import Manifest
 from sentriton.model_card import ModelCardData
 from sentriton.session import Session
 from sentriton.settings import ClientSettings
-from sentriton.similarity import SIMILARITY_NAMES, SimilarityName, score_matrix, score_pairs
+from sentriton.similarity import (
+    SIMILARITY_NAMES,
+    SimilarityName,
+    pairwise_signature,
+    score_matrix,
+    score_pairs,
+    similarity_signature,
+)
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor
     from typing_extensions import Unpack
 
-    from sentriton.keywords import Matrix, Settings, Vector
-    from sentriton.similarity import Arrays, EncodedArray, Named, Tensors, TensorsOrArrays
+    from sentriton.keywords import Settings
+    from sentriton.similarity import Named, TensorsOrArrays
 
 
 class BaseEncoder(Generic[Channel]):
@@ -86,30 +91,14 @@ class BaseEncoder(Generic[Channel]):
         """Token ids of each text, special tokens included, cut at `max_seq_length`, without padding."""
         return self._session.model.tokenizer.tokenize(as_texts(texts)[0])
 
-    @overload
-    def similarity(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Matrix[np.float32]: ...
-    @overload
-    def similarity(self, embeddings1: Arrays, embeddings2: Arrays) -> Matrix[np.float32] | Matrix[np.float64]: ...
-    @overload
-    def similarity(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
-    @overload
-    def similarity(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
+    @similarity_signature
     def similarity(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
         """Score every row of the first against every row of the second by `similarity_fn_name`: [n, d] and [m, d] to
         [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` where d differs.
         """
         return score_matrix(self.similarity_fn_name, embeddings1, embeddings2)
 
-    @overload
-    def similarity_pairwise(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Vector[np.float32]: ...
-    @overload
-    def similarity_pairwise(
-        self, embeddings1: Arrays, embeddings2: Arrays
-    ) -> Vector[np.float32] | Vector[np.float64]: ...
-    @overload
-    def similarity_pairwise(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
-    @overload
-    def similarity_pairwise(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
+    @pairwise_signature
     def similarity_pairwise(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
         """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` where shapes differ."""
         return score_pairs(self.similarity_fn_name, embeddings1, embeddings2)

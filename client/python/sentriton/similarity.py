@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
+from sentriton.keywords import Matrix, Vector
+from sentriton.signatures import Signed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +25,42 @@ Arrays = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] |
 Tensors = Union["Tensor", Sequence["Tensor"]]
 TensorsOrArrays = Tensors | Arrays
 Score = Callable[[Embeddings, Embeddings], Embeddings]
+
+
+class Similarity(Protocol):
+    """The overloads of `similarity`: a matrix of scores."""
+
+    @overload
+    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Matrix[np.float32]: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Matrix[np.float32] | Matrix[np.float64]: ...
+    @overload
+    def __call__(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
+
+
+class PairwiseSimilarity(Protocol):
+    """The overloads of `similarity_pairwise`: a score for each pair."""
+
+    @overload
+    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Vector[np.float32]: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Vector[np.float32] | Vector[np.float64]: ...
+    @overload
+    def __call__(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
+
+
+def similarity_signature(method: Callable[..., object]) -> Signed[Similarity]:
+    """Declare a method to have the overloads of `Similarity`."""
+    return cast("Signed[Similarity]", method)
+
+
+def pairwise_signature(method: Callable[..., object]) -> Signed[PairwiseSimilarity]:
+    """Declare a method to have the overloads of `PairwiseSimilarity`."""
+    return cast("Signed[PairwiseSimilarity]", method)
 
 
 class Named(Protocol):
