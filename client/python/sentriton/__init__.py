@@ -3,6 +3,9 @@
 >>> from sentriton import SentenceEncoder
 >>> with SentenceEncoder("localhost:8001") as encoder:
 ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
+
+The names in `__all__` of this module, `sentriton.errors` and the modules of `sentriton.integrations` are the public
+interface. All other modules are internal: they may change in any release.
 """
 
 __version__ = "0.1.0"
