@@ -27,7 +27,7 @@ Findings = dict[str, dict[int, str]]
 
 
 def mypy(*files: Path, configuration: Path = HERE / "mypy.ini") -> Findings:
-    """What mypy --strict finds, as it does for a package that uses the installed client."""
+    """The errors of mypy --strict, as in a package that uses the installed client."""
     command = [sys.executable, "-m", "mypy", "--strict", f"--config-file={configuration}", *map(str, files)]
     ran = subprocess.run(command, cwd=ROOT, env={**os.environ, "MYPYPATH": str(CLIENT)}, capture_output=True, text=True)
     assert ran.returncode in (0, 1), ran.stdout + ran.stderr
@@ -38,7 +38,7 @@ def mypy(*files: Path, configuration: Path = HERE / "mypy.ini") -> Findings:
 
 
 def pyright(*files: Path, configuration: Path = HERE / "pyrightconfig.json", options: Sequence[str] = ()) -> Findings:
-    """What pyright finds in its strict mode."""
+    """The errors of pyright in its strict mode."""
     command = [_pyright(), "--outputjson", f"--project={configuration}", *options]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode in (0, 1), ran.stdout + ran.stderr

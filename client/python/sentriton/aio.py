@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
-    """`SentenceEncoder` for asyncio: the same arguments, methods and results; what asks the server is awaited.
+    """`SentenceEncoder` for asyncio: the same arguments, methods and results. Methods that ask the server are awaited.
 
     Connects on `async with`, on `await encoder.connect()`, or with its first call. For use in one event loop.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BaseEncoder(Generic[Channel]):
-    """What both encoders share. `manifest` and what follows from it are there once the encoder is connected."""
+    """The part of both encoders that sends nothing. `manifest` and its properties need a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[Channel](ClientSettings.resolve(url=url, **settings))
@@ -47,7 +47,7 @@ class BaseEncoder(Generic[Channel]):
 
     @property
     def manifest(self) -> Manifest:
-        """What the server says of its model."""
+        """The manifest of the served model."""
         return self._session.model.manifest
 
     @property

@@ -51,8 +51,8 @@ class Call(Generic[Channel]):
         preferred_prompts: Sequence[str] = (),
         pin: Pin | None = None,
     ) -> None:
-        """Reads the sentences. Raises `InvalidInput` for what can be no sentence, and `DeadlineExceeded` when reading
-        takes longer than the call may.
+        """Read the sentences. Raises `InvalidInput` for anything but strings in an order, `DeadlineExceeded` if reading
+        takes longer than `timeout_s`, and `TypeError` for an unknown option.
         """
         check_names(arguments)
         self._session = session
@@ -83,7 +83,7 @@ class Call(Generic[Channel]):
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """While requests are sent: shows the progress, and cancels what is under way when the call ends early."""
+        """Around the sending: shows the progress, and cancels requests under way when the call ends early."""
         with progress_bar(self._options.show_progress_bar, len(self.texts)) as self._advance:
             try:
                 yield

@@ -106,8 +106,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
     ) -> Generator[Encoded]:
         """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 
-        `sentences` is read no further than two chunks ahead of what was taken. The options are those of `encode`;
-        `timeout_s` bounds each chunk. Closing the stream cancels what is under way.
+        `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
+        those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks under way.
         """
         given, size, arguments = stream_arguments(sentences, arguments)
         pin = Pin(self._session.model)

@@ -130,7 +130,7 @@ class Question(Generic[AnyConnection]):
 
 
 def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) -> Result:
-    """Send each question and give its response, or its error, back to the generator: returns what that returns."""
+    """Send each question, and give its response or its error back to the generator. Returns the generator's value."""
     try:
         question = next(questions)
         while True:

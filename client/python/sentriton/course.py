@@ -1,5 +1,5 @@
-"""The course of one `encode` call: what to send next, what to send again, when to give up. No network and no clock of
-its own, so that the sync and the asyncio client share it and tests can walk through it step by step.
+"""The course of one `encode` call: the next request, retries, the end. It has no network and no clock of its own: both
+encoders share it, and tests walk through it one request at a time.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Course(Generic[Channel]):
             self._exhausted = self._prepared is None
 
     def next(self, now: float) -> Sending[Channel] | None:
-        """What to send now, and where; None when nothing may or can be sent. When the call has to end it raises the
-        last error of the rows that wait for a retry, or `DeadlineExceeded`.
+        """The request to send now, and its server; None if the window is full or no rows are left. When the call has to
+        end it raises the last error of the rows that wait for a retry, or `DeadlineExceeded`.
         """
         self.deadline.looked(now)
         if self.deadline.over(now):

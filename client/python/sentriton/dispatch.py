@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentriton.connection import PendingCall
 
 _GLANCE_S = 0.25  # between two looks at whether the encoder was closed while nothing came back
-_TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop goes on
+_TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop does not wait
 
 
 class Dispatcher:
@@ -31,7 +31,7 @@ class Dispatcher:
         self._outcomes: queue.SimpleQueue[tuple[Sending[Connection], PendingCall]] = queue.SimpleQueue()
 
     def run(self) -> None:
-        """Returns when every sentence is embedded. At the first failure what is under way is cancelled."""
+        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
         call, course = self._call, self._call.course
         with call.under_way():
             while not course.done:
@@ -69,7 +69,7 @@ class AsyncDispatcher:
         self._outcomes = asyncio.Queue()
 
     async def run(self) -> None:
-        """Returns when every sentence is embedded. At the first failure what is under way is cancelled."""
+        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
         call, course = self._call, self._call.course
         with call.under_way():
             while not course.done:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypedDict, T
 import numpy as np
 
 if TYPE_CHECKING:
-    # Without torch a type checker takes tensors for unknown. All other types stay what they are.
+    # Without torch a type checker takes tensors for unknown. Arrays keep their types.
     from torch import Tensor
     from typing_extensions import Required
 
@@ -31,7 +31,7 @@ AsyncSentences = Iterable[str] | AsyncIterable[str]
 OutputValue = Literal["sentence_embedding", "token_embeddings"]
 EmbeddingPrecision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
-# What `encode` returns for one string, and for several.
+# All results of `encode` for one string, and for several.
 EncodedOne = Union[
     "Vector[np.float32]", "Vector[np.int8]", "Vector[np.uint8]", "Matrix[np.int8]", "Matrix[np.uint8]", "Tensor"
 ]
@@ -86,7 +86,7 @@ class AnyOptions(Common, total=False):
 
 
 class EncodeArguments(AnyOptions, total=False):
-    """What `encode`, `encode_query`, `encode_document` and `encode_stream` take besides sentences and prompt."""
+    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream` by name."""
 
     inputs: Sentences | None
 

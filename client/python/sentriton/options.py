@@ -42,7 +42,7 @@ def check_names(arguments: EncodeArguments) -> None:
 
 
 def resolve_options(arguments: EncodeArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
-    """The options for the model of `manifest`. Raises `InvalidInput` naming argument, value and what is allowed."""
+    """The options for the model of `manifest`. Raises `InvalidInput` naming argument, value and allowed values."""
     # sentence-transformers' evaluators say None for float32.
     precision = arguments.get("precision")
     batch_size, truncate_dim = arguments.get("batch_size"), arguments.get("truncate_dim")
@@ -67,8 +67,8 @@ def resolve_options(arguments: EncodeArguments, prompt: str, manifest: Manifest)
 def resolve_prompt(
     manifest: Manifest, prompt_name: str | None, prompt: str | None, preferred: Sequence[str] = ()
 ) -> str:
-    """The text before every sentence: `prompt`, else the model's prompt of that name, else the first of the `preferred`
-    ones that it has, else its default. Raises `InvalidInput` for a name that the model does not have.
+    """The text before every sentence: `prompt`, else the model's prompt named `prompt_name`, else the first of the
+    `preferred` ones in the model, else the model's default. Raises `InvalidInput` for an unknown name.
     """
     if prompt is not None:
         if not isinstance(prompt, str):

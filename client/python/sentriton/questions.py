@@ -1,5 +1,5 @@
-"""What an encoder asks servers besides embeddings: which model they serve, and whether they serve it well. Generators
-without I/O; `ask` and `ask_async` of connection.py drive them.
+"""Questions to servers besides embeddings: their model and their health. Generators without I/O; `ask` and `ask_async`
+of connection.py drive them.
 """
 
 from __future__ import annotations

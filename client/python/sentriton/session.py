@@ -1,4 +1,4 @@
-"""What all calls of an encoder share: settings, servers, the model, pacing, and whether the encoder is still open."""
+"""The state that all calls of an encoder share: settings, servers, the model, pacing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ServedModel:
 
 
 class Session(Generic[Channel]):
-    """One encoder's share in its calls. `endpoints` is None until the encoder has opened its channels, and `served`
+    """The state of one encoder. `endpoints` is None until the encoder has opened its channels, and `served`
     until it has read the manifest.
     """
 

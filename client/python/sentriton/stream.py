@@ -109,7 +109,7 @@ def _counted_from(start: int) -> Iterator[None]:
 
 
 def _chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Lists of `size` sentences, the last of what is left."""
+    """Lists of `size` sentences; the last one may be shorter."""
     remaining = iter(sentences)
     while chunk := list(islice(remaining, size)):
         yield chunk
