@@ -29,7 +29,7 @@ def asyncio_overloads() -> str:
     """The text of signatures_aio.py that belongs to signatures.py."""
     _, imports, encode, stream = re.split(r"\n\nfrom __future__|(?=class Encode)", BLOCKING.read_text(encoding="utf-8"))
     imports = re.sub(r"\nSignature = .*", "\n\n", imports, flags=re.DOTALL)
-    imports = imports.replace("Protocol, TypeVar, cast", "Protocol, cast")
+    imports = imports.replace("Protocol, TypeAlias, TypeVar, cast", "Protocol, TypeAlias, cast")
     imports = imports.replace("\nif TYPE_CHECKING:", "\nfrom sentriton.signatures import Signed\n\nif TYPE_CHECKING:")
     imports = imports.replace("        EncodedMany", "        AsyncSentences,\n        EncodedMany", 1)
     encode = encode.replace("    def __call__", "    async def __call__")

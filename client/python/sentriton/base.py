@@ -33,7 +33,7 @@ class BaseEncoder(Generic[Channel]):
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[Channel](ClientSettings.resolve(url=url, **settings))
         self._similarity_fn_name: SimilarityName | None = None
-        self.model_card_data = ModelCardData()
+        self.model_card_data: ModelCardData = ModelCardData()
 
     @property
     def settings(self) -> ClientSettings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -20,7 +20,7 @@ from sentriton.settings import ClientSettings, read_pem
 from sentriton.tracing import trace_headers
 
 if TYPE_CHECKING:
-    PendingCall = grpc.Future[ModelInferResponse]
+    PendingCall: TypeAlias = grpc.Future[ModelInferResponse]
 
 ACCESS_HEADER = "triton-grpc-protocol-access-key"  # Triton puts `triton-grpc-protocol-` before the name it is given
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypedDict, TypeVar, Union
+from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, TypeVar, Union
 
 import numpy as np
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from typing_extensions import Required
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-Vector = np.ndarray[tuple[int], np.dtype[Scalar]]
-Matrix = np.ndarray[tuple[int, int], np.dtype[Scalar]]
+Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[Scalar]]
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[Scalar]]
 
 
 class StringCollection(Protocol):
@@ -25,17 +25,17 @@ class StringCollection(Protocol):
     def __iter__(self) -> Iterator[str]: ...
 
 
-Several = StringCollection | Iterator[str]
-Sentences = str | Iterable[str]
-AsyncSentences = Iterable[str] | AsyncIterable[str]
-OutputValue = Literal["sentence_embedding", "token_embeddings"]
-EmbeddingPrecision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+Several: TypeAlias = StringCollection | Iterator[str]
+Sentences: TypeAlias = str | Iterable[str]
+AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
+OutputValue: TypeAlias = Literal["sentence_embedding", "token_embeddings"]
+EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 # All results of `encode` for one string, and for several.
-EncodedOne = Union[
+EncodedOne: TypeAlias = Union[
     "Vector[np.float32]", "Vector[np.int8]", "Vector[np.uint8]", "Matrix[np.int8]", "Matrix[np.uint8]", "Tensor"
 ]
-EncodedMany = Union[
+EncodedMany: TypeAlias = Union[
     "Matrix[np.float32]",
     "Matrix[np.int8]",
     "Matrix[np.uint8]",
@@ -44,7 +44,7 @@ EncodedMany = Union[
     "list[Matrix[np.int8]]",
     "list[Matrix[np.uint8]]",
 ]
-Encoded = EncodedOne | EncodedMany
+Encoded: TypeAlias = EncodedOne | EncodedMany
 
 
 class Settings(TypedDict, total=False):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from sentriton import protocol
 from sentriton.assets import GOLDEN, MANIFEST, kept_tokenizer, read_golden, read_manifest, read_tokenizer
@@ -20,7 +20,7 @@ from sentriton.manifest import TOKENIZER
 from sentriton.session import ServedModel
 
 Result = TypeVar("Result")
-Questions = Generator[Question[Channel], ModelInferResponse, Result]
+Questions: TypeAlias = Generator[Question[Channel], ModelInferResponse, Result]
 
 
 def model_questions(endpoints: Endpoints[Channel], deadline: Deadline) -> Questions[Channel, ServedModel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from sentriton.similarity import normalize
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Array = NDArray[Any]
+    Array: TypeAlias = NDArray[Any]
 
 
 class Results:

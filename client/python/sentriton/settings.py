@@ -9,11 +9,16 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sentriton.arguments import one_of, positive, whole_number
 from sentriton.errors import InvalidInput
 from sentriton.protocol import LANES
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sentriton.keywords import Settings
 
 MODEL_CHANGE = ("raise", "reload")
 
@@ -75,9 +80,9 @@ class ClientSettings:
         return self.tls or self.root_certificates is not None or self.client_certificate is not None
 
     @classmethod
-    def resolve(cls, **given: Any) -> ClientSettings:
+    def resolve(cls, url: str | None = None, **given: Unpack[Settings]) -> ClientSettings:
         """Settings from what is given (None: not given), then the environment, then the defaults."""
-        values = {name: value for name, value in given.items() if value is not None}
+        values: dict[str, Any] = {name: value for name, value in {"url": url, **given}.items() if value is not None}
         for field in dataclasses.fields(cls):
             variable = f"SENTRITON_{field.name.upper()}"
             if field.name not in values and (text := os.environ.get(variable)):

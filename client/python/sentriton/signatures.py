@@ -8,7 +8,7 @@ declares its overloads to type checkers. `python -m tests.typing.asynchronous` g
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Vector,
     )
 
-    Prompt = str | None
+    Prompt: TypeAlias = str | None
 
 Signature = TypeVar("Signature", covariant=True)
 

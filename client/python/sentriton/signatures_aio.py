@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
-from typing import TYPE_CHECKING, Protocol, cast, overload
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast, overload
 
 from sentriton.signatures import Signed
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Vector,
     )
 
-    Prompt = str | None
+    Prompt: TypeAlias = str | None
 
 
 class AsyncEncode(Protocol):

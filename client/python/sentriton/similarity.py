@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Union, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +16,15 @@ from sentriton.signatures import Signed
 if TYPE_CHECKING:
     from torch import Tensor
 
-Embeddings = NDArray[np.floating[Any]]
-SimilarityName = Literal["cosine", "dot", "euclidean", "manhattan"]
+Embeddings: TypeAlias = NDArray[np.floating[Any]]
+SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITY_NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
 # What `similarity` takes: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
-EncodedArray = NDArray[np.float32 | np.int8 | np.uint8]
-Arrays = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
-Tensors = Union["Tensor", Sequence["Tensor"]]
-TensorsOrArrays = Tensors | Arrays
-Score = Callable[[Embeddings, Embeddings], Embeddings]
+EncodedArray: TypeAlias = NDArray[np.float32 | np.int8 | np.uint8]
+Arrays: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
+Tensors: TypeAlias = Union["Tensor", Sequence["Tensor"]]
+TensorsOrArrays: TypeAlias = Tensors | Arrays
+Score: TypeAlias = Callable[[Embeddings, Embeddings], Embeddings]
 
 
 class Similarity(Protocol):
