@@ -4,11 +4,16 @@ sentence-transformers has them.
 
 from __future__ import annotations
 
+import time
+
 from sentriton import protocol
-from sentriton.connection import Connection
+from sentriton.connection import Connection, ask
+from sentriton.deadline import Deadline
+from sentriton.endpoints import Endpoint
 from sentriton.errors import InvalidInput, ServerError
 from sentriton.golden import HealthReport, smallest_cosine
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
+from sentriton.questions import health_questions
 from sentriton.settings import ClientSettings
 
 # embed_tokens's words to a request without its key.
@@ -75,9 +80,10 @@ class Canary:
 
 
 def check_canary(settings: ClientSettings, timeout_s: float = 10.0) -> HealthReport:
-    """One `Canary` with all golden sentences. Raises as `Canary.check` does."""
-    canary = Canary(settings, timeout_s)
+    """Embed all golden sentences once, at the first server of `settings`. Raises as `SentenceEncoder.health` does."""
+    connection = Connection(settings.addresses[0], settings)
     try:
-        return HealthReport(canary.manifest, canary.check(timeout_s))
+        deadline = Deadline(timeout_s, timeout_s, time.monotonic())
+        return ask(health_questions(Endpoint(connection.address, connection), deadline))
     finally:
-        canary.close()
+        connection.close()
