@@ -23,6 +23,8 @@ def settings() -> None:
     SentenceEncoder()
     SentenceEncoder("localhost:8001", timeout_s=3, priority="bulk", on_model_change="reload", tls=True)
     AsyncSentenceEncoder(url="localhost:8001", max_in_flight=4, access_key=None)
+    with SentenceEncoder() as encoder:
+        assert_type(encoder, SentenceEncoder)
 
 
 def one_or_several(encoder: SentenceEncoder, one: str, several: list[str], either: str | list[str]) -> None:

@@ -25,7 +25,7 @@ from sentriton.signatures_aio import async_encode_signature, async_stream_signat
 from sentriton.stream import async_encode_chunks, stream_arguments
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from sentriton.keywords import EncodeArguments, Settings
 
@@ -128,9 +128,9 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         self._session.closed.set()
         if self._session.endpoints is not None:
             for endpoint in self._session.endpoints.all:
-                await endpoint.channel.close()
+                await endpoint.connection.close()
 
-    async def __aenter__(self) -> AsyncSentenceEncoder:
+    async def __aenter__(self) -> Self:
         await self.connect()
         return self
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, cast
 
 from sentriton.arguments import as_texts, one_of
-from sentriton.endpoints import Channel
+from sentriton.endpoints import AnyConnection
 from sentriton.manifest import Manifest
 from sentriton.model_card import ModelCardData
 from sentriton.session import Session
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from sentriton.similarity import Named, TensorsOrArrays
 
 
-class BaseEncoder(Generic[Channel]):
+class BaseEncoder(Generic[AnyConnection]):
     """The part of both encoders that sends nothing. `manifest` and its properties need a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
-        self._session = Session[Channel](ClientSettings.resolve(url=url, **settings))
+        self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
         self._similarity_fn_name: SimilarityName | None = None
         self.model_card_data: ModelCardData = ModelCardData()
 

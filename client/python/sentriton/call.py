@@ -12,7 +12,7 @@ from typing import Generic
 from sentriton import protocol
 from sentriton.arguments import as_texts
 from sentriton.course import Course, Sending
-from sentriton.endpoints import Channel
+from sentriton.endpoints import AnyConnection
 from sentriton.errors import ContractMismatch, SentritonError, ServerError
 from sentriton.keywords import EncodeArguments, Encoded, Sentences
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
@@ -33,16 +33,16 @@ class Pin:
     left: threading.Event = field(default_factory=threading.Event)
 
 
-class Call(Generic[Channel]):
+class Call(Generic[AnyConnection]):
     """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`.
     After a `ContractMismatch` it asks `changed` whether to begin again.
     """
 
-    course: Course[Channel]
+    course: Course[AnyConnection]
 
     def __init__(
         self,
-        session: Session[Channel],
+        session: Session[AnyConnection],
         sentences: Sentences | None,
         prompt_name: str | None,
         prompt: str | None,
@@ -94,7 +94,7 @@ class Call(Generic[Channel]):
                 self._session.window = self.course.window
                 self.course.cancel()
 
-    def request(self, sending: Sending[Channel]) -> tuple[ModelInferRequest, float]:
+    def request(self, sending: Sending[AnyConnection]) -> tuple[ModelInferRequest, float]:
         """The request to send, and the seconds that the server has for it."""
         time_s = sending.until - sending.sent
         parameters = protocol.parameters(
@@ -102,7 +102,7 @@ class Call(Generic[Channel]):
         )
         return protocol.tokens_request(sending.attempt.rows.tokens, parameters, self._options.output_value), time_s
 
-    def settle(self, sending: Sending[Channel], result: Callable[[], ModelInferResponse]) -> None:
+    def settle(self, sending: Sending[AnyConnection], result: Callable[[], ModelInferResponse]) -> None:
         """Note the outcome of a request: `result` returns the response, or raises."""
         if not self.course.awaits(sending):
             return

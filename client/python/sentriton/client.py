@@ -23,7 +23,7 @@ from sentriton.signatures import encode_signature, stream_signature
 from sentriton.stream import encode_chunks, stream_arguments
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from typing_extensions import Self, Unpack
 
     from sentriton.keywords import EncodeArguments, Settings
 
@@ -144,9 +144,9 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Close the connections. Calls that are still under way fail."""
         self._session.closed.set()
         for endpoint in self._session.open_endpoints.all:
-            endpoint.channel.close()
+            endpoint.connection.close()
 
-    def __enter__(self) -> SentenceEncoder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

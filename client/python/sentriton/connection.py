@@ -12,6 +12,7 @@ import grpc.aio
 
 from sentriton import protocol
 from sentriton.assets import GOLDEN, MANIFEST, read_golden, read_manifest
+from sentriton.endpoints import AnyConnection
 from sentriton.errors import SentritonError, translated
 from sentriton.golden import Golden
 from sentriton.kserve import AsyncStub, ModelInferRequest, ModelInferResponse, ServerReadyRequest, Stub
@@ -45,7 +46,6 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
 
-AnyConnection = TypeVar("AnyConnection")
 Result = TypeVar("Result")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from sentriton.deadline import MARGIN_S, Deadline
-from sentriton.endpoints import Channel, Endpoint, Endpoints
+from sentriton.endpoints import AnyConnection, Endpoint, Endpoints
 from sentriton.errors import DeadlineExceeded, Overloaded, SentritonError, ServerUnavailable
 from sentriton.pacing import Backoff, RetryBudget, Window
 from sentriton.requests import RequestRows
@@ -19,34 +19,34 @@ _LOOK_AGAIN_S = 0.1  # for a server that could be asked as well
 
 
 @dataclass(eq=False)
-class Attempt(Generic[Channel]):
+class Attempt(Generic[AnyConnection]):
     """Some rows on their way, for the `number`-th time: to one server, or to two when the first one is silent."""
 
     rows: RequestRows
     number: int = 1
-    sendings: list[Sending[Channel]] = field(default_factory=list)
+    sendings: list[Sending[AnyConnection]] = field(default_factory=list)
     awaited_since: float = 0.0
 
 
 @dataclass(eq=False)
-class Sending(Generic[Channel]):
+class Sending(Generic[AnyConnection]):
     """An attempt's request to one server, which has until `until` to answer. The client sets `cancel`."""
 
-    attempt: Attempt[Channel]
-    endpoint: Endpoint[Channel]
+    attempt: Attempt[AnyConnection]
+    endpoint: Endpoint[AnyConnection]
     sent: float
     until: float
     cancel: Callable[[], object] = lambda: None
 
 
 @dataclass(order=True)
-class _Waiting(Generic[Channel]):
+class _Waiting(Generic[AnyConnection]):
     due: float
     order: int
-    attempt: Attempt[Channel] = field(compare=False)
+    attempt: Attempt[AnyConnection] = field(compare=False)
 
 
-class Course(Generic[Channel]):
+class Course(Generic[AnyConnection]):
     """Hands out requests while the window is open, and takes their outcomes. Times are seconds of any steady clock."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Course(Generic[Channel]):
         deadline: Deadline,
         window: Window,
         budget: RetryBudget,
-        endpoints: Endpoints[Channel],
+        endpoints: Endpoints[AnyConnection],
         backoff: Backoff | None = None,
     ) -> None:
         self.total = total
@@ -70,10 +70,10 @@ class Course(Generic[Channel]):
         self._backoff = backoff or Backoff()
         self._prepared: RequestRows | None = None
         self._exhausted = False
-        self._waiting: list[_Waiting[Channel]] = []
+        self._waiting: list[_Waiting[AnyConnection]] = []
         self._last_failure: SentritonError | None = None
         self._order = 0
-        self._under_way: dict[Attempt[Channel], None] = {}  # in the order of sending
+        self._under_way: dict[Attempt[AnyConnection], None] = {}  # in the order of sending
 
     @property
     def done(self) -> bool:
@@ -91,7 +91,7 @@ class Course(Generic[Channel]):
             self._prepared = next(self._plan, None)
             self._exhausted = self._prepared is None
 
-    def next(self, now: float) -> Sending[Channel] | None:
+    def next(self, now: float) -> Sending[AnyConnection] | None:
         """The request to send now, and its server; None if the window is full or no rows are left. When the call has to
         end it raises the last error of the rows that wait for a retry, or `DeadlineExceeded`.
         """
@@ -106,11 +106,11 @@ class Course(Generic[Channel]):
                 return self._send(Attempt(rows), self._endpoints.choose(now), now)
         return self._hedge(now)
 
-    def awaits(self, sending: Sending[Channel]) -> bool:
+    def awaits(self, sending: Sending[AnyConnection]) -> bool:
         """Whether the outcome of a request still matters: not when another server's answer came first."""
         return sending in sending.attempt.sendings
 
-    def answered(self, sending: Sending[Channel], now: float) -> None:
+    def answered(self, sending: Sending[AnyConnection], now: float) -> None:
         """Its rows are embedded. Another request for them is cancelled."""
         attempt = sending.attempt
         for other in attempt.sendings:
@@ -126,7 +126,7 @@ class Course(Generic[Channel]):
         self._endpoints.answered(sending.endpoint, now - sending.sent, now)
         self._budget.answered()
 
-    def failed(self, sending: Sending[Channel], error: SentritonError, now: float) -> None:
+    def failed(self, sending: Sending[AnyConnection], error: SentritonError, now: float) -> None:
         """Sends its rows again later, unless another server still has them. Raises `error` with how far the call got:
         when a retry cannot help, when there is no time left for it, or when the retry budget is spent.
         """
@@ -176,14 +176,16 @@ class Course(Generic[Channel]):
     def progress(self) -> str:
         return f" ({self.finished:,} of {self.total:,} sentences were embedded)" if self.total > 1 else ""
 
-    def _send(self, attempt: Attempt[Channel], endpoint: Endpoint[Channel], now: float) -> Sending[Channel]:
+    def _send(
+        self, attempt: Attempt[AnyConnection], endpoint: Endpoint[AnyConnection], now: float
+    ) -> Sending[AnyConnection]:
         sending = Sending(attempt, endpoint, now, now + self.deadline.left_s(now))
         attempt.sendings.append(sending)
         attempt.awaited_since = now
         self._under_way[attempt] = None
         return sending
 
-    def _hedge(self, now: float) -> Sending[Channel] | None:
+    def _hedge(self, now: float) -> Sending[AnyConnection] | None:
         """A second request for rows whose server has been silent for too long, to a server that answers."""
         if len(self._endpoints.all) == 1:
             return None

@@ -45,11 +45,11 @@ class Dispatcher:
                     sending, pending = self._outcomes.get(timeout=wait_s)
                 except queue.Empty:
                     continue
-                call.settle(sending, partial(sending.endpoint.channel.result_of, pending))
+                call.settle(sending, partial(sending.endpoint.connection.result_of, pending))
 
     def _send(self, sending: Sending[Connection]) -> None:
         request, time_s = self._call.request(sending)
-        pending = sending.endpoint.channel.start_infer(request, time_s)
+        pending = sending.endpoint.connection.start_infer(request, time_s)
         sending.endpoint.begin(sending, sending.sent)
         sending.cancel = pending.cancel
 
@@ -91,7 +91,7 @@ class AsyncDispatcher:
 
     def _send(self, sending: Sending[AsyncConnection]) -> None:
         request, time_s = self._call.request(sending)
-        task = asyncio.create_task(sending.endpoint.channel.infer(request, time_s))
+        task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
         sending.endpoint.begin(sending, sending.sent)
         sending.cancel = task.cancel
 

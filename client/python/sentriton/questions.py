@@ -12,7 +12,7 @@ from sentriton import protocol
 from sentriton.assets import GOLDEN, MANIFEST, kept_tokenizer, read_golden, read_manifest, read_tokenizer
 from sentriton.connection import Question
 from sentriton.deadline import Deadline
-from sentriton.endpoints import Channel, Endpoint, Endpoints, Inquiry
+from sentriton.endpoints import AnyConnection, Endpoint, Endpoints, Inquiry
 from sentriton.errors import SentritonError
 from sentriton.golden import HealthReport, smallest_cosine
 from sentriton.kserve import ModelInferResponse
@@ -20,10 +20,10 @@ from sentriton.manifest import TOKENIZER
 from sentriton.session import ServedModel
 
 Result = TypeVar("Result")
-Questions: TypeAlias = Generator[Question[Channel], ModelInferResponse, Result]
+Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Result]
 
 
-def model_questions(endpoints: Endpoints[Channel], deadline: Deadline) -> Questions[Channel, ServedModel]:
+def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> Questions[AnyConnection, ServedModel]:
     """Manifest and tokenizer of the first server that answers. Raises the error of the last one if none does."""
     inquiry = Inquiry(endpoints.all, deadline)
     while turn := inquiry.turn(time.monotonic()):
@@ -42,7 +42,7 @@ def model_questions(endpoints: Endpoints[Channel], deadline: Deadline) -> Questi
     raise inquiry.failure
 
 
-def health_questions(endpoint: Endpoint[Channel], deadline: Deadline) -> Questions[Channel, HealthReport]:
+def health_questions(endpoint: Endpoint[AnyConnection], deadline: Deadline) -> Questions[AnyConnection, HealthReport]:
     """The canary of one server. Raises `ServerError` if a vector is too far from its golden one."""
 
     def left_s() -> float:
@@ -52,11 +52,11 @@ def health_questions(endpoint: Endpoint[Channel], deadline: Deadline) -> Questio
     golden = read_golden(endpoint.address, manifest, (yield from _asset(endpoint, GOLDEN, left_s())))
     parameters = protocol.parameters(fingerprint=manifest.fingerprint, timeout_s=left_s())
     request = protocol.text_request(golden.sentences, parameters)
-    response = yield Question(endpoint.channel, request, left_s())
+    response = yield Question(endpoint.connection, request, left_s())
     embeddings = protocol.read_sentence_embedding(response, len(golden.sentences), manifest.dimension)
     return HealthReport(manifest, smallest_cosine(endpoint.address, manifest, embeddings, golden.embeddings))
 
 
-def _asset(endpoint: Endpoint[Channel], name: str, timeout_s: float) -> Questions[Channel, bytes]:
-    response = yield Question(endpoint.channel, protocol.asset_request(name), timeout_s)
+def _asset(endpoint: Endpoint[AnyConnection], name: str, timeout_s: float) -> Questions[AnyConnection, bytes]:
+    response = yield Question(endpoint.connection, protocol.asset_request(name), timeout_s)
     return protocol.read_asset(response)

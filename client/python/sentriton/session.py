@@ -10,7 +10,7 @@ from typing import Generic
 
 from sentriton.arguments import positive
 from sentriton.deadline import Deadline
-from sentriton.endpoints import Channel, Endpoints
+from sentriton.endpoints import AnyConnection, Endpoints
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton.pacing import RetryBudget, Window
@@ -26,14 +26,14 @@ class ServedModel:
     tokenizer: TextTokenizer
 
 
-class Session(Generic[Channel]):
+class Session(Generic[AnyConnection]):
     """The state of one encoder. `endpoints` is None until the encoder has opened its channels, and `served`
     until it has read the manifest.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
-        self.endpoints: Endpoints[Channel] | None = None
+        self.endpoints: Endpoints[AnyConnection] | None = None
         self.served: ServedModel | None = None
         self.budget = RetryBudget()
         self.window = Window(most=settings.max_in_flight)
@@ -48,7 +48,7 @@ class Session(Generic[Channel]):
         return self.served
 
     @property
-    def open_endpoints(self) -> Endpoints[Channel]:
+    def open_endpoints(self) -> Endpoints[AnyConnection]:
         """The servers of an encoder that is connected."""
         assert self.endpoints is not None
         return self.endpoints
