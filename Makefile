@@ -57,7 +57,7 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	fi
 
 test: lint $(NODE_INSTALLED) prometheus
-	$(BIN)/pytest tests/unit tests/manifests tests/server tests/polyglot
+	$(BIN)/pytest tests/unit tests/typing tests/manifests tests/server tests/polyglot
 	$(BIN)/pytest tests/faults -m "not long and not slow" --reruns 1  # bounds in seconds, on a machine that others use
 
 unit: $(VENV)/dev-installed

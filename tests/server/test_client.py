@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,19 @@ def test_rows_of_different_models_are_not_compared(encoder: Any) -> None:
         encoder.similarity_pairwise(np.ones((2, 8)), np.ones((3, 8)))
 
 
+def test_info_is_the_manifest_and_health_the_canary(encoder: Any) -> None:
+    report = encoder.health()
+    assert encoder.info() == encoder.manifest == report.manifest
+    assert encoder.manifest.min_cosine - 1e-6 <= report.min_cosine <= 1 + 1e-6
+
+
+def test_health_has_a_time_of_its_own(encoder: Any) -> None:
+    with pytest.raises(DeadlineExceeded):
+        encoder.health(timeout_s=1e-6)
+    with pytest.raises(InvalidInput, match="timeout_s is 0; allowed are numbers above 0"):
+        encoder.health(timeout_s=0)
+
+
 ONE_SENTENCE = {"sentences": "x"}
 WHOLE = "allowed are a whole number of at least 1"
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -217,8 +231,9 @@ def test_a_deadline_too_short_is_its_own_error(encoder: Any) -> None:
 def test_a_closed_encoder_says_so(server: RunningServer) -> None:
     encoder = SentenceEncoder(server.url)
     encoder.close()
-    with pytest.raises(SentritonError, match="this encoder is closed"):
-        encoder.encode("too late")
+    for late in (lambda: encoder.encode("too late"), encoder.info, encoder.health):
+        with pytest.raises(SentritonError, match="this encoder is closed"):
+            late()
 
 
 def test_an_async_encoder_connects_when_it_is_used_and_says_when_it_is_not(server: RunningServer) -> None:
@@ -230,8 +245,9 @@ def test_an_async_encoder_connects_when_it_is_used_and_says_when_it_is_not(serve
         await encoder.close()
         for closed in (encoder, AsyncSentenceEncoder(server.url)):
             await closed.close()
-            with pytest.raises(SentritonError, match="this encoder is closed"):
-                await closed.encode("too late")
+            for late in (partial(closed.encode, "too late"), closed.info, closed.health):
+                with pytest.raises(SentritonError, match="this encoder is closed"):
+                    await late()
 
     asyncio.run(call())
 
@@ -310,7 +326,8 @@ def test_cancelling_a_task_cancels_its_requests(server: RunningServer) -> None:
 
 
 def in_flight(encoder: Any) -> int:
-    return sum(endpoint.in_flight for endpoint in encoder._endpoints.all) if encoder._endpoints else 0
+    endpoints = encoder._session.endpoints
+    return sum(endpoint.in_flight for endpoint in endpoints.all) if endpoints else 0
 
 
 def when_busy(encoder: SentenceEncoder, action: Callable[[], Any]) -> None:

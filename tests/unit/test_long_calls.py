@@ -24,7 +24,7 @@ from sentriton import (
     SentritonError,
     ServerUnavailable,
 )
-from sentriton.aio import AsyncConnection
+from sentriton.connection import AsyncConnection
 from tests.event_loop import InEventLoop
 from tests.faults.proxy import FaultyProxy
 from tests.small_server import WORDS, SmallServer, vectors

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
 from sentriton import InvalidInput
-from sentriton.quantization import PRECISIONS, quantize, quantize_tokens
+from sentriton.quantization import EMBEDDING_PRECISIONS, quantize, quantize_tokens
 
-SMALLER = [precision for precision in PRECISIONS if precision != "float32"]
+SMALLER = [precision for precision in EMBEDDING_PRECISIONS if precision != "float32"]
 
 
 def embeddings(rows: int, dimension: int = 20) -> NDArray[np.float32]:
@@ -25,7 +25,7 @@ def embeddings(rows: int, dimension: int = 20) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("rows", [0, 2, 150])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", EMBEDDING_PRECISIONS)
 def test_quantize_equals_sentence_transformers(precision: str, rows: int) -> None:
     ours, theirs = quantize(embeddings(rows), precision), quantize_embeddings(embeddings(rows), precision)
     assert ours.dtype == theirs.dtype

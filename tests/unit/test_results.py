@@ -12,11 +12,11 @@ import torch
 from sentence_transformers.util import cos_sim
 
 from sentriton import InvalidInput
-from sentriton.results import EncodeOptions, Results
+from sentriton.options import EncodeOptions
+from sentriton.results import Results
 from sentriton.similarity import score_matrix, score_pairs
 
 OPTIONS = EncodeOptions(
-    single=False,
     prompt="",
     max_rows=32,
     output_value="sentence_embedding",

@@ -8,7 +8,7 @@ import pytest
 
 from sentriton import ClientSettings, InvalidInput
 from sentriton.arguments import positive
-from sentriton.stream import stream_chunk_size
+from sentriton.stream import stream_arguments
 
 
 def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,4 +79,4 @@ def test_a_time_that_cannot_be_is_refused(timeout_s: Any) -> None:
 )
 def test_a_stream_that_cannot_be_is_refused(sentences: Any, chunk_size: int, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
-        stream_chunk_size(sentences, chunk_size)
+        stream_arguments(sentences, {"chunk_size": chunk_size})

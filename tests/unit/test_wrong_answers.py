@@ -33,6 +33,19 @@ def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
     return request.param
 
 
+@pytest.fixture(params=["check_canary", "health", "async health"])
+def check(request: pytest.FixtureRequest) -> Callable[[SmallServer], Any]:
+    """Runs the canary on a server."""
+
+    def run(server: SmallServer) -> Any:
+        if request.param == "check_canary":
+            return check_canary(ClientSettings(url=server.url))
+        with closing((SentenceEncoder if request.param == "health" else InEventLoop)(server.url)) as encoder:
+            return encoder.health()
+
+    return run
+
+
 @pytest.fixture
 def server() -> Iterator[SmallServer]:
     with SmallServer() as server:
@@ -261,15 +274,19 @@ GOLDEN = {"sentences": THREE, "sentence_embedding": vectors(THREE).tolist()}
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_wrong_golden_vectors_are_the_servers_error(golden: Any, says: str, server: SmallServer) -> None:
+def test_wrong_golden_vectors_are_the_servers_error(
+    golden: Any, says: str, check: Callable[[SmallServer], Any], server: SmallServer
+) -> None:
     server.golden = golden
     with pytest.raises(ServerError, match=rf"{server.url} sent a golden.json that this client cannot read: .*{says}"):
-        check_canary(ClientSettings(url=server.url))
+        check(server)
 
 
 @pytest.mark.parametrize(("change", "says"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS)
-def test_the_canary_refuses_a_wrong_embedding(change: Callable[[Any], None], says: str, server: SmallServer) -> None:
+def test_the_canary_refuses_a_wrong_embedding(
+    change: Callable[[Any], None], says: str, check: Callable[[SmallServer], Any], server: SmallServer
+) -> None:
     server.golden = GOLDEN
     server.change = change
     with pytest.raises(ServerError, match=says):
-        check_canary(ClientSettings(url=server.url))
+        check(server)

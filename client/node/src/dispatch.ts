@@ -7,20 +7,20 @@ import type { Endpoint, Endpoints } from "./endpoints.js";
 import { DeadlineExceeded, Overloaded, SentritonError, ServerError, ServerUnavailable } from "./errors.js";
 import type { ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
 import { backoffS, type RetryBudget, type Window } from "./pacing.js";
-import type { Rows } from "./requests.js";
+import type { RequestRows } from "./requests.js";
 
 const LOOK_AGAIN_S = 0.1; // for a server that could be asked as well
 
 /** What one call works with. */
-export interface Course {
+export interface Call {
   endpoints: Endpoints;
   window: Window;
   budget: RetryBudget;
   deadline: Deadline;
   total: number;
   signal: AbortSignal | undefined;
-  request: (rows: Rows, timeLeftS: number) => ModelInferRequest;
-  collect: (rows: Rows, response: ModelInferResponse) => void;
+  request: (rows: RequestRows, timeLeftS: number) => ModelInferRequest;
+  collect: (rows: RequestRows, response: ModelInferResponse) => void;
 }
 
 /** A request to one server, which has until `until` to answer. */
@@ -48,11 +48,11 @@ export class Dispatcher {
   private failure: { readonly error: unknown } | undefined; // the first one, which ends the call
   private readonly ending = new AbortController();
 
-  constructor(private readonly course: Course) {}
+  constructor(private readonly call: Call) {}
 
   /** Resolves when every sentence is embedded. At the first failure what is under way is cancelled. */
-  async run(plan: Iterable<Rows>): Promise<void> {
-    const { signal, window, deadline, total } = this.course;
+  async run(plan: Iterable<RequestRows>): Promise<void> {
+    const { signal, window, deadline, total } = this.call;
     signal?.throwIfAborted();
     const sendings = new Set<Promise<void>>();
     const abort = (): void => this.ending.abort();
@@ -90,12 +90,12 @@ export class Dispatcher {
     if (this.failure !== undefined) throw this.failure.error;
   }
 
-  private async send(rows: Rows): Promise<void> {
+  private async send(rows: RequestRows): Promise<void> {
     let last: unknown;
     for (let attempt = 1; ; attempt++) {
       this.ending.signal.throwIfAborted();
-      this.course.deadline.looked(now());
-      if (this.course.deadline.over(now())) throw this.withProgress(last ?? this.exceeded());
+      this.call.deadline.looked(now());
+      if (this.call.deadline.over(now())) throw this.withProgress(last ?? this.exceeded());
       const failure = await this.attempt(rows);
       if (failure === undefined) return;
       last = failure.error;
@@ -104,8 +104,8 @@ export class Dispatcher {
   }
 
   /** Send rows to one server, and to another as well when that one is silent: the first answer counts. */
-  private async attempt(rows: Rows): Promise<Failure | undefined> {
-    const { endpoints, budget } = this.course;
+  private async attempt(rows: RequestRows): Promise<Failure | undefined> {
+    const { endpoints, budget } = this.call;
     const sendings = [this.start(rows, endpoints.choose(now()))];
     let awaitedSince = now();
     this.underWay += 1;
@@ -132,12 +132,12 @@ export class Dispatcher {
     }
   }
 
-  private start(rows: Rows, endpoint: Endpoint): Sending {
+  private start(rows: RequestRows, endpoint: Endpoint): Sending {
     const sent = now();
-    const timeS = this.course.deadline.leftS(sent);
+    const timeS = this.call.deadline.leftS(sent);
     const cancelling = new AbortController();
     const signal = AbortSignal.any([cancelling.signal, this.ending.signal]);
-    const answer = endpoint.connection.infer(this.course.request(rows, timeS), timeS, signal);
+    const answer = endpoint.connection.infer(this.call.request(rows, timeS), timeS, signal);
     const sending: Sending = {
       endpoint,
       sent,
@@ -156,7 +156,7 @@ export class Dispatcher {
 
   /** The first outcome; undefined when a single server has been silent for as long as the patience. */
   private async next(sendings: readonly Sending[], awaitedSince: number): Promise<Outcome | undefined> {
-    const { endpoints } = this.course;
+    const { endpoints } = this.call;
     const outcomes = sendings.map(({ outcome }) => outcome);
     if (endpoints.all.length === 1 || sendings.length > 1) return Promise.race(outcomes);
     const waiting = new AbortController();
@@ -169,8 +169,13 @@ export class Dispatcher {
     }
   }
 
-  private answered(rows: Rows, sending: Sending, response: ModelInferResponse, slower: readonly Sending[]): void {
-    const { endpoints, deadline, window, budget, collect } = this.course;
+  private answered(
+    rows: RequestRows,
+    sending: Sending,
+    response: ModelInferResponse,
+    slower: readonly Sending[],
+  ): void {
+    const { endpoints, deadline, window, budget, collect } = this.call;
     try {
       collect(rows, response);
     } catch (error) {
@@ -196,14 +201,14 @@ export class Dispatcher {
     const tooLate = error instanceof DeadlineExceeded && time >= until - MARGIN_S;
     if (!(tooLate || error instanceof Overloaded || error instanceof ServerUnavailable)) throw this.withProgress(error);
     if (error instanceof ServerUnavailable) endpoint.rest(time);
-    if (tooLate && endpoint.silentSince(sent, time, this.course.endpoints.patienceS)) endpoint.fellSilent(time);
-    if (error instanceof Overloaded) this.course.window.overloaded();
+    if (tooLate && endpoint.silentSince(sent, time, this.call.endpoints.patienceS)) endpoint.fellSilent(time);
+    if (error instanceof Overloaded) this.call.window.overloaded();
     return { error, tooLate };
   }
 
   /** How long to wait before another attempt; throws the error where there is no time or no budget for one. */
   private pauseS({ error, tooLate }: Failure, attempt: number): number {
-    const { deadline, budget } = this.course;
+    const { deadline, budget } = this.call;
     deadline.looked(now());
     if (tooLate && deadline.over(now() + MARGIN_S)) throw this.withProgress(this.exceeded());
     const pauseS = backoffS(attempt);
@@ -214,11 +219,11 @@ export class Dispatcher {
   }
 
   private exceeded(): DeadlineExceeded {
-    return this.course.deadline.exceeded(this.course.endpoints.url);
+    return this.call.deadline.exceeded(this.call.endpoints.url);
   }
 
   private withProgress(error: unknown): unknown {
-    const { total } = this.course;
+    const { total } = this.call;
     if (!(error instanceof SentritonError) || total === 1) return error;
     const [finished, all] = [this.finished, total].map((count) => count.toLocaleString("en"));
     const kind = error.constructor as new (message: string, options?: ErrorOptions) => SentritonError;

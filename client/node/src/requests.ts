@@ -5,7 +5,7 @@ const SPECIAL_TOKENS = 2; // of a row, with most models
 const BYTES_PER_REQUEST = 1 << 20; // of UTF-8: the server takes no more
 
 /** The rows of one request: which sentences they are, and their texts. */
-export interface Rows {
+export interface RequestRows {
   readonly indices: readonly number[];
   readonly texts: readonly string[];
 }
@@ -21,10 +21,13 @@ export interface Limits {
  * Cut `texts` into requests of at most `maxRows` rows, 4,096 tokens and 1 MiB of UTF-8; one row may have more. The server
  * tokenizes, so a sentence counts as a token a character, up to `maxSeqLength`: a few more requests at worst.
  */
-export function* planRequests(texts: readonly string[], { maxRows, maxSeqLength, prompt }: Limits): Generator<Rows> {
+export function* planRequests(
+  texts: readonly string[],
+  { maxRows, maxSeqLength, prompt }: Limits,
+): Generator<RequestRows> {
   const order = texts.map((_, index) => index).sort((a, b) => texts[b]!.length - texts[a]!.length);
   let [start, tokens, bytes] = [0, 0, 0];
-  const rows = (end: number): Rows => {
+  const rows = (end: number): RequestRows => {
     const indices = order.slice(start, end);
     return { indices, texts: indices.map((index) => prompt + texts[index]!) };
   };

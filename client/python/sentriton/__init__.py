@@ -3,6 +3,9 @@
 >>> from sentriton import SentenceEncoder
 >>> with SentenceEncoder("localhost:8001") as encoder:
 ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
+
+The names in `__all__` of this module, `sentriton.errors` and the modules of `sentriton.integrations` are the public
+interface. All other modules are internal: they may change in any release.
 """
 
 __version__ = "0.1.0"
@@ -19,6 +22,7 @@ from sentriton.errors import (
     ServerError,
     ServerUnavailable,
 )
+from sentriton.golden import HealthReport
 from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
 
@@ -28,6 +32,7 @@ __all__ = [
     "ClientSettings",
     "ContractMismatch",
     "DeadlineExceeded",
+    "HealthReport",
     "InvalidInput",
     "Manifest",
     "Overloaded",

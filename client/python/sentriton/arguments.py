@@ -5,15 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, SupportsIndex, TypeVar, cast
 
 import numpy as np
 
 from sentriton import allowed
 from sentriton.allowed import ABOVE_0
 from sentriton.errors import InvalidInput
+from sentriton.keywords import Sentences
 
-Sentences = str | Iterable[str]
+Choice = TypeVar("Choice", bound=str)
 
 
 def as_texts(
@@ -23,9 +24,7 @@ def as_texts(
     iterable of strings in an order: lists, numpy arrays, generators, columns of datasets and pandas. Raises
     `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called after each, raises.
     """
-    if sentences is not None and inputs is not None:
-        raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
-    name, given = ("sentences", sentences) if inputs is None else ("inputs", inputs)
+    name, given = one_name(sentences, inputs)
     if isinstance(given, str):
         check_unicode(name, given)
         return [str.__str__(given)], True
@@ -39,6 +38,13 @@ def as_texts(
         texts.append(str.__str__(text))  # the characters of numpy.str_ or of an enumeration's member
         go_on()
     return texts, False
+
+
+def one_name(sentences: object, inputs: object) -> tuple[str, Any]:
+    """The name by which the sentences were given, and what was given. Raises `InvalidInput` for both names at once."""
+    if sentences is not None and inputs is not None:
+        raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
+    return ("sentences", sentences) if inputs is None else ("inputs", inputs)
 
 
 def in_order(name: str, given: Any) -> Iterable[Any]:
@@ -59,7 +65,7 @@ def in_order(name: str, given: Any) -> Iterable[Any]:
     return given
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return repr(value)[:200]
 
 
@@ -77,13 +83,13 @@ def check_unicode(name: str, text: str) -> None:
         ) from error
 
 
-def whole_number(name: str, value: Any, *, most: int | None = None) -> int:
+def whole_number(name: str, value: object, *, most: int | None = None) -> int:
     """`value` as an int from 1 to `most`; numpy's integers are taken, booleans are not."""
     words = "a whole number of at least 1" if most is None else f"1 to {most}"
     if isinstance(value, (bool, np.bool_)):
         raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     try:
-        number = operator.index(value)
+        number = operator.index(cast("SupportsIndex", value))
     except TypeError as error:
         raise InvalidInput(f"{name} is {value!r}; allowed are {words}") from error
     if number < 1 or (most is not None and number > most):
@@ -91,12 +97,11 @@ def whole_number(name: str, value: Any, *, most: int | None = None) -> int:
     return number
 
 
-def positive(name: str, value: Any) -> float:
+def positive(name: str, value: object) -> float:
     """`value` as a float above 0."""
     return float(ABOVE_0.check(name, value))
 
 
-def one_of(name: str, value: Any, names: Sequence[str]) -> str:
+def one_of(name: str, value: object, names: Sequence[Choice]) -> Choice:
     """`value`, which must be one of `names`."""
-    checked: str = allowed.one_of(*names).check(name, value)
-    return checked
+    return cast("Choice", allowed.one_of(*names).check(name, value))

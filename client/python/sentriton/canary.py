@@ -4,15 +4,16 @@ sentence-transformers has them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+import time
 
 from sentriton import protocol
-from sentriton.connection import Connection
+from sentriton.connection import Connection, ask
+from sentriton.deadline import Deadline
+from sentriton.endpoints import Endpoint
 from sentriton.errors import InvalidInput, ServerError
-from sentriton.manifest import Manifest
+from sentriton.golden import HealthReport, smallest_cosine
+from sentriton.kserve import ModelInferRequest, ModelInferResponse
+from sentriton.questions import health_questions
 from sentriton.settings import ClientSettings
 
 # embed_tokens's words to a request without its key.
@@ -21,14 +22,6 @@ _LANE_REFUSED = f"lane is {protocol.CANARY_LANE!r}"
 
 class OtherServer(ServerError):
     """The server that answers was not started with the canary's key."""
-
-
-@dataclass(frozen=True)
-class CanaryReport:
-    """A canary that passed: the served model and the smallest cosine to its golden vectors."""
-
-    manifest: Manifest
-    min_cosine: float
 
 
 class Canary:
@@ -71,17 +64,9 @@ class Canary:
         expected = self._expected[chosen]
         response = self._infer(request, timeout_s)
         embeddings = protocol.read_sentence_embedding(response, len(expected), self.manifest.dimension)
-        lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(expected, axis=1)
-        min_cosine = float(((embeddings * expected).sum(axis=1) / lengths).min())
-        # Above 1 - 1e-6 float32 itself is the noise.
-        if not min_cosine >= self.manifest.min_cosine - 1e-6:
-            raise ServerError(
-                f"the canary failed at {self._url}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "
-                f"{self.manifest.precision} must reach {self.manifest.min_cosine}"
-            )
-        return min_cosine
+        return smallest_cosine(self._url, self.manifest, embeddings, expected)
 
-    def _infer(self, request: Any, timeout_s: float) -> Any:
+    def _infer(self, request: ModelInferRequest, timeout_s: float) -> ModelInferResponse:
         try:
             return self._connection.infer(request, timeout_s)
         except InvalidInput as error:
@@ -94,10 +79,11 @@ class Canary:
         self._connection.close()
 
 
-def check_canary(settings: ClientSettings, timeout_s: float = 10.0) -> CanaryReport:
-    """One `Canary` with all golden sentences. Raises as `Canary.check` does."""
-    canary = Canary(settings, timeout_s)
+def check_canary(settings: ClientSettings, timeout_s: float = 10.0) -> HealthReport:
+    """Embed all golden sentences once, at the first server of `settings`. Raises as `SentenceEncoder.health` does."""
+    connection = Connection(settings.addresses[0], settings)
     try:
-        return CanaryReport(canary.manifest, canary.check(timeout_s))
+        deadline = Deadline(timeout_s, timeout_s, time.monotonic())
+        return ask(health_questions(Endpoint(connection.address, connection), deadline))
     finally:
-        canary.close()
+        connection.close()

@@ -1,20 +1,52 @@
-"""One channel to one server, and the few calls that Sentriton makes over it."""
+"""A channel to one server and the few calls that Sentriton makes over it, blocking and for asyncio."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
-from tritonclient.grpc.service_pb2 import ModelInferRequest, ServerReadyRequest
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+import grpc
+import grpc.aio
 
 from sentriton import protocol
 from sentriton.assets import GOLDEN, MANIFEST, read_golden, read_manifest
-from sentriton.channel import call_metadata, open_channel
-from sentriton.errors import translated
+from sentriton.endpoints import AnyConnection
+from sentriton.errors import SentritonError, translated
 from sentriton.golden import Golden
+from sentriton.kserve import AsyncStub, ModelInferRequest, ModelInferResponse, ServerReadyRequest, Stub
 from sentriton.manifest import Manifest
-from sentriton.settings import ClientSettings
+from sentriton.settings import ClientSettings, read_pem
 from sentriton.tracing import trace_headers
+
+if TYPE_CHECKING:
+    PendingCall: TypeAlias = grpc.Future[ModelInferResponse]
+
+ACCESS_HEADER = "triton-grpc-protocol-access-key"  # Triton puts `triton-grpc-protocol-` before the name it is given
+
+_OPTIONS: list[tuple[str, int | str]] = [
+    # gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # Each encoder its own connections: else all channels of a process to one address share one.
+    ("grpc.use_local_subchannel_pool", 1),
+    # A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Servers that moved are found under their new addresses soon: gRPC asks for a name's addresses every 30 s at most.
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+    # Despite its name how long a connection may take to come about: TLS to another continent, or to a busy server.
+    ("grpc.min_reconnect_backoff_ms", 5_000),
+    # Repeating is the client's own work, inside its deadline and budget.
+    ("grpc.enable_retries", 0),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+]
+
+Result = TypeVar("Result")
 
 
 class Connection:
@@ -23,20 +55,24 @@ class Connection:
     def __init__(self, address: str, settings: ClientSettings | None = None) -> None:
         settings = settings or ClientSettings()
         self.address = address
-        self._metadata = call_metadata(settings)
-        self._channel = open_channel(address, settings)
-        self._stub = GRPCInferenceServiceStub(self._channel)
+        self._metadata = _call_metadata(settings)
+        options, credentials = _channel_options(settings), _credentials(settings)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options=options)
+        self._stub = Stub(self._channel)
 
-    def infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
+    def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
         """Send one request and wait for its response."""
         with translated(self.address):
             return self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
-    def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> Any:
-        """Send one request; `result_of` gives what came of the call."""
+    def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> PendingCall:
+        """Send one request; `result_of` returns its response."""
         return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
-    def result_of(self, call: Any) -> Any:
+    def result_of(self, call: PendingCall) -> ModelInferResponse:
         """The response of a call that has ended."""
         with translated(self.address):
             return call.result()
@@ -46,7 +82,7 @@ class Connection:
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
 
     def manifest(self, timeout_s: float | None) -> Manifest:
-        """What the server says of its model."""
+        """The manifest of the served model."""
         return read_manifest(self.address, self.asset(MANIFEST, timeout_s))
 
     def golden(self, manifest: Manifest, timeout_s: float | None) -> Golden:
@@ -60,3 +96,87 @@ class Connection:
 
     def close(self) -> None:
         self._channel.close()
+
+
+class AsyncConnection:
+    """An open asyncio channel to one address. Methods raise `SentritonError`s."""
+
+    def __init__(self, address: str, settings: ClientSettings) -> None:
+        self.address = address
+        self._metadata = _call_metadata(settings)
+        options, credentials = _channel_options(settings), _credentials(settings)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(address, options=options)
+        else:
+            self._channel = grpc.aio.secure_channel(address, credentials, options=options)
+        self._stub = AsyncStub(self._channel)
+
+    async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
+        """Send one request and wait for its response."""
+        with translated(self.address):
+            return await self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+@dataclass(frozen=True)
+class Question(Generic[AnyConnection]):
+    """A request to one server, and how long to wait for its response."""
+
+    connection: AnyConnection
+    request: ModelInferRequest
+    timeout_s: float
+
+
+def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) -> Result:
+    """Send each question, and give its response or its error back to the generator. Returns the generator's value."""
+    try:
+        question = next(questions)
+        while True:
+            try:
+                response = question.connection.infer(question.request, question.timeout_s)
+            except SentritonError as error:
+                question = questions.throw(error)
+            else:
+                question = questions.send(response)
+    except StopIteration as ended:
+        result: Result = ended.value
+        return result
+
+
+async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferResponse, Result]) -> Result:
+    """`ask` for asyncio."""
+    try:
+        question = next(questions)
+        while True:
+            try:
+                response = await question.connection.infer(question.request, question.timeout_s)
+            except SentritonError as error:
+                question = questions.throw(error)
+            else:
+                question = questions.send(response)
+    except StopIteration as ended:
+        result: Result = ended.value
+        return result
+
+
+def _channel_options(settings: ClientSettings) -> list[tuple[str, int | str]]:
+    if settings.uses_tls and settings.server_name is not None:
+        return [*_OPTIONS, ("grpc.ssl_target_name_override", settings.server_name)]
+    return _OPTIONS
+
+
+def _credentials(settings: ClientSettings) -> grpc.ChannelCredentials | None:
+    if not settings.uses_tls:
+        return None
+    return grpc.ssl_channel_credentials(
+        root_certificates=read_pem(settings.root_certificates),
+        private_key=read_pem(settings.client_key),
+        certificate_chain=read_pem(settings.client_certificate),
+    )
+
+
+def _call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
+    """Headers of every call."""
+    return () if settings.access_key is None else ((ACCESS_HEADER, settings.access_key),)

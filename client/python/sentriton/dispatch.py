@@ -1,206 +1,104 @@
-"""The course of one `encode` call: what to send next, what to send again, when to give up. No network and no clock of
-its own, so that the sync and the asyncio client share it and tests can walk through it step by step.
+"""Sends the requests of one call and collects their answers, blocking and for asyncio. The call's `Course` decides
+which request to send and when to give up.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
+import queue
+import time
+from functools import partial
+from typing import TYPE_CHECKING
 
-from sentriton.deadline import MARGIN_S, Deadline
-from sentriton.endpoints import Endpoint, Endpoints
-from sentriton.errors import DeadlineExceeded, Overloaded, SentritonError, ServerUnavailable
-from sentriton.pacing import Backoff, RetryBudget, Window
-from sentriton.requests import Rows
+from sentriton.call import Call
+from sentriton.connection import AsyncConnection, Connection
+from sentriton.course import Sending
+from sentriton.deadline import LOOK_EVERY_S
+from sentriton.kserve import ModelInferResponse
 
-_LOOK_AGAIN_S = 0.1  # for a server that could be asked as well
+if TYPE_CHECKING:
+    from sentriton.connection import PendingCall
 
-
-@dataclass(eq=False)
-class Attempt:
-    """Some rows on their way, for the `number`-th time: to one server, or to two when the first one is silent."""
-
-    rows: Rows
-    number: int = 1
-    sendings: list[Sending] = field(default_factory=list)
-    awaited_since: float = 0.0
-
-
-@dataclass(eq=False)
-class Sending:
-    """An attempt's request to one server, which has until `until` to answer. The client sets `cancel`."""
-
-    attempt: Attempt
-    endpoint: Endpoint[Any]
-    sent: float
-    until: float
-    cancel: Callable[[], Any] = lambda: None
-
-
-@dataclass(order=True)
-class _Waiting:
-    due: float
-    order: int
-    attempt: Attempt = field(compare=False)
+_GLANCE_S = 0.25  # between two looks at whether the encoder was closed while nothing came back
+_TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop does not wait
 
 
 class Dispatcher:
-    """Hands out requests while the window is open, and takes their outcomes. Times are seconds of any steady clock."""
+    """Sends the requests of one call, as many at once as its window allows."""
 
-    def __init__(
-        self,
-        plan: Iterator[Rows],
-        *,
-        total: int,
-        deadline: Deadline,
-        window: Window,
-        budget: RetryBudget,
-        endpoints: Endpoints[Any],
-        backoff: Backoff | None = None,
-    ) -> None:
-        self.total = total
-        self.finished = 0
-        self.deadline = deadline
-        self._plan = plan
-        self.window = window
-        self._budget = budget
-        self._endpoints = endpoints
-        self._backoff = backoff or Backoff()
-        self._prepared: Rows | None = None
-        self._exhausted = False
-        self._waiting: list[_Waiting] = []
-        self._last_failure: SentritonError | None = None
-        self._order = 0
-        self._under_way: dict[Attempt, None] = {}  # in the order of sending
+    def __init__(self, call: Call[Connection]) -> None:
+        self._call = call
+        self._outcomes: queue.SimpleQueue[tuple[Sending[Connection], PendingCall]] = queue.SimpleQueue()
 
-    @property
-    def done(self) -> bool:
-        """Whether every sentence is embedded."""
-        return self.finished == self.total
+    def run(self) -> None:
+        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
+        call, course = self._call, self._call.course
+        with call.under_way():
+            while not course.done:
+                call.check_open()
+                course.prepare()
+                if (next_sending := course.next(time.monotonic())) is not None:
+                    self._send(next_sending)
+                    continue
+                try:
+                    wait_s = min(_GLANCE_S, course.wait_s(time.monotonic()))
+                    sending, pending = self._outcomes.get(timeout=wait_s)
+                except queue.Empty:
+                    continue
+                call.settle(sending, partial(sending.endpoint.connection.result_of, pending))
 
-    @property
-    def unprepared(self) -> bool:
-        """Whether `prepare` has something to do."""
-        return self._prepared is None and not self._exhausted
+    def _send(self, sending: Sending[Connection]) -> None:
+        request, time_s = self._call.request(sending)
+        pending = sending.endpoint.connection.start_infer(request, time_s)
+        sending.endpoint.begin(sending, sending.sent)
+        sending.cancel = pending.cancel
 
-    def prepare(self) -> None:
-        """Make the next rows ready to send; this tokenizes. Call it before `next`, and while answers are awaited."""
-        if self.unprepared:
-            self._prepared = next(self._plan, None)
-            self._exhausted = self._prepared is None
+        def ended(pending: PendingCall) -> None:
+            sending.endpoint.end(sending)
+            self._outcomes.put((sending, pending))
 
-    def next(self, now: float) -> Sending | None:
-        """What to send now, and where; None when nothing may or can be sent. When the call has to end it raises the
-        last error of the rows that wait for a retry, or `DeadlineExceeded`.
-        """
-        self.deadline.looked(now)
-        if self.deadline.over(now):
-            raise self._with_progress(self._last_failure if self._waiting and self._last_failure else self._exceeded())
-        if len(self._under_way) < self.window.limit:
-            if self._waiting and self._waiting[0].due <= now:
-                return self._send(heapq.heappop(self._waiting).attempt, self._endpoints.choose(now), now)
-            if self._prepared is not None:
-                attempt, self._prepared = Attempt(self._prepared), None
-                return self._send(attempt, self._endpoints.choose(now), now)
-        return self._hedge(now)
+        pending.add_done_callback(ended)
 
-    def awaits(self, sending: Sending) -> bool:
-        """Whether the outcome of a request still matters: not when another server's answer came first."""
-        return sending in sending.attempt.sendings
 
-    def answered(self, sending: Sending, now: float) -> None:
-        """Its rows are embedded. Another request for them is cancelled."""
-        attempt = sending.attempt
-        for other in attempt.sendings:
-            if other is not sending:
-                other.cancel()
-                if other.endpoint.silent_since(other.sent, now, self._endpoints.patience_s):
-                    other.endpoint.fell_silent(now)
-        attempt.sendings.clear()
-        del self._under_way[attempt]
-        self.finished += len(attempt.rows.indices)
-        self.deadline.moved(now)
-        self.window.answered(attempt.rows.tokens.input_ids.size, now)
-        self._endpoints.answered(sending.endpoint, now - sending.sent, now)
-        self._budget.answered()
+class AsyncDispatcher:
+    """`Dispatcher` for asyncio."""
 
-    def failed(self, sending: Sending, error: SentritonError, now: float) -> None:
-        """Sends its rows again later, unless another server still has them. Raises `error` with how far the call got:
-        when a retry cannot help, when there is no time left for it, or when the retry budget is spent.
-        """
-        attempt = sending.attempt
-        attempt.sendings.remove(sending)
-        # It was sent when the call had little time left, and answers to others have given the call more since.
-        too_late = isinstance(error, DeadlineExceeded) and now >= sending.until - MARGIN_S
-        if not (too_late or isinstance(error, (Overloaded, ServerUnavailable))):
-            raise self._with_progress(error)
-        if isinstance(error, ServerUnavailable):
-            sending.endpoint.rest(now)
-        if too_late and sending.endpoint.silent_since(sending.sent, now, self._endpoints.patience_s):
-            sending.endpoint.fell_silent(now)
-        if isinstance(error, Overloaded):
-            self.window.overloaded()
-        if attempt.sendings:
-            attempt.awaited_since = now
-            return
-        del self._under_way[attempt]
-        if too_late and self.deadline.over(now + MARGIN_S):
-            raise self._with_progress(self._exceeded())
-        due = now + self._backoff.delay_s(attempt.number)
-        ends = self.deadline.end if self._under_way else self.deadline.time
-        if due >= ends or (not isinstance(error, ServerUnavailable) and not self._budget.take()):
-            raise self._with_progress(error)
-        self._last_failure = error
-        self._order += 1
-        heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
+    def __init__(self, call: Call[AsyncConnection]) -> None:
+        self._call = call
+        self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], asyncio.Task[ModelInferResponse]]]
+        self._outcomes = asyncio.Queue()
 
-    def wait_s(self, now: float) -> float:
-        """How long to wait for outcomes before `next` is worth asking again."""
-        until = self.deadline.time
-        if self._waiting and len(self._under_way) < self.window.limit:
-            until = min(until, self._waiting[0].due)
-        if len(self._endpoints.all) > 1:
-            alone = [attempt.awaited_since for attempt in self._under_way if len(attempt.sendings) == 1]
-            until = min([until, *(max(since + self._endpoints.patience_s, now + _LOOK_AGAIN_S) for since in alone)])
-        return max(0.0, until - now)
+    async def run(self) -> None:
+        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
+        call, course = self._call, self._call.course
+        with call.under_way():
+            while not course.done:
+                call.check_open()
+                if course.unprepared and len(call.texts) > _TOKENIZE_INLINE:
+                    await asyncio.to_thread(course.prepare)
+                else:
+                    course.prepare()
+                if (next_sending := course.next(time.monotonic())) is not None:
+                    self._send(next_sending)
+                    continue
+                try:
+                    wait_s = min(LOOK_EVERY_S, course.wait_s(time.monotonic()))
+                    sending, task = await asyncio.wait_for(self._outcomes.get(), wait_s)
+                except asyncio.TimeoutError:
+                    continue
+                call.check_open()
+                call.settle(sending, task.result)
 
-    def cancel(self) -> None:
-        """Cancel all requests that are under way."""
-        for attempt in self._under_way:
-            for sending in attempt.sendings:
-                sending.cancel()
+    def _send(self, sending: Sending[AsyncConnection]) -> None:
+        request, time_s = self._call.request(sending)
+        task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
+        sending.endpoint.begin(sending, sending.sent)
+        sending.cancel = task.cancel
 
-    @property
-    def progress(self) -> str:
-        return f" ({self.finished:,} of {self.total:,} sentences were embedded)" if self.total > 1 else ""
+        def ended(task: asyncio.Task[ModelInferResponse]) -> None:
+            sending.endpoint.end(sending)
+            if not task.cancelled():
+                task.exception()  # asked for, as asyncio wants it, also where the outcome matters no more
+            self._outcomes.put_nowait((sending, task))
 
-    def _send(self, attempt: Attempt, endpoint: Endpoint[Any], now: float) -> Sending:
-        sending = Sending(attempt, endpoint, now, now + self.deadline.left_s(now))
-        attempt.sendings.append(sending)
-        attempt.awaited_since = now
-        self._under_way[attempt] = None
-        return sending
-
-    def _hedge(self, now: float) -> Sending | None:
-        """A second request for rows whose server has been silent for too long, to a server that answers."""
-        if len(self._endpoints.all) == 1:
-            return None
-        late = now - self._endpoints.patience_s
-        for attempt in self._under_way:
-            if len(attempt.sendings) == 1 and attempt.awaited_since <= late:
-                other = self._endpoints.another(attempt.sendings[0].endpoint, now)
-                if other is not None and self._budget.take():
-                    return self._send(attempt, other, now)
-        return None
-
-    def _exceeded(self) -> DeadlineExceeded:
-        return self.deadline.exceeded(",".join(endpoint.address for endpoint in self._endpoints.all))
-
-    def _with_progress(self, error: SentritonError) -> SentritonError:
-        if not self.progress:
-            return error
-        reported = type(error)(f"{error}{self.progress}")
-        reported.__cause__ = error.__cause__
-        return reported
+        task.add_done_callback(ended)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from sentriton.deadline import MARGIN_S, Deadline
 from sentriton.errors import DeadlineExceeded, SentritonError, ServerUnavailable
 
-Channel = TypeVar("Channel")
+AnyConnection = TypeVar("AnyConnection")
 _REST_S = 1.0  # a server that was away is asked again after this long
 _LONGEST_REST_S = 30.0  # of a server that stays silent: each probe delays one request by the patience
 _LEAST_PATIENCE_S = 2.0
@@ -20,11 +20,11 @@ _FADING = 0.95  # of the slowest answer, with each further one
 
 
 @dataclass(eq=False)
-class Endpoint(Generic[Channel]):
+class Endpoint(Generic[AnyConnection]):
     """One server: its address, the way there, and what is known of it."""
 
     address: str
-    channel: Channel
+    connection: AnyConnection
     resting_until: float = 0.0
     silences: int = 0  # in a row, since its last answer
     _answered: float = -math.inf
@@ -71,20 +71,20 @@ class Endpoint(Generic[Channel]):
         return now - max(sent, self._answered) >= patience_s
 
 
-class Inquiry(Generic[Channel]):
+class Inquiry(Generic[AnyConnection]):
     """Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
     silent one more when its turn comes again. One that failed in another way, or said before its time was over that it
     was late, is not asked again.
     """
 
-    def __init__(self, endpoints: Sequence[Endpoint[Channel]], deadline: Deadline) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]], deadline: Deadline) -> None:
         self._turns = [(endpoint, _LEAST_PATIENCE_S) for endpoint in endpoints]
         self._url = ",".join(endpoint.address for endpoint in endpoints)
         self._deadline = deadline
         self._until: float | None = None  # of the last turn
         self.failure: SentritonError = deadline.exceeded(self._url)
 
-    def turn(self, now: float) -> tuple[Endpoint[Channel], float] | None:
+    def turn(self, now: float) -> tuple[Endpoint[AnyConnection], float] | None:
         """The server to ask and the seconds that it has to answer; None when all failed or the time is over."""
         left_s = self._deadline.left_s(now)
         if not self._turns:
@@ -109,10 +109,10 @@ class Inquiry(Generic[Channel]):
             self._turns.append((endpoint, 2 * patience_s))
 
 
-class Endpoints(Generic[Channel]):
+class Endpoints(Generic[AnyConnection]):
     """The servers of one client."""
 
-    def __init__(self, endpoints: Sequence[Endpoint[Channel]]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]]) -> None:
         self.all = tuple(endpoints)
         self._turn = 0
         self._slowest_s = 0.0
@@ -122,12 +122,12 @@ class Endpoints(Generic[Channel]):
         """How long an answer may take before another server is asked as well."""
         return max(_LEAST_PATIENCE_S, _PATIENCE * self._slowest_s)
 
-    def answered(self, endpoint: Endpoint[Channel], took_s: float, now: float) -> None:
+    def answered(self, endpoint: Endpoint[AnyConnection], took_s: float, now: float) -> None:
         """One of the servers answered a request."""
         self._slowest_s = max(took_s, _FADING * self._slowest_s)
         endpoint.answered(now)
 
-    def choose(self, now: float) -> Endpoint[Channel]:
+    def choose(self, now: float) -> Endpoint[AnyConnection]:
         """The least busy server that answers, in turn where several are; none does: the one that has rested longest.
 
         A server that fell silent gets one request at a time until it answers.
@@ -138,7 +138,7 @@ class Endpoints(Generic[Channel]):
             return min(turn, key=lambda endpoint: endpoint.resting_until)
         return min(awake, key=lambda endpoint: endpoint.in_flight)
 
-    def another(self, first: Endpoint[Channel], now: float) -> Endpoint[Channel] | None:
+    def another(self, first: Endpoint[AnyConnection], now: float) -> Endpoint[AnyConnection] | None:
         """The least busy server that answers, besides the `first`; None when none does. One that has nearly used up the
         patience is no better than the first: slow servers are not asked twice.
         """
@@ -150,12 +150,12 @@ class Endpoints(Generic[Channel]):
         ]
         return min(others, key=lambda endpoint: endpoint.in_flight, default=None)
 
-    def _in_turn(self) -> list[Endpoint[Channel]]:
+    def _in_turn(self) -> list[Endpoint[AnyConnection]]:
         self._turn += 1
         start = self._turn % len(self.all)
         return [*self.all[start:], *self.all[:start]]
 
-    def _answers(self, endpoint: Endpoint[Channel], now: float) -> bool:
+    def _answers(self, endpoint: Endpoint[AnyConnection], now: float) -> bool:
         if endpoint.resting_until > now or (endpoint.silences and endpoint.in_flight):
             return False
         return endpoint.silent_s(now) < self.patience_s

@@ -1,4 +1,6 @@
-"""golden.json, which a server hands out: sentences, and the vectors that sentence-transformers makes of them."""
+"""golden.json, which a server hands out: sentences, the vectors that sentence-transformers makes of them, and how near
+the server's own must come.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sentriton.errors import ServerError
+from sentriton.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -35,3 +40,28 @@ class Golden:
                 f"{[len(sentences), dimension]}"
             )
         return cls(sentences, embeddings)
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """A canary that passed: the served model and the smallest cosine to its golden vectors."""
+
+    manifest: Manifest
+    min_cosine: float
+
+
+def smallest_cosine(
+    address: str, manifest: Manifest, embeddings: NDArray[np.float32], golden: NDArray[np.float32]
+) -> float:
+    """The smallest cosine between the rows of both, [sentences, dimension]. Raises `ServerError` below the manifest's
+    `min_cosine`.
+    """
+    lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(golden, axis=1)
+    min_cosine = float(((embeddings * golden).sum(axis=1) / lengths).min())
+    # Above 1 - 1e-6 float32 itself is the noise.
+    if not min_cosine >= manifest.min_cosine - 1e-6:
+        raise ServerError(
+            f"the canary failed at {address}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "
+            f"{manifest.precision} must reach {manifest.min_cosine}"
+        )
+    return min_cosine

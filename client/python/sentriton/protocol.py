@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc.service_pb2 import ModelInferRequest
 
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.tokenization import PackedRows
 
 EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
@@ -21,14 +20,14 @@ LANES = ("query", "bulk")  # for callers
 CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
 
 
-def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> Any:
+def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> ModelInferRequest:
     """A request to `embed_text`: `text` BYTES [rows, 1]."""
     return _request(EMBED_TEXT, [("text", "BYTES", [len(texts), 1], _bytes_tensor(texts))], parameters)
 
 
 def tokens_request(
     tokens: PackedRows, parameters: dict[str, str | int] | None = None, output: str = SENTENCE_EMBEDDING
-) -> Any:
+) -> ModelInferRequest:
     """A request to `embed_tokens` for one of its outputs: packed rows, all tensors [tokens, 1]."""
     tensors = [
         ("input_ids", "INT32", [len(tokens.row), 1], tokens.input_ids.astype("<i4").tobytes()),
@@ -40,7 +39,7 @@ def tokens_request(
     return request
 
 
-def asset_request(name: str) -> Any:
+def asset_request(name: str) -> ModelInferRequest:
     """A request to `assets`: `name` BYTES [1]."""
     return _request(ASSETS, [("name", "BYTES", [1], _bytes_tensor([name]))], None)
 
@@ -69,7 +68,7 @@ def parameters(
 
 
 def read_sentence_embedding(
-    response: Any, rows: int | None = None, dimension: int | None = None
+    response: ModelInferResponse, rows: int | None = None, dimension: int | None = None
 ) -> NDArray[np.float32]:
     """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes. Raises
     `ServerError` for anything but that many finite rows of that dimension (None: of any number).
@@ -77,17 +76,17 @@ def read_sentence_embedding(
     return _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
 
 
-def read_token_embeddings(response: Any, tokens: int) -> NDArray[np.float32]:
+def read_token_embeddings(response: ModelInferResponse, tokens: int) -> NDArray[np.float32]:
     """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
     message's bytes. Raises `ServerError` for anything but that many finite embeddings.
     """
     return _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
 
 
-def read_asset(response: Any) -> bytes:
+def read_asset(response: ModelInferResponse) -> bytes:
     """`content` of a response of `assets`: BYTES [1]. Raises `ServerError` for anything but one whole element."""
     shape, raw = _output(response, "content", "BYTES", (ASSETS,))
-    content: bytes = raw[4:]
+    content = raw[4:]
     if shape != [1] or raw[:4] != struct.pack("<I", len(content)):
         raise ServerError(
             f"the server sent an asset of shape {shape} in {len(raw)} bytes that begin with 0x{raw[:4].hex()}; "
@@ -97,7 +96,7 @@ def read_asset(response: Any) -> bytes:
 
 
 def _read_matrix(
-    response: Any, name: str, models: Sequence[str], expected: Sequence[int | None]
+    response: ModelInferResponse, name: str, models: Sequence[str], expected: Sequence[int | None]
 ) -> NDArray[np.float32]:
     """The float32 output `name` of a response, of two dimensions as `expected` (None: of any size)."""
     shape, raw = _output(response, name, "FP32", models)
@@ -115,7 +114,7 @@ def _read_matrix(
     return embeddings
 
 
-def _output(response: Any, name: str, datatype: str, models: Sequence[str]) -> tuple[list[int], Any]:
+def _output(response: ModelInferResponse, name: str, datatype: str, models: Sequence[str]) -> tuple[list[int], bytes]:
     """Shape and bytes of the output `name`, which must have this datatype and come from one of these models."""
     if response.model_name not in models:
         raise ServerError(
@@ -142,7 +141,7 @@ def _bytes_tensor(texts: Sequence[str]) -> bytes:
 
 def _request(
     model: str, tensors: list[tuple[str, str, list[int], bytes]], parameters: dict[str, str | int] | None
-) -> Any:
+) -> ModelInferRequest:
     request = ModelInferRequest(model_name=model)
     for name, datatype, shape, raw in tensors:
         request.inputs.add(name=name, datatype=datatype, shape=shape)

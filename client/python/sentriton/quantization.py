@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
+from sentriton.keywords import EmbeddingPrecision
 
-PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+EMBEDDING_PRECISIONS: tuple[EmbeddingPrecision, ...] = get_args(EmbeddingPrecision)
 _log = logging.getLogger(__name__)
 
 

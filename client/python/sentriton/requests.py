@@ -15,7 +15,7 @@ _WINDOW = 512  # sentences tokenized at a time: enough to sort by length, little
 
 
 @dataclass(frozen=True)
-class Rows:
+class RequestRows:
     """The rows of one request: which sentences they are, and their tokens."""
 
     indices: list[int]
@@ -30,7 +30,7 @@ def plan_requests(
     max_tokens: int = TOKENS_PER_REQUEST,
     prompt: str = "",
     not_pooled: int = 0,
-) -> Iterator[Rows]:
+) -> Iterator[RequestRows]:
     """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). Raises
     `InvalidInput` for a text without a token.
 
@@ -51,7 +51,7 @@ def plan_requests(
                 raise InvalidInput(
                     f"sentences[{index}] is {texts[index]!r}, which has no token for this model's tokenizer"
                 )
-            yield Rows([window[place] for place in chosen], pack_rows(rows, not_pooled=not_pooled))
+            yield RequestRows([window[place] for place in chosen], pack_rows(rows, not_pooled=not_pooled))
 
 
 def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[range]:

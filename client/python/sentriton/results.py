@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton import protocol
 from sentriton.errors import InvalidInput
+from sentriton.keywords import Encoded
+from sentriton.kserve import ModelInferResponse
+from sentriton.options import EncodeOptions
 from sentriton.quantization import check_count, quantize, quantize_tokens
-from sentriton.requests import Rows
+from sentriton.requests import RequestRows
 from sentriton.similarity import normalize
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True)
-class EncodeOptions:
-    """The arguments of `encode` that shape its result, checked."""
-
-    single: bool
-    prompt: str
-    max_rows: int
-    output_value: str
-    precision: str
-    convert_to_numpy: bool
-    convert_to_tensor: bool
-    normalize_embeddings: bool
-    dimension: int
-    model_dimension: int
-    show_progress_bar: bool
+    Array: TypeAlias = NDArray[Any]
 
 
 class Results:
@@ -49,7 +39,7 @@ class Results:
         self.embeddings = np.empty((0 if self._of_tokens else total, options.dimension), dtype=np.float32)
         self.token_embeddings = [self.embeddings] * (total if self._of_tokens else 0)
 
-    def collect(self, rows: Rows, response: Any) -> None:
+    def collect(self, rows: RequestRows, response: ModelInferResponse) -> None:
         """Put an answer where its sentences stand. Raises `ServerError` for one of another shape, or of no numbers."""
         if not self._of_tokens:
             embeddings = protocol.read_sentence_embedding(response, len(rows.indices), self._options.model_dimension)
@@ -60,17 +50,15 @@ class Results:
         for index, own in zip(rows.indices, np.split(token_embeddings, ends), strict=True):
             self.token_embeddings[index] = own.copy()
 
-    def finish(self) -> Any:
-        """What `encode` returns: truncated already, then normalized, quantized and converted, in
+    def finish(self) -> Encoded:
+        """The result of `encode` for several sentences: truncated already, then normalized, quantized and converted, in
         sentence-transformers' order.
         """
-        options = self._options
-        converted: Any = self._finish_tokens() if self._of_tokens else self._finish_sentences()
-        return converted[0] if options.single else converted
+        return cast("Encoded", self._finish_tokens() if self._of_tokens else self._finish_sentences())
 
-    def _finish_sentences(self) -> Any:
+    def _finish_sentences(self) -> Array | Tensor | list[Array | Tensor]:
         options = self._options
-        embeddings: Any = self.embeddings
+        embeddings: Array = self.embeddings
         if options.normalize_embeddings:
             embeddings = normalize(embeddings).astype(np.float32, copy=False)
         embeddings = quantize(embeddings, options.precision)
@@ -78,14 +66,14 @@ class Results:
             return _tensor(embeddings, required=True)
         return embeddings if options.convert_to_numpy else [_tensor(row) for row in embeddings]
 
-    def _finish_tokens(self) -> list[Any]:
+    def _finish_tokens(self) -> list[Array] | list[Array | Tensor]:
         # As in sentence-transformers: tensors whatever convert_to_numpy says, and arrays where they are quantized.
         if self._options.precision != "float32":
             return list(quantize_tokens(self.token_embeddings, self._options.precision))
         return [_tensor(embedding) for embedding in self.token_embeddings]
 
 
-def _tensor(array: NDArray[Any], *, required: bool = False) -> Any:
+def _tensor(array: Array, *, required: bool = False) -> Array | Tensor:
     """A torch tensor of the array where torch is installed, else the array itself."""
     try:
         import torch

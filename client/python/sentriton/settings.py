@@ -7,13 +7,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sentriton import declaration
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, Allowed, one_of, whole
 from sentriton.declaration import check_settings, setting
 from sentriton.errors import InvalidInput
 from sentriton.protocol import LANES
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sentriton.keywords import Settings
 
 MODEL_CHANGE = ("raise", "reload")
 # The fields by which a command reaches its server.
@@ -155,9 +160,9 @@ class ClientSettings:
         return self.tls or self.root_certificates is not None or self.client_certificate is not None
 
     @classmethod
-    def resolve(cls, **given: Any) -> ClientSettings:
+    def resolve(cls, url: str | None = None, **given: Unpack[Settings]) -> ClientSettings:
         """Settings from the values given (None: not given), then from the environment, then the defaults."""
-        return declaration.resolve(cls, given)
+        return declaration.resolve(cls, {"url": url, **given})
 
 
 def read_pem(path: str | None) -> bytes | None:

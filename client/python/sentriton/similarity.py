@@ -3,16 +3,71 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, cast, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
+from sentriton.keywords import Matrix, Vector
+from sentriton.signatures import Signed
 
-Embeddings = NDArray[np.floating[Any]]
-Score = Callable[[Embeddings, Embeddings], Embeddings]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Embeddings: TypeAlias = NDArray[np.floating[Any]]
+SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITY_NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
+# What `similarity` takes: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
+EncodedArray: TypeAlias = NDArray[np.float32 | np.int8 | np.uint8]
+Arrays: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
+Tensors: TypeAlias = Union["Tensor", Sequence["Tensor"]]
+TensorsOrArrays: TypeAlias = Tensors | Arrays
+Score: TypeAlias = Callable[[Embeddings, Embeddings], Embeddings]
+
+
+class Similarity(Protocol):
+    """The overloads of `similarity`: a matrix of scores."""
+
+    @overload
+    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Matrix[np.float32]: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Matrix[np.float32] | Matrix[np.float64]: ...
+    @overload
+    def __call__(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
+
+
+class PairwiseSimilarity(Protocol):
+    """The overloads of `similarity_pairwise`: a score for each pair."""
+
+    @overload
+    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Vector[np.float32]: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Vector[np.float32] | Vector[np.float64]: ...
+    @overload
+    def __call__(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
+    @overload
+    def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
+
+
+def similarity_signature(method: Callable[..., object]) -> Signed[Similarity]:
+    """Declare a method to have the overloads of `Similarity`."""
+    return cast("Signed[Similarity]", method)
+
+
+def pairwise_signature(method: Callable[..., object]) -> Signed[PairwiseSimilarity]:
+    """Declare a method to have the overloads of `PairwiseSimilarity`."""
+    return cast("Signed[PairwiseSimilarity]", method)
+
+
+class Named(Protocol):
+    """A member of sentence-transformers' `SimilarityFunction`."""
+
+    @property
+    def value(self) -> str: ...
 
 
 def normalize(embeddings: Embeddings) -> Embeddings:
@@ -51,7 +106,11 @@ PAIRWISE: dict[str, Score] = {
 }
 
 
-def score_matrix(name: str, embeddings1: Any, embeddings2: Any) -> Any:
+@overload
+def score_matrix(name: str, embeddings1: Arrays, embeddings2: Arrays) -> Embeddings: ...
+@overload
+def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor: ...
+def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor:
     """`SIMILARITY[name]` of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one): [n, m]. Tensors give a
     tensor on the device of the first. Raises `InvalidInput` where the dimensions differ.
     """
@@ -61,7 +120,11 @@ def score_matrix(name: str, embeddings1: Any, embeddings2: Any) -> Any:
     return _as_given(SIMILARITY[name](first, second), embeddings1, embeddings2)
 
 
-def score_pairs(name: str, embeddings1: Any, embeddings2: Any) -> Any:
+@overload
+def score_pairs(name: str, embeddings1: Arrays, embeddings2: Arrays) -> Embeddings: ...
+@overload
+def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor: ...
+def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor:
     """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` where the shapes
     differ.
     """

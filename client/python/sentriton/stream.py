@@ -1,31 +1,106 @@
-"""Cuts a stream of any length into chunks, reading no further than it must."""
+"""Embeds a stream of any length in chunks, reading no further than it must: blocking and for asyncio."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+import asyncio
+from collections import deque
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+)
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
-from sentriton.arguments import in_order, whole_number
+from sentriton.arguments import in_order, one_name, whole_number
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton.keywords import EncodeArguments
+from sentriton.options import check_names
 
-CHUNK_SIZE = 2048  # sentences; two chunks are under way at a time
+CHUNK_SIZE = 2048  # sentences
+_UNDER_WAY = 2  # chunks: while the last requests of one are awaited, the next one's are on their way
+
+Encoded = TypeVar("Encoded")
 
 
-def stream_chunk_size(sentences: Any, chunk_size: Any) -> int:
-    """The size of a stream's chunks. Raises `InvalidInput` for one that cannot be, for a single string, whose letters
-    would be taken, and for sentences in no order.
+def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any, int, EncodeArguments]:
+    """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
+    size, for a single string, whose letters would be taken, and for sentences in no order.
     """
-    if isinstance(sentences, str):
-        raise InvalidInput(f"sentences is {sentences!r}; a stream takes an iterable of strings, encode a single one")
-    if not isinstance(sentences, AsyncIterable):
-        in_order("sentences", sentences)
-    return whole_number("chunk_size", chunk_size)
+    check_names(arguments)
+    arguments = arguments.copy()
+    name, given = one_name(sentences, arguments.pop("inputs", None))
+    chunk_size = arguments.pop("chunk_size", None)
+    if isinstance(given, str):
+        raise InvalidInput(f"{name} is {given!r}; a stream takes an iterable of strings, encode a single one")
+    if not isinstance(given, AsyncIterable):
+        in_order(name, given)
+    return given, CHUNK_SIZE if chunk_size is None else whole_number("chunk_size", chunk_size), arguments
+
+
+def encode_chunks(
+    sentences: Iterable[str], size: int, encode: Callable[[list[str]], Encoded], leave: Callable[[], object]
+) -> Generator[Encoded, None, None]:
+    """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks that are under way."""
+    under_way: deque[Future[Encoded]] = deque()
+    taken = 0
+
+    def take() -> Encoded:
+        nonlocal taken
+        with _counted_from(taken):
+            encoded = under_way.popleft().result()
+        taken += size
+        return encoded
+
+    with ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="sentriton-stream") as pool:
+        try:
+            for chunk in _chunks(sentences, size):
+                # In the caller's context, which holds the caller's trace.
+                under_way.append(pool.submit(copy_context().run, encode, chunk))
+                if len(under_way) == _UNDER_WAY:
+                    yield take()
+            while under_way:
+                yield take()
+        finally:
+            leave()
+
+
+async def async_encode_chunks(
+    sentences: Iterable[str] | AsyncIterable[str], size: int, encode: Callable[[list[str]], Awaitable[Encoded]]
+) -> AsyncGenerator[Encoded, None]:
+    """`encode_chunks` for asyncio. Leaving it cancels the chunks that are under way."""
+    under_way: deque[asyncio.Future[Encoded]] = deque()
+    taken = 0
+
+    async def take() -> Encoded:
+        nonlocal taken
+        with _counted_from(taken):
+            encoded = await under_way.popleft()
+        taken += size
+        return encoded
+
+    try:
+        async for chunk in _async_chunks(sentences, size):
+            under_way.append(asyncio.ensure_future(encode(chunk)))
+            if len(under_way) == _UNDER_WAY:
+                yield await take()
+        while under_way:
+            yield await take()
+    finally:
+        for task in under_way:
+            task.cancel()
 
 
 @contextmanager
-def counted_from(start: int) -> Iterator[None]:
+def _counted_from(start: int) -> Iterator[None]:
     """An error of a chunk counts from the chunk's first sentence: it says which one of the stream that is."""
     try:
         yield
@@ -33,17 +108,17 @@ def counted_from(start: int) -> Iterator[None]:
         raise type(error)(f"{error}, counted from sentence {start:,} of the stream") from error
 
 
-def chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Lists of `size` sentences, the last of what is left."""
+def _chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of `size` sentences; the last one may be shorter."""
     remaining = iter(sentences)
     while chunk := list(islice(remaining, size)):
         yield chunk
 
 
-async def async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: int) -> AsyncIterator[list[str]]:
+async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: int) -> AsyncIterator[list[str]]:
     """The same from an iterable or an async one."""
     if not isinstance(sentences, AsyncIterable):
-        for chunk in chunks(sentences, size):
+        for chunk in _chunks(sentences, size):
             yield chunk
         return
     chunk = []

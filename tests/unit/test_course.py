@@ -7,27 +7,27 @@ from collections.abc import Iterator
 import pytest
 
 from sentriton import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError, ServerUnavailable
+from sentriton.course import Course, Sending
 from sentriton.deadline import Deadline
-from sentriton.dispatch import Dispatcher, Sending
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.pacing import Backoff, RetryBudget, Window
-from sentriton.requests import Rows
+from sentriton.requests import RequestRows
 from sentriton.tokenization import pack_rows
 
 
-def rows(index: int, size: int = 10) -> Rows:
-    return Rows([index], pack_rows([[1] * size]))
+def rows(index: int, size: int = 10) -> RequestRows:
+    return RequestRows([index], pack_rows([[1] * size]))
 
 
-def make_dispatcher(
+def make_course(
     requests: int = 4,
     deadline: float | None = 100.0,
     limit: int = 2,
     budget: float = 100.0,
     stall: float = 1e9,
     servers: str = "a",
-) -> Dispatcher:
-    return Dispatcher(
+) -> Course:
+    return Course(
         (rows(index) for index in range(requests)),
         total=requests,
         deadline=Deadline(deadline, stall, 0.0),
@@ -38,11 +38,11 @@ def make_dispatcher(
     )
 
 
-def send_all(dispatcher: Dispatcher, now: float) -> Iterator[Sending]:
+def send_all(course: Course, now: float) -> Iterator[Sending]:
     """All that may be sent at a time."""
     while True:
-        dispatcher.prepare()
-        sending = dispatcher.next(now)
+        course.prepare()
+        sending = course.next(now)
         if sending is None:
             return
         sending.endpoint.begin(sending, now)
@@ -50,100 +50,100 @@ def send_all(dispatcher: Dispatcher, now: float) -> Iterator[Sending]:
 
 
 def test_no_more_is_under_way_than_the_window_allows() -> None:
-    dispatcher = make_dispatcher(limit=2)
-    first = list(send_all(dispatcher, 0))
+    course = make_course(limit=2)
+    first = list(send_all(course, 0))
     assert [sending.attempt.rows.indices for sending in first] == [[0], [1]]
-    dispatcher.answered(first[0], 1)
-    assert [sending.attempt.rows.indices for sending in send_all(dispatcher, 1)] == [[2]]
+    course.answered(first[0], 1)
+    assert [sending.attempt.rows.indices for sending in send_all(course, 1)] == [[2]]
 
 
 def test_a_call_is_done_when_every_sentence_is() -> None:
-    dispatcher = make_dispatcher(requests=3)
+    course = make_course(requests=3)
     now = 0.0
-    while not dispatcher.done:
-        for attempt in send_all(dispatcher, now):
-            dispatcher.answered(attempt, now)
+    while not course.done:
+        for attempt in send_all(course, now):
+            course.answered(attempt, now)
         now += 1
-    assert dispatcher.finished == 3
+    assert course.finished == 3
 
 
 @pytest.mark.parametrize("error", [ServerUnavailable("away"), Overloaded("full")])
 def test_what_may_pass_is_sent_again_after_a_wait(error: SentritonError) -> None:
-    dispatcher = make_dispatcher(requests=1)
-    (attempt,) = send_all(dispatcher, 0)
-    dispatcher.failed(attempt, error, 0)
-    assert list(send_all(dispatcher, 0)) == []
-    wait_s = dispatcher.wait_s(0)
+    course = make_course(requests=1)
+    (attempt,) = send_all(course, 0)
+    course.failed(attempt, error, 0)
+    assert list(send_all(course, 0)) == []
+    wait_s = course.wait_s(0)
     assert 0.2 <= wait_s <= 1.0
-    (again,) = send_all(dispatcher, wait_s)
+    (again,) = send_all(course, wait_s)
     assert again.attempt.rows is attempt.attempt.rows
     assert again.attempt.number == 2
 
 
 @pytest.mark.parametrize("error", [InvalidInput("wrong"), ServerError("broken"), DeadlineExceeded("late")])
 def test_what_cannot_pass_ends_the_call_at_once(error: SentritonError) -> None:
-    dispatcher = make_dispatcher()
-    (attempt, *_) = send_all(dispatcher, 0)
+    course = make_course()
+    (attempt, *_) = send_all(course, 0)
     with pytest.raises(type(error), match=str(error)):
-        dispatcher.failed(attempt, error, 0)
+        course.failed(attempt, error, 0)
 
 
 def test_the_error_says_how_far_the_call_got() -> None:
-    dispatcher = make_dispatcher(requests=4, deadline=10)
-    first, second = send_all(dispatcher, 0)
-    dispatcher.answered(first, 1)
+    course = make_course(requests=4, deadline=10)
+    first, second = send_all(course, 0)
+    course.answered(first, 1)
     with pytest.raises(ServerUnavailable, match=r"away \(1 of 4 sentences were embedded\)"):
-        dispatcher.failed(second, ServerUnavailable("away"), 9.9)
+        course.failed(second, ServerUnavailable("away"), 9.9)
 
 
 def test_nothing_is_sent_after_the_deadline() -> None:
-    dispatcher = make_dispatcher(deadline=5)
-    dispatcher.prepare()
+    course = make_course(deadline=5)
+    course.prepare()
     with pytest.raises(DeadlineExceeded, match="0 of 4"):
-        dispatcher.next(5)
-    assert dispatcher.wait_s(4) == 1
+        course.next(5)
+    assert course.wait_s(4) == 1
 
 
 def test_the_retry_budget_ends_a_call_that_only_burdens_a_full_server() -> None:
-    dispatcher = make_dispatcher(requests=1, deadline=1e9, budget=3)
+    course = make_course(requests=1, deadline=1e9, budget=3)
     now = 0.0
     for _ in range(3):
-        (attempt,) = send_all(dispatcher, now)
-        dispatcher.failed(attempt, Overloaded("full"), now)
-        now += dispatcher.wait_s(now)
-    (attempt,) = send_all(dispatcher, now)
+        (attempt,) = send_all(course, now)
+        course.failed(attempt, Overloaded("full"), now)
+        now += course.wait_s(now)
+    (attempt,) = send_all(course, now)
     with pytest.raises(Overloaded):
-        dispatcher.failed(attempt, Overloaded("full"), now)
+        course.failed(attempt, Overloaded("full"), now)
 
 
 def test_a_server_that_is_away_is_asked_again_until_the_deadline_whatever_the_budget() -> None:
-    dispatcher = make_dispatcher(requests=1, deadline=100, budget=3)
+    course = make_course(requests=1, deadline=100, budget=3)
     now = 0.0
     while now < 100 - 8:
-        (attempt,) = send_all(dispatcher, now)
-        dispatcher.failed(attempt, ServerUnavailable("away"), now)
-        now += dispatcher.wait_s(now)
+        (attempt,) = send_all(course, now)
+        course.failed(attempt, ServerUnavailable("away"), now)
+        now += course.wait_s(now)
     assert attempt.attempt.number > 10
-    (attempt,) = send_all(dispatcher, now)
+    (attempt,) = send_all(course, now)
     with pytest.raises(ServerUnavailable, match="away"):
-        dispatcher.failed(attempt, ServerUnavailable("away"), 99.9)
+        course.failed(attempt, ServerUnavailable("away"), 99.9)
 
 
 def test_rows_that_wait_for_a_server_when_the_time_is_over_say_what_it_said() -> None:
-    dispatcher = make_dispatcher(deadline=5)
-    (attempt, *_) = send_all(dispatcher, 0)
-    dispatcher.failed(attempt, ServerUnavailable("away"), 3)
+    course = make_course(deadline=5)
+    (attempt, *_) = send_all(course, 0)
+    course.failed(attempt, ServerUnavailable("away"), 3)
     with pytest.raises(ServerUnavailable, match=r"away \(0 of 4 sentences were embedded\)"):
-        dispatcher.next(5)
+        course.next(5)
 
 
 def test_overload_halves_the_window_and_unavailability_does_not() -> None:
-    dispatcher = make_dispatcher(requests=20, limit=8)
-    attempts = list(send_all(dispatcher, 0))
-    dispatcher.failed(attempts[0], ServerUnavailable("away"), 0)
-    assert dispatcher.window.limit == 8
-    dispatcher.failed(attempts[1], Overloaded("full"), 0)
-    assert dispatcher.window.limit == 4
+    course = make_course(requests=20, limit=8)
+    attempts = list(send_all(course, 0))
+    course.failed(attempts[0], ServerUnavailable("away"), 0)
+    assert course.window.limit == 8
+    course.failed(attempts[1], Overloaded("full"), 0)
+    assert course.window.limit == 4
 
 
 def simulate(window: Window, capacity: int, rounds: int = 300) -> None:
@@ -208,87 +208,87 @@ def test_the_least_busy_server_is_chosen_and_a_resting_one_is_left_alone() -> No
 
 
 def test_a_call_that_is_answered_goes_on_and_one_that_is_not_ends() -> None:
-    dispatcher = make_dispatcher(requests=8, deadline=None, stall=10)
-    dispatcher.window = Window(limit=1, most=1)
+    course = make_course(requests=8, deadline=None, stall=10)
+    course.window = Window(limit=1, most=1)
     now = 0.0
     for _ in range(7):
-        (sending,) = send_all(dispatcher, now)
+        (sending,) = send_all(course, now)
         assert sending.until == now + 10
         now += 9
-        dispatcher.answered(sending, now)
-    (_,) = send_all(dispatcher, now)
+        course.answered(sending, now)
+    (_,) = send_all(course, now)
     for _ in range(10):
-        dispatcher.next(now)
-        assert dispatcher.wait_s(now) > 0
+        course.next(now)
+        assert course.wait_s(now) > 0
         now += 1
     with pytest.raises(DeadlineExceeded, match=r"a answered no request for 10 s.*\(7 of 8 sentences were embedded\)$"):
-        dispatcher.next(now)
+        course.next(now)
 
 
 def test_a_call_that_slept_itself_does_not_blame_the_server() -> None:
-    dispatcher = make_dispatcher(deadline=None, stall=10)
-    list(send_all(dispatcher, 0))
-    assert dispatcher.next(100) is None
-    assert dispatcher.wait_s(100) == pytest.approx(9)
+    course = make_course(deadline=None, stall=10)
+    list(send_all(course, 0))
+    assert course.next(100) is None
+    assert course.wait_s(100) == pytest.approx(9)
 
 
 def test_a_request_whose_time_was_short_is_sent_again_if_the_call_has_more() -> None:
-    dispatcher = make_dispatcher(requests=2, deadline=None, stall=10)
-    first, second = send_all(dispatcher, 0)
-    dispatcher.answered(first, 9)
-    assert dispatcher.next(9.5) is None
-    dispatcher.failed(second, DeadlineExceeded("late"), 10)
-    assert list(send_all(dispatcher, 10)) == []
-    (again,) = send_all(dispatcher, 11)
+    course = make_course(requests=2, deadline=None, stall=10)
+    first, second = send_all(course, 0)
+    course.answered(first, 9)
+    assert course.next(9.5) is None
+    course.failed(second, DeadlineExceeded("late"), 10)
+    assert list(send_all(course, 10)) == []
+    (again,) = send_all(course, 11)
     assert again.attempt.number == 2
     assert again.until == 19
     with pytest.raises(DeadlineExceeded, match="answered no request for 10 s"):
-        dispatcher.failed(again, DeadlineExceeded("late"), 19)
+        course.failed(again, DeadlineExceeded("late"), 19)
 
 
 def test_a_silent_server_s_request_goes_to_another_as_well_and_the_first_answer_counts() -> None:
-    dispatcher = make_dispatcher(requests=1, servers="ab")
-    (first,) = send_all(dispatcher, 0)
+    course = make_course(requests=1, servers="ab")
+    (first,) = send_all(course, 0)
     cancelled: list[str] = []
     first.cancel = lambda: cancelled.append("first")
-    assert list(send_all(dispatcher, 1.9)) == []
-    assert dispatcher.wait_s(1.9) == pytest.approx(0.1)
-    (second,) = send_all(dispatcher, 2)
+    assert list(send_all(course, 1.9)) == []
+    assert course.wait_s(1.9) == pytest.approx(0.1)
+    (second,) = send_all(course, 2)
     assert {first.endpoint.address, second.endpoint.address} == {"a", "b"}
     assert second.attempt is first.attempt
-    assert list(send_all(dispatcher, 9)) == [], "once for each request"
-    dispatcher.answered(second, 9)
-    assert dispatcher.done
+    assert list(send_all(course, 9)) == [], "once for each request"
+    course.answered(second, 9)
+    assert course.done
     assert cancelled == ["first"]
-    assert not dispatcher.awaits(first)
+    assert not course.awaits(first)
     assert first.endpoint.resting_until > 9
 
 
 @pytest.mark.parametrize("error", [ServerUnavailable("away"), Overloaded("full")])
 def test_one_of_two_servers_that_fails_leaves_it_to_the_other(error: SentritonError) -> None:
-    dispatcher = make_dispatcher(requests=1, servers="ab")
-    (first,) = send_all(dispatcher, 0)
-    (second,) = send_all(dispatcher, 2)
-    dispatcher.failed(second, error, 2.5)
-    assert list(send_all(dispatcher, 3)) == []
-    dispatcher.answered(first, 3)
-    assert dispatcher.done
+    course = make_course(requests=1, servers="ab")
+    (first,) = send_all(course, 0)
+    (second,) = send_all(course, 2)
+    course.failed(second, error, 2.5)
+    assert list(send_all(course, 3)) == []
+    course.answered(first, 3)
+    assert course.done
 
 
 def test_a_second_request_is_paid_from_the_budget() -> None:
-    dispatcher = make_dispatcher(requests=4, limit=4, budget=1, servers="abcde")
-    assert len(list(send_all(dispatcher, 0))) == 4
-    assert len(list(send_all(dispatcher, 2))) == 1
-    assert list(send_all(dispatcher, 4)) == []
-    assert dispatcher.wait_s(4) > 0
+    course = make_course(requests=4, limit=4, budget=1, servers="abcde")
+    assert len(list(send_all(course, 0))) == 4
+    assert len(list(send_all(course, 2))) == 1
+    assert list(send_all(course, 4)) == []
+    assert course.wait_s(4) > 0
 
 
 def test_servers_that_are_all_late_are_not_asked_twice() -> None:
-    dispatcher = make_dispatcher(requests=4, limit=4, servers="ab")
-    sent = list(send_all(dispatcher, 0))
-    assert list(send_all(dispatcher, 2.5)) == []
-    dispatcher.answered(sent[0], 3)
-    assert dispatcher._endpoints.patience_s == 12
+    course = make_course(requests=4, limit=4, servers="ab")
+    sent = list(send_all(course, 0))
+    assert list(send_all(course, 2.5)) == []
+    course.answered(sent[0], 3)
+    assert course._endpoints.patience_s == 12
 
 
 def test_a_silent_server_rests_longer_each_time_and_gets_one_request_at_a_time() -> None:

@@ -1,0 +1,152 @@
+"""One call of `encode` without its I/O: its sentences, its requests to the model, their answers and the result."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic
+
+from sentriton import protocol
+from sentriton.arguments import as_texts
+from sentriton.course import Course, Sending
+from sentriton.endpoints import AnyConnection
+from sentriton.errors import ContractMismatch, SentritonError, ServerError
+from sentriton.keywords import EncodeArguments, Encoded, Sentences
+from sentriton.kserve import ModelInferRequest, ModelInferResponse
+from sentriton.options import check_names, resolve_options, resolve_prompt
+from sentriton.progress import progress_bar
+from sentriton.requests import RequestRows, plan_requests
+from sentriton.results import Results
+from sentriton.session import ServedModel, Session
+
+_MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good are no roll-out
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The calls of one stream, whose vectors belong together: they use one model, and end when the stream is left."""
+
+    model: ServedModel
+    left: threading.Event = field(default_factory=threading.Event)
+
+
+class Call(Generic[AnyConnection]):
+    """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`.
+    After a `ContractMismatch` it asks `changed` whether to begin again.
+    """
+
+    course: Course[AnyConnection]
+
+    def __init__(
+        self,
+        session: Session[AnyConnection],
+        sentences: Sentences | None,
+        prompt_name: str | None,
+        prompt: str | None,
+        arguments: EncodeArguments,
+        *,
+        preferred_prompts: Sequence[str] = (),
+        pin: Pin | None = None,
+    ) -> None:
+        """Read the sentences. Raises `InvalidInput` for anything but strings in an order, `DeadlineExceeded` if reading
+        takes longer than `timeout_s`, and `TypeError` for an unknown option.
+        """
+        check_names(arguments)
+        self._session = session
+        self._prompts = (prompt_name, prompt, preferred_prompts)
+        self._arguments = arguments
+        self._pin = pin
+        self._changes = 0
+        self.deadline = session.deadline(arguments.get("timeout_s"))
+        self.texts, self._single = as_texts(sentences, arguments.get("inputs"), self._check_reading)
+        # Reading is no silence of the server.
+        self.deadline.moved(time.monotonic())
+
+    def begin(self) -> None:
+        """Plan the requests to the model that is served now. Raises `InvalidInput` for options that it cannot meet."""
+        self._session.check_usable()
+        self._model = self._session.model if self._pin is None else self._pin.model
+        manifest = self._model.manifest
+        self._options = resolve_options(self._arguments, resolve_prompt(manifest, *self._prompts), manifest)
+        self._results = Results(len(self.texts), self._options)
+        self.course = Course(
+            self._plan(),
+            total=len(self.texts),
+            deadline=self.deadline,
+            window=self._session.window.anew(),
+            budget=self._session.budget,
+            endpoints=self._session.open_endpoints,
+        )
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Around the sending: shows the progress, and cancels requests under way when the call ends early."""
+        with progress_bar(self._options.show_progress_bar, len(self.texts)) as self._advance:
+            try:
+                yield
+            except Exception as error:
+                self.check_open(error)
+                raise
+            finally:
+                self._session.window = self.course.window
+                self.course.cancel()
+
+    def request(self, sending: Sending[AnyConnection]) -> tuple[ModelInferRequest, float]:
+        """The request to send, and the seconds that the server has for it."""
+        time_s = sending.until - sending.sent
+        parameters = protocol.parameters(
+            fingerprint=self._model.manifest.fingerprint, priority=self._session.settings.priority, timeout_s=time_s
+        )
+        return protocol.tokens_request(sending.attempt.rows.tokens, parameters, self._options.output_value), time_s
+
+    def settle(self, sending: Sending[AnyConnection], result: Callable[[], ModelInferResponse]) -> None:
+        """Note the outcome of a request: `result` returns the response, or raises."""
+        if not self.course.awaits(sending):
+            return
+        now = time.monotonic()
+        try:
+            response = result()
+            try:
+                self._results.collect(sending.attempt.rows, response)
+            except ServerError as error:
+                raise ServerError(f"a wrong answer of {sending.endpoint.address}: {error}") from error
+        except SentritonError as error:
+            self.course.failed(sending, error, now)
+        else:
+            self.course.answered(sending, now)
+            self._advance(self.course.finished)
+
+    def changed(self, error: ContractMismatch) -> ServedModel:
+        """The model that is served no more: the call begins again with the next one. Raises `error` if it may not."""
+        self._changes += 1
+        may_reload = self._pin is None and self._session.settings.on_model_change == "reload"
+        if not may_reload or self._changes > _MODEL_CHANGES_A_CALL:
+            raise error
+        return self._model
+
+    def finish(self) -> Encoded:
+        """The result of the call."""
+        embeddings = self._results.finish()
+        return embeddings[0] if self._single else embeddings
+
+    def check_open(self, cause: Exception | None = None) -> None:
+        """Raises when the encoder was closed, or the stream of this call was left."""
+        self._session.check_open(cause)
+        if self._pin is not None and self._pin.left.is_set():
+            raise SentritonError("the stream was closed") from cause
+
+    def _check_reading(self) -> None:
+        if time.monotonic() >= self.deadline.end:
+            raise self.deadline.exceeded(self._session.settings.url)
+
+    def _plan(self) -> Iterator[RequestRows]:
+        prompt, tokenizer = self._options.prompt, self._model.tokenizer
+        not_pooled = 0
+        if prompt and not self._model.manifest.include_prompt:
+            not_pooled = tokenizer.prompt_length(prompt)
+        return plan_requests(
+            self.texts, tokenizer, max_rows=self._options.max_rows, prompt=prompt, not_pooled=not_pooled
+        )

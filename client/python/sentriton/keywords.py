@@ -1,0 +1,148 @@
+"""The keyword arguments of the encoders, and the arrays that they return, as type checkers see them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, TypeVar, Union
+
+import numpy as np
+
+if TYPE_CHECKING:
+    # Without torch a type checker takes tensors for unknown. Arrays keep their types.
+    from torch import Tensor
+    from typing_extensions import Required
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[Scalar]]
+Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[Scalar]]
+
+
+class StringCollection(Protocol):
+    """Strings in a list, an array, a column or another collection. A `str` is none: it contains nothing but strings."""
+
+    def __contains__(self, item: object, /) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+Several: TypeAlias = StringCollection | Iterator[str]
+Sentences: TypeAlias = str | Iterable[str]
+AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
+OutputValue: TypeAlias = Literal["sentence_embedding", "token_embeddings"]
+EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+
+# All results of `encode` for one string, and for several.
+EncodedOne: TypeAlias = Union[
+    "Vector[np.float32]", "Vector[np.int8]", "Vector[np.uint8]", "Matrix[np.int8]", "Matrix[np.uint8]", "Tensor"
+]
+EncodedMany: TypeAlias = Union[
+    "Matrix[np.float32]",
+    "Matrix[np.int8]",
+    "Matrix[np.uint8]",
+    "Tensor",
+    "list[Tensor]",
+    "list[Matrix[np.int8]]",
+    "list[Matrix[np.uint8]]",
+]
+Encoded: TypeAlias = EncodedOne | EncodedMany
+
+
+class Settings(TypedDict, total=False):
+    """The settings of an encoder besides its `url`, as `ClientSettings` explains them. None: not given."""
+
+    timeout_s: float | None
+    stall_timeout_s: float | None
+    priority: Literal["query", "bulk"] | None
+    max_in_flight: SupportsIndex | None
+    on_model_change: Literal["raise", "reload"] | None
+    tls: bool | None
+    root_certificates: str | None
+    client_certificate: str | None
+    client_key: str | None
+    server_name: str | None
+    access_key: str | None
+
+
+class Common(TypedDict, total=False):
+    """The options of `encode` that leave the type of its result as it is."""
+
+    batch_size: SupportsIndex | None
+    show_progress_bar: bool | None
+    device: object
+    normalize_embeddings: bool
+    truncate_dim: SupportsIndex | None
+    pool: object
+    chunk_size: SupportsIndex | None
+    timeout_s: float | None
+
+
+class AnyOptions(Common, total=False):
+    """All options of `encode`, whichever type they give."""
+
+    output_value: OutputValue
+    precision: EmbeddingPrecision | None
+    convert_to_numpy: bool
+    convert_to_tensor: bool
+
+
+class EncodeArguments(AnyOptions, total=False):
+    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream` by name."""
+
+    inputs: Sentences | None
+
+
+# The options for each type of result. The overloads of signatures.py take them.
+
+
+class ToFloat32(Common, total=False):
+    """float32 arrays."""
+
+    output_value: Literal["sentence_embedding"]
+    precision: Literal["float32"] | None
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+
+
+class ToInt8(Common, total=False):
+    """int8 arrays."""
+
+    output_value: Literal["sentence_embedding"]
+    precision: Required[Literal["int8", "binary"]]
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+
+
+class ToUint8(Common, total=False):
+    """uint8 arrays."""
+
+    output_value: Literal["sentence_embedding"]
+    precision: Required[Literal["uint8", "ubinary"]]
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+
+
+class ToTensor(Common, total=False):
+    """One tensor."""
+
+    output_value: Literal["sentence_embedding"]
+    precision: EmbeddingPrecision | None
+    convert_to_numpy: bool
+    convert_to_tensor: Required[Literal[True]]
+
+
+class ToTensors(Common, total=False):
+    """A tensor for each sentence."""
+
+    output_value: Literal["sentence_embedding"]
+    precision: EmbeddingPrecision | None
+    convert_to_numpy: Required[Literal[False]]
+    convert_to_tensor: Literal[False]
+
+
+class ToTokens(Common, total=False):
+    """A tensor of token embeddings for each sentence."""
+
+    output_value: Required[Literal["token_embeddings"]]
+    precision: Literal["float32"] | None
+    convert_to_numpy: bool
+    convert_to_tensor: bool

@@ -1,0 +1,72 @@
+"""The state that all calls of an encoder share: settings, servers, the model, pacing."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Generic
+
+from sentriton.arguments import positive
+from sentriton.deadline import Deadline
+from sentriton.endpoints import AnyConnection, Endpoints
+from sentriton.errors import SentritonError
+from sentriton.manifest import Manifest
+from sentriton.pacing import RetryBudget, Window
+from sentriton.settings import ClientSettings
+from sentriton.tokenization import TextTokenizer
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The manifest of a served model and its tokenizer: one call uses one of these throughout."""
+
+    manifest: Manifest
+    tokenizer: TextTokenizer
+
+
+class Session(Generic[AnyConnection]):
+    """The state of one encoder. `endpoints` is None until the encoder has opened its channels, and `served`
+    until it has read the manifest.
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self.endpoints: Endpoints[AnyConnection] | None = None
+        self.served: ServedModel | None = None
+        self.budget = RetryBudget()
+        self.window = Window(most=settings.max_in_flight)
+        self.closed = threading.Event()
+        self._process_id = os.getpid()
+
+    @property
+    def model(self) -> ServedModel:
+        """The model that a call uses which starts now."""
+        if self.served is None:
+            raise SentritonError("this encoder is not connected yet; await its connect(), or use it in `async with`")
+        return self.served
+
+    @property
+    def open_endpoints(self) -> Endpoints[AnyConnection]:
+        """The servers of an encoder that is connected."""
+        assert self.endpoints is not None
+        return self.endpoints
+
+    def deadline(self, timeout_s: float | None = None) -> Deadline:
+        """The end of a call that begins now. `timeout_s` is the call's own; None: the encoder's."""
+        timeout_s = self.settings.timeout_s if timeout_s is None else positive("timeout_s", timeout_s)
+        return Deadline(timeout_s, self.settings.stall_timeout_s, time.monotonic())
+
+    def check_usable(self) -> None:
+        """Raises when the encoder was closed, and in a child of the process that made it."""
+        if os.getpid() != self._process_id:
+            raise SentritonError(
+                "this encoder was made in another process and does not survive a fork; make a new one in each process"
+            )
+        self.check_open()
+
+    def check_open(self, cause: BaseException | None = None) -> None:
+        """Raises when the encoder was closed; `cause` is the error of a call that this ended."""
+        if self.closed.is_set():
+            raise SentritonError("this encoder is closed; make a new one") from cause

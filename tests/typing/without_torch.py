@@ -1,0 +1,26 @@
+"""The light client without torch: arrays have their types. Never run."""
+
+from __future__ import annotations
+
+import numpy as np
+from typing_extensions import assert_type
+
+from sentriton import AsyncSentenceEncoder, SentenceEncoder
+
+Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
+Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+
+def blocking(encoder: SentenceEncoder, either: str | list[str]) -> None:
+    assert_type(encoder.encode("a"), Vector)
+    assert_type(encoder.encode(["a"], normalize_embeddings=True), Matrix)
+    assert_type(encoder.encode(either), Vector | Matrix)
+    assert_type(encoder.encode(["a", "b"], precision="int8"), np.ndarray[tuple[int, int], np.dtype[np.int8]])
+    assert_type(encoder.similarity(encoder.encode("a"), encoder.encode(["a"])), Matrix)
+    for embeddings in encoder.encode_stream(["a"]):
+        assert_type(embeddings, Matrix)
+
+
+async def asyncio(encoder: AsyncSentenceEncoder) -> None:
+    assert_type(await encoder.encode("a"), Vector)
+    assert_type(await encoder.encode_query(["a"]), Matrix)

@@ -1,0 +1,79 @@
+"""What a user of the client sees: its names, its keyword arguments, and what is no argument."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import sentriton
+from sentriton import ClientSettings, SentenceEncoder
+from sentriton.keywords import EncodeArguments, Settings
+from tests.event_loop import InEventLoop
+from tests.small_server import WORDS, SmallServer, vectors
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SmallServer]:
+    with SmallServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def encoder(connect: Callable[..., Any], server: SmallServer) -> Iterator[Any]:
+    with closing(connect(server.url)) as encoder:
+        yield encoder
+
+
+def test_all_names_without_an_underscore_are_public_and_no_others() -> None:
+    names = {name for name, value in vars(sentriton).items() if not isinstance(value, ModuleType)}
+    public = {name for name in names if not name.startswith("_")} | {"__version__"}
+    assert sorted(sentriton.__all__) == sorted(public)
+
+
+def test_public_classes_say_what_they_are() -> None:
+    for name in sentriton.__all__:
+        value = getattr(sentriton, name)
+        assert not inspect.isclass(value) or value.__doc__
+
+
+def test_every_setting_is_a_keyword_of_the_encoders() -> None:
+    assert {"url", *Settings.__annotations__} == {field.name for field in dataclasses.fields(ClientSettings)}
+
+
+@pytest.mark.parametrize("name", ["truncat_dim", "batchsize", "model_kwargs", "input"])
+@pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document", "encode_stream"])
+def test_a_misspelt_option_is_refused(method: str, name: str, encoder: Any) -> None:
+    with pytest.raises(TypeError, match=f"unexpected argument '{name}'; its options are .*truncate_dim"):
+        list(getattr(encoder, method)([], **{name: 8}))
+
+
+def test_a_misspelt_setting_is_refused(connect: Callable[..., Any], server: SmallServer) -> None:
+    with pytest.raises(TypeError, match="timout_s"):
+        connect(server.url, timout_s=3)
+
+
+def test_sentences_of_a_stream_have_two_names_too(encoder: Any) -> None:
+    for given in ({"sentences": WORDS[:5]}, {"inputs": WORDS[:5]}):
+        chunks = list(encoder.encode_stream(**given, chunk_size=3))
+        assert [len(chunk) for chunk in chunks] == [3, 2]
+        np.testing.assert_array_equal(np.concatenate(chunks), vectors(WORDS[:5]))
+
+
+def test_every_option_is_one_of_sentence_transformers() -> None:
+    from sentence_transformers import SentenceTransformer
+
+    theirs = inspect.signature(SentenceTransformer.encode).parameters
+    assert set(EncodeArguments.__annotations__) - set(theirs) == {"timeout_s"}
+    assert set(theirs) - set(EncodeArguments.__annotations__) == {"self", "prompt_name", "prompt", "kwargs"}
