@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sentriton.aio import AsyncSentenceEncoder
 from sentriton.client import SentenceEncoder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sentriton.keywords import Settings
 
 
 class Encoders:
@@ -14,7 +19,7 @@ class Encoders:
     settings. Raises `ServerUnavailable` where nobody answers.
     """
 
-    def __init__(self, url: str | None = None, **settings: Any) -> None:
+    def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._url = url
         self._settings = settings
         self.blocking = SentenceEncoder(url, **settings)

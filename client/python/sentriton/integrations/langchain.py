@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
 from sentriton.integrations.encoders import Encoders
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sentriton.keywords import Common, Settings
 
 
 class SentritonEmbeddings(Embeddings):
@@ -26,10 +31,10 @@ class SentritonEmbeddings(Embeddings):
         *,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         self._encoders = Encoders(url, **settings)
-        self._options: dict[str, Any] = {"normalize_embeddings": normalize_embeddings, "truncate_dim": truncate_dim}
+        self._options: Common = {"normalize_embeddings": normalize_embeddings, "truncate_dim": truncate_dim}
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """A vector for each text."""

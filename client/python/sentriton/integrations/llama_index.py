@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
 
 from sentriton.integrations.encoders import Encoders
+
+if TYPE_CHECKING:
+    from sentriton.keywords import Common, Settings
 
 _BATCH_SIZE = 512  # sentences LlamaIndex hands over at a time; the encoder cuts them into requests itself
 
@@ -34,7 +37,7 @@ class SentritonEmbedding(BaseEmbedding):
         *,
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
-        settings: dict[str, Any] | None = None,
+        settings: Settings | None = None,
         embed_batch_size: int = _BATCH_SIZE,
         **fields: Any,
     ) -> None:
@@ -63,7 +66,7 @@ class SentritonEmbedding(BaseEmbedding):
         """Close the connections of plain code and of the running event loop."""
         await self._encoders.aclose()
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> Common:
         return {"normalize_embeddings": self.normalize_embeddings, "truncate_dim": self.truncate_dim}
 
     def _get_query_embedding(self, query: str) -> list[float]:
