@@ -53,11 +53,14 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 
 def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
-    before = [server.published(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "steps")]
+    def counts() -> list[float]:
+        server.wait_for_counts()
+        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "steps")]
+
+    before = counts()
     ran = run_node(CALLERS, server.url, "4")
     assert ran.returncode == 0, ran.stderr
-    after = [server.published(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "steps")]
-    rows, runs = (end - start for end, start in zip(after, before, strict=True))
+    rows, runs = (end - start for end, start in zip(counts(), before, strict=True))
     print(f"\nmean encoder batch {rows / runs:.1f}")
     assert rows == 4 * 64
     assert rows / runs > 4

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging
 
-from sentriton import SentenceEncoder
+from sentriton import ContractMismatch, SentenceEncoder, protocol
+from sentriton.connection import Connection
+from sentriton.tokenization import pack_rows
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
@@ -34,9 +36,33 @@ class RunningServer:
     canary_key: str | None = None
 
     def published(self, name: str, **labels: str) -> float:
-        """`metric`, once the counts of the models' own metrics are out: they are every second."""
-        time.sleep(1.5)
+        """`metric`, with all that has happened so far counted in it."""
+        self.wait_for_counts()
         return self.metric(name, **labels)
+
+    def wait_for_counts(self) -> None:
+        """Return once embed_tokens has published what it has counted so far: it does so once per second, all at once.
+
+        A request that is refused is sent behind it, which changes nothing but its own count.
+        """
+        refused = partial(self.metric, "sentriton_refused_requests_total", reason="invalid")
+        request = protocol.tokens_request(
+            pack_rows([[1]]), protocol.parameters(fingerprint="0" * 64, canary_key=self.canary_key)
+        )
+        connection = Connection(self.url)
+        # A count that changes while the request is under way may be an earlier one's.
+        before, sent = 0.0, -1.0
+        while sent != before:
+            before = refused()
+            with pytest.raises(ContractMismatch):
+                connection.infer(request, 30)
+            sent = refused()
+        connection.close()
+        deadline = time.monotonic() + 30
+        while refused() == sent:
+            assert time.monotonic() < deadline, "embed_tokens publishes no counts"
+            time.sleep(0.02)
+        time.sleep(0.1)  # a publication takes some milliseconds, metric by metric
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one of Triton's Prometheus metrics, summed over the series with these labels."""

@@ -104,7 +104,7 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
 
 def test_rows_of_many_lengths_go_through_before_a_server_is_ready() -> None:
     with serving(None) as server:
-        time.sleep(1.5)  # counts are published every second
+        server.wait_for_counts()
         # Every eighth of 128 lengths, and the golden sentences, which are one request.
         assert server.metric("sentriton_request_seconds_count", lane="canary") >= 1 + 128 // 8
         assert not server.metric("sentriton_requests_total", lane="query")
