@@ -155,7 +155,8 @@ def wait_for(condition: object, timeout_s: float, what: str) -> None:
 
 def check(fault: str, load: Load, recovery_s: float = 0.0) -> None:
     """Enter the fault into the table that the suite prints at its end; then: every call of the encoders came out right,
-    and those that repeat nothing came out right or were told that the server is not well, or has too much to do. It recovered within `recovery_bound_s`.
+    and those that repeat nothing came out right or were told that the server is not well, or has too much to do. It
+    recovered within `recovery_bound_s`.
     """
     figures = load.figures
     counts = (figures.right, figures.wrong, len(figures.errors), len(figures.refusals))

@@ -1,31 +1,20 @@
-"""One real server that clients of all languages share, and Node's client, built."""
+"""The cases that clients of all languages pass, and Node's client, built."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.polyglot.conformance import Conformance
-from tests.server.conftest import RunningServer, serving
 
 NODE_CLIENT = ROOT / "client" / "node"
 RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="package")
-def server() -> Iterator[RunningServer]:
-    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`."""
-    if url := os.environ.get("SENTRITON_URL"):
-        yield RunningServer(url, None)
-        return
-    with serving(None) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
-"""One real Triton for the session, on free ports, or the one that `$SENTRITON_URL` names."""
+"""Real Tritons on free ports, each for as many tests as can share it."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,14 +90,14 @@ def serving(
         yield RunningServer(server.url, server.metrics_url, server.process.canary_key)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[RunningServer]:
-    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`."""
-    if url := os.environ.get("SENTRITON_URL"):
-        yield RunningServer(url, None)
+@pytest.fixture(scope="session", params=["fp32", "bf16", "int8"])
+def in_precision(request: pytest.FixtureRequest) -> Iterator[tuple[RunningServer, str]]:
+    """The bundled checkpoint in each precision; pytest runs all tests of one precision before the next."""
+    if request.param == "fp32":
+        yield request.getfixturevalue("server"), "fp32"
         return
-    with serving(None) as running:
-        yield running
+    with serving(None, request.param) as running:
+        yield running, request.param
 
 
 @pytest.fixture

@@ -1,5 +1,16 @@
-"""One thread for torch: tiny layers on many threads wait for each other far longer than they compute."""
+"""What the tests without a real server share."""
 
-import torch
+from __future__ import annotations
 
-torch.set_num_threads(1)
+from collections.abc import Iterator
+
+import pytest
+
+from tests.small_server import SmallServer
+
+
+@pytest.fixture
+def server() -> Iterator[SmallServer]:
+    """In place of a real one."""
+    with SmallServer() as server:
+        yield server

@@ -25,34 +25,10 @@ from sentriton import (
     ServerUnavailable,
 )
 from sentriton.aio import AsyncConnection
-from tests.event_loop import InEventLoop
 from tests.faults.proxy import FaultyProxy
-from tests.small_server import WORDS, SmallServer, vectors
+from tests.small_server import SOON_S, WORDS, SmallServer, silent_from, vectors
 
 SENTENCES = WORDS[:400]
-# A busy machine is far below it, and a client that waits for its default of 60 s is above.
-SOON_S = 30
-
-
-@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return request.param
-
-
-@pytest.fixture
-def server() -> Iterator[SmallServer]:
-    with SmallServer() as server:
-        yield server
-
-
-def silent_from(first: int, server: SmallServer) -> Callable[[int, Any], None]:
-    """A `refuse` of the server that makes it silent with its request number `first`; -1: with none."""
-
-    def refuse(number: int, context: Any) -> None:
-        if number == first:
-            server.silent.set()
-
-    return refuse
 
 
 def test_a_call_has_no_end_of_its_own_and_a_minute_without_an_answer_ends_it() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from sentriton import SentenceEncoder, ServerError
 from sentriton.canary import check_canary
 from sentriton.settings import ClientSettings
 from sentriton.tokenization import TextTokenizer
-from tests.event_loop import InEventLoop
 from tests.polyglot.conformance import Conformance
 from tests.small_server import DIMENSION, WORDS, SmallServer, make_tokenizer, vectors
 
@@ -26,17 +25,6 @@ THREE = WORDS[:3]
 @pytest.fixture(autouse=True)
 def cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
-
-
-@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return request.param
-
-
-@pytest.fixture
-def server() -> Iterator[SmallServer]:
-    with SmallServer() as server:
-        yield server
 
 
 def rows(shape: tuple[int, ...], value: float = 1.0, dtype: str = "<f4") -> Callable[[Any], None]:

@@ -1,5 +1,5 @@
-"""The folder in /tmp in which Triton's Python backend would unpack Python environments, and which it leaves there when it
-is killed. Its place does not depend on $TMPDIR (Triton 24.10).
+"""The folder in /tmp that Triton's Python backend makes for Python environments, and leaves there when it is killed. It
+does not depend on $TMPDIR (Triton 24.10).
 """
 
 from __future__ import annotations
