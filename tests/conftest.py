@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sentriton import SentenceEncoder
+from tests.bounds import set_quiet_machine
 from tests.event_loop import InEventLoop
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="nothing else runs on this machine: assert bounds in seconds that hold only there (make test-faults)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_quiet_machine(config.getoption("--quiet-machine"))
 
 
 def shared_data(name: str) -> Path:

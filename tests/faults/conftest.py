@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sentriton import Overloaded, SentenceEncoder, ServerUnavailable
 from sentriton_server.serving import prepare_repository
+from tests.bounds import bound_s
 from tests.faults.load import SENTENCES, Load
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
@@ -27,17 +28,6 @@ STUB = "triton_python_backend_stub"
 RECOVERY_S = 15  # what a restart may take with the bundled checkpoint, on a machine without other work
 BUSY_RECOVERY_S = 60  # and on one that others use as well
 _ROWS: list[tuple[str, ...]] = []
-_quiet_machine = False
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    global _quiet_machine
-    _quiet_machine = config.getoption("--quiet-machine")
-
-
-def bound_s(quiet_s: float, busy_s: float) -> float:
-    """The seconds that something may take: `quiet_s` with --quiet-machine, else `busy_s`. The table has the figures."""
-    return quiet_s if _quiet_machine else busy_s
 
 
 def recovery_bound_s() -> float:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sentriton import InvalidInput, SentenceEncoder, protocol
 from sentriton.connection import Connection
-from tests.faults.conftest import Served, bound_s, check, note
+from tests.bounds import bound_s
+from tests.faults.conftest import Served, check, note
 from tests.faults.flood import Flood, resident_bytes
 from tests.faults.load import SENTENCES, Load
 from tests.faults.proxy import FaultyProxy

@@ -28,6 +28,7 @@ from sentriton_server.repository import MODELS, RepositoryError, read_config, re
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
 from sentriton_server.serving.progress import read_work
 from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch
+from tests.bounds import bound_s
 from tests.ports import with_free_ports
 from tests.server.conftest import RunningServer
 
@@ -99,7 +100,7 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
         assert process.wait(30) == 0
         assert not wait_until_gone(processes, 5)
     print(f"\nready in {ready_s:.1f} s")
-    assert ready_s < 15
+    assert ready_s < bound_s(15, 60)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,8 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready(fresh: TritonS
     metrics = urlsplit(fresh.metrics_url)
     assert metrics.hostname is not None
     assert metrics.port is not None
-    assert all(read_work(metrics.hostname, metrics.port, 5).values())
+    host, port = metrics.hostname, metrics.port
+    wait_until(lambda: all(read_work(host, port, 5).values()), 10)  # embed_text publishes its counts by itself
 
 
 def test_a_canary_knows_its_own_server(fresh: TritonServer) -> None:

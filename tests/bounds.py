@@ -1,0 +1,18 @@
+"""Bounds in seconds, which depend on what else runs on the machine."""
+
+from __future__ import annotations
+
+_quiet_machine = False
+
+
+def set_quiet_machine(quiet: bool) -> None:
+    """Called once, with the option --quiet-machine."""
+    global _quiet_machine
+    _quiet_machine = quiet
+
+
+def bound_s(quiet_s: float, busy_s: float) -> float:
+    """The seconds that something may take: `quiet_s` on a machine without other work (--quiet-machine), else `busy_s`,
+    where other tests run as well and only a real failure takes as long.
+    """
+    return quiet_s if _quiet_machine else busy_s
