@@ -23,10 +23,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
-# A test's files go when it passes.
-PYTEST := $(BIN)/pytest -o tmp_path_retention_policy=failed
-# Two files at a time. Tests of one file run in one process, and share what they start.
-PARALLEL := --numprocesses 2 --dist loadfile
+# Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
+PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
+# Several files at a time. Tests of one file run in one process, and share what they start. Unit tests that wait leave
+# their core to others.
+PARALLEL := --dist loadfile --numprocesses
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -59,28 +60,28 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	fi
 
 test: lint $(NODE_INSTALLED) prometheus
-	$(PYTEST) $(PARALLEL) tests/unit tests/training tests/manifests
-	$(PYTEST) $(PARALLEL) tests/server tests/polyglot
+	$(PYTEST) $(PARALLEL) 3 tests/unit tests/training tests/manifests
+	$(PYTEST) $(PARALLEL) 2 tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) tests/unit
+	$(PYTEST) $(PARALLEL) 3 tests/unit
 
 training: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) tests/training
+	$(PYTEST) $(PARALLEL) 2 tests/training
 
 server: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) tests/server
+	$(PYTEST) $(PARALLEL) 2 tests/server
 
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
-	$(PYTEST) $(PARALLEL) tests/polyglot
+	$(PYTEST) $(PARALLEL) 2 tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
 coverage: $(VENV)/dev-installed
 	@rm -f .coverage
-	$(PYTEST) $(PARALLEL) $(COVERED) tests/unit tests/training
-	$(PYTEST) $(PARALLEL) $(COVERED) tests/server
+	$(PYTEST) $(PARALLEL) 3 $(COVERED) tests/unit tests/training
+	$(PYTEST) $(PARALLEL) 2 $(COVERED) tests/server
 	$(BIN)/coverage report --skip-covered --fail-under 85
 
 node: $(NODE_INSTALLED)

@@ -24,7 +24,8 @@ from sentriton.requests import cut, plan_requests
 from sentriton.similarity import PAIRWISE, SIMILARITY, normalize
 from sentriton.tokenization import TextTokenizer, pack_rows
 from sentriton_server.checkpoint import read_tokenizer
-from tests.checkpoints import make_checkpoint, make_manifest, make_tokenizer
+from tests.checkpoints import make_checkpoint, make_tokenizer
+from tests.manifest import make_manifest
 
 LONGEST = 8
 TEXTS = [

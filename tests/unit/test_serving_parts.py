@@ -24,7 +24,7 @@ from sentriton_server.serving.preflight import (
     check_shared_memory,
 )
 from sentriton_server.serving.settings import ServerSettings
-from tests.checkpoints import make_manifest
+from tests.manifest import make_manifest
 from tests.ports import with_free_ports
 
 HOST = "127.0.0.1"
