@@ -1,7 +1,7 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
 # make unit      unit tests alone (three quarters of a minute on two cores)
-# make training  short trainings from end to end (half a minute)
+# make end-to-end  a training, and exports of 200 changed checkpoints (half a minute)
 # make server    tests against a real Triton (five minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
@@ -31,7 +31,7 @@ PARALLEL := --dist loadfile --numprocesses
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit training server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers lint format clean
+.PHONY: help demo test unit end-to-end server polyglot protos node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -60,15 +60,15 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	fi
 
 test: lint $(NODE_INSTALLED) prometheus
-	$(PYTEST) $(PARALLEL) 3 tests/unit tests/training tests/manifests
+	$(PYTEST) $(PARALLEL) 3 tests/unit tests/end_to_end tests/manifests
 	$(PYTEST) $(PARALLEL) 2 tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) 3 tests/unit
 
-training: $(VENV)/dev-installed
-	$(PYTEST) tests/training
+end-to-end: $(VENV)/dev-installed
+	$(PYTEST) $(PARALLEL) 2 tests/end_to_end
 
 server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) 2 tests/server
@@ -80,7 +80,7 @@ polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
 coverage: $(VENV)/dev-installed
 	@rm -f .coverage
-	$(PYTEST) $(PARALLEL) 3 $(COVERED) tests/unit tests/training
+	$(PYTEST) $(PARALLEL) 3 $(COVERED) tests/unit tests/end_to_end
 	$(PYTEST) $(PARALLEL) 2 $(COVERED) tests/server
 	$(BIN)/coverage report --skip-covered --fail-under 85
 
