@@ -1,14 +1,17 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
-# make unit      unit tests alone (a minute and a half)
-# make server    tests against a real Triton (five to six minutes on two cores)
+# make unit      unit tests alone (three quarters of a minute on two cores)
+# make end-to-end  a training, and exports of 200 changed checkpoints (half a minute)
+# make server    tests against a real Triton (five minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
-# make test-faults  processes that die or hang, full disks, overload, any message: a table of recoveries (six minutes)
+# make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
+# make test-faults  processes that die or hang, full disks, overload, any message: a table of recoveries (ten minutes,
+#                and nothing else may run on the machine: bounds in seconds are asserted)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
@@ -23,10 +26,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
+# Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
+PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
+# Several files at a time. Tests of one file run in one process, and share what they start. Unit tests that wait leave
+# their core to others.
+PARALLEL := --dist loadfile --numprocesses
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -57,17 +65,29 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	fi
 
 test: lint $(NODE_INSTALLED) prometheus
-	$(BIN)/pytest tests/unit tests/typing tests/manifests tests/server tests/polyglot
-	$(BIN)/pytest tests/faults -m "not long and not slow" --reruns 1  # bounds in seconds, on a machine that others use
+	$(PYTEST) $(PARALLEL) 3 tests/unit tests/typing tests/end_to_end tests/manifests
+	$(PYTEST) $(PARALLEL) 2 tests/server tests/polyglot
+	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
-	$(BIN)/pytest tests/unit
+	$(PYTEST) $(PARALLEL) 3 tests/unit
+
+end-to-end: $(VENV)/dev-installed
+	$(PYTEST) $(PARALLEL) 2 tests/end_to_end
 
 server: $(VENV)/dev-installed
-	$(BIN)/pytest tests/server
+	$(PYTEST) $(PARALLEL) 2 tests/server
 
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
-	$(BIN)/pytest tests/polyglot
+	$(PYTEST) $(PARALLEL) 2 tests/polyglot
+
+# Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
+COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
+coverage: $(VENV)/dev-installed
+	@rm -f .coverage
+	$(PYTEST) $(PARALLEL) 3 $(COVERED) tests/unit tests/end_to_end
+	$(PYTEST) $(PARALLEL) 2 $(COVERED) tests/server
+	$(BIN)/coverage report --skip-covered --fail-under 85
 
 node: $(NODE_INSTALLED)
 	cd $(NODE) && npm run build
@@ -79,10 +99,10 @@ docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
 
 manifests: $(VENV)/dev-installed prometheus
-	$(BIN)/pytest tests/manifests
+	$(PYTEST) tests/manifests
 
 deploy: $(VENV)/deploy-installed prometheus
-	$(BIN)/pytest tests/manifests tests/deploy
+	$(PYTEST) tests/manifests tests/deploy
 
 # KServe's SDK is unpacked and not installed: it wants older packages than the server.
 $(VENV)/deploy-installed: $(VENV)/dev-installed tests/deploy/requirements.txt examples/requirements-ray.txt
@@ -101,20 +121,21 @@ prometheus:
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
 
 test-faults: $(VENV)/dev-installed
-	$(BIN)/pytest tests/faults
+	$(PYTEST) --quiet-machine tests/faults
+	$(PYTEST) --quiet-machine tests/server tests/polyglot -k "cleanly or batched or batches"
 
 test-fuzz: $(VENV)/dev-installed
-	SENTRITON_FUZZ=20000 $(BIN)/pytest tests/faults/test_fuzz.py
+	SENTRITON_FUZZ=20000 $(PYTEST) tests/faults/test_fuzz.py
 
 test-soak: $(VENV)/dev-installed
-	$(BIN)/pytest tests/faults -m long
+	$(PYTEST) tests/faults -m long
 
 test-spark: $(VENV)/dev-installed
 	@$(PIP) --requirement examples/requirements-spark.txt
-	$(BIN)/pytest tests/deploy/test_beyond_one_machine.py -m spark
+	$(PYTEST) tests/deploy/test_beyond_one_machine.py -m spark
 
 test-large: $(VENV)/dev-installed
-	$(BIN)/pytest tests/server -m large
+	$(PYTEST) tests/server -m large
 
 BENCH := $(BIN)/python -W ignore -m benchmarks
 PLOTS := build/bench
@@ -167,7 +188,7 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot

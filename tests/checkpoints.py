@@ -4,8 +4,11 @@ own.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 import torch
@@ -21,8 +24,6 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaModel,
 )
-
-from sentriton.manifest import Manifest
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "bert": (BertConfig, BertModel),
@@ -54,7 +55,29 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def make_checkpoint(
+def make_checkpoint(folder: Path, *, further_modules: Sequence[Any] = (), **options: Any) -> Path:
+    """Write a sentence-transformers checkpoint, the one of these options (see `_write_checkpoint`), to a folder in
+    `folder`, and its encoder alone beside it.
+    """
+    if further_modules:  # with weights of the caller's own
+        return _write_checkpoint(folder, further_modules=further_modules, **options)
+    pooling = options.get("pooling", "mean")
+    options["pooling"] = pooling if isinstance(pooling, str) else tuple(pooling)
+    made = _plain_checkpoint(**options)
+    shutil.copytree(made.parent, folder, dirs_exist_ok=True)
+    return folder / made.name
+
+
+_plain_checkpoints = TemporaryDirectory(prefix="checkpoints-")
+
+
+@cache
+def _plain_checkpoint(**options: Any) -> Path:
+    """One of each kind per process: to load and save a model takes ten times as long as to copy its files."""
+    return _write_checkpoint(Path(mkdtemp(dir=_plain_checkpoints.name)), **options)
+
+
+def _write_checkpoint(
     folder: Path,
     *,
     architecture: str = "roberta",
@@ -66,9 +89,7 @@ def make_checkpoint(
     seed: int = 0,
     **config: Any,
 ) -> Path:
-    """Write a sentence-transformers checkpoint to `folder`. `config` overrides the encoder's (2 layers of 32 by
-    default).
-    """
+    """`config` overrides the encoder's (2 layers of 32 by default)."""
     torch.manual_seed(seed)
     tokenizer = make_tokenizer()
     config_class, model_class = ARCHITECTURES[architecture]
@@ -99,27 +120,3 @@ def make_checkpoint(
     model = SentenceTransformer(modules=modules, device="cpu")
     model.save(str(folder / "checkpoint"), create_model_card=False)
     return folder / "checkpoint"
-
-
-def make_manifest(**changed: Any) -> Manifest:
-    """A manifest such as export writes, with these fields changed."""
-    values: dict[str, Any] = {
-        "name": "모델",
-        "fingerprint": "f" * 64,
-        "dimension": 32,
-        "max_seq_length": 32,
-        "vocab_size": 96,
-        "max_batch_size": 64,
-        "pooling": ("cls", "mean"),
-        "include_prompt": False,
-        "prompts": {"query": "질문: ", "document": ""},
-        "default_prompt_name": None,
-        "similarity": "cosine",
-        "precision": "int8",
-        "device": "cpu",
-        "min_cosine": 0.99,
-        "parity": {"sentences": 67, "min_cosine": 0.999, "max_difference": 0.01, "min_prefix_cosine": 0.999},
-        "files": {"tokenizer.json": "a" * 64},
-        "sentriton_version": "0.1.0",
-    }
-    return Manifest(**{**values, **changed})

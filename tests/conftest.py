@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 
+from sentriton import SentenceEncoder
 from sentriton.errors import InvalidInput
 from sentriton_server.data_sets import find
+from tests.bounds import set_quiet_machine
+from tests.event_loop import InEventLoop
 
-# The server under test computes on the same cores: threads here that spin until there is work would take them from it.
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    from tests.server.conftest import RunningServer
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quiet-machine",
+        action="store_true",
+        help="nothing else runs on this machine: assert bounds in seconds that hold only there (make test-faults)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    set_quiet_machine(config.getoption("--quiet-machine"))
 
 
 def public_data(name: str) -> Path:
@@ -26,6 +43,34 @@ def public_data(name: str) -> Path:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """One thread for torch: threads that spin until there is work would take the cores of the server under test, and
+    tiny layers on many threads wait for each other far longer than they compute.
+
+    Imported here: the process that hands tests to others needs no torch.
+    """
+    importlib.import_module("torch").set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`: one for all tests that change nothing."""
+    from tests.server.conftest import RunningServer, serving
+
+    if url := os.environ.get("SENTRITON_URL"):
+        yield RunningServer(url, None)
+        return
+    with serving(None) as running:
+        yield running
+
+
+@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
+def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Makes an encoder for a server's address: a test of it runs on both."""
+    return request.param
 
 
 @pytest.fixture(scope="session")

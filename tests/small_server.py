@@ -19,10 +19,12 @@ from tokenizers.pre_tokenizers import Whitespace
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
 
-from tests.checkpoints import make_manifest
+from tests.manifest import make_manifest
 
 DIMENSION = 4
 WORDS = [f"w{number}" for number in range(6000)]
+# A busy machine is far below it, and a client that waits for its default of 60 s is above.
+SOON_S = 30
 Change = Callable[[ModelInferResponse], None]
 
 
@@ -113,6 +115,16 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         response.outputs.add(name="content", datatype="BYTES", shape=[1])
         self.change_asset(response)
         return response
+
+
+def silent_from(first: int, server: SmallServer) -> Callable[[int, Any], None]:
+    """A `refuse` of the server that makes it silent with its request number `first`; -1: with none."""
+
+    def refuse(number: int, context: Any) -> None:
+        if number == first:
+            server.silent.set()
+
+    return refuse
 
 
 def first_tokens(request: ModelInferRequest) -> Any:

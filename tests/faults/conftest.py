@@ -20,12 +20,19 @@ from numpy.typing import NDArray
 
 from sentriton import Overloaded, SentenceEncoder, ServerUnavailable
 from sentriton_server.serving import prepare_repository
+from tests.bounds import bound_s
 from tests.faults.load import SENTENCES, Load
 
 SENTRITON = str(Path(sys.executable).parent / "sentriton")
 STUB = "triton_python_backend_stub"
-RECOVERY_S = 15  # what a restart may take with the bundled checkpoint
+RECOVERY_S = 15  # what a restart may take with the bundled checkpoint, on a machine without other work
+BUSY_RECOVERY_S = 60  # and on one that others use as well
 _ROWS: list[tuple[str, ...]] = []
+
+
+def recovery_bound_s() -> float:
+    """The seconds within which a server must serve again."""
+    return bound_s(RECOVERY_S, BUSY_RECOVERY_S)
 
 
 @dataclass
@@ -53,9 +60,9 @@ class Served:
         """triton, or the model instance of a stub, such as encoder_0_1."""
         return "triton" if process.name() == "tritonserver" else process.cmdline()[-2]
 
-    def restarts(self) -> int:
-        """How often Triton was started again."""
-        return sum(line.startswith("serving again") for line in self.said)
+    def restarts(self, since: int = 0) -> int:
+        """How often Triton was started again, after the first `since` lines of `said`."""
+        return sum(line.startswith("serving again") for line in self.said[since:])
 
 
 @pytest.fixture(scope="session")
@@ -113,10 +120,10 @@ def served(repository: Path) -> Iterator[Served]:
         assert {process.pid for process in running.processes()} == pids, running.said
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mortal(repository: Path) -> Iterator[Served]:
-    """A server of one test's own."""
-    with serve(repository) as running:
+    """A server whose parts may be killed, by one test after the other; each waits until it serves again."""
+    with serve(repository, "--restarts", 1000) as running:
         yield running
 
 
@@ -136,9 +143,10 @@ def wait_for(condition: object, timeout_s: float, what: str) -> None:
         time.sleep(0.05)
 
 
-def check(fault: str, load: Load, recovery_s: float = 0.0, most_s: float = RECOVERY_S) -> None:
+def check(fault: str, load: Load, recovery_s: float = 0.0) -> None:
     """Enter the fault into the table that the suite prints at its end; then: every call of the encoders came out right,
-    and those that repeat nothing came out right or were told that the server is not well, or has too much to do.
+    and those that repeat nothing came out right or were told that the server is not well, or has too much to do. It
+    recovered within `recovery_bound_s`.
     """
     figures = load.figures
     counts = (figures.right, figures.wrong, len(figures.errors), len(figures.refusals))
@@ -148,7 +156,7 @@ def check(fault: str, load: Load, recovery_s: float = 0.0, most_s: float = RECOV
     assert figures.right > 0
     unclear = [error for error in figures.refusals if not isinstance(error, (ServerUnavailable, Overloaded))]
     assert not unclear, unclear[:3]
-    assert recovery_s <= most_s
+    assert recovery_s <= recovery_bound_s()
 
 
 def note(what: str, result: str) -> None:

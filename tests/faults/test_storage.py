@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.faults.conftest import SENTRITON, Served, check, note, serve, wait_for
+from tests.faults.conftest import BUSY_RECOVERY_S, SENTRITON, Served, check, note, serve, wait_for
 from tests.faults.load import SENTENCES, Load
 
 # A mount namespace with a small file system at $1, and $2 run in it with what follows as its arguments.
@@ -118,7 +118,7 @@ def test_a_full_temporary_folder_does_not_end_a_server(
             filler.write_bytes(bytes(30 << 20))
         served.process("encoder").kill()
         killed = time.monotonic()
-        wait_for(lambda: served.restarts() == 1, 30, f"no restart: {served.said}")
+        wait_for(lambda: served.restarts() == 1, BUSY_RECOVERY_S, f"no restart: {served.said}")
         recovery_s = load.recovery_s(killed)
         recovery_s = max(recovery_s, time.monotonic() - killed)
     check("SIGKILL of the encoder's stub, $TMPDIR full", load, recovery_s)

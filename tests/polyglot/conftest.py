@@ -1,31 +1,21 @@
-"""One real server that clients of all languages share, and Node's client, built."""
+"""The cases that clients of all languages pass, and Node's client, built."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.polyglot.conformance import Conformance
-from tests.server.conftest import RunningServer, serving
 
 NODE_CLIENT = ROOT / "client" / "node"
 RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="package")
-def server() -> Iterator[RunningServer]:
-    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`."""
-    if url := os.environ.get("SENTRITON_URL"):
-        yield RunningServer(url, None)
-        return
-    with serving(None) as running:
-        yield running
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +41,7 @@ def node_tools() -> Path:
 @pytest.fixture(scope="session")
 def run_node(node_tools: Path) -> RunNode:
     """Runs a script with Node, in client/node, which is built first: the callable takes arguments and variables."""
-    built = subprocess.run(["npm", "run", "--silent", "build"], cwd=NODE_CLIENT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
+    build_node_client()
 
     def run(*arguments: str | Path, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -66,6 +55,20 @@ def run_node(node_tools: Path) -> RunNode:
         )
 
     return run
+
+
+def build_node_client() -> None:
+    """Build client/node once per test run, however many processes share the run."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    with (NODE_CLIENT / "node_modules" / ".built-for").open("a+") as built_for:
+        fcntl.flock(built_for, fcntl.LOCK_EX)
+        built_for.seek(0)
+        if built_for.read() == run:
+            return
+        built = subprocess.run(["npm", "run", "--silent", "build"], cwd=NODE_CLIENT, capture_output=True, text=True)
+        assert built.returncode == 0, built.stdout + built.stderr
+        built_for.truncate(0)
+        built_for.write(run)
 
 
 def node_environment(**variables: str) -> dict[str, str]:

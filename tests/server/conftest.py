@@ -1,13 +1,12 @@
-"""One real Triton for the session, on free ports, or the one that `$SENTRITON_URL` names."""
+"""Real Tritons on free ports, each for as many tests as can share it."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging
 
-from sentriton import SentenceEncoder
+from sentriton import ContractMismatch, SentenceEncoder, protocol
+from sentriton.connection import Connection
+from sentriton.tokenization import pack_rows
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
@@ -34,9 +35,33 @@ class RunningServer:
     canary_key: str | None = None
 
     def published(self, name: str, **labels: str) -> float:
-        """`metric`, once the counts of the models' own metrics are out: they are every second."""
-        time.sleep(1.5)
+        """`metric`, with all that has happened so far counted in it."""
+        self.wait_for_counts()
         return self.metric(name, **labels)
+
+    def wait_for_counts(self) -> None:
+        """Return once embed_tokens has published what it has counted so far: it does so once per second, all at once.
+
+        A request that is refused is sent behind it, which changes nothing but its own count.
+        """
+        refused = partial(self.metric, "sentriton_refused_requests_total", reason="invalid")
+        request = protocol.tokens_request(
+            pack_rows([[1]]), protocol.parameters(fingerprint="0" * 64, canary_key=self.canary_key)
+        )
+        connection = Connection(self.url)
+        # A count that changes while the request is under way may be an earlier one's.
+        before, sent = 0.0, -1.0
+        while sent != before:
+            before = refused()
+            with pytest.raises(ContractMismatch):
+                connection.infer(request, 30)
+            sent = refused()
+        connection.close()
+        deadline = time.monotonic() + 30
+        while refused() == sent:
+            assert time.monotonic() < deadline, "embed_tokens publishes no counts"
+            time.sleep(0.02)
+        time.sleep(0.1)  # a publication takes some milliseconds, metric by metric
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one of Triton's Prometheus metrics, summed over the series with these labels."""
@@ -65,14 +90,14 @@ def serving(
         yield RunningServer(server.url, server.metrics_url, server.process.canary_key)
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[RunningServer]:
-    """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`."""
-    if url := os.environ.get("SENTRITON_URL"):
-        yield RunningServer(url, None)
+@pytest.fixture(scope="session", params=["fp32", "bf16", "int8"])
+def in_precision(request: pytest.FixtureRequest) -> Iterator[tuple[RunningServer, str]]:
+    """The bundled checkpoint in each precision; pytest runs all tests of one precision before the next."""
+    if request.param == "fp32":
+        yield request.getfixturevalue("server"), "fp32"
         return
-    with serving(None) as running:
-        yield running
+    with serving(None, request.param) as running:
+        yield running, request.param
 
 
 @pytest.fixture

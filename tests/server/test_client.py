@@ -47,12 +47,6 @@ SENTENCES = [
 MANY = [f"{number}번째 문장 " + "이다 " * (number % 17) for number in range(150)]
 
 
-@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Makes an encoder for a server's address."""
-    return request.param
-
-
 @pytest.fixture
 def encoder(connect: Callable[..., Any], server: RunningServer) -> Iterator[Any]:
     with closing(connect(server.url)) as encoder:

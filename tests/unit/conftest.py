@@ -1,5 +1,53 @@
-"""One thread for torch: tiny layers on many threads wait for each other far longer than they compute."""
+"""What the tests without a real server share. Libraries are imported where they are needed: the process that hands out
+tests needs none of them.
+"""
 
-import torch
+from __future__ import annotations
 
-torch.set_num_threads(1)
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.small_server import SmallServer
+
+
+@pytest.fixture
+def server() -> Iterator[SmallServer]:
+    """In place of a real one."""
+    with SmallServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RoBERTa, mean pooling that leaves the prompt out, Dense, Normalize."""
+    import torch
+    from sentence_transformers.base.modules import Dense
+
+    from tests.checkpoints import make_checkpoint
+
+    torch.manual_seed(3)
+    dense = Dense(32, 12, activation_function=torch.nn.GELU())
+    return make_checkpoint(
+        tmp_path_factory.mktemp("checkpoint"), include_prompt=False, further_modules=[dense], normalize=True
+    )
+
+
+@pytest.fixture(scope="session")
+def repository(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, exported; it is not changed."""
+    from sentriton_server.export import export
+
+    folder = tmp_path_factory.mktemp("exported") / "repository"
+    export(checkpoint, folder, device="cpu")
+    return folder
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[Path]:
+    """A folder that an export may write, alone in its parent folder: nothing else may be there afterwards."""
+    parent = tmp_path / "target"
+    parent.mkdir()
+    yield parent / "repository"
+    assert {path.name for path in parent.iterdir()} <= {"repository"}

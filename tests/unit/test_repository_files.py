@@ -21,7 +21,8 @@ from sentriton_server.repository import (
     write_configs,
 )
 from sentriton_server.serving import prepare_repository
-from tests.checkpoints import make_checkpoint, make_manifest
+from tests.checkpoints import make_checkpoint
+from tests.manifest import make_manifest
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,6 @@ def cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
 
 
-@pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
-def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return request.param
-
-
 @pytest.fixture(params=["check_canary", "health", "async health"])
 def check(request: pytest.FixtureRequest) -> Callable[[SmallServer], Any]:
     """Runs the canary on a server."""
@@ -44,12 +39,6 @@ def check(request: pytest.FixtureRequest) -> Callable[[SmallServer], Any]:
             return encoder.health()
 
     return run
-
-
-@pytest.fixture
-def server() -> Iterator[SmallServer]:
-    with SmallServer() as server:
-        yield server
 
 
 def rows(shape: tuple[int, ...], value: float = 1.0, dtype: str = "<f4") -> Callable[[Any], None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from sentriton_server.cores import usable_cores
+from sentriton_server.serving.environments import Environments
 from sentriton_server.serving.installation import Installation, find_installation
 from sentriton_server.serving.log import (
     UNHEALTHY,
@@ -68,6 +69,7 @@ class TritonProcess:
         self._owns_scratch = scratch is None
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
+        self._environments = Environments()
         try:
             security = Security.prepare(settings, self._scratch.folder)
             arguments = [
@@ -118,6 +120,7 @@ class TritonProcess:
         are loaded: a stub that appeared and went is missed.
         """
         self._scratch.hide_shared_memory()
+        self._environments.note()
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid).children():
                 if child.pid not in self._stubs and (stub := _Stub.of(child)):
@@ -193,6 +196,7 @@ class TritonProcess:
             self._process.stdout.close()
         with contextlib.suppress(OSError):  # it was killed and cannot be replaced now: the next Triton needs one
             self._scratch.guard(None)
+        self._environments.remove()
         self._scratch.clear_shared_memory()
         if self._owns_scratch:
             self._scratch.remove()

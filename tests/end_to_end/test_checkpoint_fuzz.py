@@ -18,20 +18,11 @@ from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import CheckpointError
 from sentriton_server.export import ExportError, export
 from sentriton_server.parity import ExportedModel
+from tests.checkpoint_changes import JSON_FILES
 from tests.checkpoints import make_checkpoint
 
 CHECKPOINTS = 200
 SENTENCES = ["한국어 문장을 바로 보내요", "the quick brown fox", "", "THE " * 50, "[CLS] the [SEP] [MASK]", " a  b "]
-FILES = [
-    "modules.json",
-    "config.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "1_Pooling/config.json",
-    "2_Dense/config.json",
-]
 VALUES: list[Any] = [
     None,
     True,
@@ -105,7 +96,7 @@ def test_a_changed_checkpoint_gives_the_same_vectors_or_a_sentence(architecture:
     served = 0
     for number in range(CHECKPOINTS // 2):
         folder = shutil.copytree(made, tmp_path / f"changed-{number}")
-        file = dice.choice(FILES)
+        file = dice.choice(JSON_FILES)
         content = json.loads((folder / file).read_text(encoding="utf-8"))
         for _ in range(dice.choice([1, 1, 2])):
             change(content, dice)

@@ -1,0 +1,23 @@
+"""Bounds that depend on what else runs on the machine."""
+
+from __future__ import annotations
+
+_quiet_machine = False
+
+
+def set_quiet_machine(quiet: bool) -> None:
+    """Called once, with the option --quiet-machine."""
+    global _quiet_machine
+    _quiet_machine = quiet
+
+
+def is_quiet() -> bool:
+    """Whether nothing else runs on this machine (--quiet-machine)."""
+    return _quiet_machine
+
+
+def bound_s(quiet_s: float, busy_s: float) -> float:
+    """The seconds that something may take: `quiet_s` on a quiet machine, else `busy_s`, where other tests run as well
+    and only a real failure takes as long.
+    """
+    return quiet_s if _quiet_machine else busy_s

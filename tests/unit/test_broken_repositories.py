@@ -1,0 +1,37 @@
+"""A repository that lacks a file, or has one that was changed, is named broken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sentriton_server.export import export
+from sentriton_server.repository import RepositoryError, check_repository
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        ("embed_text/config.pbtxt", "is not an exported model repository: embed_text/config.pbtxt is missing"),
+        ("encoder/1/model.pt", "is broken: encoder/1/model.pt is missing; export it again"),
+        ("pooling/1/head.json", "is broken: pooling/1/head.json is missing"),
+        ("assets/1/manifest.json", "is broken: assets/1/manifest.json is missing"),
+    ],
+)
+def test_a_repository_without_a_file_is_broken(missing: str, named: str, checkpoint: Path, target: Path) -> None:
+    export(checkpoint, target, device="cpu")
+    (target / missing).unlink()
+    with pytest.raises(RepositoryError, match=named):
+        check_repository(target)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "named"),
+    [("encoder/1/model.pt", "not the file that was exported"), ("assets/1/manifest.json", "manifest.json: Expecting")],
+)
+def test_a_repository_with_a_damaged_file_is_broken(damaged: str, named: str, checkpoint: Path, target: Path) -> None:
+    export(checkpoint, target, device="cpu")
+    (target / damaged).write_bytes(b"damaged")
+    with pytest.raises(RepositoryError, match=named):
+        check_repository(target)

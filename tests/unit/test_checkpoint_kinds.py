@@ -1,0 +1,113 @@
+"""A checkpoint of another kind than an embedding model is refused by its kind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sentriton_server.checkpoint import CheckpointError, read_checkpoint
+from tests.checkpoint_changes import (
+    Change,
+    edit,
+    edit_json,
+    refused,
+)
+from tests.checkpoints import make_checkpoint
+
+KINDS: dict[str, tuple[Change, str]] = {
+    "a cross-encoder": (edit("config_sentence_transformers.json", model_type="CrossEncoder"), "is a cross-encoder"),
+    "a sparse encoder": (edit("config_sentence_transformers.json", model_type="SparseEncoder"), "is a sparse encoder"),
+    "a multi-vector encoder": (
+        edit("config_sentence_transformers.json", model_type="MultiVectorEncoder"),
+        "is a multi-vector encoder",
+    ),
+    "something new": (edit("config_sentence_transformers.json", model_type=["?"]), "model_type ['?']"),
+    "a classifier": (
+        edit("config.json", architectures=["RobertaForSequenceClassification"]),
+        "architecture RobertaForSequenceClassification, so the checkpoint is a classifier",
+    ),
+    "a cross-encoder's task": (
+        edit("sentence_bert_config.json", transformer_task="sequence-classification"),
+        "transformer_task is 'sequence-classification', so the checkpoint is a cross-encoder",
+    ),
+    "a sparse encoder's task": (edit("sentence_bert_config.json", transformer_task="fill-mask"), "is a sparse encoder"),
+    "another output": (
+        edit(
+            "sentence_bert_config.json",
+            modality_config={"text": {"method": "forward", "method_output_name": "pooler_output"}},
+        ),
+        "supported is {'text': {'method': 'forward', 'method_output_name': 'last_hidden_state'}}",
+    ),
+    "chat messages": (
+        edit(
+            "sentence_bert_config.json",
+            modality_config={"message": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        ),
+        "modality_config {'message'",
+    ),
+    "an adapter": (
+        edit("adapter_config.json", base_model_name_or_path="org/base", peft_type="LORA"),
+        "is a PEFT adapter (adapter_config.json) of 'org/base' and not a whole model; merge it first, with peft's "
+        "PeftModel.from_pretrained(base, adapter).merge_and_unload()",
+    ),
+    "quantized weights": (edit("config.json", quantization_config={"quant_method": "x"}), "weights are quantized"),
+    "a tokenizer elsewhere": (edit("sentence_bert_config.json", tokenizer_name_or_path="."), "tokenizer is elsewhere"),
+    "model_args": (edit("sentence_bert_config.json", model_args={"variant": "x"}), "model_args have variant; allowed"),
+}
+
+
+@pytest.mark.parametrize(("change", "named"), KINDS.values(), ids=KINDS)
+def test_what_is_not_an_embedding_model_is_refused_by_its_kind(change: Change, named: str, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    change(folder)
+    assert named in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("module", "named"),
+    [
+        ("sentence_transformers.sparse_encoder.models.SpladePooling", "SpladePooling makes the checkpoint a sparse"),
+        ("sentence_transformers.sparse_encoder.models.MLMTransformer", "MLMTransformer makes the checkpoint a sparse"),
+        ("sentence_transformers.sparse_encoder.modules.SparseAutoEncoder", "makes the checkpoint a sparse encoder"),
+        ("sentence_transformers.multi_vector_encoder.modules.MultiVectorMask", "a multi-vector encoder"),
+        ("sentence_transformers.models.Nonsense", "module Nonsense of the checkpoint is not supported"),
+        ("sentence_transformers.nowhere.Transformer", "No module named"),
+        ("mine.Transformer", "module mine.Transformer does not belong to sentence-transformers"),
+        ("Transformer", "module Transformer does not belong to sentence-transformers"),
+    ],
+)
+def test_a_module_of_another_kind_is_refused_by_its_kind(module: str, named: str, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = module
+    (folder / "modules.json").write_text(json.dumps(modules))
+    assert named in refused(folder)
+
+
+def as_hub_model(folder: Path, cache: Path, hub_id: str) -> None:
+    """Put a plain transformers model into a hub cache, as a download leaves it there."""
+    at = cache / f"models--{hub_id.replace('/', '--')}"
+    (at / "refs").mkdir(parents=True)
+    (at / "refs/main").write_text("0" * 40)
+    shutil.copytree(folder / "encoder", at / "snapshots" / ("0" * 40))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "served"), [("RobertaModel", True), ("RobertaForSequenceClassification", False)]
+)
+def test_a_plain_model_of_the_hub_is_served_unless_it_is_a_classifier(
+    architecture: str, served: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_checkpoint(tmp_path)
+    edit_json(tmp_path / "encoder/config.json", architectures=[architecture])
+    as_hub_model(tmp_path, tmp_path / "hub", "someone/plain")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    if served:
+        assert read_checkpoint("someone/plain").head_modules[0]["modes"] == ["mean"]
+    else:
+        with pytest.raises(CheckpointError, match=r"someone/plain: .*architecture RobertaForSequenceClassification"):
+            read_checkpoint("someone/plain")

@@ -1,0 +1,61 @@
+"""What `serve` is given: a repository as it is, a checkpoint exported once for its content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sentriton_server.repository import RepositoryError, check_repository
+from sentriton_server.serving.source import prepare_repository
+from tests.checkpoints import make_checkpoint
+from tests.exports import files
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_repository_is_served_as_it_is(repository: Path, cache: Path) -> None:
+    assert prepare_repository(str(repository), precision=None, device="auto") == repository
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("options", [{"precision": "int8", "device": "auto"}, {"precision": None, "device": "cpu"}])
+def test_a_repositorys_precision_and_device_cannot_be_changed(options: dict[str, Any], repository: Path) -> None:
+    with pytest.raises(RepositoryError, match="fixed by the export"):
+        prepare_repository(str(repository), **options)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    said: list[str] = []
+    first = prepare_repository(str(folder), precision="fp32", device="cpu", say=said.append)
+    assert check_repository(first).name == "checkpoint"
+    assert "using" not in " ".join(said)
+    assert prepare_repository(str(folder), precision="fp32", device="cpu", say=said.append) == first
+    assert said[-1] == f"using the export in {first}"
+    make_checkpoint(tmp_path / "checkpoint", seed=1)
+    assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
+
+
+@pytest.mark.usefixtures("cache")
+def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> None:
+    def export_the_first(step: str) -> None:
+        said.append(step)
+        if step.startswith("comparing"):
+            kept = prepare_repository(str(folder), precision="fp32", device="cpu")
+            before.update(files(kept))
+
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    said: list[str] = []
+    before: dict[str, str] = {}
+    found = prepare_repository(str(folder), precision="fp32", device="cpu", say=export_the_first)
+    # A server runs from the first: the second has another key.
+    assert files(found) == before != {}
+    assert said[-1] == f"using the export in {found}"
+    assert [path.name for path in found.parent.iterdir()] == [found.name]
