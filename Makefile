@@ -10,8 +10,7 @@
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
-# make test-faults  processes that die or hang, full disks, overload, any message: a table of recoveries (ten minutes,
-#                and nothing else may run on the machine: bounds in seconds are asserted)
+# make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)

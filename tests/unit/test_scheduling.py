@@ -296,7 +296,7 @@ def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> No
     hurried, patient = make_request(8, lane="bulk", wait_s=0.2), make_request(8, lane="bulk", wait_s=20)
     turned_away = scheduler.add(hurried, patient, make_request(8, lane="query", wait_s=0.2))
     assert list(turned_away) == [hurried]
-    assert re.fullmatch(r"a turn comes in about 0\.\d s, and this request may wait 0\.1 s", turned_away[hurried])
+    assert re.fullmatch(r"a turn comes in about \d\.\d s, and this request may wait 0\.1 s", turned_away[hurried])
     assert scheduler.waiting("bulk") == 81
 
 

@@ -21,7 +21,7 @@ class Environments:
         self._appeared: set[Path] = set()
 
     def note(self) -> None:
-        """Remember what has appeared so far. Called until all models are loaded."""
+        """Remember what has appeared so far. Called until the first stub runs."""
         self._appeared = _folders() - self._earlier
 
     def remove(self) -> None:

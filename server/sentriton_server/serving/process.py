@@ -120,11 +120,13 @@ class TritonProcess:
         are loaded: a stub that appeared and went is missed.
         """
         self._scratch.hide_shared_memory()
-        self._environments.note()
+        without_stubs = not self._stubs
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid).children():
                 if child.pid not in self._stubs and (stub := _Stub.of(child)):
                     self._stubs[child.pid] = stub
+        if without_stubs:  # the backend's folder is there before its first stub
+            self._environments.note()
 
     def what_ended(self) -> str | None:
         """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready. One
