@@ -27,6 +27,7 @@ from sentriton import (
     AsyncSentenceEncoder,
     DeadlineExceeded,
     InvalidInput,
+    Overloaded,
     SentenceEncoder,
     SentritonError,
     ServerUnavailable,
@@ -162,7 +163,7 @@ def test_info_is_the_manifest_and_health_the_canary(encoder: Any) -> None:
 
 
 def test_health_has_a_time_of_its_own(encoder: Any) -> None:
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises((DeadlineExceeded, Overloaded)):  # the server may be the first to say that the time is over
         encoder.health(timeout_s=1e-6)
     with pytest.raises(InvalidInput, match="timeout_s is 0; allowed are numbers above 0"):
         encoder.health(timeout_s=0)

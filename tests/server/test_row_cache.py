@@ -51,7 +51,7 @@ def test_repeats_are_the_same_to_the_last_bit_whoever_asks_and_are_not_computed(
     computed, found = rows(cached_server, "bulk")
     assert np.array_equal(embed(connection, SENTENCES, "bulk"), first)
     with SentenceEncoder(cached_server.url, priority="bulk") as encoder:
-        tokens = encoder._tokenizer.tokenize(SENTENCES)
+        tokens = encoder.tokenize(SENTENCES)
     request = protocol.tokens_request(pack_rows(tokens[::-1]), protocol.parameters(priority="bulk"))
     assert np.array_equal(protocol.read_sentence_embedding(connection.infer(request, 30)), first[::-1])
     assert rows(cached_server, "bulk") == [computed, found + 6]
