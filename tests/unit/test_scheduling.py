@@ -300,6 +300,17 @@ def test_a_request_whose_turn_would_come_too_late_is_turned_away_at_once() -> No
     assert scheduler.waiting("bulk") == 81
 
 
+def test_a_lane_that_is_full_to_all_is_known_without_a_request() -> None:
+    scheduler = make_scheduler(waiting_rows=4)
+    soon = time.monotonic() + 60
+    assert scheduler.why_full("query", soon) is None
+    scheduler.add(make_request(1, 1, 1))
+    assert scheduler.why_full("query", soon) is None, "one more row has room"
+    scheduler.add(make_request(1))
+    assert scheduler.why_full("query", soon) == "4 rows wait, at most 4 may"
+    assert scheduler.why_full("bulk", soon) is None
+
+
 def test_an_expired_request_is_told_once_and_its_rows_are_not_computed() -> None:
     expired: list[Any] = []
     scheduler = make_scheduler(on_expired=expired.append, batch_tokens=8)

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,10 @@ class TritonPythonModel:
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["BATCHES_IN_FLIGHT"])]
         self.closing = threading.Event()
         self.workers.append(threading.Thread(target=self.publish, daemon=True))
-        for worker in self.workers:
+        # A refusal waits for Triton's receipt as any answer does; in `execute` the requests behind it would wait too.
+        self.refusals: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
+        self.refuser = threading.Thread(target=self.send_refusals, daemon=True)
+        for worker in [*self.workers, self.refuser]:
             worker.start()
 
     def execute(self, requests: list[Any]) -> None:
@@ -84,6 +88,8 @@ class TritonPythonModel:
         self.scheduler.close()
         for worker in self.workers:
             worker.join()
+        self.refusals.put(None)
+        self.refuser.join()
 
     def receive(self, request: Any) -> Request | None:
         """The accepted request, or None. An exception that left `execute` would fail all requests that came with it."""
@@ -102,11 +108,6 @@ class TritonPythonModel:
             message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
             self.refuse(sender, message, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
-        # Copies: the request's own memory is Triton's again when `execute` returns.
-        # Triton 24.10 takes [2^32 + 1, 1] for one row, and a stub then gets an array of one dimension.
-        tensors = {tensor.name(): tensor.as_numpy().reshape(-1).copy() for tensor in request.inputs()}
-        input_ids, row = tensors["input_ids"], tensors["row"]
-        pooled = tensors.get("pooled", np.ones(len(row), np.bool_))
         of_tokens = set(request.requested_output_names()) == {"token_embeddings"}
         lane = parameters.get("lane", DEFAULT_LANE)
         if of_tokens and lane == DEFAULT_LANE:
@@ -114,8 +115,30 @@ class TritonPythonModel:
         open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
         refusal = explain_lane(lane, open_lanes)
         self.metrics.came(DEFAULT_LANE if refusal else lane)
-        refusal = refusal or explain_fingerprint(parameters, self.contract["fingerprint"])
-        refusal = refusal or explain_tokens(
+        if refusal := refusal or explain_fingerprint(parameters, self.contract["fingerprint"]):
+            self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
+            return None
+        if self.unwell:
+            self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
+            return None
+        wait_s = self.longest_wait_s[lane]
+        if asked := request.timeout():
+            wait_s = min(wait_s, asked * MICROSECONDS)
+        deadline = time.monotonic() + wait_s
+        # Before the tensors are read: in an overload most requests end here, and the others need the time.
+        if self.cache is None and (reason := self.scheduler.why_full(lane, deadline)):
+            self.reject(sender, lane, reason)
+            return None
+        return self.read(request, sender, lane, of_tokens, deadline)
+
+    def read(self, request: Any, sender: Any, lane: str, of_tokens: bool, deadline: float) -> Request | None:
+        """Read and check a request's tensors; what is wrong is answered at once, and None returned."""
+        # Copies: the request's own memory is Triton's again when `execute` returns.
+        # Triton 24.10 takes [2^32 + 1, 1] for one row, and a stub then gets an array of one dimension.
+        tensors = {tensor.name(): tensor.as_numpy().reshape(-1).copy() for tensor in request.inputs()}
+        input_ids, row = tensors["input_ids"], tensors["row"]
+        pooled = tensors.get("pooled", np.ones(len(row), np.bool_))
+        refusal = explain_tokens(
             input_ids,
             row,
             pooled,
@@ -130,21 +153,15 @@ class TritonPythonModel:
         if refusal:
             self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
-        if self.unwell:
-            self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
-            return None
         if of_tokens and not self.tokens_under_way.take(len(row)):
             taken, most = self.tokens_under_way.taken, self.tokens_under_way.most
             self.reject(sender, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
             return None
-        wait_s = self.longest_wait_s[lane]
-        if asked := request.timeout():
-            wait_s = min(wait_s, asked * MICROSECONDS)
         return Request(
             input_ids,
             pooled,
             row,
-            deadline=time.monotonic() + wait_s,
+            deadline=deadline,
             lane=lane,
             of_tokens=of_tokens,
             handle=sender,
@@ -245,7 +262,11 @@ class TritonPythonModel:
 
     def refuse(self, sender: Any, message: str, code: int, reason: str) -> None:
         self.metrics.refused(reason)
-        self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
+        self.refusals.put((sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))))
+
+    def send_refusals(self) -> None:
+        while (refusal := self.refusals.get()) is not None:
+            self.send(*refusal)
 
     def send(self, sender: Any, response: Any) -> None:
         try:

@@ -111,6 +111,11 @@ class Scheduler:
         """Rows that wait in a lane."""
         return self._lanes[lane].rows
 
+    def why_full(self, lane: str, deadline: float) -> str | None:
+        """The reason for which `add` would reject any request of this lane and deadline, else None."""
+        with self._changed:
+            return self._why_full(lane, deadline, 1)
+
     def add(self, *requests: Request) -> dict[Request, str]:
         """Queue the rows of `requests`. Returns the rejected ones, each with the reason: its lane is full, or its rows
         would leave too late, and computing them for a caller that has gone takes time from others.
@@ -150,16 +155,21 @@ class Scheduler:
 
     def _queue(self, request: Request) -> str | None:
         """Put a request's rows into their lane. Returns the reason for a rejection, else None."""
-        lane = self._lanes[request.lane]
-        if lane.rows and lane.rows + len(request.unknown) > self.waiting_rows:
-            return f"{lane.rows} rows wait, at most {self.waiting_rows} may"
-        wait_s, allowed_s = lane.wait_s(), max(0.0, _MAX_WAIT_FRACTION * (request.deadline - time.monotonic()))
-        if lane.rows and wait_s > allowed_s:
-            return f"a turn comes in about {wait_s:.1f} s, and this request may wait {allowed_s:.1f} s"
+        if reason := self._why_full(request.lane, request.deadline, len(request.unknown)):
+            return reason
         if request.lane == "query":
             self._last_query = request.arrived
         self._order += 1
-        lane.add(request, self._order)
+        self._lanes[request.lane].add(request, self._order)
+        return None
+
+    def _why_full(self, name: str, deadline: float, rows: int) -> str | None:
+        lane = self._lanes[name]
+        if lane.rows and lane.rows + rows > self.waiting_rows:
+            return f"{lane.rows} rows wait, at most {self.waiting_rows} may"
+        wait_s, allowed_s = lane.wait_s(), max(0.0, _MAX_WAIT_FRACTION * (deadline - time.monotonic()))
+        if lane.rows and wait_s > allowed_s:
+            return f"a turn comes in about {wait_s:.1f} s, and this request may wait {allowed_s:.1f} s"
         return None
 
     def _wake(self) -> None:
