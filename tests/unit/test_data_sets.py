@@ -218,6 +218,7 @@ def test_nothing_of_an_archive_is_written_under_its_own_name(tmp_path: Path) -> 
         (archive(("a/raw/1.json", b'{"review": 1}')), "a/raw/1.json is not a JSON list of objects"),
         (archive(("a/raw/1.json", b" " * 1_048_577)), "has 1,048,577 bytes; at most 1,048,576 are allowed"),
     ],
+    ids=["cut off", "a web page", "no reviews", "no list", "too large"],
 )
 def test_a_bad_archive_is_refused(tmp_path: Path, content: bytes, cause: str) -> None:
     (tmp_path / "archive").write_bytes(content)
