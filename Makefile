@@ -1,7 +1,7 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
 # make unit      unit tests alone (three quarters of a minute on two cores)
-# make end-to-end  a training, and exports of 200 changed checkpoints (half a minute)
+# make end-to-end  a training, exports of 200 changed checkpoints, the encoder's memory (half a minute)
 # make server    tests against a real Triton (five minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
@@ -27,9 +27,10 @@ NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
-# Several files at a time. Tests of one file run in one process, and share what they start. Unit tests that wait leave
-# their core to others.
-PARALLEL := --dist loadfile --numprocesses
+# Unit tests: whatever is free takes the next; those that wait leave their core to others. Tests with servers: two files
+# at a time, each in one process, since its tests share what they start.
+QUICK := --numprocesses 3 --dist worksteal
+PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
@@ -38,7 +39,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-DISTRIBUTIONS := client/python/pyproject.toml server/pyproject.toml server/hatch_build.py $(wildcard server/requirements/*.txt)
+DISTRIBUTIONS := client/python/pyproject.toml client/python/sentriton/__init__.py server/pyproject.toml server/hatch_build.py $(wildcard server/requirements/*.txt)
 
 $(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 13) else \
@@ -64,28 +65,28 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	fi
 
 test: lint $(NODE_INSTALLED) prometheus
-	$(PYTEST) $(PARALLEL) 3 tests/unit tests/typing tests/end_to_end tests/manifests
-	$(PYTEST) $(PARALLEL) 2 tests/server tests/polyglot
+	$(PYTEST) $(QUICK) tests/unit tests/manifests
+	$(PYTEST) $(PARALLEL) tests/typing tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) 3 tests/unit
+	$(PYTEST) $(QUICK) tests/unit
 
 end-to-end: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) 2 tests/end_to_end
+	$(PYTEST) $(PARALLEL) tests/end_to_end
 
 server: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) 2 tests/server
+	$(PYTEST) $(PARALLEL) tests/server
 
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
-	$(PYTEST) $(PARALLEL) 2 tests/polyglot
+	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
 coverage: $(VENV)/dev-installed
 	@rm -f .coverage
-	$(PYTEST) $(PARALLEL) 3 $(COVERED) tests/unit tests/end_to_end
-	$(PYTEST) $(PARALLEL) 2 $(COVERED) tests/server
+	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+	$(PYTEST) $(PARALLEL) $(COVERED) tests/end_to_end tests/server
 	$(BIN)/coverage report --skip-covered --fail-under 85
 
 node: $(NODE_INSTALLED)
@@ -165,7 +166,7 @@ $(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
 
 # What their packages require excludes ours, and each other's.
 PEERS := benchmarks/peers
-peers: .venv-peers/installed .venv-infinity/installed
+peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 .venv-peers/installed: $(PEERS)/requirements.txt
 .venv-infinity/installed: $(PEERS)/requirements-infinity.txt
 .venv-peers/installed .venv-infinity/installed:

@@ -36,9 +36,9 @@ def train(
 
     chosen = load_recipe(recipe, base)
     output = output or Path(chosen.name)
-    catch_signals()
+    interrupted = catch_signals()
     try:
-        report = train_recipe(chosen, output=output, data_dir=data or data_folder(), say=say)
+        report = train_recipe(chosen, output=output, data_dir=data or data_folder(), say=say, interrupted=interrupted)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from here")
         raise typer.Exit(130) from None

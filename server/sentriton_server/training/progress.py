@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ LOG_ROWS = 20  # of training loss alone, for a whole stage
 
 class Progress(TrainerCallback):  # type: ignore[misc]
     """Saves a checkpoint every `SAVE_PERIOD_S`, counts the time over all interruptions, ends the stage at `stop_at`.
+    Raises `KeyboardInterrupt` once `interrupted` is set: a signal's own exception is lost inside a C library's callback.
 
-    `last_checkpoint` is where the trainer goes on from, None at a stage's beginning.
+    `folder` is where checkpoints go, `last_checkpoint` where the trainer goes on from, None at a stage's beginning.
     """
 
-    def __init__(self, folder: Path, stop_at: int | None) -> None:
+    def __init__(self, folder: Path, stop_at: int | None, interrupted: threading.Event) -> None:
+        self.folder = folder
+        self._interrupted = interrupted
         self._stop_at = stop_at
         self.last_checkpoint: str | None = get_last_checkpoint(folder)
         self._before_s = 0.0
@@ -37,6 +41,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         return self._before_s + time.monotonic() - self._started
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._interrupted.is_set():
+            raise KeyboardInterrupt
         if time.monotonic() - self._saved >= SAVE_PERIOD_S:
             control.should_save = True
         if state.global_step == self._stop_at:
@@ -45,7 +51,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        (checkpoint / ELAPSED_FILE).write_text(json.dumps(self.duration_s), encoding="utf-8")
+        # In one step: a checkpoint with this file is complete, also after a kill at this moment.
+        written = checkpoint / f"{ELAPSED_FILE}.new"
+        written.write_text(json.dumps(self.duration_s), encoding="utf-8")
+        written.replace(checkpoint / ELAPSED_FILE)
 
 
 def training_log(history: list[dict[str, Any]], measured: str | None) -> tuple[LogRow, ...]:

@@ -50,7 +50,7 @@ class MaskedTokenModel(RobertaForMaskedLM):  # type: ignore[misc]
 
 
 def pretrain(
-    encoder: MaskedTokenModel, tokenizer: Any, stage: Stage, data: TrainingData, checkpoints: Path
+    encoder: MaskedTokenModel, tokenizer: Any, stage: Stage, data: TrainingData, progress: Progress
 ) -> StageReport:
     """Train an encoder to fill in masked tokens, on batches of sentences of like length."""
     sentences = data.sentences(stage.data)
@@ -61,10 +61,9 @@ def pretrain(
         desc="tokenize",
     )
     set_dropout(encoder, stage.dropout)
-    progress = Progress(checkpoints, stage.stop_at)
     trainer = Trainer(
         model=encoder,
-        args=TrainingArguments(**_arguments(stage, data, checkpoints), train_sampling_strategy="group_by_length"),
+        args=TrainingArguments(**_arguments(stage, data, progress.folder), train_sampling_strategy="group_by_length"),
         train_dataset=tokens.add_column("length", [len(ids) for ids in tokens["input_ids"]]),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED_SHARE),
         callbacks=[progress],
@@ -81,14 +80,14 @@ def set_dropout(model: nn.Module, share: float) -> None:
             module.p = share
 
 
-def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, checkpoints: Path) -> StageReport:
+def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress) -> StageReport:
     """Train sentence embeddings by contrast or against scores.
 
     With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
     contrastive = stage.objective == "contrastive"
     rows = _rows(stage, data)
-    arguments = _arguments(stage, data, checkpoints)
+    arguments = _arguments(stage, data, progress.folder)
     whole_length = model.max_seq_length
     model.max_seq_length = stage.max_seq_length or whole_length
     set_dropout(model, stage.dropout)
@@ -98,7 +97,6 @@ def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, check
         measured = f"eval_{stage.best_on}_spearman_cosine"
         arguments |= _keep_best(stage, measured)
         first = [{"step": 0, "epoch": 0.0, measured: evaluator(model)[measured.removeprefix("eval_")]}]
-    progress = Progress(checkpoints, stage.stop_at)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(

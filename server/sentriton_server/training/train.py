@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from sentriton_server.training.data import (
     TrainingData,
 )
 from sentriton_server.training.evaluation import measure
+from sentriton_server.training.progress import Progress
 from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import StageReport, TrainingReport
 from sentriton_server.training.stages import finetune, pretrain
@@ -39,14 +41,20 @@ from sentriton_server.training.workspace import Workspace
 
 
 def train(
-    recipe: Recipe, *, output: Path, data_dir: Path, say: Callable[[str], None] = lambda step: None
+    recipe: Recipe,
+    *,
+    output: Path,
+    data_dir: Path,
+    say: Callable[[str], None] = lambda step: None,
+    interrupted: threading.Event | None = None,
 ) -> TrainingReport:
     """Train `recipe` on the data sets in `data_dir` and write a sentence-transformers checkpoint to `output`.
 
     What is done so far is kept beside `output` until the checkpoint is there: called again after an interruption, it
     goes on and comes to the same figures. `say` is told each step. Raises `InvalidInput` when a data set is missing or
-    malformed, or when `output` already holds something.
+    malformed, or when `output` already holds something; `KeyboardInterrupt` once `interrupted` is set.
     """
+    interrupted = interrupted or threading.Event()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
     data = TrainingData(data_dir, recipe.seed)
@@ -58,7 +66,7 @@ def train(
     for index, stage in enumerate(recipe.stages, start=1):
         if not workspace.is_finished(index):
             say(f"stage {index} of {len(recipe.stages)}: {stage.objective}")
-            _run_stage(index, recipe, data, workspace)
+            _run_stage(index, recipe, data, workspace, interrupted)
     say("measuring the checkpoint")
     model = _start_of(len(recipe.stages) + 1, recipe, workspace)
     stages = [workspace.report(index) for index in range(1, len(recipe.stages) + 1)]
@@ -92,21 +100,24 @@ def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace) -> N
     workspace.finish(0, lambda folder: save_encoder(encoder, tokenizer, folder))
 
 
-def _run_stage(index: int, recipe: Recipe, data: TrainingData, workspace: Workspace) -> None:
+def _run_stage(
+    index: int, recipe: Recipe, data: TrainingData, workspace: Workspace, interrupted: threading.Event
+) -> None:
     """Train one stage from where the one before ended, or from its own last checkpoint.
 
     Each begins from files and from the recipe's seed, so what came before in this process changes nothing.
     """
     stage = recipe.stages[index - 1]
+    progress = Progress(workspace.checkpoints(index), stage.stop_at, interrupted)
     data.left_out.clear()
     set_seed(recipe.seed)
     if stage.objective == "mlm":
         encoder, tokenizer = load_encoder(workspace.finished(index - 1))
-        report = pretrain(encoder, tokenizer, stage, data, workspace.checkpoints(index))
+        report = pretrain(encoder, tokenizer, stage, data, progress)
         workspace.finish(index, lambda folder: save_encoder(encoder, tokenizer, folder), report)
     else:
         model = _start_of(index, recipe, workspace)
-        report = finetune(model, stage, data, workspace.checkpoints(index))
+        report = finetune(model, stage, data, progress)
         workspace.finish(index, lambda folder: model.save(str(folder), create_model_card=False), report)
 
 
