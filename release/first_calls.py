@@ -97,7 +97,7 @@ def _serving(environment: Environment) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        # `serve` bounds its start by itself (--ready-timeout), and closes its output when it ends.
+        # `serve` bounds its start by itself (--ready-timeout-s), and closes its output when it ends.
         first = process.stdout.readline()
         found = re.match(r"serving sentriton-ko-mini at (\S+) ", first)
         assert found, f"sentriton serve printed {first!r}"

@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_an_interrupted_training_goes_on_to_the_same_figures(
     weights, expected = (load_file(folder / "model.safetensors") for folder in (output, uninterrupted[0]))
     assert all((weights[name] == expected[name]).all() for name in expected)
     assert not checkpoints.parent.exists()
+
+
+def test_an_interrupt_whose_exception_was_lost_ends_the_training_at_its_next_batch(
+    data_dir: Path, base: Path, tmp_path: Path
+) -> None:
+    interrupted = threading.Event()
+    interrupted.set()
+    with pytest.raises(KeyboardInterrupt):
+        train(load_recipe("klue-sts", str(base)), output=tmp_path / "out", data_dir=data_dir, interrupted=interrupted)
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_recipe_does_not_go_on_from_there(data_dir: Path, base: Path, tmp_path: Path) -> None:

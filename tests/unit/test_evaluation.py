@@ -79,6 +79,8 @@ def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
         ("a.jsonl", '{"sentence1": "가", "sentence2": 7, "score": 1}', r"line 1: sentence2 is 7 and not a string"),
         ("a.jsonl", "\n[1]\n", r"line 2: expected an object with sentence1"),
         ("a.jsonl", "\n{\n", r"line 2 is not JSON"),
+        ("a.jsonl", "[" * 100_000, r"line 1 is not JSON"),
+        ("a.json", '[{"score": ' + "[" * 100_000, r"line 1 is not JSON"),
         ("a.json", "{}", r"line 1: a list of objects must begin here"),
         ("a.json", '[\n {"sentence1": "가"},\n {"sentence1": "가"}\n]', r"line 2: 'sentence2' is missing"),
         ("a.json", '[\n {"sentence1": "가",\n }\n]', r"line 3 is not JSON"),

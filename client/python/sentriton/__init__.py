@@ -8,7 +8,7 @@ The names in `__all__` of this module, `sentriton.errors` and the modules of `se
 interface. All other modules are internal: they may change in any release.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from sentriton.aio import AsyncSentenceEncoder
 from sentriton.client import SentenceEncoder

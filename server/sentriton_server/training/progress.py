@@ -20,7 +20,7 @@ LOG_ROWS = 20  # of training loss alone, for a whole stage
 
 class Progress(TrainerCallback):  # type: ignore[misc]
     """Saves a checkpoint every `SAVE_PERIOD_S`, counts the time over all interruptions, ends the stage at `stop_at`.
-    Raises `KeyboardInterrupt` once `interrupted` is set: a signal's own exception is lost inside a C library's callback.
+    Raises `KeyboardInterrupt` once `interrupted` is set: a signal's exception is lost in a C library's callback.
 
     `folder` is where checkpoints go, `last_checkpoint` where the trainer goes on from, None at a stage's beginning.
     """

@@ -101,6 +101,8 @@ def _read_json(path: Path) -> Rows:
             row, place = decoder.raw_decode(text, place)
         except json.JSONDecodeError as error:
             raise InvalidInput(f"{path.name}, line {error.lineno} is not JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
+            raise InvalidInput(f"{where} is not JSON: {error}") from error
         yield where, _mapping(row, where)
         place = _skip_blanks(text, place)
         if text[place : place + 1] == ",":
@@ -126,8 +128,8 @@ def _read_json_lines(path: Path) -> Rows:
         where = f"{path.name}, line {number}"
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"{where} is not JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(f"{where} is not JSON: {getattr(error, 'msg', error)}") from error
         yield where, _mapping(row, where)
 
 
