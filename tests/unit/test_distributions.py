@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 
 import pytest
 
-from release.build import CLIENT, ROOT, SERVER, build_wheel, node_versions
+from release.build import CLIENT, SERVER, build_wheel, node_versions
 from release.contents import check_client, check_server
 from sentriton import __version__
 
@@ -39,20 +38,3 @@ def test_a_wheel_of_the_wrong_kind_is_told(client_wheel: Path, server_wheel: Pat
 
 def test_all_languages_have_one_version() -> None:
     assert node_versions() == {__version__}, "make release gives the Node client the version of the Python client"
-
-
-def imported(path: Path) -> set[str]:
-    """The top-level packages that a file imports, anywhere in it."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
-    return {name.partition(".")[0] for name in names}
-
-
-def test_the_client_never_imports_the_server() -> None:
-    files = list((CLIENT / "sentriton").rglob("*.py"))
-    assert len(files) > 40
-    assert [str(path.relative_to(ROOT)) for path in files if "sentriton_server" in imported(path)] == []

@@ -18,7 +18,8 @@ from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, Rober
 
 from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
 from sentriton_server.encoder.linear import Int8Linear
-from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
+from sentriton_server.encoder.packed import BLOCK_MULTIPLE_TOKENS, GPU_BLOCK_TOKENS
+from sentriton_server.serving import warmup
 from tests.checkpoints import ARCHITECTURES
 
 VOCABULARY, HIDDEN, PAD, LONGEST, LAYERS = 60, 32, 1, 40, 2
@@ -286,3 +287,7 @@ def test_max_seq_length_is_capped_at_the_position_table(architecture: str, first
     assert spec.max_seq_length == encoder.max_seq_length == LONGEST + 2 - first
     row = random_row(spec.max_seq_length)
     assert_close(encode(encoder, [row])[0], reference(architecture, row))
+
+
+def test_the_warm_up_knows_the_lengths_of_the_encoders_blocks() -> None:
+    assert warmup.BLOCK_MULTIPLE_TOKENS == BLOCK_MULTIPLE_TOKENS

@@ -21,7 +21,7 @@ _MAX_BLOCK_ACTIVATIONS = 256 * 1024
 _MAX_BLOCK_TOKENS = 1024
 # oneDNN makes new kernels for every number of tokens that is not among the last few hundred (half a millisecond each).
 # Blocks are filled up to a multiple of this with rows that are not read, so that there are few such numbers.
-_BLOCK_MULTIPLE_TOKENS = 8
+BLOCK_MULTIPLE_TOKENS = 8
 # A GPU computes a batch of ordinary sentences best in one block.
 GPU_BLOCK_TOKENS = 8192
 
@@ -88,7 +88,7 @@ class PackedEncoder(nn.Module):
         self.positions_follow_padding_id = positions_follow_padding_id
         self.key = 0  # an export sets its own, which every request must carry
         self.block_tokens = cpu_block_tokens(hidden_size)
-        self.block_multiple = _BLOCK_MULTIPLE_TOKENS
+        self.block_multiple = BLOCK_MULTIPLE_TOKENS
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
         self.position_embeddings = nn.Embedding(num_positions, hidden_size)
         self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)

@@ -14,9 +14,9 @@ from sentriton.protocol import parameters, tokens_request
 from sentriton.settings import ClientSettings
 from sentriton.tokenization import pack_rows
 
-# The encoder fills its token blocks up to a multiple of this (encoder/packed.py), so these lengths make the kernels of
-# all its projections.
-_BLOCK_MULTIPLE_TOKENS = 8
+# The encoder fills its token blocks up to a multiple of this, so these lengths make the kernels of all its projections.
+# It is encoder/packed.py's, whose import needs torch.
+BLOCK_MULTIPLE_TOKENS = 8
 # A large model does not get through all lengths. What it saves a caller is a small part of such a model's call.
 _MAX_WARM_UP_S = 2.0
 
@@ -39,7 +39,7 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
 
 def _lengths(manifest: Manifest) -> list[int]:
     longest = manifest.max_seq_length
-    lengths = [*range(_BLOCK_MULTIPLE_TOKENS, longest, _BLOCK_MULTIPLE_TOKENS), longest]
+    lengths = [*range(BLOCK_MULTIPLE_TOKENS, longest, BLOCK_MULTIPLE_TOKENS), longest]
     if manifest.precision == "bf16":  # which has kernels of its own inside attention for each length between
-        lengths += [length for length in range(1, longest) if length % _BLOCK_MULTIPLE_TOKENS]
+        lengths += [length for length in range(1, longest) if length % BLOCK_MULTIPLE_TOKENS]
     return lengths
