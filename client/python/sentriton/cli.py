@@ -20,7 +20,8 @@ from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
-from sentriton.plugins import SERVER, CommandGroup
+from sentriton.plugins import CommandGroup
+from sentriton.requirements import SERVER, how_to_install
 from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer(
@@ -155,7 +156,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
-        _fail(f"this command needs the package {error.name}; run: pip install {SERVER} ('{SERVER}[train]' for train)")
+        _fail(f"this command needs the package {error.name}; {how_to_install('train', SERVER)}")
 
 
 def _fail(message: str) -> None:

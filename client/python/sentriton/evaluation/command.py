@@ -20,6 +20,7 @@ from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
+from sentriton.requirements import how_to_install
 from sentriton.settings import CONNECTION, ClientSettings
 from sentriton.similarity import score_pairs
 
@@ -98,9 +99,7 @@ def read_scored(data: str) -> list[ScoredPair]:
     try:
         import scipy  # noqa: F401
     except ModuleNotFoundError as error:
-        raise InvalidInput(
-            f"evaluate needs the package {error.name}; run: pip install 'sentriton[evaluate]'"
-        ) from error
+        raise InvalidInput(f"evaluate needs the package {error.name}; {how_to_install('evaluate')}") from error
     return read_pairs(data)
 
 

@@ -1,4 +1,4 @@
-"""Draws similarity scores as a heat map, by matplotlib (pip install 'sentriton[plot]'), which is imported only here."""
+"""Draws similarity scores as a heat map, by matplotlib (the extra `plot`), which is imported only here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton.requirements import how_to_install
 
 _LABEL_LETTERS = 24
 _CELLS_WITH_NUMBERS = 20
@@ -32,7 +33,7 @@ def check_plot(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"--plot needs the package {error.name}; run: pip install 'sentriton[plot]'") from error
+        raise InvalidInput(f"--plot needs the package {error.name}; {how_to_install('plot')}") from error
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidInput(f"--plot is {path.name!r}; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""LlamaIndex's `BaseEmbedding` on a Sentriton server. Needs `pip install sentriton[llama-index]`."""
+"""LlamaIndex's `BaseEmbedding` on a Sentriton server. Needs the extra `llama-index`."""
 
 from __future__ import annotations
 
