@@ -20,6 +20,7 @@ from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
+from sentriton.golden import HEALTH_TIMEOUT_S
 from sentriton.plugins import CommandGroup
 from sentriton.requirements import SERVER, how_to_install
 from sentriton.settings import CONNECTION, ClientSettings
@@ -33,8 +34,6 @@ app = typer.Typer(
 )
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
-
-_SHORT_TIMEOUT_S = 10.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
@@ -86,7 +85,7 @@ def similarity(
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, timeout_s=_SHORT_TIMEOUT_S)
+@takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
 def info(settings: ClientSettings, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
     with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
@@ -115,7 +114,7 @@ def info(settings: ClientSettings, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, timeout_s=_SHORT_TIMEOUT_S)
+@takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
 def health(settings: ClientSettings) -> None:
     """Exit with 0 if the canary passes or the queue is full, 1 if the server does not serve, 2 if it is unreachable. Of
     several servers, the worst counts.
@@ -126,7 +125,7 @@ def health(settings: ClientSettings) -> None:
 
 def _check_health(settings: ClientSettings) -> int:
     """Look at one server, say how it is, and give the exit code."""
-    timeout_s = settings.timeout_s or _SHORT_TIMEOUT_S
+    timeout_s = settings.timeout_s or HEALTH_TIMEOUT_S
     connection = Connection(settings.url, settings)
     try:
         connection.is_ready(timeout_s)

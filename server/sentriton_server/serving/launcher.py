@@ -11,10 +11,10 @@ from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from sentriton.canary import Canary, OtherServer
 from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError
 from sentriton.manifest import Manifest
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
+from sentriton_server.serving.canary import Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.ports import Ports
