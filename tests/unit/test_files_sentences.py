@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentriton.errors import InvalidInput
-from sentriton.files.sentences import MAX_LINE_BYTES, check_kind, read_sentences
+from sentriton.files.rows import MAX_LINE_BYTES
+from sentriton.files.sentences import check_kind, read_sentences
 from sentriton.files.sources import open_source
 
 SENTENCES = ["첫 문장", "", ' "quoted", with commas ', "tab\tless"]
