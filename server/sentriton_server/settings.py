@@ -11,7 +11,7 @@ from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, one_of, whole
 from sentriton.declaration import check_settings, setting
 
 DEVICES = ("auto", "cpu", "gpu")
-PRECISIONS = ("fp32", "bf16", "int8", "fp16")
+PRECISION_NAMES = ("fp32", "bf16", "int8", "fp16")
 
 _MODEL = "Model"
 _NETWORK = "Network"
@@ -31,7 +31,7 @@ class ExportSettings:
         None,
         "Precision of the encoder: fp32, bf16 or int8 on a CPU; fp16 or fp32 on a GPU.",
         group=_MODEL,
-        allowed=one_of(*PRECISIONS),
+        allowed=one_of(*PRECISION_NAMES),
         unit="precision",
         unset="fp32 on a CPU, fp16 on a GPU",
     )

@@ -20,7 +20,7 @@ from sentriton_server.training.data import (
     read_klue_nli,
     read_nsmc,
     read_parakqc,
-    read_scored,
+    read_scored_pairs,
     scored_pairs,
 )
 
@@ -42,7 +42,7 @@ def parakqc_group(prefix: str, topic: int = 0) -> str:
 
 def test_korsts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", KORSTS_HEADER + korsts_row("4.0", '"가', "나") + korsts_row("0.5", "다", "라"))
-    assert list(read_scored(path)) == [Record(('"가', "나"), True, 0.8), Record(("다", "라"), False, 0.1)]
+    assert list(read_scored_pairs(path)) == [Record(('"가', "나"), True, 0.8), Record(("다", "라"), False, 0.1)]
 
 
 def test_klue_nli(tmp_path: Path) -> None:
@@ -63,14 +63,14 @@ def test_nsmc_skips_blank_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reader", "kind", "text", "message"),
     [
-        (read_scored, "tsv", KORSTS_HEADER + "a\tb\n", "line 2 has 2 columns; the header has 7"),
+        (read_scored_pairs, "tsv", KORSTS_HEADER + "a\tb\n", "line 2 has 2 columns; the header has 7"),
         (
-            read_scored,
+            read_scored_pairs,
             "tsv",
             KORSTS_HEADER + korsts_row("5.1", "가", "나"),
             "'가' and '나' is 5.1; must be from 0 to 5",
         ),
-        (read_scored, "tsv", KORSTS_HEADER + korsts_row("nan", "가", "나"), "line 2: score is 'nan'"),
+        (read_scored_pairs, "tsv", KORSTS_HEADER + korsts_row("nan", "가", "나"), "line 2: score is 'nan'"),
         (read_parakqc, "tsv", parakqc_group("가") + "0\t1\n", "line 11: expected 3 tab-separated columns, got 2"),
         (read_parakqc, "tsv", parakqc_group("가") + "0\t1\t나\n", "line 11: a group must be 10 .* got 1 lines of 1"),
         (read_chatbot, "csv", "Q,A,label\n가,나,0\n가,나\n", "line 3 has 2 columns; the header has 3"),

@@ -16,7 +16,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
 
 
-def find(sha256: str) -> bytes | None:
+def kept(sha256: str) -> bytes | None:
     """The content with this sha256 (hex) if it is kept and whole."""
     with contextlib.suppress(OSError):
         content = _path(sha256).read_bytes()
@@ -26,7 +26,7 @@ def find(sha256: str) -> bytes | None:
 
 
 def keep(sha256: str, content: bytes) -> None:
-    """Keep content for `find`. A folder that cannot be written costs the next run a fetch and nothing more.
+    """Keep content for `kept`. A folder that cannot be written costs the next run a fetch and nothing more.
 
     Raises ValueError when the content has another sha256.
     """

@@ -14,7 +14,7 @@ from rich.table import Table
 from sentriton import __version__
 from sentriton.canary import check_canary
 from sentriton.client import SentenceEncoder
-from sentriton.command_options import takes_settings
+from sentriton.command_options import AsJson, takes_settings
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
@@ -35,7 +35,6 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
 
 

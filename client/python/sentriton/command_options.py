@@ -13,6 +13,8 @@ from sentriton.declaration import Setting, deprecation, resolve, settings_of
 
 Command = Callable[..., None]
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 

@@ -17,7 +17,7 @@ from sentriton.errors import InvalidInput
 
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
-Settings = TypeVar("Settings")
+AnySettings = TypeVar("AnySettings")
 
 
 def setting(
@@ -135,13 +135,13 @@ def check_settings(settings: Any) -> None:
 
 
 def resolve(
-    cls: type[Settings],
+    cls: type[AnySettings],
     given: Mapping[str, Any] | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
-) -> Settings:
+) -> AnySettings:
     """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
     then from the class. None is not given. `warn` gets the warning for a former name of a variable.
 

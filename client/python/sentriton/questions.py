@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from sentriton import protocol
-from sentriton.assets import GOLDEN, MANIFEST, kept_tokenizer, read_golden, read_manifest, read_tokenizer
-from sentriton.connection import Question
+from sentriton.assets import GOLDEN, MANIFEST, kept_tokenizer, parse_golden, parse_manifest, parse_tokenizer
+from sentriton.connection import Question, Result
 from sentriton.deadline import Deadline
 from sentriton.endpoints import AnyConnection, Endpoint, Endpoints, Inquiry
 from sentriton.errors import SentritonError
@@ -19,7 +19,6 @@ from sentriton.kserve import ModelInferResponse
 from sentriton.manifest import TOKENIZER, Manifest
 from sentriton.session import ServedModel
 
-Result = TypeVar("Result")
 Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Result]
 
 
@@ -29,12 +28,12 @@ def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> 
     while turn := inquiry.turn(time.monotonic()):
         endpoint, time_s = turn
         try:
-            manifest = read_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, time_s)))
+            manifest = parse_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, time_s)))
             deadline.moved(time.monotonic())
             tokenizer = kept_tokenizer(endpoint.address, manifest)
             if tokenizer is None:
                 content = yield from _asset(endpoint, TOKENIZER, _left_s(deadline))
-                tokenizer = read_tokenizer(endpoint.address, manifest, content)
+                tokenizer = parse_tokenizer(endpoint.address, manifest, content)
             deadline.moved(time.monotonic())
             return ServedModel(manifest, tokenizer)
         except SentritonError as error:
@@ -52,9 +51,9 @@ def golden_questions(
     endpoint: Endpoint[AnyConnection], deadline: Deadline
 ) -> Questions[AnyConnection, tuple[Manifest, Golden]]:
     """What one server is to be compared with."""
-    manifest = read_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, _left_s(deadline))))
+    manifest = parse_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, _left_s(deadline))))
     deadline.moved(time.monotonic())
-    golden = read_golden(endpoint.address, manifest, (yield from _asset(endpoint, GOLDEN, _left_s(deadline))))
+    golden = parse_golden(endpoint.address, manifest, (yield from _asset(endpoint, GOLDEN, _left_s(deadline))))
     deadline.moved(time.monotonic())
     return manifest, golden
 

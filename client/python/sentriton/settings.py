@@ -13,7 +13,7 @@ from sentriton import declaration
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, Allowed, one_of, whole
 from sentriton.declaration import check_settings, setting
 from sentriton.errors import InvalidInput
-from sentriton.protocol import LANES
+from sentriton.protocol import CALLERS_LANES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -90,7 +90,7 @@ class ClientSettings:
         "query",
         "Lane of the server. Requests of the bulk lane wait for those of the query lane.",
         group=_REQUESTS,
-        allowed=one_of(*LANES),
+        allowed=one_of(*CALLERS_LANES),
         unit="lane",
     )
     max_in_flight: int = setting(

@@ -12,6 +12,7 @@ from sentriton.protocol import CANARY_LANE
 from sentriton.questions import canary_questions, golden_questions
 from sentriton.settings import ClientSettings
 
+MAX_CANARY_FAILURES = 3  # in a row, of a server that serves
 # embed_tokens's words to a request without its key.
 _LANE_REFUSED = f"lane is {CANARY_LANE!r}"
 

@@ -38,7 +38,7 @@ _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5
 _STUB_NAME = "triton_python_backend_stub"
 _ENDED_NAME_LETTERS = 15  # of a process's name that Linux keeps once it has ended
-_POLL_S = 0.1
+POLL_S = 0.1  # between two looks at Triton
 
 
 class TritonProcess:
@@ -169,7 +169,7 @@ class TritonProcess:
                 return None if (code or 0) < 0 or UNHEALTHY in why else why
             if time.monotonic() > deadline:
                 return None
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
 
     def unserved(self) -> str | None:
         """What Triton says of a port that it cannot listen on: where that is not gRPC's, it serves without it."""

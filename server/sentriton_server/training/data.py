@@ -79,7 +79,7 @@ class DataSet:
     held_out_split: bool = False
 
 
-def read_scored(path: Path) -> Iterator[Record]:
+def read_scored_pairs(path: Path) -> Iterator[Record]:
     """KorSTS and KLUE-STS: scored pairs."""
     return _scored_records(str(path))
 
@@ -120,16 +120,16 @@ def read_nsmc(path: Path) -> Iterator[Record]:
                 yield Record((sentence,), alike=True)
 
 
-KLUE_STS_DEV = DataSet(CATALOGUE["klue-sts-dev"], read_scored, hub="klue/klue:sts:validation")
-KORSTS_DEV = DataSet(CATALOGUE["korsts-dev"], read_scored)
+KLUE_STS_DEV = DataSet(CATALOGUE["klue-sts-dev"], read_scored_pairs, hub="klue/klue:sts:validation")
+KORSTS_DEV = DataSet(CATALOGUE["korsts-dev"], read_scored_pairs)
 
 TRAINING_SETS = {
     data_set.public.name: data_set
     for data_set in (
-        DataSet(CATALOGUE["korsts-train"], read_scored, ("mlm", "contrastive", "cosine")),
+        DataSet(CATALOGUE["korsts-train"], read_scored_pairs, ("mlm", "contrastive", "cosine")),
         DataSet(
             CATALOGUE["klue-sts-train"],
-            read_scored,
+            read_scored_pairs,
             ("mlm", "contrastive", "cosine"),
             hub="klue/klue:sts:train",
             held_out_split=True,

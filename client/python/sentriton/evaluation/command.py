@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sentriton.client import SentenceEncoder
-from sentriton.command_options import takes_settings
+from sentriton.command_options import AsJson, takes_settings
 from sentriton.errors import InvalidInput
 from sentriton.evaluation.figures import FIGURES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs
@@ -53,7 +53,7 @@ def evaluate(
             "\n\n$SENTRITON_CHECKPOINT; unset: no comparison",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    as_json: AsJson = False,
     plot: Annotated[
         Path | None,
         typer.Option(

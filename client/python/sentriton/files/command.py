@@ -20,7 +20,7 @@ from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput
 from sentriton.files.embedding import check_output, check_precision, embed_to_file, embedded
 from sentriton.files.outputs import json_lines
-from sentriton.files.sources import Source, open_source
+from sentriton.files.sources import SentenceSource, open_source
 from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ Normalize = Annotated[bool, typer.Option("--normalize", help="Scale every embedd
 TruncateDim = Annotated[
     int | None, typer.Option(metavar="N", help="Truncate every embedding to its first N dimensions.")
 ]
-Precision = Annotated[
+RowPrecision = Annotated[
     str, typer.Option(help="Datatype of the rows: float32, or binary or ubinary (bits packed into bytes).")
 ]
 Prompt = Annotated[str | None, typer.Option(help="Text to prepend to every sentence.")]
@@ -51,8 +51,10 @@ BatchSize = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace the rows of an interrupted run.")]
-Progress = Annotated[bool | None, typer.Option(help="Show progress on standard error. If unset: only on a terminal.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON: rows, seconds, output.")]
+ShowProgress = Annotated[
+    bool | None, typer.Option(help="Show progress on standard error. If unset: only on a terminal.")
+]
+SummaryAsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON: rows, seconds, output.")]
 # Requests of the bulk lane wait while the server is busy with queries.
 _STALL_TIMEOUT_S = 1800.0
 
@@ -69,14 +71,14 @@ def embed(
     column: Column = None,
     normalize: Normalize = False,
     truncate_dim: TruncateDim = None,
-    precision: Precision = "float32",
+    precision: RowPrecision = "float32",
     prompt: Prompt = None,
     prompt_name: PromptName = None,
     batch_size: BatchSize = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
-    progress: Progress = None,
-    as_json: AsJson = False,
+    progress: ShowProgress = None,
+    as_json: SummaryAsJson = False,
 ) -> None:
     """Embed sentences given as arguments, in a file or on standard input.
 
@@ -115,7 +117,7 @@ def embed(
     )
 
 
-def _print_rows(encoder: SentenceEncoder, source: Source, options: dict[str, Any]) -> None:
+def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: dict[str, Any]) -> None:
     encoder.encode([], **options)
     for sentences, embeddings in embedded(encoder, source.read(), options):
         sys.stdout.buffer.write(json_lines(sentences, embeddings))

@@ -17,7 +17,7 @@ from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
-from sentriton.files.sources import Source
+from sentriton.files.sources import SentenceSource
 from sentriton.progress import progress_bar
 from sentriton.stream import CHUNK_SIZE
 
@@ -36,7 +36,7 @@ class Summary:
     seconds: float
 
 
-def check_output(output: Path, source: Source, *, overwrite: bool) -> None:
+def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> None:
     """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
@@ -80,7 +80,7 @@ def embedded(
 
 def embed_to_file(
     encoder: SentenceEncoder,
-    source: Source,
+    source: SentenceSource,
     output: Path,
     options: dict[str, Any],
     *,
@@ -136,7 +136,7 @@ def _meaning(encoder: SentenceEncoder, options: dict[str, Any], dimension: int) 
 
 def _embed_rest(
     encoder: SentenceEncoder,
-    source: Source,
+    source: SentenceSource,
     rows: PartialRows,
     options: dict[str, Any],
     total: int | None,
@@ -165,7 +165,7 @@ def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
         raise KeyboardInterrupt(f"{str(error) or 'stopped'}{kept()}") from error
 
 
-def _kept(run: PartialRun, source: Source, rows: PartialRows) -> str:
+def _kept(run: PartialRun, source: SentenceSource, rows: PartialRows) -> str:
     if not source.resumable:
         return f"; nothing is kept, since {source.name} cannot be read again"
     return f"; {rows.rows:,} rows are kept in {run.rows_path}, and the same command goes on after them"

@@ -13,7 +13,7 @@ from sentriton.errors import InvalidInput, SentritonError
 from sentriton.requirements import how_to_install
 
 _LABEL_LETTERS = 24
-_CELLS_WITH_NUMBERS = 20
+_MAX_NUMBERED_SENTENCES = 20
 # Parts of the names of fonts that have letters beyond Latin, Korean ones first.
 _FONTS = (
     "nanum",
@@ -61,7 +61,7 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
         range(count), labels, **style, rotation=0 if font is None else 45, ha="center" if font is None else "right"
     )
     axes.set_yticks(range(count), labels, **style)
-    if count <= _CELLS_WITH_NUMBERS:
+    if count <= _MAX_NUMBERED_SENTENCES:
         _write_scores(axes, scores)
     try:
         figure.savefig(path, dpi=150)

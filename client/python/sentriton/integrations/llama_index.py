@@ -12,7 +12,7 @@ from sentriton.integrations.encoders import Encoders
 if TYPE_CHECKING:
     from sentriton.keywords import Common, Settings
 
-_BATCH_SIZE = 512  # sentences LlamaIndex hands over at a time; the encoder cuts them into requests itself
+_BATCH_SENTENCES = 512  # that LlamaIndex hands over at a time; the encoder cuts them into requests itself
 
 
 class SentritonEmbedding(BaseEmbedding):
@@ -38,7 +38,7 @@ class SentritonEmbedding(BaseEmbedding):
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         settings: Settings | None = None,
-        embed_batch_size: int = _BATCH_SIZE,
+        embed_batch_size: int = _BATCH_SENTENCES,
         **fields: Any,
     ) -> None:
         encoders = Encoders(url, **(settings or {}))
