@@ -18,6 +18,7 @@ _NETWORK = "Network"
 _SECURITY = "Security"
 _TRACING = "Tracing"
 _SUPERVISION = "Supervision"
+_FILES = "Files"
 
 _PORT = whole(0, 65535, zero="a free port")
 _SECONDS_OR_NONE = whole(0, of="seconds")
@@ -181,6 +182,20 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the public data sets are, for `sentriton data` and `sentriton train`."""
+
+    data: Path | None = setting(
+        None,
+        "Folder of the public data sets.",
+        group=_FILES,
+        unit="folder",
+        unset="data in the cache",
+        former_flag="--folder",
+    )
 
 
 @dataclass(frozen=True)

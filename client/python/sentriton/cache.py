@@ -8,12 +8,14 @@ import os
 import tempfile
 from pathlib import Path
 
+from sentriton.declaration import resolve
+from sentriton.settings import CacheSettings
+
 
 def cache_folder() -> Path:
     """`$SENTRITON_CACHE`, else `sentriton` below `$XDG_CACHE_HOME` or `~/.cache`."""
-    if configured := os.environ.get("SENTRITON_CACHE"):
-        return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
+    configured = resolve(CacheSettings).cache
+    return configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
 
 
 def kept(sha256: str) -> bytes | None:

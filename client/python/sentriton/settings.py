@@ -37,6 +37,7 @@ _SERVER = "Server"
 _DEADLINES = "Deadlines"
 _REQUESTS = "Requests"
 _SECURITY = "Security"
+_FILES = "Files"
 
 
 def _addresses(url: str) -> tuple[str, ...]:
@@ -163,6 +164,32 @@ class ClientSettings:
     def resolve(cls, url: str | None = None, **given: Unpack[Settings]) -> ClientSettings:
         """Settings from the values given (None: not given), then from the environment, then the defaults."""
         return declaration.resolve(cls, {"url": url, **given})
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where files are kept between runs."""
+
+    cache: Path | None = setting(
+        None,
+        "Folder for files that are kept between runs: tokenizers, exports, data sets.",
+        group=_FILES,
+        unit="folder",
+        unset="sentriton in $XDG_CACHE_HOME or ~/.cache",
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The settings that `sentriton evaluate` adds to its client's."""
+
+    checkpoint: str | None = setting(
+        None,
+        "Folder or hub id of the served model, to compare its figures in this process with the service's.",
+        group=_FILES,
+        unit="checkpoint",
+        unset="no comparison",
+    )
 
 
 def read_pem(path: str | None) -> bytes | None:

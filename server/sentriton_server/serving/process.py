@@ -45,7 +45,7 @@ class TritonProcess:
     """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread.
 
     `scratch` is its launcher's; without one it has its own, which ends with it. `device`, cpu or gpu, chooses the
-    profile of `server_config/triton/`.
+    profile of `server_config/triton.toml`.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
 from sentriton.requirements import how_to_install
-from sentriton.settings import CONNECTION, ClientSettings
+from sentriton.settings import CONNECTION, ClientSettings, EvaluationSettings
 from sentriton.similarity import score_pairs
 
 app = typer.Typer()
@@ -34,9 +34,11 @@ class Encoder(Protocol):
 
 
 @app.command()
+@takes_settings(EvaluationSettings)
 @takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
 def evaluate(
     settings: ClientSettings,
+    own: EvaluationSettings,
     data: Annotated[
         str,
         typer.Argument(
@@ -44,15 +46,6 @@ def evaluate(
             "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation)."
         ),
     ],
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SENTRITON_CHECKPOINT",
-            show_envvar=False,
-            help="Folder or hub id of the served model, to compare its figures in this process with the service's."
-            "\n\n$SENTRITON_CHECKPOINT; unset: no comparison",
-        ),
-    ] = None,
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
@@ -64,6 +57,7 @@ def evaluate(
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
     if plot is not None:
         check_plot(plot)
+    checkpoint = own.checkpoint
     if checkpoint is not None:
         checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
     pairs = read_scored(data)
