@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, one_of, whole
 from sentriton.declaration import check_settings, setting
 
-DEVICES = ("auto", "cpu", "gpu")
-PRECISION_NAMES = ("fp32", "bf16", "int8", "fp16")
+DeviceName = Literal["auto", "cpu", "gpu"]
+PrecisionName = Literal["fp32", "bf16", "int8", "fp16"]
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
+PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
 
 _MODEL = "Model"
 _NETWORK = "Network"
@@ -28,7 +31,7 @@ _SECONDS_OR_NONE = whole(0, of="seconds")
 class ExportSettings:
     """How a checkpoint becomes a model repository. Raises `InvalidInput` for a value that is not allowed."""
 
-    precision: str | None = setting(
+    precision: PrecisionName | None = setting(
         None,
         "Precision of the encoder: fp32, bf16 or int8 on a CPU; fp16 or fp32 on a GPU.",
         group=_MODEL,
@@ -36,7 +39,7 @@ class ExportSettings:
         unit="precision",
         unset="fp32 on a CPU, fp16 on a GPU",
     )
-    device: str = setting(
+    device: DeviceName = setting(
         "auto",
         "Device that the model runs on. auto takes the GPU if torch sees one, else the CPU.",
         group=_MODEL,

@@ -13,8 +13,7 @@ from rich.table import Table
 
 from sentriton import __version__
 from sentriton.canary import check_canary
-from sentriton.client import SentenceEncoder
-from sentriton.command_options import AsJson, takes_settings
+from sentriton.command_options import AsJson, open_encoder, takes_settings
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
@@ -66,7 +65,7 @@ def similarity(
         raise InvalidInput("similarity needs two sentences or more; one was given")
     if plot is not None:
         check_plot(plot)
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
+    with open_encoder(settings) as encoder:
         embeddings = encoder.encode(texts)
         scores = encoder.similarity(embeddings, embeddings)
     if plot is not None and not draw_heat_map(texts, scores, plot):
@@ -87,7 +86,7 @@ def similarity(
 @takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
 def info(settings: ClientSettings, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
+    with open_encoder(settings) as encoder:
         manifest = encoder.manifest
     if as_json:
         typer.echo(manifest.to_json(), nl=False)

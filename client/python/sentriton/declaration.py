@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed
 from sentriton.errors import InvalidInput
@@ -190,8 +190,11 @@ def _flag(field: str) -> str:
 
 
 def _kind(hint: Any) -> type:
-    """The type of a field: `int | None` is an int."""
-    kind: type = next((kind for kind in get_args(hint) if kind is not type(None)), hint)
+    """The type of a field: `int | None` is an int, and a `Literal` of strings is a str."""
+    first = next((each for each in get_args(hint) if each is not type(None)), hint)
+    if get_origin(hint) is Literal:
+        return type(first)
+    kind: type = hint if first is hint else _kind(first)
     return kind
 
 

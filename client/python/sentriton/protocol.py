@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.keywords import Priority
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.tokenization import PackedRows
 
 EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
 SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS = "sentence_embedding", "token_embeddings"
-CALLERS_LANES = ("query", "bulk")  # for callers
+CALLERS_LANES: tuple[Priority, ...] = get_args(Priority)
 CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
 
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from sentriton import declaration
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, Allowed, one_of, whole
 from sentriton.declaration import check_settings, setting
 from sentriton.errors import InvalidInput
+from sentriton.keywords import ModelChange, Priority
 from sentriton.protocol import CALLERS_LANES
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from sentriton.keywords import Settings
 
-MODEL_CHANGE = ("raise", "reload")
+MODEL_CHANGES: tuple[ModelChange, ...] = get_args(ModelChange)
 # The fields by which a command reaches its server.
 CONNECTION = (
     "url",
@@ -87,7 +88,7 @@ class ClientSettings:
         unit="seconds",
         former_flag="--stall-timeout",
     )
-    priority: str = setting(
+    priority: Priority = setting(
         "query",
         "Lane of the server. Requests of the bulk lane wait for those of the query lane.",
         group=_REQUESTS,
@@ -101,12 +102,12 @@ class ClientSettings:
         allowed=whole(1),
         unit="requests",
     )
-    on_model_change: str = setting(
+    on_model_change: ModelChange = setting(
         "raise",
         "Reaction to another model on the server: raise ContractMismatch, or reload the manifest and restart the call "
         "with that model, at most three times. A stream always raises.",
         group=_REQUESTS,
-        allowed=one_of(*MODEL_CHANGE),
+        allowed=one_of(*MODEL_CHANGES),
         unit="action",
     )
     tls: bool = setting(False, "Encrypt with TLS. A certificate turns it on as well.", group=_SECURITY, allowed=TRUTH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -11,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sentriton.client import SentenceEncoder
-from sentriton.command_options import AsJson, takes_settings
+from sentriton.command_options import AsJson, open_encoder, takes_settings
 from sentriton.errors import InvalidInput
 from sentriton.evaluation.figures import FIGURES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs
@@ -61,7 +59,7 @@ def evaluate(
     if checkpoint is not None:
         checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
     pairs = read_scored(data)
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
+    with open_encoder(settings) as encoder:
         manifest = encoder.manifest
         embeddings = _embed(encoder, pairs)
     figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}

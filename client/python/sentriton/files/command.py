@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from sentriton.client import SentenceEncoder
-from sentriton.command_options import takes_settings
+from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput
-from sentriton.files.embedding import check_output, check_precision, embed_to_file, embedded
+from sentriton.files.embedding import RowOptions, check_output, embed_to_file, embedded, row_precision
 from sentriton.files.outputs import json_lines
 from sentriton.files.sources import SentenceSource, open_source
 from sentriton.settings import CONNECTION, ClientSettings
@@ -86,22 +86,21 @@ def embed(
     interrupted, run the same command to resume.
     """
     source = open_source(texts, input, column)
-    check_precision(precision)
     if output is not None:
         check_output(output, source, overwrite=overwrite)
     elif as_json:
         raise InvalidInput("--json prints the summary of a run that writes --output FILE; without it, rows are printed")
-    options = {
+    options: RowOptions = {
         "normalize_embeddings": normalize,
         "truncate_dim": truncate_dim,
-        "precision": precision,
+        "precision": row_precision(precision),
         "prompt": prompt,
         "prompt_name": prompt_name,
         "batch_size": batch_size,
     }
     if source_of(settings, "priority") is None and not texts:
         settings = dataclasses.replace(settings, priority="bulk")
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder, _stopping_at_once(encoder):
+    with open_encoder(settings) as encoder, _stopping_at_once(encoder):
         if output is None:
             _print_rows(encoder, source, options)
             return
@@ -117,7 +116,7 @@ def embed(
     )
 
 
-def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: dict[str, Any]) -> None:
+def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: RowOptions) -> None:
     encoder.encode([], **options)
     for sentences, embeddings in embedded(encoder, source.read(), options):
         sys.stdout.buffer.write(json_lines(sentences, embeddings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -10,9 +10,22 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from sentriton.integrations.encoders import Encoders
 
 if TYPE_CHECKING:
+    from llama_index.core.callbacks import CallbackManager
+    from typing_extensions import Unpack
+
     from sentriton.keywords import Common, Settings
 
 _BATCH_SENTENCES = 512  # that LlamaIndex hands over at a time; the encoder cuts them into requests itself
+
+
+class BaseFields(TypedDict, total=False):
+    """The fields of LlamaIndex's `BaseEmbedding` that this class passes on."""
+
+    model_name: str
+    callback_manager: CallbackManager
+    num_workers: int | None
+    embeddings_cache: object
+    rate_limiter: object
 
 
 class SentritonEmbedding(BaseEmbedding):
@@ -39,18 +52,18 @@ class SentritonEmbedding(BaseEmbedding):
         truncate_dim: int | None = None,
         settings: Settings | None = None,
         embed_batch_size: int = _BATCH_SENTENCES,
-        **fields: Any,
+        **fields: Unpack[BaseFields],
     ) -> None:
         encoders = Encoders(url, **(settings or {}))
-        fields |= {
-            "url": url,
-            "normalize_embeddings": normalize_embeddings,
-            "truncate_dim": truncate_dim,
-            "embed_batch_size": embed_batch_size,
-            # A saved object says which model it meant; the one that is served has the last word.
-            "model_name": encoders.blocking.manifest.name,
-        }
-        super().__init__(**fields)
+        # A saved object says which model it meant; the one that is served has the last word.
+        fields["model_name"] = encoders.blocking.manifest.name
+        super().__init__(
+            url=url,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+            embed_batch_size=embed_batch_size,
+            **fields,
+        )
         self._encoders = encoders
 
     @classmethod
