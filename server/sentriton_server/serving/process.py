@@ -69,7 +69,7 @@ class TritonProcess:
         self._owns_scratch = scratch is None
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
-        self._environments = Environments()
+        self._environments = Environments(self._scratch.environments)
         try:
             security = Security.prepare(settings, self._scratch.folder)
             arguments = [
