@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -55,15 +55,16 @@ class SentritonEmbedding(BaseEmbedding):
         **fields: Unpack[BaseFields],
     ) -> None:
         encoders = Encoders(url, **(settings or {}))
-        # A saved object says which model it meant; the one that is served has the last word.
-        fields["model_name"] = encoders.blocking.manifest.name
-        super().__init__(
-            url=url,
-            normalize_embeddings=normalize_embeddings,
-            truncate_dim=truncate_dim,
-            embed_batch_size=embed_batch_size,
+        given: dict[str, Any] = {
             **fields,
-        )
+            "url": url,
+            "normalize_embeddings": normalize_embeddings,
+            "truncate_dim": truncate_dim,
+            "embed_batch_size": embed_batch_size,
+            # A saved object says which model it meant; the one that is served has the last word.
+            "model_name": encoders.blocking.manifest.name,
+        }
+        super().__init__(**given)
         self._encoders = encoders
 
     @classmethod
