@@ -48,14 +48,15 @@ def check_server(wheel: Path, version: str) -> str:
 
 
 def check_node(tarball: Path, version: str) -> str:
-    """Both module systems, types and sources."""
+    """Both module systems, types, sources and the license's text."""
+    own_files = {"package.json", "README.md", "LICENSE"}
     assert tarball.name == f"sentriton-{version}.tgz", f"{tarball.name} must have the version {version}"
     with tarfile.open(tarball) as archive:
         names = {member.name.removeprefix("package/") for member in archive.getmembers()}
     wanted = {f"dist/{kind}/index.{end}" for kind in ("esm", "cjs") for end in ("js", "d.ts")}
-    missing = (wanted | {"package.json", "README.md", "dist/cjs/package.json", "src/index.ts"}) - names
+    missing = (wanted | {*own_files, "dist/cjs/package.json", "src/index.ts"}) - names
     assert not missing, f"{tarball.name} lacks {sorted(missing)}"
-    others = {name for name in names if name.partition("/")[0] not in ("dist", "src", "package.json", "README.md")}
+    others = {name for name in names if name.partition("/")[0] not in {"dist", "src", *own_files}}
     assert not others, f"{tarball.name} must hold the client alone; it also holds {sorted(others)}"
     return f"{len(names)} files, {tarball.stat().st_size / 1000:.0f} kB"
 

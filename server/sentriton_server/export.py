@@ -24,9 +24,9 @@ from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
-from sentriton_server.resources import hash_files
+from sentriton_server.resources import PARITY_SENTENCES, hash_files
+from sentriton_server.settings import DEVICES
 
-PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
 GOLDEN_SENTENCES = 8
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
@@ -45,8 +45,8 @@ def resolve_device(device: str) -> str:
     has_gpu = torch.cuda.is_available()
     if device == "gpu" and not has_gpu:
         raise ExportError("device 'gpu' was asked for, and torch sees no CUDA GPU here; use --device cpu or auto")
-    if device not in ("auto", "cpu", "gpu"):
-        raise ExportError(f"device {device!r} is unknown; allowed are auto, cpu, gpu")
+    if device not in DEVICES:
+        raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")
     return ("gpu" if has_gpu else "cpu") if device == "auto" else device
 
 

@@ -22,10 +22,10 @@ import psutil
 import pytest
 
 from sentriton import SentenceEncoder
-from sentriton.canary import Canary, OtherServer
 from sentriton.settings import ClientSettings
 from sentriton_server.repository import MODELS, RepositoryError, read_config, record_files
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer, prepare_repository
+from sentriton_server.serving.canary import Canary, OtherServer
 from sentriton_server.serving.progress import read_work
 from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch
 from tests.bounds import bound_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from types import ModuleType
@@ -13,10 +14,14 @@ import numpy as np
 import pytest
 
 import sentriton
+import sentriton.keywords
 from sentriton import ClientSettings, SentenceEncoder
 from sentriton.keywords import EncodeArguments, Settings
+from tests.conftest import ROOT
 from tests.event_loop import InEventLoop
 from tests.small_server import WORDS, SmallServer, vectors
+
+COMPATIBILITY = ROOT / "docs/compatibility.md"
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +82,9 @@ def test_every_option_is_one_of_sentence_transformers() -> None:
     theirs = inspect.signature(SentenceTransformer.encode).parameters
     assert set(EncodeArguments.__annotations__) - set(theirs) == {"timeout_s"}
     assert set(theirs) - set(EncodeArguments.__annotations__) == {"self", "prompt_name", "prompt", "kwargs"}
+
+
+@pytest.mark.parametrize("module", [sentriton, sentriton.keywords], ids=lambda module: module.__name__)
+def test_the_compatibility_page_lists_the_public_names(module: ModuleType) -> None:
+    (row,) = re.findall(rf"^\| `{re.escape(module.__name__)}` \| (.*) \|$", COMPATIBILITY.read_text("utf-8"), re.M)
+    assert row.split(", ") == [f"`{name}`" for name in module.__all__]

@@ -15,7 +15,7 @@ from sentriton.deadline import MARGIN_S, Deadline
 from sentriton.dispatch import AsyncDispatcher
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.errors import ContractMismatch, SentritonError
-from sentriton.golden import HealthReport
+from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
 from sentriton.keywords import Encoded, Sentences
 from sentriton.manifest import Manifest
 from sentriton.options import DOCUMENT_PROMPTS, QUERY_PROMPTS
@@ -113,7 +113,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         await self.connect()
         return self.manifest
 
-    async def health(self, timeout_s: float = 10.0) -> HealthReport:
+    async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """The canary of the first server, as `SentenceEncoder.health`."""
         deadline = self._session.deadline(timeout_s)
         await self._connect(deadline)

@@ -13,7 +13,7 @@ from sentriton.deadline import Deadline
 from sentriton.dispatch import Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.errors import ContractMismatch
-from sentriton.golden import HealthReport
+from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
 from sentriton.keywords import Encoded, Sentences
 from sentriton.manifest import Manifest
 from sentriton.options import DOCUMENT_PROMPTS, QUERY_PROMPTS
@@ -126,7 +126,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         self._session.check_open()
         return self.manifest
 
-    def health(self, timeout_s: float = 10.0) -> HealthReport:
+    def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
 
         Raises a `SentritonError` if the server does not answer within `timeout_s`, or if a cosine is below the

@@ -7,7 +7,7 @@ import math
 from sentriton.errors import DeadlineExceeded
 
 LOOK_EVERY_S = 1.0  # a call looks at its deadline at least this often
-_A_DAY_S = 86_400.0  # gRPC and Triton count in integers, which have an end
+_MAX_WAIT_S = 86_400.0  # a day: gRPC and Triton count in integers, which have an end
 # gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over.
 MARGIN_S = 0.1
 
@@ -29,7 +29,7 @@ class Deadline:
 
     def left_s(self, now: float) -> float:
         """What a request sent now may take; 0 after the end."""
-        return min(max(0.0, self.time - now), _A_DAY_S)
+        return min(max(0.0, self.time - now), _MAX_WAIT_S)
 
     def moved(self, now: float) -> None:
         """A request of the call was answered, or the first is to be sent: the server has its whole time again."""

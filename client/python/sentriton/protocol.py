@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.keywords import Priority
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.tokenization import PackedRows
 
 EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
 SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS = "sentence_embedding", "token_embeddings"
-LANES = ("query", "bulk")  # for callers
+CALLERS_LANES: tuple[Priority, ...] = get_args(Priority)
 CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
 
 
@@ -55,8 +57,8 @@ def parameters(
 
     `canary_key` opens the canary's lane, whatever `priority` says. Raises `InvalidInput` for an unknown lane.
     """
-    if priority not in LANES:
-        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, LANES))}")
+    if priority not in CALLERS_LANES:
+        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, CALLERS_LANES))}")
     named: dict[str, str | int] = {"lane": priority}
     if canary_key is not None:
         named = {"lane": CANARY_LANE, "canary_key": canary_key}

@@ -25,7 +25,7 @@ from .text_queue import TextQueue, Waiting
 from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 LANES = ("canary", "query", "bulk")
-MICROSECONDS = 1e-6
+MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
 SHORT_TEXT_BYTES = 16 * 1024  # some milliseconds of work; longer text is bulk work
 BULK_NICENESS = 5
@@ -99,7 +99,7 @@ class TritonPythonModel:
             parameters["lane"] = lane  # long text: embed_tokens's queries shall not wait behind its many tokens either
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
-            wait_s = min(wait_s, asked * MICROSECONDS)
+            wait_s = min(wait_s, asked * MICROSECOND_S)
         waiting = Waiting(texts, size, time.monotonic() + wait_s, parameters, sender)
         if reason := self.queues[lane].add(waiting):
             message = f"the {lane} lane of text is full: {reason}; send again later"
@@ -145,7 +145,7 @@ class TritonPythonModel:
             requested_output_names=["sentence_embedding"],
             inputs=[pb_utils.Tensor("input_ids", input_ids[:, None]), pb_utils.Tensor("row", row[:, None])],
             parameters=waiting.parameters,
-            timeout=max(1, int(left_s / MICROSECONDS)),
+            timeout=max(1, int(left_s / MICROSECOND_S)),
         ).exec()
         if response.has_error():
             message = response.error().message()

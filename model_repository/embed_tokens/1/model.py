@@ -30,7 +30,7 @@ from .validation import explain_fingerprint, explain_lane, explain_pooled, expla
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
 REQUIRED_INPUTS = {"input_ids", "row"}
-MICROSECONDS = 1e-6
+MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
 # Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
 # Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
@@ -123,7 +123,7 @@ class TritonPythonModel:
             return None
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
-            wait_s = min(wait_s, asked * MICROSECONDS)
+            wait_s = min(wait_s, asked * MICROSECOND_S)
         deadline = time.monotonic() + wait_s
         # Before the tensors are read: in an overload most requests end here, and the others need the time.
         if self.cache is None and (reason := self.scheduler.why_full(lane, deadline)):

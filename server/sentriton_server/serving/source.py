@@ -10,7 +10,7 @@ from pathlib import Path
 from sentriton.cache import cache_folder
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
-from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, hash_files
+from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
 
 
 def prepare_repository(
@@ -76,7 +76,7 @@ def _why_useless(repository: Path) -> str | None:
 
 def _remove(repository: Path, checked: tuple[int, ...]) -> None:
     """Remove the export of this identity; one that another serve has made again stays."""
-    # In one step: another process sees the whole export or none.
+    # At once: another process sees the whole export or none.
     with private_folder(repository.parent, ".export-") as folder, contextlib.suppress(FileNotFoundError):
         if _identity(repository) == checked:
             repository.rename(folder / repository.name)
@@ -89,7 +89,9 @@ def _identity(folder: Path) -> tuple[int, ...]:
 
 
 def _exporter_key() -> str:
-    """sha256 of the code that makes a repository, so that an export by another release is not taken for this one's."""
+    """sha256 of the code and the sentences that make a repository, so that an export by another release is not taken
+    for this one's.
+    """
     code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
     models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
-    return hash_files(sorted(code) + sorted(models))
+    return hash_files([*sorted(code), *sorted(models), PARITY_SENTENCES])
