@@ -1,7 +1,8 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
-# make unit      unit tests alone (three quarters of a minute on two cores)
-# make end-to-end  a training, exports of 200 changed checkpoints, the encoder's memory (half a minute)
+# make unit      unit tests alone (under three quarters of a minute on two cores)
+# make client    the Python client with servers that answer wrongly, late or not at all (half a minute)
+# make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
 # make server    tests against a real Triton (five minutes on two cores)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
@@ -27,14 +28,16 @@ NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
-# Unit tests: whatever is free takes the next; those that wait leave their core to others. Tests with servers: two files
-# at a time, each in one process, since its tests share what they start.
+# Unit tests: a free process takes the next; those that wait leave their core to others. Tests of the client wait most
+# of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
+# what they start.
 QUICK := --numprocesses 3 --dist worksteal
+WAITING := --numprocesses 6 --dist worksteal
 PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit client end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -66,11 +69,15 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 
 test: lint $(NODE_INSTALLED) prometheus
 	$(PYTEST) $(QUICK) tests/unit tests/manifests
+	$(PYTEST) $(WAITING) tests/client
 	$(PYTEST) $(PARALLEL) tests/typing tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(QUICK) tests/unit
+
+client: $(VENV)/dev-installed
+	$(PYTEST) $(WAITING) tests/client
 
 end-to-end: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/end_to_end

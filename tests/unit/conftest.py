@@ -9,15 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_server import SmallServer
-
-
-@pytest.fixture
-def server() -> Iterator[SmallServer]:
-    """In place of a real one."""
-    with SmallServer() as server:
-        yield server
-
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
