@@ -21,7 +21,8 @@ from sentriton_server.serving import ServerSettings, TritonServer, prepare_repos
 from tests.bounds import is_quiet
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode, node_environment
-from tests.server.conftest import FREE_PORTS, RunningServer
+from tests.ports import FREE_PORTS
+from tests.server.conftest import RunningServer
 
 CALLERS = Path(__file__).with_name("callers.mjs")
 

@@ -21,9 +21,9 @@ from sentriton.connection import Connection
 from sentriton.tokenization import pack_rows
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.ports import FREE_PORTS
 
 logging.disable_progress_bar()
-FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,13 @@ from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimil
 from sentriton import SentenceEncoder
 from sentriton.evaluation import FIGURES, read_pairs
 from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests import commands
 from tests.conftest import public_data
 from tests.server.conftest import RunningServer
 
-SENTRITON = str(Path(sys.executable).parent / "sentriton")
-
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SENTRITON, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False)
+    return commands.run(*arguments, timeout_s=240)
 
 
 def first_pairs(data: Path, count: int, folder: Path) -> Path:
