@@ -4,9 +4,11 @@
 # make client    the Python client with servers that answer wrongly, late or not at all (half a minute)
 # make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
 # make server    tests against a real Triton (five minutes on two cores)
+# make typing    mypy and pyright on the client's public interface (half a minute)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
+# make signatures  generate the overloads of the asyncio client from those of the blocking one
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
@@ -20,7 +22,7 @@
 # make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make lint      ruff and mypy;  make format  puts the code in shape
+# make lint      ruff and mypy;  make format  puts the code in shape;  make clean  removes everything that make made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,7 +39,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -85,6 +87,9 @@ end-to-end: $(VENV)/dev-installed
 server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/server
 
+typing: $(VENV)/dev-installed $(NODE_INSTALLED)
+	$(PYTEST) $(PARALLEL) tests/typing
+
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
@@ -104,6 +109,9 @@ protos: $(NODE_INSTALLED)
 
 docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
+
+signatures: $(VENV)/dev-installed
+	$(BIN)/python client/python/tooling/signatures.py
 
 manifests: $(VENV)/dev-installed prometheus
 	$(PYTEST) tests/manifests
@@ -195,7 +203,7 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot
