@@ -28,3 +28,10 @@ export async function timed(body) {
   await body();
   return (performance.now() - started) / 1000;
 }
+
+/** A `refuse` of the server that makes it silent with its request number `first`. */
+export function silentFrom(first, server) {
+  return (number) => {
+    if (number === first) server.silent = true;
+  };
+}
