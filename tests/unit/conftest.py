@@ -6,8 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sentriton.tokenization import TextTokenizer
+
+LONGEST = 8
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +47,19 @@ def target(tmp_path: Path) -> Iterator[Path]:
     parent.mkdir()
     yield parent / "repository"
     assert {path.name for path in parent.iterdir()} <= {"repository"}
+
+
+@pytest.fixture(scope="session")
+def transformers_tokenizer() -> Any:
+    """The tokenizer of the tests as transformers reads it."""
+    from tests.checkpoints import make_tokenizer
+
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def text_tokenizer(transformers_tokenizer: Any) -> TextTokenizer:
+    """The same as the client's tokenizer, for texts of at most `LONGEST` tokens."""
+    from sentriton_server.checkpoint import read_tokenizer
+
+    return TextTokenizer(read_tokenizer(transformers_tokenizer, LONGEST).to_str())
