@@ -1,5 +1,5 @@
-"""What the tests without a real server share. Libraries are imported where they are needed: the process that hands out
-tests needs none of them.
+"""What the tests without a real server share. Large libraries are imported where they are needed: the process that hands
+out tests needs none of them.
 """
 
 from __future__ import annotations
@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sentriton.tokenization import TextTokenizer
 
 LONGEST = 8
+
+# A machine with other work is slow to make an example, and so is one that measures coverage: no fault of the code.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
 
 
 @pytest.fixture(scope="session")
