@@ -1,5 +1,5 @@
-"""What the tests without a real server share. Large libraries are imported where they are needed: the process that hands
-out tests needs none of them.
+"""What the tests without a real server share. Large libraries are imported where they are needed: the process that
+hands out tests needs none of them.
 """
 
 from __future__ import annotations
