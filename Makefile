@@ -30,10 +30,10 @@ NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
-# Unit tests: a free process takes the next; those that wait leave their core to others. Tests of the client wait most
+# Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
 # of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
 # what they start.
-QUICK := --numprocesses 3 --dist worksteal
+QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
 PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
