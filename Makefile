@@ -12,7 +12,8 @@
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
-# make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
+# make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
+# make coverage  the same with training and tests against a real Triton: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
@@ -39,7 +40,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -95,11 +96,15 @@ polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
-coverage: $(VENV)/dev-installed
-	@rm -f .coverage
-	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+coverage: coverage-quick
 	$(PYTEST) $(PARALLEL) $(COVERED) tests/end_to_end tests/server
 	$(BIN)/coverage report --skip-covered --fail-under 85
+
+coverage-quick: $(VENV)/dev-installed
+	@rm -f .coverage
+	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+	$(PYTEST) $(WAITING) $(COVERED) tests/client
+	$(BIN)/coverage report --skip-covered --fail-under 81
 
 node: $(NODE_INSTALLED)
 	cd $(NODE) && npm run build
