@@ -70,10 +70,8 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus
-	$(PYTEST) $(QUICK) tests/unit tests/manifests
-	$(PYTEST) $(WAITING) tests/client
-	$(PYTEST) $(PARALLEL) tests/typing tests/end_to_end tests/server tests/polyglot
+test: lint $(NODE_INSTALLED) prometheus coverage-quick
+	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
