@@ -19,7 +19,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
 
-from tests.manifest import make_manifest
+from tests.example_manifest import make_manifest
 
 DIMENSION = 4
 WORDS = [f"w{number}" for number in range(6000)]
