@@ -1,7 +1,7 @@
 """What do callers of single sentences get through one encoder, next to one call with a list?
 
     .venv/bin/python -m benchmarks.single [--checkpoint FOLDER] [--precision fp32] [--threads 64] [--tasks 256]
-        [--processes 8] [--lengths klue|mixture] [--sentences 1000] [--seconds 5] [--rounds 3] [--contenders thread task]
+        [--processes 8] [--lengths klue|mixture] [--sentences 1000] [--seconds 5] [--rounds 3] [--contenders WORD ...]
 
 Each caller embeds one sentence, waits for its vector and embeds the next, through `encode`: one
 thread, many threads and many asyncio tasks with one encoder, and processes of as many threads in all, each process
