@@ -22,7 +22,8 @@ from sentriton.options import check_names, resolve_options, resolve_prompt
 from sentriton.progress import progress_bar
 from sentriton.requests import RequestRows, plan_requests
 from sentriton.results import Results
-from sentriton.session import ServedModel, Session
+from sentriton.served_model import ServedModel
+from sentriton.session import Session
 
 _MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good are no roll-out
 

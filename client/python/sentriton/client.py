@@ -19,7 +19,7 @@ from sentriton.keywords import Encoded, Sentences
 from sentriton.manifest import Manifest
 from sentriton.options import DOCUMENT_PROMPTS, QUERY_PROMPTS
 from sentriton.questions import health_questions, model_questions
-from sentriton.session import ServedModel
+from sentriton.served_model import ServedModel
 from sentriton.signatures import encode_signature, stream_signature
 from sentriton.stream import encode_chunks, stream_arguments
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from sentriton.endpoints import AnyConnection
 from sentriton.errors import DeadlineExceeded, InvalidInput, SentritonError, ServerError
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.requests import TOKENS_PER_REQUEST
+from sentriton.served_model import ServedModel
 from sentriton.tokenization import PackedRows, pack_rows
-
-if TYPE_CHECKING:
-    from sentriton.session import ServedModel
 
 _TIMES_APART = 2.0  # most between two members' remaining times: little work is done for a member that has gone
 

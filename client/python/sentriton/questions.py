@@ -17,7 +17,7 @@ from sentriton.errors import SentritonError
 from sentriton.golden import HealthReport, smallest_cosine
 from sentriton.kserve import ModelInferResponse
 from sentriton.manifest import TOKENIZER
-from sentriton.session import ServedModel
+from sentriton.served_model import ServedModel
 
 Result = TypeVar("Result")
 Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Result]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from typing import Generic
 
 from sentriton.arguments import positive
@@ -13,18 +12,9 @@ from sentriton.deadline import Deadline
 from sentriton.endpoints import AnyConnection, Endpoints
 from sentriton.errors import SentritonError
 from sentriton.joining import Joiner
-from sentriton.manifest import Manifest
 from sentriton.pacing import RetryBudget, Window
+from sentriton.served_model import ServedModel
 from sentriton.settings import ClientSettings
-from sentriton.tokenization import TextTokenizer
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """The manifest of a served model and its tokenizer: one call uses one of these throughout."""
-
-    manifest: Manifest
-    tokenizer: TextTokenizer
 
 
 class Session(Generic[AnyConnection]):
