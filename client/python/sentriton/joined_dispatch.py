@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 class JoinedDispatcher:
-    """Waits for one small call, and sends what it is this call's turn to send. The threads of all calls do so: none
-    depends on another one's.
+    """Waits for one small call, and sends a request when it is this call's turn. The threads of all calls do so, and
+    none depends on another one's.
     """
 
     def __init__(self, call: Call[Connection]) -> None:
@@ -144,7 +144,7 @@ def _member_of(call: Call[AnyConnection], wake: Callable[[], object]) -> Iterato
 
 @contextmanager
 def _kept_on_failure(call: Call[AnyConnection], joint: Joint[AnyConnection]) -> Iterator[None]:
-    """Whatever goes wrong with a request, no call of it waits for ever. Interrupts go on."""
+    """After a failure in the block no call of the request waits for ever. Interrupts are raised again."""
     try:
         yield
     except Exception as error:

@@ -26,8 +26,8 @@ _LOOK_AGAIN_S = 0.1  # for a place that a retry needs
 class Joiner(Generic[AnyConnection]):
     """The small calls of one encoder. Methods may be called from any thread, and none blocks.
 
-    A call enters, and leaves in the end. Its caller sends what `gather` and `depart`, or `next`, give it, and waits in
-    between. A call is woken when it has ended, and when it is its turn to send.
+    A call enters, and leaves in the end. In between its caller waits, and sends the requests that `gather` and `depart`,
+    or `next`, return. A call is woken when it has ended, and when it is its turn to send.
     """
 
     def __init__(self, endpoints: Endpoints[AnyConnection], budget: RetryBudget, max_in_flight: int) -> None:
@@ -49,7 +49,7 @@ class Joiner(Generic[AnyConnection]):
             self._waiting.append(member)
 
     def leave(self, member: Member[AnyConnection], now: float) -> None:
-        """A call has ended, in whatever way. Its request is cancelled if no other call is in it."""
+        """A call has ended, or its caller has gone. Its request is cancelled if no other call is in it."""
         with self._changing(now):
             self._members.discard(member)
             joint, member.joint = member.joint, None
@@ -79,7 +79,7 @@ class Joiner(Generic[AnyConnection]):
             return joint
 
     def depart(self, joint: Joint[AnyConnection], now: float) -> Sending[AnyConnection] | None:
-        """What to send of a request whose sentences are tokenized; None if no call is left in it. Calls that do not fit
+        """The sending of a request whose sentences are tokenized; None if no call is left in it. Calls that do not fit
         wait for the next request.
         """
         with self._changing(now):
@@ -169,7 +169,7 @@ class Joiner(Generic[AnyConnection]):
                 self._dismiss(joint)
 
     def broke_off(self, joint: Joint[AnyConnection], error: BaseException, now: float) -> None:
-        """A request could not be sent. Its calls are sent again, each alone if one of them may be the cause."""
+        """A request could not be sent. Its calls wait again, each for a request of its own if one may be the cause."""
         with self._changing(now):
             if not isinstance(error, Exception):
                 self._dissolve(joint, alone=False)
@@ -240,7 +240,7 @@ class Joiner(Generic[AnyConnection]):
                 self._to_wake.append(joint.members[0])
 
     def _end(self, joint: Joint[AnyConnection], error: SentritonError, *, late: bool = False) -> None:
-        """Every call of a request fails; one that came too late, with what its own deadline says."""
+        """Every call of a request fails. If it was `late`, each fails with the error of its own deadline."""
         for member in joint.members:
             member.error = member.deadline.exceeded(self._endpoints.url) if late else error
         self._dismiss(joint)

@@ -24,7 +24,7 @@ _TIMES_APART = 2.0  # most between two members' remaining times: little work is 
 
 @dataclass(eq=False)
 class Member(Generic[AnyConnection]):
-    """A small call: its sentences, their texts with the prompt, and what came of them. `wake` tells its caller to look.
+    """A small call: its sentences, their texts with the prompt, and its outcome. `wake` tells its caller to look.
 
     `alone`: a request with others failed, which this call may have caused. `too_long`: it needs several requests.
     """
@@ -165,7 +165,7 @@ class Joint(Generic[AnyConnection]):
 
 
 def wrong_answer(error: ServerError, address: str) -> ServerError:
-    """The error of an answer that is not what it must be."""
+    """The error of an answer that failed its checks."""
     wrong = ServerError(f"a wrong answer of {address}: {error}")
     wrong.__cause__ = error
     return wrong
