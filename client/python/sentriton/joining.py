@@ -26,7 +26,7 @@ _LOOK_AGAIN_S = 0.1  # for a place that a retry needs
 class Joiner(Generic[AnyConnection]):
     """The small calls of one encoder. Methods may be called from any thread, and none blocks.
 
-    A call enters, and leaves in the end. In between its caller waits, and sends the requests that `gather` and `depart`,
+    A call enters, and leaves in the end. Meanwhile its caller waits, and sends the requests that `gather` and `depart`,
     or `next`, return. A call is woken when it has ended, and when it is its turn to send.
     """
 
