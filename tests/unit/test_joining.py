@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ MODEL = ServedModel(make_manifest(dimension=DIMENSION), TextTokenizer(make_token
 
 
 class Calls:
-    """Small calls at servers named by one letter each. `woken` has those that were told to look."""
+    """Small calls at servers of these addresses. `woken` has those that were told to look."""
 
-    def __init__(self, servers: str = "a", max_in_flight: int = 16) -> None:
+    def __init__(self, servers: Sequence[str] = "a", max_in_flight: int = 16) -> None:
         self.budget = RetryBudget()
         self.endpoints = Endpoints([Endpoint(address, None) for address in servers])
         self.joiner = Joiner(self.endpoints, self.budget, max_in_flight)

@@ -30,7 +30,8 @@ export class Joiner {
     private readonly priority: Priority,
     maxInFlight: number,
   ) {
-    const limit = Math.min(LEAST_IN_FLIGHT * endpoints.all.length, maxInFlight);
+    const several = endpoints.all.some(({ connection }) => connection.address.startsWith("dns:")); // servers of one name
+    const limit = several ? maxInFlight : Math.min(LEAST_IN_FLIGHT * endpoints.all.length, maxInFlight);
     this.window = new Window(limit, limit);
   }
 

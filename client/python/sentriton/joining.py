@@ -31,7 +31,8 @@ class Joiner(Generic[AnyConnection]):
     """
 
     def __init__(self, endpoints: Endpoints[AnyConnection], budget: RetryBudget, max_in_flight: int) -> None:
-        limit = min(LEAST_IN_FLIGHT * len(endpoints.all), max_in_flight)
+        several = any(endpoint.address.startswith("dns:") for endpoint in endpoints.all)  # servers of one name
+        limit = max_in_flight if several else min(LEAST_IN_FLIGHT * len(endpoints.all), max_in_flight)
         self._window = Window(limit=limit, most=limit)
         self._endpoints = endpoints
         self._budget = budget
