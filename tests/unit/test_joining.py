@@ -69,9 +69,12 @@ def in_flight(calls: Calls, words: list[str], now: float = 0.0) -> tuple[list[Me
 
 
 @pytest.mark.parametrize(
-    ("servers", "most", "places"), [("a", 16, 4), ("abc", 16, 12), ("abcdef", 16, 16), ("a", 2, 2)]
+    ("servers", "most", "places"),
+    [("a", 16, 4), ("abc", 16, 12), ("abcdef", 16, 16), ("a", 2, 2), (["dns:///many:1"], 10, 10)],
 )
-def test_places_are_four_for_each_server_and_at_most_max_in_flight(servers: str, most: int, places: int) -> None:
+def test_places_are_four_for_each_server_and_at_most_max_in_flight(
+    servers: Sequence[str], most: int, places: int
+) -> None:
     calls = Calls(servers, most)
     for _ in range(places):
         in_flight(calls, ["w1"])
