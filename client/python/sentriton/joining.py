@@ -65,6 +65,8 @@ class Joiner(Generic[AnyConnection]):
 
     def gather(self, now: float) -> Joint[AnyConnection] | None:
         """The next request, with all the calls that may be in it. None: no call waits, or no request may go now."""
+        if not self._waiting:  # most often; a call that comes meanwhile looks for itself
+            return None
         with self._changing(now):
             if self._in_flight >= self._window.limit:
                 return None
@@ -85,16 +87,14 @@ class Joiner(Generic[AnyConnection]):
         """
         with self._changing(now):
             self._fit(joint)
-            members = list(joint.members)
-        load = Load.of(members)
-        with self._changing(now):
             if not joint.members:
                 self._release(joint)
                 return None
+            load = Load.of(list(joint.members))
             joint.course = Course(
                 iter([RequestRows([0], load.tokens)]),
                 total=1,
-                deadline=SharedDeadline(joint.members),
+                deadline=SharedDeadline(joint.members) if len(joint.members) > 1 else joint.members[0].deadline,
                 window=self._window,
                 budget=self._budget,
                 endpoints=self._endpoints,
@@ -112,6 +112,9 @@ class Joiner(Generic[AnyConnection]):
         when the call's time is over.
         """
         member.deadline.looked(now)
+        joint = member.joint
+        if not member.deadline.over(now) and (joint is None or self._is_simple(joint)):
+            return None
         with self._changing(now):
             joint = member.joint
             if member.deadline.over(now) and not member.ended:
@@ -133,6 +136,9 @@ class Joiner(Generic[AnyConnection]):
     def wait_s(self, member: Member[AnyConnection], now: float) -> float:
         """How long a call waits before it looks again, unless it is woken."""
         wait_s = max(0.0, min(LOOK_EVERY_S, member.deadline.time - now))
+        joint = member.joint
+        if joint is None or self._is_simple(joint):
+            return wait_s
         with self._lock:
             joint = member.joint
             if joint is None or joint.course is None or joint.members[0] is not member:
@@ -189,6 +195,10 @@ class Joiner(Generic[AnyConnection]):
             members = list(self._members)
         for member in members:
             member.wake()
+
+    def _is_simple(self, joint: Joint[AnyConnection]) -> bool:
+        """Whether a request waits for nothing but its answer from the only server."""
+        return joint.in_flight and len(self._endpoints.all) == 1
 
     def _with_others(self, first: Member[AnyConnection], now: float) -> list[Member[AnyConnection]]:
         """`first`, and the waiting calls that may be in one request with it, in the order of their arrival."""

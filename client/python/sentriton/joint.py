@@ -116,7 +116,7 @@ class Load(Generic[AnyConnection]):
     def of(cls, members: Sequence[Member[AnyConnection]]) -> Load[AnyConnection]:
         rows = [row for member in members for row in member.tokens or ()]
         not_pooled = [member.not_pooled for member in members for _ in member.texts]
-        return cls(members, pack_rows(rows, not_pooled=not_pooled))
+        return cls(members, pack_rows(rows, not_pooled=not_pooled if any(not_pooled) else 0))
 
     def read(self, response: ModelInferResponse) -> NDArray[np.float32]:
         """The answer, float32 [rows, dimension]. Raises `ServerError` for another form; numbers are not checked."""
