@@ -19,7 +19,7 @@ interface JointRows extends RequestRows {
 export class Joiner {
   private waiting: Member[] = [];
   private readonly joints = new Set<Joint>();
-  private readonly pausing: (() => void)[] = []; // retries that wait for a place
+  private readonly pausing = new Set<() => void>(); // retries that wait for a place
   private readonly window: Window;
   private inFlight = 0;
   private gathering = false;
@@ -30,7 +30,7 @@ export class Joiner {
     private readonly priority: Priority,
     maxInFlight: number,
   ) {
-    const several = endpoints.all.some(({ connection }) => connection.address.startsWith("dns:")); // servers of one name
+    const several = endpoints.all.some(({ connection }) => connection.address.startsWith("dns:")); // of one name
     const limit = several ? maxInFlight : Math.min(LEAST_IN_FLIGHT * endpoints.all.length, maxInFlight);
     this.window = new Window(limit, limit);
   }
@@ -137,19 +137,22 @@ export class Joiner {
     if (!joint.inFlight) return;
     joint.inFlight = false;
     this.inFlight -= 1;
-    const next = this.pausing.shift();
-    if (next !== undefined) next();
-    else this.gatherSoon();
+    // A retry goes first: it takes its place before the calls that wait are looked at.
+    for (const wake of this.pausing) wake();
+    this.gatherSoon();
   }
 
   /** A place for a retry. */
   private async place(joint: Joint): Promise<void> {
     const { signal } = joint.leaving;
     while (this.inFlight >= this.window.limit && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        this.pausing.push(resolve);
-        signal.addEventListener("abort", () => resolve(), { once: true });
-      });
+      let wake = (): void => undefined;
+      const woken = new Promise<void>((resolve) => (wake = resolve));
+      this.pausing.add(wake);
+      signal.addEventListener("abort", wake, { once: true });
+      await woken;
+      this.pausing.delete(wake);
+      signal.removeEventListener("abort", wake);
     }
     joint.failure = undefined;
     joint.inFlight = true;

@@ -130,7 +130,8 @@ describe("calls that wait", () => {
 });
 
 describe("each call of a request", () => {
-  for (const [name, refusal] of [["InvalidInput", WRONG_ROW], ["ServerError", { code: status.INTERNAL, details: "NaN" }]]) {
+  const refusals = { InvalidInput: WRONG_ROW, ServerError: { code: status.INTERNAL, details: "not finite" } };
+  for (const [name, refusal] of Object.entries(refusals)) {
     test(`is not failed by a neighbour's ${name}`, async () => {
       const { server, hold, call, release } = await callers();
       server.refuse = refuseWord(refusal);
@@ -246,6 +247,26 @@ describe("each call of a request", () => {
     assert.deepEqual(await Promise.all(calls), vectors(TEN));
     assert.deepEqual(server.words.slice(PLACES), [TEN, TEN]);
     assert.ok(Math.abs(encoder.budget.tokens - (50 - 1 + (PLACES + 1) / 5)) < 1e-9);
+  });
+
+  test("that is aborted in the pause of a retry leaves its place to others", async () => {
+    const { server, encoder } = await callers({ maxInFlight: 1 });
+    const away = { code: status.UNAVAILABLE, details: "stopping" };
+    server.refuse = refuseWord(away, "w10");
+    const abort = new AbortController();
+    const aborted = encoder.encode("w10", { signal: abort.signal });
+    aborted.catch(() => undefined);
+    await until(() => server.received > 0 && encoder.joiner.inFlight === 0);
+    server.silent = true;
+    const first = encoder.encode("w11");
+    await until(() => encoder.joiner.inFlight === 1);
+    const second = encoder.encode("w12");
+    await until(() => encoder.joiner.pausing.size === 1);
+    abort.abort(new Error("the user left"));
+    await assert.rejects(aborted, { message: "the user left" });
+    server.silent = false;
+    assert.deepEqual(await Promise.all([first, second]), vectors(["w11", "w12"]));
+    await until(() => encoder.joiner.inFlight === 0 && encoder.joiner.pausing.size === 0);
   });
 
   test("ends when the encoder is closed", async () => {
