@@ -69,7 +69,7 @@ class Call(Generic[AnyConnection]):
         self.deadline.moved(time.monotonic())
 
     def begin(self) -> None:
-        """Plan the requests to the model that is served now. Raises `InvalidInput` for options that it cannot meet."""
+        """Resolve the options for the model that is served now. Raises `InvalidInput` for those that it cannot meet."""
         self._session.check_usable()
         self._model = self._session.model if self._pin is None else self._pin.model
         manifest = self._model.manifest
