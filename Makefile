@@ -164,6 +164,7 @@ bench: $(VENV)/dev-installed perf-analyzer
 	$(BENCH).chain
 	$(BENCH).online --size base --layers 6 --lengths mixture --padded --callers 8 64 --seconds 8 --rounds 1 --plot $(PLOTS)/online.png
 	$(BENCH).overhead --plot $(PLOTS)/overhead.png
+	$(BENCH).single --rounds 1
 	$(BENCH).cache --rounds 1
 	$(BENCH).first --plot $(PLOTS)/first.png
 	$(BENCH).scale --plot $(PLOTS)/scale.png

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.client.joined import Callers
 from tests.small_server import SmallServer
 
 
@@ -19,3 +20,12 @@ def server() -> Iterator[SmallServer]:
     """One that answers right unless a test changes it."""
     with SmallServer() as server:
         yield server
+
+
+@pytest.fixture
+def callers(server: SmallServer) -> Iterator[Callers]:
+    callers = Callers(server)
+    yield callers
+    server.silent.clear()
+    callers.encoder.close()
+    callers.pool.shutdown()

@@ -18,14 +18,19 @@ class Deadline:
     def __init__(self, timeout_s: float | None, stall_timeout_s: float, now: float) -> None:
         self._timeout_s = timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self.end = math.inf if timeout_s is None else now + timeout_s
+        self._end = math.inf if timeout_s is None else now + timeout_s
         self._stalls = now + stall_timeout_s
         self._looked = now
 
     @property
+    def end(self) -> float:
+        """When the call ends whatever is answered."""
+        return self._end
+
+    @property
     def time(self) -> float:
         """When the call ends if nothing is answered until then."""
-        return min(self.end, self._stalls)
+        return min(self._end, self._stalls)
 
     def left_s(self, now: float) -> float:
         """What a request sent now may take; 0 after the end."""
@@ -49,7 +54,7 @@ class Deadline:
 
     def exceeded(self, url: str) -> DeadlineExceeded:
         """The error of a call that has to end: which bound it met, and what to do."""
-        if self.end <= self._stalls:
+        if self._end <= self._stalls:
             return DeadlineExceeded(
                 f"the call took longer than its timeout_s of {self._timeout_s:g} s; set a longer one, or none"
             )

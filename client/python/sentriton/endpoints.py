@@ -118,6 +118,11 @@ class Endpoints(Generic[AnyConnection]):
         self._slowest_s = 0.0
 
     @property
+    def url(self) -> str:
+        """Their addresses."""
+        return ",".join(endpoint.address for endpoint in self.all)
+
+    @property
     def patience_s(self) -> float:
         """How long an answer may take before another server is asked as well."""
         return max(_MIN_PATIENCE_S, _PATIENCE_FACTOR * self._slowest_s)

@@ -17,7 +17,7 @@ from sentriton.errors import SentritonError
 from sentriton.golden import Golden, HealthReport, smallest_cosine
 from sentriton.kserve import ModelInferResponse
 from sentriton.manifest import TOKENIZER, Manifest
-from sentriton.session import ServedModel
+from sentriton.served_model import ServedModel
 
 Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Result]
 
