@@ -234,7 +234,8 @@ def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
         "key": checkpoint.encoder.key,
     }
     _write_json(repository / "embed_tokens/1/contract.json", contract)
-    _write_json(repository / "pooling/1/key.json", {"key": checkpoint.encoder.key})
+    for model in ("embed_text", "pooling"):
+        _write_json(repository / model / "1/key.json", {"key": checkpoint.encoder.key})
 
 
 def _write_encoder(checkpoint: Checkpoint, repository: Path, precision: Precision, device: str) -> None:
