@@ -23,7 +23,7 @@ CORPUS = [
     "the quick brown fox doesn't jump over 3.14 lazy dogs, unhappiness and Ünïcödé",
     "東京タワー는 ½ 높이 ﬁ",
 ] * 8
-# Whatever decides where words end, and whatever may be seen across an end.
+# Characters that decide where words end, and characters that a tokenizer may read together with their neighbours.
 PIECES = [
     *(" ", "  ", "\n", "\t", "\u3000", "\xa0", "\u200b", "\x00", "\u0600", "\u0301", "\u00b4", "\ufdfa"),
     *(

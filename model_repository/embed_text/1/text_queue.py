@@ -11,7 +11,7 @@ from typing import Any
 # What a request and each of its rows take beside their text.
 _REQUEST_BYTES, _ROW_BYTES = 1024, 64
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for embedding it
-# A group has the earliest of its deadlines. So much of their time may its other requests lose thereby.
+# A group has the earliest of its deadlines. Its other requests lose at most this part of their time by that.
 _MAX_LOST_FRACTION = 0.125
 # Of a group's rows: the group that is ready when the encoder is. A smaller one would only wait elsewhere, and the text
 # that comes meanwhile could not join it.
@@ -38,7 +38,7 @@ class Waiting:
         return self.size + _REQUEST_BYTES + _ROW_BYTES * len(self.texts)
 
     def suits(self, other: Waiting, now: float) -> bool:
-        """Whether both may be one request of embed_tokens: what they ask for is the same, and about their deadline."""
+        """Whether both may be one request of embed_tokens: their parameters are equal, and their deadlines alike."""
         earlier, later = sorted((self.deadline, other.deadline))
         return self.parameters == other.parameters and later - earlier <= _MAX_LOST_FRACTION * (later - now)
 
@@ -47,8 +47,8 @@ class TextQueue:
     """Text that waits, at most `most_bytes`. All methods may be called from any thread.
 
     It leaves in groups of requests, of at most `group_rows` and `group_bytes`; a single request may have more. A group
-    leaves at once while fewer than `groups` are away. Beyond them text waits for one that comes back, and for more to
-    join it: one more group leaves as soon as it has a quarter of its rows, and any full group.
+    leaves at once while fewer than `groups` are away. After that, text waits until one comes back, and more text joins
+    it. One further group leaves once it has a quarter of its rows, and full groups always leave.
     """
 
     def __init__(self, most_bytes: int, *, groups: int = 1, group_rows: int = 1, group_bytes: int = 0) -> None:
@@ -79,8 +79,8 @@ class TextQueue:
         return None
 
     def take(self) -> list[Waiting] | None:
-        """Wait for text and take what came first, and what may join it; None once the queue is closed. Every group goes
-        to `came_back`.
+        """Wait for text and take the first request with those that may join it; None once the queue is closed. Every
+        group goes to `came_back`.
         """
         with self._changed:
             while not self._closed:
