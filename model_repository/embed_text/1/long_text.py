@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Pre-tokenizers that split at every space, whatever stands on its other side.
+# Pre-tokenizers that split at every space.
 _SPLIT_AT_SPACES = {"BertPreTokenizer", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit"}
 # Normalizers that turn each character, or cluster of characters, by itself, and keep spaces between words.
 _LOCAL_NORMALIZERS = {
@@ -33,8 +33,10 @@ def beginning_decides(description: dict[str, Any]) -> bool:
 
 
 def beginning(text: str, characters: int) -> tuple[str, int]:
-    """The first words of `text`, of at most `characters` altogether; and the number of characters from its start in
-    which its words are surely whole and have their neighbours: up to half of it. 0 where words are too long to say.
+    """The first words of `text`, at most `characters`, and how many characters of them are certain.
+
+    Every word that begins in the certain part, up to half of the beginning, has its neighbours. 0 where words are too
+    long for that.
     """
     end = text.rfind(" ", 0, characters)
     if end < 0:

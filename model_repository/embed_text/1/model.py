@@ -1,8 +1,8 @@
 """Tokenizes text as the Python client does, by the same library and tokenizer.json, and has embed_tokens embed it.
 
 Requests wait in lanes, as in embed_tokens. Each lane has threads of its own that tokenize requests and wait for
-embed_tokens, so that queries do not wait behind bulk work or long text. Requests that wait at the same time and ask for
-the same are tokenized together, and are one request of embed_tokens: each hop costs as much as a short sentence.
+embed_tokens. So queries do not wait behind bulk work or long text. Requests that wait at the same time with the same
+parameters are tokenized together and become one request of embed_tokens: a hop costs as much as a short sentence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ UNAVAILABLE_WORDS = (
     "Server is stopping",
 )
 INVALID_WORDS = ("fingerprint mismatch", "lane is ")
-# What embed_tokens reads of a request's parameters.
+# The parameters that embed_tokens reads.
 PARAMETERS = ("lane", "fingerprint", "canary_key")
 # Whether a caller has cancelled is asked after this wait, or for this much text.
 MIN_CANCELLED_S, MIN_CANCELLED_BYTES = 0.05, 4096
