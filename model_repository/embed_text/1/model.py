@@ -124,7 +124,7 @@ class TritonPythonModel:
             wait_s = min(wait_s, asked * MICROSECOND_S)
         waiting = Waiting(texts, size, time.monotonic() + wait_s, parameters, sender)
         if reason := self.queues[lane].add(waiting):
-            message = f"the {lane} lane of text is full: {reason}; send again later"
+            message = f"the {lane} lane is full of text: {reason}; send again later"
             self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE)
 
     def lane(self, parameters: dict[str, Any], size: int) -> str:
