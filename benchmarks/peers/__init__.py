@@ -77,6 +77,13 @@ PEERS = {
         {"cpu": ("fp32", "bf16", "int8")},
         environment=".venv-peers",
     ),
+    "ctranslate2": Peer(
+        "CTranslate2",
+        "ctranslate2_encoder",
+        {"cpu": ("fp32", "int8")},  # its wheel has no bf16 on a CPU
+        batch_sizes=(32, 16, 8),
+        environment=".venv-peers",
+    ),
     "infinity": Peer(
         "Infinity (torch), HTTP",
         "infinity_service",
