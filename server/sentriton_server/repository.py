@@ -59,12 +59,11 @@ def write_configs(
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
-    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the most tokens
-    of a batch of embed_tokens; None: as the checked-in configuration says. Where rows are packed, `max_batch_size`
-    counts tokens.
+    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the tokens of
+    each full batch of embed_tokens; None: by the processor's rate, within the bounds of the checked-in configuration.
+    Where rows are packed, `max_batch_size` counts tokens.
     """
-    if batch_tokens is None:
-        batch_tokens = int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters["BATCH_TOKENS"].string_value)
+    most_batch_tokens = batch_tokens or _checked_in("MOST_BATCH_TOKENS")
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
@@ -85,11 +84,17 @@ def write_configs(
         if model == "embed_tokens":
             # One more than are computed at once, so that the next is there when an instance is free.
             config.parameters["BATCHES_IN_FLIGHT"].string_value = str((single_threaded_encoders or 1) + 1)
-            config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens)
+            config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens or _checked_in("BATCH_TOKENS"))
+            config.parameters["MOST_BATCH_TOKENS"].string_value = str(most_batch_tokens)
             config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
         if model in ("embed_batch", "encoder", "pooling"):
-            config.max_batch_size = max(batch_tokens, max_seq_length)
+            config.max_batch_size = max(most_batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
+
+
+def _checked_in(parameter: str) -> int:
+    """A parameter of embed_tokens as this repository has it."""
+    return int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters[parameter].string_value)
 
 
 def record_files(repository: Path) -> None:
