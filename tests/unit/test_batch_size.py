@@ -41,10 +41,14 @@ def test_a_batch_takes_what_is_computed_in_a_certain_time(tokens_per_s: float, t
     assert size.tokens == pytest.approx(tokens, abs=1)
 
 
-def test_instances_share_the_rate() -> None:
-    size = BatchSize(1024, 4096, 4)
-    compute(size, 20, 20_000)
-    assert size.tokens == pytest.approx(0.3 * 20_000 / 4, abs=1)
+@pytest.mark.parametrize(
+    ("block", "slow", "quick"), [(256, 1024, 2048), (341, 1023, 2046), (768, 768, 1536), (4096, 4096, 4096)]
+)
+def test_a_batch_has_whole_token_blocks(block: int, slow: int, quick: int) -> None:
+    size = BatchSize(1024, 2048, block)
+    assert size.tokens == slow
+    compute(size, 20, 50_000)
+    assert size.tokens == quick
 
 
 def test_idle_time_does_not_count() -> None:
@@ -63,7 +67,7 @@ def test_a_processor_that_slows_down_gets_smaller_batches_within_some_ten() -> N
 
 
 def test_a_fixed_size_stays() -> None:
-    size = BatchSize(8192, 8192, 1)
+    size = BatchSize(8192, 8192, 8192)
     for rate in (10, 1_000_000):
         compute(size, 3, rate)
         assert size.tokens == 8192

@@ -1,21 +1,23 @@
-"""How many tokens a batch takes: those that this processor computes in a certain time. Plain code, free of Triton."""
+"""How many tokens a batch takes: whole token blocks, as many as this processor computes in a certain time. Plain code,
+free of Triton.
+"""
 
 from __future__ import annotations
 
-# A query waits behind at most a batch or two of bulk work, and a batch costs a few milliseconds beside its tokens: the
-# hand-over to the encoder and to pooling, and a last token block that is not full.
+# A batch costs some milliseconds beside its tokens, for the hand-over to the encoder and to pooling, and a query may
+# wait behind one or two batches of bulk work.
 _BATCH_S = 0.3
 _DECAY = 0.9  # of what is known with each batch, so that about ten batches count
 
 
 class BatchSize:
-    """The most tokens of a batch, from `least` to `most`, by the rate at which batches came back: `computed_at_once` of
-    them share it. Until the first came back it is `least`. The scheduler calls all methods under its lock.
+    """The most tokens of a batch, about `least` to `most`, by the rate at which batches came back. Until the first came
+    back it is `least`. It is a multiple of `block`, since a last block that is nearly empty takes almost as long as a
+    full one. The scheduler calls all methods under its lock.
     """
 
-    def __init__(self, least: int, most: int, computed_at_once: int) -> None:
-        self._least, self._most = least, most
-        self._computed_at_once = computed_at_once
+    def __init__(self, least: int, most: int, block: int) -> None:
+        self._least, self._most, self._block = least, most, block
         self._in_flight = 0
         self._since = 0.0
         self._seconds = 0.0
@@ -23,10 +25,9 @@ class BatchSize:
 
     @property
     def tokens(self) -> int:
-        if not self._seconds:
-            return self._least
-        rate = self._tokens / self._seconds
-        return int(min(self._most, max(self._least, _BATCH_S * rate / self._computed_at_once)))
+        computed = _BATCH_S * self._tokens / self._seconds if self._seconds else 0.0
+        blocks = round(max(self._least, computed) / self._block)
+        return max(1, min(blocks, self._most // self._block)) * self._block
 
     def taken(self, now: float) -> None:
         """A batch left at time `now`."""

@@ -55,6 +55,7 @@ class TritonPythonModel:
         self.scheduler = Scheduler(
             batch_tokens=settings["BATCH_TOKENS"],
             most_batch_tokens=settings["MOST_BATCH_TOKENS"],
+            block_tokens=settings["BLOCK_TOKENS"],
             batch_rows=settings["BATCH_ROWS"],
             batches_in_flight=settings["BATCHES_IN_FLIGHT"],
             waiting_rows=settings["WAITING_ROWS"],

@@ -77,7 +77,8 @@ class Batch:
 class Scheduler:
     """The lanes, and the batches that leave them. All methods may be called from any thread.
 
-    A full batch has `batch_tokens` tokens, or up to `most_batch_tokens` on a processor that is quick (`BatchSize`).
+    A full batch has about `batch_tokens` tokens, or up to `most_batch_tokens` on a quick processor, and these are whole
+    blocks of `block_tokens` (`BatchSize`).
     `on_expired` gets each request whose deadline passed while it waited, `on_cancelled` each whose caller cancelled it
     meanwhile, as `is_cancelled` says.
     """
@@ -87,6 +88,7 @@ class Scheduler:
         *,
         batch_tokens: int,
         most_batch_tokens: int | None = None,
+        block_tokens: int = 1,
         batch_rows: int,
         batches_in_flight: int,
         waiting_rows: int,
@@ -99,7 +101,7 @@ class Scheduler:
         self._batch_rows = batch_rows
         # All but one of the batches in flight are computed; the last is ready for the first instance that is free.
         self._batches_computed = max(1, batches_in_flight - 1)
-        self._batch_size = BatchSize(batch_tokens, most_batch_tokens or batch_tokens, self._batches_computed)
+        self._batch_size = BatchSize(batch_tokens, most_batch_tokens or batch_tokens, block_tokens)
         self._in_flight = 0
         self._on_expired = on_expired
         self._is_cancelled = is_cancelled
