@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import contention, offline, tables
+from benchmarks import batches, contention, offline, tables
 from benchmarks.peers import PEERS, SENTRITON
 from benchmarks.report import print_report, without_files
 from benchmarks.workload import hardware
@@ -93,3 +93,18 @@ def test_contention_compares_each_contender_with_itself_alone() -> None:
     assert [row["of_alone"] for row in found] == [1.0, 0.5, 0.2]
     assert [row["cpu_ms"] for row in found] == [20.0, 20.0, 25.0]
     assert [row["in_session"] for row in found] == [None, "another", "this"]
+
+
+def test_token_blocks_hold_whole_rows() -> None:
+    assert batches.blocks([5, 5, 5], 10) == 2
+    assert batches.blocks([30, 4, 4, 2], 10) == 2  # a row that is longer than a block has one of its own
+    assert batches.blocks([], 10) == 0
+
+
+def test_batches_of_whole_blocks_fill_fewer(klue_sentences: list[str]) -> None:
+    before = batches.batches(klue_sentences[:512], 1024, 64)
+    after = batches.batches(klue_sentences[:512], 1536, 128)
+    assert sum(map(sum, before)) == sum(map(sum, after))
+    assert sum(batches.blocks(lengths, 768) for lengths in after) < 0.75 * sum(
+        batches.blocks(lengths, 768) for lengths in before
+    )
