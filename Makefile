@@ -176,15 +176,17 @@ peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-# A run per precision, so that each has the machine for two or three minutes only. PROCESSOR names the folder.
+# Exports first, since they take most of the time: then a precision has the machine for a minute. PROCESSOR: a folder.
 PROCESSOR ?= here
 SIZE ?= base
+PRECISIONS ?= fp32 bf16 int8
 CONTENDERS ?= sentence-transformers onnx openvino ctranslate2 sentriton
 RESULTS := benchmarks/results/$(PROCESSOR)
+OFFLINE := $(BENCH).offline --size $(SIZE) --sentences 512 --scratch build/bench/$(SIZE) --contenders $(CONTENDERS)
 bench-peers: peers
-	for precision in fp32 bf16 int8; do \
-	    $(BENCH).offline --size $(SIZE) --sentences 512 --precisions $$precision --contenders $(CONTENDERS) \
-	        --save $(RESULTS)/offline-$(SIZE)-$$precision.json || exit; \
+	$(OFFLINE) --precisions $(PRECISIONS) --prepare
+	for precision in $(PRECISIONS); do \
+	    $(OFFLINE) --precisions $$precision --save $(RESULTS)/offline-$(SIZE)-$$precision.json || exit; \
 	done
 	$(BENCH).limit --size $(SIZE) --save $(RESULTS)/limit-$(SIZE).json
 	$(BENCH).contention --save $(RESULTS)/contention.json

@@ -2,12 +2,15 @@
 
     .venv/bin/python -m benchmarks.offline [--size large] [--layers N] [--sentences 256] [--lengths klue|mixture]
         [--rounds 2] [--device cpu|gpu] [--contenders NAME…] [--precisions fp32 bf16 int8]
-        [--plot FILE.png] [--save FILE.json]
+        [--scratch FOLDER] [--prepare] [--plot FILE.png] [--save FILE.json]
 
 Contenders are in `benchmarks/peers`, and `make peers` installs what they need. One precision after the other, each in
 a process of its own, they take turns in rounds; the best round of each counts, since the machine may be busy with
 something else. Rates are by the wall clock; where the machine is busy for long, compare the CPU time, of client and
 server together. Vectors of every contender are compared with sentence-transformers' in fp32: the smallest cosine.
+
+Exports take most of a run. `--scratch` keeps them for the next run with the same size and layers, and `--prepare`
+makes them and measures nothing.
 """
 
 from __future__ import annotations
@@ -154,38 +157,47 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--contenders", choices=PEERS, nargs="+", default=list(PEERS))
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=list(PRECISIONS))
+    parser.add_argument("--scratch", type=Path, help="a folder that keeps checkpoint and exports for the next run")
+    parser.add_argument("--prepare", action="store_true", help="fill --scratch, and measure nothing")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     return parser
 
 
+def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
+    """The job of all contenders, with its checkpoint in `folder`, where it may be from a run before."""
+    checkpoint, older = folder / f"roberta-{arguments.size}", folder / "older"
+    if not older.exists():
+        make_checkpoint(arguments.size, folder, layers=arguments.layers)
+        write_older_checkpoint(checkpoint, older)
+    return Job(
+        checkpoint,
+        older,
+        scratch=folder,
+        precision="fp32",
+        device=arguments.device,
+        batch_sizes=(),
+        options={},
+        sentences=SENTENCES[arguments.lengths](arguments.sentences),
+    )
+
+
 def main() -> None:
     arguments = parser().parse_args()
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        checkpoint = make_checkpoint(arguments.size, folder, layers=arguments.layers)
-        job = Job(
-            checkpoint,
-            write_older_checkpoint(checkpoint, folder / "older"),
-            scratch=folder,
-            precision="fp32",
-            device=arguments.device,
-            batch_sizes=(),
-            options={},
-            sentences=SENTENCES[arguments.lengths](arguments.sentences),
-        )
-        tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+    with ExitStack() as stack:
+        folder = arguments.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        job = make_job(arguments, folder.resolve())
+        jobs = [dataclasses.replace(job, precision=precision) for precision in arguments.precisions]
+        if arguments.prepare:
+            for each in jobs:
+                measure(each, arguments.contenders, 0, np.empty(0, np.float32))
+            return
+        tokenizer = Tokenizer.from_file(str(job.checkpoint / "tokenizer.json"))
         tokens = [len(encoding.ids) for encoding in tokenizer.encode_batch(job.sentences)]
         with PeerProcess(PEERS[TORCH], job) as process:
             reference = process.encode(batch_size=8).embeddings
-        entries = [
-            entry
-            for precision in arguments.precisions
-            for entry in measure(
-                dataclasses.replace(job, precision=precision), arguments.contenders, arguments.rounds, reference
-            )
-        ]
+        entries = [entry for each in jobs for entry in measure(each, arguments.contenders, arguments.rounds, reference)]
     layers = f", {arguments.layers} layers" if arguments.layers else ""
     batch_size = PEERS[TORCH].batch_sizes[0]
     title = (

@@ -49,8 +49,8 @@ def print_report(
 
 
 def without_files(arguments: list[str]) -> list[str]:
-    """The arguments of a benchmark, but for the files that it writes."""
-    places = [place for place, argument in enumerate(arguments) if argument in ("--plot", "--save")]
+    """The arguments of a benchmark, but for the files and folders that it writes."""
+    places = [place for place, argument in enumerate(arguments) if argument in ("--plot", "--save", "--scratch")]
     left_out = {place + step for place in places for step in (0, 1)}
     return [argument for place, argument in enumerate(arguments) if place not in left_out]
 

@@ -25,8 +25,9 @@ BATCH_SIZES = (32, 8, 1)
 @dataclass(frozen=True)
 class Job:
     """What a contender is to do. `checkpoint` is in the format of sentence-transformers 6, `older_checkpoint` the same
-    for older releases; `scratch` is for exports, one folder for all. `sentences`: the work load, known beforehand as
-    far as a contender wants to (the padded repository has one length)."""
+    for older releases; `scratch` is for exports, one folder for all, and those of a run before are used again.
+    `sentences`: the work load, known beforehand as far as a contender wants to (the padded repository has one length).
+    """
 
     checkpoint: Path
     older_checkpoint: Path

@@ -49,7 +49,10 @@ def test_a_result_is_saved_with_processor_date_and_command(
 
 
 def test_files_that_are_written_are_no_part_of_the_command() -> None:
-    assert without_files(["--plot", "a.png", "--rounds", "2", "--save", "b.json"]) == ["--rounds", "2"]
+    assert without_files(["--plot", "a.png", "--rounds", "2", "--save", "b.json", "--scratch", "c"]) == [
+        "--rounds",
+        "2",
+    ]
 
 
 def test_the_page_has_a_section_per_processor_with_ratios_first(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
