@@ -20,7 +20,8 @@
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
-# make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
+# make peers     install what benchmarks.offline compares with (two environments, some 10 GB)
+# make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
 # make lint      ruff and mypy;  make format  puts the code in shape;  make clean  removes everything that make made
@@ -40,7 +41,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -193,6 +194,22 @@ peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+# Exports first, since they take most of the time: then a precision has the machine for a minute. PROCESSOR: a folder.
+PROCESSOR ?= here
+SIZE ?= base
+PRECISIONS ?= fp32 bf16 int8
+CONTENDERS ?= sentence-transformers onnx openvino ctranslate2 sentriton
+RESULTS := benchmarks/results/$(PROCESSOR)
+OFFLINE := $(BENCH).offline --size $(SIZE) --sentences 512 --scratch build/bench/$(SIZE) --contenders $(CONTENDERS)
+bench-peers: peers
+	$(OFFLINE) --precisions $(PRECISIONS) --prepare
+	for precision in $(PRECISIONS); do \
+	    $(OFFLINE) --precisions $$precision --save $(RESULTS)/offline-$(SIZE)-$$precision.json || exit; \
+	done
+	$(BENCH).limit --size $(SIZE) --save $(RESULTS)/limit-$(SIZE).json
+	$(BENCH).contention --save $(RESULTS)/contention.json
+	$(BENCH).tables
 
 release: $(VENV)/dev-installed $(NODE_INSTALLED)
 	@$(BIN)/python -m release
