@@ -100,15 +100,20 @@ func (d *dispatcher) settle(outcome outcome) *Error {
 // ctx or the encoder closes. The end of ctx's time is the call's deadline and does not end it.
 func callContext(ctx, encoder context.Context) (context.Context, context.CancelFunc) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	unwatch := context.AfterFunc(ctx, func() {
-		if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			cancel(&Error{
-				Kind: context.Canceled, Message: "the caller cancelled the call: " + context.Cause(ctx).Error(),
-				cause: context.Cause(ctx),
-			})
+	close := func() { cancel(closedError()) }
+	abort := func() {
+		if reason := context.Cause(ctx); !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			message := "the caller cancelled the call: " + reason.Error()
+			cancel(&Error{Kind: context.Canceled, Message: message, cause: reason})
 		}
-	})
-	leave := context.AfterFunc(encoder, func() { cancel(closedError()) })
+	}
+	// AfterFunc is late: it starts a goroutine also where a context has ended.
+	if encoder.Err() != nil {
+		close()
+	} else if ctx.Err() != nil {
+		abort()
+	}
+	unwatch, leave := context.AfterFunc(ctx, abort), context.AfterFunc(encoder, close)
 	return own, func() {
 		unwatch()
 		leave()

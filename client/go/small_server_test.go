@@ -143,12 +143,14 @@ func (s *smallServer) ModelInfer(
 	s.headers = append(s.headers, header)
 	s.mutex.Unlock()
 	defer s.set(func() { s.inFlight-- })
+	var refusal error
 	if refuse != nil {
-		if err := refuse(number, texts); err != nil {
-			return nil, err
-		}
+		refusal = refuse(number, texts)
 	}
 	s.wait(ctx, delay)
+	if refusal != nil {
+		return nil, refusal
+	}
 	response := embeddingsOf(texts)
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
