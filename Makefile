@@ -7,6 +7,7 @@
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
+# make go        fetch what the Go client and its checks need, and build it
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
@@ -34,7 +35,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit end-to-end server polyglot protos docs node go go-modules manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -64,7 +65,12 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus
+# Without Go there is nothing to fetch: its tests say so, and fail in CI.
+GO := client/go
+go-modules:
+	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
+
+test: lint $(NODE_INSTALLED) go-modules prometheus
 	$(PYTEST) $(QUICK) tests/unit tests/manifests
 	$(PYTEST) $(PARALLEL) tests/typing tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
@@ -78,7 +84,7 @@ end-to-end: $(VENV)/dev-installed
 server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/server
 
-polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
+polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
@@ -92,7 +98,10 @@ coverage: $(VENV)/dev-installed
 node: $(NODE_INSTALLED)
 	cd $(NODE) && npm run build
 
-protos: $(NODE_INSTALLED)
+go: go-modules
+	cd $(GO) && go build ./...
+
+protos: $(NODE_INSTALLED) go-modules
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 
 docs: $(VENV)/server-installed
