@@ -14,11 +14,25 @@ import pytest
 from tests.conftest import ROOT
 from tests.polyglot.callers import environment
 from tests.polyglot.conformance import Conformance
+from tests.polyglot.table import PROPERTY, RecordCases, table
 
 NODE_CLIENT = ROOT / "client" / "node"
 GO_CLIENT = ROOT / "client" / "go"
 RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
 RunGo = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows how many cases each client passed."""
+    if lines := table(terminalreporter.stats.get("passed", [])):
+        terminalreporter.section("clients: passed")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def record_cases(record_property: Callable[[str, object], None]) -> RecordCases:
+    return lambda language, cases, others: record_property(PROPERTY, (language, cases, others))
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import json
 import re
 import signal
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from tests.bounds import is_quiet
 from tests.polyglot.callers import assert_nothing_lost, environment, restart_under_callers
 from tests.polyglot.conformance import CONFORMANCE, Conformance
 from tests.polyglot.conftest import GO_CLIENT, RunGo
+from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
 
 
@@ -29,7 +29,9 @@ def callers(run_go: RunGo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def test_gos_own_tests_pass_and_skip_nothing(run_go: RunGo, server: RunningServer, conformance: Conformance) -> None:
+def test_gos_own_tests_pass_and_skip_nothing(
+    run_go: RunGo, server: RunningServer, conformance: Conformance, record_cases: RecordCases
+) -> None:
     """With the race detector; they end with a look for goroutines that are left."""
     ran = run_go("test", "-race", "-count=1", "-json", "./...", SENTRITON_URL=server.url)
     events = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{")]
@@ -38,7 +40,7 @@ def test_gos_own_tests_pass_and_skip_nothing(run_go: RunGo, server: RunningServe
     assert set(ended.values()) == {"pass"}, {test: end for test, end in ended.items() if end != "pass"}
     for case in conformance.cases:
         assert f"TestConformance/{case['name'].replace(' ', '_')}" in ended, f"{case['name']} did not run"
-    print("\n", Counter(ended.values()))
+    record_cases("Go", len(conformance.cases), len([test for test in ended if not test.startswith("TestConformance/")]))
 
 
 def test_go_finds_nothing_to_mend(run_go: RunGo) -> None:

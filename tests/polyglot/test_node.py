@@ -15,6 +15,7 @@ from tests.bounds import is_quiet
 from tests.polyglot.callers import assert_nothing_lost, restart_under_callers
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode
+from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
 
 CALLERS = Path(__file__).with_name("callers.mjs")
@@ -31,7 +32,7 @@ def certificates(tmp_path: Path) -> Path:
 
 
 def test_nodes_own_tests_pass_and_skip_nothing(
-    run_node: RunNode, server: RunningServer, conformance: Conformance, certificates: Path
+    run_node: RunNode, server: RunningServer, conformance: Conformance, certificates: Path, record_cases: RecordCases
 ) -> None:
     variables = {"SENTRITON_URL": server.url, "TEST_CERTIFICATES": str(certificates)}
     ran = run_node("--test", "--test-reporter=tap", **variables)
@@ -40,6 +41,7 @@ def test_nodes_own_tests_pass_and_skip_nothing(
     assert (counts["fail"], counts["skipped"], counts["todo"]) == (0, 0, 0)
     for case in conformance.cases:
         assert re.search(rf"^ +ok \d+ - {re.escape(case['name'])}$", ran.stdout, re.M), f"{case['name']} did not run"
+    record_cases("Node", len(conformance.cases), counts["pass"] - len(conformance.cases))
 
 
 def test_the_types_that_callers_see(run_node: RunNode) -> None:
