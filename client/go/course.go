@@ -29,7 +29,7 @@ type sending struct {
 
 // A gate decides how many requests may be in flight.
 type gate interface {
-	// enter reports whether an attempt may leave, with so many of its course in flight.
+	// enter reports whether an attempt may leave while inFlight others of its course are in flight.
 	enter(inFlight int, now time.Time) bool
 	// leave notes that an attempt of the course ended.
 	leave()

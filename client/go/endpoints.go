@@ -16,7 +16,7 @@ const (
 	fading         = 0.95 // of the slowest answer, with each further one
 )
 
-// An endpoint is one server: its connection, and what is known of it. endpoints guards it.
+// An endpoint is one server: its connection and its recent answers. endpoints guards it.
 type endpoint struct {
 	connection   *connection
 	restingUntil time.Time

@@ -35,7 +35,8 @@ var (
 	ErrClosed            = errors.New("encoder closed")
 )
 
-// Error is the type of all errors of this package. Its message names what was given, what is allowed and what to do.
+// Error is the type of all errors of this package. Its message names the given value, the
+// allowed ones and the remedy.
 type Error struct {
 	// Kind is one of the sentinels of this package, or [context.Canceled].
 	Kind error
@@ -92,7 +93,7 @@ var (
 	overload = []string{"lane is full", "exceeds maximum queue size", "request timeout expired"}
 	denied   = []string{
 		"this protocol is restricted",
-		// Go's: what is wrong with the server's certificate, or what the server says about the client's.
+		// Go's words for an untrusted certificate of the server, and the server's for one of the client.
 		"failed to verify certificate",
 		"tls: certificate required",
 		"tls: bad certificate",
@@ -110,7 +111,7 @@ const (
 	mismatch  = "fingerprint mismatch"
 )
 
-// gRPC's words before the reason why there is no connection.
+// gRPC's words before the reason of a missing connection.
 var notConnected = regexp.MustCompile(`(?s)^.*connection error: desc = "(?:transport: )?(?:Error while dialing: )?(.*)"$`)
 
 // errorKind returns the kind of error for a gRPC status and the server's message.

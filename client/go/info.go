@@ -24,7 +24,7 @@ func (e *SentenceEncoder) Info(ctx context.Context) (*Manifest, error) {
 	return reading.manifest, nil
 }
 
-// manifest waits for the manifest, unless the call has to end before. Other calls go on to wait for it.
+// manifest waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
 func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*reading, *Error) {
 	reading := e.read()
 	var timeout <-chan time.Time

@@ -6,7 +6,7 @@ import (
 )
 
 // An inquiry is the search for a server that hands out its manifest. Each of several has little time at first, and a
-// silent one more when its turn comes again. A server that failed in another way, or that said before its time was over
+// silent one has more in its next turn. A server that failed in another way, or that said before its time was over
 // that it was late, has no further turn.
 type inquiry struct {
 	endpoints *endpoints

@@ -107,7 +107,7 @@ func (r *joinedRequest) deliver(to *member, result memberResult) {
 	to.take(result)
 }
 
-// take is for whoever holds the joiner's mutex.
+// take keeps the first result. The caller holds the joiner's mutex.
 func (m *member) take(result memberResult) {
 	if !m.over {
 		m.over = true
@@ -115,7 +115,8 @@ func (m *member) take(result memberResult) {
 	}
 }
 
-// fail gives each member an error of its own. An invalid input may be the fault of one member: each is sent again alone.
+// fail gives each member an error of its own. An invalid input may be the fault of one member: then each sends
+// its own request.
 func (r *joinedRequest) fail(failure *Error) {
 	ofOne := errors.Is(failure, ErrInvalidInput) && !errors.Is(failure, ErrContractMismatch)
 	late := failure.Kind == ErrDeadlineExceeded && failure.cause == nil
@@ -149,7 +150,7 @@ func (r *joinedRequest) enter(inFlight int, now time.Time) bool {
 	return len(r.sent) > 0
 }
 
-// admitted is the joiner's call: the request may be sent again.
+// admitted is the joiner's call: the request has a place for its retry.
 func (r *joinedRequest) admitted() {
 	r.inside, r.queued = true, false
 	select {

@@ -23,7 +23,7 @@ type member struct {
 	over    bool           // it has its result, or its caller left
 }
 
-// A memberResult is what became of a member: its rows are embedded, or a failure, or it must send its own request.
+// A memberResult is the end of a member: success, a failure, or alone: it must send its own request.
 type memberResult struct {
 	failure *Error
 	alone   bool
@@ -50,7 +50,7 @@ func newMember(c *call) *member {
 	return one
 }
 
-// wait returns what becomes of the member, unless its call has to end before.
+// wait returns the result of the member, or the error of its call if that has to end before.
 func (m *member) wait(ctx context.Context, joiner *joiner) memberResult {
 	deadline := m.call.deadline
 	timer := time.NewTimer(m.pause(time.Now()))
@@ -91,7 +91,7 @@ func (m *member) answered(raw []byte) memberResult {
 	return memberResult{}
 }
 
-// A crowd is the members of one request and what they have in common.
+// A crowd is the members of one request, and their sums.
 type crowd struct {
 	members           []*member
 	rows              int

@@ -13,7 +13,7 @@ type EncodeOption interface {
 	applyToCall(*callOptions) error
 }
 
-// callOptions is what one call sets.
+// callOptions has the settings of one call.
 type callOptions struct {
 	timeout    time.Duration // 0: the encoder's
 	promptName *string

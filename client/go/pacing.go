@@ -28,7 +28,7 @@ func (w *window) next() *window {
 	return &window{most: w.most, limit: w.limit, bestRate: w.bestRate}
 }
 
-// answered counts an answer for sentences of so many characters.
+// answered counts an answer for sentences of this many characters.
 func (w *window) answered(characters int, now time.Time) {
 	if w.since.IsZero() {
 		w.since = now

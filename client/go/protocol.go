@@ -10,7 +10,7 @@ import (
 	"example.com/sentriton/client/go/internal/generated/inference"
 )
 
-// parameters is what a request says besides its tensors.
+// parameters are those of a request to embed_text.
 type parameters struct {
 	fingerprint string        // the model that is meant
 	priority    Priority      // the lane

@@ -19,7 +19,7 @@ type requestRows struct {
 	characters int
 }
 
-// limits is what the cutting of requests depends on.
+// limits are those of one request.
 type limits struct {
 	maxRows      int
 	maxSeqLength int

@@ -15,7 +15,7 @@ from sentriton_server.serving import ServerSettings, TritonServer, prepare_repos
 from tests.polyglot.conformance import Conformance
 from tests.server.conftest import FREE_PORTS
 
-# The command that makes so many calls to a server by each of the callers, and goes on for some seconds.
+# URL, calls of each caller and least seconds to the command that makes the calls.
 Command = Callable[[str, int, float], list[str]]
 
 

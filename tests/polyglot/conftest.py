@@ -106,7 +106,7 @@ def run_go() -> RunGo:
             ["go", *map(str, arguments)],
             cwd=folder,
             # Beside other tests, on two cores.
-            env=environment(**{"GOFLAGS": "-p=2", **variables}),
+            env=environment(**{"GOFLAGS": "-p=2 -buildvcs=false", **variables}),
             input=stdin,
             capture_output=True,
             text=True,
