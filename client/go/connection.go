@@ -61,7 +61,7 @@ func newConnection(address string, settings *settings) (*connection, error) {
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 	)
 	if err != nil {
-		return nil, &Error{Kind: ErrInvalidInput, Message: "url has the address " + address + ": " + err.Error(), cause: err}
+		return nil, invalidInput("url has the address %s, which gRPC refuses: %v; give host:port", address, err).because(err)
 	}
 	return &connection{address, settings.accessKey, channel, inference.NewGRPCInferenceServiceClient(channel)}, nil
 }
@@ -99,15 +99,14 @@ func readAssetOf[T any](
 	value, err := read(content)
 	if err != nil {
 		failure = serverError("%s sent a %s that this client cannot read: %v", from.address, name, err)
-		failure.cause = err
-		return nothing, failure
+		return nothing, failure.because(err)
 	}
 	return value, nil
 }
 
 // wrongAnswer names the server of an answer that readEmbeddings or readAsset refused.
 func wrongAnswer(address string, failure *Error) *Error {
-	return &Error{Kind: failure.Kind, Message: "a wrong answer of " + address + ": " + failure.Message, cause: failure.cause}
+	return newError(failure.Kind, "a wrong answer of %s: %s", address, failure.Message).because(failure.cause)
 }
 
 func transportCredentials(settings *settings) (credentials.TransportCredentials, error) {
@@ -148,8 +147,7 @@ func clientPair(certificate, key string) (tls.Certificate, error) {
 	if err != nil {
 		failure := invalidInput("the client certificate %s and the key %s do not work: %v; give PEM files of one pair",
 			certificate, key, err)
-		failure.cause = err
-		return pair, failure
+		return pair, failure.because(err)
 	}
 	return pair, nil
 }
@@ -158,8 +156,7 @@ func readPEM(file string) ([]byte, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		failure := invalidInput("cannot read the certificate file %s: %v; give the path of a PEM file", file, err)
-		failure.cause = err
-		return nil, failure
+		return nil, failure.because(err)
 	}
 	return content, nil
 }

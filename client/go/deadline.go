@@ -74,10 +74,9 @@ func (d *deadline) exceeded(url string) *Error {
 			"%s answered no request for %v; check the server (`sentriton health`), or set a longer WithStallTimeout",
 			url, d.stallTimeout)
 	case d.endOfContext:
-		exceeded := newError(ErrDeadlineExceeded,
-			"the call took longer than its context's deadline allows; give a context with more time, or none")
-		exceeded.cause = context.DeadlineExceeded
-		return exceeded
+		return newError(ErrDeadlineExceeded,
+			"the call took longer than its context's deadline allows; give a context with more time, or none",
+		).because(context.DeadlineExceeded)
 	}
 	return newError(ErrDeadlineExceeded,
 		"the call took longer than its timeout of %v; set a longer WithTimeout, or none", d.timeout)

@@ -103,8 +103,7 @@ func callContext(ctx, encoder context.Context) (context.Context, context.CancelF
 	close := func() { cancel(closedError()) }
 	abort := func() {
 		if reason := context.Cause(ctx); !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			message := "the caller cancelled the call: " + reason.Error()
-			cancel(&Error{Kind: context.Canceled, Message: message, cause: reason})
+			cancel(newError(context.Canceled, "the caller cancelled the call: %v", reason).because(reason))
 		}
 	}
 	// AfterFunc is late: it starts a goroutine also where a context has ended.

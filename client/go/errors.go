@@ -164,6 +164,12 @@ func translate(err error, address string) *Error {
 	return &Error{Kind: kind, Message: reason, cause: err}
 }
 
+// because sets the cause.
+func (e *Error) because(cause error) *Error {
+	e.cause = cause
+	return e
+}
+
 // copied returns an error of its own for one of several callers.
 func (e *Error) copied() *Error {
 	one := *e
