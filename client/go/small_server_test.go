@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"example.com/sentriton/client/go/internal/generated/inference"
 )
@@ -130,6 +131,9 @@ func (s *smallServer) ModelInfer(
 	texts := elements(request.RawInputContents[0])
 	if request.ModelName == "assets" {
 		s.wait(ctx, 0)
+		if ctx.Err() != nil {
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}
 		return s.asset(texts[0])
 	}
 	header, _ := metadata.FromIncomingContext(ctx)
@@ -148,6 +152,9 @@ func (s *smallServer) ModelInfer(
 		refusal = refuse(number, texts)
 	}
 	s.wait(ctx, delay)
+	if ctx.Err() != nil {
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
 	if refusal != nil {
 		return nil, refusal
 	}
