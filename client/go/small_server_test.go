@@ -76,7 +76,6 @@ type smallServer struct {
 	rows        []int // of each request
 	timeouts    []time.Duration
 	headers     []metadata.MD
-	fingerprint string // of the model, if it differs from the manifest's
 }
 
 func startSmall(t testing.TB, options ...grpc.ServerOption) *smallServer {
