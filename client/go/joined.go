@@ -2,7 +2,6 @@ package sentriton
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -115,10 +114,11 @@ func (m *member) take(result memberResult) {
 	}
 }
 
-// fail gives each member an error of its own. An invalid input may be the fault of one member: then each sends
-// its own request.
+// fail gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then
+// each sends its own request.
 func (r *joinedRequest) fail(failure *Error) {
-	ofOne := errors.Is(failure, ErrInvalidInput) && !errors.Is(failure, ErrContractMismatch)
+	// A server's own error has a cause, and a wrong answer has none.
+	ofOne := failure.Kind == ErrInvalidInput || (failure.Kind == ErrServerError && failure.cause != nil)
 	late := failure.Kind == ErrDeadlineExceeded && failure.cause == nil
 	for _, each := range r.members {
 		switch {
@@ -174,21 +174,15 @@ func (r *joinedRequest) waits(err *Error) {
 
 func (r *joinedRequest) opened() <-chan struct{} { return r.granted }
 
-func (r *joinedRequest) answered(int, time.Time) {
-	j := r.joiner
-	j.mutex.Lock()
-	defer j.mutex.Unlock()
-	if j.answers++; j.answers >= j.limit {
-		j.answers = 0
-		j.limit = min(j.limit+1, mostJoinedRequests(j.encoder.settings))
-		j.admit(time.Now())
-	}
+func (r *joinedRequest) answered(characters int, now time.Time) {
+	r.joiner.mutex.Lock()
+	defer r.joiner.mutex.Unlock()
+	r.joiner.window.answered(characters, now)
+	r.joiner.admit(now)
 }
 
 func (r *joinedRequest) overloaded() {
-	j := r.joiner
-	j.mutex.Lock()
-	defer j.mutex.Unlock()
-	j.limit = max(1, j.limit/2)
-	j.answers = 0
+	r.joiner.mutex.Lock()
+	defer r.joiner.mutex.Unlock()
+	r.joiner.window.overloaded()
 }

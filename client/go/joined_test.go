@@ -98,17 +98,22 @@ func TestSmallCallsShareAndLargeOnesDoNot(t *testing.T) {
 func TestMistakeOfOneMemberIsItsOwn(t *testing.T) {
 	server := startSmall(t)
 	server.refuse = func(_ int, texts []string) error {
-		if slices.Contains(texts, "bad") {
+		switch {
+		case slices.Contains(texts, "bad"):
 			return status.Error(codes.InvalidArgument, "this text is bad")
+		case slices.Contains(texts, "worse"):
+			return status.Error(codes.Internal, "this text is worse")
 		}
 		return nil
 	}
 	sentences := slices.Clone(words[:20])
-	sentences[13] = "bad"
+	sentences[13], sentences[17] = "bad", "worse"
 	before := open(t, server.address)
 	together(t, server, before, sentences, func(place int, found []float32, err error) {
 		if place == 13 {
 			wantError(t, err, ErrInvalidInput, "^this text is bad$")
+		} else if place == 17 {
+			wantError(t, err, ErrServerError, "^this text is worse$")
 		} else if err != nil || found[0] != float32(place) {
 			t.Errorf("call %d has %v, %v", place, found, err)
 		}
@@ -217,7 +222,7 @@ func TestJoinedRequestIsRetriedAsOne(t *testing.T) {
 	// The limit opens again by one per round.
 	eventually(t, func() bool {
 		_, err := encoder.EncodeOne(context.Background(), "w1")
-		return err == nil && joinerHas(encoder, func(j *joiner) bool { return j.limit == 4 })
+		return err == nil && joinerHas(encoder, func(j *joiner) bool { return j.window.limit == 4 })
 	})
 	eventually(t, func() bool {
 		return joinerHas(encoder, func(j *joiner) bool { return j.inFlight == 0 && len(j.queue) == 0 })
@@ -282,4 +287,23 @@ func TestCallThatExceedsTheLimitsSendsItsOwnRequests(t *testing.T) {
 	if len(server.rows) != 2 {
 		t.Errorf("the requests have %v rows", server.rows)
 	}
+}
+
+func TestPlacesOfJoinedRequests(t *testing.T) {
+	for url, places := range map[string]int{"a:1": 4, "a:1,b:2": 8, "a:1,b:2,c:3,d:4,e:5": 16, "dns:///a:1": 16} {
+		if encoder := open(t, url); encoder.joiner.window.limit != places {
+			t.Errorf("%s has %d places", url, encoder.joiner.window.limit)
+		}
+	}
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	together(t, server, encoder, words[:1], func(int, []float32, error) {})
+	server.set(func() { server.silent, server.rows = true, nil })
+	var calls sync.WaitGroup
+	for range 10 { // a call with a full batch never shares
+		calls.Go(func() { _, _ = encode(encoder, words[:1], WithBatchSize(1)) })
+	}
+	eventually(t, func() bool { return server.count() == 11 })
+	server.set(func() { server.silent = false })
+	calls.Wait()
 }

@@ -3,6 +3,7 @@ package sentriton
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,8 +16,7 @@ type joiner struct {
 	encoder *SentenceEncoder
 
 	mutex    sync.Mutex
-	limit    int
-	answers  int // of the round that opens the limit again after an overload
+	window   *window // how many requests may be in flight
 	inFlight int
 	queue    []waiter
 }
@@ -28,10 +28,17 @@ type waiter struct {
 }
 
 func newJoiner(encoder *SentenceEncoder) *joiner {
-	return &joiner{encoder: encoder, limit: mostJoinedRequests(encoder.settings)}
+	most := mostJoinedRequests(encoder.settings)
+	return &joiner{encoder: encoder, window: &window{most: most, limit: most}}
 }
 
+// mostJoinedRequests is four for each address. A dns:/// address may stand for many servers.
 func mostJoinedRequests(settings *settings) int {
+	for _, address := range settings.addresses {
+		if strings.HasPrefix(address, "dns:") {
+			return settings.maxInFlight
+		}
+	}
 	return min(joinedPerAddress*len(settings.addresses), settings.maxInFlight)
 }
 
@@ -72,7 +79,7 @@ func (j *joiner) leave(one *member) *Error {
 
 // admit lets waiters leave while fewer requests than the limit are in flight. The caller holds the mutex.
 func (j *joiner) admit(now time.Time) {
-	for j.inFlight < j.limit && len(j.queue) > 0 {
+	for j.inFlight < j.window.limit && len(j.queue) > 0 {
 		first := j.queue[0]
 		j.inFlight++
 		if first.request != nil {

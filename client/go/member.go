@@ -29,10 +29,10 @@ type memberResult struct {
 	alone   bool
 }
 
-// newMember returns nil if the call sends requests of its own: it has many sentences, or they exceed the limits of one
-// request.
+// newMember returns nil if the call sends requests of its own: it has many sentences, or a full batch of them, or they
+// exceed the limits of one request.
 func newMember(c *call) *member {
-	if count := len(c.sentences); count == 0 || count > mostJoined || count > c.maxRows {
+	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
 		return nil
 	}
 	one := &member{call: c, end: c.deadline.time(), results: make(chan memberResult, 1)}
