@@ -171,7 +171,7 @@ def assert_current(node_tools: Path, scratch: Path, folder: str) -> None:
     template = yaml.safe_load((PROTOS / "buf.gen.yaml").read_text(encoding="utf-8"))
     template["plugins"] = [plugin for plugin in template["plugins"] if plugin["out"] == f"../{folder}"]
     assert template["plugins"]
-    generate = ["generate", "--output", scratch / "protos", "--template", json.dumps(template)]
+    generate = ["generate", "--output", str(scratch / "protos"), "--template", json.dumps(template)]
     subprocess.run([node_tools / "buf", *generate], cwd=PROTOS, env=environment(), check=True)
     made, committed = (read_tree(root / folder) for root in (scratch, ROOT))
     assert made
