@@ -10,6 +10,7 @@
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make signatures  generate the overloads of the asyncio client from those of the blocking one
 # make node      install and build the Node client (what the tests do by themselves)
+# make go        fetch what the Go client and its checks need, and build it
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
@@ -41,7 +42,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -71,7 +72,12 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus coverage-quick
+# Without Go there is nothing to fetch: its tests say so, and fail in CI.
+GO := client/go
+go-modules:
+	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
+
+test: lint $(NODE_INSTALLED) go-modules prometheus coverage-quick
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
@@ -90,7 +96,7 @@ server: $(VENV)/dev-installed
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
 
-polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
+polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
@@ -108,7 +114,10 @@ coverage-quick: $(VENV)/dev-installed
 node: $(NODE_INSTALLED)
 	cd $(NODE) && npm run build
 
-protos: $(NODE_INSTALLED)
+go: go-modules
+	cd $(GO) && go build ./...
+
+protos: $(NODE_INSTALLED) go-modules
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 
 docs: $(VENV)/server-installed
