@@ -73,7 +73,7 @@ def jar() -> Path:
     return found
 
 
-def test_command(program: str, *arguments: str) -> list[str]:
+def program_command(program: str, *arguments: str) -> list[str]:
     """The command that runs a program of client/java/src/test."""
     path = os.pathsep.join([f"{TARGET}/test-classes", f"{TARGET}/classes", (TARGET / "classpath").read_text()])
     return ["java", *JVM, "-cp", path, f"io.sentriton.{program}", *arguments]

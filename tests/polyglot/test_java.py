@@ -26,9 +26,9 @@ from tests.polyglot.java import (
     check_tools,
     jar,
     maven,
+    program_command,
     report,
     source_command,
-    test_command,
 )
 from tests.polyglot.table import PROPERTY
 from tests.polyglot.test_protos import PROTO, PROTOS, fill, read_tree
@@ -79,7 +79,7 @@ def test_64_java_calls_at_once_are_joined(built: BUILT, server: RunningServer, c
         return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
 
     before = counts()
-    ran = run(test_command("Callers", server.url, "4"))
+    ran = run(program_command("Callers", server.url, "4"))
     assert ran.returncode == 0, ran.stderr
     rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
     print(f"\nmean encoder batch {rows / batches:.1f}")
@@ -93,7 +93,7 @@ def test_a_restart_under_64_callers_loses_nothing(
     ending: signal.Signals, built: BUILT, conformance: Conformance
 ) -> None:
     restart_under_callers(
-        lambda url, calls, seconds: test_command("Callers", url, str(calls), str(seconds)), ending, conformance
+        lambda url, calls, seconds: program_command("Callers", url, str(calls), str(seconds)), ending, conformance
     )
 
 
@@ -105,7 +105,7 @@ def test_javas_messages_are_byte_identical_both_ways(built: BUILT) -> None:
         [message.DESCRIPTOR.name, base64.b64encode(message.SerializeToString(deterministic=True)).decode()]
         for message in messages
     ]
-    ran = run(test_command("Reencode"), stdin=json.dumps(sent))
+    ran = run(program_command("Reencode"), stdin=json.dumps(sent))
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == sent
 
