@@ -138,10 +138,11 @@ enum Errors {
         }
         boolean refused = false;
         for (Throwable cause = status.getCause(); cause != null; cause = cause.getCause()) {
-            String text = String.valueOf(cause.getMessage());
-            boolean repeats = cause.getCause() != null && text.equals(String.valueOf(cause.getCause()));
+            String given = String.valueOf(cause.getMessage());
+            String text = SYSTEM_CALL.matcher(given).replaceFirst("");
+            boolean repeats = cause.getCause() != null && given.equals(String.valueOf(cause.getCause()));
             if (!repeats && reasons.stream().noneMatch(reason -> reason.contains(text))) {
-                reasons.add(SYSTEM_CALL.matcher(text).replaceFirst(""));
+                reasons.add(text);
             }
             refused |= cause instanceof ConnectException;
         }

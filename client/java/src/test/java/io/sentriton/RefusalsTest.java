@@ -124,7 +124,7 @@ class RefusalsTest extends ServerTest {
         try (SentenceEncoder encoder = SentenceEncoder.connect("127.0.0.1:1")) {
             assertFails(
                     ServerUnavailableException.class,
-                    "^no answer from 127.0.0.1:1: Connection refused.*; is it running\\? `sentriton serve` starts",
+                    "^no answer from 127.0.0.1:1: Connection refused: /127.0.0.1:1; is it running\\? `sentriton serve` starts",
                     () -> encoder.health(Duration.ofSeconds(5)));
         }
         try (SentenceEncoder encoder = SentenceEncoder.connect("no.such.host.invalid:1")) {
