@@ -124,11 +124,11 @@ class RefusalsTest extends ServerTest {
         try (SentenceEncoder encoder = SentenceEncoder.connect("127.0.0.1:1")) {
             assertFails(
                     ServerUnavailableException.class,
-                    "^no answer from 127.0.0.1:1: Connection refused: /127.0.0.1:1; is it running\\? `sentriton serve` starts",
+                    "^no answer from 127.0.0.1:1: Connection refused: /127.0.0.1:1; is it running\\? `sentriton serve`",
                     () -> encoder.health(Duration.ofSeconds(5)));
         }
         try (SentenceEncoder encoder = SentenceEncoder.connect("no.such.host.invalid:1")) {
-            String says = "^no answer from no.such.host.invalid:1: no address of the host no.such.host.invalid is known";
+            String says = "^no answer from no.such.host.invalid:1: no address of the host no.such.host.invalid is";
             assertFails(ServerUnavailableException.class, says, encoder::info);
         }
     }
