@@ -81,7 +81,8 @@ final class Call<T> extends Task<T> {
         if (timer != null) {
             timer.cancel(false);
         }
-        if (first != null && first.indices.length == texts.length && texts.length <= Joiner.SMALL) {
+        boolean whole = first != null && first.indices.length == texts.length;
+        if (whole && texts.length <= Joiner.SMALL && texts.length < maxRows) {
             new Joined(manifest, model, results, first, maxRows).enter();
         } else {
             new Own(manifest, model, results, first, plan).start();

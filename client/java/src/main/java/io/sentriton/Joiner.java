@@ -24,7 +24,7 @@ final class Joiner {
 
     Joiner(Session session) {
         this.session = session;
-        this.window = Window.ofJoined(session.endpoints.all.size(), session.settings.maxInFlight);
+        this.window = Window.ofJoined(session.settings.addresses, session.settings.maxInFlight);
     }
 
     /** A call waits for a request. */
@@ -41,7 +41,7 @@ final class Joiner {
         }
     }
 
-    /** A call goes at once in a request of its own: the one with others was refused, and any may be the cause. */
+    /** A call goes at once in a request of its own: the one with others failed, and any may be the cause. */
     void sendAlone(Member member) {
         member.alone = true;
         inFlight += 1;

@@ -124,8 +124,7 @@ final class Joint implements Dispatcher.Owner {
     @Override
     public void failed(Throwable error) {
         release();
-        boolean ofOne = error instanceof InvalidInputException && !(error instanceof ContractMismatchException);
-        if (ofOne && shared) {
+        if (shared && mayBeOfOne(error)) {
             List.copyOf(members).forEach(joiner::sendAlone);
             return;
         }
@@ -135,6 +134,13 @@ final class Joint implements Dispatcher.Owner {
                             ? Errors.renew((SentritonException) error, String.valueOf(error.getMessage()))
                             : Errors.fault(error));
         }
+    }
+
+    /** Whether one of the calls may be the cause: an answer of the server that concerns the request. */
+    private static boolean mayBeOfOne(Throwable error) {
+        boolean ofRequest = error instanceof InvalidInputException || error instanceof ServerErrorException;
+        boolean received = error instanceof SentritonException && ((SentritonException) error).getStatus() != null;
+        return ofRequest && received && !(error instanceof ContractMismatchException);
     }
 
     private void release() {

@@ -1,5 +1,7 @@
 package io.sentriton;
 
+import java.util.List;
+
 /**
  * How many requests of one call may be in flight. It opens while that raises the rate, and halves when the server is
  * overloaded. It compares the rate (characters per second) of one round, as many answers as requests are allowed, with
@@ -9,7 +11,6 @@ final class Window {
     private static final int LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
 
     private final int most;
-    private final int least; // below it, it opens after each round, whatever the rate
     private int limit;
     private double bestRate;
     private long characters;
@@ -17,18 +18,18 @@ final class Window {
     private double since = Double.NaN;
 
     Window(int most) {
-        this(most, LEAST_IN_FLIGHT, LEAST_IN_FLIGHT, 0);
+        this(most, LEAST_IN_FLIGHT, 0);
     }
 
-    /** The window of joined requests: open, but after an overload. */
-    static Window ofJoined(int addresses, int maxInFlight) {
-        int limit = Math.min(LEAST_IN_FLIGHT * addresses, maxInFlight);
-        return new Window(limit, limit, limit, 0);
+    /** The window of joined requests: open, but after an overload. A dns:/// address may stand for many servers. */
+    static Window ofJoined(List<String> addresses, int maxInFlight) {
+        boolean many = addresses.stream().anyMatch(address -> address.startsWith("dns://"));
+        int limit = many ? maxInFlight : Math.min(LEAST_IN_FLIGHT * addresses.size(), maxInFlight);
+        return new Window(limit, limit, 0);
     }
 
-    private Window(int most, int least, int limit, double bestRate) {
+    private Window(int most, int limit, double bestRate) {
         this.most = most;
-        this.least = least;
         this.limit = Math.min(limit, most);
         this.bestRate = bestRate;
     }
@@ -40,7 +41,7 @@ final class Window {
 
     /** A window for the next call: it keeps the limit and the best rate, and begins a new round. */
     Window anew() {
-        return new Window(most, least, limit, bestRate);
+        return new Window(most, limit, bestRate);
     }
 
     /** Counts an answer for sentences of so many characters. */
@@ -55,7 +56,8 @@ final class Window {
             return;
         }
         double rate = characters / (now - since);
-        if (rate > 1.05 * bestRate || limit < least) {
+        // After an overload it opens again by one per round, whatever the rate.
+        if (rate > 1.05 * bestRate || limit < LEAST_IN_FLIGHT) {
             limit = Math.min(limit + 1, most);
         }
         // The best rate fades, so that a server which became slower, or shared, is measured anew.

@@ -74,18 +74,20 @@ class JoiningTest extends ServerTest {
         CompletableFuture<float[]> prompted =
                 encoder.encodeAsync("5", EncodeOptions.builder().prompt("w1").truncateDim(3).build());
         CompletableFuture<float[]> apart = encoder.encodeAsync("w7", batches(8));
+        CompletableFuture<float[]> alone = encoder.encodeAsync("w6", batches(1));
         CompletableFuture<float[][]> nine = encoder.encodeAsync(SmallServer.WORDS.subList(0, 9));
-        Wait.until(() -> server.underWay.get() == 5, "a larger call does not wait for joined requests");
+        Wait.until(() -> server.underWay.get() == 6, "a call that does not join does not wait for joined requests");
         server.silent = false;
         assertAnswered(first, 0);
         assertEmbedded(eight, rows.get());
         assertEquals(15, prompted.get()[2]);
         assertEquals(3, prompted.get().length);
         assertEquals(7, apart.get()[0]);
+        assertEquals(6, alone.get()[0]);
         assertEquals(9, nine.get().length);
         List<Integer> sizes = sizes(server);
-        assertEquals(List.of(1, 1, 1, 1, 9), sizes.subList(0, 5));
-        assertTrue(sizes.subList(5, 7).containsAll(List.of(9, 1)), sizes.toString());
+        assertTrue(sizes.subList(4, 6).containsAll(List.of(9, 1)), sizes.toString());
+        assertTrue(sizes.subList(6, 8).containsAll(List.of(9, 1)), sizes.toString());
     }
 
     @Test
@@ -187,6 +189,15 @@ class JoiningTest extends ServerTest {
 
     @Test
     void eachCallGoesAloneAfterInvalidInput() throws Exception {
+        goesAlone(Status.INVALID_ARGUMENT);
+    }
+
+    @Test
+    void eachCallGoesAloneAfterAServerError() throws Exception {
+        goesAlone(Status.INTERNAL);
+    }
+
+    private void goesAlone(Status status) throws Exception {
         SmallServer server = server();
         SentenceEncoder encoder = busy(server);
         List<CompletableFuture<float[]>> first = calls(encoder, 0, 4);
@@ -194,7 +205,7 @@ class JoiningTest extends ServerTest {
         List<CompletableFuture<float[]>> calls = calls(encoder, 4, 8);
         server.refuse = number -> {
             List<String> texts = SmallServer.texts(last(server, number));
-            return texts.contains("w6") ? Status.INVALID_ARGUMENT.withDescription("w6 is wrong") : null;
+            return texts.contains("w6") ? status.withDescription("w6 is wrong") : null;
         };
         server.silent = false;
         assertAnswered(first, 0);
@@ -218,13 +229,13 @@ class JoiningTest extends ServerTest {
         List<CompletableFuture<float[]>> calls = calls(encoder, 0, 4);
         awaitFour(server);
         calls.addAll(calls(encoder, 4, 8));
-        server.refuse = number -> Status.UNIMPLEMENTED.withDescription("no");
+        server.refuse = number -> number < 4 ? null : Status.PERMISSION_DENIED.withDescription("no");
         server.silent = false;
         List<Throwable> errors = new ArrayList<>();
         calls.subList(4, 8).forEach(call -> errors.add(
                 assertThrows(ExecutionException.class, call::get).getCause()));
         assertEquals(4, errors.stream().map(System::identityHashCode).distinct().count());
-        errors.forEach(error -> assertEquals("no", error.getMessage()));
+        errors.forEach(error -> assertTrue(error.getMessage().endsWith(": no"), error.getMessage()));
         assertEquals(5, server.received.get());
     }
 

@@ -100,18 +100,19 @@ class PartsTest {
 
     @Test
     void joinedRequestsOpenAgainByOnePerRound() {
-        Window window = Window.ofJoined(2, 16);
-        assertEquals(8, window.limit());
-        assertEquals(3, Window.ofJoined(2, 3).limit());
+        assertEquals(8, Window.ofJoined(List.of("a:1", "b:1"), 16).limit());
+        assertEquals(3, Window.ofJoined(List.of("a:1", "b:1"), 3).limit());
+        assertEquals(16, Window.ofJoined(List.of("dns:///a:1"), 16).limit());
+        Window window = Window.ofJoined(List.of("a:1"), 16);
         window.overloaded();
         double now = 0;
-        for (int limit = 4; limit <= 8; limit++) {
+        for (int limit = 2; limit <= 4; limit++) {
             assertEquals(limit, window.limit());
-            for (int answer = 0; answer < (limit == 4 ? 5 : limit); answer++) {
+            for (int answer = 0; answer < (limit == 2 ? 3 : limit); answer++) {
                 window.answered(100, ++now);
             }
         }
-        assertEquals(8, window.limit());
+        assertEquals(4, window.limit());
     }
 
     private static List<RequestRows> plan(String[] texts, String prompt, int maxSeqLength) {
