@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 
 from tests.conftest import ROOT
 from tests.polyglot.callers import environment
+from tests.polyglot.conformance import CONFORMANCE
 from tests.polyglot.conftest import _cannot_run
 
 JAVA_CLIENT = ROOT / "client" / "java"
@@ -76,7 +77,7 @@ def jar() -> Path:
 def program_command(program: str, *arguments: str) -> list[str]:
     """The command that runs a program of client/java/src/test."""
     path = os.pathsep.join([f"{TARGET}/test-classes", f"{TARGET}/classes", (TARGET / "classpath").read_text()])
-    return ["java", *JVM, "-cp", path, f"io.sentriton.{program}", *arguments]
+    return ["java", *JVM, f"-Dconformance={CONFORMANCE}", "-cp", path, f"io.sentriton.{program}", *arguments]
 
 
 def source_command(script: Path, *arguments: str) -> list[str]:

@@ -1,7 +1,5 @@
 package io.sentriton;
 
-import static org.junit.jupiter.api.Assertions.assertTrue;
-
 import java.util.List;
 import java.util.Set;
 import java.util.stream.Collectors;
@@ -28,7 +26,9 @@ class ThreadsTest extends ServerTest {
         try (SentenceEncoder encoder = SentenceEncoder.connect("127.0.0.1:1")) {
             assertFails(ServerUnavailableException.class, "", encoder::info);
         }
-        assertTrue(threads().stream().noneMatch(name -> name.startsWith("sentriton")), threads().toString());
+        Wait.until(
+                () -> threads().stream().noneMatch(name -> name.startsWith("sentriton")),
+                "the thread of an encoder stays after close");
         server.close();
         Wait.until(() -> threads().isEmpty(), "threads stay: " + threads());
     }
