@@ -11,6 +11,7 @@
 # make signatures  generate the overloads of the asyncio client from those of the blocking one
 # make node      install and build the Node client (what the tests do by themselves)
 # make go        fetch what the Go client and its checks need, and build it
+# make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
@@ -31,6 +32,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
+JAVA := client/java
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
@@ -42,7 +44,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules java manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -117,8 +119,16 @@ node: $(NODE_INSTALLED)
 go: go-modules
 	cd $(GO) && go build ./...
 
+java:
+	cd $(JAVA) && mvn --batch-mode --quiet install
+
+# Without Maven, the Java client's messages stay as they are.
 protos: $(NODE_INSTALLED) go-modules
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
+	@if command -v mvn >/dev/null; then \
+	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc) && \
+	    cd protos && ../$(NODE)/node_modules/.bin/buf generate --template buf.gen.java.yaml; \
+	else echo "client/java/src/generated is unchanged: it needs Maven"; fi
 
 docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
@@ -233,7 +243,7 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist $(JAVA)/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot

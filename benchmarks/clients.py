@@ -26,7 +26,7 @@ from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
 WARM_UP_S = 1.0
-GO = Path(__file__).resolve().parents[1] / "client/go"
+GO, JAVA = (Path(__file__).resolve().parents[1] / "client" / language for language in ("go", "java"))
 
 
 def measure(url: str, sentences: list[str], callers: int, seconds: float) -> dict[str, float]:
@@ -70,7 +70,14 @@ def commands(folder: Path) -> dict[str, list[str]]:
     """
     go = folder / "go"
     subprocess.run(["go", "build", "-o", go, "./internal/bench"], cwd=GO, check=True)
-    return {"python": [sys.executable, "-m", "benchmarks.clients", "--client"], "go": [str(go)]}
+    subprocess.run(["mvn", "--batch-mode", "--quiet", "test-compile"], cwd=JAVA, check=True)
+    target = JAVA / "target"
+    java = f"{target / 'test-classes'}:{target / 'classes'}:{(target / 'classpath').read_text()}"
+    return {
+        "python": [sys.executable, "-m", "benchmarks.clients", "--client"],
+        "go": [str(go)],
+        "java": ["java", "-cp", java, "io.sentriton.Speed"],
+    }
 
 
 def main() -> None:
