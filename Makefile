@@ -126,7 +126,7 @@ java:
 protos: $(NODE_INSTALLED) go-modules
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 	@if command -v mvn >/dev/null; then \
-	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc) && \
+	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc && chmod +x target/tools/protoc) && \
 	    cd protos && ../$(NODE)/node_modules/.bin/buf generate --template buf.gen.java.yaml; \
 	else echo "client/java/src/generated is unchanged: it needs Maven"; fi
 
