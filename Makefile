@@ -8,7 +8,7 @@
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
-# make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
+# make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (20 minutes)
 # make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
@@ -34,7 +34,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus engine test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -101,7 +101,7 @@ docs: $(VENV)/server-installed
 manifests: $(VENV)/dev-installed prometheus
 	$(PYTEST) tests/manifests
 
-deploy: $(VENV)/deploy-installed prometheus
+deploy: $(VENV)/deploy-installed prometheus engine
 	$(PYTEST) tests/manifests tests/deploy
 
 # KServe's SDK is unpacked and not installed: it wants older packages than the server.
@@ -119,6 +119,12 @@ prometheus:
 	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+# Debian's packages of Docker, unpacked and not installed, where no engine runs. The test says what is missing.
+engine:
+	@docker version >/dev/null 2>&1 || test -x build/engine/usr/sbin/dockerd || { \
+	    echo "unpacking Debian's Docker into build/engine" && tests/deploy/engine/programs.sh build/engine; \
+	} || echo "no Docker engine could be had: start one"
 
 test-faults: $(VENV)/dev-installed
 	$(PYTEST) --quiet-machine tests/faults

@@ -144,7 +144,7 @@ def test_the_gpu_image_on_a_triton_of_its_base(tmp_path: Path) -> None:
     models.mkdir()
     (models / "repository").symlink_to(prepare_repository(None, precision="fp32", device="cpu"))
     triton = find_installation()
-    backends = triton.write_backends(tmp_path / "opt/tritonserver/backends")
+    backends = triton.backend_arguments(tmp_path / "opt/tritonserver")
     libtorch = tmp_path / "opt/libtorch"
     libtorch.mkdir()
     site_packages = Path(torch.__file__).parents[1]
