@@ -12,17 +12,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from sentriton import SentenceEncoder
 from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
-from tests.deploy.engine import Docker, engine
+from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
 from tests.deploy.prometheus import Prometheus, wait_until
 from tests.manifests.files import DOCKER
 from tests.ports import with_free_ports
 
-IMAGE = "sentriton:cpu"
+IMAGE, GPU_IMAGE = "sentriton:cpu", "sentriton:gpu"
 SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차를 탄다" for number in range(64)]
 # What PyPI's torch has and PyTorch's CPU build has not.
 CUDA = "nvidia triton cuda torch/lib/libtorch_cuda*"
@@ -54,12 +55,12 @@ def image(docker: Docker) -> str:
 
 
 @pytest.fixture(scope="module")
-def expected() -> np.ndarray:
+def expected() -> NDArray[np.float32]:
     model = SentenceTransformer(str(ROOT / "checkpoints/sentriton-ko-mini"), device="cpu")
     return np.asarray(model.encode(SENTENCES, normalize_embeddings=True))
 
 
-def assert_right(vectors: np.ndarray, expected: np.ndarray) -> None:
+def assert_right(vectors: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     cosines = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1)
     assert cosines.min() > 0.999999
 
@@ -84,7 +85,7 @@ class Load:
 
 
 @contextmanager
-def load(address: str, expected: np.ndarray, callers: int = 4) -> Iterator[Load]:
+def load(address: str, expected: NDArray[np.float32], callers: int = 4) -> Iterator[Load]:
     counted, stop = Load(), threading.Event()
 
     def call(caller: int) -> None:
@@ -109,7 +110,9 @@ def load(address: str, expected: np.ndarray, callers: int = 4) -> Iterator[Load]
             one.result(150)
 
 
-def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str, expected: np.ndarray) -> None:
+def test_the_cpu_image_serves_locked_up_and_ends_soon(
+    docker: Docker, image: str, expected: NDArray[np.float32]
+) -> None:
     with container(docker, image, *LOCKED_UP) as (name, address):
         ready_s = docker.wait_until_healthy(name, 120)
         with SentenceEncoder(address) as encoder:
@@ -121,11 +124,32 @@ def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str
         assert docker.inspect(name)["State"]["ExitCode"] == 0
 
 
-def test_the_cpu_image_serves_with_the_engines_defaults(docker: Docker, image: str, expected: np.ndarray) -> None:
+def test_the_cpu_image_serves_with_the_engines_defaults(
+    docker: Docker, image: str, expected: NDArray[np.float32]
+) -> None:
     with container(docker, image) as (name, address):
         docker.wait_until_healthy(name, 120)
         with SentenceEncoder(address) as encoder:
             assert_right(encoder.encode(SENTENCES), expected)
+
+
+def test_the_gpu_image_serves_a_mounted_repository_locked_up(
+    docker: Docker, image: str, expected: NDArray[np.float32]
+) -> None:
+    # The base is a stand-in where it cannot be pulled; the repository is the CPU image's, in a volume.
+    volume = "sentriton-test-models"
+    load_gpu_base(docker, image)
+    took_s = docker.build("--file", DOCKER / "Dockerfile", "--tag", GPU_IMAGE, ROOT)
+    added = docker.inspect(GPU_IMAGE)["Size"] - docker.inspect(GPU_BASE)["Size"]
+    docker("run", "--rm", "--volume", f"{volume}:/models", "--entrypoint", "true", image)
+    try:
+        with container(docker, GPU_IMAGE, *LOCKED_UP, "--volume", f"{volume}:/models:ro") as (name, address):
+            ready_s = docker.wait_until_healthy(name, 120)
+            with SentenceEncoder(address) as encoder:
+                assert_right(encoder.encode(SENTENCES), expected)
+    finally:
+        docker("volume", "rm", volume)
+    print(f"\n{GPU_IMAGE}: built in {took_s:.0f} s, {added / 1e6:.0f} MB above its base, healthy after {ready_s:.0f} s")
 
 
 @dataclass(frozen=True)
@@ -160,7 +184,7 @@ def stack(docker: Docker, image: str, tmp_path_factory: pytest.TempPathFactory) 
         compose("down", "--volumes", "--timeout", "60")
 
 
-def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: np.ndarray) -> None:
+def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: NDArray[np.float32]) -> None:
     with SentenceEncoder(stack.address) as encoder:
         assert_right(encoder.encode(SENTENCES), expected)
 
@@ -171,7 +195,7 @@ def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: np.ndarr
     assert not stack.monitor.firing()
 
 
-def test_a_stop_under_load_loses_no_call(stack: Stack, expected: np.ndarray) -> None:
+def test_a_stop_under_load_loses_no_call(stack: Stack, expected: NDArray[np.float32]) -> None:
     with load(stack.address, expected) as counted:
         time.sleep(3)
         before = counted.calls

@@ -17,6 +17,9 @@ from tests.manifests.dockerfiles import values
 from tests.manifests.files import DOCKER, read
 
 PYTHON = f"python:{dict(value.split('=', 1) for value in values('Dockerfile.cpu', 'ARG') if '=' in value)['PYTHON']}"
+GPU_BASE = values("Dockerfile", "FROM")[-1].replace(
+    "${TRITON_RELEASE}", values("Dockerfile", "ARG")[0].removeprefix("TRITON_RELEASE=")
+)
 PROMETHEUS = read(DOCKER / "compose.yaml")["services"]["prometheus"]["image"]
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 # libpython is what the stub of Triton's Python backend is linked against; python.org's images have theirs.
@@ -30,6 +33,16 @@ def load_bases(docker: Docker, folder: Path) -> None:
         _import_debian(docker, folder)
     if not _pulled(docker, PROMETHEUS):
         _build_prometheus(docker, folder)
+
+
+def load_gpu_base(docker: Docker, cpu_image: str) -> None:
+    """Have the base image of Dockerfile in the engine; the CPU image's Triton stands in where it cannot be pulled. An
+    engine that is not the tests' own pulls it when it builds.
+    """
+    if docker.is_of_tests and not _pulled(docker, GPU_BASE):
+        arguments = {"PYTHON": PYTHON, "CPU_IMAGE": cpu_image}.items()
+        options = [option for name, value in arguments for option in ("--build-arg", f"{name}={value}")]
+        docker.build(*options, "--tag", GPU_BASE, Path(__file__).parent / "gpu_base")
 
 
 def _pulled(docker: Docker, image: str) -> bool:

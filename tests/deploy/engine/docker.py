@@ -13,12 +13,13 @@ from typing import Any
 @dataclass(frozen=True)
 class Docker:
     """`environment` names the engine. `build_arguments` are what its builds need on this machine: a network with the
-    package indexes, and pip's own settings.
+    package indexes, and pip's own settings. `is_of_tests`: its images go when the tests end.
     """
 
     description: str
     environment: dict[str, str] = field(default_factory=dict)
     build_arguments: tuple[str, ...] = ()
+    is_of_tests: bool = False
 
     def __call__(self, *arguments: object, timeout_s: float = 60, check: bool = True) -> str:
         """Run `docker ARGUMENTS…` and return what it prints; a failure shows what it printed."""

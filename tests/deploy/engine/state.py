@@ -80,7 +80,7 @@ def _own(folder: Path) -> Iterator[Docker]:
             stderr=log,
         )
         os.environ["PATH"], path = programs["PATH"], os.environ["PATH"]
-        docker = Docker("an engine of Debian's packages", settings, ("--network=host",))
+        docker = Docker("an engine of Debian's packages", settings, ("--network=host",), is_of_tests=True)
         try:
             _wait_until_it_answers(docker, process, folder / "dockerd.log")
             yield docker
