@@ -28,6 +28,7 @@ SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차�
 # What PyPI's torch has and PyTorch's CPU build has not.
 CUDA = "nvidia triton cuda torch/lib/libtorch_cuda*"
 BYTES_OF_CUDA = f"cd /opt/sentriton/lib/python3*/site-packages && du -cb {CUDA} 2>/dev/null | tail -1"
+Vectors = NDArray[np.float32]
 LOCKED_UP = "--read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp --shm-size 1g".split()
 pytestmark = [pytest.mark.timeout(1500)]
 
@@ -55,12 +56,12 @@ def image(docker: Docker) -> str:
 
 
 @pytest.fixture(scope="module")
-def expected() -> NDArray[np.float32]:
+def expected() -> Vectors:
     model = SentenceTransformer(str(ROOT / "checkpoints/sentriton-ko-mini"), device="cpu")
     return np.asarray(model.encode(SENTENCES, normalize_embeddings=True))
 
 
-def assert_right(vectors: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+def assert_right(vectors: Vectors, expected: Vectors) -> None:
     cosines = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1)
     assert cosines.min() > 0.999999
 
@@ -85,7 +86,7 @@ class Load:
 
 
 @contextmanager
-def load(address: str, expected: NDArray[np.float32], callers: int = 4) -> Iterator[Load]:
+def load(address: str, expected: Vectors, callers: int = 4) -> Iterator[Load]:
     counted, stop = Load(), threading.Event()
 
     def call(caller: int) -> None:
@@ -110,9 +111,7 @@ def load(address: str, expected: NDArray[np.float32], callers: int = 4) -> Itera
             one.result(150)
 
 
-def test_the_cpu_image_serves_locked_up_and_ends_soon(
-    docker: Docker, image: str, expected: NDArray[np.float32]
-) -> None:
+def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str, expected: Vectors) -> None:
     with container(docker, image, *LOCKED_UP) as (name, address):
         ready_s = docker.wait_until_healthy(name, 120)
         with SentenceEncoder(address) as encoder:
@@ -124,18 +123,14 @@ def test_the_cpu_image_serves_locked_up_and_ends_soon(
         assert docker.inspect(name)["State"]["ExitCode"] == 0
 
 
-def test_the_cpu_image_serves_with_the_engines_defaults(
-    docker: Docker, image: str, expected: NDArray[np.float32]
-) -> None:
+def test_the_cpu_image_serves_with_the_engines_defaults(docker: Docker, image: str, expected: Vectors) -> None:
     with container(docker, image) as (name, address):
         docker.wait_until_healthy(name, 120)
         with SentenceEncoder(address) as encoder:
             assert_right(encoder.encode(SENTENCES), expected)
 
 
-def test_the_gpu_image_serves_a_mounted_repository_locked_up(
-    docker: Docker, image: str, expected: NDArray[np.float32]
-) -> None:
+def test_the_gpu_image_serves_a_mounted_repository_locked_up(docker: Docker, image: str, expected: Vectors) -> None:
     # The base is a stand-in where it cannot be pulled; the repository is the CPU image's, in a volume.
     volume = "sentriton-test-models"
     load_gpu_base(docker, image)
@@ -184,7 +179,7 @@ def stack(docker: Docker, image: str, tmp_path_factory: pytest.TempPathFactory) 
         compose("down", "--volumes", "--timeout", "60")
 
 
-def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: NDArray[np.float32]) -> None:
+def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: Vectors) -> None:
     with SentenceEncoder(stack.address) as encoder:
         assert_right(encoder.encode(SENTENCES), expected)
 
@@ -195,7 +190,7 @@ def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: NDArray[
     assert not stack.monitor.firing()
 
 
-def test_a_stop_under_load_loses_no_call(stack: Stack, expected: NDArray[np.float32]) -> None:
+def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors) -> None:
     with load(stack.address, expected) as counted:
         time.sleep(3)
         before = counted.calls
