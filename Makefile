@@ -7,7 +7,7 @@
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
-# make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
+# make manifests images, manifests and alert rules as files (a minute; kubectl, Go for helm and, on Debian, apt-get)
 # make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (20 minutes)
 # make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
@@ -34,7 +34,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus engine test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -64,7 +64,7 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus
+test: lint $(NODE_INSTALLED) prometheus helm
 	$(PYTEST) $(QUICK) tests/unit tests/manifests
 	$(PYTEST) $(PARALLEL) tests/typing tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
@@ -98,10 +98,10 @@ protos: $(NODE_INSTALLED)
 docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
 
-manifests: $(VENV)/dev-installed prometheus
+manifests: $(VENV)/dev-installed prometheus helm
 	$(PYTEST) tests/manifests
 
-deploy: $(VENV)/deploy-installed prometheus engine
+deploy: $(VENV)/deploy-installed prometheus helm engine
 	$(PYTEST) tests/manifests tests/deploy
 
 # KServe's SDK is unpacked and not installed: it wants older packages than the server.
@@ -119,6 +119,13 @@ prometheus:
 	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+# Built by Go, which fetches its modules (a minute or two, once). Where there is none, the chart's tests say so.
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+helm:
+	@test -x build/helm/helm || command -v helm >/dev/null || { \
+	    echo "building $(HELM) into build/helm" && mkdir -p build/helm && GOBIN=$(CURDIR)/build/helm go install $(HELM); \
+	} || echo "no helm could be had: put helm 3 on PATH"
 
 # Debian's packages of Docker, unpacked and not installed, where no engine runs. The test says what is missing.
 engine:
