@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ import yaml
 from sentriton_server.serving.preflight import MIB
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.files import KUBERNETES, MONITORING, Manifest, kustomize, of_kind, overlay, read
-from tests.manifests.guide import COMMANDS
+from tests.manifests.guide import COMMANDS, GUIDE
 from tests.manifests.test_kubernetes import NEWEST, OLDEST, OVERLAYS, check_locked_up, quantity
 
 SCALERS = ["components/autoscaling-adapter", "components/autoscaling-keda"]
@@ -49,6 +50,32 @@ def test_the_export_comes_before_the_pods_that_would_hold_its_gpu() -> None:
         for part in ("apply --kustomize export", "wait --for condition=complete job/", "apply --kustomize gpu")
     ]
     assert places == sorted(places)
+
+
+def test_an_export_for_cpus_waits_for_no_gpu(tmp_path: Path) -> None:
+    (job,) = of_kind(overlay(tmp_path, "export-job", ["export-job/components/cpu"]), "Job")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "sentriton:cpu"
+    assert parse(container["args"])["device"] == "cpu"
+    assert "gpu" not in str(job)
+
+
+def test_a_setting_of_the_guide_reaches_the_pods(tmp_path: Path) -> None:
+    components = ["components/cpu", "components/tracing"]
+    (name,) = {
+        source["configMapRef"]["name"] for source in sources(overlay(tmp_path / "before", components=components))
+    }
+    (block,) = re.findall(r"```yaml\n(patches:\n  - target: {kind: ConfigMap.*?)```", GUIDE, re.DOTALL)
+    manifests = overlay(tmp_path / "after", components=components, **yaml.safe_load(block))
+    (config,) = of_kind(manifests, "ConfigMap")
+    assert config["data"]["SENTRITON_ROW_CACHE_MIB"] == "64"
+    assert config["data"]["SENTRITON_READY_FILE"] == "/tmp/ready"
+    # The new name rolls the pods.
+    assert [source["configMapRef"]["name"] for source in sources(manifests)] == [config["metadata"]["name"]] != [name]
+
+
+def sources(manifests: tuple[Manifest, ...]) -> Any:
+    return deployment(manifests)["template"]["spec"]["containers"][0]["envFrom"]
 
 
 @pytest.mark.parametrize("release", [NEWEST, OLDEST])
