@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -20,7 +21,7 @@ from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
 from tests.deploy.prometheus import Prometheus, wait_until
-from tests.manifests.files import DOCKER
+from tests.manifests.files import DOCKER, KUBERNETES, kustomize, of_kind
 from tests.ports import with_free_ports
 
 IMAGE, GPU_IMAGE = "sentriton:cpu", "sentriton:gpu"
@@ -117,6 +118,11 @@ def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str
         with SentenceEncoder(address) as encoder:
             assert_right(encoder.encode(SENTENCES), expected)
         assert docker("exec", name, "sh", "-c", "touch /anything; id -u", check=False) == "10001"
+        # The caller of the manifests, as locked up as the server.
+        (job,) = of_kind(kustomize(KUBERNETES / "caller"), "Job")
+        (caller,) = job["spec"]["template"]["spec"]["containers"]
+        line = docker("run", "--rm", *LOCKED_UP, "--network", f"container:{name}", image, *caller["args"])
+        assert json.loads(line)["sentence"] == caller["args"][-1]
         started = time.monotonic()
         docker("stop", "--time", "60", name, timeout_s=70)
         print(f"\nhealthy after {ready_s:.0f} s, stopped within {time.monotonic() - started:.1f} s")

@@ -62,16 +62,14 @@ def test_an_export_for_cpus_waits_for_no_gpu(tmp_path: Path) -> None:
 
 def test_a_setting_of_the_guide_reaches_the_pods(tmp_path: Path) -> None:
     components = ["components/cpu", "components/tracing"]
-    (name,) = {
-        source["configMapRef"]["name"] for source in sources(overlay(tmp_path / "before", components=components))
-    }
+    before = sources(overlay(tmp_path / "before", components=components))
     (block,) = re.findall(r"```yaml\n(patches:\n  - target: {kind: ConfigMap.*?)```", GUIDE, re.DOTALL)
     manifests = overlay(tmp_path / "after", components=components, **yaml.safe_load(block))
     (config,) = of_kind(manifests, "ConfigMap")
     assert config["data"]["SENTRITON_ROW_CACHE_MIB"] == "64"
     assert config["data"]["SENTRITON_READY_FILE"] == "/tmp/ready"
     # The new name rolls the pods.
-    assert [source["configMapRef"]["name"] for source in sources(manifests)] == [config["metadata"]["name"]] != [name]
+    assert sources(manifests) == [{"configMapRef": {"name": config["metadata"]["name"]}}] != before
 
 
 def sources(manifests: tuple[Manifest, ...]) -> Any:

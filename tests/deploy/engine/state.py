@@ -24,7 +24,7 @@ _START_S, _STOP_S = 60, 60
 @contextmanager
 def engine(folder: Path) -> Iterator[Docker]:
     """The engine that `docker` on PATH speaks to, if one answers. Else, as root on Debian, one in `folder`, which is
-    removed afterwards together with its images (some 15 GB), its network and its rules of the packet filter. Where
+    removed afterwards together with its images (some 20 GB), its network and its rules of the packet filter. Where
     neither can be had the test is skipped with the reason, and fails in CI.
     """
     docker = Docker("this machine's engine")
