@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
 
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
@@ -60,6 +62,16 @@ def test_every_overlay_is_in_it() -> None:
     }
     whole = {"base", "caller", "export-job", "kserve", "overlays/gpu", "overlays/side-by-side"}
     assert resources == whole, "overlays/cpu is the base with the component cpu"
+
+
+def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
+    for command in COMMANDS:
+        if command.startswith("openssl "):
+            subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    certificate = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names.get_values_for_type(x509.DNSName)) == table("name in the certificate")
 
 
 def test_settings_are_those_of_sentriton() -> None:

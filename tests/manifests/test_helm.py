@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import sentriton
 from tests.manifests.files import DOCKER, Manifest, overlay, read, tool
 from tests.manifests.guide import COMMANDS
 from tests.manifests.test_kubernetes import NEWEST
@@ -110,6 +111,11 @@ def test_every_value_is_in_the_schema_and_has_a_default() -> None:
 
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert declared(schema) - {".global"} == names(read(CHART / "values.yaml"))
+
+
+def test_the_chart_has_the_version_of_the_server() -> None:
+    chart = read(CHART / "Chart.yaml")
+    assert chart["version"] == chart["appVersion"] == sentriton.__version__
 
 
 def test_values_reach_the_objects() -> None:
