@@ -8,7 +8,7 @@
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (a minute; kubectl, Go for helm and, on Debian, apt-get)
-# make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (20 minutes)
+# make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (half an hour)
 # make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
