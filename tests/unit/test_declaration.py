@@ -201,3 +201,13 @@ def test_help_shows_full_names_at_80_columns(command: str) -> None:
     for declared in settings:
         assert re.search(rf"{declared.flag}\s", shown), declared.flag
         assert re.search(rf"\${declared.variable}; ", shown), declared.variable
+
+
+@pytest.mark.parametrize("command", ["serve", "export", "embed", "similarity", "evaluate", "data", "train"])
+def test_help_names_each_value_in_capitals(command: str) -> None:
+    group: Any = typer.main.get_command(app)
+    for parameter in group.get_command(None, command).params:
+        takes_value = parameter.type.name != "boolean" and not getattr(parameter, "hidden", False)
+        if takes_value and parameter.name != "help":
+            assert parameter.metavar, f"{command} {parameter.name}"
+            assert re.sub("all$", "", parameter.metavar.strip("[]")).isupper(), f"{command} {parameter.name}"
