@@ -26,6 +26,7 @@ from sentriton_server.settings import ExportSettings, ServerSettings, ServeSetti
 from tests.conftest import ROOT
 
 CLASSES = (ClientSettings, ExportSettings, ServerSettings, ServeSettings)
+CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in ("go", "java", "node"))]
 OTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 UNITS = {"_s": "seconds", "_mib": "MiB"}
 
@@ -51,7 +52,7 @@ def test_the_documentation_is_current() -> None:
     assert CLIENT_PAGE.read_text(encoding="utf-8") == client_page(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "client/README.md", "client/node/README.md", "docs/reliability.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/reliability.md", *CLIENT_PAGES])
 def test_variables_that_the_documentation_names_exist(page: str) -> None:
     declared = {each.variable for cls in CLASSES for each in settings_of(cls)}
     assert set(re.findall(r"SENTRITON_\w+", (ROOT / page).read_text(encoding="utf-8"))) <= declared | OTHER_VARIABLES
@@ -97,7 +98,7 @@ def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch)
     assert resolve(ServerSettings).canary_period_s == 3
 
 
-# What is refused
+# Refused values
 
 
 @pytest.mark.parametrize(
