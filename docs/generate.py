@@ -23,7 +23,8 @@ HEAD = """\
 # Settings of the server
 
 `make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
-`sentriton serve` takes all of them, `sentriton export` takes `--precision`, `--device` and `--allow-pickle`.
+`sentriton serve` takes all of them, `sentriton export` takes `--precision`, `--device`, `--operators` and
+`--allow-pickle`.
 
 A flag wins over a variable, and a variable over the default. A variable that is set to nothing counts as unset.
 `serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,11 +21,19 @@ from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkp
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
+from sentriton_server.encoder.operators import (
+    LIBRARY,
+    OperatorsUnavailable,
+    build_library,
+    check_sizes,
+    load_library,
+)
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
 from sentriton_server.resources import hash_files
+from sentriton_server.settings import OPERATORS
 
 PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
 GOLDEN_SENTENCES = 8
@@ -76,16 +85,18 @@ def export(
     *,
     precision: str | None = None,
     device: str = "auto",
+    operators: str = "auto",
     overwrite: bool = False,
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
+    `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled and suit the encoder.
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
-    device, a folder that cannot be written) and `ParityError`.
+    device, operators, a folder that cannot be written) and `ParityError`.
     """
     chosen, device = resolve_choices(precision, device, say)
     _check_target(repository, overwrite)
@@ -93,7 +104,7 @@ def export(
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
     # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
-        return _write(checkpoint, draft, chosen, device, say)
+        return _write(checkpoint, draft, chosen, device, operators, say)
 
 
 @contextmanager
@@ -155,7 +166,12 @@ def _check_target(repository: Path, overwrite: bool) -> None:
 
 
 def _write(
-    checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, say: Callable[[str], None]
+    checkpoint: Checkpoint,
+    repository: Path,
+    precision: Precision,
+    device: str,
+    operators: str,
+    say: Callable[[str], None],
 ) -> Manifest:
     sentences = parity_sentences()
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
@@ -179,18 +195,44 @@ def _write(
     _write_head(checkpoint, repository)
     _write_contract(checkpoint, repository)
     _write_golden(sentences, reference, repository)
+    by_operators = _add_operators(checkpoint, repository / "encoder/1", device, operators, say)
     say(f"compiling the encoder ({precision.name}, {device})")
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device. By way of memory: torch's
     # own writer aborts the process where a disk is full.
-    module = compile_encoder(checkpoint.encoder, precision, device)
+    module = compile_encoder(checkpoint.encoder, precision, device, operators=by_operators)
     (repository / "encoder/1/model.pt").write_bytes(module.save_to_buffer())
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    _write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **_old_fields(checkpoint)})
+    more = {"operators": "sentriton" if by_operators else "torch", **_old_fields(checkpoint)}
+    _write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **more})
     record_files(repository)
     return manifest
+
+
+def _add_operators(
+    checkpoint: Checkpoint, folder: Path, device: str, operators: str, say: Callable[[str], None]
+) -> bool:
+    """Put the operators' library into `folder` and load it where they are chosen. Returns whether they are."""
+    if operators not in OPERATORS:
+        raise ExportError(f"operators {operators!r} are unknown; allowed are {', '.join(OPERATORS)}")
+    if device == "gpu" and operators == "sentriton":
+        raise ExportError("operators sentriton are for a CPU, and the device is gpu; use --operators auto or torch")
+    if device == "gpu" or operators == "torch":
+        return False
+    try:
+        check_sizes(checkpoint.encoder)
+        shutil.copyfile(build_library(), folder / LIBRARY)
+        load_library(folder)
+    except OperatorsUnavailable as error:
+        if operators == "sentriton":
+            raise ExportError(f"{error}; or use --operators torch") from error
+        say(f"operators torch (auto: {error})")
+        return False
+    if operators == "auto":
+        say("operators sentriton (auto: they are compiled and suit the encoder's sizes)")
+    return True
 
 
 def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None:

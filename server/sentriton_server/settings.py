@@ -12,6 +12,7 @@ from sentriton.declaration import check_settings, setting
 
 DEVICES = ("auto", "cpu", "gpu")
 PRECISIONS = ("fp32", "bf16", "int8", "fp16")
+OPERATORS = ("auto", "sentriton", "torch")
 
 _MODEL = "Model"
 _NETWORK = "Network"
@@ -41,6 +42,14 @@ class ExportSettings:
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
+    )
+    operators: str = setting(
+        "auto",
+        "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512, or torch's. "
+        "auto takes sentriton's if they can be compiled and the encoder's sizes suit them.",
+        group=_MODEL,
+        allowed=one_of(*OPERATORS),
+        unit="operators",
     )
     allow_pickle: bool = setting(
         False,
