@@ -98,6 +98,16 @@ def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str) -> No
         assert torch.equal(found, embed(compiled(precision, True), [length])[0])
 
 
+@every_precision
+def test_on_a_processor_that_they_do_not_suit_torch_computes(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.sentriton, "suits", lambda weights: False)
+    _, encoder = read_encoder(hugging_face(), None)
+    compile_encoder(encoder, PRECISIONS[precision], operators=True)
+    # Not as TorchScript, which would ask the library.
+    found, expected = (torch.cat(embed(module, LENGTHS)) for module in (encoder, compiled(precision, False)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_every_activation(activation: str) -> None:
     skip_unless_suited("fp32")
@@ -166,8 +176,7 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
 
 
 def test_an_encoder_of_other_sizes_is_exported_with_torchs_operators(tmp_path: Path) -> None:
-    checkpoint, repository, said = tmp_path / "checkpoint", tmp_path / "repository", list[str]()
-    make_checkpoint(checkpoint)
+    checkpoint, repository, said = make_checkpoint(tmp_path), tmp_path / "exported/repository", list[str]()
     with pytest.raises(ExportError, match=r"head size is .*; or use --operators torch"):
         export(checkpoint, repository, device="cpu", operators="sentriton")
     export(checkpoint, repository, device="cpu", say=said.append)

@@ -51,8 +51,9 @@ class PackedLayer(nn.Module):
 
     def by_operators(self, hidden: Tensor, lengths: list[int], heads: int) -> None:
         """`hidden` [tokens, hidden] float32, row by row, in place; `lengths`: the tokens of each row."""
-        parameters = self.query_key_value.for_operators() + self.attention_output.for_operators()
-        parameters += self.intermediate.for_operators() + self.output.for_operators()
+        # The linear layers are those of linear.py by now.
+        parameters = self.query_key_value.for_operators() + self.attention_output.for_operators()  # type: ignore[operator]
+        parameters += self.intermediate.for_operators() + self.output.for_operators()  # type: ignore[operator]
         parameters += [self.attention_norm.weight, self.attention_norm.bias]
         parameters += [self.output_norm.weight, self.output_norm.bias]
         torch.ops.sentriton.layer(hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation)
@@ -100,6 +101,7 @@ class PackedEncoder(nn.Module):
         self.weights = torch.float32
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
         self.num_heads = num_heads
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
@@ -170,12 +172,15 @@ class PackedEncoder(nn.Module):
         rank = order.argsort()
         element = rank[row].argsort(stable=True)
 
+        most_tokens = self.block_tokens
+        if self.operators and torch.ops.sentriton.suits(self.weights):
+            most_tokens = torch.ops.sentriton.block_tokens()
         lengths: list[int] = row_tokens.tolist()
         rows = len(lengths)
         first_row, first_token = 0, 0
         while first_row < rows:
             end_row, end_token = first_row + 1, first_token + lengths[first_row]
-            while end_row < rows and end_token + lengths[end_row] - first_token <= self.block_tokens:
+            while end_row < rows and end_token + lengths[end_row] - first_token <= most_tokens:
                 end_token += lengths[end_row]
                 end_row += 1
             chosen = element[first_token:end_token]
@@ -189,7 +194,7 @@ class PackedEncoder(nn.Module):
         if self.operators and torch.ops.sentriton.suits(self.weights):
             hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
             for layer in self.layers:
-                layer.by_operators(hidden, lengths, self.num_heads)
+                layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
             return hidden
         filling = -ids.size(0) % self.block_multiple
         layout = lay_out(lengths, filling, self.num_heads, ids.device)

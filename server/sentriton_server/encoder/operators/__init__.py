@@ -36,7 +36,7 @@ class OperatorsUnavailable(SentritonError, RuntimeError):
 
 def check_sizes(encoder: PackedEncoder) -> None:
     """Raises `OperatorsUnavailable` for an encoder whose sizes the operators do not have."""
-    intermediate = int(encoder.layers[0].intermediate.out_features)
+    intermediate = encoder.intermediate_size
     head_size = encoder.hidden_size // encoder.num_heads
     for name, size in (("feed-forward size", intermediate), ("head size", head_size)):
         if size % _PANEL:

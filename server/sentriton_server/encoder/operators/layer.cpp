@@ -151,6 +151,9 @@ bool suits(at::ScalarType weights) {
   return (weights == at::kFloat && fp32) || (weights == at::kBFloat16 && bf16) || (weights == at::kChar && int8);
 }
 
+// The most tokens of a block: threads have slices enough to share out, and no operator is called too often.
+int64_t block_tokens() { return std::max<int64_t>(2048, 2 * kSliceTokens * at::get_num_threads()); }
+
 // A weight [outputs, inputs] as panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
 Tensor order(const Tensor& weight) {
   const int64_t group = 4 / weight.element_size();
@@ -188,6 +191,7 @@ void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef leng
 
 TORCH_LIBRARY(sentriton, library) {
   library.def("suits(ScalarType weights) -> bool", &sentriton::suits);
+  library.def("block_tokens() -> int", &sentriton::block_tokens);
   library.def("order(Tensor weight) -> Tensor", &sentriton::order);
   library.def(
       "layer(Tensor(a!) hidden, Tensor[] parameters, int[] lengths, int heads, float eps, str activation) -> ()",
