@@ -1,15 +1,19 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
-# make unit      unit tests alone (three quarters of a minute on two cores)
-# make end-to-end  a training, exports of 200 changed checkpoints, the encoder's memory (half a minute)
+# make unit      unit tests alone (under three quarters of a minute on two cores)
+# make client    the Python client with servers that answer wrongly, late or not at all (half a minute)
+# make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
 # make server    tests against a real Triton (five minutes on two cores)
+# make typing    mypy and pyright on the client's public interface (half a minute)
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
+# make signatures  generate the overloads of the asyncio client from those of the blocking one
 # make node      install and build the Node client (what the tests do by themselves)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
-# make coverage  unit tests and tests against a real Triton, and which lines they ran: at least 85 in 100
+# make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
+# make coverage  the same with training and tests against a real Triton: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
@@ -19,7 +23,7 @@
 # make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make lint      ruff and mypy;  make format  puts the code in shape
+# make lint      ruff and mypy;  make format  puts the code in shape;  make clean  removes everything that make made
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,14 +31,16 @@ NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
-# Unit tests: whatever is free takes the next; those that wait leave their core to others. Tests with servers: two files
-# at a time, each in one process, since its tests share what they start.
-QUICK := --numprocesses 3 --dist worksteal
+# Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
+# of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
+# what they start.
+QUICK := --numprocesses 2 --dist worksteal
+WAITING := --numprocesses 6 --dist worksteal
 PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit end-to-end server polyglot protos docs node manifests deploy prometheus test-faults test-fuzz test-soak coverage test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -64,13 +70,15 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus
-	$(PYTEST) $(QUICK) tests/unit tests/manifests
-	$(PYTEST) $(PARALLEL) tests/typing tests/end_to_end tests/server tests/polyglot
+test: lint $(NODE_INSTALLED) prometheus coverage-quick
+	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(QUICK) tests/unit
+
+client: $(VENV)/dev-installed
+	$(PYTEST) $(WAITING) tests/client
 
 end-to-end: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/end_to_end
@@ -78,16 +86,23 @@ end-to-end: $(VENV)/dev-installed
 server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/server
 
+typing: $(VENV)/dev-installed $(NODE_INSTALLED)
+	$(PYTEST) $(PARALLEL) tests/typing
+
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
-coverage: $(VENV)/dev-installed
-	@rm -f .coverage
-	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+coverage: coverage-quick
 	$(PYTEST) $(PARALLEL) $(COVERED) tests/end_to_end tests/server
 	$(BIN)/coverage report --skip-covered --fail-under 85
+
+coverage-quick: $(VENV)/dev-installed
+	@rm -f .coverage
+	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+	$(PYTEST) $(WAITING) $(COVERED) tests/client
+	$(BIN)/coverage report --skip-covered --fail-under 81
 
 node: $(NODE_INSTALLED)
 	cd $(NODE) && npm run build
@@ -97,6 +112,9 @@ protos: $(NODE_INSTALLED)
 
 docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
+
+signatures: $(VENV)/dev-installed
+	$(BIN)/python client/python/tooling/signatures.py
 
 manifests: $(VENV)/dev-installed prometheus
 	$(PYTEST) tests/manifests
@@ -146,6 +164,7 @@ bench: $(VENV)/dev-installed perf-analyzer
 	$(BENCH).chain
 	$(BENCH).online --size base --layers 6 --lengths mixture --padded --callers 8 64 --seconds 8 --rounds 1 --plot $(PLOTS)/online.png
 	$(BENCH).overhead --plot $(PLOTS)/overhead.png
+	$(BENCH).single --rounds 1
 	$(BENCH).cache --rounds 1
 	$(BENCH).first --plot $(PLOTS)/first.png
 	$(BENCH).scale --plot $(PLOTS)/scale.png
@@ -188,7 +207,7 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot

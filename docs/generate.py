@@ -10,21 +10,27 @@ from pathlib import Path
 
 from sentriton.allowed import ANYTHING
 from sentriton.declaration import Setting, settings_of
-from sentriton.settings import ClientSettings
-from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
+from sentriton.settings import CacheSettings, ClientSettings, EvaluationSettings
+from sentriton_server.settings import DataSettings, ExportSettings, ServerSettings, ServeSettings
 
 SERVER = (ExportSettings, ServerSettings, ServeSettings)
+# The settings of other commands, and of none, by the flag that each has.
+FILES = (
+    (CacheSettings, "none"),
+    (DataSettings, "`--data` of `data` and `train`"),
+    (EvaluationSettings, "`--checkpoint` of `evaluate`"),
+)
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_PAGE = ROOT / "docs/settings.md"
 CLIENT_PAGE = ROOT / "client/README.md"
 BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end of the table -->\n"
 
 HEAD = """\
-# Settings of the server
+# Settings of the commands
 
 `make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
-`sentriton serve` takes all of them, `sentriton export` takes `--precision`, `--device`, `--operators` and
-`--allow-pickle`.
+`sentriton serve` takes all of them but those of Files, and
+`sentriton export` takes `--precision`, `--device`, `--operators` and `--allow-pickle`.
 
 A flag wins over a variable, and a variable over the default. A variable that is set to nothing counts as unset.
 `serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
@@ -45,7 +51,7 @@ These names of the server's and the client's commands work until the next releas
 def server_page() -> str:
     """The content of docs/settings.md."""
     declared = [each for cls in SERVER for each in settings_of(cls)]
-    changed = [each for cls in (*SERVER, ClientSettings) for each in settings_of(cls) if each.former_flag]
+    changed = [each for cls in (*SERVER, ClientSettings, DataSettings) for each in settings_of(cls) if each.former_flag]
     page = HEAD
     for group in dict.fromkeys(each.group for each in declared):
         page += f"\n## {group}\n\n| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
@@ -54,6 +60,12 @@ def server_page() -> str:
             for each in declared
             if each.group == group
         )
+    page += "\n## Files\n\n| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
+    page += rows(
+        (flag, f"`{each.variable}`", values(each), default(each), each.help)
+        for cls, flag in FILES
+        for each in settings_of(cls)
+    )
     return page + FORMER + rows(map(former, changed))
 
 

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 
 from release.build import CLIENT, ROOT, SERVER
 
-# Unpacked, and decimal: the wheel itself is a quarter of that.
+# Of its own code, unpacked and decimal, beside the licence and pip's records: the wheel itself is a third of that.
 MAX_CLIENT_BYTES = 300_000
 HEAVY = {"torch", "transformers", "sentence-transformers", "nvidia-pytriton", "scipy", "pyarrow", "matplotlib"}
 RESOURCES = ("model_repository", "server_config", "checkpoints")
@@ -25,7 +25,7 @@ def check_client(wheel: Path, version: str) -> str:
     _check_code(files, CLIENT, "sentriton")
     outside = [name for name in files if name.partition("/")[0] not in ("sentriton", f"sentriton-{version}.dist-info")]
     assert not outside, f"{wheel.name} must hold the client alone; it also holds {outside}"
-    size = sum(files.values())
+    size = sum(size for name, size in files.items() if name.startswith("sentriton/"))
     assert size < MAX_CLIENT_BYTES, f"{wheel.name} unpacks to {size} bytes; at most {MAX_CLIENT_BYTES} are allowed"
     required = {Requirement(one).name for one in _base_requirements(metadata)}
     assert not required & HEAVY, f"{wheel.name} must stay light; it requires {required & HEAVY}"
@@ -48,14 +48,15 @@ def check_server(wheel: Path, version: str) -> str:
 
 
 def check_node(tarball: Path, version: str) -> str:
-    """Both module systems, types and sources."""
+    """Both module systems, types, sources and the license's text."""
+    own_files = {"package.json", "README.md", "LICENSE"}
     assert tarball.name == f"sentriton-{version}.tgz", f"{tarball.name} must have the version {version}"
     with tarfile.open(tarball) as archive:
         names = {member.name.removeprefix("package/") for member in archive.getmembers()}
     wanted = {f"dist/{kind}/index.{end}" for kind in ("esm", "cjs") for end in ("js", "d.ts")}
-    missing = (wanted | {"package.json", "README.md", "dist/cjs/package.json", "src/index.ts"}) - names
+    missing = (wanted | {*own_files, "dist/cjs/package.json", "src/index.ts"}) - names
     assert not missing, f"{tarball.name} lacks {sorted(missing)}"
-    others = {name for name in names if name.partition("/")[0] not in ("dist", "src", "package.json", "README.md")}
+    others = {name for name in names if name.partition("/")[0] not in {"dist", "src", *own_files}}
     assert not others, f"{tarball.name} must hold the client alone; it also holds {sorted(others)}"
     return f"{len(names)} files, {tarball.stat().st_size / 1000:.0f} kB"
 

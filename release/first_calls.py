@@ -59,7 +59,7 @@ def _check_client_alone(environment: Environment) -> None:
         assert re.search(rf"^\W*{command}\b", listed.stdout, re.MULTILINE), f"{command} is not in {listed.stdout}"
     serve = environment.sentriton("serve")
     assert serve.returncode == 1, serve
-    assert "pip install sentriton-server" in serve.stderr, serve
+    assert "pip install ./client/python ./server" in serve.stderr, serve
     server = list(environment.folder.glob("lib/python*/site-packages/sentriton_server*"))
     assert not server, f"the client must bring no server code; there is {server}"
 

@@ -61,6 +61,12 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
+def repository() -> Path:
+    """The bundled checkpoint in fp32, exported once and not changed."""
+    return importlib.import_module("sentriton_server.serving").prepare_repository(None, precision="fp32", device="cpu")
+
+
+@pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
     """The bundled checkpoint in fp32, or the server at `$SENTRITON_URL`: one for all tests that change nothing."""
     from tests.server.conftest import RunningServer, serving

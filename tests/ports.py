@@ -1,4 +1,4 @@
-"""Ports for servers that are told which to take."""
+"""Ports for servers: free ones, or those that they are told to take."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from sentriton_server.serving.ports import Ports
 from sentriton_server.settings import ServerSettings
+
+FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
+FREE_PORT_FLAGS = ("--grpc-port", "0", "--metrics-port", "0")
 
 
 def with_free_ports(settings: ServerSettings) -> ServerSettings:

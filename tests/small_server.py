@@ -19,7 +19,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceServicer, add_GRPCInferenceServiceServicer_to_server
 
-from tests.manifest import make_manifest
+from tests.example_manifest import make_manifest
 
 DIMENSION = 4
 WORDS = [f"w{number}" for number in range(6000)]
@@ -45,7 +45,7 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
     `manifest` (JSON or bytes) and `tokenizer` may be set before; `change` alters each embedding's response and
     `change_asset` each asset's. A request takes `delay_s`, and none is answered while `silent` is set. `refuse` may
-    raise for a request, by its number, and `refuse_asset` for an asset. `received` counts requests for embeddings,
+    raise for a request, by its number, and `refuse_asset` for an asset. `received` counts `requests` for embeddings,
     `at_once` the most at a time.
     """
 
@@ -62,6 +62,7 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.silent = threading.Event()
         self.received = self.under_way = self.at_once = 0
         self.timeouts_us: list[int] = []
+        self.requests: list[ModelInferRequest] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
 
@@ -88,6 +89,7 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
             self.under_way += 1
             self.at_once = max(self.at_once, self.under_way)
             self.timeouts_us.append(request.parameters["timeout"].int64_param)
+            self.requests.append(request)
         try:
             self.refuse(number, context)
             self._wait(context, self.delay_s if isinstance(self.delay_s, float) else self.delay_s())

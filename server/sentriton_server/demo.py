@@ -32,8 +32,8 @@ def main() -> None:
         print(np.round(encoder.similarity(embeddings, embeddings), 3))
 
 
-def _say(step: str) -> None:
-    print(step, file=sys.stderr)
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sentriton import __version__
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
+from sentriton_server.allocation import return_freed_memory
 from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
@@ -29,13 +30,13 @@ from sentriton_server.encoder.operators import (
     load_library,
 )
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
+from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
-from sentriton_server.resources import hash_files
-from sentriton_server.settings import OPERATORS
+from sentriton_server.resources import PARITY_SENTENCES, hash_files
+from sentriton_server.settings import DEVICES, OPERATORS
 
-PARITY_SENTENCES = Path(__file__).parent / "parity_sentences.txt"
 GOLDEN_SENTENCES = 8
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
@@ -54,8 +55,8 @@ def resolve_device(device: str) -> str:
     has_gpu = torch.cuda.is_available()
     if device == "gpu" and not has_gpu:
         raise ExportError("device 'gpu' was asked for, and torch sees no CUDA GPU here; use --device cpu or auto")
-    if device not in ("auto", "cpu", "gpu"):
-        raise ExportError(f"device {device!r} is unknown; allowed are auto, cpu, gpu")
+    if device not in DEVICES:
+        raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")
     return ("gpu" if has_gpu else "cpu") if device == "auto" else device
 
 
@@ -98,6 +99,7 @@ def export(
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
     device, operators, a folder that cannot be written) and `ParityError`.
     """
+    return_freed_memory()
     chosen, device = resolve_choices(precision, device, say)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
@@ -177,6 +179,7 @@ def _write(
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
     # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
     reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
+    checkpoint.model.to("meta")  # its weights have served, and take memory that compiling needs
     if not np.isfinite(reference).all():
         raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
     dimension = int(reference.shape[1])
@@ -197,10 +200,7 @@ def _write(
     _write_golden(sentences, reference, repository)
     by_operators = _add_operators(checkpoint, repository / "encoder/1", device, operators, say)
     say(f"compiling the encoder ({precision.name}, {device})")
-    # Saved on the CPU, also for a GPU: the process that loads the file chooses its device. By way of memory: torch's
-    # own writer aborts the process where a disk is full.
-    module = compile_encoder(checkpoint.encoder, precision, device, operators=by_operators)
-    (repository / "encoder/1/model.pt").write_bytes(module.save_to_buffer())
+    _write_encoder(checkpoint, repository, precision, device, by_operators)
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
@@ -275,7 +275,18 @@ def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
         "key": checkpoint.encoder.key,
     }
     _write_json(repository / "embed_tokens/1/contract.json", contract)
-    _write_json(repository / "pooling/1/key.json", {"key": checkpoint.encoder.key})
+    for model in ("embed_text", "pooling"):
+        _write_json(repository / model / "1/key.json", {"key": checkpoint.encoder.key})
+
+
+def _write_encoder(
+    checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, operators: bool
+) -> None:
+    """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
+    # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
+    module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
+    del checkpoint.encoder
+    save_module(module, repository / "encoder/1/model.pt")
 
 
 def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:

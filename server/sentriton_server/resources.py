@@ -16,6 +16,7 @@ _ROOT = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parents[1]
 MODEL_REPOSITORY = _ROOT / "model_repository"
 SERVER_CONFIG = _ROOT / "server_config"
 BUNDLED_CHECKPOINT = _ROOT / "checkpoints" / "sentriton-ko-mini"
+PARITY_SENTENCES = PACKAGE / "parity_sentences.txt"
 
 
 def load_model_code(model: str, name: str) -> ModuleType:

@@ -6,19 +6,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, one_of, whole
 from sentriton.declaration import check_settings, setting
 
-DEVICES = ("auto", "cpu", "gpu")
-PRECISIONS = ("fp32", "bf16", "int8", "fp16")
-OPERATORS = ("auto", "sentriton", "torch")
+DeviceName = Literal["auto", "cpu", "gpu"]
+PrecisionName = Literal["fp32", "bf16", "int8", "fp16"]
+OperatorsName = Literal["auto", "sentriton", "torch"]
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
+PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
+OPERATORS: tuple[OperatorsName, ...] = get_args(OperatorsName)
 
 _MODEL = "Model"
 _NETWORK = "Network"
 _SECURITY = "Security"
 _TRACING = "Tracing"
 _SUPERVISION = "Supervision"
+_FILES = "Files"
 
 _PORT = whole(0, 65535, zero="a free port")
 _SECONDS_OR_NONE = whole(0, of="seconds")
@@ -28,22 +33,22 @@ _SECONDS_OR_NONE = whole(0, of="seconds")
 class ExportSettings:
     """How a checkpoint becomes a model repository. Raises `InvalidInput` for a value that is not allowed."""
 
-    precision: str | None = setting(
+    precision: PrecisionName | None = setting(
         None,
         "Precision of the encoder: fp32, bf16 or int8 on a CPU; fp16 or fp32 on a GPU.",
         group=_MODEL,
-        allowed=one_of(*PRECISIONS),
+        allowed=one_of(*PRECISION_NAMES),
         unit="precision",
         unset="fp32 on a CPU, fp16 on a GPU",
     )
-    device: str = setting(
+    device: DeviceName = setting(
         "auto",
         "Device that the model runs on. auto takes the GPU if torch sees one, else the CPU.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
     )
-    operators: str = setting(
+    operators: OperatorsName = setting(
         "auto",
         "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512, or torch's. "
         "auto takes sentriton's if they can be compiled and the encoder's sizes suit them.",
@@ -190,6 +195,20 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Where the public data sets are, for `sentriton data` and `sentriton train`."""
+
+    data: Path | None = setting(
+        None,
+        "Folder of the public data sets.",
+        group=_FILES,
+        unit="folder",
+        unset="data in the cache",
+        former_flag="--folder",
+    )
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,9 +22,9 @@ from sentence_transformers import SentenceTransformer
 from sentriton.errors import InvalidInput
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.training import TrainingReport, load_recipe, train
+from tests.commands import SENTRITON
 from tests.conftest import public_data
 
-SENTRITON = str(Path(sys.executable).parent / "sentriton")
 TRAINED_ON = 330
 
 

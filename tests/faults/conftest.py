@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,11 +18,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sentriton import Overloaded, SentenceEncoder, ServerUnavailable
-from sentriton_server.serving import prepare_repository
 from tests.bounds import bound_s
+from tests.commands import SENTRITON
 from tests.faults.load import SENTENCES, Load
 
-SENTRITON = str(Path(sys.executable).parent / "sentriton")
 STUB = "triton_python_backend_stub"
 RECOVERY_S = 15  # what a restart may take with the bundled checkpoint, on a machine without other work
 BUSY_RECOVERY_S = 60  # and on one that others use as well
@@ -63,12 +61,6 @@ class Served:
     def restarts(self, since: int = 0) -> int:
         """How often Triton was started again, after the first `since` lines of `said`."""
         return sum(line.startswith("serving again") for line in self.said[since:])
-
-
-@pytest.fixture(scope="session")
-def repository() -> Path:
-    """The bundled checkpoint, exported."""
-    return prepare_repository(None, precision="fp32", device="cpu")
 
 
 @contextmanager

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from sentriton import SentenceEncoder, SentritonError
 from sentriton_server.serving import ServerSettings
 from sentriton_server.serving.scratch import SHARED_MEMORY
-from tests.faults.conftest import BUSY_RECOVERY_S, SENTRITON, STUB, note, recovery_bound_s
+from tests.commands import SENTRITON
+from tests.faults.conftest import BUSY_RECOVERY_S, STUB, note, recovery_bound_s
 from tests.faults.load import SENTENCES
 from tests.ports import with_free_ports
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.faults.conftest import SENTRITON, note, serve, wait_for
+from tests.commands import SENTRITON
+from tests.faults.conftest import note, serve, wait_for
 from tests.faults.load import SENTENCES
 
 SOURCE = Path(__file__).with_name("wandering_clock.c")

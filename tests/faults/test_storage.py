@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.faults.conftest import BUSY_RECOVERY_S, SENTRITON, Served, check, note, serve, wait_for
+from tests.commands import SENTRITON
+from tests.faults.conftest import BUSY_RECOVERY_S, Served, check, note, serve, wait_for
 from tests.faults.load import SENTENCES, Load
 
 # A mount namespace with a small file system at $1, and $2 run in it with what follows as its arguments.

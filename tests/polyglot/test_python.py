@@ -18,7 +18,7 @@ from sentriton.connection import Connection
 from sentriton.errors import error_class
 from sentriton_server.resources import load_model_code
 from tests.event_loop import InEventLoop
-from tests.manifest import make_manifest
+from tests.example_manifest import make_manifest
 from tests.polyglot import generate
 from tests.polyglot.conformance import CONFORMANCE, Conformance, decode_vectors
 from tests.server.conftest import RunningServer

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from transformers.utils import logging
 
 from sentriton import ContractMismatch, SentenceEncoder, protocol
 from sentriton.connection import Connection
+from sentriton.evaluation import read_pairs
 from sentriton.tokenization import pack_rows
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.conftest import public_data
+from tests.ports import FREE_PORTS
 
 logging.disable_progress_bar()
-FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
 
 
 @dataclass(frozen=True)
@@ -127,3 +130,24 @@ def reference_embeddings(klue_sentences: list[str]) -> Callable[[Path], NDArray[
         return embeddings
 
     return embed
+
+
+@pytest.fixture(scope="session")
+def klue_pairs() -> Path:
+    """The file of the 519 scored pairs of KLUE-STS dev."""
+    return public_data("klue-sts-dev")
+
+
+@pytest.fixture(scope="session")
+def evaluator_figures(klue_pairs: Path, reference: SentenceTransformer) -> dict[str, float]:
+    """The ten figures of sentence-transformers' evaluator for the bundled checkpoint."""
+    sentences1, sentences2, scores, _ = zip(*read_pairs(str(klue_pairs)), strict=True)
+    evaluator = EmbeddingSimilarityEvaluator(
+        list(sentences1),
+        list(sentences2),
+        list(scores),
+        similarity_fn_names=["cosine", "manhattan", "euclidean", "dot"],
+        write_csv=False,
+    )
+    figures: dict[str, float] = evaluator(reference)
+    return figures

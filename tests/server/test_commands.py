@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from sentriton import SentenceEncoder, __version__
+from tests.commands import run
 from tests.server.conftest import RunningServer
 
-SENTRITON = str(Path(sys.executable).parent / "sentriton")
 TEXTS = ["첫 문장입니다.", "두 번째 문장입니다."]
-
-
-def run(*arguments: object, input: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SENTRITON, *map(str, arguments)], input=input, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_embed_prints_json_lines(server: RunningServer, encoder: SentenceEncoder) -> None:

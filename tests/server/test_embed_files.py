@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder
 from sentriton.stream import CHUNK_SIZE
+from tests.commands import SENTRITON, run
 from tests.server.conftest import RunningServer
-from tests.server.test_commands import SENTRITON, run
 
 TEXTS = ["첫 문장입니다.", "두 번째, 문장입니다.", "", "A third one."]
 MOST_CLIENT_MIB = 500

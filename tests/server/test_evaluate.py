@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 from sentriton import SentenceEncoder
-from sentriton.evaluation import FIGURES, read_pairs
+from sentriton.evaluation import FIGURES
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.conftest import public_data
+from tests import commands
 from tests.server.conftest import RunningServer
-
-SENTRITON = str(Path(sys.executable).parent / "sentriton")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([SENTRITON, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False)
+    return commands.run(*arguments, timeout_s=240)
 
 
 def first_pairs(data: Path, count: int, folder: Path) -> Path:
@@ -30,65 +26,36 @@ def first_pairs(data: Path, count: int, folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def data() -> Path:
-    return public_data("klue-sts-dev")
-
-
-@pytest.fixture(scope="module")
-def expected(data: Path, reference: SentenceTransformer) -> dict[str, float]:
-    """The ten figures of sentence-transformers' evaluator."""
-    sentences1, sentences2, scores, _ = zip(*read_pairs(str(data)), strict=True)
-    evaluator = EmbeddingSimilarityEvaluator(
-        list(sentences1),
-        list(sentences2),
-        list(scores),
-        similarity_fn_names=["cosine", "manhattan", "euclidean", "dot"],
-        write_csv=False,
-    )
-    figures: dict[str, float] = evaluator(reference)
-    return figures
-
-
 def test_fp32_equals_the_evaluator_and_the_checkpoint_in_process(
-    server: RunningServer, data: Path, expected: dict[str, float], tmp_path: Path
+    server: RunningServer, klue_pairs: Path, evaluator_figures: dict[str, float], tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.png"
-    result = run("evaluate", data, "--url", server.url, "--checkpoint", BUNDLED_CHECKPOINT, "--json", "--plot", plot)
+    result = run(
+        "evaluate", klue_pairs, "--url", server.url, "--checkpoint", BUNDLED_CHECKPOINT, "--json", "--plot", plot
+    )
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["pairs"] == 519
     assert report["precision"] == "fp32"
     for column in ("service", "checkpoint"):
-        assert report[column] == pytest.approx(expected, abs=1e-4)
+        assert report[column] == pytest.approx(evaluator_figures, abs=1e-4)
         assert tuple(report[column]) == FIGURES
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert "another model" not in result.stderr
 
 
-def test_the_table_shows_the_figures(server: RunningServer, data: Path, expected: dict[str, float]) -> None:
-    result = run("evaluate", data, "--url", server.url)
+def test_the_table_shows_the_figures(
+    server: RunningServer, klue_pairs: Path, evaluator_figures: dict[str, float]
+) -> None:
+    result = run("evaluate", klue_pairs, "--url", server.url)
     assert result.returncode == 0, result.stderr
     for name in FIGURES:
         (line,) = (line for line in result.stdout.splitlines() if f" {name} " in line)
-        assert float(line.split("│")[2]) == pytest.approx(expected[name], abs=1e-4)
+        assert float(line.split("│")[2]) == pytest.approx(evaluator_figures[name], abs=1e-4)
 
 
-def test_lower_precisions_lose_little(
-    in_precision: tuple[RunningServer, str], data: Path, expected: dict[str, float]
-) -> None:
-    server, precision = in_precision
-    allowed = {"fp32": 1e-4, "bf16": 0.002, "int8": 0.005}[precision]
-    result = run("evaluate", data, "--url", server.url, "--json")
-    assert result.returncode == 0, result.stderr
-    figures = json.loads(result.stdout)["service"]
-    for name in FIGURES:
-        if name.startswith("spearman"):
-            assert figures[name] == pytest.approx(expected[name], abs=allowed), name
-
-
-def test_export_shows_the_quality_of_every_precision(data: Path, tmp_path: Path) -> None:
-    some = first_pairs(data, 64, tmp_path)
+def test_export_shows_the_quality_of_every_precision(klue_pairs: Path, tmp_path: Path) -> None:
+    some = first_pairs(klue_pairs, 64, tmp_path)
     result = run("export", BUNDLED_CHECKPOINT, tmp_path / "repository", "--device", "cpu", "--evaluate", some)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -103,12 +70,12 @@ def test_export_shows_the_quality_of_every_precision(data: Path, tmp_path: Path)
 
 
 def test_another_checkpoint_is_pointed_out(
-    server: RunningServer, encoder: SentenceEncoder, data: Path, tmp_path: Path
+    server: RunningServer, encoder: SentenceEncoder, klue_pairs: Path, tmp_path: Path
 ) -> None:
     model = SentenceTransformer(str(BUNDLED_CHECKPOINT), device="cpu")
     model[0].auto_model.embeddings.word_embeddings.weight.data.mul_(1.01)
     model.save(str(tmp_path / "other"), create_model_card=False)
-    some = first_pairs(data, 8, tmp_path)
+    some = first_pairs(klue_pairs, 8, tmp_path)
     result = run("evaluate", some, "--url", server.url, "--checkpoint", tmp_path / "other")
     assert result.returncode == 0, result.stderr
     assert f"another model than the {encoder.manifest.name} that is served" in result.stderr

@@ -20,7 +20,8 @@ from sentriton.errors import InvalidInput, Overloaded
 from sentriton.tokenization import pack_rows
 from sentriton_server.repository import record_files
 from sentriton_server.serving import TritonServer, prepare_repository
-from tests.server.conftest import FREE_PORTS, RunningServer
+from tests.ports import FREE_PORTS
+from tests.server.conftest import RunningServer
 
 # At once where others wait already, else when its time is over.
 TOO_LATE = r"lane is full: a turn comes in about .* this request may wait 0\.0 s|Request timeout expired: it waited"

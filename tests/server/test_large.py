@@ -19,7 +19,7 @@ from sentriton_server.export import export
 from sentriton_server.parity import compare
 from sentriton_server.serving import TritonServer
 from tests.checkpoints import make_checkpoint
-from tests.server.conftest import FREE_PORTS
+from tests.ports import FREE_PORTS
 from tests.server.test_parity import embed_as_text
 
 pytestmark = [pytest.mark.large, pytest.mark.timeout(3600)]

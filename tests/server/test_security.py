@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -23,10 +22,11 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import AccessDenied, AsyncSentenceEncoder, SentenceEncoder, ServerUnavailable
 from sentriton.protocol import text_request
-from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from sentriton_server.serving import TritonServer, prepare_repository
+from tests.commands import SENTRITON
+from tests.ports import FREE_PORTS
 
 ACCESS_KEY, ADMIN_KEY = "caller's=key:with,signs", "admin-only"
-SENTRITON = str(Path(sys.executable).parent / "sentriton")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @contextmanager
 def serving(**settings: Any) -> Iterator[TritonServer]:
     repository = prepare_repository(None, precision="fp32", device="cpu")
-    with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0, **settings)) as server:
+    with TritonServer(repository, replace(FREE_PORTS, **settings)) as server:
         yield server
 
 

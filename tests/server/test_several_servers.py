@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ import pytest
 from numpy.typing import NDArray
 
 from sentriton import AsyncSentenceEncoder, SentenceEncoder, ServerUnavailable
-from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from sentriton_server.serving import TritonServer
 from tests.event_loop import InEventLoop
 from tests.faults.proxy import FaultyProxy
+from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer
 from tests.server.name_server import NameServer
 
@@ -30,10 +32,9 @@ CLIENTS = {"sync": SentenceEncoder, "async": InEventLoop}
 
 
 @pytest.fixture(scope="module")
-def addresses() -> Iterator[list[TritonServer]]:
+def addresses(repository: Path) -> Iterator[list[TritonServer]]:
     """Two servers with the same port, on 127.0.0.1 and on 127.0.0.2."""
-    repository = prepare_repository(None, precision="fp32", device="cpu")
-    first = TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0))
+    first = TritonServer(repository, FREE_PORTS)
     second = TritonServer(repository, replace(first.settings, host="127.0.0.2", metrics_port=0))
     yield [first, second]
     for server in (first, second):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from sentriton_server.serving import prepare_repository
+from tests.commands import SENTRITON
+from tests.ports import FREE_PORT_FLAGS
 
-SENTRITON = Path(sys.executable).parent / "sentriton"
 
-
-def test_too_little_shared_memory() -> None:
-    repository = prepare_repository(None, precision="fp32", device="cpu")
+def test_too_little_shared_memory(repository: Path) -> None:
     # A mount namespace of its own, in which /dev/shm is small.
-    serve = f"{SENTRITON} serve {repository} --grpc-port 0 --metrics-port 0"
+    serve = f"{SENTRITON} serve {repository} {' '.join(FREE_PORT_FLAGS)}"
     inside = f"mount -t tmpfs -o size=4m tmpfs /dev/shm && exec {serve}"
     allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)
     if allowed.returncode != 0:

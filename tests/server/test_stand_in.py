@@ -15,8 +15,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton_server.serving.process import TritonProcess
-from sentriton_server.settings import ServerSettings
-from tests.ports import with_free_ports
+from tests.ports import FREE_PORTS, with_free_ports
 
 CONFIG = """
 name: "{name}"
@@ -56,7 +55,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GRPCInferenceServ
     write_model(repository, "witness", "TYPE_INT64", BATCHING)
     write_model(repository, "alone", "TYPE_INT64")
     write_model(repository, "wrong_dtype", "TYPE_FP32")
-    settings = with_free_ports(ServerSettings(grpc_port=0, metrics_port=0))
+    settings = with_free_ports(FREE_PORTS)
     process = TritonProcess(repository, settings)
     channel = grpc.insecure_channel(f"{settings.host}:{settings.grpc_port}")
     stub = GRPCInferenceServiceStub(channel)

@@ -15,8 +15,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 
-from tests.typing.asynchronous import ASYNCIO, asyncio_overloads
-
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CLIENT = ROOT / "client/python"
@@ -103,4 +101,6 @@ def test_arrays_keep_their_types_without_torch(check: Callable[..., Findings]) -
 
 
 def test_the_asyncio_overloads_are_those_of_the_blocking_encoder() -> None:
-    assert ASYNCIO.read_text(encoding="utf-8") == asyncio_overloads(), "run: python -m tests.typing.asynchronous"
+    command = [sys.executable, CLIENT / "tooling/signatures.py", "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr

@@ -1,22 +1,23 @@
-"""What the tests without a real server share. Libraries are imported where they are needed: the process that hands out
-tests needs none of them.
+"""What the tests without a real server share. Large libraries are imported where they are needed: the process that
+hands out tests needs none of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.small_server import SmallServer
+from sentriton.tokenization import TextTokenizer
 
+LONGEST = 8
 
-@pytest.fixture
-def server() -> Iterator[SmallServer]:
-    """In place of a real one."""
-    with SmallServer() as server:
-        yield server
+# A machine with other work is slow to make an example, and so is one that measures coverage: no fault of the code.
+settings.register_profile("unit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unit")
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,19 @@ def target(tmp_path: Path) -> Iterator[Path]:
     parent.mkdir()
     yield parent / "repository"
     assert {path.name for path in parent.iterdir()} <= {"repository"}
+
+
+@pytest.fixture(scope="session")
+def transformers_tokenizer() -> Any:
+    """The tokenizer of the tests as transformers reads it."""
+    from tests.checkpoints import make_tokenizer
+
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def text_tokenizer(transformers_tokenizer: Any) -> TextTokenizer:
+    """The same as the client's tokenizer, for texts of at most `LONGEST` tokens."""
+    from sentriton_server.checkpoint import read_tokenizer
+
+    return TextTokenizer(read_tokenizer(transformers_tokenizer, LONGEST).to_str())

@@ -20,18 +20,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_kept_is_found(folder: Path) -> None:
-    assert cache.find(SHA256) is None
+    assert cache.kept(SHA256) is None
     cache.keep(SHA256, CONTENT)
-    assert cache.find(SHA256) == CONTENT
+    assert cache.kept(SHA256) == CONTENT
     assert [path.name for path in folder.rglob("*") if path.is_file()] == [SHA256]
 
 
 def test_a_corrupted_file_is_not_found_and_can_be_kept_anew(folder: Path) -> None:
     cache.keep(SHA256, CONTENT)
     (folder / "assets" / SHA256).write_bytes(b"corrupted")
-    assert cache.find(SHA256) is None
+    assert cache.kept(SHA256) is None
     cache.keep(SHA256, CONTENT)
-    assert cache.find(SHA256) == CONTENT
+    assert cache.kept(SHA256) == CONTENT
 
 
 def test_content_with_another_sha256_is_refused_and_not_kept(folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_content_with_another_sha256_is_refused_and_not_kept(folder: Path) -> No
 def test_a_cache_that_cannot_be_written_keeps_nothing_and_harms_nobody(folder: Path) -> None:
     folder.write_text("a file where the folder should be")
     cache.keep(SHA256, CONTENT)
-    assert cache.find(SHA256) is None
+    assert cache.kept(SHA256) is None
 
 
 @pytest.mark.parametrize(

@@ -266,9 +266,9 @@ def test_the_command_fetches_by_name_and_names_the_licence(
     data_set: PublicDataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CATALOGUE, "pairs", data_set)
-    result = CliRunner().invoke(app, ["data", "pairs", "--folder", str(tmp_path)], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["data", "pairs", "--data", str(tmp_path)], catch_exceptions=False)
     assert result.stdout == f"pairs: Pairs, CC0 1.0, https://pairs.example\n  {tmp_path / 'pairs.tsv'}\n"
-    listed = CliRunner().invoke(app, ["data", "--folder", str(tmp_path)], catch_exceptions=False).stdout
+    listed = CliRunner().invoke(app, ["data", "--data", str(tmp_path)], catch_exceptions=False).stdout
     assert "pairs           fetched  Pairs, CC0 1.0, https://pairs.example\n" in listed
     assert "nsmc            missing  NSMC reviews, CC0 1.0, https://github.com/e9t/nsmc\n" in listed
     with pytest.raises(InvalidInput, match="no data set 'kornli': must be all or one of klue-sts-dev, klue-sts-train"):

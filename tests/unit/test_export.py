@@ -104,6 +104,26 @@ def test_a_small_encoder_is_there_once_for_each_core_that_its_server_gets(
     assert group.count == 3
 
 
+def test_many_cores_share_the_limits_of_a_small_encoders_queues(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
+    found = {}
+    for cores in (None, 2, 16):
+        repository = tmp_path / str(cores)
+        write_configs(repository, **sizes, max_seq_length=16, single_threaded_encoders=cores)
+        for model in ("embed_tokens", "embed_text"):
+            config = read_config(repository, model)
+            parameters = {name: int(value.string_value) for name, value in config.parameters.items()}
+            found[model, cores] = config.instance_group[0].count, parameters
+    for model, waiting, away, batches in (
+        ("embed_tokens", "WAITING_ROWS", "BATCHES_IN_FLIGHT", [2, 3, 5]),
+        ("embed_text", "WAITING_BYTES", "GROUPS_AWAY", [1, 2, 4]),
+    ):
+        counts = {cores: found[model, cores][0] for cores in (None, 2, 16)}
+        assert counts == {None: 1, 2: 1, 16: 4}
+        assert [found[model, cores][1][away] for cores in (None, 2, 16)] == batches
+        assert found[model, 16][1][waiting] * 4 == found[model, 2][1][waiting] == found[model, None][1][waiting]
+
+
 def test_the_manifest_describes_the_model_and_its_files(checkpoint: Path, repository: Path) -> None:
     manifest = check_repository(repository)
     assert manifest == read_manifest(repository)

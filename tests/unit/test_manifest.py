@@ -8,7 +8,7 @@ import json
 import pytest
 
 from sentriton.manifest import Manifest
-from tests.manifest import make_manifest
+from tests.example_manifest import make_manifest
 
 MANIFEST = make_manifest()
 

@@ -97,7 +97,7 @@ def test_ragged_rows_equal_hugging_face(architecture: str) -> None:
 
 
 @every_architecture
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(rows=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12), min_size=1, max_size=5))
 def test_any_valid_rows_equal_hugging_face(architecture: str, rows: list[list[int]]) -> None:
     """Every id may occur, the padding id too."""

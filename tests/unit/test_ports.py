@@ -10,10 +10,9 @@ import pytest
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_ports
-from sentriton_server.settings import ServerSettings
+from tests.ports import FREE_PORTS
 
 HOST = "127.0.0.1"
-FREE = ServerSettings(grpc_port=0, metrics_port=0)
 
 
 def listen(port: int) -> socket.socket:
@@ -26,21 +25,21 @@ def listen(port: int) -> socket.socket:
 
 
 def test_a_port_is_held_by_one_launcher() -> None:
-    first = Ports(FREE)
+    first = Ports(FREE_PORTS)
     try:
         for field, flag in (("grpc_port", "--grpc-port"), ("metrics_port", "--metrics-port")):
             port = getattr(first.settings, field)
             with pytest.raises(LaunchError, match=f"port {port} on {HOST} cannot be used .*{flag}"):
-                Ports(replace(FREE, **{field: port}))
+                Ports(replace(FREE_PORTS, **{field: port}))
             with pytest.raises(LaunchError, match=f"port {port} on {HOST} cannot be used"):
-                check_ports(replace(FREE, **{field: port}))
+                check_ports(replace(FREE_PORTS, **{field: port}))
     finally:
         first.release()
     Ports(first.settings).release()
 
 
 def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
-    ports = Ports(FREE)
+    ports = Ports(FREE_PORTS)
     address = (HOST, ports.settings.grpc_port)
     try:
         with pytest.raises(ConnectionRefusedError):
@@ -52,7 +51,7 @@ def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
                         accepted, _ = triton.accept()
                         accepted.close()  # which leaves its port waiting for the last packets
         with listen(address[1]), pytest.raises(LaunchError):
-            Ports(replace(FREE, grpc_port=address[1]))
+            Ports(replace(FREE_PORTS, grpc_port=address[1]))
     finally:
         ports.release()
     Ports(ports.settings).release()
@@ -60,19 +59,19 @@ def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
 
 @pytest.mark.parametrize(("first", "second"), [("0.0.0.0", HOST), (HOST, "0.0.0.0"), ("0.0.0.0", "0.0.0.0")])
 def test_all_addresses_and_one_of_them_exclude_each_other(first: str, second: str) -> None:
-    held = Ports(replace(FREE, host=first))
+    held = Ports(replace(FREE_PORTS, host=first))
     port = held.settings.grpc_port
     try:
         with pytest.raises(LaunchError, match=f"port {port} on {second} cannot be used .*--grpc-port"):
-            Ports(replace(FREE, host=second, grpc_port=port))
+            Ports(replace(FREE_PORTS, host=second, grpc_port=port))
     finally:
         held.release()
-    Ports(replace(FREE, host=second, grpc_port=port)).release()
+    Ports(replace(FREE_PORTS, host=second, grpc_port=port)).release()
 
 
 def test_two_addresses_have_the_same_port_each() -> None:
-    first = Ports(FREE)
+    first = Ports(FREE_PORTS)
     try:
-        Ports(replace(FREE, host="127.0.0.2", grpc_port=first.settings.grpc_port)).release()
+        Ports(replace(FREE_PORTS, host="127.0.0.2", grpc_port=first.settings.grpc_port)).release()
     finally:
         first.release()

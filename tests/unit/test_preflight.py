@@ -23,7 +23,7 @@ from sentriton_server.serving.preflight import (
     check_shared_memory,
 )
 from sentriton_server.settings import ServerSettings
-from tests.manifest import make_manifest
+from tests.example_manifest import make_manifest
 from tests.ports import with_free_ports
 
 HOST = "127.0.0.1"

@@ -22,7 +22,7 @@ from sentriton_server.repository import (
 )
 from sentriton_server.serving import prepare_repository
 from tests.checkpoints import make_checkpoint
-from tests.manifest import make_manifest
+from tests.example_manifest import make_manifest
 
 
 @pytest.fixture

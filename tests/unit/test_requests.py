@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +12,6 @@ from hypothesis import strategies as st
 from sentriton.errors import InvalidInput
 from sentriton.requests import cut, plan_requests
 from sentriton.tokenization import TextTokenizer, pack_rows
-from sentriton_server.checkpoint import read_tokenizer
-from tests.checkpoints import make_tokenizer
-
-LONGEST = 8
 
 
 @given(st.lists(st.integers(1, 600), max_size=60), st.integers(1, 20), st.integers(1, 2000))
@@ -78,13 +73,3 @@ def test_rows_are_packed_one_behind_the_other() -> None:
 @pytest.mark.parametrize(("not_pooled", "expected"), [(2, [0, 0, 1, 0]), (9, [0, 0, 0, 0])])
 def test_the_prompt_is_attended_and_not_pooled(not_pooled: int, expected: list[int]) -> None:
     assert pack_rows([[5, 6, 7], [8]], not_pooled=not_pooled).pooled.tolist() == expected
-
-
-@pytest.fixture(scope="module")
-def transformers_tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def text_tokenizer(transformers_tokenizer: Any) -> TextTokenizer:
-    return TextTokenizer(read_tokenizer(transformers_tokenizer, LONGEST).to_str())

@@ -13,10 +13,11 @@ from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch, remove_stal
 
 # Stands in for Triton: SIGTERM ends the leader, and a child of its group stays, as a stub does that is still loading.
 _LAUNCHER = """
-import subprocess, time
+import subprocess, sys, time
 from sentriton_server.serving.scratch import Scratch
 
 scratch = Scratch(exit_timeout_s=5)
+scratch.environments.write_text(sys.argv[1] + "\\n")
 triton = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE)
 scratch.guard(triton.pid)
 print(triton.pid, int(triton.stdout.readline()), scratch.folder, flush=True)
@@ -24,8 +25,11 @@ time.sleep(60)
 """
 
 
-def test_a_killed_launcher_leaves_no_process_of_tritons_group() -> None:
-    with subprocess.Popen([sys.executable, "-c", _LAUNCHER], stdout=subprocess.PIPE, text=True) as launcher:
+def test_a_killed_launcher_leaves_no_process_and_no_folder_of_triton(tmp_path: Path) -> None:
+    environment = tmp_path / "python_env_AbCdEf"
+    environment.mkdir()
+    command = [sys.executable, "-c", _LAUNCHER, str(environment)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout is not None
         leader, member, folder = launcher.stdout.readline().split()
         processes = [psutil.Process(int(leader)), psutil.Process(int(member))]
@@ -33,6 +37,7 @@ def test_a_killed_launcher_leaves_no_process_of_tritons_group() -> None:
     _, alive = psutil.wait_procs(processes, timeout=20)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not Path(folder).exists()
+    assert not environment.exists()
 
 
 def test_the_name_of_a_folder_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,13 +67,14 @@ def test_what_a_link_points_at_stays(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_guard_that_was_killed_is_replaced() -> None:
+    others = set(psutil.Process().children())
     scratch = Scratch(exit_timeout_s=5)
     try:
-        (guard,) = [child for child in psutil.Process().children() if child.name() == "sh"]
+        (guard,) = set(psutil.Process().children()) - others
         guard.kill()
         guard.wait(5)
         scratch.guard(None)
-        assert [child.name() for child in psutil.Process().children() if child.pid != guard.pid] == ["sh"]
+        assert [child.name() for child in set(psutil.Process().children()) - others - {guard}] == ["sh"]
     finally:
         scratch.remove()
     assert not scratch.folder.exists()

@@ -44,6 +44,16 @@ def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
+def test_other_parity_sentences_make_another_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    first = prepare_repository(str(folder), precision="fp32", device="cpu")
+    changed = tmp_path / "parity_sentences.txt"
+    changed.write_text("One sentence.\n" * 8, encoding="utf-8")
+    monkeypatch.setattr("sentriton_server.serving.source.PARITY_SENTENCES", changed)
+    assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
+
+
+@pytest.mark.usefixtures("cache")
 def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> None:
     def export_the_first(step: str) -> None:
         said.append(step)

@@ -6,13 +6,30 @@ import threading
 import time
 from typing import Any
 
+import pytest
+
 from sentriton_server.resources import load_model_code
 
 text_queue = load_model_code("embed_text", "text_queue")
 
 
 def waiting(size: int, **settings: Any) -> Any:
-    return text_queue.Waiting(["x"], size=size, deadline=time.monotonic() + 9, **settings)
+    return text_queue.Waiting(**{"texts": ["x"], "size": size, "deadline": time.monotonic() + 9, **settings})
+
+
+def take(queue: Any) -> Any:
+    """A group that comes back at once."""
+    group = queue.take()
+    queue.came_back()
+    return group
+
+
+def grouping_queue(**settings: Any) -> Any:
+    """A queue one of whose groups is away already."""
+    queue = text_queue.TextQueue(1_000_000, **{"groups": 1, "group_rows": 8, "group_bytes": 100, **settings})
+    queue.add(waiting(1))
+    queue.take()
+    return queue
 
 
 def test_text_is_taken_in_its_order() -> None:
@@ -20,7 +37,7 @@ def test_text_is_taken_in_its_order() -> None:
     texts = [waiting(size) for size in (3, 1, 2)]
     for each in texts:
         assert queue.add(each) is None
-    assert [queue.take() for _ in texts] == texts
+    assert [take(queue) for _ in texts] == [[text] for text in texts]
 
 
 def test_a_full_queue_refuses_until_there_is_room() -> None:
@@ -29,7 +46,7 @@ def test_a_full_queue_refuses_until_there_is_room() -> None:
     assert queue.add(waiting(1000)) is None
     assert queue.add(waiting(1000)) is None
     assert queue.add(waiting(1000)) == f"{room:,} bytes of text wait, at most {room:,} may"
-    queue.take()
+    take(queue)
     assert queue.add(waiting(1000)) is None
 
 
@@ -64,3 +81,58 @@ def test_closing_wakes_all_who_wait() -> None:
     for thread in threads:
         thread.join(5)
     assert taken == [None] * 3
+
+
+def test_text_that_waits_for_a_group_to_come_back_leaves_together() -> None:
+    queue = grouping_queue()
+    texts = [waiting(1), waiting(1, texts=["x", "y"]), waiting(1)]
+    for each in texts:
+        queue.add(each)
+    queue.came_back()
+    assert queue.take() == texts
+
+
+def test_nothing_waits_while_a_group_may_leave() -> None:
+    queue = grouping_queue(groups=3)
+    for _ in range(2):
+        queue.add(one := waiting(1))
+        assert queue.take() == [one]
+
+
+@pytest.mark.parametrize(("away", "rows"), [(1, 2), (2, 8)], ids=["a quarter", "full"])
+def test_a_group_of_enough_rows_leaves_while_others_are_away(away: int, rows: int) -> None:
+    queue = grouping_queue()
+    for _ in range(away - 1):
+        queue.add(waiting(1, texts=["x", "y"]))
+        queue.take()
+    taken: list[Any] = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread.start()
+    texts = [waiting(1) for _ in range(rows)]
+    for each in texts[:-1]:
+        queue.add(each)
+    thread.join(0.05)
+    assert not taken
+    queue.add(texts[-1])
+    thread.join(5)
+    assert taken == [texts]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"parameters": {"lane": "bulk"}},
+        {"deadline": time.monotonic() + 3600},
+        {"size": 100},
+        {"texts": ["x"] * 8},
+    ],
+    ids=["parameters", "deadline", "bytes", "rows"],
+)
+def test_what_does_not_fit_a_group_leaves_after_it(other: dict[str, Any]) -> None:
+    queue = grouping_queue()
+    first, passed_over, last = waiting(1), waiting(**{"size": 1, **other}), waiting(1)
+    for each in (first, passed_over, last):
+        queue.add(each)
+    queue.came_back()
+    assert take(queue) == [first, last]
+    assert take(queue) == [passed_over]

@@ -14,8 +14,8 @@ from tokenizers.processors import TemplateProcessing
 from sentriton.tokenization import TextTokenizer
 from sentriton_server.checkpoint import read_tokenizer
 from tests.checkpoints import make_checkpoint, make_tokenizer
+from tests.unit.conftest import LONGEST
 
-LONGEST = 8
 TEXTS = [
     "",
     "   ",
@@ -26,16 +26,6 @@ TEXTS = [
     "[SEP] in the [MASK] middle",
     "a" * 200,
 ]
-
-
-@pytest.fixture(scope="module")
-def transformers_tokenizer() -> Any:
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def text_tokenizer(transformers_tokenizer: Any) -> TextTokenizer:
-    return TextTokenizer(read_tokenizer(transformers_tokenizer, LONGEST).to_str())
 
 
 def test_texts_get_the_ids_of_the_tokenizer_that_was_exported(

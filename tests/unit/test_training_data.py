@@ -18,9 +18,9 @@ from sentriton_server.training.data import (
     distinct_sentences,
     read_chatbot,
     read_klue_nli,
-    read_korsts,
     read_nsmc,
     read_parakqc,
+    read_scored_pairs,
     scored_pairs,
 )
 
@@ -42,7 +42,7 @@ def parakqc_group(prefix: str, topic: int = 0) -> str:
 
 def test_korsts(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tsv", KORSTS_HEADER + korsts_row("4.0", '"가', "나") + korsts_row("0.5", "다", "라"))
-    assert list(read_korsts(path)) == [Record(('"가', "나"), True, 0.8), Record(("다", "라"), False, 0.1)]
+    assert list(read_scored_pairs(path)) == [Record(('"가', "나"), True, 0.8), Record(("다", "라"), False, 0.1)]
 
 
 def test_klue_nli(tmp_path: Path) -> None:
@@ -61,22 +61,28 @@ def test_nsmc_skips_blank_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reader", "text", "message"),
+    ("reader", "kind", "text", "message"),
     [
-        (read_korsts, KORSTS_HEADER + "a\tb\n", "line 2: expected 7 tab-separated columns, got 2"),
-        (read_korsts, KORSTS_HEADER + korsts_row("5.1", "가", "나"), "line 2: score '5.1' is not a number from 0 to 5"),
-        (read_korsts, KORSTS_HEADER + korsts_row("nan", "가", "나"), "line 2: score 'nan'"),
-        (read_parakqc, parakqc_group("가") + "0\t1\n", "line 11: expected 3 tab-separated columns, got 2"),
-        (read_parakqc, parakqc_group("가") + "0\t1\t나\n", "line 11: a group must be 10 lines .* got 1 lines of 1"),
-        (read_chatbot, "Q,A,label\n가,나,0\n가,나\n", "line 3: expected 3 comma-separated columns, got 2"),
-        (read_klue_nli, '[{"premise": "가"}]', "row 1: the key 'hypothesis' is missing"),
+        (read_scored_pairs, "tsv", KORSTS_HEADER + "a\tb\n", "line 2 has 2 columns; the header has 7"),
+        (
+            read_scored_pairs,
+            "tsv",
+            KORSTS_HEADER + korsts_row("5.1", "가", "나"),
+            "'가' and '나' is 5.1; must be from 0 to 5",
+        ),
+        (read_scored_pairs, "tsv", KORSTS_HEADER + korsts_row("nan", "가", "나"), "line 2: score is 'nan'"),
+        (read_parakqc, "tsv", parakqc_group("가") + "0\t1\n", "line 11: expected 3 tab-separated columns, got 2"),
+        (read_parakqc, "tsv", parakqc_group("가") + "0\t1\t나\n", "line 11: a group must be 10 .* got 1 lines of 1"),
+        (read_chatbot, "csv", "Q,A,label\n가,나,0\n가,나\n", "line 3 has 2 columns; the header has 3"),
+        (read_chatbot, "csv", "Q,label\n가,0\n", "line 2: 'A' is missing; a row has Q, A"),
+        (read_klue_nli, "json", '[{"premise": "가"}]', "line 1: 'hypothesis' is missing"),
     ],
 )
 def test_a_malformed_row_is_named(
-    tmp_path: Path, reader: Callable[[Path], Iterator[Record]], text: str, message: str
+    tmp_path: Path, reader: Callable[[Path], Iterator[Record]], kind: str, text: str, message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message):
-        list(reader(write(tmp_path / "data", text)))
+        list(reader(write(tmp_path / f"data.{kind}", text)))
 
 
 def test_views_of_records() -> None:

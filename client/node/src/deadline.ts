@@ -2,7 +2,8 @@
 
 import { DeadlineExceeded } from "./errors.js";
 
-const LOOK_EVERY_S = 1;
+/** A call looks at its deadline at least this often. */
+export const LOOK_EVERY_S = 1;
 const A_DAY_S = 86_400; // gRPC, Triton and timers count in integers, which have an end
 
 /** gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over. */
@@ -17,7 +18,7 @@ export function now(): number {
  * The end of a call: `timeoutS` after its begin (undefined: no bound), or `stallTimeoutS` after its last answer.
  */
 export class Deadline {
-  readonly end: number;
+  private readonly ends: number;
   private stalls: number;
   private lastLook: number;
 
@@ -26,9 +27,14 @@ export class Deadline {
     private readonly stallTimeoutS: number,
     begin: number,
   ) {
-    this.end = begin + (timeoutS ?? Infinity);
+    this.ends = begin + (timeoutS ?? Infinity);
     this.stalls = begin + stallTimeoutS;
     this.lastLook = begin;
+  }
+
+  /** When the call ends whatever is answered. */
+  get end(): number {
+    return this.ends;
   }
 
   /** When the call ends if nothing is answered until then. */

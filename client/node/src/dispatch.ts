@@ -4,7 +4,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { type Deadline, MARGIN_S, now } from "./deadline.js";
 import type { Endpoint, Endpoints } from "./endpoints.js";
-import { DeadlineExceeded, Overloaded, SentritonError, ServerError, ServerUnavailable } from "./errors.js";
+import {
+  DeadlineExceeded,
+  Overloaded,
+  ownError,
+  progressWords,
+  SentritonError,
+  ServerError,
+  ServerUnavailable,
+} from "./errors.js";
 import type { ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
 import { backoffS, type RetryBudget, type Window } from "./pacing.js";
 import type { RequestRows } from "./requests.js";
@@ -20,7 +28,13 @@ export interface Call {
   total: number;
   signal: AbortSignal | undefined;
   request: (rows: RequestRows, timeLeftS: number) => ModelInferRequest;
-  collect: (rows: RequestRows, response: ModelInferResponse) => void;
+  collect: (rows: RequestRows, response: ModelInferResponse, address: string) => void;
+  /** The rows of the next attempt; unset: those of the plan. */
+  current?: () => RequestRows;
+  /** A request waits for its retry, after this error. */
+  pausing?: (error: unknown) => void;
+  /** Resolves when a retry may go. */
+  resuming?: () => Promise<void>;
 }
 
 /** A request to one server, which has until `until` to answer. */
@@ -96,10 +110,13 @@ export class Dispatcher {
       this.ending.signal.throwIfAborted();
       this.call.deadline.looked(now());
       if (this.call.deadline.over(now())) throw this.withProgress(last ?? this.exceeded());
-      const failure = await this.attempt(rows);
+      const failure = await this.attempt(this.call.current?.() ?? rows);
       if (failure === undefined) return;
       last = failure.error;
-      await sleep(1000 * this.pauseS(failure, attempt), undefined, { signal: this.ending.signal });
+      const pauseS = this.pauseS(failure, attempt);
+      this.call.pausing?.(last);
+      await sleep(1000 * pauseS, undefined, { signal: this.ending.signal });
+      await this.call.resuming?.();
     }
   }
 
@@ -176,11 +193,11 @@ export class Dispatcher {
     slower: readonly Sending[],
   ): void {
     const { endpoints, deadline, window, budget, collect } = this.call;
+    const { address } = sending.endpoint.connection;
     try {
-      collect(rows, response);
+      collect(rows, response, address);
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
-      const { address } = sending.endpoint.connection;
       throw this.withProgress(new ServerError(`a wrong answer of ${address}: ${error.message}`));
     }
     const time = now();
@@ -225,8 +242,6 @@ export class Dispatcher {
   private withProgress(error: unknown): unknown {
     const { total } = this.call;
     if (!(error instanceof SentritonError) || total === 1) return error;
-    const [finished, all] = [this.finished, total].map((count) => count.toLocaleString("en"));
-    const kind = error.constructor as new (message: string, options?: ErrorOptions) => SentritonError;
-    return new kind(`${error.message} (${finished} of ${all} sentences were embedded)`, { cause: error.cause });
+    return ownError(error, progressWords(this.finished, total));
   }
 }

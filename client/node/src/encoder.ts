@@ -7,6 +7,8 @@ import { Dispatcher } from "./dispatch.js";
 import { Endpoint, Endpoints, Inquiry } from "./endpoints.js";
 import { ContractMismatch, InvalidInput, SentritonError, ServerError } from "./errors.js";
 import { readGolden } from "./golden.js";
+import { Joiner } from "./joining.js";
+import { isSmall } from "./joint.js";
 import { type Manifest, readManifest } from "./manifest.js";
 import { RetryBudget, Window } from "./pacing.js";
 import { readSentenceEmbedding, textRequest } from "./protocol.js";
@@ -57,6 +59,7 @@ export class SentenceEncoder {
   private readonly settings: ClientSettings;
   private readonly endpoints: Endpoints;
   private readonly budget = new RetryBudget();
+  private readonly joiner: Joiner;
   private window: Window;
   private reading: Promise<Manifest> | undefined;
   private closed = false;
@@ -67,6 +70,7 @@ export class SentenceEncoder {
     this.window = new Window(this.settings.maxInFlight);
     const connections = this.settings.addresses.map((address) => new Connection(address, this.settings));
     this.endpoints = new Endpoints(connections.map((connection) => new Endpoint(connection)));
+    this.joiner = new Joiner(this.endpoints, this.budget, this.settings.priority, this.settings.maxInFlight);
   }
 
   /** The address or addresses of the server. */
@@ -116,9 +120,12 @@ export class SentenceEncoder {
     const most = manifest.maxBatchSize;
     const maxRows = Math.min(wholeNumber("batchSize", options.batchSize ?? most), most);
     const dimension = wholeNumber("truncateDim", options.truncateDim ?? manifest.dimension, manifest.dimension);
+    const shape = (row: Float32Array): Float32Array => shaped(row, dimension, options.normalizeEmbeddings ?? false);
     const { fingerprint, maxSeqLength } = manifest;
     const { priority } = this.settings;
 
+    const own = { texts: texts.map((text) => prompt + text), manifest, maxRows, deadline, signal: options.signal };
+    if (isSmall(own)) return (await this.joiner.embed(own)).map(shape);
     const embeddings = new Array<Float32Array>(texts.length);
     const window = this.window.anew();
     const dispatcher = new Dispatcher({
@@ -132,7 +139,7 @@ export class SentenceEncoder {
       collect: (rows, response) => {
         const answer = readSentenceEmbedding(response, rows.indices.length, manifest.dimension);
         rows.indices.forEach((index, place) => {
-          embeddings[index] = shaped(answer[place]!, dimension, options.normalizeEmbeddings ?? false);
+          embeddings[index] = shape(answer[place]!);
         });
       },
     });
@@ -208,6 +215,7 @@ export class SentenceEncoder {
   /** Close the connections. Calls that are still under way fail. */
   close(): void {
     this.closed = true;
+    this.joiner.close(closedError);
     for (const endpoint of this.endpoints.all) endpoint.connection.close();
   }
 

@@ -80,6 +80,18 @@ const MISMATCH = "fingerprint mismatch";
 const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
 const IS_IT_RUNNING = "; is it running? `sentriton serve` starts a server";
 
+/** The same error in an object of its own, as each of several callers needs it, with `words` after its message. */
+export function ownError(error: SentritonError, words = ""): SentritonError {
+  return new (error.constructor as ErrorClass)(`${error.message}${words}`, { cause: error.cause });
+}
+
+/** How far a call got, for the end of its error's message; nothing for a single sentence. */
+export function progressWords(finished: number, total: number): string {
+  if (total === 1) return "";
+  const [done, all] = [finished, total].map((count) => count.toLocaleString("en"));
+  return ` (${done} of ${all} sentences were embedded)`;
+}
+
 /** The class of error for a gRPC status and the server's message. */
 export function errorClass(code: status, message: string): ErrorClass {
   const kind = BY_STATUS.get(code) ?? ServerError;

@@ -1,6 +1,7 @@
 /** How many requests are under way at once, and how long to wait before one is sent again: arithmetic, no clock. */
 
-const LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
+/** Requests in flight that a call, or all small calls together, begin with. */
+export const LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
 
 /**
  * How many requests may be under way. It opens while that raises the rate, and halves when the server says it has too

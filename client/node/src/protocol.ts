@@ -33,9 +33,14 @@ export function assetRequest(name: string): ModelInferRequest {
 
 /**
  * `sentence_embedding` of a response: a row for each sentence; the rows share one buffer of their own. Throws
- * `ServerError` for anything but that many finite rows of that dimension.
+ * `ServerError` for anything but that many rows of that dimension, `finite` ones unless told otherwise.
  */
-export function readSentenceEmbedding(response: ModelInferResponse, rows: number, dimension: number): Float32Array[] {
+export function readSentenceEmbedding(
+  response: ModelInferResponse,
+  rows: number,
+  dimension: number,
+  { finite = true } = {},
+): Float32Array[] {
   const { shape, raw } = output(response, "sentence_embedding", "FP32", "embed_text");
   if (shape.length !== 2 || shape[0] !== rows || shape[1] !== dimension) {
     const expected = `[${rows}, ${dimension}]`;
@@ -49,12 +54,19 @@ export function readSentenceEmbedding(response: ModelInferResponse, rows: number
   const bytes = new Uint8Array(raw);
   if (endianness() === "BE") Buffer.from(bytes.buffer).swap32();
   const values = new Float32Array(bytes.buffer);
-  const wrong = values.findIndex((value) => !Number.isFinite(value));
-  if (wrong !== -1) {
-    const row = Math.floor(wrong / dimension);
+  const embeddings = Array.from({ length: rows }, (_, row) =>
+    values.subarray(row * dimension, (row + 1) * dimension),
+  );
+  if (finite) checkFinite(embeddings);
+  return embeddings;
+}
+
+/** Throws `ServerError` for the first row that has NaN or infinity. */
+export function checkFinite(embeddings: readonly Float32Array[]): void {
+  const row = embeddings.findIndex((embedding) => !embedding.every(Number.isFinite));
+  if (row !== -1) {
     throw new ServerError(`the server sent a sentence_embedding with NaN or infinity in row ${row}; expected numbers`);
   }
-  return Array.from({ length: rows }, (_, row) => values.subarray(row * dimension, (row + 1) * dimension));
 }
 
 /** `content` of a response of `assets`: BYTES [1]. Throws `ServerError` for anything but one whole element. */

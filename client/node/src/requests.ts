@@ -1,8 +1,16 @@
 /** Which sentences travel together: rows alike in length, longest first. */
 
+/** What rows take of a request. */
+export interface Size {
+  readonly tokens: number;
+  readonly bytes: number;
+}
+
 const TOKENS_PER_REQUEST = 4096;
 const SPECIAL_TOKENS = 2; // of a row, with most models
 const BYTES_PER_REQUEST = 1 << 20; // of UTF-8: the server takes no more
+
+const NOTHING: Size = { tokens: 0, bytes: 0 };
 
 /** The rows of one request: which sentences they are, and their texts. */
 export interface RequestRows {
@@ -26,22 +34,37 @@ export function* planRequests(
   { maxRows, maxSeqLength, prompt }: Limits,
 ): Generator<RequestRows> {
   const order = texts.map((_, index) => index).sort((a, b) => texts[b]!.length - texts[a]!.length);
-  let [start, tokens, bytes] = [0, 0, 0];
+  let [start, size]: [number, Size] = [0, NOTHING];
   const rows = (end: number): RequestRows => {
     const indices = order.slice(start, end);
     return { indices, texts: indices.map((index) => prompt + texts[index]!) };
   };
   for (const [place, index] of order.entries()) {
-    const text = prompt + texts[index]!;
-    const rowTokens = Math.min(text.length + SPECIAL_TOKENS, maxSeqLength);
-    const rowBytes = Buffer.byteLength(text);
-    const full = place - start === maxRows;
-    if (place > start && (full || tokens + rowTokens > TOKENS_PER_REQUEST || bytes + rowBytes > BYTES_PER_REQUEST)) {
+    const longer = added(size, sizeOf([prompt + texts[index]!], maxSeqLength));
+    if (place > start && (place - start === maxRows || !fits(longer))) {
       yield rows(place);
-      [start, tokens, bytes] = [place, 0, 0];
-    }
-    tokens += rowTokens;
-    bytes += rowBytes;
+      [start, size] = [place, sizeOf([prompt + texts[index]!], maxSeqLength)];
+    } else size = longer;
   }
   if (start < order.length) yield rows(order.length);
+}
+
+/** The size of these texts: a token a character, up to `maxSeqLength`, since the server tokenizes. */
+export function sizeOf(texts: readonly string[], maxSeqLength: number): Size {
+  let [tokens, bytes] = [0, 0];
+  for (const text of texts) {
+    tokens += Math.min(text.length + SPECIAL_TOKENS, maxSeqLength);
+    bytes += Buffer.byteLength(text);
+  }
+  return { tokens, bytes };
+}
+
+/** Both sizes together. */
+export function added(one: Size, other: Size): Size {
+  return { tokens: one.tokens + other.tokens, bytes: one.bytes + other.bytes };
+}
+
+/** Whether rows of this size may be in one request. */
+export function fits({ tokens, bytes }: Size): boolean {
+  return tokens <= TOKENS_PER_REQUEST && bytes <= BYTES_PER_REQUEST;
 }

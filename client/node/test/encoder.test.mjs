@@ -144,7 +144,7 @@ describe("a server that refuses", () => {
   test("because it is full is spared by the budget: 200 callers repeat 100 times in all", async () => {
     const { address, requests } = await gateway({ refuse: () => FULL });
     const encoder = open(address);
-    const ended = await Promise.allSettled(Array.from({ length: 200 }, () => encoder.encode("문장")));
+    const ended = await Promise.allSettled(Array.from({ length: 200 }, () => encoder.encode("문장", { batchSize: 1 })));
     assert.ok(ended.every(({ reason }) => reason?.name === "Overloaded"));
     assert.equal(requests.length, 200 + 100);
   });

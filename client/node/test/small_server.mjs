@@ -37,8 +37,8 @@ export function vectors(words) {
 
 /**
  * An open server. `assets` has the contents of its files (values or text); `change` alters each embedding's response and
- * `changeAsset` each asset's; `refuse(number)` may give an error. A request takes `delayS`, and none is answered while
- * `silent`. `received` counts requests for embeddings, `atOnce` the most at a time.
+ * `changeAsset` each asset's; `refuse(number, words)` may give an error. A request takes `delayS`, and none is answered while
+ * `silent`. `received` counts requests for embeddings, `words` has the words of each, `atOnce` the most at a time.
  */
 export async function openSmallServer() {
   const state = {
@@ -49,6 +49,7 @@ export async function openSmallServer() {
     delayS: 0,
     silent: false,
     received: 0,
+    words: [],
     underWay: 0,
     atOnce: 0,
     timeoutsUs: [],
@@ -71,7 +72,9 @@ export async function openSmallServer() {
 
   async function embed(call) {
     const { request } = call;
-    const refusal = state.refuse(state.received);
+    const words = request.rawInputContents[0].toString("latin1").match(/w\d+/g);
+    const refusal = state.refuse(state.received, words);
+    state.words.push(words);
     state.received += 1;
     state.underWay += 1;
     state.atOnce = Math.max(state.atOnce, state.underWay);
@@ -79,7 +82,6 @@ export async function openSmallServer() {
     try {
       await wait(call, state.delayS);
       if (refusal) throw refusal;
-      const words = request.rawInputContents[0].toString("latin1").match(/w\d+/g);
       const rows = Buffer.concat(vectors(words).map(({ buffer }) => Buffer.from(buffer)));
       const answer = response("embed_text", "sentence_embedding", "FP32", [words.length, DIMENSION], rows);
       return state.change(answer) ?? answer;

@@ -4,8 +4,8 @@
 >>> with SentenceEncoder("localhost:8001") as encoder:
 ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
 
-The names in `__all__` of this module, `sentriton.errors` and the modules of `sentriton.integrations` are the public
-interface. All other modules are internal: they may change in any release.
+The names in `__all__` of this module and of `sentriton.keywords`, `sentriton.errors` and the modules of
+`sentriton.integrations` are the public interface. All other modules are internal: they may change in any release.
 """
 
 __version__ = "0.2.0"

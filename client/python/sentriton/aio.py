@@ -15,12 +15,13 @@ from sentriton.deadline import MARGIN_S, Deadline
 from sentriton.dispatch import AsyncDispatcher
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.errors import ContractMismatch, SentritonError
-from sentriton.golden import HealthReport
+from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
+from sentriton.joined_dispatch import AsyncJoinedDispatcher
 from sentriton.keywords import Encoded, Sentences
 from sentriton.manifest import Manifest
 from sentriton.options import DOCUMENT_PROMPTS, QUERY_PROMPTS
 from sentriton.questions import health_questions, model_questions
-from sentriton.session import ServedModel
+from sentriton.served_model import ServedModel
 from sentriton.signatures_aio import async_encode_signature, async_stream_signature
 from sentriton.stream import async_encode_chunks, stream_arguments
 
@@ -113,7 +114,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         await self.connect()
         return self.manifest
 
-    async def health(self, timeout_s: float = 10.0) -> HealthReport:
+    async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """The canary of the first server, as `SentenceEncoder.health`."""
         deadline = self._session.deadline(timeout_s)
         await self._connect(deadline)
@@ -125,7 +126,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     async def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
-        self._session.closed.set()
+        self._session.close()
         if self._session.endpoints is not None:
             for endpoint in self._session.endpoints.all:
                 await endpoint.connection.close()
@@ -142,7 +143,9 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         while True:
             call.begin()
             try:
-                await AsyncDispatcher(call).run()
+                if not (call.is_small and await AsyncJoinedDispatcher(call).run()):
+                    call.open_course()
+                    await AsyncDispatcher(call).run()
                 return call.finish()
             except ContractMismatch as error:
                 await self._reload(call.changed(error), call.deadline)
@@ -172,7 +175,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                 for connection in connections:
                     await connection.close()
                 raise
-            self._session.endpoints = endpoints
+            self._session.open(endpoints)
 
     async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
         """Take up the model that is served now, unless another task did."""

@@ -102,6 +102,6 @@ def positive(name: str, value: object) -> float:
     return float(ABOVE_0.check(name, value))
 
 
-def one_of(name: str, value: object, names: Sequence[Choice]) -> Choice:
+def choice(name: str, value: object, names: Sequence[Choice]) -> Choice:
     """`value`, which must be one of `names`."""
     return cast("Choice", allowed.one_of(*names).check(name, value))

@@ -13,13 +13,13 @@ from sentriton.tokenization import TextTokenizer, blaming
 MANIFEST, GOLDEN = "manifest.json", "golden.json"
 
 
-def read_manifest(address: str, content: bytes) -> Manifest:
+def parse_manifest(address: str, content: bytes) -> Manifest:
     """The manifest that the server at `address` sent."""
     with _blaming(address, MANIFEST):
         return Manifest.from_json(content)
 
 
-def read_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
+def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
     """The golden sentences that the server at `address` sent, and that its manifest announces."""
     with _blaming(address, GOLDEN):
         found, announced = hashlib.sha256(content).hexdigest(), manifest.files.get(GOLDEN)
@@ -30,12 +30,12 @@ def read_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
 
 def kept_tokenizer(address: str, manifest: Manifest) -> TextTokenizer | None:
     """The tokenizer that the server's manifest announces, where it is kept from before."""
-    content = cache.find(manifest.files[TOKENIZER])
+    content = cache.kept(manifest.files[TOKENIZER])
     with _blaming(address, TOKENIZER):
         return None if content is None else TextTokenizer(content.decode("utf-8"))
 
 
-def read_tokenizer(address: str, manifest: Manifest, content: bytes) -> TextTokenizer:
+def parse_tokenizer(address: str, manifest: Manifest, content: bytes) -> TextTokenizer:
     """The tokenizer that the server at `address` sent; it is kept for later."""
     with _blaming(address, TOKENIZER):
         cache.keep(manifest.files[TOKENIZER], content)

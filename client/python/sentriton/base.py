@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Generic, cast
 
-from sentriton.arguments import as_texts, one_of
+from sentriton.arguments import as_texts, choice
 from sentriton.endpoints import AnyConnection
 from sentriton.manifest import Manifest
 from sentriton.model_card import ModelCardData
@@ -73,7 +73,7 @@ class BaseEncoder(Generic[AnyConnection]):
     @similarity_fn_name.setter
     def similarity_fn_name(self, name: SimilarityName | Named) -> None:
         # sentence-transformers' SimilarityFunction is an enumeration with such values.
-        self._similarity_fn_name = one_of("similarity_fn_name", getattr(name, "value", name), SIMILARITY_NAMES)
+        self._similarity_fn_name = choice("similarity_fn_name", getattr(name, "value", name), SIMILARITY_NAMES)
 
     def get_embedding_dimension(self) -> int:
         """Length of a sentence's vector."""

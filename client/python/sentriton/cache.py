@@ -8,15 +8,17 @@ import os
 import tempfile
 from pathlib import Path
 
+from sentriton.declaration import resolve
+from sentriton.settings import CacheSettings
+
 
 def cache_folder() -> Path:
     """`$SENTRITON_CACHE`, else `sentriton` below `$XDG_CACHE_HOME` or `~/.cache`."""
-    if configured := os.environ.get("SENTRITON_CACHE"):
-        return Path(configured)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
+    configured = resolve(CacheSettings).cache
+    return configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
 
 
-def find(sha256: str) -> bytes | None:
+def kept(sha256: str) -> bytes | None:
     """The content with this sha256 (hex) if it is kept and whole."""
     with contextlib.suppress(OSError):
         content = _path(sha256).read_bytes()
@@ -26,7 +28,7 @@ def find(sha256: str) -> bytes | None:
 
 
 def keep(sha256: str, content: bytes) -> None:
-    """Keep content for `find`. A folder that cannot be written costs the next run a fetch and nothing more.
+    """Keep content for `kept`. A folder that cannot be written costs the next run a fetch and nothing more.
 
     Raises ValueError when the content has another sha256.
     """

@@ -13,14 +13,17 @@ from sentriton import protocol
 from sentriton.arguments import as_texts
 from sentriton.course import Course, Sending
 from sentriton.endpoints import AnyConnection
-from sentriton.errors import ContractMismatch, SentritonError, ServerError
+from sentriton.errors import ContractMismatch, SentritonError, ServerError, own_error, progress_words
+from sentriton.joining import SMALL, Joiner
+from sentriton.joint import Member, wrong_answer
 from sentriton.keywords import EncodeArguments, Encoded, Sentences
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.options import check_names, resolve_options, resolve_prompt
 from sentriton.progress import progress_bar
 from sentriton.requests import RequestRows, plan_requests
 from sentriton.results import Results
-from sentriton.session import ServedModel, Session
+from sentriton.served_model import ServedModel
+from sentriton.session import Session
 
 _MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good are no roll-out
 
@@ -66,12 +69,47 @@ class Call(Generic[AnyConnection]):
         self.deadline.moved(time.monotonic())
 
     def begin(self) -> None:
-        """Plan the requests to the model that is served now. Raises `InvalidInput` for options that it cannot meet."""
+        """Resolve the options for the model that is served now. Raises `InvalidInput` for those that it cannot meet."""
         self._session.check_usable()
         self._model = self._session.model if self._pin is None else self._pin.model
         manifest = self._model.manifest
         self._options = resolve_options(self._arguments, resolve_prompt(manifest, *self._prompts), manifest)
         self._results = Results(len(self.texts), self._options)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it may share its requests with other calls of the encoder."""
+        options = self._options
+        return (
+            0 < len(self.texts) <= min(SMALL, options.max_rows - 1)
+            and options.output_value == "sentence_embedding"
+            and self._pin is None
+            and not options.show_progress_bar
+        )
+
+    def member(self, wake: Callable[[], object]) -> Member[AnyConnection]:
+        """It as one of those that share a request."""
+        prompt = self._options.prompt
+        return Member(
+            self._model,
+            sentences=self.texts,
+            texts=[prompt + text for text in self.texts] if prompt else self.texts,
+            not_pooled=self._not_pooled(),
+            max_rows=self._options.max_rows,
+            deadline=self.deadline,
+            wake=wake,
+        )
+
+    def take(self, member: Member[AnyConnection]) -> bool:
+        """Its vectors; false if it needs requests of its own. Raises an error of its own where it got one."""
+        if member.error is not None:
+            raise own_error(member.error, progress_words(0, len(self.texts)))
+        if member.embeddings is not None:
+            self._results.put(member.embeddings)
+        return not member.too_long
+
+    def open_course(self) -> None:
+        """Plan requests of its own."""
         self.course = Course(
             self._plan(),
             total=len(self.texts),
@@ -80,6 +118,16 @@ class Call(Generic[AnyConnection]):
             budget=self._session.budget,
             endpoints=self._session.open_endpoints,
         )
+
+    @property
+    def joiner(self) -> Joiner[AnyConnection]:
+        """The calls of the encoder that may share requests."""
+        return self._session.joiner
+
+    @property
+    def priority(self) -> str:
+        """The lane of its requests."""
+        return self._session.settings.priority
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
@@ -112,7 +160,7 @@ class Call(Generic[AnyConnection]):
             try:
                 self._results.collect(sending.attempt.rows, response)
             except ServerError as error:
-                raise ServerError(f"a wrong answer of {sending.endpoint.address}: {error}") from error
+                raise wrong_answer(error, sending.endpoint.address) from error
         except SentritonError as error:
             self.course.failed(sending, error, now)
         else:
@@ -143,10 +191,17 @@ class Call(Generic[AnyConnection]):
             raise self.deadline.exceeded(self._session.settings.url)
 
     def _plan(self) -> Iterator[RequestRows]:
-        prompt, tokenizer = self._options.prompt, self._model.tokenizer
-        not_pooled = 0
-        if prompt and not self._model.manifest.include_prompt:
-            not_pooled = tokenizer.prompt_length(prompt)
         return plan_requests(
-            self.texts, tokenizer, max_rows=self._options.max_rows, prompt=prompt, not_pooled=not_pooled
+            self.texts,
+            self._model.tokenizer,
+            max_rows=self._options.max_rows,
+            prompt=self._options.prompt,
+            not_pooled=self._not_pooled(),
         )
+
+    def _not_pooled(self) -> int:
+        """How many leading tokens of each row its prompt keeps out of pooling."""
+        prompt = self._options.prompt
+        if not prompt or self._model.manifest.include_prompt:
+            return 0
+        return self._model.tokenizer.prompt_length(prompt)

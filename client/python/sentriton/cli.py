@@ -13,14 +13,15 @@ from rich.table import Table
 
 from sentriton import __version__
 from sentriton.canary import check_canary
-from sentriton.client import SentenceEncoder
-from sentriton.command_options import takes_settings
+from sentriton.command_options import AsJson, open_encoder, takes_settings
 from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
-from sentriton.plugins import SERVER, CommandGroup
+from sentriton.golden import HEALTH_TIMEOUT_S
+from sentriton.plugins import CommandGroup
+from sentriton.requirements import SERVER, how_to_install
 from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer(
@@ -33,9 +34,6 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
 
-_SHORT_TIMEOUT_S = 10.0
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
 
 
@@ -67,7 +65,7 @@ def similarity(
         raise InvalidInput("similarity needs two sentences or more; one was given")
     if plot is not None:
         check_plot(plot)
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
+    with open_encoder(settings) as encoder:
         embeddings = encoder.encode(texts)
         scores = encoder.similarity(embeddings, embeddings)
     if plot is not None and not draw_heat_map(texts, scores, plot):
@@ -85,10 +83,10 @@ def similarity(
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, timeout_s=_SHORT_TIMEOUT_S)
+@takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
 def info(settings: ClientSettings, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
+    with open_encoder(settings) as encoder:
         manifest = encoder.manifest
     if as_json:
         typer.echo(manifest.to_json(), nl=False)
@@ -114,7 +112,7 @@ def info(settings: ClientSettings, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, timeout_s=_SHORT_TIMEOUT_S)
+@takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
 def health(settings: ClientSettings) -> None:
     """Exit with 0 if the canary passes or the queue is full, 1 if the server does not serve, 2 if it is unreachable. Of
     several servers, the worst counts.
@@ -125,7 +123,7 @@ def health(settings: ClientSettings) -> None:
 
 def _check_health(settings: ClientSettings) -> int:
     """Look at one server, say how it is, and give the exit code."""
-    timeout_s = settings.timeout_s or _SHORT_TIMEOUT_S
+    timeout_s = settings.timeout_s or HEALTH_TIMEOUT_S
     connection = Connection(settings.url, settings)
     try:
         connection.is_ready(timeout_s)
@@ -155,7 +153,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
-        _fail(f"this command needs the package {error.name}; run: pip install {SERVER} ('{SERVER}[train]' for train)")
+        _fail(f"this command needs the package {error.name}; {how_to_install('train', SERVER)}")
 
 
 def _fail(message: str) -> None:

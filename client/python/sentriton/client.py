@@ -13,12 +13,13 @@ from sentriton.deadline import Deadline
 from sentriton.dispatch import Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
 from sentriton.errors import ContractMismatch
-from sentriton.golden import HealthReport
+from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
+from sentriton.joined_dispatch import JoinedDispatcher
 from sentriton.keywords import Encoded, Sentences
 from sentriton.manifest import Manifest
 from sentriton.options import DOCUMENT_PROMPTS, QUERY_PROMPTS
 from sentriton.questions import health_questions, model_questions
-from sentriton.session import ServedModel
+from sentriton.served_model import ServedModel
 from sentriton.signatures import encode_signature, stream_signature
 from sentriton.stream import encode_chunks, stream_arguments
 
@@ -42,10 +43,10 @@ class SentenceEncoder(BaseEncoder[Connection]):
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
         connections = [Connection(address, self.settings) for address in self.settings.addresses]
-        self._session.endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
+        self._session.open(Endpoints([Endpoint(connection.address, connection) for connection in connections]))
         self._reloading = threading.Lock()
         try:
-            self._session.served = ask(model_questions(self._session.endpoints, self._session.deadline()))
+            self._session.served = ask(model_questions(self._session.open_endpoints, self._session.deadline()))
         except BaseException:
             self.close()
             raise
@@ -126,7 +127,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         self._session.check_open()
         return self.manifest
 
-    def health(self, timeout_s: float = 10.0) -> HealthReport:
+    def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
 
         Raises a `SentritonError` if the server does not answer within `timeout_s`, or if a cosine is below the
@@ -142,7 +143,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
     def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
-        self._session.closed.set()
+        self._session.close()
         for endpoint in self._session.open_endpoints.all:
             endpoint.connection.close()
 
@@ -156,7 +157,9 @@ class SentenceEncoder(BaseEncoder[Connection]):
         while True:
             call.begin()
             try:
-                Dispatcher(call).run()
+                if not (call.is_small and JoinedDispatcher(call).run()):
+                    call.open_course()
+                    Dispatcher(call).run()
                 return call.finish()
             except ContractMismatch as error:
                 self._reload(call.changed(error), call.deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable
@@ -9,9 +10,13 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from sentriton.client import SentenceEncoder
 from sentriton.declaration import Setting, deprecation, resolve, settings_of
+from sentriton.settings import ClientSettings
 
 Command = Callable[..., None]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -47,6 +52,11 @@ def takes_settings(cls: type, *fields: str, **defaults: Any) -> Callable[[Comman
         return command
 
     return decorate
+
+
+def open_encoder(settings: ClientSettings) -> SentenceEncoder:
+    """The encoder with the settings of a command."""
+    return SentenceEncoder(**dataclasses.asdict(settings))
 
 
 def warn(message: str) -> None:

@@ -11,12 +11,9 @@ import grpc
 import grpc.aio
 
 from sentriton import protocol
-from sentriton.assets import GOLDEN, MANIFEST, read_golden, read_manifest
 from sentriton.endpoints import AnyConnection
 from sentriton.errors import SentritonError, translated
-from sentriton.golden import Golden
 from sentriton.kserve import AsyncStub, ModelInferRequest, ModelInferResponse, ServerReadyRequest, Stub
-from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings, read_pem
 from sentriton.tracing import trace_headers
 
@@ -80,14 +77,6 @@ class Connection:
     def asset(self, name: str, timeout_s: float | None) -> bytes:
         """The content of an asset such as manifest.json."""
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
-
-    def manifest(self, timeout_s: float | None) -> Manifest:
-        """The manifest of the served model."""
-        return read_manifest(self.address, self.asset(MANIFEST, timeout_s))
-
-    def golden(self, manifest: Manifest, timeout_s: float | None) -> Golden:
-        """The server's golden sentences and their vectors."""
-        return read_golden(self.address, manifest, self.asset(GOLDEN, timeout_s))
 
     def is_ready(self, timeout_s: float | None) -> bool:
         """What Triton says of itself; the canary says more."""

@@ -11,7 +11,7 @@ from typing import Generic
 
 from sentriton.deadline import MARGIN_S, Deadline
 from sentriton.endpoints import AnyConnection, Endpoint, Endpoints
-from sentriton.errors import DeadlineExceeded, Overloaded, SentritonError, ServerUnavailable
+from sentriton.errors import DeadlineExceeded, Overloaded, SentritonError, ServerUnavailable, own_error, progress_words
 from sentriton.pacing import Backoff, RetryBudget, Window
 from sentriton.requests import RequestRows
 
@@ -71,7 +71,7 @@ class Course(Generic[AnyConnection]):
         self._prepared: RequestRows | None = None
         self._exhausted = False
         self._waiting: list[_Waiting[AnyConnection]] = []
-        self._last_failure: SentritonError | None = None
+        self.last_failure: SentritonError | None = None
         self._order = 0
         self._under_way: dict[Attempt[AnyConnection], None] = {}  # in the order of sending
 
@@ -85,6 +85,15 @@ class Course(Generic[AnyConnection]):
         """Whether `prepare` has something to do."""
         return self._prepared is None and not self._exhausted
 
+    @property
+    def in_flight(self) -> bool:
+        """Whether a request is under way."""
+        return bool(self._under_way)
+
+    def due(self, now: float) -> bool:
+        """Whether rows wait for a retry whose pause is over."""
+        return bool(self._waiting) and self._waiting[0].due <= now
+
     def prepare(self) -> None:
         """Make the next rows ready to send; this tokenizes. Call it before `next`, and while answers are awaited."""
         if self.unprepared:
@@ -97,9 +106,9 @@ class Course(Generic[AnyConnection]):
         """
         self.deadline.looked(now)
         if self.deadline.over(now):
-            raise self._with_progress(self._last_failure if self._waiting and self._last_failure else self._exceeded())
+            raise self._with_progress(self.last_failure if self._waiting and self.last_failure else self._exceeded())
         if len(self._under_way) < self.window.limit:
-            if self._waiting and self._waiting[0].due <= now:
+            if self.due(now):
                 return self._send(heapq.heappop(self._waiting).attempt, self._endpoints.choose(now), now)
             if self._prepared is not None:
                 rows, self._prepared = self._prepared, None
@@ -152,7 +161,7 @@ class Course(Generic[AnyConnection]):
         ends = self.deadline.end if self._under_way else self.deadline.time
         if due >= ends or (not isinstance(error, ServerUnavailable) and not self._budget.take()):
             raise self._with_progress(error)
-        self._last_failure = error
+        self.last_failure = error
         self._order += 1
         heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
 
@@ -167,14 +176,17 @@ class Course(Generic[AnyConnection]):
         return max(0.0, until - now)
 
     def cancel(self) -> None:
-        """Cancel all requests that are under way."""
+        """Cancel all requests that are under way. Their outcomes matter no more."""
         for attempt in self._under_way:
             for sending in attempt.sendings:
                 sending.cancel()
+            attempt.sendings.clear()
+        self._under_way.clear()
 
     @property
     def progress(self) -> str:
-        return f" ({self.finished:,} of {self.total:,} sentences were embedded)" if self.total > 1 else ""
+        """The words about it in an error message."""
+        return progress_words(self.finished, self.total)
 
     def _send(
         self, attempt: Attempt[AnyConnection], endpoint: Endpoint[AnyConnection], now: float
@@ -198,11 +210,7 @@ class Course(Generic[AnyConnection]):
         return None
 
     def _exceeded(self) -> DeadlineExceeded:
-        return self.deadline.exceeded(",".join(endpoint.address for endpoint in self._endpoints.all))
+        return self.deadline.exceeded(self._endpoints.url)
 
     def _with_progress(self, error: SentritonError) -> SentritonError:
-        if not self.progress:
-            return error
-        reported = type(error)(f"{error}{self.progress}")
-        reported.__cause__ = error.__cause__
-        return reported
+        return own_error(error, self.progress) if self.progress else error

@@ -7,7 +7,7 @@ import math
 from sentriton.errors import DeadlineExceeded
 
 LOOK_EVERY_S = 1.0  # a call looks at its deadline at least this often
-_A_DAY_S = 86_400.0  # gRPC and Triton count in integers, which have an end
+_MAX_WAIT_S = 86_400.0  # a day: gRPC and Triton count in integers, which have an end
 # gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over.
 MARGIN_S = 0.1
 
@@ -18,18 +18,23 @@ class Deadline:
     def __init__(self, timeout_s: float | None, stall_timeout_s: float, now: float) -> None:
         self._timeout_s = timeout_s
         self._stall_timeout_s = stall_timeout_s
-        self.end = math.inf if timeout_s is None else now + timeout_s
+        self._end = math.inf if timeout_s is None else now + timeout_s
         self._stalls = now + stall_timeout_s
         self._looked = now
 
     @property
+    def end(self) -> float:
+        """When the call ends whatever is answered."""
+        return self._end
+
+    @property
     def time(self) -> float:
         """When the call ends if nothing is answered until then."""
-        return min(self.end, self._stalls)
+        return min(self._end, self._stalls)
 
     def left_s(self, now: float) -> float:
         """What a request sent now may take; 0 after the end."""
-        return min(max(0.0, self.time - now), _A_DAY_S)
+        return min(max(0.0, self.time - now), _MAX_WAIT_S)
 
     def moved(self, now: float) -> None:
         """A request of the call was answered, or the first is to be sent: the server has its whole time again."""
@@ -49,7 +54,7 @@ class Deadline:
 
     def exceeded(self, url: str) -> DeadlineExceeded:
         """The error of a call that has to end: which bound it met, and what to do."""
-        if self.end <= self._stalls:
+        if self._end <= self._stalls:
             return DeadlineExceeded(
                 f"the call took longer than its timeout_s of {self._timeout_s:g} s; set a longer one, or none"
             )

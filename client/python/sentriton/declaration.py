@@ -10,14 +10,14 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed
 from sentriton.errors import InvalidInput
 
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
 
-Settings = TypeVar("Settings")
+AnySettings = TypeVar("AnySettings")
 
 
 def setting(
@@ -135,13 +135,13 @@ def check_settings(settings: Any) -> None:
 
 
 def resolve(
-    cls: type[Settings],
+    cls: type[AnySettings],
     given: Mapping[str, Any] | None = None,
     *,
     flags: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
-) -> Settings:
+) -> AnySettings:
     """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
     then from the class. None is not given. `warn` gets the warning for a former name of a variable.
 
@@ -190,8 +190,11 @@ def _flag(field: str) -> str:
 
 
 def _kind(hint: Any) -> type:
-    """The type of a field: `int | None` is an int."""
-    kind: type = next((kind for kind in get_args(hint) if kind is not type(None)), hint)
+    """The type of a field: `int | None` is an int, and a `Literal` of strings is a str."""
+    first = next((each for each in get_args(hint) if each is not type(None)), hint)
+    if get_origin(hint) is Literal:
+        return type(first)
+    kind: type = hint if first is hint else _kind(first)
     return kind
 
 

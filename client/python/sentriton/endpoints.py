@@ -13,10 +13,10 @@ from sentriton.errors import DeadlineExceeded, SentritonError, ServerUnavailable
 
 AnyConnection = TypeVar("AnyConnection")
 _REST_S = 1.0  # a server that was away is asked again after this long
-_LONGEST_REST_S = 30.0  # of a server that stays silent: each probe delays one request by the patience
-_LEAST_PATIENCE_S = 2.0
-_PATIENCE = 4.0  # times the slowest recent answer
-_FADING = 0.95  # of the slowest answer, with each further one
+_MAX_REST_S = 30.0  # of a server that stays silent: each probe delays one request by the patience
+_MIN_PATIENCE_S = 2.0
+_PATIENCE_FACTOR = 4.0  # times the slowest recent answer
+_FADING_FACTOR = 0.95  # of the slowest answer, with each further one
 
 
 @dataclass(eq=False)
@@ -58,7 +58,7 @@ class Endpoint(Generic[AnyConnection]):
         """Another server answered sooner what it was asked long before: it rests, longer each time in a row."""
         if self.resting_until <= now:
             self.silences += 1
-            self.resting_until = now + min(_LONGEST_REST_S, _REST_S * 2.0 ** (self.silences - 1))
+            self.resting_until = now + min(_MAX_REST_S, _REST_S * 2.0 ** (self.silences - 1))
 
     def silent_s(self, now: float) -> float:
         """How long requests have been under way without an answer to any; 0 when none is."""
@@ -78,7 +78,7 @@ class Inquiry(Generic[AnyConnection]):
     """
 
     def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]], deadline: Deadline) -> None:
-        self._turns = [(endpoint, _LEAST_PATIENCE_S) for endpoint in endpoints]
+        self._turns = [(endpoint, _MIN_PATIENCE_S) for endpoint in endpoints]
         self._url = ",".join(endpoint.address for endpoint in endpoints)
         self._deadline = deadline
         self._until: float | None = None  # of the last turn
@@ -118,13 +118,18 @@ class Endpoints(Generic[AnyConnection]):
         self._slowest_s = 0.0
 
     @property
+    def url(self) -> str:
+        """Their addresses."""
+        return ",".join(endpoint.address for endpoint in self.all)
+
+    @property
     def patience_s(self) -> float:
         """How long an answer may take before another server is asked as well."""
-        return max(_LEAST_PATIENCE_S, _PATIENCE * self._slowest_s)
+        return max(_MIN_PATIENCE_S, _PATIENCE_FACTOR * self._slowest_s)
 
     def answered(self, endpoint: Endpoint[AnyConnection], took_s: float, now: float) -> None:
         """One of the servers answered a request."""
-        self._slowest_s = max(took_s, _FADING * self._slowest_s)
+        self._slowest_s = max(took_s, _FADING_FACTOR * self._slowest_s)
         endpoint.answered(now)
 
     def choose(self, now: float) -> Endpoint[AnyConnection]:

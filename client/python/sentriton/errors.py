@@ -118,6 +118,18 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     return kind(message or status.name)
 
 
+def own_error(error: SentritonError, words: str = "") -> SentritonError:
+    """The same error in an object of its own, as each of several callers needs it, with `words` after its message."""
+    own = type(error)(f"{error}{words}")
+    own.__cause__ = error.__cause__
+    return own
+
+
+def progress_words(finished: int, total: int) -> str:
+    """How far a call got, for the end of its error's message; nothing for a single sentence."""
+    return f" ({finished:,} of {total:,} sentences were embedded)" if total > 1 else ""
+
+
 @contextmanager
 def translated(address: str) -> Iterator[None]:
     """Raise gRPC's errors as Sentriton's."""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from sentriton.errors import ServerError
 from sentriton.manifest import Manifest
 
+HEALTH_TIMEOUT_S = 10.0  # of a canary that a caller asks for
+
 
 @dataclass(frozen=True)
 class Golden:
@@ -40,6 +42,11 @@ class Golden:
                 f"{[len(sentences), dimension]}"
             )
         return cls(sentences, embeddings)
+
+    def only(self, number: int) -> Golden:
+        """One sentence with its vector; they are counted round and round."""
+        place = number % len(self.sentences)
+        return Golden(self.sentences[place : place + 1], self.embeddings[place : place + 1])
 
 
 @dataclass(frozen=True)

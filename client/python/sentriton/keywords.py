@@ -1,4 +1,6 @@
-"""The keyword arguments of the encoders, and the arrays that they return, as type checkers see them."""
+"""The keyword arguments of the encoders, and the arrays that they return, as type checkers see them. The names in
+`__all__` are for annotations of callers.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,23 @@ if TYPE_CHECKING:
     # Without torch a type checker takes tensors for unknown. Arrays keep their types.
     from torch import Tensor
     from typing_extensions import Required
+
+__all__ = [
+    "AsyncSentences",
+    "Common",
+    "EmbeddingPrecision",
+    "EncodeArguments",
+    "Encoded",
+    "EncodedMany",
+    "EncodedOne",
+    "Matrix",
+    "ModelChange",
+    "OutputValue",
+    "Priority",
+    "Sentences",
+    "Settings",
+    "Vector",
+]
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Vector: TypeAlias = np.ndarray[tuple[int], np.dtype[Scalar]]
@@ -28,6 +47,8 @@ class StringCollection(Protocol):
 Several: TypeAlias = StringCollection | Iterator[str]
 Sentences: TypeAlias = str | Iterable[str]
 AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
+Priority: TypeAlias = Literal["query", "bulk"]
+ModelChange: TypeAlias = Literal["raise", "reload"]
 OutputValue: TypeAlias = Literal["sentence_embedding", "token_embeddings"]
 EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
@@ -52,9 +73,9 @@ class Settings(TypedDict, total=False):
 
     timeout_s: float | None
     stall_timeout_s: float | None
-    priority: Literal["query", "bulk"] | None
+    priority: Priority | None
     max_in_flight: SupportsIndex | None
-    on_model_change: Literal["raise", "reload"] | None
+    on_model_change: ModelChange | None
     tls: bool | None
     root_certificates: str | None
     client_certificate: str | None

@@ -13,7 +13,7 @@ from typing import Any
 from sentriton.similarity import SIMILARITY
 
 TOKENIZER = "tokenizer.json"
-_LARGEST_DIMENSION = 65_536  # far above any encoder's: memory for the result is taken before the first answer
+_MAX_DIMENSION = 65_536  # far above any encoder's: memory for the result is taken before the first answer
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ _TEXT = ("a text", _text)
 _FIELDS: dict[str, tuple[str, Check]] = {
     "name": _TEXT,
     "fingerprint": _TEXT,
-    "dimension": _whole(1, _LARGEST_DIMENSION),
+    "dimension": _whole(1, _MAX_DIMENSION),
     "max_seq_length": _whole(1),
     "vocab_size": _whole(1),
     "max_batch_size": _whole(1),

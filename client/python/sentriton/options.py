@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from sentriton.arguments import check_unicode, one_of, whole_number
+from sentriton.arguments import check_unicode, choice, whole_number
 from sentriton.errors import InvalidInput
 from sentriton.keywords import EmbeddingPrecision, EncodeArguments, OutputValue
 from sentriton.manifest import Manifest
@@ -53,8 +53,8 @@ def resolve_options(arguments: EncodeArguments, prompt: str, manifest: Manifest)
     return EncodeOptions(
         prompt=prompt,
         max_rows=max_rows,
-        output_value=one_of("output_value", arguments.get("output_value", "sentence_embedding"), OUTPUT_VALUES),
-        precision=one_of("precision", "float32" if precision is None else precision, EMBEDDING_PRECISIONS),
+        output_value=choice("output_value", arguments.get("output_value", "sentence_embedding"), OUTPUT_VALUES),
+        precision=choice("precision", "float32" if precision is None else precision, EMBEDDING_PRECISIONS),
         convert_to_numpy=arguments.get("convert_to_numpy", True) and not convert_to_tensor,
         convert_to_tensor=convert_to_tensor,
         normalize_embeddings=arguments.get("normalize_embeddings", False),

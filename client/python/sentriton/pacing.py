@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-LEAST_IN_FLIGHT = 4  # one computed, one next, and two on their ways
+MIN_REQUESTS = 4  # one computed, one next, and two on their ways
 
 
 @dataclass
@@ -15,11 +15,11 @@ class Window:
     """How many requests may be under way. It opens while that raises the rate, and halves when the server says it has
     too much.
 
-    A step compares the rate (tokens a second) of one round, as many answers as requests are allowed, with the best
-    seen. A window is one call's; the next call begins `anew` with what it learned.
+    The rate (tokens a second) of one round, as many answers as requests are allowed, is compared with the best seen.
+    A window is one call's; the next call begins `anew` with what it learned.
     """
 
-    limit: int = LEAST_IN_FLIGHT
+    limit: int = MIN_REQUESTS
     most: int = 16
     best_rate: float = 0.0
     _tokens: int = 0
@@ -43,8 +43,8 @@ class Window:
         if self._answers < self.limit or now <= self._since:
             return
         rate = self._tokens / (now - self._since)
-        # After an overload it opens again step by step, whatever the rate.
-        if rate > 1.05 * self.best_rate or self.limit < LEAST_IN_FLIGHT:
+        # After an overload it opens again one by one, whatever the rate.
+        if rate > 1.05 * self.best_rate or self.limit < MIN_REQUESTS:
             self.limit = min(self.limit + 1, self.most)
         # The best fades, so that a server which became slower, or shared, is measured anew.
         self.best_rate = max(rate, 0.98 * self.best_rate)

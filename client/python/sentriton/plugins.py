@@ -15,10 +15,10 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton.requirements import SERVER, how_to_install
 
 COMMANDS = "sentriton.commands"
 CHECKPOINTS = "sentriton.checkpoints"
-SERVER = "sentriton-server"
 SERVER_COMMANDS = ("serve", "export", "train", "data")
 
 
@@ -39,7 +39,7 @@ class CommandGroup(TyperGroup):
         if cmd_name in plugins:
             return _load(plugins[cmd_name])
         if cmd_name in SERVER_COMMANDS:
-            return _failing(cmd_name, f"Needs the server: pip install {SERVER}", _missing(f"sentriton {cmd_name}"))
+            return _failing(cmd_name, f"Needs {SERVER}.", _missing(f"sentriton {cmd_name}"))
         # typer suggests a similar name out of these.
         self.commands.update({name: _load(plugin) for name, plugin in plugins.items()})
         return None
@@ -79,7 +79,7 @@ def _load(plugin: EntryPoint) -> Any:
 
 
 def _missing(what: str) -> str:
-    return f"{what} needs the server's packages; run: pip install {SERVER}"
+    return f"{what} needs the distribution {SERVER}, which is not installed; {how_to_install(distribution=SERVER)}"
 
 
 def _failing(name: str, short_help: str, message: str) -> Any:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LINE_EVERY_S = 10.0
+LINE_PERIOD_S = 10.0
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _lines(total: int | None, before: int) -> Callable[[int], None]:
     def advance(finished: int) -> None:
         nonlocal printed
         now = time.monotonic()
-        if finished == total or now - printed >= LINE_EVERY_S:
+        if finished == total or now - printed >= LINE_PERIOD_S:
             printed = now
             print(_line(finished, total, (finished - before) / max(now - started, 1e-9)), file=sys.stderr, flush=True)
 

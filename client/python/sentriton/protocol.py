@@ -6,17 +6,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.keywords import Priority
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.tokenization import PackedRows
 
 EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
 SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS = "sentence_embedding", "token_embeddings"
-LANES = ("query", "bulk")  # for callers
+CALLERS_LANES: tuple[Priority, ...] = get_args(Priority)
 CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
 
 
@@ -55,8 +57,8 @@ def parameters(
 
     `canary_key` opens the canary's lane, whatever `priority` says. Raises `InvalidInput` for an unknown lane.
     """
-    if priority not in LANES:
-        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, LANES))}")
+    if priority not in CALLERS_LANES:
+        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, CALLERS_LANES))}")
     named: dict[str, str | int] = {"lane": priority}
     if canary_key is not None:
         named = {"lane": CANARY_LANE, "canary_key": canary_key}
@@ -68,19 +70,31 @@ def parameters(
 
 
 def read_sentence_embedding(
-    response: ModelInferResponse, rows: int | None = None, dimension: int | None = None
+    response: ModelInferResponse, rows: int | None = None, dimension: int | None = None, *, finite: bool = True
 ) -> NDArray[np.float32]:
     """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes. Raises
-    `ServerError` for anything but that many finite rows of that dimension (None: of any number).
+    `ServerError` for anything but that many rows of that dimension (None: of any number), `finite` ones if asked.
     """
-    return _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
+    embeddings = _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
+    if finite:
+        check_finite(embeddings, SENTENCE_EMBEDDING)
+    return embeddings
 
 
 def read_token_embeddings(response: ModelInferResponse, tokens: int) -> NDArray[np.float32]:
     """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
     message's bytes. Raises `ServerError` for anything but that many finite embeddings.
     """
-    return _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
+    embeddings = _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
+    check_finite(embeddings, TOKEN_EMBEDDINGS)
+    return embeddings
+
+
+def check_finite(embeddings: NDArray[np.float32], name: str) -> None:
+    """Raises `ServerError` for the first row of an output that has NaN or infinity."""
+    if not np.isfinite(embeddings).all():
+        row = int(np.isfinite(embeddings).all(axis=1).argmin())
+        raise ServerError(f"the server sent {name} with NaN or infinity in row {row}; expected numbers")
 
 
 def read_asset(response: ModelInferResponse) -> bytes:
@@ -107,11 +121,7 @@ def _read_matrix(
         raise ServerError(
             f"the server sent {len(raw)} bytes for {name} of shape {shape}; expected {shape[0] * shape[1] * 4}"
         )
-    embeddings = np.frombuffer(raw, dtype="<f4").reshape(shape)
-    if not np.isfinite(embeddings).all():
-        row = int(np.isfinite(embeddings).all(axis=1).argmin())
-        raise ServerError(f"the server sent {name} with NaN or infinity in row {row}; expected numbers")
-    return embeddings
+    return np.frombuffer(raw, dtype="<f4").reshape(shape)
 
 
 def _output(response: ModelInferResponse, name: str, datatype: str, models: Sequence[str]) -> tuple[list[int], bytes]:

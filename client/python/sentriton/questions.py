@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from sentriton import protocol
-from sentriton.assets import GOLDEN, MANIFEST, kept_tokenizer, read_golden, read_manifest, read_tokenizer
-from sentriton.connection import Question
+from sentriton.assets import GOLDEN, MANIFEST, kept_tokenizer, parse_golden, parse_manifest, parse_tokenizer
+from sentriton.connection import Question, Result
 from sentriton.deadline import Deadline
 from sentriton.endpoints import AnyConnection, Endpoint, Endpoints, Inquiry
 from sentriton.errors import SentritonError
-from sentriton.golden import HealthReport, smallest_cosine
+from sentriton.golden import Golden, HealthReport, smallest_cosine
 from sentriton.kserve import ModelInferResponse
-from sentriton.manifest import TOKENIZER
-from sentriton.session import ServedModel
+from sentriton.manifest import TOKENIZER, Manifest
+from sentriton.served_model import ServedModel
 
-Result = TypeVar("Result")
 Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Result]
 
 
@@ -29,12 +28,12 @@ def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> 
     while turn := inquiry.turn(time.monotonic()):
         endpoint, time_s = turn
         try:
-            manifest = read_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, time_s)))
+            manifest = parse_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, time_s)))
             deadline.moved(time.monotonic())
             tokenizer = kept_tokenizer(endpoint.address, manifest)
             if tokenizer is None:
-                content = yield from _asset(endpoint, TOKENIZER, deadline.left_s(time.monotonic()))
-                tokenizer = read_tokenizer(endpoint.address, manifest, content)
+                content = yield from _asset(endpoint, TOKENIZER, _left_s(deadline))
+                tokenizer = parse_tokenizer(endpoint.address, manifest, content)
             deadline.moved(time.monotonic())
             return ServedModel(manifest, tokenizer)
         except SentritonError as error:
@@ -44,17 +43,40 @@ def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> 
 
 def health_questions(endpoint: Endpoint[AnyConnection], deadline: Deadline) -> Questions[AnyConnection, HealthReport]:
     """The canary of one server. Raises `ServerError` if a vector is too far from its golden one."""
+    manifest, golden = yield from golden_questions(endpoint, deadline)
+    return HealthReport(manifest, (yield from canary_questions(endpoint, manifest, golden, _left_s(deadline))))
 
-    def left_s() -> float:
-        return deadline.left_s(time.monotonic())
 
-    manifest = read_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, left_s())))
-    golden = read_golden(endpoint.address, manifest, (yield from _asset(endpoint, GOLDEN, left_s())))
-    parameters = protocol.parameters(fingerprint=manifest.fingerprint, timeout_s=left_s())
+def golden_questions(
+    endpoint: Endpoint[AnyConnection], deadline: Deadline
+) -> Questions[AnyConnection, tuple[Manifest, Golden]]:
+    """What one server is to be compared with."""
+    manifest = parse_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, _left_s(deadline))))
+    deadline.moved(time.monotonic())
+    golden = parse_golden(endpoint.address, manifest, (yield from _asset(endpoint, GOLDEN, _left_s(deadline))))
+    deadline.moved(time.monotonic())
+    return manifest, golden
+
+
+def canary_questions(
+    endpoint: Endpoint[AnyConnection],
+    manifest: Manifest,
+    golden: Golden,
+    timeout_s: float,
+    canary_key: str | None = None,
+) -> Questions[AnyConnection, float]:
+    """The smallest cosine of the server's vectors to the golden ones. Raises `ServerError` below the manifest's bound.
+    The sentences travel in the query lane, or with the server's `canary_key` in the canary's own.
+    """
+    parameters = protocol.parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     request = protocol.text_request(golden.sentences, parameters)
-    response = yield Question(endpoint.connection, request, left_s())
+    response = yield Question(endpoint.connection, request, timeout_s)
     embeddings = protocol.read_sentence_embedding(response, len(golden.sentences), manifest.dimension)
-    return HealthReport(manifest, smallest_cosine(endpoint.address, manifest, embeddings, golden.embeddings))
+    return smallest_cosine(endpoint.address, manifest, embeddings, golden.embeddings)
+
+
+def _left_s(deadline: Deadline) -> float:
+    return deadline.left_s(time.monotonic())
 
 
 def _asset(endpoint: Endpoint[AnyConnection], name: str, timeout_s: float) -> Questions[AnyConnection, bytes]:

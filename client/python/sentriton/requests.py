@@ -11,7 +11,7 @@ from sentriton.errors import InvalidInput
 from sentriton.tokenization import PackedRows, TextTokenizer, pack_rows
 
 TOKENS_PER_REQUEST = 4096
-_WINDOW = 512  # sentences tokenized at a time: enough to sort by length, little enough to start sending at once
+_WINDOW_SENTENCES = 512  # tokenized at a time: enough to sort by length, little enough to start sending at once
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ def plan_requests(
     tokens within a window then.
     """
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-    for start in range(0, len(order), _WINDOW):
-        window = order[start : start + _WINDOW]
+    for start in range(0, len(order), _WINDOW_SENTENCES):
+        window = order[start : start + _WINDOW_SENTENCES]
         tokens = tokenizer.tokenize([prompt + texts[index] for index in window])
         by_length = sorted(range(len(window)), key=lambda place: -len(tokens[place]))
         for places in cut([len(tokens[place]) for place in by_length], max_rows, max_tokens):

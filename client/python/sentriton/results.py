@@ -50,6 +50,10 @@ class Results:
         for index, own in zip(rows.indices, np.split(token_embeddings, ends), strict=True):
             self.token_embeddings[index] = own.copy()
 
+    def put(self, embeddings: NDArray[np.float32]) -> None:
+        """Take all sentences' vectors, float32 [n, dimension] in their order."""
+        self.embeddings[:] = embeddings[:, : self._options.dimension]
+
     def finish(self) -> Encoded:
         """The result of `encode` for several sentences: truncated already, then normalized, quantized and converted, in
         sentence-transformers' order.

@@ -5,31 +5,24 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
 from typing import Generic
 
 from sentriton.arguments import positive
 from sentriton.deadline import Deadline
 from sentriton.endpoints import AnyConnection, Endpoints
 from sentriton.errors import SentritonError
-from sentriton.manifest import Manifest
+from sentriton.joining import Joiner
 from sentriton.pacing import RetryBudget, Window
+from sentriton.served_model import ServedModel
 from sentriton.settings import ClientSettings
-from sentriton.tokenization import TextTokenizer
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """The manifest of a served model and its tokenizer: one call uses one of these throughout."""
-
-    manifest: Manifest
-    tokenizer: TextTokenizer
 
 
 class Session(Generic[AnyConnection]):
     """The state of one encoder. `endpoints` is None until the encoder has opened its channels, and `served`
-    until it has read the manifest.
+    until it has read the manifest. `joiner` has the small calls, and is there with the endpoints.
     """
+
+    joiner: Joiner[AnyConnection]
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
@@ -46,6 +39,17 @@ class Session(Generic[AnyConnection]):
         if self.served is None:
             raise SentritonError("this encoder is not connected yet; await its connect(), or use it in `async with`")
         return self.served
+
+    def open(self, endpoints: Endpoints[AnyConnection]) -> None:
+        """The encoder has opened its channels."""
+        self.endpoints = endpoints
+        self.joiner = Joiner(endpoints, self.budget, self.settings.max_in_flight)
+
+    def close(self) -> None:
+        """Calls under way and later ones fail."""
+        self.closed.set()
+        if self.endpoints is not None:
+            self.joiner.wake_all()
 
     @property
     def open_endpoints(self) -> Endpoints[AnyConnection]:

@@ -7,20 +7,21 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from sentriton import declaration
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, Allowed, one_of, whole
 from sentriton.declaration import check_settings, setting
 from sentriton.errors import InvalidInput
-from sentriton.protocol import LANES
+from sentriton.keywords import ModelChange, Priority
+from sentriton.protocol import CALLERS_LANES
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sentriton.keywords import Settings
 
-MODEL_CHANGE = ("raise", "reload")
+MODEL_CHANGES: tuple[ModelChange, ...] = get_args(ModelChange)
 # The fields by which a command reaches its server.
 CONNECTION = (
     "url",
@@ -37,6 +38,7 @@ _SERVER = "Server"
 _DEADLINES = "Deadlines"
 _REQUESTS = "Requests"
 _SECURITY = "Security"
+_FILES = "Files"
 
 
 def _addresses(url: str) -> tuple[str, ...]:
@@ -86,11 +88,11 @@ class ClientSettings:
         unit="seconds",
         former_flag="--stall-timeout",
     )
-    priority: str = setting(
+    priority: Priority = setting(
         "query",
         "Lane of the server. Requests of the bulk lane wait for those of the query lane.",
         group=_REQUESTS,
-        allowed=one_of(*LANES),
+        allowed=one_of(*CALLERS_LANES),
         unit="lane",
     )
     max_in_flight: int = setting(
@@ -100,12 +102,12 @@ class ClientSettings:
         allowed=whole(1),
         unit="requests",
     )
-    on_model_change: str = setting(
+    on_model_change: ModelChange = setting(
         "raise",
         "Reaction to another model on the server: raise ContractMismatch, or reload the manifest and restart the call "
         "with that model, at most three times. A stream always raises.",
         group=_REQUESTS,
-        allowed=one_of(*MODEL_CHANGE),
+        allowed=one_of(*MODEL_CHANGES),
         unit="action",
     )
     tls: bool = setting(False, "Encrypt with TLS. A certificate turns it on as well.", group=_SECURITY, allowed=TRUTH)
@@ -163,6 +165,32 @@ class ClientSettings:
     def resolve(cls, url: str | None = None, **given: Unpack[Settings]) -> ClientSettings:
         """Settings from the values given (None: not given), then from the environment, then the defaults."""
         return declaration.resolve(cls, {"url": url, **given})
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where files are kept between runs."""
+
+    cache: Path | None = setting(
+        None,
+        "Folder for files that are kept between runs: tokenizers, exports, data sets.",
+        group=_FILES,
+        unit="folder",
+        unset="sentriton in $XDG_CACHE_HOME or ~/.cache",
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The settings that `sentriton evaluate` adds to its client's."""
+
+    checkpoint: str | None = setting(
+        None,
+        "Folder or hub id of the served model, to compare its figures in this process with the service's.",
+        group=_FILES,
+        unit="checkpoint",
+        unset="no comparison",
+    )
 
 
 def read_pem(path: str | None) -> bytes | None:

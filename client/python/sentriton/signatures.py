@@ -1,5 +1,5 @@
 """The overloads of `SentenceEncoder`: which arguments give which type. Each method has one body, and a decorator
-declares its overloads to type checkers. `python -m tests.typing.asynchronous` generates signatures_aio.py from it.
+declares its overloads to type checkers. `make signatures` generates signatures_aio.py from it.
 """
 
 # A string is an iterable of strings, and False is a bool: the first overload that fits is the one that counts.

@@ -26,9 +26,9 @@ from sentriton.keywords import EncodeArguments
 from sentriton.options import check_names
 
 CHUNK_SIZE = 2048  # sentences
-_UNDER_WAY = 2  # chunks: while the last requests of one are awaited, the next one's are on their way
+_CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
 
-Encoded = TypeVar("Encoded")
+Chunk = TypeVar("Chunk")
 
 
 def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any, int, EncodeArguments]:
@@ -47,25 +47,25 @@ def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any
 
 
 def encode_chunks(
-    sentences: Iterable[str], size: int, encode: Callable[[list[str]], Encoded], leave: Callable[[], object]
-) -> Generator[Encoded, None, None]:
+    sentences: Iterable[str], size: int, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
+) -> Generator[Chunk, None, None]:
     """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks that are under way."""
-    under_way: deque[Future[Encoded]] = deque()
+    under_way: deque[Future[Chunk]] = deque()
     taken = 0
 
-    def take() -> Encoded:
+    def take() -> Chunk:
         nonlocal taken
         with _counted_from(taken):
             encoded = under_way.popleft().result()
         taken += size
         return encoded
 
-    with ThreadPoolExecutor(_UNDER_WAY, thread_name_prefix="sentriton-stream") as pool:
+    with ThreadPoolExecutor(_CHUNKS_UNDER_WAY, thread_name_prefix="sentriton-stream") as pool:
         try:
             for chunk in _chunks(sentences, size):
                 # In the caller's context, which holds the caller's trace.
                 under_way.append(pool.submit(copy_context().run, encode, chunk))
-                if len(under_way) == _UNDER_WAY:
+                if len(under_way) == _CHUNKS_UNDER_WAY:
                     yield take()
             while under_way:
                 yield take()
@@ -74,13 +74,13 @@ def encode_chunks(
 
 
 async def async_encode_chunks(
-    sentences: Iterable[str] | AsyncIterable[str], size: int, encode: Callable[[list[str]], Awaitable[Encoded]]
-) -> AsyncGenerator[Encoded, None]:
+    sentences: Iterable[str] | AsyncIterable[str], size: int, encode: Callable[[list[str]], Awaitable[Chunk]]
+) -> AsyncGenerator[Chunk, None]:
     """`encode_chunks` for asyncio. Leaving it cancels the chunks that are under way."""
-    under_way: deque[asyncio.Future[Encoded]] = deque()
+    under_way: deque[asyncio.Future[Chunk]] = deque()
     taken = 0
 
-    async def take() -> Encoded:
+    async def take() -> Chunk:
         nonlocal taken
         with _counted_from(taken):
             encoded = await under_way.popleft()
@@ -90,7 +90,7 @@ async def async_encode_chunks(
     try:
         async for chunk in _async_chunks(sentences, size):
             under_way.append(asyncio.ensure_future(encode(chunk)))
-            if len(under_way) == _UNDER_WAY:
+            if len(under_way) == _CHUNKS_UNDER_WAY:
                 yield await take()
         while under_way:
             yield await take()

@@ -66,10 +66,13 @@ class PackedRows:
     pooled: NDArray[np.bool_]
 
 
-def pack_rows(rows: Sequence[Sequence[int]], *, not_pooled: int = 0) -> PackedRows:
-    """Pack token ids. The first `not_pooled` tokens of each row are attended to and kept out of pooling."""
+def pack_rows(rows: Sequence[Sequence[int]], *, not_pooled: int | Sequence[int] = 0) -> PackedRows:
+    """Pack token ids. The first `not_pooled` tokens of each row, or as many as it says for each, are attended to and
+    kept out of pooling.
+    """
     lengths = [len(row) for row in rows]
     input_ids = np.array(list(chain.from_iterable(rows)), dtype=np.int32)
     row = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return PackedRows(input_ids, row, np.arange(len(row)) - starts >= not_pooled)
+    least = not_pooled if isinstance(not_pooled, int) else np.repeat(not_pooled, lengths)
+    return PackedRows(input_ids, row, np.arange(len(row)) - starts >= least)

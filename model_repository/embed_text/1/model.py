@@ -1,7 +1,8 @@
 """Tokenizes text as the Python client does, by the same library and tokenizer.json, and has embed_tokens embed it.
 
-Requests wait in lanes, as in embed_tokens. Each lane has threads of its own that tokenize a request and wait for
-embed_tokens, so that queries do not wait behind bulk work or long text.
+Requests wait in lanes, as in embed_tokens. Each lane has threads of its own that tokenize requests and wait for
+embed_tokens. So queries do not wait behind bulk work or long text. Requests that wait at the same time with the same
+parameters are tokenized together and become one request of embed_tokens: a hop costs as much as a short sentence.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .text_queue import TextQueue, Waiting
 from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 LANES = ("canary", "query", "bulk")
-MICROSECONDS = 1e-6
+MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
 SHORT_TEXT_BYTES = 16 * 1024  # some milliseconds of work; longer text is bulk work
 BULK_NICENESS = 5
@@ -38,6 +39,14 @@ UNAVAILABLE_WORDS = (
     "Server is stopping",
 )
 INVALID_WORDS = ("fingerprint mismatch", "lane is ")
+# The parameters that embed_tokens reads.
+PARAMETERS = ("lane", "fingerprint", "canary_key")
+# Whether a caller has cancelled is asked after this wait, or for this much text.
+MIN_CANCELLED_S, MIN_CANCELLED_BYTES = 0.05, 4096
+
+
+class Failed(Exception):
+    """embed_tokens could not embed a request that it should."""
 
 
 class TritonPythonModel:
@@ -50,7 +59,16 @@ class TritonPythonModel:
         self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
         folder = Path(args["model_repository"]) / args["model_version"]
         self.tokenizer = load_tokenizer(folder / "tokenizer.json")
-        self.queues = {lane: TextQueue(settings["WAITING_BYTES"]) for lane in LANES}
+        self.key = json.loads((folder / "key.json").read_text())["key"]
+        self.queues = {
+            lane: TextQueue(
+                settings["WAITING_BYTES"],
+                groups=settings["GROUPS_AWAY"],
+                group_rows=settings["GROUP_ROWS"],
+                group_bytes=SHORT_TEXT_BYTES,
+            )
+            for lane in LANES
+        }
         # Bulk text is tokenized one request at a time: its threads together would take the cores from the encoder.
         self.turns = {"canary": nullcontext(), "query": nullcontext(), "bulk": threading.Lock()}
         self.rows_lock, self.rows = threading.Lock(), 0
@@ -92,17 +110,21 @@ class TritonPythonModel:
             return
         parameters = json.loads(request.parameters() or "{}")
         # Triton lets no model send a number with a fraction on; as text embed_tokens refuses it just so.
-        parameters = {name: str(value) if isinstance(value, float) else value for name, value in parameters.items()}
+        parameters = {
+            name: str(value) if isinstance(value, float) else value
+            for name, value in parameters.items()
+            if name in PARAMETERS
+        }
         size = sum(map(len, text.flat))
         lane = self.lane(parameters, size)
         if lane == "bulk" and parameters.get("lane") in (None, "query"):
             parameters["lane"] = lane  # long text: embed_tokens's queries shall not wait behind its many tokens either
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
-            wait_s = min(wait_s, asked * MICROSECONDS)
+            wait_s = min(wait_s, asked * MICROSECOND_S)
         waiting = Waiting(texts, size, time.monotonic() + wait_s, parameters, sender)
         if reason := self.queues[lane].add(waiting):
-            message = f"the {lane} lane of text is full: {reason}; send again later"
+            message = f"the {lane} lane is full of text: {reason}; send again later"
             self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE)
 
     def lane(self, parameters: dict[str, Any], size: int) -> str:
@@ -117,42 +139,61 @@ class TritonPythonModel:
             # On Linux this is the thread's own priority: bulk work leaves the cores to all others.
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)
-        while (waiting := self.queues[lane].take()) is not None:
-            try:
-                self.embed(waiting, lane)
-            except BaseException as error:  # a thread must outlive whatever one text does, a panic in Rust too
-                self.refuse(waiting.handle, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+        queue = self.queues[lane]
+        while (group := queue.take()) is not None:
+            answers = self.answers(group, lane)
+            queue.came_back()  # before the answers are sent: the next group has its turn meanwhile
+            for waiting, response in answers:
+                self.send(waiting.handle, response)
 
-    def embed(self, waiting: Waiting, lane: str) -> None:
-        if waiting.handle.is_cancelled():
-            self.refuse(waiting.handle, "the caller cancelled", pb_utils.TritonError.CANCELLED)
-            return
-        left_s = waiting.deadline - time.monotonic()
-        if left_s <= 0:
-            message = f"Request timeout expired: it waited {time.monotonic() - waiting.arrived:.3f} s for its turn"
-            self.refuse(waiting.handle, message, pb_utils.TritonError.UNAVAILABLE)
-            return
+    def answers(self, group: list[Waiting], lane: str) -> list[tuple[Waiting, Any]]:
+        """A response for each request of a group."""
+        refusals = {waiting: refusal for waiting in group if (refusal := explain_end(waiting))}
+        left = [waiting for waiting in group if waiting not in refusals]
+        answers = [(waiting, error_response(*refusal)) for waiting, refusal in refusals.items()]
+        if not left:
+            return answers
         try:
-            with self.turns[lane]:
-                input_ids, row = tokenize(self.tokenizer, waiting.texts)
+            return answers + self.embed(left, lane)
         except TextError as error:
-            self.refuse(waiting.handle, str(error), pb_utils.TritonError.INVALID_ARG)
-            return
-        with self.rows_lock:
-            self.rows += len(waiting.texts)
+            refusal = str(error), pb_utils.TritonError.INVALID_ARG
+        except Failed as error:
+            refusal = str(error), pb_utils.TritonError.INTERNAL
+        except BaseException as error:  # a thread must outlive whatever one text does, a panic in Rust too
+            refusal = f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL
+        if len(left) == 1:
+            return [*answers, (left[0], error_response(*refusal))]
+        # One text must not cost the others of its group their answer.
+        return answers + [answer for waiting in left for answer in self.answers([waiting], lane)]
+
+    def embed(self, group: list[Waiting], lane: str) -> list[tuple[Waiting, Any]]:
+        """Have embed_tokens embed a group's text as one request. Raises `TextError` for text that has no token, and
+        `Failed` where the model fails: another text may be the cause.
+        """
+        with self.turns[lane]:
+            input_ids, row = tokenize(self.tokenizer, [text for waiting in group for text in waiting.texts])
+        left_s = min(waiting.deadline for waiting in group) - time.monotonic()
         response = pb_utils.InferenceRequest(
             model_name="embed_tokens",
             requested_output_names=["sentence_embedding"],
             inputs=[pb_utils.Tensor("input_ids", input_ids[:, None]), pb_utils.Tensor("row", row[:, None])],
-            parameters=waiting.parameters,
-            timeout=max(1, int(left_s / MICROSECONDS)),
+            parameters={**group[0].parameters, "requests": len(group), "key": self.key},
+            timeout=max(1, int(left_s / MICROSECOND_S)),
         ).exec()
+        with self.rows_lock:
+            self.rows += int(row[-1]) + 1
         if response.has_error():
             message = response.error().message()
-            self.refuse(waiting.handle, message, status(message))
-            return
+            if (code := status(message)) == pb_utils.TritonError.INTERNAL:
+                raise Failed(message)
+            return [(waiting, error_response(message, code)) for waiting in group]
         embeddings = pb_utils.get_output_tensor_by_name(response, "sentence_embedding").as_numpy()
-        self.send(waiting.handle, pb_utils.InferenceResponse([pb_utils.Tensor("sentence_embedding", embeddings)]))
+        answers, start = [], 0
+        for waiting in group:
+            own = pb_utils.Tensor("sentence_embedding", embeddings[start : start + len(waiting.texts)])
+            answers.append((waiting, pb_utils.InferenceResponse([own])))
+            start += len(waiting.texts)
+        return answers
 
     def publish(self) -> None:
         # Each change of a metric is a message to Triton and back: not one for each request.
@@ -163,13 +204,30 @@ class TritonPythonModel:
                 self.rows_metric.increment(rows)
 
     def refuse(self, sender: Any, message: str, code: int) -> None:
-        self.send(sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code)))
+        self.send(sender, error_response(message, code))
 
     def send(self, sender: Any, response: Any) -> None:
         try:
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
         except Exception as error:  # one answer that Triton does not take must not cost others their worker
             pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")
+
+
+def error_response(message: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+
+
+def explain_end(waiting: Waiting) -> tuple[str, int] | None:
+    """None, or why a request has no use for its embeddings any more, with the status."""
+    waited_s = time.monotonic() - waiting.arrived
+    if time.monotonic() >= waiting.deadline:
+        message = f"Request timeout expired: it waited {waited_s:.3f} s for its turn"
+        return message, pb_utils.TritonError.UNAVAILABLE
+    # Asking takes 0.1 ms.
+    worth_asking = waited_s > MIN_CANCELLED_S or waiting.size > MIN_CANCELLED_BYTES
+    if worth_asking and waiting.handle.is_cancelled():
+        return "the caller cancelled", pb_utils.TritonError.CANCELLED
+    return None
 
 
 def status(message: str) -> int:

@@ -1,4 +1,4 @@
-"""Text that waits for its turn in a lane: plain code, free of Triton."""
+"""Text that waits for its turn in a lane, and leaves in groups: plain code, free of Triton."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from typing import Any
 # What a request and each of its rows take beside their text.
 _REQUEST_BYTES, _ROW_BYTES = 1024, 64
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for embedding it
+# A group has the earliest of its deadlines. Its other requests lose at most this part of their time by that.
+_MAX_LOST_FRACTION = 0.125
+# Of a group's rows: the group that is ready when the encoder is. A smaller one would only wait elsewhere, and the text
+# that comes meanwhile could not join it.
+_MIN_NEXT_GROUP_FRACTION = 0.25
+_MAX_PASSED_OVER = 64  # requests that cannot join a group, before it leaves without those behind them
 
 
 @dataclass(eq=False)
@@ -31,14 +37,26 @@ class Waiting:
         """About the bytes that it holds while it waits."""
         return self.size + _REQUEST_BYTES + _ROW_BYTES * len(self.texts)
 
+    def suits(self, other: Waiting, now: float) -> bool:
+        """Whether both may be one request of embed_tokens: their parameters are equal, and their deadlines alike."""
+        earlier, later = sorted((self.deadline, other.deadline))
+        return self.parameters == other.parameters and later - earlier <= _MAX_LOST_FRACTION * (later - now)
+
 
 class TextQueue:
-    """Text that waits, at most `most_bytes`. All methods may be called from any thread."""
+    """Text that waits, at most `most_bytes`. All methods may be called from any thread.
 
-    def __init__(self, most_bytes: int) -> None:
+    It leaves in groups of requests, of at most `group_rows` and `group_bytes`; a single request may have more. A group
+    leaves at once while fewer than `groups` are away. After that, text waits until one comes back, and more text joins
+    it. One further group leaves once it has a quarter of its rows, and full groups always leave.
+    """
+
+    def __init__(self, most_bytes: int, *, groups: int = 1, group_rows: int = 1, group_bytes: int = 0) -> None:
         self.most_bytes = most_bytes
+        self._groups, self._group_rows, self._group_bytes = groups, group_rows, group_bytes
         self._waiting: deque[Waiting] = deque()
-        self._bytes = 0
+        self._bytes, self._rows = 0, 0
+        self._away = 0
         self._closed = False
         self._changed = threading.Condition()
 
@@ -56,22 +74,60 @@ class TextQueue:
                     return f"text has waited for {waited_s:.1f} s, and this request may wait {allowed_s:.1f} s"
             self._waiting.append(waiting)
             self._bytes += waiting.memory
-            self._changed.notify()
+            self._rows += len(waiting.texts)
+            self._wake()
         return None
 
-    def take(self) -> Waiting | None:
-        """Wait for text and take what came first; None once the queue is closed."""
+    def take(self) -> list[Waiting] | None:
+        """Wait for text and take the first request with those that may join it; None once the queue is closed. Every
+        group goes to `came_back`.
+        """
         with self._changed:
             while not self._closed:
-                if self._waiting:
-                    waiting = self._waiting.popleft()
-                    self._bytes -= waiting.memory
-                    return waiting
+                if self._may_leave():
+                    group = self._take_group()
+                    self._away += 1
+                    self._wake()
+                    return group
                 self._changed.wait()
         return None
+
+    def came_back(self) -> None:
+        """A group that was taken is embedded."""
+        with self._changed:
+            self._away -= 1
+            self._wake()
 
     def close(self) -> None:
         """Let every `take` return None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _may_leave(self) -> bool:
+        if not self._waiting or self._away < self._groups:
+            return bool(self._waiting)
+        fraction = _MIN_NEXT_GROUP_FRACTION if self._away == self._groups else 1
+        return self._rows >= fraction * self._group_rows
+
+    def _wake(self) -> None:
+        """Wake one thread that waits in `take`, if a group can leave; it wakes the next."""
+        if self._may_leave():
+            self._changed.notify()
+
+    def _take_group(self) -> list[Waiting]:
+        first = self._waiting.popleft()
+        group, passed_over = [first], []
+        rows, size, now = len(first.texts), first.size, time.monotonic()
+        while self._waiting and rows < self._group_rows and len(passed_over) < _MAX_PASSED_OVER:
+            other = self._waiting.popleft()
+            fits = rows + len(other.texts) <= self._group_rows and size + other.size <= self._group_bytes
+            if fits and first.suits(other, now):
+                group.append(other)
+                rows, size = rows + len(other.texts), size + other.size
+            else:
+                passed_over.append(other)
+        self._waiting.extendleft(reversed(passed_over))
+        self._rows -= rows
+        self._bytes -= sum(waiting.memory for waiting in group)
+        return group

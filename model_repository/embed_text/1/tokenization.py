@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import chain
 from pathlib import Path
 
@@ -9,16 +10,54 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from .long_text import beginning, beginning_decides
+
+# Of a text's beginning, for each token that the model reads. Words take 2 to 6; twice as much makes certain of them.
+_BEGINNING_CHARACTERS_PER_TOKEN = 16
+_GROWTH = 4  # of a beginning that had too few tokens
+
 
 class TextError(ValueError):
     """A row of the caller's text that cannot be read, or is no text to this tokenizer."""
 
 
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The exported tokenizer.json carries special tokens and truncation to max_seq_length. Its padding is left out."""
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.no_padding()
-    return tokenizer
+class TextTokenizer:
+    """The exported tokenizer.json: special tokens added, truncated to max_seq_length, no padding. Many threads may
+    tokenize at once.
+    """
+
+    def __init__(self, tokenizer_json: str) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer_json)
+        self._tokenizer.no_padding()
+        description = json.loads(tokenizer_json)
+        self._longest: int = self._tokenizer.truncation["max_length"]
+        self._beginning: int | None = None
+        if beginning_decides(description):
+            self._beginning = _BEGINNING_CHARACTERS_PER_TOKEN * self._longest
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of each text."""
+        if self._beginning is None or max(map(len, texts)) <= 2 * self._beginning:
+            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        return [self._ids_of_long(text) for text in texts]
+
+    def _ids_of_long(self, text: str) -> list[int]:
+        """The token ids of a text from as much of it as it takes to be certain of them."""
+        characters = self._beginning or len(text)
+        while 2 * characters < len(text):
+            shorter, certain = beginning(text, characters)
+            if certain:
+                # With places, which `encode_batch_fast` leaves out.
+                encoding = self._tokenizer.encode_batch([shorter])[0]
+                if len(encoding.ids) == self._longest and max(end for _, end in encoding.offsets) <= certain:
+                    return list(encoding.ids)
+            characters *= _GROWTH
+        return list(self._tokenizer.encode_batch_fast([text])[0].ids)
+
+
+def load_tokenizer(path: Path) -> TextTokenizer:
+    """The tokenizer of an exported repository."""
+    return TextTokenizer(path.read_text(encoding="utf-8"))
 
 
 def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
@@ -45,13 +84,13 @@ def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
     return decoded
 
 
-def tokenize(tokenizer: Tokenizer, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def tokenize(tokenizer: TextTokenizer, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The packed tokens of `texts`: `input_ids` and `row`, both int32 [tokens]. Raises `TextError` for a text that has
     no token.
     """
-    ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]
+    ids = tokenizer.ids(texts)
     lengths = [len(each) for each in ids]
     if 0 in lengths:
         raise TextError(f"text in row {lengths.index(0)} has no token; send text that the model's tokenizer knows")
-    input_ids = np.array(list(chain.from_iterable(ids)), dtype=np.int32)
+    input_ids = np.fromiter(chain.from_iterable(ids), np.int32, count=sum(lengths))
     return input_ids, np.repeat(np.arange(len(ids), dtype=np.int32), lengths)

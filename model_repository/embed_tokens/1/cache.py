@@ -71,12 +71,14 @@ class RowCache:
                 self.bytes -= _size(*self._embeddings.popitem(last=False))
 
 
-def cache_of_environment() -> RowCache | None:
-    """The cache that `$SENTRITON_ROW_CACHE_MIB` asks for; None where that is 0 or not set. Raises `ValueError`."""
+def cache_of_environment(instances: int = 1) -> RowCache | None:
+    """One of `instances`' share of the cache that `$SENTRITON_ROW_CACHE_MIB` asks for; None where that is 0 or not set.
+    Raises `ValueError`.
+    """
     text = os.environ.get(SIZE_VARIABLE) or "0"
     if not text.isdecimal():
         raise ValueError(f"${SIZE_VARIABLE} is {text!r}; it must be a whole number of MiB, 0 (off) or more")
-    return RowCache(int(text) * _MIB) if int(text) else None
+    return RowCache(int(text) * _MIB // instances) if int(text) else None
 
 
 def _keys(input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]) -> list[bytes]:

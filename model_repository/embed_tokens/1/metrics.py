@@ -23,6 +23,18 @@ LATENCY_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 OLD_NAMES = {"sentriton_batches_total": "sentriton_steps_total"}
 
 
+class Level:
+    """A part of a gauge: every instance of embed_tokens has its own, and the gauge is their sum."""
+
+    def __init__(self, gauge: Any) -> None:
+        self._gauge, self._value = gauge, 0.0
+
+    def set(self, value: float) -> None:
+        if value != self._value:
+            self._gauge.increment(value - self._value)
+        self._value = value
+
+
 class Metrics:
     """Counters and gauges. Each change of a metric is a message to Triton and back, a tenth of a millisecond that some
     request would wait for; so counts are kept here, and `publish` hands over what has become of them.
@@ -68,7 +80,7 @@ class Metrics:
                 labels = {"lane": lane, "le": bound}
                 self._counters["sentriton_request_seconds_bucket", lane, bound] = [buckets.Metric(labels=labels)]
         waiting = self._family(gauge, "sentriton_waiting_rows", "Rows waiting for their turn")
-        self._waiting = {lane: waiting.Metric(labels={"lane": lane}) for lane in lanes}
+        self._waiting = {lane: Level(waiting.Metric(labels={"lane": lane})) for lane in lanes}
         self._canary_family = self._family(
             gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that was answered"
         )
@@ -84,12 +96,12 @@ class Metrics:
             for lane in lanes:
                 self._counters["sentriton_cached_rows_total", lane] = [found.Metric(labels={"lane": lane})]
             size = self._family(gauge, "sentriton_row_cache_bytes", "Memory that the row cache's entries take")
-            self._cache = size.Metric(labels={})
+            self._cache = Level(size.Metric(labels={}))
 
-    def came(self, lane: str) -> None:
-        """A request for a lane is here."""
+    def came(self, lane: str, requests: int) -> None:
+        """Requests for a lane are here."""
         with self._counting:
-            self._counts["sentriton_requests_total", lane] += 1
+            self._counts["sentriton_requests_total", lane] += requests
 
     def found(self, lane: str, rows: int) -> None:
         """Rows were in the row cache."""
@@ -109,20 +121,21 @@ class Metrics:
             padding = len(rows) * max(row.length for row in rows) - tokens
             self._counts["sentriton_positions_total", "padding"] += padding
 
-    def answered(self, request: Request) -> None:
-        """A request gets its embeddings."""
+    def answered(self, request: Request, requests: int) -> None:
+        """A request gets its embeddings; it may be several `requests` in one."""
         lane, seconds = request.lane, time.monotonic() - request.arrived
         first = bisect.bisect_left(LATENCY_BOUNDS_S, seconds)
         with self._counting:
-            self._counts["sentriton_request_seconds_sum", lane] += seconds
-            self._counts["sentriton_request_seconds_count", lane] += 1
-            self._counts["sentriton_request_seconds_bucket", lane, self._bounds[first]] += 1
+            self._counts["sentriton_request_seconds_sum", lane] += requests * seconds
+            self._counts["sentriton_request_seconds_count", lane] += requests
+            self._counts["sentriton_request_seconds_bucket", lane, self._bounds[first]] += requests
             if lane == CANARY_LANE:
                 self._canary_answered = time.time()
 
-    def refused(self, reason: str) -> None:
+    def refused(self, reason: str, requests: int) -> None:
+        """Requests are answered with an error."""
         with self._counting:
-            self._counts["sentriton_refused_requests_total", reason] += 1
+            self._counts["sentriton_refused_requests_total", reason] += requests
 
     def publish(self, waiting: dict[str, int], resident_bytes: dict[str, int], cache_bytes: int) -> None:
         """Hand over all counts, the rows that wait now by lane, resident bytes by process (0 for one that is gone), and
@@ -131,15 +144,17 @@ class Metrics:
         """
         with self._counting:
             counts, self._counts = self._counts, defaultdict(float)
+            # Once: another instance may answer the next.
+            canary, self._canary_answered = self._canary_answered, None
         for key, count in self._accumulated(counts).items():
             for metric in self._counters[key]:
                 metric.increment(count)
         for lane, rows in waiting.items():
             self._waiting[lane].set(rows)
-        if self._canary_answered is not None:
+        if canary is not None:
             if self._canary is None:
                 self._canary = self._canary_family.Metric(labels={})
-            self._canary.set(self._canary_answered)
+            self._canary.set(canary)
         if self._cache is not None:
             self._cache.set(cache_bytes)
         for process in resident_bytes.keys() - self._memory.keys():

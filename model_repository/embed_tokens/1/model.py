@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -30,7 +31,7 @@ from .validation import explain_fingerprint, explain_lane, explain_pooled, expla
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
 REQUIRED_INPUTS = {"input_ids", "row"}
-MICROSECONDS = 1e-6
+MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
 # Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
 # Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
@@ -39,14 +40,21 @@ UNHEALTHY_WORDS = "is not healthy"
 STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 
+@dataclass(frozen=True)
+class Caller:
+    """Who gets an answer: embed_text joins several `requests` for text into one."""
+
+    sender: Any
+    requests: int = 1
+
+
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         folder = Path(args["model_repository"]) / args["model_version"]
         self.contract = json.loads((folder / "contract.json").read_text())
         self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
-        settings = {
-            name: int(value["string_value"]) for name, value in json.loads(args["model_config"])["parameters"].items()
-        }
+        config = json.loads(args["model_config"])
+        settings = {name: int(value["string_value"]) for name, value in config["parameters"].items()}
         self.most_rows = settings["REQUEST_ROWS"]
         self.most_tokens = settings["TOKEN_EMBEDDINGS_TOKENS"]
         token_embedding_bytes = self.contract["hidden_size"] * np.dtype(np.float32).itemsize
@@ -58,11 +66,12 @@ class TritonPythonModel:
             batches_in_flight=settings["BATCHES_IN_FLIGHT"],
             waiting_rows=settings["WAITING_ROWS"],
             on_expired=self.expire,
-            is_cancelled=lambda request: request.handle.is_cancelled(),
+            is_cancelled=lambda request: request.handle.sender.is_cancelled(),
             on_cancelled=self.cancel,
         )
-        self.cache = cache_of_environment()
+        self.cache = cache_of_environment(sum(group["count"] for group in config["instance_group"]))
         self.metrics = Metrics(LANES, row_cache=self.cache is not None)
+        self.is_first = args["model_instance_name"].endswith("_0_0")
         self.unwell: str | None = None
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["BATCHES_IN_FLIGHT"])]
         self.closing = threading.Event()
@@ -93,20 +102,22 @@ class TritonPythonModel:
 
     def receive(self, request: Any) -> Request | None:
         """The accepted request, or None. An exception that left `execute` would fail all requests that came with it."""
-        sender = request.get_response_sender()
+        caller = Caller(request.get_response_sender())
         try:
-            return self.accept(request, sender)
+            parameters = json.loads(request.parameters() or "{}")
+            if parameters.get("key") == self.contract["key"]:
+                caller = Caller(caller.sender, parameters["requests"])
+            return self.accept(request, parameters, caller)
         except Exception as error:
-            self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed")
+            self.refuse(caller, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed")
             return None
 
-    def accept(self, request: Any, sender: Any) -> Request | None:
+    def accept(self, request: Any, parameters: dict[str, Any], caller: Caller) -> Request | None:
         """Check a request; what is wrong is answered at once, and None returned."""
-        parameters = json.loads(request.parameters() or "{}")
         # Where one input is optional, Triton 24.10 counts the inputs and does not look which are there.
         if missing := REQUIRED_INPUTS - {tensor.name() for tensor in request.inputs()}:
             message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
-            self.refuse(sender, message, pb_utils.TritonError.INVALID_ARG, "invalid")
+            self.refuse(caller, message, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
         of_tokens = set(request.requested_output_names()) == {"token_embeddings"}
         lane = parameters.get("lane", DEFAULT_LANE)
@@ -114,24 +125,24 @@ class TritonPythonModel:
             lane = "bulk"  # large answers, which queries must not wait for
         open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
         refusal = explain_lane(lane, open_lanes)
-        self.metrics.came(DEFAULT_LANE if refusal else lane)
+        self.metrics.came(DEFAULT_LANE if refusal else lane, caller.requests)
         if refusal := refusal or explain_fingerprint(parameters, self.contract["fingerprint"]):
-            self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
+            self.refuse(caller, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
         if self.unwell:
-            self.refuse(sender, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
+            self.refuse(caller, self.unwell, pb_utils.TritonError.UNAVAILABLE, "failed")
             return None
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
-            wait_s = min(wait_s, asked * MICROSECONDS)
+            wait_s = min(wait_s, asked * MICROSECOND_S)
         deadline = time.monotonic() + wait_s
         # Before the tensors are read: in an overload most requests end here, and the others need the time.
         if self.cache is None and (reason := self.scheduler.why_full(lane, deadline)):
-            self.reject(sender, lane, reason)
+            self.reject(caller, lane, reason)
             return None
-        return self.read(request, sender, lane, of_tokens, deadline)
+        return self.read(request, caller, lane, of_tokens, deadline)
 
-    def read(self, request: Any, sender: Any, lane: str, of_tokens: bool, deadline: float) -> Request | None:
+    def read(self, request: Any, caller: Caller, lane: str, of_tokens: bool, deadline: float) -> Request | None:
         """Read and check a request's tensors; what is wrong is answered at once, and None returned."""
         # Copies: the request's own memory is Triton's again when `execute` returns.
         # Triton 24.10 takes [2^32 + 1, 1] for one row, and a stub then gets an array of one dimension.
@@ -151,11 +162,11 @@ class TritonPythonModel:
         elif self.contract["pools_maximum"]:
             refusal = refusal or explain_pooled(row, pooled)
         if refusal:
-            self.refuse(sender, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
+            self.refuse(caller, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None
         if of_tokens and not self.tokens_under_way.take(len(row)):
             taken, most = self.tokens_under_way.taken, self.tokens_under_way.most
-            self.reject(sender, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
+            self.reject(caller, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
             return None
         return Request(
             input_ids,
@@ -164,7 +175,7 @@ class TritonPythonModel:
             deadline=deadline,
             lane=lane,
             of_tokens=of_tokens,
-            handle=sender,
+            handle=caller,
             on_end=(lambda: self.tokens_under_way.give(len(row))) if of_tokens else (lambda: None),
             known={} if of_tokens else self.known(lane, input_ids, pooled, row),
         )
@@ -234,15 +245,16 @@ class TritonPythonModel:
             message = f"the model gave an embedding that is not finite for valid input (rows {rows})"
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
             return
-        self.metrics.answered(request)
+        self.metrics.answered(request, request.handle.requests)
         _, output = TOKENS_OUTPUT if request.of_tokens else SENTENCES_OUTPUT
         tensor = pb_utils.Tensor(output, request.embeddings)
-        self.send(request.handle, pb_utils.InferenceResponse([tensor]))
+        self.send(request.handle.sender, pb_utils.InferenceResponse([tensor]))
 
     def publish(self) -> None:
         while not self.closing.wait(PUBLISH_PERIOD_S):
             waiting = {lane: self.scheduler.waiting(lane) for lane in LANES}
-            self.metrics.publish(waiting, resident_bytes(), self.cache.bytes if self.cache else 0)
+            memory = resident_bytes() if self.is_first else {}
+            self.metrics.publish(waiting, memory, self.cache.bytes if self.cache else 0)
 
     def expire(self, request: Request) -> None:
         message = f"Request timeout expired: it waited {time.monotonic() - request.arrived:.3f} s for its turn"
@@ -256,13 +268,13 @@ class TritonPythonModel:
             if request.end():
                 self.refuse(request.handle, message, code, "failed")
 
-    def reject(self, sender: Any, lane: str, reason: str) -> None:
+    def reject(self, caller: Caller, lane: str, reason: str) -> None:
         message = f"the {lane} lane is full: {reason}; send again later"
-        self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE, "full")
+        self.refuse(caller, message, pb_utils.TritonError.UNAVAILABLE, "full")
 
-    def refuse(self, sender: Any, message: str, code: int, reason: str) -> None:
-        self.metrics.refused(reason)
-        self.refusals.put((sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))))
+    def refuse(self, caller: Caller, message: str, code: int, reason: str) -> None:
+        self.metrics.refused(reason, caller.requests)
+        self.refusals.put((caller.sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))))
 
     def send_refusals(self) -> None:
         while (refusal := self.refusals.get()) is not None:

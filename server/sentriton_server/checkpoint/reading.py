@@ -30,9 +30,12 @@ _UNNEEDED_FILES = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "ope
 _PICKLED_FILES = ["*.bin"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoint:
-    """A sentence-transformers model, taken apart into what export needs."""
+    """A sentence-transformers model, taken apart into what export needs.
+
+    `model` and `encoder` share their weights. Export gives each of them up as soon as it has served.
+    """
 
     name: str
     model: SentenceTransformer  # float32 on the CPU: the reference that an export is measured against

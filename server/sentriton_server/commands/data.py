@@ -7,28 +7,25 @@ from typing import Annotated
 
 import typer
 
+from sentriton.command_options import takes_settings
 from sentriton.errors import InvalidInput
 from sentriton_server.data_sets.catalogue import CATALOGUE
 from sentriton_server.data_sets.fetch import fetch
 from sentriton_server.data_sets.folder import data_folder
+from sentriton_server.settings import DataSettings
 
 EVERY = "all"
 
 
+@takes_settings(DataSettings)
 def data(
+    settings: DataSettings,
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME…|all]", help="The data sets to fetch; none: list them.")
     ] = None,
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SENTRITON_DATA",
-            help="The folder of the data sets. Default: data in $SENTRITON_CACHE or ~/.cache/sentriton.",
-        ),
-    ] = None,
 ) -> None:
     """Fetch public data sets from their homes, by name, with a check of their sha256."""
-    folder = folder or data_folder()
+    folder = settings.data or data_folder()
     if not names:
         _list(folder)
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentriton_server.serving import TritonServer
     from sentriton_server.serving.log import LogLine
 
-Source = Annotated[
+ServedSource = Annotated[
     str | None,
     typer.Argument(
         metavar="[CHECKPOINT|REPOSITORY]",
@@ -33,7 +33,7 @@ Source = Annotated[
 @takes_settings(ServeSettings)
 @takes_settings(ServerSettings)
 @takes_settings(ExportSettings)
-def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings, source: Source = None) -> None:
+def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings, source: ServedSource = None) -> None:
     """Serve a model on a real Triton Inference Server until interrupted."""
     started = time.monotonic()
     from sentriton_server.serving import Supervisor, TritonServer, prepare_repository

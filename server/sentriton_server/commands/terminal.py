@@ -12,9 +12,9 @@ from rich.console import Console
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(step: str) -> None:
-    """Show a step of the work on standard error."""
-    show(step, style="dim")
+def say(message: str) -> None:
+    """Tell on standard error how the work goes on."""
+    show(message, style="dim")
 
 
 def show(text: str, style: str | None = None) -> None:

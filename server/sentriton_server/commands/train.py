@@ -7,20 +7,17 @@ from typing import Annotated
 
 import typer
 
+from sentriton.command_options import takes_settings
 from sentriton_server.commands.terminal import catch_signals, say
+from sentriton_server.settings import DataSettings
 
 
+@takes_settings(DataSettings)
 def train(
+    settings: DataSettings,
     recipe: Annotated[str, typer.Argument(help="Name of a bundled recipe (bundled, klue-sts), or a .toml file.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder to write the checkpoint to. If unset: the recipe's name.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SENTRITON_DATA",
-            help="Folder with the recipe's data sets. If unset: the folder of `sentriton data`.",
-        ),
     ] = None,
     base: Annotated[
         str | None, typer.Option(help="Start from this folder or hub id instead of the recipe's checkpoint.")
@@ -38,7 +35,9 @@ def train(
     output = output or Path(chosen.name)
     interrupted = catch_signals()
     try:
-        report = train_recipe(chosen, output=output, data_dir=data or data_folder(), say=say, interrupted=interrupted)
+        report = train_recipe(
+            chosen, output=output, data_dir=settings.data or data_folder(), say=say, interrupted=interrupted
+        )
     except KeyboardInterrupt:
         say("interrupted; the same command goes on from here")
         raise typer.Exit(130) from None

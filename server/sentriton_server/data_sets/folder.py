@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from sentriton.cache import cache_folder
+from sentriton.declaration import resolve
 from sentriton.errors import InvalidInput
 from sentriton_server.data_sets.catalogue import CATALOGUE
+from sentriton_server.settings import DataSettings
 
 
 def data_folder() -> Path:
     """`$SENTRITON_DATA`, else `data` below the folder of `sentriton.cache` (`~/.cache/sentriton/data`)."""
-    configured = os.environ.get("SENTRITON_DATA")
-    return Path(configured) if configured else cache_folder() / "data"
+    return resolve(DataSettings).data or cache_folder() / "data"
 
 
 def find(name: str, folder: Path | None = None) -> Path:

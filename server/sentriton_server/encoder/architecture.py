@@ -41,7 +41,8 @@ class EncoderSpec:
 
 
 def read_encoder(model: nn.Module, max_seq_length: int | None) -> tuple[EncoderSpec, PackedEncoder]:
-    """Copy a BertModel, RobertaModel or XLMRobertaModel into a `PackedEncoder` (float32, CPU, eval mode).
+    """Make a `PackedEncoder` (float32, CPU, eval mode) of a BertModel, RobertaModel or XLMRobertaModel. It shares the
+    weights that it does not fuse.
 
     `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond the position table, becomes the
     table's. Raises `UnsupportedEncoder` naming what the checkpoint has and what is supported.
@@ -65,20 +66,21 @@ def read_encoder(model: nn.Module, max_seq_length: int | None) -> tuple[EncoderS
         activation=config.hidden_act,
         layer_norm_eps=config.layer_norm_eps,
     )
-    packed = PackedEncoder(
-        vocab_size=spec.vocab_size,
-        hidden_size=spec.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_layers=spec.num_layers,
-        num_heads=spec.num_heads,
-        num_positions=config.max_position_embeddings,
-        max_seq_length=spec.max_seq_length,
-        pad_token_id=spec.pad_token_id,
-        positions_follow_padding_id=spec.positions_follow_padding_id,
-        activation=spec.activation,
-        layer_norm_eps=spec.layer_norm_eps,
-    )
-    packed.load_state_dict(packed_state(model.state_dict(), spec.num_layers))
+    with torch.device("meta"):  # no memory for weights that others replace
+        packed = PackedEncoder(
+            vocab_size=spec.vocab_size,
+            hidden_size=spec.hidden_size,
+            intermediate_size=config.intermediate_size,
+            num_layers=spec.num_layers,
+            num_heads=spec.num_heads,
+            num_positions=config.max_position_embeddings,
+            max_seq_length=spec.max_seq_length,
+            pad_token_id=spec.pad_token_id,
+            positions_follow_padding_id=spec.positions_follow_padding_id,
+            activation=spec.activation,
+            layer_norm_eps=spec.layer_norm_eps,
+        )
+    packed.load_state_dict(packed_state(model.state_dict(), spec.num_layers), assign=True)
     return spec, packed.float().eval()
 
 

@@ -27,8 +27,9 @@ class OrderedLinear(nn.Module):
         self.weight = self.order(self.plain_weight)
 
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators and torch.ops.sentriton.suits(weight.dtype):
-            return torch.ops.sentriton.order(weight)
+        if self.operators:  # alone: TorchScript must not look up operators that are not loaded
+            if torch.ops.sentriton.suits(weight.dtype):
+                return torch.ops.sentriton.order(weight)
         # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
         if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return weight
@@ -88,8 +89,9 @@ class Int8Linear(nn.Module):
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
 
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators and torch.ops.sentriton.suits(weight.dtype):
-            return torch.ops.sentriton.order(weight)
+        if self.operators:  # alone: TorchScript must not look up operators that are not loaded
+            if torch.ops.sentriton.suits(weight.dtype):
+                return torch.ops.sentriton.order(weight)
         return torch.ops.onednn.qlinear_prepack(nn.functional.pad(weight, [0, 8]), None)
 
     def forward(self, hidden: Tensor) -> Tensor:

@@ -173,8 +173,9 @@ class PackedEncoder(nn.Module):
         element = rank[row].argsort(stable=True)
 
         most_tokens = self.block_tokens
-        if self.operators and torch.ops.sentriton.suits(self.weights):
-            most_tokens = torch.ops.sentriton.block_tokens()
+        if self.operators:  # alone: TorchScript must not look up operators that are not loaded
+            if torch.ops.sentriton.suits(self.weights):
+                most_tokens = torch.ops.sentriton.block_tokens()
         lengths: list[int] = row_tokens.tolist()
         rows = len(lengths)
         first_row, first_token = 0, 0
@@ -191,11 +192,12 @@ class PackedEncoder(nn.Module):
 
     def encode_block(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
         """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first."""
-        if self.operators and torch.ops.sentriton.suits(self.weights):
-            hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
-            for layer in self.layers:
-                layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
-            return hidden
+        if self.operators:
+            if torch.ops.sentriton.suits(self.weights):
+                hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
+                for layer in self.layers:
+                    layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
+                return hidden
         filling = -ids.size(0) % self.block_multiple
         layout = lay_out(lengths, filling, self.num_heads, ids.device)
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))

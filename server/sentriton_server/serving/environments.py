@@ -1,11 +1,12 @@
-"""The folder in /tmp that Triton's Python backend makes for Python environments, and leaves there when it is killed. It
-does not depend on $TMPDIR (Triton 24.10).
+"""The folder in /tmp that Triton's Python backend makes for Python environments, and leaves there when it is killed.
+Its place is fixed: no $TMPDIR moves it (Triton 24.10).
 """
 
 from __future__ import annotations
 
 import contextlib
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from sentriton_server.private_folder import is_own
@@ -14,21 +15,38 @@ _PARENT, _PATTERN = Path("/tmp"), "python_env_*"
 
 
 class Environments:
-    """The folders that appear while one Triton starts, from here on; of several that start at once, those of all."""
+    """The folders that appear while one Triton starts, from here on; of several that start at once, those of all.
+    `record` is a file that names them to whoever tidies up after a launcher that was killed.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, record: Path) -> None:
+        self._record = record
         self._earlier = _folders()
         self._appeared: set[Path] = set()
 
     def note(self) -> None:
         """Remember what has appeared so far. Called until the first stub runs."""
         self._appeared = _folders() - self._earlier
+        with contextlib.suppress(OSError):  # a full disk, or the scratch folder was tidied away
+            self._record.write_text("".join(f"{folder}\n" for folder in sorted(self._appeared)))
 
     def remove(self) -> None:
         """Triton has ended: remove what it left. A folder that is in use is not empty, and stays."""
-        for folder in self._appeared:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        _remove_empty(self._appeared)
+        with contextlib.suppress(OSError):
+            self._record.unlink()
+
+
+def remove_recorded(record: Path) -> None:
+    """Remove what the Triton of a launcher that was killed left."""
+    with contextlib.suppress(OSError, ValueError):
+        _remove_empty(map(Path, record.read_text().splitlines()))
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _folders() -> set[Path]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from sentriton.requirements import SERVER, how_to_install
 from sentriton_server.resources import SERVER_CONFIG
 from sentriton_server.serving.errors import LaunchError
 
@@ -56,7 +57,7 @@ def _wheel_installation() -> Installation:
     if spec is None or spec.origin is None:
         raise LaunchError(
             "there is no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
-            "run: pip install sentriton-server"
+            f"{how_to_install(distribution=SERVER)}"
         )
     package = Path(spec.origin).parent
     _require_numpy_1()

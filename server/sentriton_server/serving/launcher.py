@@ -11,15 +11,15 @@ from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from sentriton.canary import Canary, OtherServer
 from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError
 from sentriton.manifest import Manifest
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
+from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_memory, check_ports, check_shared_memory
-from sentriton_server.serving.process import EXIT_MARGIN_S, TritonProcess
+from sentriton_server.serving.process import EXIT_MARGIN_S, POLL_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import check_security
@@ -27,8 +27,6 @@ from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.warmup import warm_up
 from sentriton_server.settings import ServerSettings
 
-_POLL_S = 0.1
-_MAX_FAILURES = 3
 _LOAD_FAILURE_S = 2.0  # a stub ends a moment before Triton says why its model was not loaded
 # Counters are published every second; a part is not called stalled before it had time to show that it works.
 _MIN_OBSERVATION_S = 3.0
@@ -121,7 +119,7 @@ class TritonServer:
             while still := stalled(before, self._work()):
                 if time.monotonic() > until or self._canary is None:
                     raise ServerError(f"{error}; {', '.join(still)} did nothing meanwhile") from error
-                time.sleep(_POLL_S)
+                time.sleep(POLL_S)
             raise Slow(f"{error}; all parts are at work") from error
 
     def what_ended(self) -> str | None:
@@ -208,9 +206,9 @@ class TritonServer:
                     raise Crashed(f"{error} while it started") from error
                 # An answer that is wrong will not become right by waiting; no answer yet may.
                 failures += isinstance(error, (ServerError, InvalidInput))
-                if failures == _MAX_FAILURES:
+                if failures == MAX_CANARY_FAILURES:
                     raise LaunchError(f"Triton came up and does not serve: {error}") from error
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
@@ -223,7 +221,7 @@ class TritonServer:
         try:
             while True:
                 _require_sound(process, interrupted)
-                done, _ = futures.wait([attempt], timeout=_POLL_S)
+                done, _ = futures.wait([attempt], timeout=POLL_S)
                 if done:
                     return attempt.result()
                 if time.monotonic() > deadline:

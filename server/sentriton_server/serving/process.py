@@ -38,14 +38,14 @@ _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5
 _STUB_NAME = "triton_python_backend_stub"
 _ENDED_NAME_LETTERS = 15  # of a process's name that Linux keeps once it has ended
-_POLL_S = 0.1
+POLL_S = 0.1  # between two looks at Triton
 
 
 class TritonProcess:
     """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread.
 
     `scratch` is its launcher's; without one it has its own, which ends with it. `device`, cpu or gpu, chooses the
-    profile of `server_config/triton/`.
+    profile of `server_config/triton.toml`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TritonProcess:
         self._owns_scratch = scratch is None
         # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
-        self._environments = Environments()
+        self._environments = Environments(self._scratch.environments)
         try:
             security = Security.prepare(settings, self._scratch.folder)
             arguments = [
@@ -169,7 +169,7 @@ class TritonProcess:
                 return None if (code or 0) < 0 or UNHEALTHY in why else why
             if time.monotonic() > deadline:
                 return None
-            time.sleep(_POLL_S)
+            time.sleep(POLL_S)
 
     def unserved(self) -> str | None:
         """What Triton says of a port that it cannot listen on: where that is not gRPC's, it serves without it."""

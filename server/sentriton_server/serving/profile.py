@@ -1,4 +1,4 @@
-"""What Triton is started with on a device whatever the settings are: `server_config/triton/`, one file per device."""
+"""What Triton is started with on a device whatever the settings are: `server_config/triton.toml`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from sentriton_server.resources import SERVER_CONFIG
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.toml import tomllib
-
-PROFILES = SERVER_CONFIG / "triton"
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,11 @@ class Profile:
 
 def read_profile(device: str) -> Profile:
     """The profile of a device, cpu or gpu, as a manifest names it. Raises `LaunchError` for other devices."""
-    devices = sorted(path.stem for path in PROFILES.glob("*.toml"))
+    content = tomllib.loads((SERVER_CONFIG / "triton.toml").read_text(encoding="utf-8"))
+    devices = content["devices"]
     if device not in devices:
         raise LaunchError(
             f"the repository was exported for device {device!r}; allowed are {', '.join(devices)}; export it again"
         )
-    content = tomllib.loads((PROFILES / f"{device}.toml").read_text(encoding="utf-8"))
-    return Profile(tuple(content["flags"]), content["environment"])
+    own = devices[device]
+    return Profile((*content["flags"], *own.get("flags", ())), content["environment"] | own.get("environment", {}))

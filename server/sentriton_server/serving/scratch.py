@@ -14,9 +14,11 @@ import tempfile
 from pathlib import Path
 
 from sentriton_server.private_folder import PrivateFolder, is_own, remove_abandoned
+from sentriton_server.serving.environments import remove_recorded
 
 SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "sentriton-"
+_ENVIRONMENTS = "environments"
 
 # The launcher writes the process id of each Triton that it starts. The input ends when the launcher dies: then the
 # guard does what the launcher cannot do any more, to the last of them. No "--" before the group's id: Debian's sh takes
@@ -27,6 +29,9 @@ if [ -n "$triton" ]; then
     kill -TERM "$triton"
     while kill -0 "$triton" && [ "$1" -gt 0 ]; do sleep 1; set -- $(($1 - 1)) "$2" "$3"; done
     kill -KILL "-$triton"
+fi
+if [ -f "$2/environments" ]; then
+    while read -r folder; do rmdir -- "$folder"; done < "$2/environments"
 fi
 rm -f -- "$3"*
 rm -rf -- "$2"
@@ -47,6 +52,8 @@ class Scratch:
         self._private = PrivateFolder(Path(tempfile.gettempdir()), _PREFIX)
         self.folder = self._private.path
         self.shared_memory_prefix = f"{self.folder.name}_"
+        # The names of the folders that Triton makes elsewhere.
+        self.environments = self.folder / _ENVIRONMENTS
         # Triton's current folder, which is the first on its stubs' import path: nothing may lie in it.
         self.empty = self.folder / "empty"
         try:
@@ -119,6 +126,7 @@ def remove_stale() -> None:
 
 def _remove(folder: Path) -> None:
     _remove_regions(folder)
+    remove_recorded(folder / _ENVIRONMENTS)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from sentriton.cache import cache_folder
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
-from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, hash_files
+from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
 
 
 def prepare_repository(
@@ -80,7 +80,7 @@ def _why_useless(repository: Path) -> str | None:
 
 def _remove(repository: Path, checked: tuple[int, ...]) -> None:
     """Remove the export of this identity; one that another serve has made again stays."""
-    # In one step: another process sees the whole export or none.
+    # At once: another process sees the whole export or none.
     with private_folder(repository.parent, ".export-") as folder, contextlib.suppress(FileNotFoundError):
         if _identity(repository) == checked:
             repository.rename(folder / repository.name)
@@ -93,9 +93,12 @@ def _identity(folder: Path) -> tuple[int, ...]:
 
 
 def _exporter_key() -> str:
-    """sha256 of the code that makes a repository, so that an export by another release is not taken for this one's."""
+    """sha256 of the code and the sentences that make a repository, so that an export by another release is not taken
+    for this one's.
+    """
     code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
     operators = [path for path in (PACKAGE / "encoder/operators").iterdir() if path.is_file()]
     models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
+    files = [*sorted(code), *sorted(operators), *sorted(models), PARITY_SENTENCES]
     # An export may hold a library that is compiled for one torch.
-    return hash_files(sorted(code) + sorted(operators) + sorted(models)) + metadata.version("torch")
+    return hash_files(files) + metadata.version("torch")

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from sentriton_server.serving.canary import MAX_CANARY_FAILURES
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
 from sentriton_server.serving.log import UNHEALTHY
+from sentriton_server.serving.process import POLL_S
 from sentriton_server.serving.stillness import OBSERVATION_S
 
-_POLL_S = 0.1
-_MAX_FAILURES = 3
 _CANARY_RETRY_S = 0.5  # after a canary that failed, the next one comes soon
 _STABLE_S = 60.0  # a Triton that served this long did not fail because of how it was started
 # A start takes some seconds, so this is short enough for whatever happens to a small model to be over within 15 s.
@@ -91,7 +91,7 @@ class Supervisor:
         # In a thread: a part that dies under the canary is noticed at once and not when the canary's time is over.
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
             try:
-                while not interrupted.wait(_POLL_S):
+                while not interrupted.wait(POLL_S):
                     if reason := self._server.what_ended():
                         return reason
                     if canary is None and time.monotonic() >= due:
@@ -108,10 +108,10 @@ class Supervisor:
                             continue
                         failures, slow = failures + 1 if error else 0, False
                         if error:
-                            self._say(f"the canary failed ({failures} of {_MAX_FAILURES}): {error}")
+                            self._say(f"the canary failed ({failures} of {MAX_CANARY_FAILURES}): {error}")
                             if UNHEALTHY in str(error):
                                 return f"the canary failed: {error}"
-                        if failures == _MAX_FAILURES:
+                        if failures == MAX_CANARY_FAILURES:
                             return f"the canary failed {failures} times in a row, at last: {error}"
                         if not error and self._ready_file is not None and not self._ready_file.exists():
                             self._set_ready(True)  # it could not be written, or was removed

@@ -183,7 +183,7 @@ def _log(report: TrainingReport) -> str:
 def _stage_row(report: StageReport) -> list[str]:
     stage = report.stage
     data = ", ".join(map(_source, stage.data))
-    length = f"{stage.max_steps:,} steps" if stage.max_steps else f"{stage.epochs:g} epoch{'s' * (stage.epochs != 1)}"
+    length = f"{stage.max_steps:,} batches" if stage.max_steps else f"{stage.epochs:g} epoch{'s' * (stage.epochs != 1)}"
     return [
         stage.objective,
         data,

@@ -7,25 +7,25 @@ alone: `TrainingData` drops every record that shares a sentence with it.
 
 from __future__ import annotations
 
-import csv
-import json
 import lzma
 import random
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sentriton.errors import InvalidInput
-from sentriton.evaluation import ScoredPair, read_pairs
+from sentriton.evaluation import read_pairs, read_rows
+from sentriton.files.columns import checked
 from sentriton_server.data_sets import CATALOGUE, PublicDataSet, require
 
 Objective = Literal["mlm", "contrastive", "cosine"]
 Pairing = Literal["alike", "noised"]
 
 PARAKQC_GROUP = 10  # paraphrases a group, on consecutive lines
+MAX_SCORE = 5.0  # of the benchmarks
 ALIKE_SCORE = 0.8  # scored pairs from here up are pairs of like meaning
 
 
@@ -79,23 +79,16 @@ class DataSet:
     held_out_split: bool = False
 
 
-def read_korsts(path: Path) -> Iterator[Record]:
-    """KorSTS: seven tab-separated columns under a header, no quoting; scores 0-5 become 0-1."""
-    for number, columns in _tab_separated(path, columns=7):
-        if number > 1:
-            yield _scored_record(ScoredPair(columns[5], columns[6], _score(columns[4], path, number)))
-
-
-def read_klue_sts(path: Path) -> Iterator[Record]:
-    """KLUE-STS: a JSON list; `labels.real-label`, 0-5, becomes 0-1."""
-    for row in _json_rows(path, "sentence1", "sentence2", "labels"):
-        yield _scored_record(ScoredPair(row["sentence1"], row["sentence2"], float(row["labels"]["real-label"])))
+def read_scored_pairs(path: Path) -> Iterator[Record]:
+    """KorSTS and KLUE-STS: scored pairs."""
+    return _scored_records(str(path))
 
 
 def read_klue_nli(path: Path) -> Iterator[Record]:
     """KLUE-NLI: premise and hypothesis; entailment counts as like meaning."""
-    for row in _json_rows(path, "premise", "hypothesis", "gold_label"):
-        yield Record((row["premise"], row["hypothesis"]), alike=row["gold_label"] == "entailment")
+    for where, row in read_rows(path):
+        premise, hypothesis, label = _columns(row, where, "premise", "hypothesis", "gold_label")
+        yield Record((premise, hypothesis), alike=label == "entailment")
 
 
 def read_parakqc(path: Path) -> Iterator[Record]:
@@ -113,14 +106,10 @@ def read_parakqc(path: Path) -> Iterator[Record]:
 
 
 def read_chatbot(path: Path) -> Iterator[Record]:
-    """Chatbot data: a question and its answer, in three comma-separated columns under a header."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        next(rows, None)
-        for row in rows:
-            if len(row) != 3:
-                raise InvalidInput(f"{path}, line {rows.line_num}: expected 3 comma-separated columns, got {len(row)}")
-            yield Record((row[0], row[1]), alike=True)
+    """Chatbot data: a question and its answer, the columns Q and A."""
+    for where, row in read_rows(path):
+        question, answer = _columns(row, where, "Q", "A")
+        yield Record((question, answer), alike=True)
 
 
 def read_nsmc(path: Path) -> Iterator[Record]:
@@ -131,16 +120,16 @@ def read_nsmc(path: Path) -> Iterator[Record]:
                 yield Record((sentence,), alike=True)
 
 
-KLUE_STS_DEV = DataSet(CATALOGUE["klue-sts-dev"], read_klue_sts, hub="klue/klue:sts:validation")
-KORSTS_DEV = DataSet(CATALOGUE["korsts-dev"], read_korsts)
+KLUE_STS_DEV = DataSet(CATALOGUE["klue-sts-dev"], read_scored_pairs, hub="klue/klue:sts:validation")
+KORSTS_DEV = DataSet(CATALOGUE["korsts-dev"], read_scored_pairs)
 
 TRAINING_SETS = {
     data_set.public.name: data_set
     for data_set in (
-        DataSet(CATALOGUE["korsts-train"], read_korsts, ("mlm", "contrastive", "cosine")),
+        DataSet(CATALOGUE["korsts-train"], read_scored_pairs, ("mlm", "contrastive", "cosine")),
         DataSet(
             CATALOGUE["klue-sts-train"],
-            read_klue_sts,
+            read_scored_pairs,
             ("mlm", "contrastive", "cosine"),
             hub="klue/klue:sts:train",
             held_out_split=True,
@@ -212,7 +201,7 @@ class TrainingData:
         path = self.directory / data_set.public.file
         if path.is_file() or data_set.hub is None:
             return data_set.read(path)
-        return map(_scored_record, read_pairs(data_set.hub))
+        return _scored_records(data_set.hub)
 
 
 def distinct_sentences(records: Sequence[Record]) -> list[str]:
@@ -241,24 +230,19 @@ def _tab_separated(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
             yield number, values
 
 
-def _scored_record(pair: ScoredPair) -> Record:
-    """From the benchmarks' scale, 0 to 5."""
-    score = pair.score / 5
-    return Record((pair.sentence1, pair.sentence2), score >= ALIKE_SCORE, score)
+def _scored_records(data: str) -> Iterator[Record]:
+    """The scored pairs of a file or a hub data set. Their scale is the benchmarks', 0 to 5; a record's is 0 to 1."""
+    for pair in read_pairs(data):
+        if not 0 <= pair.score <= MAX_SCORE:
+            raise InvalidInput(
+                f"{data}: the score of {pair.sentence1!r} and {pair.sentence2!r} is {pair.score:g}; must be from 0 to "
+                f"{MAX_SCORE:g}"
+            )
+        score = pair.score / MAX_SCORE
+        yield Record((pair.sentence1, pair.sentence2), score >= ALIKE_SCORE, score)
 
 
-def _score(text: str, path: Path, number: int) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = -1.0
-    if not 0 <= score <= 5:
-        raise InvalidInput(f"{path}, line {number}: score {text!r} is not a number from 0 to 5")
-    return score
-
-
-def _json_rows(path: Path, *keys: str) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(json.loads(path.read_text(encoding="utf-8")), start=1):
-        if missing := [key for key in keys if key not in row]:
-            raise InvalidInput(f"{path}, row {number}: the key {missing[0]!r} is missing")
-        yield row
+def _columns(row: Mapping[str, Any], where: str, *names: str) -> tuple[str, ...]:
+    if missing := [name for name in names if name not in row]:
+        raise InvalidInput(f"{where}: {missing[0]!r} is missing; a row has {', '.join(names)}")
+    return tuple(checked(row[name], f"{where}: {name}") for name in names)

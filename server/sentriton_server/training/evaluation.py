@@ -26,7 +26,7 @@ def similarity_evaluator(name: str, records: Sequence[Record]) -> EmbeddingSimil
     )
 
 
-def measure(model: SentenceTransformer, records: Sequence[Record]) -> dict[str, float]:
+def measure_model(model: SentenceTransformer, records: Sequence[Record]) -> dict[str, float]:
     """The ten correlations of a model on scored pairs, by name: "pearson_cosine" … "spearman_dot", "…_max"."""
     figures: dict[str, float] = similarity_evaluator("", records)(model)
     return {name: float(value) for name, value in figures.items()}

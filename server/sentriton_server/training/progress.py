@@ -51,7 +51,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        # In one step: a checkpoint with this file is complete, also after a kill at this moment.
+        # At once: a checkpoint with this file is complete, also after a kill at this moment.
         written = checkpoint / f"{ELAPSED_FILE}.new"
         written.write_text(json.dumps(self.duration_s), encoding="utf-8")
         written.replace(checkpoint / ELAPSED_FILE)

@@ -74,7 +74,7 @@ class Stage:
     epochs: float | None = None
     max_steps: int | None = None
     stop_at: int | None = None
-    warmup_ratio: float = 0.1  # of all steps
+    warmup_ratio: float = 0.1  # of all batches
     weight_decay: float = 0.01
     dropout: float = 0.1
     max_seq_length: int | None = None  # tokens; longer texts are cut in this stage alone

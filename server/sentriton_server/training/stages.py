@@ -152,7 +152,7 @@ def _table(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> Dataset
 
 
 def _arguments(stage: Stage, data: TrainingData, checkpoints: Path) -> dict[str, Any]:
-    """What every trainer is told; transformers takes a warm-up below 1 as a share of all steps."""
+    """What every trainer is told; transformers takes a warm-up below 1 as a share of all batches."""
     on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(checkpoints),

@@ -30,7 +30,7 @@ from sentriton_server.training.data import (
     DataSet,
     TrainingData,
 )
-from sentriton_server.training.evaluation import measure
+from sentriton_server.training.evaluation import measure_model
 from sentriton_server.training.progress import Progress
 from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import StageReport, TrainingReport
@@ -45,14 +45,14 @@ def train(
     *,
     output: Path,
     data_dir: Path,
-    say: Callable[[str], None] = lambda step: None,
+    say: Callable[[str], None] = lambda message: None,
     interrupted: threading.Event | None = None,
 ) -> TrainingReport:
     """Train `recipe` on the data sets in `data_dir` and write a sentence-transformers checkpoint to `output`.
 
     What is done so far is kept beside `output` until the checkpoint is there: called again after an interruption, it
-    goes on and comes to the same figures. `say` is told each step. Raises `InvalidInput` when a data set is missing or
-    malformed, or when `output` already holds something; `KeyboardInterrupt` once `interrupted` is set.
+    goes on and comes to the same figures. `say` is told each part of the work. Raises `InvalidInput` when a data set is
+    missing or malformed, or when `output` already holds something; `KeyboardInterrupt` once `interrupted` is set.
     """
     interrupted = interrupted or threading.Event()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -146,7 +146,7 @@ def _measure(
         dimension=embeddings.shape[1],
         max_seq_length=model.max_seq_length,
         figures={
-            data_set.public.title: measure(model, data.evaluation(data_set))
+            data_set.public.title: measure_model(model, data.evaluation(data_set))
             for data_set in (KORSTS_DEV, KLUE_STS_DEV)
             if data.has(data_set)
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -11,8 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from sentriton.client import SentenceEncoder
-from sentriton.command_options import takes_settings
+from sentriton.command_options import AsJson, open_encoder, takes_settings
 from sentriton.errors import InvalidInput
 from sentriton.evaluation.figures import FIGURES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs
@@ -20,7 +18,8 @@ from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
-from sentriton.settings import CONNECTION, ClientSettings
+from sentriton.requirements import how_to_install
+from sentriton.settings import CONNECTION, ClientSettings, EvaluationSettings
 from sentriton.similarity import score_pairs
 
 app = typer.Typer()
@@ -33,9 +32,11 @@ class Encoder(Protocol):
 
 
 @app.command()
+@takes_settings(EvaluationSettings)
 @takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
 def evaluate(
     settings: ClientSettings,
+    own: EvaluationSettings,
     data: Annotated[
         str,
         typer.Argument(
@@ -43,16 +44,7 @@ def evaluate(
             "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation)."
         ),
     ],
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SENTRITON_CHECKPOINT",
-            show_envvar=False,
-            help="Folder or hub id of the served model, to compare its figures in this process with the service's."
-            "\n\n$SENTRITON_CHECKPOINT; unset: no comparison",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")] = False,
+    as_json: AsJson = False,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -63,10 +55,11 @@ def evaluate(
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
     if plot is not None:
         check_plot(plot)
+    checkpoint = own.checkpoint
     if checkpoint is not None:
         checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
     pairs = read_scored(data)
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder:
+    with open_encoder(settings) as encoder:
         manifest = encoder.manifest
         embeddings = _embed(encoder, pairs)
     figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}
@@ -98,9 +91,7 @@ def read_scored(data: str) -> list[ScoredPair]:
     try:
         import scipy  # noqa: F401
     except ModuleNotFoundError as error:
-        raise InvalidInput(
-            f"evaluate needs the package {error.name}; run: pip install 'sentriton[evaluate]'"
-        ) from error
+        raise InvalidInput(f"evaluate needs the package {error.name}; {how_to_install('evaluate')}") from error
     return read_pairs(data)
 
 

@@ -6,18 +6,17 @@ text a pair comes from, KLUE's `source` or KorSTS's `genre`, is kept for breakin
 
 from __future__ import annotations
 
-import csv
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import checked
 from sentriton.files.parquet import require_pyarrow
-from sentriton.files.sentences import MAX_LINE_BYTES, numbered_lines, numbered_rows
+from sentriton.files.rows import json_line_values, json_list_values, table_rows
 
+ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")
 
@@ -41,18 +40,10 @@ def read_pairs(data: str) -> list[ScoredPair]:
     format has no lines) and what is wrong with it.
     """
     path = Path(data)
-    if not path.is_file():
-        if path.suffix.lower() in _READERS:
-            raise InvalidInput(f"there is no file {data}")
-        rows = _read_hub(data)
-    elif path.suffix.lower() not in _READERS:
-        raise InvalidInput(f"{path.name} ends in {path.suffix!r}; a file of pairs must end in {', '.join(_READERS)}")
-    else:
-        rows = _READERS[path.suffix.lower()](path)
-    try:
-        pairs = [_pair(row, where) for where, row in rows]
-    except OSError as error:
-        raise InvalidInput(f"cannot read {data}: {error.strerror or error}") from error
+    if not path.is_file() and path.suffix.lower() in ENDINGS:
+        raise InvalidInput(f"there is no file {data}")
+    rows = read_rows(path) if path.is_file() else _read_hub(data)
+    pairs = [_pair(row, where) for where, row in rows]
     if not pairs:
         raise InvalidInput(f"{data} holds no pair")
     return pairs
@@ -87,80 +78,33 @@ def _score(row: Mapping[str, Any], where: str) -> float:
     return score
 
 
-def _read_json(path: Path) -> Rows:
-    """The objects of a JSON list, each with the line that it begins on, which `json.load` does not tell."""
-    text = "\n".join(line.rstrip("\r\n") for line in _lines(path))
-    decoder = json.JSONDecoder()
-    place = _skip_blanks(text, 0)
-    if text[place : place + 1] != "[":
-        raise InvalidInput(f"{path.name}, line {_line(text, place)}: a list of objects must begin here, with '['")
-    place = _skip_blanks(text, place + 1)
-    while text[place : place + 1] != "]":
-        where = f"{path.name}, line {_line(text, place)}"
-        try:
-            row, place = decoder.raw_decode(text, place)
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"{path.name}, line {error.lineno} is not JSON: {error.msg}") from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
-            raise InvalidInput(f"{where} is not JSON: {error}") from error
-        yield where, _mapping(row, where)
-        place = _skip_blanks(text, place)
-        if text[place : place + 1] == ",":
-            place = _skip_blanks(text, place + 1)
-        elif text[place : place + 1] != "]":
-            raise InvalidInput(f"{path.name}, line {_line(text, place)}: ',' or ']' must follow here")
-
-
-def _skip_blanks(text: str, place: int) -> int:
-    while text[place : place + 1].isspace():
-        place += 1
-    return place
-
-
-def _line(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1
-
-
-def _read_json_lines(path: Path) -> Rows:
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        where = f"{path.name}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{where} is not JSON: {getattr(error, 'msg', error)}") from error
-        yield where, _mapping(row, where)
+def read_rows(path: Path) -> Rows:
+    """The rows of a .json (a list of objects), .jsonl, .csv, .tsv or .parquet file by their columns' names, each behind
+    where it stands. Fields of a .tsv are not quoted. Raises `InvalidInput` that names the line, or the row.
+    """
+    kind = path.suffix.lower()
+    if kind not in ENDINGS:
+        raise InvalidInput(f"{path.name} ends in {path.suffix!r}; a file of pairs must end in {', '.join(ENDINGS)}")
+    if kind == ".parquet":
+        yield from _read_parquet(path)
+        return
+    try:
+        with path.open("rb") as file:
+            if kind in (".csv", ".tsv"):
+                rows = table_rows(file, path.name, tabs=kind == ".tsv")
+                _, names = next(rows, ("", []))
+                yield from ((where, dict(zip(names, row, strict=True))) for where, row in rows)
+            else:
+                values = json_list_values if kind == ".json" else json_line_values
+                yield from ((where, _mapping(value, where)) for where, value in values(file, path.name))
+    except OSError as error:
+        raise InvalidInput(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _mapping(row: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(row, dict):
         raise InvalidInput(f"{where}: expected an object with sentence1, sentence2 and score, got {str(row)[:40]!r}")
     return row
-
-
-def _read_table(path: Path) -> Rows:
-    tabs = path.suffix.lower() == ".tsv"
-    csv.field_size_limit(MAX_LINE_BYTES)
-    quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    rows = csv.reader(_lines(path), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
-    names: list[str] = []
-    for number, row in numbered_rows(rows, path.name):
-        where = f"{path.name}, line {number}"
-        if not row:
-            continue
-        if not names:
-            names = row
-        elif len(row) != len(names):
-            raise InvalidInput(f"{where} has {len(row)} columns; the header has {len(names)}")
-        else:
-            yield where, dict(zip(names, row, strict=True))
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for _, line in numbered_lines(file, path.name):
-            yield line
 
 
 def _read_parquet(path: Path) -> Rows:
@@ -196,12 +140,3 @@ def _read_hub(data: str) -> Rows:
         raise InvalidInput(f"{data}: there is no split {split!r}; there are {', '.join(found)}")
     for number, row in enumerate(found[split or next(iter(found))], start=1):
         yield f"{data}, row {number}", row
-
-
-_READERS: dict[str, Callable[[Path], Rows]] = {
-    ".json": _read_json,
-    ".jsonl": _read_json_lines,
-    ".csv": _read_table,
-    ".tsv": _read_table,
-    ".parquet": _read_parquet,
-}

@@ -14,7 +14,7 @@ from sentriton.evaluation.pairs import ScoredPair
 
 ALL = "all pairs"
 OTHERS = "others"
-MOST_SOURCES = 8
+MAX_SOURCES = 8
 
 
 def draw_evaluation(
@@ -57,7 +57,7 @@ def _by_source(pairs: Sequence[ScoredPair]) -> dict[str, list[int]]:
     for row, pair in enumerate(pairs):
         groups.setdefault(pair.source or ALL, []).append(row)
     largest = sorted(groups, key=lambda name: -len(groups[name]))
-    kept = {name: groups[name] for name in largest[:MOST_SOURCES]}
-    if rest := [row for name in largest[MOST_SOURCES:] for row in groups[name]]:
+    kept = {name: groups[name] for name in largest[:MAX_SOURCES]}
+    if rest := [row for name in largest[MAX_SOURCES:] for row in groups[name]]:
         kept[OTHERS] = sorted(rest)
     return kept

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from sentriton.client import SentenceEncoder
-from sentriton.command_options import takes_settings
+from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput
-from sentriton.files.embedding import check_output, check_precision, embed_to_file, embedded
+from sentriton.files.embedding import RowOptions, check_output, embed_to_file, embedded, row_precision
 from sentriton.files.outputs import json_lines
-from sentriton.files.sources import Source, open_source
+from sentriton.files.sources import SentenceSource, open_source
 from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ Normalize = Annotated[bool, typer.Option("--normalize", help="Scale every embedd
 TruncateDim = Annotated[
     int | None, typer.Option(metavar="N", help="Truncate every embedding to its first N dimensions.")
 ]
-Precision = Annotated[
+RowPrecision = Annotated[
     str, typer.Option(help="Datatype of the rows: float32, or binary or ubinary (bits packed into bytes).")
 ]
 Prompt = Annotated[str | None, typer.Option(help="Text to prepend to every sentence.")]
@@ -51,8 +51,10 @@ BatchSize = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace the rows of an interrupted run.")]
-Progress = Annotated[bool | None, typer.Option(help="Show progress on standard error. If unset: only on a terminal.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON: rows, seconds, output.")]
+ShowProgress = Annotated[
+    bool | None, typer.Option(help="Show progress on standard error. If unset: only on a terminal.")
+]
+SummaryAsJson = Annotated[bool, typer.Option("--json", help="Print a summary as JSON: rows, seconds, output.")]
 # Requests of the bulk lane wait while the server is busy with queries.
 _STALL_TIMEOUT_S = 1800.0
 
@@ -69,14 +71,14 @@ def embed(
     column: Column = None,
     normalize: Normalize = False,
     truncate_dim: TruncateDim = None,
-    precision: Precision = "float32",
+    precision: RowPrecision = "float32",
     prompt: Prompt = None,
     prompt_name: PromptName = None,
     batch_size: BatchSize = None,
     overwrite: Overwrite = False,
     restart: Restart = False,
-    progress: Progress = None,
-    as_json: AsJson = False,
+    progress: ShowProgress = None,
+    as_json: SummaryAsJson = False,
 ) -> None:
     """Embed sentences given as arguments, in a file or on standard input.
 
@@ -84,22 +86,21 @@ def embed(
     interrupted, run the same command to resume.
     """
     source = open_source(texts, input, column)
-    check_precision(precision)
     if output is not None:
         check_output(output, source, overwrite=overwrite)
     elif as_json:
         raise InvalidInput("--json prints the summary of a run that writes --output FILE; without it, rows are printed")
-    options = {
+    options: RowOptions = {
         "normalize_embeddings": normalize,
         "truncate_dim": truncate_dim,
-        "precision": precision,
+        "precision": row_precision(precision),
         "prompt": prompt,
         "prompt_name": prompt_name,
         "batch_size": batch_size,
     }
     if source_of(settings, "priority") is None and not texts:
         settings = dataclasses.replace(settings, priority="bulk")
-    with SentenceEncoder(**dataclasses.asdict(settings)) as encoder, _stopping_at_once(encoder):
+    with open_encoder(settings) as encoder, _stopping_at_once(encoder):
         if output is None:
             _print_rows(encoder, source, options)
             return
@@ -115,7 +116,7 @@ def embed(
     )
 
 
-def _print_rows(encoder: SentenceEncoder, source: Source, options: dict[str, Any]) -> None:
+def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: RowOptions) -> None:
     encoder.encode([], **options)
     for sentences, embeddings in embedded(encoder, source.read(), options):
         sys.stdout.buffer.write(json_lines(sentences, embeddings))

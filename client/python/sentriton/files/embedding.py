@@ -9,19 +9,33 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import numpy as np
 from numpy.typing import NDArray
 
+from sentriton.arguments import choice
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
-from sentriton.files.sources import Source
+from sentriton.files.sources import SentenceSource
+from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
 from sentriton.stream import CHUNK_SIZE
 
-ROW_PRECISIONS = ("float32", "binary", "ubinary")
+ROW_PRECISIONS: tuple[EmbeddingPrecision, ...] = ("float32", "binary", "ubinary")
+
+
+class RowOptions(TypedDict, total=False):
+    """The options of `encode` that a row depends on, and the size of requests."""
+
+    prompt_name: str | None
+    prompt: str | None
+    precision: EmbeddingPrecision
+    normalize_embeddings: bool
+    truncate_dim: int | None
+    batch_size: int | None
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Summary:
     seconds: float
 
 
-def check_output(output: Path, source: Source, *, overwrite: bool) -> None:
+def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> None:
     """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
@@ -54,17 +68,18 @@ def check_output(output: Path, source: Source, *, overwrite: bool) -> None:
         raise InvalidInput(f"--output {output} exists; give --overwrite to replace it")
 
 
-def check_precision(precision: str) -> None:
-    """Raises `InvalidInput` for a precision that needs all embeddings at once."""
+def row_precision(precision: str) -> EmbeddingPrecision:
+    """`precision`, which must not need all embeddings at once. Raises `InvalidInput`."""
     if precision in ("int8", "uint8"):
         raise InvalidInput(
             f"--precision is {precision}, whose ranges come from all embeddings together, and sentences are embedded "
             f"here a few at a time; allowed are {', '.join(ROW_PRECISIONS)}"
         )
+    return choice("--precision", precision, ROW_PRECISIONS)
 
 
 def embedded(
-    encoder: SentenceEncoder, sentences: Iterator[str], options: dict[str, Any]
+    encoder: SentenceEncoder, sentences: Iterator[str], options: RowOptions
 ) -> Iterator[tuple[list[str], NDArray[Any]]]:
     """Sentences with their rows [n, d], a chunk at a time, in order."""
     ahead: deque[str] = deque()
@@ -75,14 +90,14 @@ def embedded(
             yield sentence
 
     for embeddings in encoder.encode_stream(remembered(), chunk_size=CHUNK_SIZE, **options):
-        yield [ahead.popleft() for _ in range(len(embeddings))], embeddings
+        yield [ahead.popleft() for _ in range(len(embeddings))], _array(embeddings)
 
 
 def embed_to_file(
     encoder: SentenceEncoder,
-    source: Source,
+    source: SentenceSource,
     output: Path,
-    options: dict[str, Any],
+    options: RowOptions,
     *,
     column: str | None = None,
     restart: bool = False,
@@ -96,7 +111,7 @@ def embed_to_file(
     """
     started = time.monotonic()
     # No sentences: the options are checked and the rows' shape is known before anything is sent or written.
-    empty = encoder.encode([], **options)
+    empty = _array(encoder.encode([], **options))
     dimension, dtype = empty.shape[1], empty.dtype
     identity = {**source.identity, "column": column, **_meaning(encoder, options, dimension)}
     total = source.count()
@@ -117,7 +132,13 @@ def embed_to_file(
     return Summary(str(output), rows.rows, resumed, dimension, str(dtype), seconds)
 
 
-def _meaning(encoder: SentenceEncoder, options: dict[str, Any], dimension: int) -> dict[str, Any]:
+def _array(embeddings: EncodedMany) -> NDArray[Any]:
+    """`RowOptions` give arrays alone, which no overload can tell of a precision that is a variable."""
+    assert isinstance(embeddings, np.ndarray)
+    return embeddings
+
+
+def _meaning(encoder: SentenceEncoder, options: RowOptions, dimension: int) -> dict[str, Any]:
     """What a row depends on besides its sentence."""
     manifest = encoder.manifest
     prompt = options.get("prompt")
@@ -136,9 +157,9 @@ def _meaning(encoder: SentenceEncoder, options: dict[str, Any], dimension: int) 
 
 def _embed_rest(
     encoder: SentenceEncoder,
-    source: Source,
+    source: SentenceSource,
     rows: PartialRows,
-    options: dict[str, Any],
+    options: RowOptions,
     total: int | None,
     progress: bool,
 ) -> None:
@@ -165,7 +186,7 @@ def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
         raise KeyboardInterrupt(f"{str(error) or 'stopped'}{kept()}") from error
 
 
-def _kept(run: PartialRun, source: Source, rows: PartialRows) -> str:
+def _kept(run: PartialRun, source: SentenceSource, rows: PartialRows) -> str:
     if not source.resumable:
         return f"; nothing is kept, since {source.name} cannot be read again"
     return f"; {rows.rows:,} rows are kept in {run.rows_path}, and the same command goes on after them"

@@ -1,4 +1,4 @@
-"""Draws similarity scores as a heat map, by matplotlib (pip install 'sentriton[plot]'), which is imported only here."""
+"""Draws similarity scores as a heat map, by matplotlib (the extra `plot`), which is imported only here."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton.requirements import how_to_install
 
 _LABEL_LETTERS = 24
-_CELLS_WITH_NUMBERS = 20
+_MAX_NUMBERED_SENTENCES = 20
 # Parts of the names of fonts that have letters beyond Latin, Korean ones first.
 _FONTS = (
     "nanum",
@@ -32,7 +33,7 @@ def check_plot(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"--plot needs the package {error.name}; run: pip install 'sentriton[plot]'") from error
+        raise InvalidInput(f"--plot needs the package {error.name}; {how_to_install('plot')}") from error
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidInput(f"--plot is {path.name!r}; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():
@@ -60,7 +61,7 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
         range(count), labels, **style, rotation=0 if font is None else 45, ha="center" if font is None else "right"
     )
     axes.set_yticks(range(count), labels, **style)
-    if count <= _CELLS_WITH_NUMBERS:
+    if count <= _MAX_NUMBERED_SENTENCES:
         _write_scores(axes, scores)
     try:
         figure.savefig(path, dpi=150)

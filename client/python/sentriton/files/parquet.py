@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow (pip install 'sentriton[files]'), which is imported only here."""
+"""Parquet, by pyarrow (the extra `files`), which is imported only here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import checked, choose_column
+from sentriton.requirements import how_to_install
 
 _READ_ROWS = 1024
 _READ_BYTES = 1 << 20
@@ -25,7 +26,7 @@ def require_pyarrow(what: str) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ModuleNotFoundError as error:
-        raise InvalidInput(f"{what} needs the package {error.name}; run: pip install 'sentriton[files]'") from error
+        raise InvalidInput(f"{what} needs the package {error.name}; {how_to_install('files')}") from error
 
 
 def read_column(path: Path, column: str | None) -> Iterator[str]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import checked, choose_column
+from sentriton.files.rows import json_line_values, numbered_lines, table_rows
 
 INPUT_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
-# A sentence has 512 tokens at most: a longer line is a file of another kind, or a quotation mark that never closes.
-MAX_LINE_BYTES = 1 << 20
 
 
 def check_kind(path: Path, column: str | None) -> None:
@@ -78,67 +75,22 @@ def read_lines(file: BinaryIO, name: str) -> Iterator[str]:
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, from 1. Raises `InvalidInput` naming `name` and the line."""
-    number = 0
-    while raw := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(raw) > MAX_LINE_BYTES:
-            raise InvalidInput(f"{name}, line {number} is longer than {MAX_LINE_BYTES:,} bytes; is it one of text?")
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidInput(
-                f"{name}, line {number} is not UTF-8 at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-            ) from error
-        # What some editors put before UTF-8.
-        yield number, line.removeprefix("\ufeff") if number == 1 else line
-
-
 def _from_json_lines(file: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    for number, line in numbered_lines(file, name):
-        if not line.strip():
-            continue
-        where = f"{name}, line {number}"
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problem = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-            raise InvalidInput(f"{where} is not JSON: {problem}") from error
+    for where, value in json_line_values(file, name):
         if isinstance(value, dict):
             column = choose_column(list(value), column, where)
-            where, value = f"{where}, column {column!r}", value[column]
-        yield checked(value, where)
+            yield checked(value[column], f"{where}, column {column!r}")
+        else:
+            yield checked(value, where)
 
 
 def _from_table(file: BinaryIO, name: str, column: str | None, *, tabs: bool) -> Iterator[str]:
-    csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line for _, line in numbered_lines(file, name))
-    quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
-    names: list[str] = []
-    place = 0
-    for number, row in numbered_rows(rows, name):
-        if not row:
-            continue
-        if not names:
-            names = row
-            place = names.index(choose_column(names, column, name))
-        elif len(row) != len(names):
-            raise InvalidInput(f"{name}, line {number} has {len(row)} columns; the header has {len(names)}")
+    place = -1
+    for _, row in table_rows(file, name, tabs=tabs):
+        if place < 0:
+            place = row.index(choose_column(row, column, name))
         else:
             yield row[place]
-
-
-def numbered_rows(rows: Any, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the line that each begins on: a quoted field may hold ends of lines."""
-    begins = 1
-    try:
-        for row in rows:
-            yield begins, row
-            begins = rows.line_num + 1
-    except csv.Error as error:
-        raise InvalidInput(f"{name}, the row that begins on line {begins} is malformed: {error}") from error
 
 
 def count(sentences: Iterable[str]) -> int:

@@ -14,7 +14,7 @@ from sentriton.files.sentences import check_kind, count, read_lines, read_senten
 
 
 @dataclass(frozen=True)
-class Source:
+class SentenceSource:
     """Sentences by `read`, in order. `path` is the file that they can be read from again, if there is one; `identity`
     says which content was meant.
     """
@@ -41,7 +41,7 @@ class Source:
             raise InvalidInput(f"{self.path} changed while it was read; give --restart to embed it as it is now")
 
 
-def open_source(texts: Sequence[str] | None, path: Path | None, column: str | None) -> Source:
+def open_source(texts: Sequence[str] | None, path: Path | None, column: str | None) -> SentenceSource:
     """The source that the arguments of a command name. Raises `InvalidInput` when they name none, or two."""
     if texts and path is not None:
         raise InvalidInput("both TEXT and --input were given; give one of them")
@@ -50,20 +50,20 @@ def open_source(texts: Sequence[str] | None, path: Path | None, column: str | No
         raise InvalidInput(f"--column is {column!r}; it needs --input FILE with columns")
     if texts:
         sentences = [checked(text, f"TEXT {number}") for number, text in enumerate(texts, start=1)]
-        return Source("arguments", {"input": "arguments"}, lambda: iter(sentences), given=len(sentences))
+        return SentenceSource("arguments", {"input": "arguments"}, lambda: iter(sentences), given=len(sentences))
     if path is None or not from_file:
         return _standard_input(required=path is not None)
     check_kind(path, column)
     if not path.is_file():
-        return Source(path.name, {"input": str(path)}, lambda: read_sentences(path))
-    return Source(path.name, _file_identity(path), lambda: read_sentences(path, column), path=path)
+        return SentenceSource(path.name, {"input": str(path)}, lambda: read_sentences(path))
+    return SentenceSource(path.name, _file_identity(path), lambda: read_sentences(path, column), path=path)
 
 
-def _standard_input(*, required: bool) -> Source:
+def _standard_input(*, required: bool) -> SentenceSource:
     if sys.stdin is None or (sys.stdin.isatty() and not required):
         raise InvalidInput("there is nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
     name = "standard input"
-    return Source(name, {"input": name}, lambda: read_lines(sys.stdin.buffer, name))
+    return SentenceSource(name, {"input": name}, lambda: read_lines(sys.stdin.buffer, name))
 
 
 def _file_identity(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""LangChain's `Embeddings` on a Sentriton server. Needs `pip install sentriton[langchain]`."""
+"""LangChain's `Embeddings` on a Sentriton server. Needs the extra `langchain`."""
 
 from __future__ import annotations
 

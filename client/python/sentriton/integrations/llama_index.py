@@ -1,8 +1,8 @@
-"""LlamaIndex's `BaseEmbedding` on a Sentriton server. Needs `pip install sentriton[llama-index]`."""
+"""LlamaIndex's `BaseEmbedding` on a Sentriton server. Needs the extra `llama-index`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -10,9 +10,22 @@ from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from sentriton.integrations.encoders import Encoders
 
 if TYPE_CHECKING:
+    from llama_index.core.callbacks import CallbackManager
+    from typing_extensions import Unpack
+
     from sentriton.keywords import Common, Settings
 
-_BATCH_SIZE = 512  # sentences LlamaIndex hands over at a time; the encoder cuts them into requests itself
+_BATCH_SENTENCES = 512  # that LlamaIndex hands over at a time; the encoder cuts them into requests itself
+
+
+class BaseFields(TypedDict, total=False):
+    """The fields of LlamaIndex's `BaseEmbedding` that this class passes on."""
+
+    model_name: str
+    callback_manager: CallbackManager
+    num_workers: int | None
+    embeddings_cache: object
+    rate_limiter: object
 
 
 class SentritonEmbedding(BaseEmbedding):
@@ -38,11 +51,12 @@ class SentritonEmbedding(BaseEmbedding):
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         settings: Settings | None = None,
-        embed_batch_size: int = _BATCH_SIZE,
-        **fields: Any,
+        embed_batch_size: int = _BATCH_SENTENCES,
+        **fields: Unpack[BaseFields],
     ) -> None:
         encoders = Encoders(url, **(settings or {}))
-        fields |= {
+        given: dict[str, Any] = {
+            **fields,
             "url": url,
             "normalize_embeddings": normalize_embeddings,
             "truncate_dim": truncate_dim,
@@ -50,7 +64,7 @@ class SentritonEmbedding(BaseEmbedding):
             # A saved object says which model it meant; the one that is served has the last word.
             "model_name": encoders.blocking.manifest.name,
         }
-        super().__init__(**fields)
+        super().__init__(**given)
         self._encoders = encoders
 
     @classmethod

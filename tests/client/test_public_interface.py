@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from types import ModuleType
@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import sentriton
-from sentriton import ClientSettings, SentenceEncoder
-from sentriton.keywords import EncodeArguments, Settings
+import sentriton.keywords
+from sentriton import SentenceEncoder
+from tests.conftest import ROOT
 from tests.event_loop import InEventLoop
 from tests.small_server import WORDS, SmallServer, vectors
+
+COMPATIBILITY = ROOT / "docs/compatibility.md"
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +51,6 @@ def test_public_classes_say_what_they_are() -> None:
         assert not inspect.isclass(value) or value.__doc__
 
 
-def test_every_setting_is_a_keyword_of_the_encoders() -> None:
-    assert {"url", *Settings.__annotations__} == {field.name for field in dataclasses.fields(ClientSettings)}
-
-
 @pytest.mark.parametrize("name", ["truncat_dim", "batchsize", "model_kwargs", "input"])
 @pytest.mark.parametrize("method", ["encode", "encode_query", "encode_document", "encode_stream"])
 def test_a_misspelt_option_is_refused(method: str, name: str, encoder: Any) -> None:
@@ -71,9 +70,7 @@ def test_sentences_of_a_stream_have_two_names_too(encoder: Any) -> None:
         np.testing.assert_array_equal(np.concatenate(chunks), vectors(WORDS[:5]))
 
 
-def test_every_option_is_one_of_sentence_transformers() -> None:
-    from sentence_transformers import SentenceTransformer
-
-    theirs = inspect.signature(SentenceTransformer.encode).parameters
-    assert set(EncodeArguments.__annotations__) - set(theirs) == {"timeout_s"}
-    assert set(theirs) - set(EncodeArguments.__annotations__) == {"self", "prompt_name", "prompt", "kwargs"}
+@pytest.mark.parametrize("module", [sentriton, sentriton.keywords], ids=lambda module: module.__name__)
+def test_the_compatibility_page_lists_the_public_names(module: ModuleType) -> None:
+    (row,) = re.findall(rf"^\| `{re.escape(module.__name__)}` \| (.*) \|$", COMPATIBILITY.read_text("utf-8"), re.M)
+    assert row.split(", ") == [f"`{name}`" for name in module.__all__]

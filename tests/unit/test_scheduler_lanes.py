@@ -1,190 +1,22 @@
-"""The lanes and batches of the scheduler, without Triton."""
+"""The lanes of the scheduler: whose turn it is, which requests are rejected, expired or cancelled."""
 
 from __future__ import annotations
 
 import queue
 import re
-import sys
 import threading
 import time
 from typing import Any
 
-import numpy as np
 import pytest
 
-from sentriton_server.resources import load_model_code
-
-Allowance = load_model_code("embed_tokens", "allowance").Allowance
-Pace = load_model_code("embed_tokens", "lane").Pace
-Request, Row = (getattr(load_model_code("embed_tokens", "request"), name) for name in ("Request", "Row"))
-Batch, Scheduler = (getattr(load_model_code("embed_tokens", "scheduler"), name) for name in ("Batch", "Scheduler"))
-
-
-def make_request(*lengths: int, wait_s: float = 60.0, first_id: int = 1, **settings: Any) -> Any:
-    """Packed rows of these lengths; their ids count from `first_id`, row by row."""
-    row = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    pooled = np.ones(len(row), np.bool_)
-    return Request(row + first_id, pooled, row, deadline=time.monotonic() + wait_s, **settings)
-
-
-def make_scheduler(**settings: Any) -> Any:
-    defaults = {"batch_tokens": 64, "batch_rows": 16, "batches_in_flight": 2, "waiting_rows": 100}
-    callbacks = {"on_expired": ignore, "is_cancelled": lambda request: False, "on_cancelled": ignore}
-    return Scheduler(**{**defaults, **callbacks, **settings})
-
-
-def take(scheduler: Any) -> Any:
-    """A batch that is computed at once."""
-    batch = scheduler.take()
-    scheduler.done(batch)
-    return batch
-
-
-def ignore(request: Any) -> None:
-    pass
-
-
-def first_ids(batch: Any) -> Any:
-    """An embedding for each row of a batch: its first id."""
-    input_ids, _, row = batch.tokens()
-    return input_ids[np.searchsorted(row, np.arange(row[-1] + 1))][:, None].astype(np.float32)
-
-
-def lengths(batch: Any) -> list[int]:
-    return [row.length for row in batch.rows]
-
-
-def test_rows_of_several_requests_share_a_batch_and_each_gets_its_own_embeddings() -> None:
-    scheduler = make_scheduler()
-    requests = [make_request(3, 5, first_id=1), make_request(4, first_id=7)]
-    assert not scheduler.add(*requests)
-    batch = scheduler.take()
-    input_ids, pooled, row = batch.tokens()
-    assert input_ids.shape == pooled.shape == row.shape == (12,)
-    complete = batch.deliver(first_ids(batch))
-    assert set(complete) == set(requests)
-    assert requests[0].embeddings.tolist() == [[1], [2]]
-    assert requests[1].embeddings.tolist() == [[7]]
-
-
-def test_a_request_beyond_one_batch_is_complete_with_its_last_row() -> None:
-    scheduler = make_scheduler(batch_tokens=32)
-    request = make_request(*[16] * 5)
-    scheduler.add(request)
-    complete = []
-    for _ in range(3):
-        batch = take(scheduler)
-        complete.append(batch.deliver(np.ones((len(batch.rows), 2), np.float32)))
-    assert complete == [[], [], [request]]
-
-
-def test_rows_that_are_known_are_there_from_the_start_and_have_no_turn() -> None:
-    scheduler = make_scheduler(waiting_rows=3)
-    request = make_request(3, 4, 5, known={1: np.array([9.0], np.float32)})
-    scheduler.add(make_request(60))
-    assert not scheduler.add(request)
-    assert scheduler.waiting("query") == 3
-    take(scheduler)
-    batch = take(scheduler)
-    assert [row.place for row in batch.rows] == [0, 2]
-    assert batch.deliver(first_ids(batch)) == [request]
-    assert request.embeddings.tolist() == [[1], [9], [3]]
-
-
-def test_a_request_that_is_known_whole_is_complete_from_the_start() -> None:
-    request = make_request(3, 4, known={0: np.array([8.0], np.float32), 1: np.array([9.0], np.float32)})
-    assert not request.unknown
-    assert request.embeddings.tolist() == [[8], [9]]
-
-
-def test_batches_of_one_request_that_come_back_together_all_count() -> None:
-    def deliver(batch: Any) -> None:
-        embeddings = np.full((1, 256), batch.rows[0].place, np.float32)
-        together.wait(10)
-        complete.extend(batch.deliver(embeddings))
-
-    interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads take turns in the middle of things
-    try:
-        for _ in range(1000):
-            request = make_request(4, 4, 4)
-            batches = [Batch([Row(request, place, 4, 0)]) for place in range(3)]
-            together, complete = threading.Barrier(3), []
-            threads = [threading.Thread(target=deliver, args=(batch,)) for batch in batches]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert complete == [request]
-            assert request.embeddings[:, -1].tolist() == [0, 1, 2]
-    finally:
-        sys.setswitchinterval(interval_s)
-
-
-def test_a_batch_keeps_to_its_tokens_padding_counted_and_takes_rows_alike_in_length() -> None:
-    scheduler = make_scheduler(batch_tokens=64)
-    for length in (10, 60, 9, 58, 11, 10):
-        scheduler.add(make_request(length))
-    taken = [sorted(lengths(take(scheduler))) for _ in range(3)]
-    assert taken == [[9, 10, 10, 11], [60], [58]]
-
-
-def test_at_most_a_fifth_of_a_batch_is_padding() -> None:
-    scheduler = make_scheduler(batch_tokens=1000)
-    rng = np.random.default_rng(0)
-    for length in rng.integers(1, 200, size=90):
-        scheduler.add(make_request(int(length)))
-    taken = 0
-    while taken < 90:
-        batch = take(scheduler)
-        taken += len(batch.rows)
-        assert sum(lengths(batch)) >= 0.8 * max(lengths(batch)) * len(batch.rows)
-
-
-def test_a_row_longer_than_a_batch_goes_alone() -> None:
-    scheduler = make_scheduler(batch_tokens=64)
-    scheduler.add(make_request(500, 3))
-    assert sorted(lengths(take(scheduler)) + lengths(take(scheduler))) == [3, 500]
-
-
-def test_a_batch_keeps_to_its_rows() -> None:
-    scheduler = make_scheduler(batch_rows=3, batch_tokens=1000)
-    scheduler.add(make_request(*[2] * 7))
-    assert [len(take(scheduler).rows) for _ in range(3)] == [3, 3, 1]
-
-
-def test_the_row_that_waited_longest_is_in_the_next_batch_whatever_its_length() -> None:
-    scheduler = make_scheduler(batch_tokens=64)
-    scheduler.add(make_request(64))
-    for _ in range(20):
-        scheduler.add(make_request(2))
-    assert 64 in lengths(take(scheduler))
-
-
-def test_token_embeddings_come_back_to_their_tokens_and_share_no_batch_with_sentences() -> None:
-    scheduler = make_scheduler()
-    tokens, more = make_request(3, 5, of_tokens=True, first_id=1), make_request(4, of_tokens=True, first_id=7)
-    sentences = make_request(4, 4)
-    scheduler.add(tokens, sentences, more)
-    batches = [take(scheduler), take(scheduler)]
-    assert sorted(batch.of_tokens for batch in batches) == [False, True]
-    for batch in batches:
-        batch.deliver(batch.tokens()[0][:, None].astype(np.float32) if batch.of_tokens else first_ids(batch))
-    assert tokens.embeddings.ravel().tolist() == [1] * 3 + [2] * 5
-    assert more.embeddings.ravel().tolist() == [7] * 4
-    assert sentences.embeddings.tolist() == [[1], [2]]
-
-
-def test_an_allowance_is_given_back_once_however_often_a_request_ends() -> None:
-    allowance = Allowance(10)
-    assert allowance.take(12), "the first may be too large"
-    assert not allowance.take(1)
-    request = make_request(12, on_end=lambda: allowance.give(12))
-    assert request.end()
-    assert not request.end()
-    assert allowance.taken == 0
-    assert allowance.take(10)
-    assert not allowance.take(1)
+from tests.unit.scheduling import (
+    Pace,
+    lengths,
+    make_request,
+    make_scheduler,
+    take,
+)
 
 
 def test_queries_go_before_bulk_work_that_came_earlier() -> None:

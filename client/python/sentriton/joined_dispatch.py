@@ -1,0 +1,154 @@
+"""Sends the requests that small calls of one encoder share, blocking and for asyncio. The encoder's `Joiner` decides
+which calls share a request and when it goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sentriton.call import Call
+from sentriton.connection import AsyncConnection, Connection
+from sentriton.course import Sending
+from sentriton.endpoints import AnyConnection
+from sentriton.joint import Joint, Member
+from sentriton.kserve import ModelInferResponse
+
+if TYPE_CHECKING:
+    from sentriton.connection import PendingCall
+
+
+class JoinedDispatcher:
+    """Waits for one small call, and sends a request when it is this call's turn. The threads of all calls do so, and
+    none depends on another one's.
+    """
+
+    def __init__(self, call: Call[Connection]) -> None:
+        self._call = call
+        self._joiner = call.joiner
+        self._looks: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def run(self) -> bool:
+        """Returns when every sentence is embedded; false if the call needs requests of its own."""
+        call, joiner = self._call, self._joiner
+        with _member_of(call, partial(self._looks.put, None)) as member:
+            while not member.ended:
+                call.check_open()
+                now = time.monotonic()
+                if (joint := joiner.gather(now)) is not None:
+                    self._depart(joint)
+                elif (again := joiner.next(member, now)) is not None:
+                    with _kept_on_failure(call, again[0]):
+                        self._send(*again)
+                else:
+                    try:
+                        self._looks.get(timeout=joiner.wait_s(member, now))
+                    except queue.Empty:
+                        continue
+        return call.take(member)
+
+    def _depart(self, joint: Joint[Connection]) -> None:
+        with _kept_on_failure(self._call, joint):
+            joint.tokenize()
+            if (sending := self._joiner.depart(joint, time.monotonic())) is not None:
+                self._send(joint, sending)
+
+    def _send(self, joint: Joint[Connection], sending: Sending[Connection]) -> None:
+        request, time_s = joint.request(sending, self._call.priority)
+        connection = sending.endpoint.connection
+        pending = connection.start_infer(request, time_s)
+        sending.endpoint.begin(sending, sending.sent)
+        sending.cancel = pending.cancel
+
+        def ended(pending: PendingCall) -> None:
+            sending.endpoint.end(sending)
+            with _kept_on_failure(self._call, joint):
+                self._joiner.settle(joint, sending, partial(connection.result_of, pending), time.monotonic())
+
+        pending.add_done_callback(ended)
+        if not joint.awaits(sending):  # its calls have gone meanwhile
+            pending.cancel()
+
+
+class AsyncJoinedDispatcher:
+    """`JoinedDispatcher` for asyncio."""
+
+    def __init__(self, call: Call[AsyncConnection]) -> None:
+        self._call = call
+        self._joiner = call.joiner
+        self._look = asyncio.Event()
+
+    async def run(self) -> bool:
+        """Returns when every sentence is embedded; false if the call needs requests of its own."""
+        call, joiner, look = self._call, self._joiner, self._look
+        loop = asyncio.get_running_loop()
+        with _member_of(call, look.set) as member:
+            # Tasks that are ready to run as well may join.
+            await asyncio.sleep(0)
+            while not member.ended:
+                call.check_open()
+                now = time.monotonic()
+                if (joint := joiner.gather(now)) is not None:
+                    self._depart(joint)
+                elif (again := joiner.next(member, now)) is not None:
+                    with _kept_on_failure(call, again[0]):
+                        self._send(*again)
+                else:
+                    timer = loop.call_later(joiner.wait_s(member, now), look.set)
+                    await look.wait()
+                    look.clear()
+                    timer.cancel()
+        return call.take(member)
+
+    def _depart(self, joint: Joint[AsyncConnection]) -> None:
+        with _kept_on_failure(self._call, joint):
+            joint.tokenize()
+            if (sending := self._joiner.depart(joint, time.monotonic())) is not None:
+                self._send(joint, sending)
+
+    def _send(self, joint: Joint[AsyncConnection], sending: Sending[AsyncConnection]) -> None:
+        request, time_s = joint.request(sending, self._call.priority)
+        task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
+        sending.endpoint.begin(sending, sending.sent)
+        sending.cancel = task.cancel
+
+        def ended(task: asyncio.Task[ModelInferResponse]) -> None:
+            sending.endpoint.end(sending)
+            if task.cancelled():
+                return
+            task.exception()  # asked for, as asyncio wants it, also where the outcome matters no more
+            with _kept_on_failure(self._call, joint):
+                self._joiner.settle(joint, sending, task.result, time.monotonic())
+
+        task.add_done_callback(ended)
+
+
+@contextmanager
+def _member_of(call: Call[AnyConnection], wake: Callable[[], object]) -> Iterator[Member[AnyConnection]]:
+    """The call as a member while it waits. Its error says if the encoder was closed."""
+    member = call.member(wake)
+    call.joiner.enter(member)
+    try:
+        yield member
+    except Exception as error:
+        call.check_open(error)
+        raise
+    finally:
+        call.joiner.leave(member, time.monotonic())
+
+
+@contextmanager
+def _kept_on_failure(call: Call[AnyConnection], joint: Joint[AnyConnection]) -> Iterator[None]:
+    """After a failure in the block no call of the request waits for ever. Interrupts are raised again."""
+    try:
+        yield
+    except Exception as error:
+        call.joiner.broke_off(joint, error, time.monotonic())
+    except BaseException as error:
+        call.joiner.broke_off(joint, error, time.monotonic())
+        raise

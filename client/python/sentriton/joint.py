@@ -1,0 +1,171 @@
+"""A request that several small calls share: its members, their deadline and their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentriton import protocol
+from sentriton.course import Course, Sending
+from sentriton.deadline import Deadline
+from sentriton.endpoints import AnyConnection
+from sentriton.errors import DeadlineExceeded, InvalidInput, SentritonError, ServerError
+from sentriton.kserve import ModelInferRequest, ModelInferResponse
+from sentriton.requests import TOKENS_PER_REQUEST
+from sentriton.served_model import ServedModel
+from sentriton.tokenization import PackedRows, pack_rows
+
+_TIMES_APART = 2.0  # most between two members' remaining times: little work is done for a member that has gone
+
+
+@dataclass(eq=False)
+class Member(Generic[AnyConnection]):
+    """A small call: its sentences, their texts with the prompt, and its outcome. `wake` tells its caller to look.
+
+    `alone`: a request with others failed, which this call may have caused. `too_long`: it needs several requests.
+    """
+
+    model: ServedModel
+    sentences: Sequence[str]
+    texts: Sequence[str]
+    not_pooled: int
+    max_rows: int
+    deadline: Deadline
+    wake: Callable[[], object]
+    alone: bool = False
+    tokens: list[list[int]] | None = None
+    joint: Joint[AnyConnection] | None = None
+    embeddings: NDArray[np.float32] | None = None
+    error: SentritonError | None = None
+    too_long: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether its caller has nothing more to wait for."""
+        return self.embeddings is not None or self.error is not None or self.too_long
+
+    @property
+    def size(self) -> int:
+        """Its tokens."""
+        return sum(map(len, self.tokens or ()))
+
+    def joins(self, first: Member[AnyConnection], now: float) -> bool:
+        """Whether it may be in one request with `first`."""
+        if self.alone or self.model is not first.model or self.max_rows != first.max_rows:
+            return False
+        own, other = self.deadline.time - now, first.deadline.time - now
+        return 0 < own <= _TIMES_APART * other and other <= _TIMES_APART * own
+
+    def check_tokens(self) -> None:
+        """Notes an error for a sentence without a token, and whether there are too many tokens for one request."""
+        assert self.tokens is not None
+        for place, row in enumerate(self.tokens):
+            if not row:
+                text = self.sentences[place]
+                self.error = InvalidInput(
+                    f"sentences[{place}] is {text!r}, which has no token for this model's tokenizer"
+                )
+        self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
+
+    def take(self, embeddings: NDArray[np.float32], address: str) -> None:
+        """Its rows of an answer, float32 [rows, dimension]; `ServerError` in their place where they are no numbers."""
+        try:
+            protocol.check_finite(embeddings, protocol.SENTENCE_EMBEDDING)
+            self.embeddings = embeddings
+        except ServerError as error:
+            self.error = wrong_answer(error, address)
+
+
+class SharedDeadline(Deadline):
+    """The deadline of a request: that of the member with the most time. Each member looks at its own."""
+
+    def __init__(self, members: Sequence[Member[Any]]) -> None:
+        self._members = members
+
+    @property
+    def end(self) -> float:
+        return max((member.deadline.end for member in self._members), default=0.0)
+
+    @property
+    def time(self) -> float:
+        return max((member.deadline.time for member in self._members), default=0.0)
+
+    def moved(self, now: float) -> None:
+        for member in self._members:
+            member.deadline.moved(now)
+
+    def looked(self, now: float) -> None:
+        """Nothing to do: each member's caller does so."""
+
+    def exceeded(self, url: str) -> DeadlineExceeded:
+        return max(self._members, key=lambda member: member.deadline.time).deadline.exceeded(url)
+
+
+@dataclass(frozen=True)
+class Load(Generic[AnyConnection]):
+    """The members of a request when it was sent, and their rows one behind the other."""
+
+    members: Sequence[Member[AnyConnection]]
+    tokens: PackedRows
+
+    @classmethod
+    def of(cls, members: Sequence[Member[AnyConnection]]) -> Load[AnyConnection]:
+        rows = [row for member in members for row in member.tokens or ()]
+        not_pooled = [member.not_pooled for member in members for _ in member.texts]
+        return cls(members, pack_rows(rows, not_pooled=not_pooled if any(not_pooled) else 0))
+
+    def read(self, response: ModelInferResponse) -> NDArray[np.float32]:
+        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form; numbers are not checked."""
+        rows = sum(len(member.texts) for member in self.members)
+        dimension = self.members[0].model.manifest.dimension
+        return protocol.read_sentence_embedding(response, rows, dimension, finite=False)
+
+    def deliver(self, embeddings: NDArray[np.float32], address: str) -> None:
+        """Give the members that are still there their rows."""
+        start = 0
+        for member in self.members:
+            end = start + len(member.texts)
+            if member.joint is not None:
+                member.take(embeddings[start:end], address)
+            start = end
+
+
+@dataclass(eq=False)
+class Joint(Generic[AnyConnection]):
+    """A request and its members. The first one looks after retries. `in_flight`: it has one of the encoder's places."""
+
+    members: list[Member[AnyConnection]]
+    course: Course[AnyConnection] | None = None
+    in_flight: bool = True
+    loads: dict[Sending[AnyConnection], Load[AnyConnection]] = field(default_factory=dict)
+
+    def tokenize(self) -> None:
+        """Tokenize all sentences that are not yet. Raises `ServerError` where the server's tokenizer cannot do it."""
+        members = [member for member in list(self.members) if member.tokens is None]
+        if not members:
+            return
+        tokens = iter(members[0].model.tokenizer.tokenize([text for member in members for text in member.texts]))
+        for member in members:
+            member.tokens = [next(tokens) for _ in member.texts]
+
+    def request(self, sending: Sending[AnyConnection], priority: str) -> tuple[ModelInferRequest, float]:
+        """The request to send, and the seconds that the server has for it."""
+        load, time_s = self.loads[sending], sending.until - sending.sent
+        fingerprint = load.members[0].model.manifest.fingerprint
+        parameters = protocol.parameters(fingerprint=fingerprint, priority=priority, timeout_s=time_s)
+        return protocol.tokens_request(load.tokens, parameters), time_s
+
+    def awaits(self, sending: Sending[AnyConnection]) -> bool:
+        """Whether the outcome of a request still matters."""
+        return self.course is not None and self.course.awaits(sending)
+
+
+def wrong_answer(error: ServerError, address: str) -> ServerError:
+    """The error of an answer that failed its checks."""
+    wrong = ServerError(f"a wrong answer of {address}: {error}")
+    wrong.__cause__ = error
+    return wrong

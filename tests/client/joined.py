@@ -1,0 +1,80 @@
+"""Callers of one encoder for the tests of joined requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+
+from sentriton import (
+    SentenceEncoder,
+)
+from tests.small_server import SOON_S, WORDS, SmallServer, first_tokens, vectors
+
+PLACES = 4  # requests in flight before calls wait
+BAD = "w13"
+
+
+class Callers:
+    """Calls in threads. `hold` keeps all places taken until `release`, so that what is called meanwhile waits."""
+
+    def __init__(self, server: SmallServer, **settings: Any) -> None:
+        self.server = server
+        self.encoder = SentenceEncoder(server.url, **settings)
+        self.pool = ThreadPoolExecutor(80)
+        self.held: list[Future[Any]] = []
+
+    def call(self, *arguments: Any, **options: Any) -> Future[Any]:
+        return self.pool.submit(self.encoder.encode, *arguments, **options)
+
+    def hold(self) -> None:
+        self.server.silent.set()
+        before = self.server.received
+        self.held = [self.call(WORDS[place]) for place in range(PLACES)]
+        until(lambda: self.server.received == before + PLACES)
+
+    def waiting(self, *calls: Future[Any]) -> list[Future[Any]]:
+        """The calls, once all wait."""
+        until(lambda: len(self.encoder._session.joiner._waiting) == len(calls))
+        return list(calls)
+
+    def release(self) -> None:
+        self.server.silent.clear()
+        for place, call in enumerate(self.held):
+            np.testing.assert_array_equal(call.result(SOON_S), vectors([WORDS[place]])[0])
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + SOON_S
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def error_of(call: Future[Any]) -> BaseException:
+    error = call.exception(SOON_S)
+    assert error is not None
+    return error
+
+
+def assert_vectors(calls: list[Future[Any]], words: list[str]) -> None:
+    for call, word in zip(calls, words, strict=True):
+        np.testing.assert_array_equal(call.result(SOON_S), vectors([word])[0])
+
+
+def rows_of(request: Any) -> list[int]:
+    return sorted(first_tokens(request).tolist())
+
+
+def refuse_word(server: SmallServer, status: grpc.StatusCode, message: str, word: str = BAD) -> None:
+    """The server refuses every request with this word."""
+
+    def refuse(number: int, context: Any) -> None:
+        if int(word[1:]) in first_tokens(server.requests[number]):
+            context.abort(status, message)
+
+    server.refuse = refuse

@@ -1,0 +1,62 @@
+"""A server before its first caller: warm, known to its canary, private, and gone when it is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from sentriton.settings import ClientSettings
+from sentriton_server.serving import TritonServer
+from sentriton_server.serving.canary import Canary, OtherServer
+from sentriton_server.serving.progress import read_work
+from sentriton_server.serving.scratch import SHARED_MEMORY
+from tests.ports import FREE_PORTS
+from tests.server.conftest import RunningServer
+from tests.server.left_behind import python_instances, regions
+from tests.server.serve_command import wait_until
+
+
+@pytest.fixture(scope="module")
+def fresh(repository: Path) -> Iterator[TritonServer]:
+    """A server that nobody called before the first of the tests below; the last of them kills it."""
+    with TritonServer(repository, FREE_PORTS) as server:
+        yield server
+
+
+def test_rows_of_many_lengths_go_through_before_a_server_is_ready(fresh: TritonServer) -> None:
+    assert fresh.process is not None
+    server = RunningServer(fresh.url, fresh.metrics_url, fresh.process.canary_key)
+    server.wait_for_counts()
+    # Every eighth of 128 lengths, and the golden sentences, which are one request.
+    assert server.metric("sentriton_request_seconds_count", lane="canary") >= 1 + 128 // 8
+    assert not server.metric("sentriton_requests_total", lane="query")
+    # The supervisor reads the same: each part is at work, and the canary had its turns.
+    metrics = urlsplit(fresh.metrics_url)
+    assert metrics.hostname is not None
+    assert metrics.port is not None
+    host, port = metrics.hostname, metrics.port
+    wait_until(lambda: all(read_work(host, port, 5).values()), 10)  # embed_text publishes its counts by itself
+
+
+def test_a_canary_knows_its_own_server(fresh: TritonServer) -> None:
+    assert fresh.check(0) > 0.999
+    with pytest.raises(OtherServer, match=f"{fresh.url} is answered by another server"):
+        Canary(ClientSettings(fresh.url), 10, "the key of another").check(10)
+
+
+def test_only_its_user_reads_a_servers_shared_memory(fresh: TritonServer) -> None:
+    assert {path.stat().st_mode & 0o777 for path in regions(fresh)} == {0o600}
+
+
+def test_a_killed_triton_leaves_nothing(repository: Path, fresh: TritonServer) -> None:
+    assert fresh.process is not None
+    mine, prefix = regions(fresh), fresh.process.shared_memory_prefix
+    assert len(mine) == python_instances(repository)
+    os.killpg(fresh.process.pid, signal.SIGKILL)
+    fresh.stop()
+    assert not [path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)]

@@ -1,0 +1,91 @@
+"""Requests for text that come together are embedded together, and each caller gets its own answer."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from sentriton import SentenceEncoder, protocol
+from sentriton.connection import Connection
+from sentriton.kserve import ModelInferRequest
+from sentriton_server.repository import read_config, record_files
+from sentriton_server.serving import TritonServer, prepare_repository
+from tests.server.conftest import FREE_PORTS, RunningServer
+
+CALLERS = 200
+OTHER_MODEL = "0" * 64
+
+
+def texts(number: int) -> list[str]:
+    return [f"{number}번째 문장의 {row}번째 줄입니다. " * (1 + number % 5) for row in range(1 + number % 3)]
+
+
+def request(number: int) -> ModelInferRequest:
+    """Some are in another lane, with another deadline, or for another model."""
+    fingerprint = OTHER_MODEL if number % 10 == 9 else None
+    priority = "bulk" if number % 7 == 6 else "query"
+    return protocol.text_request(
+        texts(number), protocol.parameters(priority=priority, fingerprint=fingerprint, timeout_s=20 + 10 * (number % 4))
+    )
+
+
+def check_answers(url: str) -> Counter[str]:
+    """Send all requests at once and compare every vector; how many came to which status."""
+    connection = Connection(url)
+    calls = [connection.start_infer(request(number), 60) for number in range(CALLERS)]
+    with SentenceEncoder(url) as encoder:
+        for number, call in enumerate(calls):
+            if call.code().name == "OK":
+                found = protocol.read_sentence_embedding(call.result())
+                np.testing.assert_allclose(found, encoder.encode(texts(number)), atol=1e-5)
+            else:
+                assert "fingerprint mismatch" in call.details()
+    outcomes = Counter(call.code().name for call in calls)
+    connection.close()
+    return outcomes
+
+
+def test_each_caller_gets_its_own_answer_and_counts_once(server: RunningServer) -> None:
+    names = ("sentriton_requests_total", "sentriton_request_seconds_count")
+    mismatches = sum(number % 10 == 9 for number in range(CALLERS))
+    before = [server.published(name) for name in names]
+    assert check_answers(server.url) == {"OK": CALLERS - mismatches, "INVALID_ARGUMENT": mismatches}
+    encodes = CALLERS - mismatches  # each is compared with one call to embed_tokens
+    grown = [server.published(name) - count for name, count in zip(names, before, strict=True)]
+    # `published` sends requests that are refused.
+    assert grown[0] >= CALLERS + encodes
+    assert grown[1] == CALLERS - mismatches + encodes
+
+
+@pytest.fixture(scope="module")
+def two_instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    repository = tmp_path_factory.mktemp("two") / "repository"
+    shutil.copytree(prepare_repository(None, precision="fp32", device="cpu"), repository)
+    for model in ("embed_tokens", "embed_text"):
+        path = repository / model / "config.pbtxt"
+        path.write_text(re.sub(r"count: 1\b", "count: 2", path.read_text()))
+        assert read_config(repository, model).instance_group[0].count == 2
+    record_files(repository)
+    with TritonServer(repository, FREE_PORTS) as running:
+        assert running.process is not None
+        yield RunningServer(running.url, running.metrics_url, running.process.canary_key)
+
+
+def test_two_processes_of_a_model_answer_as_one(two_instances: RunningServer) -> None:
+    before = two_instances.metric("sentriton_rows_total", lane="query")
+    outcomes = check_answers(two_instances.url)
+    assert set(outcomes) == {"OK", "INVALID_ARGUMENT"}
+    assert outcomes["OK"] > CALLERS / 2
+    time.sleep(1.5)  # each process publishes its counts once per second
+    rows = sum(len(texts(number)) for number in range(CALLERS) if number % 10 != 9 and number % 7 != 6)
+    encoded = sum(len(texts(number)) for number in range(CALLERS) if number % 10 != 9)
+    assert two_instances.metric("sentriton_rows_total", lane="query") == before + rows + encoded
+    assert two_instances.metric("sentriton_waiting_rows") == 0
+    for process in ("embed_tokens_0_0", "embed_tokens_0_1", "embed_text_0_1"):
+        assert two_instances.metric("sentriton_process_resident_memory_bytes", process=process) > 0

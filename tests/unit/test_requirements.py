@@ -1,0 +1,33 @@
+"""What error messages say about installing: nothing that an index would have to have of this project."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+import pytest
+
+from sentriton.requirements import CLIENT, SERVER, how_to_install
+
+
+def test_an_extra_is_installed_by_the_packages_of_its_requirements() -> None:
+    assert how_to_install("files") == "run: pip install 'pyarrow>=16'"
+    train = how_to_install("train", SERVER)
+    assert train.startswith("run: pip install 'accelerate>=1' ")
+    assert "'pandas<3'" in train
+    for distribution in (CLIENT, SERVER):
+        for extra in metadata.metadata(distribution).get_all("Provides-Extra") or []:
+            assert "run: pip install " in how_to_install(extra, distribution)
+
+
+def test_a_distribution_comes_from_a_checkout_or_from_the_wheels() -> None:
+    assert how_to_install(distribution=SERVER) == (
+        "run in a checkout of Sentriton: pip install ./client/python ./server, or install both wheels of a release"
+    )
+
+
+def test_without_metadata_an_extra_comes_from_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", missing)
+    assert how_to_install("files").startswith("run in a checkout of Sentriton: pip install './client/python[files]'")
