@@ -10,6 +10,8 @@
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make signatures  generate the overloads of the asyncio client from those of the blocking one
 # make node      install and build the Node client (what the tests do by themselves)
+# make go        fetch what the Go client and its checks need, and build it
+# make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
 # make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
 # make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
@@ -20,7 +22,8 @@
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
-# make peers     install what benchmarks.offline compares with (two environments, some 4 GB)
+# make peers     install what benchmarks.offline compares with (two environments, some 10 GB)
+# make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
 # make lint      ruff and mypy;  make format  puts the code in shape;  make clean  removes everything that make made
@@ -29,6 +32,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
+JAVA := client/java
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
@@ -40,7 +44,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules java manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -70,7 +74,12 @@ $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
 	fi
 
-test: lint $(NODE_INSTALLED) prometheus coverage-quick
+# Without Go there is nothing to fetch: its tests say so, and fail in CI.
+GO := client/go
+go-modules:
+	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
+
+test: lint $(NODE_INSTALLED) go-modules prometheus coverage-quick
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
@@ -89,7 +98,7 @@ server: $(VENV)/dev-installed
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
 
-polyglot: $(VENV)/dev-installed $(NODE_INSTALLED)
+polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
@@ -107,8 +116,19 @@ coverage-quick: $(VENV)/dev-installed
 node: $(NODE_INSTALLED)
 	cd $(NODE) && npm run build
 
-protos: $(NODE_INSTALLED)
+go: go-modules
+	cd $(GO) && go build ./...
+
+java:
+	cd $(JAVA) && mvn --batch-mode --quiet install
+
+# Without Maven, the Java client's messages stay as they are.
+protos: $(NODE_INSTALLED) go-modules
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
+	@if command -v mvn >/dev/null; then \
+	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc) && \
+	    cd protos && ../$(NODE)/node_modules/.bin/buf generate --template buf.gen.java.yaml; \
+	else echo "client/java/src/generated is unchanged: it needs Maven"; fi
 
 docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
@@ -194,6 +214,22 @@ peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+# Exports first, since they take most of the time: then a precision has the machine for a minute. PROCESSOR: a folder.
+PROCESSOR ?= here
+SIZE ?= base
+PRECISIONS ?= fp32 bf16 int8
+CONTENDERS ?= sentence-transformers onnx openvino ctranslate2 sentriton
+RESULTS := benchmarks/results/$(PROCESSOR)
+OFFLINE := $(BENCH).offline --size $(SIZE) --sentences 512 --scratch build/bench/$(SIZE) --contenders $(CONTENDERS)
+bench-peers: peers
+	$(OFFLINE) --precisions $(PRECISIONS) --prepare
+	for precision in $(PRECISIONS); do \
+	    $(OFFLINE) --precisions $$precision --save $(RESULTS)/offline-$(SIZE)-$$precision.json || exit; \
+	done
+	$(BENCH).limit --size $(SIZE) --save $(RESULTS)/limit-$(SIZE).json
+	$(BENCH).contention --save $(RESULTS)/contention.json
+	$(BENCH).tables
+
 release: $(VENV)/dev-installed $(NODE_INSTALLED)
 	@$(BIN)/python -m release
 
@@ -207,7 +243,7 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist $(JAVA)/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot

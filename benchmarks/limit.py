@@ -1,7 +1,7 @@
 """What share of the processor's matrix rate reaches a caller?
 
     .venv/bin/python -m benchmarks.limit [--size large] [--layers 6] [--sentences 256] [--lengths klue|mixture]
-        [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--plot FILE.png]
+        [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--plot FILE.png] [--save FILE.json]
 
 Three rates for each precision, measured in turn in one run, in operations a second: the matrix products alone, on the
 model's own shapes, by the kernels that the encoder uses (on the CPU also in fp32 by `torch.nn.functional.linear`, which
@@ -89,6 +89,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--precisions", nargs="+", help="all that the device has, unless given")
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     return parser
 
 
@@ -127,7 +128,7 @@ def main() -> None:
         f"RoBERTa-{arguments.size}, {arguments.layers} layers, {len(sentences)} sentences ({arguments.lengths}), "
         f"{hardware(device)}"
     )
-    print_report("limit", title, table(measured), plot=arguments.plot, bars="gflop_per_s")
+    print_report("limit", title, table(measured), plot=arguments.plot, bars="gflop_per_s", save=arguments.save)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.workload import hardware
+
 
 def print_report(
-    benchmark: str, title: str, rows: list[dict[str, Any]], *, plot: Path | None = None, bars: str = "sentences_per_s"
+    benchmark: str,
+    title: str,
+    rows: list[dict[str, Any]],
+    *,
+    plot: Path | None = None,
+    bars: str = "sentences_per_s",
+    save: Path | None = None,
 ) -> None:
-    """Print `rows`, all of the same keys, as a table under `title`, then everything as a line of JSON. `plot`: a file
-    for the values of column `bars`, a bar for each row, named by the row's texts."""
+    """Print `rows`, all of the same keys, as a table under `title`, then everything as a line of JSON, with processor,
+    date and command. `plot`: a file for the values of column `bars`, a bar for each row, named by the row's texts.
+    `save`: a file for the line of JSON, in a folder that is made (`benchmarks.tables`)."""
     table = Table(title=title)
     for column in rows[0]:
         table.add_column(column)
@@ -23,7 +34,25 @@ def print_report(
     Console(width=160).print(table)
     if plot is not None:
         save_bars(plot, title, rows, bars)
-    print(json.dumps({"benchmark": benchmark, "title": title, "rows": rows}))
+    result = {
+        "benchmark": benchmark,
+        "title": title,
+        "processor": hardware(),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join([f"benchmarks.{benchmark}", *without_files(sys.argv[1:])]),
+        "rows": rows,
+    }
+    if save is not None:
+        save.parent.mkdir(parents=True, exist_ok=True)
+        save.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(result))
+
+
+def without_files(arguments: list[str]) -> list[str]:
+    """The arguments of a benchmark, but for the files and folders that it writes."""
+    places = [place for place, argument in enumerate(arguments) if argument in ("--plot", "--save", "--scratch")]
+    left_out = {place + step for place in places for step in (0, 1)}
+    return [argument for place, argument in enumerate(arguments) if place not in left_out]
 
 
 def save_bars(path: Path, title: str, rows: list[dict[str, Any]], column: str) -> None:

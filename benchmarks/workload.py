@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import random
 from pathlib import Path
 
 import psutil
+
+from benchmarks.processor import read_processor
 
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
@@ -93,16 +94,4 @@ def hardware(device: str = "cpu") -> str:
         import torch
 
         return f"{torch.cuda.get_device_name()}, {hardware()}"
-    names = {line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")}
-    flags = next((line.split(":", 1)[1].split() for line in _cpuinfo() if line.startswith("flags")), [])
-    units = [
-        name
-        for flag, name in (("avx512f", "AVX-512"), ("avx512_bf16", "bf16"), ("avx512_vnni", "VNNI"))
-        if flag in flags
-    ]
-    name = " ".join(sorted(names)) or platform.machine()
-    return f"{usable_cores()} cores of {name} ({', '.join(units) or 'no AVX-512'})"
-
-
-def _cpuinfo() -> list[str]:
-    return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return f"{usable_cores()} cores of {read_processor()}"

@@ -25,8 +25,9 @@ BATCH_SIZES = (32, 8, 1)
 @dataclass(frozen=True)
 class Job:
     """What a contender is to do. `checkpoint` is in the format of sentence-transformers 6, `older_checkpoint` the same
-    for older releases; `scratch` is for exports, one folder for all. `sentences`: the work load, known beforehand as
-    far as a contender wants to (the padded repository has one length)."""
+    for older releases; `scratch` is for exports, one folder for all, and those of a run before are used again.
+    `sentences`: the work load, known beforehand as far as a contender wants to (the padded repository has one length).
+    """
 
     checkpoint: Path
     older_checkpoint: Path
@@ -75,6 +76,13 @@ PEERS = {
         "sentence-transformers OpenVINO",
         "sentence_transformers_openvino",
         {"cpu": ("fp32", "bf16", "int8")},
+        environment=".venv-peers",
+    ),
+    "ctranslate2": Peer(
+        "CTranslate2",
+        "ctranslate2_encoder",
+        {"cpu": ("fp32", "int8")},  # its wheel has no bf16 on a CPU
+        batch_sizes=(32, 16, 8),
         environment=".venv-peers",
     ),
     "infinity": Peer(

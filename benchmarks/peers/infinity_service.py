@@ -70,6 +70,8 @@ def _onnx_model(job: Job) -> Path:
         check=True,
     )
     folder = job.scratch / f"infinity-onnx-{job.precision}"
+    if folder.exists():
+        return folder
     shutil.copytree(job.older_checkpoint, folder, copy_function=os.link)
     name, infinitys = ONNX_FILES[job.precision]
     (folder / "onnx").mkdir()

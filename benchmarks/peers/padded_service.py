@@ -27,7 +27,8 @@ def load(job: Job) -> Iterator[Encode]:
     tokenizer = AutoTokenizer.from_pretrained(job.checkpoint)
     longest = max(map(len, tokenizer(job.sentences)["input_ids"]))
     repository = job.scratch / "padded"
-    export(BUNDLED_CHECKPOINT, repository, precision="fp32", device="cpu")  # small; Triton is not ready without
+    # Small; Triton is not ready without.
+    export(BUNDLED_CHECKPOINT, repository, precision="fp32", device="cpu", overwrite=True)
     add_padded_model(repository, job.checkpoint, longest)
     with (
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,

@@ -47,8 +47,10 @@ def _load(checkpoint: Path, **options: object) -> SentenceTransformer:
 
 
 def _quantize(folder: Path, job: Job) -> None:
+    if (folder / QUANTIZED).exists():
+        return
     calibration = job.scratch / "calibration"
-    calibration.mkdir()
+    calibration.mkdir(exist_ok=True)
     with (calibration / "train.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerows([["sentence"], *([sentence] for sentence in job.sentences[:CALIBRATION_SENTENCES])])

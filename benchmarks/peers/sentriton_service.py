@@ -17,7 +17,8 @@ from sentriton_server.serving import ServerSettings, TritonServer
 @contextmanager
 def load(job: Job) -> Iterator[Encode]:
     repository = job.scratch / f"sentriton-{job.precision}"
-    export(job.checkpoint, repository, precision=job.precision, device=job.device)
+    if not repository.exists():
+        export(job.checkpoint, repository, precision=job.precision, device=job.device)
     with (
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,

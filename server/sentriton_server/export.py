@@ -193,6 +193,7 @@ def _write(
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
         batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
+        block_tokens=GPU_BLOCK_TOKENS if device == "gpu" else checkpoint.encoder.block_tokens,
     )
     _write_tokenizer(checkpoint, repository)
     _write_head(checkpoint, repository)

@@ -65,15 +65,18 @@ def write_configs(
     device: str,
     single_threaded_encoders: int | None = None,
     batch_tokens: int | None = None,
+    block_tokens: int = 1,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
-    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the most tokens
-    of a batch of embed_tokens; None: as the checked-in configuration says. Where rows are packed, `max_batch_size`
-    counts tokens.
+    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the tokens of
+    each full batch of embed_tokens; None: by the processor's rate, within the bounds of the checked-in configuration.
+    `block_tokens`: those of a token block of the encoder. Where rows are packed, `max_batch_size` counts tokens.
     """
-    if batch_tokens is None:
-        batch_tokens = int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters["BATCH_TOKENS"].string_value)
+    if batch_tokens is None and single_threaded_encoders:
+        # A larger batch would leave the others without rows.
+        batch_tokens = _checked_in("BATCH_TOKENS")
+    most_batch_tokens = batch_tokens or _checked_in("MOST_BATCH_TOKENS")
     instances = _scheduling_instances(single_threaded_encoders)
     for model in MODELS:
         shutil.copytree(
@@ -95,10 +98,14 @@ def write_configs(
         if model in _SHARED_LIMITS:
             _set_instances(config, model, instances, computed=single_threaded_encoders or 1)
         if model == "embed_tokens":
-            config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens)
+            config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens or _checked_in("BATCH_TOKENS"))
+            config.parameters["MOST_BATCH_TOKENS"].string_value = str(most_batch_tokens)
+            config.parameters["BLOCK_TOKENS"].string_value = str(block_tokens)
+            if single_threaded_encoders:
+                config.parameters["BATCH_ROWS"].string_value = config.parameters["REQUEST_ROWS"].string_value
             config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
         if model in ("embed_batch", "encoder", "pooling"):
-            config.max_batch_size = max(batch_tokens, max_seq_length)
+            config.max_batch_size = max(most_batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
@@ -117,6 +124,11 @@ def _set_instances(config: Any, model: str, instances: int, computed: int) -> No
         config.parameters["GROUPS_AWAY"].string_value = str(-(-computed // instances))
     for name in _SHARED_LIMITS[model]:
         config.parameters[name].string_value = str(int(config.parameters[name].string_value) // instances)
+
+
+def _checked_in(parameter: str) -> int:
+    """A parameter of embed_tokens as this repository has it."""
+    return int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters[parameter].string_value)
 
 
 def record_files(repository: Path) -> None:

@@ -1,4 +1,4 @@
-"""The cases that clients of all languages pass, and Node's client, built."""
+"""The cases that clients of all languages pass; Node's client, built; Go's tools."""
 
 from __future__ import annotations
 
@@ -12,10 +12,27 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.polyglot.callers import environment
 from tests.polyglot.conformance import Conformance
+from tests.polyglot.table import PROPERTY, RecordCases, table
 
 NODE_CLIENT = ROOT / "client" / "node"
+GO_CLIENT = ROOT / "client" / "go"
 RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
+RunGo = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows how many cases each client passed."""
+    if lines := table(terminalreporter.stats.get("passed", [])):
+        terminalreporter.section("clients: passed")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def record_cases(record_property: Callable[[str, object], None]) -> RecordCases:
+    return lambda language, cases, others: record_property(PROPERTY, (language, cases, others))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +64,7 @@ def run_node(node_tools: Path) -> RunNode:
         return subprocess.run(
             ["node", *map(str, arguments)],
             cwd=NODE_CLIENT,
-            env=node_environment(**variables),
+            env=environment(**variables),
             input=stdin,
             capture_output=True,
             text=True,
@@ -71,10 +88,32 @@ def build_node_client() -> None:
         built_for.write(run)
 
 
-def node_environment(**variables: str) -> dict[str, str]:
-    """The environment of a Node process: no setting of ours but those given."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SENTRITON_")}
-    return {**inherited, **variables}
+@pytest.fixture(scope="session")
+def run_go() -> RunGo:
+    """Runs a command of Go in client/go: the callable takes arguments, and variables of the environment. Where Go is
+    missing or too old the test is skipped, and fails in CI.
+    """
+    if shutil.which("go") is None:
+        _cannot_run("needs Go 1.26 or later, and there is no `go` on the PATH")
+    version = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()
+    if tuple(map(int, version.removeprefix("go").split(".")[:2])) < (1, 26):
+        _cannot_run(f"needs Go 1.26 or later, and `go` is {version}")
+
+    def run(
+        *arguments: str | Path, folder: Path = GO_CLIENT, stdin: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["go", *map(str, arguments)],
+            cwd=folder,
+            # Beside other tests, on two cores.
+            env=environment(**{"GOFLAGS": "-p=2 -buildvcs=false", **variables}),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+
+    return run
 
 
 def _cannot_run(reason: str) -> None:

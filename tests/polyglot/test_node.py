@@ -4,24 +4,18 @@ under them, and the code of its README.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from tests.bounds import is_quiet
+from tests.polyglot.callers import assert_nothing_lost, restart_under_callers
 from tests.polyglot.conformance import Conformance
-from tests.polyglot.conftest import NODE_CLIENT, RunNode, node_environment
-from tests.ports import FREE_PORTS
+from tests.polyglot.conftest import NODE_CLIENT, RunNode
+from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
 
 CALLERS = Path(__file__).with_name("callers.mjs")
@@ -38,7 +32,7 @@ def certificates(tmp_path: Path) -> Path:
 
 
 def test_nodes_own_tests_pass_and_skip_nothing(
-    run_node: RunNode, server: RunningServer, conformance: Conformance, certificates: Path
+    run_node: RunNode, server: RunningServer, conformance: Conformance, certificates: Path, record_cases: RecordCases
 ) -> None:
     variables = {"SENTRITON_URL": server.url, "TEST_CERTIFICATES": str(certificates)}
     # Files side by side, since most wait for clocks. Node.js has the option since 20.10.
@@ -49,6 +43,7 @@ def test_nodes_own_tests_pass_and_skip_nothing(
     assert (counts["fail"], counts["skipped"], counts["todo"]) == (0, 0, 0)
     for case in conformance.cases:
         assert re.search(rf"^ +ok \d+ - {re.escape(case['name'])}$", ran.stdout, re.M), f"{case['name']} did not run"
+    record_cases("Node", len(conformance.cases), counts["pass"] - len(conformance.cases))
 
 
 def test_the_types_that_callers_see(run_node: RunNode) -> None:
@@ -75,42 +70,10 @@ def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningSer
 def test_a_restart_under_64_callers_loses_nothing(
     ending: signal.Signals, run_node: RunNode, conformance: Conformance
 ) -> None:
-    repository = prepare_repository(None, precision="fp32", device="cpu")
-    with TritonServer(repository, FREE_PORTS) as first:
-        again = ServerSettings(grpc_port=first.settings.grpc_port, metrics_port=first.settings.metrics_port)
-        with calling(first.url, seconds=3) as callers:
-            assert callers.stdout is not None
-            assert callers.stdout.readline() == "answered\n"
-            time.sleep(0.5)
-            assert first.process is not None
-            if ending is signal.SIGKILL:
-                os.killpg(first.process.pid, signal.SIGKILL)
-            first.stop()
-            assert callers.poll() is None, "the callers were done before the server was"
-            with TritonServer(repository, again):
-                output, errors = callers.communicate(timeout=90)
-    assert callers.returncode == 0, errors
-    assert_nothing_lost(output, conformance, calls=64)
+    def command(url: str, calls: int, seconds: float) -> list[str]:
+        return ["node", str(CALLERS), url, str(calls), str(seconds)]
 
-
-@contextmanager
-def calling(url: str, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """64 callers at work in a Node process."""
-    command = ["node", str(CALLERS), url, "1", str(seconds)]
-    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=node_environment(), **streams) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def assert_nothing_lost(output: str, conformance: Conformance, *, calls: int) -> None:
-    result = json.loads(output.splitlines()[-1])
-    print(result["calls"], "calls")
-    assert result["failures"] == []
-    assert result["calls"] >= calls
-    assert result["minCosine"] >= conformance.min_cosine
+    restart_under_callers(command, ending, conformance)
 
 
 def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_path: Path) -> None:

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2
 
 from tests.conftest import ROOT
-from tests.polyglot.conftest import NODE_CLIENT, RunNode
+from tests.polyglot.callers import environment
+from tests.polyglot.conftest import RunGo, RunNode
 
 PROTOS = ROOT / "protos"
 PROTO = "inference/inference.proto"
@@ -137,18 +139,43 @@ def test_nodes_messages_are_byte_identical_both_ways(filled: list[tuple[Any, Any
     assert json.loads(ran.stdout) == sent
 
 
+def test_gos_messages_are_byte_identical_both_ways(filled: list[tuple[Any, Any]], run_go: RunGo) -> None:
+    encoded = [theirs.SerializeToString(deterministic=True) for _, theirs in filled]
+    sent = [
+        [theirs.DESCRIPTOR.name, base64.b64encode(raw).decode()]
+        for (_, theirs), raw in zip(filled, encoded, strict=True)
+    ]
+    ran = run_go("run", "./internal/reencode", stdin=json.dumps(sent))
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == sent
+
+
 def test_buf_finds_nothing_to_lint(node_tools: Path) -> None:
     for command in (["lint"], ["format", "--diff", "--exit-code"]):
         ran = subprocess.run([node_tools / "buf", *command], cwd=PROTOS, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_generated_code_is_current(node_tools: Path, tmp_path: Path) -> None:
-    scratch = tmp_path / "protos"
-    subprocess.run([node_tools / "buf", "generate", "--output", scratch], cwd=PROTOS, check=True)
-    made, committed = (read_tree(root / "src/generated") for root in (tmp_path / "client/node", NODE_CLIENT))
+def test_node_generated_code_is_current(node_tools: Path, tmp_path: Path) -> None:
+    assert_current(node_tools, tmp_path, "client/node/src/generated")
+
+
+def test_go_generated_code_is_current(node_tools: Path, run_go: RunGo, tmp_path: Path) -> None:
+    assert_current(node_tools, tmp_path, "client/go/internal/generated")
+
+
+def assert_current(node_tools: Path, scratch: Path, folder: str) -> None:
+    """The committed code in `folder` is what the entries of buf.gen.yaml for it give. Another language's tools may be
+    missing.
+    """
+    template = yaml.safe_load((PROTOS / "buf.gen.yaml").read_text(encoding="utf-8"))
+    template["plugins"] = [plugin for plugin in template["plugins"] if plugin["out"] == f"../{folder}"]
+    assert template["plugins"]
+    generate = ["generate", "--output", str(scratch / "protos"), "--template", json.dumps(template)]
+    subprocess.run([node_tools / "buf", *generate], cwd=PROTOS, env=environment(), check=True)
+    made, committed = (read_tree(root / folder) for root in (scratch, ROOT))
     assert made
-    assert made == committed, "client/node/src/generated is not what inference.proto gives; run: make protos"
+    assert made == committed, f"{folder} is not what inference.proto gives; run: make protos"
 
 
 def read_tree(folder: Path) -> dict[str, str]:

@@ -89,6 +89,25 @@ def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Pa
     assert {found[model] for model in ("embed_batch", "encoder", "pooling")} == {4096}
 
 
+@pytest.mark.parametrize(
+    ("settings", "tokens", "rows"),
+    [
+        ({}, ("1024", "2048"), "128"),
+        ({"single_threaded_encoders": 2}, ("1024", "1024"), "64"),
+        ({"batch_tokens": 8192}, ("8192", "8192"), "128"),
+    ],
+)
+def test_a_batch_has_a_fixed_size_or_one_by_the_processors_rate(
+    settings: dict[str, int], tokens: tuple[str, str], rows: str, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
+    write_configs(tmp_path, **sizes, max_seq_length=64, block_tokens=341, **settings)
+    parameters = {name: value.string_value for name, value in read_config(tmp_path, "embed_tokens").parameters.items()}
+    assert (parameters["BATCH_TOKENS"], parameters["MOST_BATCH_TOKENS"]) == tokens
+    assert (parameters["BLOCK_TOKENS"], parameters["BATCH_ROWS"]) == ("341", rows)
+    assert read_config(tmp_path, "encoder").max_batch_size == int(tokens[1])
+
+
 def test_two_exports_have_two_keys_and_one_fingerprint(checkpoint: Path, repository: Path, target: Path) -> None:
     manifest = export(checkpoint, target, precision="fp32", device="cpu")
     assert manifest.fingerprint == read_manifest(repository).fingerprint

@@ -68,8 +68,8 @@ def test_the_graph_has_the_imports_that_the_source_has() -> None:
     assert "sentriton.errors" in client["sentriton.client"]
     assert "sentriton.files.outputs" in client["sentriton.files.embedding"]
     assert "sentriton.files.parquet" in client["sentriton.files.outputs"], "inside a function"
-    scheduler = graph("model_repository.embed_tokens")["model_repository.embed_tokens.scheduler"]
-    assert scheduler == {"model_repository.embed_tokens.lane", "model_repository.embed_tokens.request"}, "relative"
+    folder = "model_repository.embed_tokens"
+    assert graph(folder)[f"{folder}.scheduler"] == {f"{folder}.{name}" for name in ("batch_size", "lane", "request")}
 
 
 def test_nothing_in_the_client_imports_the_server() -> None:

@@ -73,7 +73,7 @@ def test_two_equal_ports_are_refused() -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """1,024 tokens of 1,024 float32 values: 4 MiB for the largest batch, 16 MiB for the largest answer of token
+    """2,048 tokens of 1,024 float32 values: 8 MiB for the largest batch, 16 MiB for the largest answer of token
     embeddings; 10 MiB of weights."""
     folder = tmp_path / "repository"
     sizes = {"hidden_size": 1024, "dimension": 32, "max_seq_length": 8}
@@ -110,11 +110,11 @@ def test_available_memory_is_what_this_machine_has() -> None:
 
 
 def test_shared_memory_for_the_largest_batch_is_enough(repository: Path) -> None:
-    check_shared_memory(repository, free=(4 * 4 + 2 * 16 + 32) * MIB)
+    check_shared_memory(repository, free=(4 * 8 + 2 * 16 + 32) * MIB)
 
 
 def test_too_little_shared_memory_is_said_in_mib(repository: Path) -> None:
-    with pytest.raises(LaunchError, match=r"/dev/shm has 39 MiB free and the largest batch needs 80 MiB.*--shm-size"):
+    with pytest.raises(LaunchError, match=r"/dev/shm has 39 MiB free and the largest batch needs 96 MiB.*--shm-size"):
         check_shared_memory(repository, free=39 * MIB)
 
 

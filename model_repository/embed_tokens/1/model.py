@@ -62,6 +62,8 @@ class TritonPythonModel:
         self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
         self.scheduler = Scheduler(
             batch_tokens=settings["BATCH_TOKENS"],
+            most_batch_tokens=settings["MOST_BATCH_TOKENS"],
+            block_tokens=settings["BLOCK_TOKENS"],
             batch_rows=settings["BATCH_ROWS"],
             batches_in_flight=settings["BATCHES_IN_FLIGHT"],
             waiting_rows=settings["WAITING_ROWS"],

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .batch_size import BatchSize
 from .lane import Lane
 from .request import CANARY_LANE, LANES, Request, Row
 
 _QUERY_MEMORY_S = 1.0  # bulk batches stay short for this long after a query
-_SHORT_BATCH_DIVISOR = 8  # of a bulk batch's tokens then: a query waits for one; kernels reach their rate at 64 tokens
+_SHORT_BATCH_DIVISOR = 8  # of `batch_tokens` then: a query waits for one; kernels reach their rate at 64 tokens
 _MIN_CANCELLABLE_S = 0.001  # asking whether a caller has cancelled takes 0.1 ms; rows of less time are not worth it
 _MIN_WAITING_BATCH_FRACTION = 0.5  # of a batch's tokens, before it leaves although nothing can compute it yet
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for computing it, and for what slows the pace
@@ -76,6 +77,8 @@ class Batch:
 class Scheduler:
     """The lanes, and the batches that leave them. All methods may be called from any thread.
 
+    A full batch has about `batch_tokens` tokens, or up to `most_batch_tokens` on a quick processor, and these are whole
+    blocks of `block_tokens` (`BatchSize`).
     `on_expired` gets each request whose deadline passed while it waited, `on_cancelled` each whose caller cancelled it
     meanwhile, as `is_cancelled` says.
     """
@@ -84,6 +87,8 @@ class Scheduler:
         self,
         *,
         batch_tokens: int,
+        most_batch_tokens: int | None = None,
+        block_tokens: int = 1,
         batch_rows: int,
         batches_in_flight: int,
         waiting_rows: int,
@@ -96,6 +101,7 @@ class Scheduler:
         self._batch_rows = batch_rows
         # All but one of the batches in flight are computed; the last is ready for the first instance that is free.
         self._batches_computed = max(1, batches_in_flight - 1)
+        self._batch_size = BatchSize(batch_tokens, most_batch_tokens or batch_tokens, block_tokens)
         self._in_flight = 0
         self._on_expired = on_expired
         self._is_cancelled = is_cancelled
@@ -139,12 +145,12 @@ class Scheduler:
             if alive:
                 return Batch(alive)
             with self._changed:
-                self._came_back(lane)
+                self._came_back(lane, 0)
 
     def done(self, batch: Batch) -> None:
         """A batch that was taken has come back."""
         with self._changed:
-            self._came_back(batch.lane)
+            self._came_back(batch.lane, sum(batch.lengths()))
             self._wake()
 
     def close(self) -> None:
@@ -182,8 +188,10 @@ class Scheduler:
     def _left(self, lane: str) -> None:
         self._in_flight += 1
         self._bulk_in_flight += lane == "bulk"
+        self._batch_size.taken(time.monotonic())
 
-    def _came_back(self, lane: str) -> None:
+    def _came_back(self, lane: str, tokens: int) -> None:
+        self._batch_size.came_back(tokens, time.monotonic())
         self._in_flight -= 1
         self._bulk_in_flight -= lane == "bulk"
 
@@ -214,7 +222,7 @@ class Scheduler:
 
     def _tokens_of_a_batch(self, lane: str) -> int:
         short = lane == "bulk" and self._queries_come()
-        return self._batch_tokens // _SHORT_BATCH_DIVISOR if short else self._batch_tokens
+        return self._batch_tokens // _SHORT_BATCH_DIVISOR if short else self._batch_size.tokens
 
     def _alive(self, rows: list[Row]) -> list[Row]:
         """The rows of requests whose callers still wait."""

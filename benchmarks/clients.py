@@ -1,0 +1,131 @@
+"""What does each language's client get from one server, and what does it cost?
+
+    .venv/bin/python -m benchmarks.clients [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--callers 64]
+        [--seconds 5] [--rounds 3] [--contenders python go]
+
+Each client embeds a list in one call, then single sentences by many callers of one encoder (threads, goroutines). All
+take turns in rounds, and the best round of each column counts. CPU time is that of the client's process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from benchmarks.report import print_report
+from benchmarks.workload import SENTENCES, hardware, spread_by_length
+from sentriton import SentenceEncoder
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+
+WARM_UP_S = 1.0
+GO, JAVA = (Path(__file__).resolve().parents[1] / "client" / language for language in ("go", "java"))
+
+
+def measure(url: str, sentences: list[str], callers: int, seconds: float) -> dict[str, float]:
+    """The Python client in this process: rates in sentences/s, CPU time in microseconds per sentence."""
+    with SentenceEncoder(url) as encoder:
+        encoder.encode(sentences[:1000])
+        began, used = time.monotonic(), time.process_time()
+        encoder.encode(sentences)
+        list_s, list_cpu_s = time.monotonic() - began, time.process_time() - used
+        answers = [0] * callers
+        end = time.monotonic() + WARM_UP_S + seconds
+
+        def call(caller: int) -> None:
+            place = 37 * caller
+            while time.monotonic() < end:
+                encoder.encode(sentences[place % len(sentences)])
+                answers[caller] += 1
+                place += 1
+
+        threads = [threading.Thread(target=call, args=[caller]) for caller in range(callers)]
+        for thread in threads:
+            thread.start()
+        time.sleep(WARM_UP_S)
+        before, began, used = sum(answers), time.monotonic(), time.process_time()
+        time.sleep(seconds)
+        count = sum(answers) - before
+        single_s, single_cpu_s = time.monotonic() - began, time.process_time() - used
+        for thread in threads:
+            thread.join()
+    return {
+        "list_per_s": len(sentences) / list_s,
+        "list_cpu_us": 1e6 * list_cpu_s / len(sentences),
+        "single_per_s": count / single_s,
+        "single_cpu_us": 1e6 * single_cpu_s / count,
+    }
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """The program of each client, built. It takes URL, CALLERS and SECONDS, sentences as JSON on standard input, and
+    prints the figures of `measure`.
+    """
+    go = folder / "go"
+    subprocess.run(["go", "build", "-o", go, "./internal/bench"], cwd=GO, check=True)
+    subprocess.run(["mvn", "--batch-mode", "--quiet", "test-compile"], cwd=JAVA, check=True)
+    target = JAVA / "target"
+    java = f"{target / 'test-classes'}:{target / 'classes'}:{(target / 'classpath').read_text()}"
+    return {
+        "python": [sys.executable, "-m", "benchmarks.clients", "--client"],
+        "go": [str(go)],
+        "java": ["java", "-cp", java, "io.sentriton.Speed"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--sentences", type=int, default=20_000)
+    parser.add_argument("--callers", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--contenders", nargs="+", help="languages; default: all")
+    arguments = parser.parse_args()
+    logging.disable(logging.WARNING)
+    klue = spread_by_length(SENTENCES["klue"](1038))
+    # Numbered: no sentence of the list is the same as another.
+    numbered = [f"{place} {klue[place % len(klue)]}" for place in range(arguments.sentences)]
+    best: dict[str, dict[str, float]] = {}
+    repository = prepare_repository(arguments.checkpoint, precision=arguments.precision, device="cpu")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
+    ):
+        programs = commands(Path(folder))
+        for _ in range(arguments.rounds):
+            for name in arguments.contenders or programs:
+                command = [*programs[name], server.url, str(arguments.callers), str(arguments.seconds)]
+                ran = subprocess.run(command, input=json.dumps(numbered), stdout=subprocess.PIPE, text=True, check=True)
+                for column, value in json.loads(ran.stdout).items():
+                    faster = max if column.endswith("per_s") else min
+                    best.setdefault(name, {})[column] = faster(value, best.get(name, {}).get(column, value))
+    rows = [
+        {
+            "client": name,
+            **{column: round(value) for column, value in found.items()},
+            "single_of_list": round(found["single_per_s"] / found["list_per_s"], 2),
+        }
+        for name, found in best.items()
+    ]
+    title = (
+        f"{arguments.checkpoint.name} {arguments.precision}, {arguments.sentences:,} sentences in one call, and "
+        f"{arguments.callers} callers of single ones, {hardware()}"
+    )
+    print_report("clients", title, rows)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--client"]:
+        url, callers, seconds = sys.argv[2:]
+        print(json.dumps(measure(url, json.load(sys.stdin), int(callers), float(seconds))))
+    else:
+        main()

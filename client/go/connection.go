@@ -1,0 +1,162 @@
+package sentriton
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"math"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver/dns"
+
+	"example.com/sentriton/client/go/internal/generated/inference"
+)
+
+// Triton puts "triton-grpc-protocol-" before the name that it is given.
+const accessHeader = "triton-grpc-protocol-access-key"
+
+func init() {
+	// Servers that moved are found under their new addresses soon: gRPC resolves a name every 30 s at most. gRPC has this
+	// setting for the whole process alone, and wants it set before the first channel.
+	dns.SetMinResolutionInterval(5 * time.Second)
+}
+
+// A connection is a channel to one address.
+type connection struct {
+	address   string
+	accessKey string
+	channel   *grpc.ClientConn
+	client    inference.GRPCInferenceServiceClient
+}
+
+func newConnection(address string, settings *settings) (*connection, error) {
+	security, err := transportCredentials(settings)
+	if err != nil {
+		return nil, err
+	}
+	channel, err := grpc.NewClient(
+		address,
+		grpc.WithTransportCredentials(security),
+		// gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
+		// A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		// A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff: backoff.Config{
+				BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second,
+			},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		// Retries are the client's own work, inside its deadline and budget.
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
+	)
+	if err != nil {
+		return nil, invalidInput("url has the address %s, which gRPC refuses: %v; give host:port", address, err).because(err)
+	}
+	return &connection{address, settings.accessKey, channel, inference.NewGRPCInferenceServiceClient(channel)}, nil
+}
+
+// infer sends one request and waits for its response. The end of ctx cancels it on the server too. The error is an
+// *Error.
+func (c *connection) infer(
+	ctx context.Context, request *inference.ModelInferRequest,
+) (*inference.ModelInferResponse, *Error) {
+	if c.accessKey != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, accessHeader, c.accessKey)
+	}
+	response, err := c.client.ModelInfer(ctx, request)
+	if err != nil {
+		return nil, translate(err, c.address)
+	}
+	return response, nil
+}
+
+// readAssetOf fetches an asset and reads it. A wrong one is an ErrServerError that names server and file.
+func readAssetOf[T any](
+	ctx context.Context, from *connection, name string, timeout time.Duration, read func([]byte) (T, error),
+) (T, *Error) {
+	var nothing T
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	response, failure := from.infer(ctx, assetRequest(name))
+	if failure != nil {
+		return nothing, failure
+	}
+	content, failure := readAsset(response)
+	if failure != nil {
+		return nothing, wrongAnswer(from.address, failure)
+	}
+	value, err := read(content)
+	if err != nil {
+		failure = serverError("%s sent a %s that this client cannot read: %v", from.address, name, err)
+		return nothing, failure.because(err)
+	}
+	return value, nil
+}
+
+// wrongAnswer names the server of an answer that readEmbeddings or readAsset refused.
+func wrongAnswer(address string, failure *Error) *Error {
+	return newError(failure.Kind, "a wrong answer of %s: %s", address, failure.Message).because(failure.cause)
+}
+
+func transportCredentials(settings *settings) (credentials.TransportCredentials, error) {
+	if !settings.tls {
+		return insecure.NewCredentials(), nil
+	}
+	config := &tls.Config{ServerName: settings.serverName, MinVersion: tls.VersionTLS12}
+	if file := settings.rootCertificates; file != "" {
+		content, err := readPEM(file)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(content) {
+			return nil, invalidInput("the root certificates %s have no certificate; give a PEM file of certificates", file)
+		}
+	}
+	if settings.clientCertificate != "" {
+		pair, err := clientPair(settings.clientCertificate, settings.clientKey)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return credentials.NewTLS(config), nil
+}
+
+func clientPair(certificate, key string) (tls.Certificate, error) {
+	var contents [2][]byte
+	for i, file := range []string{certificate, key} {
+		content, err := readPEM(file)
+		if err != nil {
+			return tls.Certificate{}, err
+		}
+		contents[i] = content
+	}
+	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	if err != nil {
+		failure := invalidInput("the client certificate %s and the key %s do not work: %v; give PEM files of one pair",
+			certificate, key, err)
+		return pair, failure.because(err)
+	}
+	return pair, nil
+}
+
+func readPEM(file string) ([]byte, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		failure := invalidInput("cannot read the certificate file %s: %v; give the path of a PEM file", file, err)
+		return nil, failure.because(err)
+	}
+	return content, nil
+}

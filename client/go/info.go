@@ -1,0 +1,107 @@
+package sentriton
+
+import (
+	"context"
+	"time"
+)
+
+// A reading is the manifest, on its way from the server to all calls that wait for it.
+type reading struct {
+	done     chan struct{} // closed when one of the two is set
+	manifest *Manifest
+	failure  *Error
+}
+
+// Info returns the served model's manifest, from the first server that answers. It is read once.
+func (e *SentenceEncoder) Info(ctx context.Context) (*Manifest, error) {
+	deadline := e.deadline(ctx, 0)
+	ctx, done := callContext(ctx, e.ctx)
+	defer done()
+	reading, failure := e.manifest(ctx, deadline)
+	if failure != nil {
+		return nil, failure
+	}
+	return reading.manifest, nil
+}
+
+// manifest waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
+func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*reading, *Error) {
+	reading := e.read()
+	var timeout <-chan time.Time
+	select {
+	case <-reading.done: // so that a call with no time at all, on a known model, fails by its own rules
+	default:
+		if !deadline.end.IsZero() {
+			timer := time.NewTimer(time.Until(deadline.end))
+			defer timer.Stop()
+			timeout = timer.C
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return nil, causeOf(ctx)
+	case <-timeout:
+		return nil, deadline.exceeded(e.URL())
+	case <-reading.done:
+	}
+	if ctx.Err() != nil {
+		return nil, causeOf(ctx)
+	}
+	if reading.failure != nil {
+		return nil, reading.failure.copied()
+	}
+	deadline.moved(time.Now())
+	return reading, nil
+}
+
+// read returns the reading that all calls share, and starts one if none is.
+func (e *SentenceEncoder) read() *reading {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.reading != nil {
+		return e.reading
+	}
+	started := &reading{done: make(chan struct{})}
+	if e.closed {
+		started.failure = closedError()
+		close(started.done)
+		return started
+	}
+	e.reading = started
+	e.running.Go(func() {
+		started.manifest, started.failure = e.ask()
+		if started.failure != nil {
+			e.forget(started) // the next call asks again
+		}
+		close(started.done)
+	})
+	return started
+}
+
+// forget makes the next call read the manifest that is served then, unless another call did so.
+func (e *SentenceEncoder) forget(one *reading) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if e.reading == one {
+		e.reading = nil
+	}
+}
+
+// ask reads the manifest from each server in turn.
+func (e *SentenceEncoder) ask() (*Manifest, *Error) {
+	inquiry := newInquiry(e.endpoints, e.deadline(context.Background(), 0))
+	for {
+		endpoint, allowed := inquiry.next(time.Now())
+		if e.ctx.Err() != nil {
+			return nil, closedError()
+		}
+		if endpoint == nil {
+			return nil, inquiry.failure
+		}
+		manifest, failure := readAssetOf(e.ctx, endpoint.connection, "manifest.json", allowed, readManifest)
+		if failure == nil {
+			return manifest, nil
+		}
+		inquiry.failed(failure, time.Now())
+	}
+}

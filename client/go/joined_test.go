@@ -1,0 +1,309 @@
+package sentriton
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"example.com/sentriton/client/go/internal/generated/inference"
+)
+
+// together makes calls at the same time that wait for each other: the server is silent until all have come.
+func together(t *testing.T, server *smallServer, encoder *SentenceEncoder, sentences []string,
+	check func(place int, found []float32, err error), options ...EncodeOption) {
+	t.Helper()
+	if _, err := encoder.Info(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.set(func() { server.silent = true })
+	var calls sync.WaitGroup
+	for place, sentence := range sentences {
+		calls.Go(func() {
+			found, err := encoder.EncodeOne(context.Background(), sentence, options...)
+			check(place, found, err)
+		})
+	}
+	waiting := max(0, len(sentences)-mostJoinedRequests(encoder.settings))
+	eventually(t, func() bool {
+		return joinerHas(encoder, func(j *joiner) bool { return len(j.queue) >= waiting })
+	})
+	server.set(func() { server.silent = false })
+	calls.Wait()
+}
+
+func TestCallsThatWaitShareARequest(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	together(t, server, encoder, words[:64], func(place int, found []float32, err error) {
+		if err != nil || found[0] != float32(place) {
+			t.Errorf("call %d has %v, %v", place, found, err)
+		}
+	})
+	if want := []int{1, 1, 1, 1, 60}; !slices.Equal(server.rows, want) { // four leave at once
+		t.Errorf("the requests have %v rows; expected %v", server.rows, want)
+	}
+}
+
+func TestSmallCallsShareAndLargeOnesDoNot(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address, WithMaxInFlight(1))
+	together(t, server, encoder, words[:1], func(int, []float32, error) {})
+	server.set(func() { server.silent, server.rows = true, nil })
+	var calls sync.WaitGroup
+	for _, count := range []int{1, 8, 9, 5, 64, 8} {
+		calls.Go(func() {
+			found, err := encode(encoder, words[:count], WithNormalizedEmbeddings())
+			if err != nil || found.Rows() != count {
+				t.Errorf("%d rows, %v", found.Rows(), err)
+			}
+		})
+	}
+	calls.Go(func() { // another batch size
+		if _, err := encode(encoder, words[:1], WithBatchSize(63)); err != nil {
+			t.Error(err)
+		}
+	})
+	calls.Go(func() { // remaining times that differ by more than a factor of two
+		if _, err := encode(encoder, words[:1], WithTimeout(29*time.Second)); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, func() bool {
+		return server.count() >= 4 && joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 5 })
+	})
+	server.set(func() { server.silent = false })
+	calls.Wait()
+	// One small call left at once; the others shared, but for the two.
+	ones, sum := 0, 0
+	for _, rows := range server.rows {
+		sum += rows
+		if rows == 1 {
+			ones++
+		}
+	}
+	if sum != 1+8+9+5+64+8+1+1 || ones < 2 || len(server.rows) > 6 {
+		t.Errorf("the requests have %v rows", server.rows)
+	}
+}
+
+func TestMistakeOfOneMemberIsItsOwn(t *testing.T) {
+	server := startSmall(t)
+	server.refuse = func(_ int, texts []string) error {
+		switch {
+		case slices.Contains(texts, "bad"):
+			return status.Error(codes.InvalidArgument, "this text is bad")
+		case slices.Contains(texts, "worse"):
+			return status.Error(codes.Internal, "this text is worse")
+		}
+		return nil
+	}
+	sentences := slices.Clone(words[:20])
+	sentences[13], sentences[17] = "bad", "worse"
+	before := open(t, server.address)
+	together(t, server, before, sentences, func(place int, found []float32, err error) {
+		if place == 13 {
+			wantError(t, err, ErrInvalidInput, "^this text is bad$")
+		} else if place == 17 {
+			wantError(t, err, ErrServerError, "^this text is worse$")
+		} else if err != nil || found[0] != float32(place) {
+			t.Errorf("call %d has %v, %v", place, found, err)
+		}
+	})
+	if left := tokensLeft(before); left < retryTokens {
+		t.Errorf("%v tokens of the retry budget are left", left)
+	}
+}
+
+func TestNumbersThatAreNotFiniteConcernTheirOwnMember(t *testing.T) {
+	server := startSmall(t)
+	server.change = func(answer *inference.ModelInferResponse) {
+		raw := answer.RawOutputContents[0]
+		for row := 0; row < len(raw); row += 4 * smallDimension {
+			if bits := binary.LittleEndian.Uint32(raw[row:]); math.Float32frombits(bits) == 13 {
+				binary.LittleEndian.PutUint32(raw[row+8:], math.Float32bits(float32(math.NaN())))
+			}
+		}
+	}
+	together(t, server, open(t, server.address), words[:20], func(place int, found []float32, err error) {
+		if place == 13 {
+			wantError(t, err, ErrServerError, `^a wrong answer of 127.0.0.1:\d+: .* in row 0; expected numbers$`)
+		} else if err != nil || found[0] != float32(place) {
+			t.Errorf("call %d has %v, %v", place, found, err)
+		}
+	})
+}
+
+func TestEachMemberHasAnErrorOfItsOwn(t *testing.T) {
+	server := startSmall(t)
+	server.change = shaped(1, 3)
+	var mutex sync.Mutex
+	var found []error
+	together(t, server, open(t, server.address), words[:20], func(_ int, _ []float32, err error) {
+		wantError(t, err, ErrServerError, `shape \[1, 3\]`)
+		mutex.Lock()
+		defer mutex.Unlock()
+		if slices.Contains(found, err) {
+			t.Error("two calls have the same error")
+		}
+		found = append(found, err)
+	})
+}
+
+func TestMemberThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address, WithMaxInFlight(1))
+	if _, err := encoder.Info(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.delay = 300 * time.Millisecond
+	ctx, cancel := context.WithCancel(context.Background())
+	var calls sync.WaitGroup
+	for place, sentence := range words[:10] {
+		calls.Go(func() {
+			switch place {
+			case 3:
+				_, err := encoder.EncodeOne(ctx, sentence)
+				wantError(t, err, context.Canceled, "cancelled")
+			case 4:
+				_, err := encoder.EncodeOne(context.Background(), sentence, WithTimeout(150*time.Millisecond))
+				wantError(t, err, ErrDeadlineExceeded, "timeout of 150ms")
+			default:
+				found, err := encoder.EncodeOne(context.Background(), sentence)
+				wantOne(t, found, err, sentence)
+			}
+		})
+	}
+	time.AfterFunc(400*time.Millisecond, cancel)
+	calls.Wait()
+}
+
+func TestRequestIsCancelledWithItsLastMember(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	if _, err := encoder.Info(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.set(func() { server.silent = true })
+	_, err := encoder.EncodeOne(context.Background(), "w1", WithTimeout(100*time.Millisecond))
+	wantError(t, err, ErrDeadlineExceeded, "timeout of 100ms")
+	eventually(t, func() bool {
+		server.mutex.Lock()
+		defer server.mutex.Unlock()
+		return server.inFlight == 0 && joinerHas(encoder, func(j *joiner) bool { return j.inFlight == 0 })
+	})
+}
+
+func TestJoinedRequestIsRetriedAsOne(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	server.refuse = func(number int, _ []string) error {
+		if number < 8 {
+			return full
+		}
+		return nil
+	}
+	together(t, server, encoder, words[:64], func(place int, found []float32, err error) {
+		if err != nil || found[0] != float32(place) {
+			t.Errorf("call %d has %v, %v", place, found, err)
+		}
+	})
+	if taken := retryTokens + 0.2*5 - tokensLeft(encoder); taken < 7.9 || taken > 9.1 {
+		t.Errorf("%v tokens were taken for 8 retries", taken)
+	}
+	// The limit opens again by one per round.
+	eventually(t, func() bool {
+		_, err := encoder.EncodeOne(context.Background(), "w1")
+		return err == nil && joinerHas(encoder, func(j *joiner) bool { return j.window.limit == 4 })
+	})
+	eventually(t, func() bool {
+		return joinerHas(encoder, func(j *joiner) bool { return j.inFlight == 0 && len(j.queue) == 0 })
+	})
+}
+
+// joinerHas looks at the joiner, which its requests change after their members have their results.
+func joinerHas(encoder *SentenceEncoder, holds func(*joiner) bool) bool {
+	encoder.joiner.mutex.Lock()
+	defer encoder.joiner.mutex.Unlock()
+	return holds(encoder.joiner)
+}
+
+func tokensLeft(encoder *SentenceEncoder) float64 {
+	encoder.budget.mutex.Lock()
+	defer encoder.budget.mutex.Unlock()
+	return encoder.budget.tokens
+}
+
+func TestTimeOfACallThatWaitsForARetryEndsWithTheLastError(t *testing.T) {
+	server := startSmall(t)
+	server.refuse = always(away)
+	_, err := open(t, server.address).EncodeOne(context.Background(), "w1", WithTimeout(time.Second))
+	wantError(t, err, ErrServerUnavailable, "Server is stopping$")
+}
+
+func TestCloseEndsWaitingCallsAtOnce(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	if _, err := encoder.Info(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.set(func() { server.silent = true })
+	errs := make(chan error)
+	for range 20 {
+		go func() {
+			_, err := encoder.EncodeOne(context.Background(), "w1")
+			errs <- err
+		}()
+	}
+	eventually(t, func() bool {
+		return joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 16 })
+	})
+	wantTime(t, 0, 5*time.Second, func() {
+		_ = encoder.Close()
+		for range 20 {
+			if err := <-errs; !errors.Is(err, ErrClosed) {
+				t.Errorf("the error is %v", err)
+			}
+		}
+	})
+}
+
+func TestCallThatExceedsTheLimitsSendsItsOwnRequests(t *testing.T) {
+	server := startSmall(t)
+	manifest := smallManifest()
+	manifest["max_seq_length"] = 8192
+	server.assets["manifest.json"] = manifest
+	long := []string{strings.Repeat("a", 3000), strings.Repeat("b", 3000), "c"}
+	found, err := encode(open(t, server.address), long)
+	wantWords(t, found, err, long)
+	if len(server.rows) != 2 {
+		t.Errorf("the requests have %v rows", server.rows)
+	}
+}
+
+func TestPlacesOfJoinedRequests(t *testing.T) {
+	for url, places := range map[string]int{"a:1": 4, "a:1,b:2": 8, "a:1,b:2,c:3,d:4,e:5": 16, "dns:///a:1": 16} {
+		if encoder := open(t, url); encoder.joiner.window.limit != places {
+			t.Errorf("%s has %d places", url, encoder.joiner.window.limit)
+		}
+	}
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	together(t, server, encoder, words[:1], func(int, []float32, error) {})
+	server.set(func() { server.silent, server.rows = true, nil })
+	var calls sync.WaitGroup
+	for range 10 { // a call with a full batch never shares
+		calls.Go(func() { _, _ = encode(encoder, words[:1], WithBatchSize(1)) })
+	}
+	eventually(t, func() bool { return server.count() == 11 })
+	server.set(func() { server.silent = false })
+	calls.Wait()
+}

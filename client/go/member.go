@@ -1,0 +1,128 @@
+package sentriton
+
+import (
+	"context"
+	"time"
+	"unicode/utf8"
+)
+
+const mostJoined = 8 // sentences of a call that shares requests
+
+// A member is a small call that shares a request with others.
+type member struct {
+	call       *call
+	texts      []string // with the call's prompt
+	characters int
+	tokens     int
+	bytes      int
+	end        time.Time // of the call's time
+	results    chan memberResult
+
+	// The joiner guards these.
+	request *joinedRequest // nil: it waits for one
+	over    bool           // it has its result, or its caller left
+}
+
+// A memberResult is the end of a member: success, a failure, or alone: it must send its own request.
+type memberResult struct {
+	failure *Error
+	alone   bool
+}
+
+// newMember returns nil if the call sends requests of its own: it has many sentences, or a full batch of them, or they
+// exceed the limits of one request.
+func newMember(c *call) *member {
+	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
+		return nil
+	}
+	one := &member{call: c, end: c.deadline.time(), results: make(chan memberResult, 1)}
+	for _, sentence := range c.sentences {
+		text := c.prompt + sentence
+		characters := utf8.RuneCountInString(text)
+		one.texts = append(one.texts, text)
+		one.characters += characters
+		one.tokens += min(characters+specialTokens, c.manifest.MaxSeqLength)
+		one.bytes += len(text)
+	}
+	if len(one.texts) > 1 && (one.tokens > tokensPerRequest || one.bytes > bytesPerRequest) {
+		return nil
+	}
+	return one
+}
+
+// wait returns the result of the member, or the error of its call if that has to end before.
+func (m *member) wait(ctx context.Context, joiner *joiner) memberResult {
+	deadline := m.call.deadline
+	timer := time.NewTimer(m.pause(time.Now()))
+	defer timer.Stop()
+	for {
+		select {
+		case result := <-m.results:
+			return result
+		case <-ctx.Done():
+			joiner.leave(m)
+			return memberResult{failure: causeOf(ctx)}
+		case now := <-timer.C:
+			deadline.looked(now)
+			if deadline.over(now) {
+				failure := joiner.leave(m)
+				if failure == nil {
+					failure = deadline.exceeded(m.call.encoder.URL())
+				}
+				return memberResult{failure: failure}
+			}
+			timer.Reset(m.pause(now))
+		}
+	}
+}
+
+func (m *member) pause(now time.Time) time.Duration {
+	return min(max(0, m.call.deadline.time().Sub(now)), lookEvery)
+}
+
+// answered takes the member's own rows, which raw begins with.
+func (m *member) answered(raw []byte) memberResult {
+	size := 4 * m.call.manifest.Dimension
+	for row := range m.texts {
+		if !m.call.fill(row, raw[row*size:]) {
+			return memberResult{failure: notFinite(row)}
+		}
+	}
+	return memberResult{}
+}
+
+// A crowd is the members of one request, and their sums.
+type crowd struct {
+	members           []*member
+	rows              int
+	tokens            int
+	bytes             int
+	shortest, longest time.Duration // of their remaining times
+}
+
+// add lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
+// two, and the limits of a request.
+func (c *crowd) add(one *member, now time.Time) bool {
+	left := one.end.Sub(now)
+	if len(c.members) == 0 {
+		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, left, left}
+		return true
+	}
+	first := c.members[0].call
+	shortest, longest := min(c.shortest, left), max(c.longest, left)
+	switch {
+	case one.call.manifest.Fingerprint != first.manifest.Fingerprint,
+		one.call.maxRows != first.maxRows,
+		longest > 2*shortest,
+		c.rows+len(one.texts) > first.maxRows,
+		c.tokens+one.tokens > tokensPerRequest,
+		c.bytes+one.bytes > bytesPerRequest:
+		return false
+	}
+	c.members = append(c.members, one)
+	c.rows += len(one.texts)
+	c.tokens += one.tokens
+	c.bytes += one.bytes
+	c.shortest, c.longest = shortest, longest
+	return true
+}

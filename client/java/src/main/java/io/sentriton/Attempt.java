@@ -1,0 +1,33 @@
+package io.sentriton;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/** Some rows on their way, for the {@code number}-th time: to one server, or to two if the first one is silent. */
+final class Attempt {
+    /** A request of an attempt to one server, which has until {@code until} to answer. */
+    static final class Sending {
+        final Attempt attempt;
+        final Endpoint endpoint;
+        final double sent;
+        final double until;
+        Connection.Pending pending = () -> {};
+
+        Sending(Attempt attempt, Endpoint endpoint, double sent, double until) {
+            this.attempt = attempt;
+            this.endpoint = endpoint;
+            this.sent = sent;
+            this.until = until;
+        }
+    }
+
+    final RequestRows rows;
+    final int number;
+    final List<Sending> sendings = new ArrayList<>();
+    double awaitedSince;
+
+    Attempt(RequestRows rows, int number) {
+        this.rows = rows;
+        this.number = number;
+    }
+}

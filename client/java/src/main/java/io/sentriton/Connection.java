@@ -1,0 +1,139 @@
+package io.sentriton;
+
+import io.grpc.CallOptions;
+import io.grpc.ClientCall;
+import io.grpc.ConnectivityState;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.Status;
+import io.sentriton.internal.inference.ModelInferRequest;
+import io.sentriton.internal.inference.ModelInferResponse;
+import java.util.concurrent.ScheduledExecutorService;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/** One channel to one address, and the call that Sentriton makes over it. Outcomes arrive in the encoder's thread. */
+final class Connection {
+    /** The outcome of a request: one of the two is null. */
+    interface Outcome {
+        void settle(@Nullable ModelInferResponse response, @Nullable SentritonException error);
+    }
+
+    /** A request that is under way. */
+    interface Pending {
+        /** Ends the request, at the server too. */
+        void cancel();
+    }
+
+    static final MethodDescriptor<ModelInferRequest, ModelInferResponse> MODEL_INFER =
+            MethodDescriptor.<ModelInferRequest, ModelInferResponse>newBuilder()
+                    .setType(MethodDescriptor.MethodType.UNARY)
+                    .setFullMethodName("inference.GRPCInferenceService/ModelInfer")
+                    .setRequestMarshaller(new Messages<>(ModelInferRequest.parser()))
+                    .setResponseMarshaller(new Messages<>(ModelInferResponse.parser()))
+                    .build();
+    // Triton puts `triton-grpc-protocol-` before the name that it is given.
+    private static final Metadata.Key<String> ACCESS_HEADER =
+            Metadata.Key.of("triton-grpc-protocol-access-key", Metadata.ASCII_STRING_MARSHALLER);
+    private static final long FIRST_RECONNECT_MS = 200;
+    private static final long LONGEST_RECONNECT_MS = 2_000;
+    private static final int CLOSING_S = 5;
+
+    private final String address;
+    private final @Nullable String accessKey;
+    private final ManagedChannel channel;
+    private final ScheduledExecutorService thread;
+    private long reconnectMs = FIRST_RECONNECT_MS;
+
+    Connection(String address, Settings settings, ScheduledExecutorService thread) {
+        this.address = address;
+        this.accessKey = settings.accessKey;
+        this.thread = thread;
+        this.channel = Channels.open(address, settings, thread);
+        thread.execute(this::watch);
+    }
+
+    String address() {
+        return address;
+    }
+
+    /** Sends one request. {@code outcome} gets its response or its error. */
+    Pending infer(ModelInferRequest request, double timeoutS, Outcome outcome) {
+        CallOptions options =
+                CallOptions.DEFAULT.withDeadlineAfter(Math.max(1, Clock.nanos(timeoutS)), TimeUnit.NANOSECONDS);
+        ClientCall<ModelInferRequest, ModelInferResponse> call = channel.newCall(MODEL_INFER, options);
+        Metadata headers = new Metadata();
+        if (accessKey != null) {
+            headers.put(ACCESS_HEADER, accessKey);
+        }
+        call.start(new Listener(outcome), headers);
+        call.request(2); // a second message is an error that gRPC notes
+        call.sendMessage(request);
+        call.halfClose();
+        return () -> call.cancel("cancelled by this client", null);
+    }
+
+    /** Fails the requests under way and frees the connection; returns when that is done. */
+    void close() {
+        channel.shutdownNow();
+    }
+
+    /** Waits until the connection is gone. */
+    void awaitClosed() throws InterruptedException {
+        channel.awaitTermination(CLOSING_S, TimeUnit.SECONDS);
+    }
+
+    /** gRPC's own pauses between attempts to connect grow to two minutes: these do not. */
+    private void watch() {
+        ConnectivityState state = channel.getState(false);
+        if (state == ConnectivityState.SHUTDOWN) {
+            return;
+        }
+        channel.notifyWhenStateChanged(state, this::watch);
+        if (state == ConnectivityState.READY) {
+            reconnectMs = FIRST_RECONNECT_MS;
+        }
+        if (state == ConnectivityState.TRANSIENT_FAILURE) {
+            reconnectLater();
+        }
+    }
+
+    private void reconnectLater() {
+        thread.schedule(this::reconnect, reconnectMs, TimeUnit.MILLISECONDS);
+        reconnectMs = Math.min(LONGEST_RECONNECT_MS, 2 * reconnectMs);
+    }
+
+    private void reconnect() {
+        if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
+            channel.resetConnectBackoff();
+            reconnectLater();
+        }
+    }
+
+    /** Waits for the end of a call. */
+    private final class Listener extends ClientCall.Listener<ModelInferResponse> {
+        private final Outcome outcome;
+        private @Nullable ModelInferResponse response;
+
+        Listener(Outcome outcome) {
+            this.outcome = outcome;
+        }
+
+        @Override
+        public void onMessage(ModelInferResponse message) {
+            response = message;
+        }
+
+        @Override
+        public void onClose(Status status, Metadata trailers) {
+            if (!status.isOk()) {
+                outcome.settle(null, Errors.translate(status, trailers, address));
+            } else if (response == null) {
+                outcome.settle(null, new ServerErrorException(address + " sent no answer; expected one", null));
+            } else {
+                outcome.settle(response, null);
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+package io.sentriton;
+
+/** The server's lanes for callers. */
+public enum Priority {
+    /** The lane of requests that somebody waits for. */
+    QUERY("query"),
+    /** The lane whose requests wait for those of the other. */
+    BULK("bulk");
+
+    final String lane;
+
+    Priority(String lane) {
+        this.lane = lane;
+    }
+}

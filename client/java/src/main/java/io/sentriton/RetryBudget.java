@@ -1,0 +1,26 @@
+package io.sentriton;
+
+/**
+ * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load: a retry
+ * takes a token of 100, an answer returns a fifth. A server that is away has no load, and every request waits for it
+ * within its deadline.
+ */
+final class RetryBudget {
+    private static final double CAPACITY = 100;
+    private static final double PER_ANSWER = 0.2;
+
+    private double tokens = CAPACITY;
+
+    void answered() {
+        tokens = Math.min(CAPACITY, tokens + PER_ANSWER);
+    }
+
+    /** Whether one more retry is within the budget. */
+    boolean take() {
+        if (tokens < 1) {
+            return false;
+        }
+        tokens -= 1;
+        return true;
+    }
+}

@@ -1,0 +1,170 @@
+package io.sentriton;
+
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ScheduledFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The state that all calls of an encoder share: settings, servers, the model, pacing, and one thread, in which all of
+ * it changes. The thread only sends, receives and decides; it runs no code of the application.
+ */
+final class Session {
+    private static final int CLOSING_S = 5;
+
+    final Settings settings;
+    final Endpoints endpoints;
+    final RetryBudget budget = new RetryBudget();
+    final Joiner joiner;
+    Window window; // of the next call that sends requests of its own
+
+    private final ScheduledThreadPoolExecutor thread;
+    private volatile boolean closed;
+    private final Set<Task<?>> tasks = new LinkedHashSet<>(); // under way
+    private @Nullable CompletableFuture<Manifest> reading;
+
+    Session(Settings settings) {
+        this.settings = settings;
+        window = new Window(settings.maxInFlight);
+        thread = new ScheduledThreadPoolExecutor(1, task -> {
+            Thread created = new Thread(task, "sentriton-client");
+            created.setDaemon(true);
+            return created;
+        });
+        thread.setRemoveOnCancelPolicy(true);
+        // After closing, only calls that have ended still set timers.
+        thread.setRejectedExecutionHandler(new ThreadPoolExecutor.DiscardPolicy());
+        thread.setExecuteExistingDelayedTasksAfterShutdownPolicy(false);
+        List<Endpoint> opened = new ArrayList<>();
+        try {
+            for (String address : settings.addresses) {
+                opened.add(new Endpoint(new Connection(address, settings, thread)));
+            }
+        } catch (RuntimeException error) {
+            opened.forEach(endpoint -> endpoint.connection.close());
+            thread.shutdown();
+            throw error;
+        }
+        endpoints = new Endpoints(opened);
+        joiner = new Joiner(this);
+    }
+
+    /** The end of a call that begins now. */
+    Deadline deadline(EncodeOptions options) {
+        double timeoutS =
+                options.timeout == null ? settings.timeoutS : Arguments.positive("timeout", options.timeout);
+        return new Deadline(timeoutS, settings.stallTimeoutS, Clock.now());
+    }
+
+    boolean isClosed() {
+        return closed;
+    }
+
+    /** Runs a task in the session's thread; throws if the encoder is closed. */
+    void run(Runnable task) {
+        synchronized (thread) {
+            if (!closed) {
+                thread.execute(task);
+                return;
+            }
+        }
+        throw Errors.closed(null);
+    }
+
+    /** Runs a task after those that the session's thread has to run now. */
+    void soon(Runnable task) {
+        thread.execute(task);
+    }
+
+    /** Runs a task in the session's thread, later. */
+    ScheduledFuture<?> later(Runnable task, double delayS) {
+        return thread.schedule(task, Clock.nanos(delayS), TimeUnit.NANOSECONDS);
+    }
+
+    /** A call is under way. In the session's thread. */
+    void begin(Task<?> task) {
+        tasks.add(task);
+    }
+
+    /** A call ended. In the session's thread. */
+    void end(Task<?> task) {
+        tasks.remove(task);
+    }
+
+    /** The manifest, from the first server that answers; a failure is not kept. In the session's thread. */
+    CompletableFuture<Manifest> info() {
+        CompletableFuture<Manifest> current = reading;
+        if (current == null) {
+            CompletableFuture<Manifest> started = new CompletableFuture<>();
+            current = started;
+            reading = started;
+            ask(new Inquiry(endpoints, deadline(EncodeOptions.DEFAULT)), started);
+        }
+        return current;
+    }
+
+    /** Forgets a model that is served no more: the next call reads the manifest again. In the session's thread. */
+    void forget(CompletableFuture<Manifest> model) {
+        if (reading == model) {
+            reading = null;
+        }
+    }
+
+    private void ask(Inquiry inquiry, CompletableFuture<Manifest> answer) {
+        Inquiry.Turn turn = closed ? null : inquiry.turn(Clock.now());
+        if (turn == null) {
+            forget(answer);
+            answer.completeExceptionally(closed ? Errors.closed(inquiry.failure()) : inquiry.failure());
+            return;
+        }
+        Assets.fetch(turn.endpoint.connection, Assets.MANIFEST, turn.timeS, Manifest::read)
+                .whenComplete((manifest, error) -> {
+                    if (error == null) {
+                        answer.complete(manifest);
+                    } else if (error instanceof SentritonException) {
+                        inquiry.failed((SentritonException) error, Clock.now());
+                        ask(inquiry, answer);
+                    } else {
+                        forget(answer);
+                        answer.completeExceptionally(error);
+                    }
+                });
+    }
+
+    /** Fails all calls and frees the connections and the thread. */
+    void close() {
+        synchronized (thread) {
+            if (closed) {
+                return;
+            }
+            closed = true;
+            thread.execute(() -> {
+                List.copyOf(tasks).forEach(task -> task.fail(Errors.closed(null)));
+                endpoints.all.forEach(endpoint -> endpoint.connection.close());
+            });
+        }
+        boolean interrupted = false;
+        for (Endpoint endpoint : endpoints.all) {
+            try {
+                endpoint.connection.awaitClosed();
+            } catch (InterruptedException error) {
+                interrupted = true;
+            }
+        }
+        thread.shutdown();
+        try {
+            thread.awaitTermination(CLOSING_S, TimeUnit.SECONDS);
+        } catch (InterruptedException error) {
+            interrupted = true;
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+}

@@ -1,0 +1,74 @@
+package io.sentriton;
+
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+
+/** Work that the session's thread does for a caller. */
+abstract class Task<T> {
+    final Session session;
+
+    /** The outcome. The session's thread completes it. */
+    final CompletableFuture<T> result = new CompletableFuture<>();
+
+    Task(Session session) {
+        this.session = session;
+    }
+
+    /** Starts the work. In the session's thread. */
+    abstract void begin();
+
+    /** Frees all that the work holds, when it has ended. In the session's thread. */
+    void end() {}
+
+    /** Hands the work to the session's thread; throws if the encoder is closed. */
+    final void submit() {
+        session.run(() -> {
+            if (result.isDone()) {
+                return;
+            }
+            if (session.isClosed()) {
+                fail(Errors.closed(null));
+                return;
+            }
+            session.begin(this);
+            guarded(this::begin);
+        });
+    }
+
+    /** Ends the work. From any thread. */
+    final void cancel() {
+        try {
+            session.run(() -> fail(new CancellationException("the call was cancelled")));
+        } catch (SentritonException closed) {
+            // Closing has ended it.
+        }
+    }
+
+    /** Ends the work with its result. In the session's thread. */
+    final void complete(T value) {
+        finish();
+        result.complete(value);
+    }
+
+    /** Ends the work with this error, unless it has ended. In the session's thread. */
+    final void fail(Throwable error) {
+        if (!result.isDone()) {
+            finish();
+            result.completeExceptionally(session.isClosed() ? Errors.closed(error.getCause()) : error);
+        }
+    }
+
+    /** Runs a part of the work: its error ends the work. */
+    final void guarded(Runnable part) {
+        try {
+            part.run();
+        } catch (Throwable error) {
+            fail(error);
+        }
+    }
+
+    private void finish() {
+        session.end(this);
+        end();
+    }
+}

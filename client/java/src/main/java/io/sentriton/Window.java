@@ -1,0 +1,79 @@
+package io.sentriton;
+
+import java.util.List;
+
+/**
+ * How many requests of one call may be in flight. It opens while that raises the rate, and halves when the server is
+ * overloaded. It compares the rate (characters per second) of one round, as many answers as requests are allowed, with
+ * the best rate. Times are seconds of any steady clock.
+ */
+final class Window {
+    private static final int LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
+
+    private final int most;
+    private int limit;
+    private double bestRate;
+    private long characters;
+    private int answers;
+    private double since = Double.NaN;
+
+    Window(int most) {
+        this(most, LEAST_IN_FLIGHT, 0);
+    }
+
+    /** The window of joined requests: open, but after an overload. A dns:/// address may stand for many servers. */
+    static Window ofJoined(List<String> addresses, int maxInFlight) {
+        boolean many = addresses.stream().anyMatch(address -> address.startsWith("dns://"));
+        int limit = many ? maxInFlight : Math.min(LEAST_IN_FLIGHT * addresses.size(), maxInFlight);
+        return new Window(limit, limit, 0);
+    }
+
+    private Window(int most, int limit, double bestRate) {
+        this.most = most;
+        this.limit = Math.min(limit, most);
+        this.bestRate = bestRate;
+    }
+
+    /** The number of requests that may be in flight. */
+    int limit() {
+        return limit;
+    }
+
+    /** A window for the next call: it keeps the limit and the best rate, and begins a new round. */
+    Window anew() {
+        return new Window(most, limit, bestRate);
+    }
+
+    /** Counts an answer for sentences of so many characters. */
+    void answered(long answeredCharacters, double now) {
+        if (Double.isNaN(since)) {
+            since = now;
+            return;
+        }
+        characters += answeredCharacters;
+        answers += 1;
+        if (answers < limit || now <= since) {
+            return;
+        }
+        double rate = characters / (now - since);
+        // After an overload it opens again by one per round, whatever the rate.
+        if (rate > 1.05 * bestRate || limit < LEAST_IN_FLIGHT) {
+            limit = Math.min(limit + 1, most);
+        }
+        // The best rate fades, so that a server which became slower, or shared, is measured anew.
+        bestRate = Math.max(rate, 0.98 * bestRate);
+        restart(now);
+    }
+
+    /** The server rejected a request: half as many from now on. */
+    void overloaded() {
+        limit = Math.max(1, limit / 2);
+        restart(Double.NaN);
+    }
+
+    private void restart(double now) {
+        characters = 0;
+        answers = 0;
+        since = now;
+    }
+}

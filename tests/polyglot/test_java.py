@@ -1,0 +1,144 @@
+"""client/java: its own tests against the server of the other clients, joined callers, a restarted server, the messages,
+and the code of its README.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import signal
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tritonclient.grpc import service_pb2
+
+from tests.bounds import is_quiet
+from tests.polyglot.callers import assert_nothing_lost, environment, restart_under_callers
+from tests.polyglot.conformance import Conformance
+from tests.polyglot.java import (
+    JAVA_CLIENT,
+    PROTOC,
+    check_tools,
+    jar,
+    maven,
+    program_command,
+    report,
+    source_command,
+)
+from tests.polyglot.table import PROPERTY
+from tests.polyglot.test_protos import PROTO, PROTOS, fill, read_tree
+from tests.server.conftest import RunningServer
+
+BUILT = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def built(server: RunningServer) -> BUILT:
+    """Compiled, tested against the server, packed and documented: one run of Maven, whose outcome a test checks."""
+    check_tools()
+    shutil.rmtree(JAVA_CLIENT / "target" / "surefire-reports", ignore_errors=True)
+    goals = ["package", "javadoc:javadoc", "dependency:copy@protoc"]
+    return maven(*goals, "-Dmaven.test.failure.ignore", SENTRITON_URL=server.url)
+
+
+def run(command: list[str], stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, env=environment(**variables), input=stdin, capture_output=True, text=True, timeout=200
+    )
+
+
+def test_javas_own_tests_pass_and_skip_nothing(
+    built: BUILT, conformance: Conformance, record_property: Callable[[str, object], None]
+) -> None:
+    assert built.returncode == 0, built.stdout + built.stderr
+    results = report()
+    assert (results.failed, results.skipped) == ([], []), built.stdout
+    for case in conformance.cases:
+        assert any(case["name"] in name for name in results.passed), f"{case['name']} did not run"
+    cases = len(conformance.cases)
+    record_property(PROPERTY, ("Java", cases, len(results.passed) - cases))
+
+
+def test_the_jar_has_its_libraries_in_packages_of_its_own(built: BUILT) -> None:
+    with zipfile.ZipFile(jar()) as content:
+        names = content.namelist()
+    classes = [name for name in names if name.endswith(".class")]
+    assert any(name.startswith("io/sentriton/internal/protobuf/") for name in classes)
+    assert all(name.startswith("io/sentriton/") for name in classes)
+    assert {"META-INF/LICENSE", "META-INF/NOTICE", "META-INF/licenses/protobuf.txt"} <= set(names)
+
+
+def test_64_java_calls_at_once_are_joined(built: BUILT, server: RunningServer, conformance: Conformance) -> None:
+    def counts() -> list[float]:
+        server.wait_for_counts()
+        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
+
+    before = counts()
+    ran = run(program_command("Callers", server.url, "4"))
+    assert ran.returncode == 0, ran.stderr
+    rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
+    print(f"\nmean encoder batch {rows / batches:.1f}")
+    assert rows == 4 * 64
+    assert rows / batches > (8 if is_quiet() else 2)
+    assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
+def test_a_restart_under_64_callers_loses_nothing(
+    ending: signal.Signals, built: BUILT, conformance: Conformance
+) -> None:
+    restart_under_callers(
+        lambda url, calls, seconds: program_command("Callers", url, str(calls), str(seconds)), ending, conformance
+    )
+
+
+def test_javas_messages_are_byte_identical_both_ways(built: BUILT) -> None:
+    names = re.findall(r"^message (\w+)", (PROTOS / PROTO).read_text(encoding="utf-8"), re.M)
+    assert len(names) == 15
+    messages = [fill(getattr(service_pb2, name)(), variant) for name in names for variant in range(5)]
+    sent = [
+        [message.DESCRIPTOR.name, base64.b64encode(message.SerializeToString(deterministic=True)).decode()]
+        for message in messages
+    ]
+    ran = run(program_command("Reencode"), stdin=json.dumps(sent))
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == sent
+
+
+def test_generated_java_is_current(built: BUILT, node_tools: Path, tmp_path: Path) -> None:
+    # The template has paths relative to the folder of the proto files.
+    template = (PROTOS / "buf.gen.java.yaml").read_text(encoding="utf-8").replace("../client/java/target", "TARGET")
+    scratch = tmp_path / "protos" / "buf.gen.yaml"
+    scratch.parent.mkdir()
+    scratch.write_text(template.replace("TARGET/tools/protoc", str(PROTOC)), encoding="utf-8")
+    command = [node_tools / "buf", "generate", "--template", scratch, "--output", scratch.parent]
+    subprocess.run(command, cwd=PROTOS, check=True)
+    made, committed = (read_tree(root / "src/generated") for root in (tmp_path / "client/java", JAVA_CLIENT))
+    assert made
+    assert made == committed, "client/java/src/generated is not what inference.proto gives; run: make protos"
+
+
+def test_the_readmes_code_runs(built: BUILT, server: RunningServer, tmp_path: Path) -> None:
+    readme = (JAVA_CLIENT / "README.md").read_text(encoding="utf-8")
+    code, printed = re.findall(r"```(?:java|text)\n(.*?)```", readme, re.S)[:2]
+    script = tmp_path / "Main.java"
+    script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
+    ran = run(source_command(script))
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout == printed
+
+
+def test_the_example_runs(built: BUILT, server: RunningServer) -> None:
+    arguments = ["숙소가 어디예요?", "지하철역 근처 숙소입니다.", "내일 비가 오나요?", "호텔"]
+    ran = run(source_command(JAVA_CLIENT / "examples" / "Rank.java", *arguments), SENTRITON_URL=server.url)
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert len(lines) == 3
+    scores = [float(line.split()[0]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+    assert max(scores) <= 1

@@ -1,0 +1,113 @@
+"""What benchmarks save, and the page that is written from it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks import batches, contention, offline, tables
+from benchmarks.peers import PEERS, SENTRITON
+from benchmarks.report import print_report, without_files
+from benchmarks.workload import hardware
+
+
+def entry(peer: str, rate: float, cosine: float) -> offline.Entry:
+    return offline.Entry(peer, "int8", PEERS[peer].batch_sizes[0], rate, 1000 / rate, cosine)
+
+
+@pytest.fixture
+def rows() -> list[dict[str, Any]]:
+    """Ours at 120, a peer at 100 whose vectors are worse, and one at 80 whose vectors are as close."""
+    return offline.table(
+        [entry("openvino", 100, 0.995), entry("ctranslate2", 80, 0.9997), entry(SENTRITON, 120, 0.9998)]
+    )
+
+
+def test_ours_is_compared_with_the_best_peer_and_with_the_best_that_is_as_close(rows: list[dict[str, Any]]) -> None:
+    assert [row["x_best_peer"] for row in rows] == [1.0, 0.8, 1.2]
+    assert [row["x_best_as_close"] for row in rows] == [1.0, 1.0, 1.5]
+
+
+def test_a_result_is_saved_with_processor_date_and_command(
+    tmp_path: Path, rows: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "here/offline.json"
+    monkeypatch.setattr(sys, "argv", ["offline", "--size", "base", "--save", str(file), "--rounds", "1"])
+    print_report("offline", "RoBERTa-base", rows, save=file)
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    assert saved == json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert saved["processor"] == hardware()
+    assert saved["command"] == "benchmarks.offline --size base --rounds 1"
+    assert saved["rows"] == rows
+    assert len(saved["date"]) == len("2026-11-26")
+
+
+def test_files_that_are_written_are_no_part_of_the_command() -> None:
+    assert without_files(["--plot", "a.png", "--rounds", "2", "--save", "b.json", "--scratch", "c"]) == [
+        "--rounds",
+        "2",
+    ]
+
+
+def test_the_page_has_a_section_per_processor_with_ratios_first(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    for processor, date in (("2 cores of A", "2026-11-01"), ("64 cores of B", "2026-11-26")):
+        result = {
+            "benchmark": "offline",
+            "title": f"RoBERTa-base, 512 sentences (klue), {processor}",
+            "processor": processor,
+            "date": date,
+            "command": "benchmarks.offline --size base",
+            "rows": rows,
+        }
+        (tmp_path / f"{processor}.json").write_text(json.dumps(result))
+    page = tables.page(tables.read_results(tmp_path))
+    assert page.index("## 2 cores of A") < page.index("## 64 cores of B")
+    assert "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |" in page
+    assert "2026-11-26, `benchmarks.offline --size base`" in page
+    assert "note" not in page  # no row has one
+
+
+def test_the_page_of_results_is_current() -> None:
+    page = (tables.RESULTS / "README.md").read_text(encoding="utf-8")
+    assert page == tables.page(tables.read_results(tables.RESULTS)), "run: python -m benchmarks.tables"
+
+
+@pytest.mark.parametrize("session", contention.SESSIONS)
+def test_busy_processes_run_in_the_session_that_is_asked_for_and_end(session: str) -> None:
+    before = set(psutil.Process().children(recursive=True))
+    with contention.busy(2, session):
+        started = set(psutil.Process().children(recursive=True)) - before
+        sessions = {os.getsid(process.pid) for process in started}
+        assert len(started) == 3  # two that compute, and their parent
+        assert (sessions == {os.getsid(0)}) == (session == "this")
+    assert not [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_contention_compares_each_contender_with_itself_alone() -> None:
+    answers = iter([(100.0, 2.0), (50.0, 1.0), (20.0, 0.5)])
+    arguments = contention.parser().parse_args(["--busy", "1"])
+    found = contention.rows_of("service", "300", lambda seconds: next(answers), arguments)
+    assert [row["of_alone"] for row in found] == [1.0, 0.5, 0.2]
+    assert [row["cpu_ms"] for row in found] == [20.0, 20.0, 25.0]
+    assert [row["in_session"] for row in found] == [None, "another", "this"]
+
+
+def test_token_blocks_hold_whole_rows() -> None:
+    assert batches.blocks([5, 5, 5], 10) == 2
+    assert batches.blocks([30, 4, 4, 2], 10) == 2  # a row that is longer than a block has one of its own
+    assert batches.blocks([], 10) == 0
+
+
+def test_batches_of_whole_blocks_fill_fewer(klue_sentences: list[str]) -> None:
+    before = batches.batches(klue_sentences[:512], 1024, 64)
+    after = batches.batches(klue_sentences[:512], 1536, 128)
+    assert sum(map(sum, before)) == sum(map(sum, after))
+    assert sum(batches.blocks(lengths, 768) for lengths in after) < 0.75 * sum(
+        batches.blocks(lengths, 768) for lengths in before
+    )
