@@ -1,9 +1,8 @@
-"""The encoder's own operators against torch's, and an export with them."""
+"""The encoder's own operators against torch's."""
 
 from __future__ import annotations
 
 import functools
-import json
 import random
 import subprocess
 import sys
@@ -17,10 +16,6 @@ from transformers import RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library, check_sizes, load_library
-from sentriton_server.export import ExportError, export
-from sentriton_server.repository import MANIFEST, RepositoryError, check_repository
-from sentriton_server.resources import BUNDLED_CHECKPOINT
-from tests.checkpoints import make_checkpoint
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
 LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
@@ -162,29 +157,3 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(OperatorsUnavailable, match=r"the C\+\+ compiler failed: layer.cpp:1: error: no such thing"):
         build_library()
     assert not list((tmp_path / "operators").rglob(operators.LIBRARY))
-
-
-def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
-    repository, said = tmp_path / "repository", list[str]()
-    export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
-    assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "sentriton"
-    assert "operators sentriton (auto: they are compiled and suit the encoder's sizes)" in said
-    library = repository / "encoder/1" / operators.LIBRARY
-    library.write_bytes(library.read_bytes()[:-1])
-    with pytest.raises(RepositoryError, match=f"encoder/1/{operators.LIBRARY} is not the file that was exported"):
-        check_repository(repository)
-
-
-def test_an_encoder_of_other_sizes_is_exported_with_torchs_operators(tmp_path: Path) -> None:
-    checkpoint, repository, said = make_checkpoint(tmp_path), tmp_path / "exported/repository", list[str]()
-    with pytest.raises(ExportError, match=r"head size is .*; or use --operators torch"):
-        export(checkpoint, repository, device="cpu", operators="sentriton")
-    export(checkpoint, repository, device="cpu", say=said.append)
-    assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "torch"
-    assert any(message.startswith("operators torch (auto: the head size is") for message in said)
-    assert not (repository / "encoder/1" / operators.LIBRARY).exists()
-
-
-def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="operators 'mine' are unknown; allowed are auto, sentriton, torch"):
-        export(BUNDLED_CHECKPOINT, tmp_path / "repository", device="cpu", operators="mine")

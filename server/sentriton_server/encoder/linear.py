@@ -27,7 +27,7 @@ class OrderedLinear(nn.Module):
         self.weight = self.order(self.plain_weight)
 
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators:  # alone: TorchScript must not look up operators that are not loaded
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
             if torch.ops.sentriton.suits(weight.dtype):
                 return torch.ops.sentriton.order(weight)
         # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
@@ -89,7 +89,7 @@ class Int8Linear(nn.Module):
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
 
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators:  # alone: TorchScript must not look up operators that are not loaded
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
             if torch.ops.sentriton.suits(weight.dtype):
                 return torch.ops.sentriton.order(weight)
         return torch.ops.onednn.qlinear_prepack(nn.functional.pad(weight, [0, 8]), None)

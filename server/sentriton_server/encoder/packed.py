@@ -173,7 +173,7 @@ class PackedEncoder(nn.Module):
         element = rank[row].argsort(stable=True)
 
         most_tokens = self.block_tokens
-        if self.operators:  # alone: TorchScript must not look up operators that are not loaded
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
             if torch.ops.sentriton.suits(self.weights):
                 most_tokens = torch.ops.sentriton.block_tokens()
         lengths: list[int] = row_tokens.tolist()
@@ -192,7 +192,7 @@ class PackedEncoder(nn.Module):
 
     def encode_block(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
         """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first."""
-        if self.operators:
+        if self.operators:  # noqa: SIM102 - as in encode_rows
             if torch.ops.sentriton.suits(self.weights):
                 hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
                 for layer in self.layers:
