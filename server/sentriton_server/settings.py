@@ -51,7 +51,7 @@ class ExportSettings:
     operators: OperatorsName = setting(
         "auto",
         "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512, or torch's. "
-        "auto takes sentriton's if they can be compiled and the encoder's sizes suit them.",
+        "auto takes sentriton's if they can be compiled, suit the encoder's sizes and keep the precision's bound.",
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
