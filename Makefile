@@ -12,8 +12,9 @@
 # make node      install and build the Node client (what the tests do by themselves)
 # make go        fetch what the Go client and its checks need, and build it
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
-# make manifests images, manifests and alert rules as files (half a minute; kubectl and, on Debian, apt-get)
-# make deploy    the same at work: images, probes, drain, Prometheus, traces, Ray (about ten minutes)
+# make prometheus  unpack Debian's Prometheus into build/, which the tests of docker/ need
+# make manifests images, manifests and alert rules as files (a minute; kubectl, Go for helm and, on Debian, apt-get)
+# make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (half an hour)
 # make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
 # make coverage  the same with training and tests against a real Triton: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
@@ -44,7 +45,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules java manifests deploy prometheus test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -79,7 +80,7 @@ GO := client/go
 go-modules:
 	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
 
-test: lint $(NODE_INSTALLED) go-modules prometheus coverage-quick
+test: lint $(NODE_INSTALLED) go-modules prometheus helm coverage-quick
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
 	$(PYTEST) tests/faults -m "not long and not slow"
 
@@ -126,7 +127,7 @@ java:
 protos: $(NODE_INSTALLED) go-modules
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 	@if command -v mvn >/dev/null; then \
-	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc) && \
+	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc && chmod +x target/tools/protoc) && \
 	    cd protos && ../$(NODE)/node_modules/.bin/buf generate --template buf.gen.java.yaml; \
 	else echo "client/java/src/generated is unchanged: it needs Maven"; fi
 
@@ -136,10 +137,10 @@ docs: $(VENV)/server-installed
 signatures: $(VENV)/dev-installed
 	$(BIN)/python client/python/tooling/signatures.py
 
-manifests: $(VENV)/dev-installed prometheus
+manifests: $(VENV)/dev-installed prometheus helm
 	$(PYTEST) tests/manifests
 
-deploy: $(VENV)/deploy-installed prometheus
+deploy: $(VENV)/deploy-installed prometheus helm engine
 	$(PYTEST) tests/manifests tests/deploy
 
 # KServe's SDK is unpacked and not installed: it wants older packages than the server.
@@ -157,6 +158,19 @@ prometheus:
 	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+# Built by Go, which fetches its modules (a minute or two, once). Where there is none, the chart's tests say so.
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+helm:
+	@test -x build/helm/helm || command -v helm >/dev/null || { \
+	    echo "building $(HELM) into build/helm" && mkdir -p build/helm && GOBIN=$(CURDIR)/build/helm go install $(HELM); \
+	} || echo "no helm could be had: put helm 3 on PATH"
+
+# Debian's packages of Docker, unpacked and not installed, where no engine runs. The test says what is missing.
+engine:
+	@docker version >/dev/null 2>&1 || test -x build/engine/usr/sbin/dockerd || { \
+	    echo "unpacking Debian's Docker into build/engine" && tests/deploy/engine/programs.sh build/engine; \
+	} || echo "no Docker engine could be had: start one"
 
 test-faults: $(VENV)/dev-installed
 	$(PYTEST) --quiet-machine tests/faults

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs Sentriton into a virtual environment of its own that has neither pip nor any other build tool in it.
+# Installs Sentriton into a virtual environment of its own that has neither pip nor any other build tool in it, nor what
+# only developers of its packages need: headers, tests, and bytecode of modules that Sentriton does not import.
 #
 #   docker/install.sh SOURCE FOLDER PART...
 #
@@ -15,16 +16,33 @@ if [[ $# -lt 3 ]]; then
     exit 2
 fi
 source=$1 folder=$2
-requirements=()
+requirements=() without_dependencies=()
 for part in "${@:3}"; do
-    requirements+=(--requirement "$source/server/requirements/$part.txt")
+    case $part in
+        # Only its files are used, never its Python package.
+        triton) without_dependencies+=(--requirement "$source/server/requirements/$part.txt") ;;
+        *) requirements+=(--requirement "$source/server/requirements/$part.txt") ;;
+    esac
 done
 python=${PYTHON:-python3}
 
 "$python" -m venv --without-pip "$folder"
-pip=("$python" -m pip --python "$folder/bin/python" install --disable-pip-version-check --no-warn-script-location --quiet)
+pip=("$python" -m pip --python "$folder/bin/python" install --disable-pip-version-check --no-warn-script-location --no-compile --quiet)
 "${pip[@]}" --constraint "$source/constraints.txt" --constraint "$source/docker/constraints.txt" \
     "$source/client/python" "${requirements[@]}"
 # The server's metadata ask for all parts.
-"${pip[@]}" --no-deps "$source/server"
+"${pip[@]}" --no-deps "$source/server" "${without_dependencies[@]}"
+
+packages=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+find "$packages" -type d -name tests -prune -exec rm -rf {} +
+rm -rf "$packages"/torch/{include,share}
+
+# A module's first import writes its bytecode. A container cannot, and would compile all of them at each start.
 "$folder/bin/sentriton" serve --help >/dev/null
+for part in "${@:3}"; do
+    case $part in
+        serve) "$folder/bin/python" -c 'import numpy, tokenizers, sentriton_server.serving' ;;
+        export) "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export' ;;
+        triton) "$folder/bin/python" -m sentriton_server.serving.prepare ;;
+    esac
+done

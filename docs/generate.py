@@ -33,6 +33,7 @@ HEAD = """\
 `sentriton export` takes `--precision`, `--device`, `--operators` and `--allow-pickle`.
 
 A flag wins over a variable, and a variable over the default. A variable that is set to nothing counts as unset.
+No flag turns a switch off. If a variable turns it on, only the variable can turn it off (`SENTRITON_VERBOSE=0`).
 `serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
 Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
 [client/README.md](../client/README.md#settings) has the settings of a client.

@@ -38,8 +38,8 @@ def installed(folder: Path) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in json.loads(listed.stdout)}
 
 
-def pinned() -> dict[str, str]:
-    lines = [line for folder in (ROOT, DOCKER) for line in (folder / "constraints.txt").read_text().splitlines()]
+def pinned(*folders: Path) -> dict[str, str]:
+    lines = [line for folder in folders for line in (folder / "constraints.txt").read_text().splitlines()]
     pairs = [line.split("==") for line in lines if "==" in line]
     names = [re.sub(r"[-_.]+", "-", name).lower() for name, _ in pairs]
     assert len(names) == len(set(names)), "a package is pinned in one place"
@@ -52,7 +52,7 @@ def install(folder: Path, *parts: str) -> None:
     subprocess.run([DOCKER / "install.sh", ROOT, folder, *parts], env=environment, check=True, timeout=280)
     own = {"sentriton", "sentriton-server"}
     found = {name: version.split("+")[0] for name, version in installed(folder).items() if name not in own}
-    assert found.items() <= pinned().items(), "every package of an image is pinned"
+    assert found.items() <= pinned(ROOT, DOCKER).items(), "every package of an image is pinned"
     # setuptools is torch's: it imports it at run time.
     assert not {"pip", "wheel", "hatchling"} & set(found), "no build tool is left"
 
@@ -113,6 +113,7 @@ def container(dockerfile: str, environment: Path, models: Path, scratch: Path, *
 def test_the_cpu_image(tmp_path: Path) -> None:
     environment, models = tmp_path / "opt/sentriton", tmp_path / "models"
     install(environment, "serve", "export", "triton")
+    assert pinned(DOCKER).keys() <= installed(environment).keys(), "no package of an earlier release stays pinned"
     arguments = {name: value for name, _, value in (line.partition("=") for line in values("Dockerfile.cpu", "ARG"))}
     baked = subprocess.run(
         [
@@ -144,7 +145,7 @@ def test_the_gpu_image_on_a_triton_of_its_base(tmp_path: Path) -> None:
     models.mkdir()
     (models / "repository").symlink_to(prepare_repository(None, precision="fp32", device="cpu"))
     triton = find_installation()
-    backends = triton.write_backends(tmp_path / "opt/tritonserver/backends")
+    backends = triton.backend_arguments(tmp_path / "opt/tritonserver")
     libtorch = tmp_path / "opt/libtorch"
     libtorch.mkdir()
     site_packages = Path(torch.__file__).parents[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ def needed(command: str, package: str) -> str:
 
 
 def tool(name: str) -> str:
-    """prometheus or promtool: on PATH, or as `make prometheus` unpacks them."""
-    unpacked = ROOT / "build/prometheus/usr/bin" / name
-    return str(unpacked) if unpacked.is_file() else needed(name, "make prometheus")
+    """prometheus, promtool or helm: as `make prometheus` and `make helm` put them into build/, or on PATH."""
+    target, folder = ("helm", "build/helm") if name == "helm" else ("prometheus", "build/prometheus/usr/bin")
+    unpacked = ROOT / folder / name
+    return str(unpacked) if unpacked.is_file() else needed(name, f"make {target}")
 
 
 @cache
@@ -46,6 +48,21 @@ def kustomize(folder: Path) -> tuple[Manifest, ...]:
     # kubectl says there what is out of date in a kustomization.
     assert not built.stderr, built.stderr
     return tuple(yaml.safe_load_all(built.stdout))
+
+
+def overlay(
+    folder: Path, resource: str = "base", components: Sequence[str] = (), **fields: object
+) -> tuple[Manifest, ...]:
+    """A user's kustomization in `folder`, of names below docker/kubernetes and further fields, as it is built."""
+    kubernetes = os.path.relpath(KUBERNETES.resolve(), folder.resolve())
+    kustomization = {
+        "resources": [f"{kubernetes}/{resource}"],
+        "components": [f"{kubernetes}/{component}" for component in components],
+        **fields,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return kustomize(folder)
 
 
 def read(file: Path) -> Any:

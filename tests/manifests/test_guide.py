@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
+from cryptography import x509
 
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.dockerfiles import values
 from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, read
-
-GUIDE = (DOCKER / "README.md").read_text()
-COMMANDS = [
-    line.removeprefix("$ ")
-    for block in re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-]
+from tests.manifests.guide import COMMANDS, GUIDE, KUSTOMIZATIONS, follow
+from tests.manifests.references import images, secrets
 
 
 def table(header: str) -> set[str]:
@@ -44,9 +43,35 @@ def test_commands_name_files_that_are_there() -> None:
     assert all((ROOT / name).exists() for name in named)
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if "-- sentriton " in line])
-def test_command_lines_of_sentriton_parse(line: str) -> None:
-    parse(shlex.split(line.split("-- sentriton ")[1]))
+@pytest.mark.parametrize("name", sorted(KUSTOMIZATIONS))
+def test_its_kustomizations_lack_no_value(name: str, tmp_path: Path) -> None:
+    manifests = follow(name, tmp_path)
+    assert {image.split(":")[0] for one in manifests for image in images(one)} == {"registry.example.com/sentriton"}
+    assert {one["metadata"].get("namespace") for one in manifests} == {"embeddings"}
+    assert any(f"apply --kustomize {name}" in command for command in COMMANDS) or name == "models"
+    # What they need beside them, the commands make.
+    made = {words[-1].split()[0] for words in (line.split("secret generic") for line in COMMANDS) if len(words) == 2}
+    assert set(secrets(manifests)) <= made
+
+
+def test_every_overlay_is_in_it() -> None:
+    resources = {
+        resource.removeprefix("../sentriton/docker/kubernetes/")
+        for text in KUSTOMIZATIONS.values()
+        for resource in yaml.safe_load(text)["resources"]
+    }
+    whole = {"base", "caller", "export-job", "kserve", "overlays/gpu", "overlays/side-by-side"}
+    assert resources == whole, "overlays/cpu is the base with the component cpu"
+
+
+def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
+    for command in COMMANDS:
+        if command.startswith("openssl "):
+            subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    certificate = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes())
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()))
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names.get_values_for_type(x509.DNSName)) == table("name in the certificate")
 
 
 def test_settings_are_those_of_sentriton() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -14,9 +12,9 @@ import yaml
 
 from sentriton_server.serving.preflight import GIB
 from sentriton_server.settings import ServerSettings
-from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
-from tests.manifests.files import DOCKER, KUBERNETES, Manifest, kustomize, of_kind, read
+from tests.manifests.files import KUBERNETES, Manifest, kustomize, of_kind, overlay, read
+from tests.manifests.guide import KUSTOMIZATIONS, follow
 
 # Kubernetes supports the newest release and the two before it.
 NEWEST = kubernetes_validate.latest_version().rsplit(".", 1)[0]
@@ -24,36 +22,22 @@ OLDEST = f"1.{int(NEWEST.split('.')[1]) - 2}"
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "ServingRuntime", "InferenceService"}
 COMPONENTS = sorted(f"components/{path.parent.name}" for path in KUBERNETES.glob("components/*/kustomization.yaml"))
 OVERLAYS = sorted(str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
-README_OVERLAY = "docker/README.md"
-VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring", README_OVERLAY]
+GUIDED = [f"guide: {name}" for name in KUSTOMIZATIONS if name in ("cpu", "gpu", "kserve", "models")]
+VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring", *GUIDED]
 LAUNCHER_MARGIN_S = 5  # how much longer than --exit-timeout-s the launcher waits before it kills
 
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Manifest, ...]:
-    """A folder as it is built; a component together with the base and the CPU's or GPU's; the overlay of the guide."""
+    """A folder as it is built; a component together with the base and the CPU's or GPU's; the guide's."""
     name: str = request.param
-    if name not in (*COMPONENTS, "../monitoring", README_OVERLAY):
-        return kustomize(KUBERNETES / name)
-    folder = tmp_path_factory.mktemp("overlay").resolve()
-    checkout = Path(os.path.relpath(ROOT, folder))
-    if name == README_OVERLAY:
-        (folder / "kustomization.yaml").write_text(readme_overlay().replace("sentriton/docker", f"{checkout}/docker"))
-        return kustomize(folder)
-    components = list(dict.fromkeys([name if name == "components/gpu" else "components/cpu", name]))
-    kustomization = {
-        "resources": [str(checkout / "docker/kubernetes/base")],
-        "components": [str(checkout / "docker/kubernetes" / component) for component in components],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return kustomize(folder)
-
-
-def readme_overlay() -> str:
-    """The kustomization that the guide has its reader write."""
-    (block,) = re.findall(r"```yaml\n(# kustomization\.yaml.*?)```", (DOCKER / "README.md").read_text(), re.DOTALL)
-    overlay: str = block
-    return overlay
+    folder = tmp_path_factory.mktemp("overlay")
+    if name in GUIDED:
+        return follow(name.removeprefix("guide: "), folder)
+    if name in (*COMPONENTS, "../monitoring"):
+        processor = "components/gpu" if name == "components/gpu" else "components/cpu"
+        return overlay(folder, components=list(dict.fromkeys([processor, name])))
+    return kustomize(KUBERNETES / name)
 
 
 def pods(manifests: tuple[Manifest, ...]) -> Iterator[Any]:
@@ -135,6 +119,9 @@ def test_probes(manifests: tuple[Manifest, ...]) -> None:
         ready_timeout_s = environment(manifests, container)["SENTRITON_READY_TIMEOUT_S"]
         assert ready_timeout_s is not None
         assert starting_s >= float(ready_timeout_s), "the server's own error comes first, and says more"
+        for name in ("startupProbe", "readinessProbe"):
+            assert found[name]["timeoutSeconds"] >= 5, "a busy node takes its time to run a command"
+        assert found["readinessProbe"]["failureThreshold"] >= 2, "one slow command takes no pod out"
         patience_s = {name: probe["periodSeconds"] * probe["failureThreshold"] for name, probe in found.items()}
         assert patience_s["readinessProbe"] <= 5, "out of the Service at once"
         # Three canaries that time out, a pause, a start: the supervisor had its turn.
@@ -182,7 +169,7 @@ def test_pods_are_locked_up(manifests: tuple[Manifest, ...]) -> None:
 
 @pytest.mark.parametrize("release", [NEWEST, OLDEST])
 def test_the_export_job_writes_what_the_pods_read(release: str) -> None:
-    (job,) = kustomize(KUBERNETES / "export-job")
+    (job,) = of_kind(kustomize(KUBERNETES / "export-job"), "Job")
     assert kubernetes_validate.validate(job, release, strict=True) == release
     pod = job["spec"]["template"]["spec"]
     check_locked_up(pod)
@@ -245,11 +232,3 @@ def test_who_may_talk_to_whom(manifests: tuple[Manifest, ...]) -> None:
             assert (port["port"], port["appProtocol"]) == ((8002, "http") if part == "-metrics" else (8001, "grpc"))
         for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]:
             assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
-
-
-def test_an_autoscaler_owns_the_number_of_pods(manifests: tuple[Manifest, ...]) -> None:
-    scaled = [*of_kind(manifests, "HorizontalPodAutoscaler"), *of_kind(manifests, "ScaledObject")]
-    for deployment in of_kind(manifests, "Deployment"):
-        assert ("replicas" in deployment["spec"]) == (not scaled)
-    for scaler in scaled:
-        assert scaler["spec"]["scaleTargetRef"]["name"] == "sentriton"

@@ -28,3 +28,18 @@ def test_docker_names_metrics_that_the_server_publishes_under_their_present_name
     used = names("docker", ".json", ".yaml", ".yml")
     assert used - DERIVED <= published
     assert not used & set(old_names().values())
+
+
+def test_expressions_match_by_labels_that_the_metrics_have() -> None:
+    rows = re.findall(r"^\| (`sentriton_.*?) \| (.*?) \|", (ROOT / "docker/README.md").read_text(), re.MULTILINE)
+    labels = {name: set(re.findall(r"`(\w+)`", of)) for names_, of in rows for name in NAME.findall(names_)}
+    target = {"job", "instance", "pod", "namespace"}
+    files = [path for path in (ROOT / "docker").rglob("*") if path.suffix in (".json", ".yaml")]
+    matchers = [
+        (name, label)
+        for path in files
+        for name, inner in re.findall(rf"({NAME.pattern}){{([^}}]*)", path.read_text(encoding="utf-8"))
+        for label in re.findall(r"(\w+)(?:=~|!=|!~|=)", inner)
+    ]
+    assert len(matchers) > 50
+    assert [(name, label) for name, label in matchers if label not in target | labels[name]] == []

@@ -43,7 +43,10 @@ def built(server: RunningServer) -> BUILT:
     check_tools()
     shutil.rmtree(JAVA_CLIENT / "target" / "surefire-reports", ignore_errors=True)
     goals = ["package", "javadoc:javadoc", "dependency:copy@protoc"]
-    return maven(*goals, "-Dmaven.test.failure.ignore", SENTRITON_URL=server.url)
+    ran = maven(*goals, "-Dmaven.test.failure.ignore", SENTRITON_URL=server.url)
+    if PROTOC.is_file():
+        PROTOC.chmod(0o755)  # Maven copies no permissions
+    return ran
 
 
 def run(command: list[str], stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:

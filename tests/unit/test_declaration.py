@@ -26,6 +26,7 @@ from sentriton_server.settings import ExportSettings, ServerSettings, ServeSetti
 from tests.conftest import ROOT
 
 CLASSES = (ClientSettings, ExportSettings, ServerSettings, ServeSettings)
+CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in ("go", "java", "node"))]
 OTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 UNITS = {"_s": "seconds", "_mib": "MiB"}
 
@@ -51,7 +52,7 @@ def test_the_documentation_is_current() -> None:
     assert CLIENT_PAGE.read_text(encoding="utf-8") == client_page(), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "client/README.md", "client/node/README.md", "docs/reliability.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/reliability.md", *CLIENT_PAGES])
 def test_variables_that_the_documentation_names_exist(page: str) -> None:
     declared = {each.variable for cls in CLASSES for each in settings_of(cls)}
     assert set(re.findall(r"SENTRITON_\w+", (ROOT / page).read_text(encoding="utf-8"))) <= declared | OTHER_VARIABLES
@@ -97,7 +98,7 @@ def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch)
     assert resolve(ServerSettings).canary_period_s == 3
 
 
-# What is refused
+# Refused values
 
 
 @pytest.mark.parametrize(
@@ -201,3 +202,13 @@ def test_help_shows_full_names_at_80_columns(command: str) -> None:
     for declared in settings:
         assert re.search(rf"{declared.flag}\s", shown), declared.flag
         assert re.search(rf"\${declared.variable}; ", shown), declared.variable
+
+
+@pytest.mark.parametrize("command", ["serve", "export", "embed", "similarity", "evaluate", "data", "train"])
+def test_help_names_each_value_in_capitals(command: str) -> None:
+    group: Any = typer.main.get_command(app)
+    for parameter in group.get_command(None, command).params:
+        takes_value = parameter.type.name != "boolean" and not getattr(parameter, "hidden", False)
+        if takes_value and parameter.name != "help":
+            assert parameter.metavar, f"{command} {parameter.name}"
+            assert re.sub("all$", "", parameter.metavar.strip("[]")).isupper(), f"{command} {parameter.name}"

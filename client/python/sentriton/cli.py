@@ -34,7 +34,7 @@ app = typer.Typer(
 app.registered_commands += embed_command.registered_commands
 app.registered_commands += evaluate_command.registered_commands
 
-Plot = Annotated[Path | None, typer.Option(help="Draw a heat map into FILE.png, .svg or .pdf.")]
+Plot = Annotated[Path | None, typer.Option(metavar="FILE", help="Draw a heat map into FILE.png, .svg or .pdf.")]
 
 
 def _print_version(asked: bool) -> None:
@@ -56,7 +56,7 @@ def common(
 @takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
 def similarity(
     settings: ClientSettings,
-    texts: Annotated[list[str], typer.Argument(metavar="TEXT", help="Two or more sentences.")],
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Two or more sentences.")],
     as_json: AsJson = False,
     plot: Plot = None,
 ) -> None:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from sentriton.call import Call
 from sentriton.connection import AsyncConnection, Connection
 from sentriton.course import Sending
+from sentriton.dispatch import AsyncDispatcher, Dispatcher
 from sentriton.endpoints import AnyConnection
+from sentriton.joining import Joiner
 from sentriton.joint import Joint, Member
 from sentriton.kserve import ModelInferResponse
 
@@ -36,6 +38,11 @@ class JoinedDispatcher:
     def run(self) -> bool:
         """Returns when every sentence is embedded; false if the call needs requests of its own."""
         call, joiner = self._call, self._joiner
+        if joiner.take_idle():
+            with _place_given_back(joiner):
+                call.open_course()
+                Dispatcher(call).run()
+            return True
         with _member_of(call, partial(self._looks.put, None)) as member:
             while not member.ended:
                 call.check_open()
@@ -90,7 +97,8 @@ class AsyncJoinedDispatcher:
         with _member_of(call, look.set) as member:
             # Tasks that are ready to run as well may join.
             await asyncio.sleep(0)
-            while not member.ended:
+            idle = joiner.take_idle(member)
+            while not idle and not member.ended:
                 call.check_open()
                 now = time.monotonic()
                 if (joint := joiner.gather(now)) is not None:
@@ -103,6 +111,11 @@ class AsyncJoinedDispatcher:
                     await look.wait()
                     look.clear()
                     timer.cancel()
+        if idle:
+            with _place_given_back(joiner):
+                call.open_course()
+                await AsyncDispatcher(call).run()
+            return True
         return call.take(member)
 
     def _depart(self, joint: Joint[AsyncConnection]) -> None:
@@ -126,6 +139,14 @@ class AsyncJoinedDispatcher:
                 self._joiner.settle(joint, sending, task.result, time.monotonic())
 
         task.add_done_callback(ended)
+
+
+@contextmanager
+def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        joiner.give_back(time.monotonic())
 
 
 @contextmanager

@@ -49,6 +49,22 @@ class Joiner(Generic[AnyConnection]):
             self._members.add(member)
             self._waiting.append(member)
 
+    def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
+        """Whether no request is in flight and no call waits but `member`. The call then waits no more, and has a place
+        until `give_back`: a request of its own costs it less than one that may be shared.
+        """
+        with self._lock:
+            if self._in_flight or any(other is not member for other in self._waiting):
+                return False
+            self._waiting.clear()
+            self._in_flight = 1
+            return True
+
+    def give_back(self, now: float) -> None:
+        """The call that took an idle encoder has ended."""
+        with self._changing(now):
+            self._in_flight -= 1
+
     def leave(self, member: Member[AnyConnection], now: float) -> None:
         """A call has ended, or its caller has gone. Its request is cancelled if no other call is in it."""
         with self._changing(now):
@@ -60,7 +76,7 @@ class Joiner(Generic[AnyConnection]):
                     self._to_wake.append(joint.members[0])
                 else:
                     self._abandon(joint)
-            elif not member.ended:
+            elif not member.ended and member in self._waiting:
                 self._waiting.remove(member)
 
     def gather(self, now: float) -> Joint[AnyConnection] | None:

@@ -17,8 +17,8 @@ from sentriton_server.settings import ExportSettings
 @takes_settings(ExportSettings)
 def export(
     settings: ExportSettings,
-    checkpoint: Annotated[str, typer.Argument(help="A sentence-transformers folder or hub id.")],
-    repository: Annotated[Path, typer.Argument(help="The folder to write.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A sentence-transformers folder or hub id.")],
+    repository: Annotated[Path, typer.Argument(metavar="REPOSITORY", help="The folder to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exported repository.")] = False,
     evaluate: Annotated[
         str | None,

@@ -15,12 +15,16 @@ from sentriton_server.settings import DataSettings
 @takes_settings(DataSettings)
 def train(
     settings: DataSettings,
-    recipe: Annotated[str, typer.Argument(help="Name of a bundled recipe (bundled, klue-sts), or a .toml file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a bundled recipe (bundled, klue-sts), or a .toml file.")
+    ],
     output: Annotated[
-        Path | None, typer.Option(help="Folder to write the checkpoint to. If unset: the recipe's name.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Folder to write the checkpoint to. If unset: the recipe's name."),
     ] = None,
     base: Annotated[
-        str | None, typer.Option(help="Start from this folder or hub id instead of the recipe's checkpoint.")
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="Start from this folder or hub id instead of the recipe's checkpoint."),
     ] = None,
 ) -> None:
     """Train a checkpoint from a recipe and write it with a model card that has its measured figures.

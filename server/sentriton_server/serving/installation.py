@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sentriton.requirements import SERVER, how_to_install
 from sentriton_server.resources import SERVER_CONFIG
+from sentriton_server.serving.backends import backend_directory
 from sentriton_server.serving.errors import LaunchError
 
 
@@ -26,20 +27,13 @@ class Installation:
     environment: dict[str, str] = field(default_factory=dict)
     backends: dict[str, list[Path]] = field(default_factory=dict)
 
-    def write_backends(self, folder: Path) -> list[str]:
-        """Lay out the backend directory below `folder`, or what of it is not there yet; returns the arguments that name
-        it to Triton.
+    def backend_arguments(self, scratch: Path) -> list[str]:
+        """What names the backends to Triton; files that they need are below `scratch` if not within the environment.
+        Raises `LaunchError` where these cannot run.
         """
         if not self.backends:
             return []
-        for name, files in self.backends.items():
-            (folder / name).mkdir(parents=True, exist_ok=True)
-            for file in files:
-                # Copies: Triton refuses a backend library that a link leads out of the backend directory.
-                copy = folder / name / file.name
-                if not copy.is_file() or copy.stat().st_size != file.stat().st_size:
-                    shutil.copy2(file, copy)
-        return [f"--backend-directory={folder}"]
+        return [f"--backend-directory={backend_directory(self.backends, scratch / 'backends')}"]
 
 
 def find_installation() -> Installation:

@@ -74,7 +74,7 @@ class TritonProcess:
             security = Security.prepare(settings, self._scratch.folder)
             arguments = [
                 f"--model-repository={repository.absolute()}",
-                *installation.write_backends(self._scratch.folder / "backends"),
+                *installation.backend_arguments(self._scratch.folder),
                 *profile.flags,
                 *_arguments(settings),
                 *security.arguments,

@@ -40,15 +40,17 @@ def evaluate(
     data: Annotated[
         str,
         typer.Argument(
+            metavar="DATA",
             help="Scored pairs: a .json (KLUE-STS), .jsonl, .csv, .tsv (KorSTS) or .parquet file with sentence1, "
-            "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation)."
+            "sentence2 and score, or a hub data set as ID:CONFIG:SPLIT (klue/klue:sts:validation).",
         ),
     ],
     as_json: AsJson = False,
     plot: Annotated[
         Path | None,
         typer.Option(
-            help="Plot human scores against the model's, and residuals by source, into FILE.png, .svg or .pdf."
+            metavar="FILE",
+            help="Plot human scores against the model's, and residuals by source, into FILE.png, .svg or .pdf.",
         ),
     ] = None,
 ) -> None:

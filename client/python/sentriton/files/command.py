@@ -25,29 +25,40 @@ from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer()
 
-Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Sentences to embed.")]
+Texts = Annotated[list[str] | None, typer.Argument(metavar="TEXT…", help="Sentences to embed.")]
 Input = Annotated[
     Path | None,
     typer.Option(
+        metavar="FILE",
         help="A .txt, .jsonl, .csv, .tsv or .parquet file, or - for standard input. Empty lines are rows too.",
         allow_dash=True,
     ),
 ]
 Output = Annotated[
-    Path | None, typer.Option(help="Write FILE.npy, FILE.jsonl or FILE.parquet. If unset, print JSON lines.")
+    Path | None,
+    typer.Option(metavar="FILE", help="Write FILE.npy, FILE.jsonl or FILE.parquet. If unset, print JSON lines."),
 ]
-Column = Annotated[str | None, typer.Option(help="Column or field of the sentences. If unset: sentence or text.")]
+Column = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Column or field of the sentences. If unset: sentence or text.")
+]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Scale every embedding to length 1.")]
 TruncateDim = Annotated[
     int | None, typer.Option(metavar="N", help="Truncate every embedding to its first N dimensions.")
 ]
 RowPrecision = Annotated[
-    str, typer.Option(help="Datatype of the rows: float32, or binary or ubinary (bits packed into bytes).")
+    str,
+    typer.Option(
+        metavar="DATATYPE",
+        help="Datatype of the rows: float32, or binary or ubinary (bits packed into bytes). The precision of the "
+        "encoder is a setting of the server.",
+    ),
 ]
-Prompt = Annotated[str | None, typer.Option(help="Text to prepend to every sentence.")]
-PromptName = Annotated[str | None, typer.Option(help="Name of the model's prompt to prepend to every sentence.")]
+Prompt = Annotated[str | None, typer.Option(metavar="TEXT", help="Text to prepend to every sentence.")]
+PromptName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Name of the model's prompt to prepend to every sentence.")
+]
 BatchSize = Annotated[
-    int | None, typer.Option(help="Largest number of sentences in a request. If unset: the server's.")
+    int | None, typer.Option(metavar="N", help="Largest number of sentences in a request. If unset: the server's.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Replace the rows of an interrupted run.")]

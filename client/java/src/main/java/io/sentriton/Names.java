@@ -84,9 +84,16 @@ final class Names extends NameResolver {
         resolving = true;
         double waitS = resolved + LEAST_BETWEEN_S - Clock.now();
         if (waitS <= 0 || timer == null) {
-            executor.execute(this::resolve);
+            begin();
         } else {
-            timer.schedule(() -> executor.execute(this::resolve), Clock.nanos(waitS), TimeUnit.NANOSECONDS);
+            timer.schedule(this::begin, Clock.nanos(waitS), TimeUnit.NANOSECONDS);
+        }
+    }
+
+    /** A channel that has ended gave its executor back: a task would take another, and its threads would stay. */
+    private synchronized void begin() {
+        if (!closed) {
+            executor.execute(this::resolve);
         }
     }
 

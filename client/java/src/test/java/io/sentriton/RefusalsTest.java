@@ -51,7 +51,7 @@ class RefusalsTest extends ServerTest {
                 ServerUnavailableException.class,
                 "^no answer from .*: Server is stopping \\(0 of 50 sentences were embedded\\)$",
                 () -> encoder.encode(FIFTY, options)));
-        assertTrue(took < 1, String.valueOf(took));
+        assertTrue(took < 2, String.valueOf(took)); // a busy machine included; DeadlineExceededException is what it is not
         assertTrue(server.received.get() > 2);
     }
 

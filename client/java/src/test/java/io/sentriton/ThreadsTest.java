@@ -30,6 +30,6 @@ class ThreadsTest extends ServerTest {
                 () -> threads().stream().noneMatch(name -> name.startsWith("sentriton")),
                 "the thread of an encoder stays after close");
         server.close();
-        Wait.until(() -> threads().isEmpty(), "threads stay: " + threads());
+        Wait.until(() -> threads().isEmpty(), () -> "threads stay: " + threads());
     }
 }

@@ -3,6 +3,7 @@ package io.sentriton;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 
 /** Pauses of tests. */
 final class Wait {
@@ -21,6 +22,11 @@ final class Wait {
 
     /** Waits until it holds. */
     static void until(BooleanSupplier holds, String otherwise) {
+        until(holds, () -> otherwise);
+    }
+
+    /** Waits until it holds; what failed is said with what is so at the end. */
+    static void until(BooleanSupplier holds, Supplier<String> otherwise) {
         double end = Clock.now() + SOON_S;
         while (!holds.getAsBoolean()) {
             assertTrue(Clock.now() < end, otherwise);

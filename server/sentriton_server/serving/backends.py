@@ -1,0 +1,59 @@
+"""The backend directory of the wheel's Triton: its Python backend, and the stand-in for the libtorch backend.
+
+`python -m sentriton_server.serving.prepare` writes it once into the environment, for servers whose temporary folder
+does not run programs (docker/install.sh does this). Elsewhere each server writes it into its scratch folder.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sentriton_server.serving.errors import LaunchError
+
+# Belongs to the environment and not to a user: no other user can replace what a server runs.
+PREPARED = Path(sys.prefix) / "libexec/sentriton/backends"
+
+Backends = Mapping[str, Sequence[Path]]
+
+
+def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPARED) -> Path:
+    """A folder with a folder for each of `backends`, a backend's name to its files: `prepared` if it has these files,
+    else `scratch`, where they are written. Raises `LaunchError` where programs of `scratch` cannot run.
+    """
+    if _is_current(backends, prepared):
+        return prepared
+    _require_exec(scratch)
+    write(backends, scratch)
+    return scratch
+
+
+def write(backends: Backends, folder: Path) -> None:
+    """Lay out what of `backends` is not in `folder` yet."""
+    for name, files in backends.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for file in files:
+            # Copies: Triton refuses a backend library that a link leads out of the backend directory.
+            copy = folder / name / file.name
+            if not copy.is_file() or copy.stat().st_size != file.stat().st_size:
+                shutil.copy2(file, copy)
+
+
+def _is_current(backends: Backends, prepared: Path) -> bool:
+    """Whether `prepared` was written by this release: an upgrade leaves the files of the one before it there."""
+    copies = [(file, prepared / name / file.name) for name, files in backends.items() for file in files]
+    return all(copy.is_file() and filecmp.cmp(file, copy, shallow=False) for file, copy in copies)
+
+
+def _require_exec(folder: Path) -> None:
+    existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+    if os.statvfs(existing).f_flag & os.ST_NOEXEC:
+        raise LaunchError(
+            f"{existing} is mounted noexec, and Triton loads its backends from there; mount it exec "
+            "(docker run --tmpfs /tmp:exec), set TMPDIR to a folder that is, or prepare the backends once within this "
+            f"environment: {sys.executable} -m sentriton_server.serving.prepare"
+        )

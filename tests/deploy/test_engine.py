@@ -1,0 +1,220 @@
+"""The images and the Compose stack in a real Docker engine: built, locked up as pods are, stopped under load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from sentriton import SentenceEncoder
+from sentriton_server.settings import ServerSettings
+from tests.conftest import ROOT
+from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
+from tests.deploy.prometheus import Prometheus, wait_until
+from tests.manifests.files import DOCKER, KUBERNETES, kustomize, of_kind
+from tests.ports import with_free_ports
+
+IMAGE, GPU_IMAGE = "sentriton:cpu", "sentriton:gpu"
+SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차를 탄다" for number in range(64)]
+# What PyPI's torch has and PyTorch's CPU build has not.
+CUDA = "nvidia triton cuda torch/lib/libtorch_cuda*"
+BYTES_OF_CUDA = f"cd /opt/sentriton/lib/python3*/site-packages && du -cb {CUDA} 2>/dev/null | tail -1"
+Vectors = NDArray[np.float32]
+LOCKED_UP = "--read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp --shm-size 1g".split()
+pytestmark = [pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Docker]:
+    # Not below pytest's folders: a socket's path has at most 107 bytes, and overlayfs needs a disk.
+    folder = ROOT / "build/engine-state"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with engine(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def image(docker: Docker) -> str:
+    took_s = docker.build("--file", DOCKER / "Dockerfile.cpu", "--tag", IMAGE, ROOT)
+    size = docker.inspect(IMAGE)["Size"]
+    unused = int(docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", BYTES_OF_CUDA).split()[0])
+    print(
+        f"\n{IMAGE}: built in {took_s:.0f} s, {size / 1e9:.2f} GB, {(size - unused) / 1e9:.2f} GB without CUDA's files"
+    )
+    assert size - unused < 1.5e9
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def expected() -> Vectors:
+    model = SentenceTransformer(str(ROOT / "checkpoints/sentriton-ko-mini"), device="cpu")
+    return np.asarray(model.encode(SENTENCES, normalize_embeddings=True))
+
+
+def assert_right(vectors: Vectors, expected: Vectors) -> None:
+    cosines = (vectors * expected).sum(1) / np.linalg.norm(vectors, axis=1)
+    assert cosines.min() > 0.999999
+
+
+@contextmanager
+def container(docker: Docker, image: str, *options: object) -> Iterator[tuple[str, str]]:
+    """A running server: the container's name, and the address of its published port."""
+    name = docker("run", "--detach", "--publish", "127.0.0.1:0:8001", *options, image)
+    try:
+        yield name, docker("port", name, "8001")
+    finally:
+        docker("rm", "--force", name)
+
+
+@dataclass
+class Load:
+    """Callers that embed without a pause, and never give up."""
+
+    calls: int = 0
+    wrong: int = 0
+    errors: list[Exception] = field(default_factory=list)
+
+
+@contextmanager
+def load(address: str, expected: Vectors, callers: int = 4) -> Iterator[Load]:
+    counted, stop = Load(), threading.Event()
+
+    def call(caller: int) -> None:
+        with SentenceEncoder(address, timeout_s=120) as encoder:
+            while not stop.is_set():
+                rows = [(caller + offset) % len(SENTENCES) for offset in range(1 + counted.calls % 5)]
+                try:
+                    vectors = encoder.encode([SENTENCES[row] for row in rows], normalize_embeddings=True)
+                except Exception as error:
+                    counted.errors.append(error)
+                else:
+                    counted.wrong += int(((vectors * expected[rows]).sum(1) < 0.999999).any())
+                    counted.calls += 1
+
+    with ThreadPoolExecutor(callers) as pool:
+        pending = [pool.submit(call, number) for number in range(callers)]
+        try:
+            yield counted
+        finally:
+            stop.set()
+        for one in pending:
+            one.result(150)
+
+
+def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str, expected: Vectors) -> None:
+    with container(docker, image, *LOCKED_UP) as (name, address):
+        ready_s = docker.wait_until_healthy(name, 120)
+        with SentenceEncoder(address) as encoder:
+            assert_right(encoder.encode(SENTENCES), expected)
+        assert docker("exec", name, "sh", "-c", "touch /anything; id -u", check=False) == "10001"
+        # The caller of the manifests, as locked up as the server.
+        (job,) = of_kind(kustomize(KUBERNETES / "caller"), "Job")
+        (caller,) = job["spec"]["template"]["spec"]["containers"]
+        line = docker("run", "--rm", *LOCKED_UP, "--network", f"container:{name}", image, *caller["args"])
+        assert json.loads(line)["sentence"] == caller["args"][-1]
+        started = time.monotonic()
+        docker("stop", "--time", "60", name, timeout_s=70)
+        print(f"\nhealthy after {ready_s:.0f} s, stopped within {time.monotonic() - started:.1f} s")
+        assert docker.inspect(name)["State"]["ExitCode"] == 0
+
+
+def test_the_cpu_image_serves_with_the_engines_defaults(docker: Docker, image: str, expected: Vectors) -> None:
+    with container(docker, image) as (name, address):
+        docker.wait_until_healthy(name, 120)
+        with SentenceEncoder(address) as encoder:
+            assert_right(encoder.encode(SENTENCES), expected)
+
+
+def test_the_gpu_image_serves_a_mounted_repository_locked_up(docker: Docker, image: str, expected: Vectors) -> None:
+    # The base is a stand-in where it cannot be pulled; the repository is the CPU image's, in a volume.
+    volume = "sentriton-test-models"
+    load_gpu_base(docker, image)
+    took_s = docker.build("--file", DOCKER / "Dockerfile", "--tag", GPU_IMAGE, ROOT)
+    added = docker.inspect(GPU_IMAGE)["Size"] - docker.inspect(GPU_BASE)["Size"]
+    docker("run", "--rm", "--volume", f"{volume}:/models", "--entrypoint", "true", image)
+    try:
+        with container(docker, GPU_IMAGE, *LOCKED_UP, "--volume", f"{volume}:/models:ro") as (name, address):
+            ready_s = docker.wait_until_healthy(name, 120)
+            with SentenceEncoder(address) as encoder:
+                assert_right(encoder.encode(SENTENCES), expected)
+    finally:
+        docker("volume", "rm", volume)
+    print(f"\n{GPU_IMAGE}: built in {took_s:.0f} s, {added / 1e6:.0f} MB above its base, healthy after {ready_s:.0f} s")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The Compose stack with ports that are free here, without Grafana."""
+
+    compose: Callable[..., str]
+    address: str
+    monitor: Prometheus
+
+
+@pytest.fixture(scope="module")
+def stack(docker: Docker, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    ports = with_free_ports(ServerSettings(grpc_port=0, metrics_port=0))
+    override = tmp_path_factory.mktemp("compose") / "ports.yaml"
+    override.write_text(
+        f"services:\n"
+        f"  sentriton: {{ports: !override ['127.0.0.1:{ports.grpc_port}:8001']}}\n"
+        f"  prometheus: {{ports: !override ['127.0.0.1:{ports.metrics_port}:9090']}}\n"
+    )
+    files = ["--file", DOCKER / "compose.yaml", "--file", override, "--project-name", "sentriton-test"]
+
+    def compose(*arguments: object) -> str:
+        return docker("compose", *files, *arguments, timeout_s=150)
+
+    try:
+        # The image is there: `up --build` of the guide builds the same one.
+        compose("up", "--no-build", "--detach", "sentriton", "prometheus")
+        docker.wait_until_healthy("sentriton-test-sentriton-1", 120)
+        yield Stack(compose, f"127.0.0.1:{ports.grpc_port}", Prometheus(f"http://127.0.0.1:{ports.metrics_port}"))
+    finally:
+        compose("down", "--volumes", "--timeout", "60")
+
+
+def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: Vectors) -> None:
+    with SentenceEncoder(stack.address) as encoder:
+        assert_right(encoder.encode(SENTENCES), expected)
+
+    def scraped() -> bool:
+        return [value for _, value in stack.monitor.query("sum(sentriton_rows_total)")] >= [len(SENTENCES)]
+
+    wait_until(scraped, 60)
+    assert not stack.monitor.firing()
+
+
+def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors) -> None:
+    with load(stack.address, expected) as counted:
+        time.sleep(3)
+        before = counted.calls
+        stack.compose("restart", "sentriton")
+        wait_until(lambda: counted.calls > before + 50, 60)
+    print(f"\n{counted.calls} calls, {len(counted.errors)} lost, {counted.wrong} wrong")
+    assert (counted.errors, counted.wrong) == ([], 0)
+    assert before > 20
+
+
+def test_an_alert_stays_while_the_server_is_down(stack: Stack) -> None:
+    stack.compose("stop", "sentriton")
+    wait_until(lambda: "SentritonDown" in stack.monitor.firing(), 120)
+    # Its name leaves DNS now, and with it Prometheus' target.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert "SentritonDown" in stack.monitor.firing()
+        time.sleep(2)
+    assert stack.monitor.get("targets")["activeTargets"] == []
+    stack.compose("start", "sentriton")
+    wait_until(lambda: "SentritonDown" not in stack.monitor.firing(), 90)

@@ -1,0 +1,138 @@
+"""The Helm chart: its values are checked, and its objects are those of the kustomize components."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import sentriton
+from tests.manifests.files import DOCKER, Manifest, overlay, read, tool
+from tests.manifests.guide import COMMANDS
+from tests.manifests.test_kubernetes import NEWEST
+
+CHART = DOCKER / "helm/sentriton"
+HELM = {"app.kubernetes.io/instance", "checksum/settings", "helm.sh/resource-policy"}
+TRACES = "http://otel-collector.monitoring.svc:4318/v1/traces"
+# Values, and the components that are the same.
+CASES: list[tuple[dict[str, Any], str]] = [
+    ({}, "cpu"),
+    ({"device": "gpu", "model": {"source": "claim"}}, "gpu repository-volume"),
+    ({"model": {"source": "export"}, "tracing": {"url": TRACES}}, "cpu repository-export tracing"),
+    ({"tls": {"enabled": True}, "accessKey": {"enabled": True}}, "cpu tls access-key"),
+    ({"tls": {"enabled": True, "mutual": True}, "tracing": {"url": TRACES}}, "cpu mutual-tls tracing"),
+    ({"autoscaling": {"through": "keda"}}, "cpu autoscaling-keda"),
+    (
+        {"autoscaling": {"through": "adapter"}, "monitoring": {"enabled": True}},
+        "cpu autoscaling-adapter ../../monitoring",
+    ),
+]
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"replica": 2}, "replica"),
+    ({"replicas": 2, "autoscaling": {"through": "keda"}}, "through"),
+    ({"tls": {"mutual": True}}, "enabled"),
+    ({"device": "gpu", "model": {"source": "export"}}, "source"),
+    ({"settings": {"ROW_CACHE_MIB": "64"}}, "ROW_CACHE_MIB"),
+    ({"memory": "6 GB"}, "memory"),
+]
+
+
+def helm(*arguments: object, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    command, *rest = [tool("helm"), *arguments, "--kube-version", NEWEST, "--values", "-"]
+    return subprocess.run([command, *rest], input=yaml.safe_dump(values), capture_output=True, text=True, check=False)
+
+
+def template(values: dict[str, Any]) -> list[Manifest]:
+    made = helm("template", "sentriton", CHART, values=values)
+    assert made.returncode == 0, made.stderr
+    return [manifest for manifest in yaml.safe_load_all(made.stdout) if manifest]
+
+
+def comparable(value: Any) -> Any:
+    """Without what only one of the two has: Helm's label and annotations, the hash in the names of kustomize's
+    ConfigMaps. Lists of named things are in the order of their names.
+    """
+    if isinstance(value, dict):
+        kept = {name: comparable(one) for name, one in value.items() if name not in HELM}
+        return {name: one for name, one in kept.items() if (name, one) != ("annotations", {})}
+    if isinstance(value, list):
+        items = [comparable(one) for one in value]
+        named = all(isinstance(one, dict) and "name" in one for one in items)
+        return sorted(items, key=lambda one: str(one["name"])) if named else items
+    # kustomize folds expressions anew.
+    return re.sub(r"-[bcdfghkmt2456789]{10}$", "", " ".join(value.split())) if isinstance(value, str) else value
+
+
+def by_name(manifests: Any) -> dict[str, Any]:
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in map(comparable, manifests)}
+
+
+@pytest.mark.parametrize(("values", "components"), CASES, ids=[components for _, components in CASES])
+def test_its_objects_are_those_of_kustomize(values: dict[str, Any], components: str, tmp_path: Path) -> None:
+    expected = overlay(tmp_path, components=[f"components/{name}" for name in components.split()])
+    assert by_name(template(values)) == by_name(expected)
+
+
+@pytest.mark.parametrize(("values", "components"), CASES, ids=[components for _, components in CASES])
+def test_lint_finds_nothing(values: dict[str, Any], components: str) -> None:
+    checked = helm("lint", "--strict", CHART, values=values)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize(("values", "named"), REFUSED, ids=[named for _, named in REFUSED])
+def test_wrong_values_are_refused(values: dict[str, Any], named: str) -> None:
+    refused = helm("template", "sentriton", CHART, values=values)
+    assert refused.returncode != 0
+    assert named in refused.stderr
+
+
+def test_the_guides_command_has_values_of_the_chart() -> None:
+    (words,) = [shlex.split(command) for command in COMMANDS if command.startswith("helm ")]
+    settings = [word for at, word in enumerate(words) if words[at - 1] == "--set"]
+    made = helm("template", words[3], CHART, *(part for one in settings for part in ("--set", one)), values={})
+    assert made.returncode == 0, made.stderr
+    assert "registry.example.com/sentriton:cpu" in made.stdout
+
+
+def test_every_value_is_in_the_schema_and_has_a_default() -> None:
+    def names(values: Any, place: str = "") -> set[str]:
+        inner = values if isinstance(values, dict) else {}
+        return {place}.union(*(names(one, f"{place}.{name}") for name, one in inner.items()))
+
+    def declared(schema: Any, place: str = "") -> set[str]:
+        inner = schema.get("properties", {})
+        return {place}.union(*(declared(one, f"{place}.{name}") for name, one in inner.items()))
+
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert declared(schema) - {".global"} == names(read(CHART / "values.yaml"))
+
+
+def test_the_chart_has_the_version_of_the_server() -> None:
+    chart = read(CHART / "Chart.yaml")
+    assert chart["version"] == chart["appVersion"] == sentriton.__version__
+
+
+def test_values_reach_the_objects() -> None:
+    values = {
+        "image": {"repository": "registry.example.com/sentriton", "pullSecrets": ["registry"]},
+        "replicas": 3,
+        "settings": {"SENTRITON_ROW_CACHE_MIB": "64", "SENTRITON_EXIT_TIMEOUT_S": "20"},
+        "model": {"source": "claim", "claim": {"storageClass": "nfs"}},
+        "networkPolicy": {"prometheusNamespace": "prometheus"},
+    }
+    made = by_name(template(values))
+    assert made["Deployment/sentriton"]["spec"]["replicas"] == 3
+    pod = made["Deployment/sentriton"]["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["containers"][0]["image"] == "registry.example.com/sentriton:cpu"
+    settings = made["ConfigMap/sentriton"]["data"]
+    assert (settings["SENTRITON_ROW_CACHE_MIB"], settings["SENTRITON_EXIT_TIMEOUT_S"]) == ("64", "20")
+    assert settings["SENTRITON_HOST"] == "0.0.0.0"
+    assert made["PersistentVolumeClaim/sentriton-models"]["spec"]["storageClassName"] == "nfs"
+    assert "prometheus" in str(made["NetworkPolicy/sentriton"]["spec"]["ingress"])
