@@ -233,8 +233,10 @@ def _add_operators(
         return False
     try:
         check_sizes(checkpoint.encoder)
-        shutil.copyfile(build_library(), folder / LIBRARY)
-        load_library(folder)
+        library = build_library()
+        shutil.copyfile(library, folder / LIBRARY)
+        # Not the copy: who changes a file that a process has loaded ends the process.
+        load_library(library.parent)
     except OperatorsUnavailable as error:
         if operators == "sentriton":
             raise ExportError(f"{error}; or use --operators torch") from error
