@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from sentriton import __version__
 from sentriton.errors import SentritonError
@@ -21,15 +20,22 @@ from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkp
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
+from sentriton_server.encoder.operators import (
+    LIBRARY,
+    OperatorsUnavailable,
+    build_library,
+    check_sizes,
+    load_library,
+)
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
+from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
 from sentriton_server.resources import PARITY_SENTENCES, hash_files
-from sentriton_server.settings import DEVICES
+from sentriton_server.settings import DEVICES, OPERATORS
 
-GOLDEN_SENTENCES = 8
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
 
@@ -78,16 +84,19 @@ def export(
     *,
     precision: str | None = None,
     device: str = "auto",
+    operators: str = "auto",
     overwrite: bool = False,
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
+    `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the encoder and
+    keep the precision's bound.
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
-    device, a folder that cannot be written) and `ParityError`.
+    device, operators, a folder that cannot be written) and `ParityError`.
     """
     return_freed_memory()
     chosen, device = resolve_choices(precision, device, say)
@@ -96,7 +105,17 @@ def export(
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
     # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
-        return _write(checkpoint, draft, chosen, device, say)
+        try:
+            return _write(checkpoint, draft, chosen, device, operators, say)
+        except ParityError as error:
+            if operators != "auto" or not (draft / "encoder/1" / LIBRARY).is_file():
+                raise
+            say(f"operators torch (auto: with sentriton's, {error})")
+        # At 8 bits the last bit of a sum decides roundings, so a checkpoint near the bound may pass with torch's.
+        shutil.rmtree(draft)
+        del checkpoint  # its encoder is used up
+        checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+        return _write(checkpoint, draft, chosen, device, "torch", say)
 
 
 @contextmanager
@@ -158,7 +177,12 @@ def _check_target(repository: Path, overwrite: bool) -> None:
 
 
 def _write(
-    checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, say: Callable[[str], None]
+    checkpoint: Checkpoint,
+    repository: Path,
+    precision: Precision,
+    device: str,
+    operators: str,
+    say: Callable[[str], None],
 ) -> Manifest:
     sentences = parity_sentences()
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
@@ -180,19 +204,47 @@ def _write(
         batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
         block_tokens=GPU_BLOCK_TOKENS if device == "gpu" else checkpoint.encoder.block_tokens,
     )
-    _write_tokenizer(checkpoint, repository)
-    _write_head(checkpoint, repository)
-    _write_contract(checkpoint, repository)
-    _write_golden(sentences, reference, repository)
+    write_tokenizer(checkpoint, repository)
+    write_head(checkpoint, repository)
+    write_contract(checkpoint, repository)
+    write_golden(sentences, reference, repository)
+    by_operators = _add_operators(checkpoint, repository / "encoder/1", device, operators, say)
     say(f"compiling the encoder ({precision.name}, {device})")
-    _write_encoder(checkpoint, repository, precision, device)
+    _write_encoder(checkpoint, repository, precision, device, by_operators)
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    _write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **_old_fields(checkpoint)})
+    more = {"operators": "sentriton" if by_operators else "torch", **_old_fields(checkpoint)}
+    write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **more})
     record_files(repository)
     return manifest
+
+
+def _add_operators(
+    checkpoint: Checkpoint, folder: Path, device: str, operators: str, say: Callable[[str], None]
+) -> bool:
+    """Put the operators' library into `folder` and load it where they are chosen. Returns whether they are."""
+    if operators not in OPERATORS:
+        raise ExportError(f"operators {operators!r} are unknown; allowed are {', '.join(OPERATORS)}")
+    if device == "gpu" and operators == "sentriton":
+        raise ExportError("operators sentriton are for a CPU, and the device is gpu; use --operators auto or torch")
+    if device == "gpu" or operators == "torch":
+        return False
+    try:
+        check_sizes(checkpoint.encoder)
+        library = build_library()
+        shutil.copyfile(library, folder / LIBRARY)
+        # Not the copy: who changes a file that a process has loaded ends the process.
+        load_library(library.parent)
+    except OperatorsUnavailable as error:
+        if operators == "sentriton":
+            raise ExportError(f"{error}; or use --operators torch") from error
+        say(f"operators torch (auto: {error})")
+        return False
+    if operators == "auto":
+        say("operators sentriton (auto: they are compiled and suit the encoder's sizes)")
+    return True
 
 
 def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None:
@@ -210,39 +262,12 @@ def parity_sentences() -> list[str]:
     return [*lines, "", "   ", " ".join(lines)]
 
 
-def _write_tokenizer(checkpoint: Checkpoint, repository: Path) -> None:
-    text = checkpoint.tokenizer.to_str()
-    for model in ("embed_text", "assets"):
-        (repository / model / "1/tokenizer.json").write_text(text, encoding="utf-8")
-
-
-def _write_head(checkpoint: Checkpoint, repository: Path) -> None:
-    folder = repository / "pooling/1"
-    _write_json(folder / "head.json", {"modules": checkpoint.head_modules})
-    np.savez(folder / "head.npz", **checkpoint.head_weights)
-
-
-def _write_contract(checkpoint: Checkpoint, repository: Path) -> None:
-    """What requests are checked against, and the key by which the models behind embed_tokens know it."""
-    spec = checkpoint.encoder_spec
-    checkpoint.encoder.key = secrets.randbelow(1 << 63)
-    contract = {
-        "fingerprint": checkpoint.fingerprint,
-        "vocab_size": spec.vocab_size,
-        "hidden_size": spec.hidden_size,
-        "max_seq_length": spec.max_seq_length,
-        "pools_maximum": "max" in checkpoint.head_modules[0]["modes"],
-        "key": checkpoint.encoder.key,
-    }
-    _write_json(repository / "embed_tokens/1/contract.json", contract)
-    for model in ("embed_text", "pooling"):
-        _write_json(repository / model / "1/key.json", {"key": checkpoint.encoder.key})
-
-
-def _write_encoder(checkpoint: Checkpoint, repository: Path, precision: Precision, device: str) -> None:
+def _write_encoder(
+    checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, operators: bool
+) -> None:
     """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
-    module = compile_encoder(checkpoint.encoder, precision, device)
+    module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
 
@@ -252,19 +277,6 @@ def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
     drops them.
     """
     return {"pad_token_id": checkpoint.encoder_spec.pad_token_id}
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def _write_golden(sentences: list[str], reference: NDArray[np.float32], repository: Path) -> None:
-    golden = {
-        "sentences": sentences[:GOLDEN_SENTENCES],
-        "sentence_embedding": reference[:GOLDEN_SENTENCES].tolist(),
-    }
-    path = repository / "assets/1/golden.json"
-    path.write_text(json.dumps(golden, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _require_parity(parity: ParityReport, precision: Precision) -> None:

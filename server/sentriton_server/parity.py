@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sentriton_server.encoder.operators import load_library
 from sentriton_server.repository import read_key
 from sentriton_server.resources import load_model_code
 
@@ -71,6 +72,7 @@ class ExportedModel:
         self._tokenization = load_model_code("embed_text", "tokenization")
         self._tokenizer = self._tokenization.load_tokenizer(repository / "embed_text/1/tokenizer.json")
         self._device = torch.device("cuda" if device == "gpu" else "cpu")
+        load_library(repository / "encoder/1")
         self._encoder = torch.jit.load(str(model or repository / "encoder/1/model.pt"), map_location=self._device)
         self._key = read_key(repository)
         self._head = load_model_code("pooling", "head").load_head(repository / "pooling/1")

@@ -9,6 +9,7 @@ from pathlib import Path
 from sentriton.evaluation import ScoredPair, measure
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
+from sentriton_server.encoder.operators import LIBRARY
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel
 from sentriton_server.repository import read_key
@@ -35,6 +36,7 @@ def quality_by_precision(
     embeddings = read_checkpoint(source, allow_pickle=allow_pickle).model.encode(
         sentences, prompt="", show_progress_bar=False
     )
+    operators = (repository / "encoder/1" / LIBRARY).is_file()
     figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
     for precision in PRECISIONS.values():
         if device not in precision.devices:
@@ -45,7 +47,7 @@ def quality_by_precision(
             # Compiling uses an encoder up: each precision reads its own.
             encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
             encoder.key = read_key(repository)
-            save_module(compile_encoder(encoder, precision), model)
+            save_module(compile_encoder(encoder, precision, operators=operators), model)
             del encoder
             embeddings = ExportedModel(repository, device, model).encode(sentences)
         figures[precision.name] = measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)

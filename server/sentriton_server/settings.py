@@ -13,8 +13,10 @@ from sentriton.declaration import check_settings, setting
 
 DeviceName = Literal["auto", "cpu", "gpu"]
 PrecisionName = Literal["fp32", "bf16", "int8", "fp16"]
+OperatorsName = Literal["auto", "sentriton", "torch"]
 DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
 PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
+OPERATORS: tuple[OperatorsName, ...] = get_args(OperatorsName)
 
 _MODEL = "Model"
 _NETWORK = "Network"
@@ -45,6 +47,14 @@ class ExportSettings:
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
+    )
+    operators: OperatorsName = setting(
+        "auto",
+        "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512, or torch's. "
+        "auto takes sentriton's if they can be compiled, suit the encoder's sizes and keep the precision's bound.",
+        group=_MODEL,
+        allowed=one_of(*OPERATORS),
+        unit="operators",
     )
     allow_pickle: bool = setting(
         False,

@@ -2,10 +2,13 @@
 
 `torch.nn.functional.linear` puts a bfloat16 weight into that order in every call, and has a slower kernel than oneDNN's
 for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and the process that loads it
-orders it once.
+orders it once: for oneDNN, or for Sentriton's operators where the module was made for these (`operators`) and the
+processor suits them.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +17,19 @@ from torch import Tensor, nn
 class OrderedLinear(nn.Module):
     """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it."""
 
-    def __init__(self, linear: nn.Linear, dtype: torch.dtype) -> None:
+    __constants__: ClassVar = ["operators"]
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype, operators: bool = False) -> None:
         super().__init__()
+        self.operators = operators
         self.plain_weight = linear.weight.detach().to(dtype)
         self.bias = linear.bias.detach().to(dtype)
         self.weight = self.order(self.plain_weight)
 
     def order(self, weight: Tensor) -> Tensor:
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
+            if torch.ops.sentriton.suits(weight.dtype):
+                return torch.ops.sentriton.order(weight)
         # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
         if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return weight
@@ -31,6 +40,10 @@ class OrderedLinear(nn.Module):
         if self.weight.is_mkldnn:
             return torch.ops.mkldnn._linear_pointwise(hidden, self.weight, self.bias, "none", [], "")
         return nn.functional.linear(hidden, self.weight, self.bias)
+
+    def for_operators(self) -> list[Tensor]:
+        """The ordered weight, bias, scales and row sums: parameters of `sentriton::layer`."""
+        return [self.weight, self.bias.to(torch.float32), torch.empty([0]), torch.empty([0])]
 
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, bool]:
@@ -59,8 +72,11 @@ class Int8Linear(nn.Module):
     numbers; the weight has zeros for these eight.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
+    __constants__: ClassVar = ["operators"]
+
+    def __init__(self, linear: nn.Linear, operators: bool = False) -> None:
         super().__init__()
+        self.operators = operators
         weight = linear.weight.detach().float()
         self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
         self.plain_weight = (weight / self.scales[:, None]).round().to(torch.int8)
@@ -68,9 +84,15 @@ class Int8Linear(nn.Module):
         self.prepare()
 
     def prepare(self) -> None:
-        self.weight = torch.ops.onednn.qlinear_prepack(nn.functional.pad(self.plain_weight, [0, 8]), None)
+        self.weight = self.order(self.plain_weight)
         self.row_sums = self.plain_weight.sum(dim=1) * self.scales
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
+
+    def order(self, weight: Tensor) -> Tensor:
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
+            if torch.ops.sentriton.suits(weight.dtype):
+                return torch.ops.sentriton.order(weight)
+        return torch.ops.onednn.qlinear_prepack(nn.functional.pad(weight, [0, 8]), None)
 
     def forward(self, hidden: Tensor) -> Tensor:
         numbers = torch.ops.quantized.embedding_bag_byte_prepack(hidden)
@@ -81,6 +103,10 @@ class Int8Linear(nn.Module):
         )
         torch.addcmul(self.bias, product, scale_and_low[:, :1], out=product)
         return product.addcmul_(scale_and_low[:, 1:], self.row_sums)
+
+    def for_operators(self) -> list[Tensor]:
+        """The ordered weight, bias, scales and row sums: parameters of `sentriton::layer`."""
+        return [self.weight, self.bias, self.scales, self.row_sums]
 
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, Tensor, bool]:

@@ -8,6 +8,8 @@ block, on a CPU each by its own length. All that happens to a row on a CPU is in
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
@@ -47,6 +49,15 @@ class PackedLayer(nn.Module):
         self.output = nn.Linear(intermediate_size, hidden_size)
         self.output_norm = nn.LayerNorm(hidden_size, eps=eps)
 
+    def by_operators(self, hidden: Tensor, lengths: list[int], heads: int) -> None:
+        """`hidden` [tokens, hidden] float32, row by row, in place; `lengths`: the tokens of each row."""
+        # The linear layers are those of linear.py by now.
+        parameters = self.query_key_value.for_operators() + self.attention_output.for_operators()  # type: ignore[operator]
+        parameters += self.intermediate.for_operators() + self.output.for_operators()  # type: ignore[operator]
+        parameters += [self.attention_norm.weight, self.attention_norm.bias]
+        parameters += [self.output_norm.weight, self.output_norm.bias]
+        torch.ops.sentriton.layer(hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation)
+
     def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
         """`hidden` [tokens and filling, hidden]."""
         context = self.attention(self.query_key_value(hidden), layout)
@@ -62,7 +73,13 @@ class PackedLayer(nn.Module):
 
 
 class PackedEncoder(nn.Module):
-    """Token embeddings of ragged rows; a BERT, RobertaModel or XLMRobertaModel without its pooler."""
+    """Token embeddings of ragged rows; a BERT, RobertaModel or XLMRobertaModel without its pooler.
+
+    `operators`: the module is for Sentriton's operators, which the process must have loaded, and calls them where the
+    processor suits its `weights`.
+    """
+
+    __constants__: ClassVar = ["operators"]
 
     def __init__(
         self,
@@ -80,8 +97,11 @@ class PackedEncoder(nn.Module):
         layer_norm_eps: float,
     ) -> None:
         super().__init__()
+        self.operators = False
+        self.weights = torch.float32
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
+        self.intermediate_size = intermediate_size
         self.num_heads = num_heads
         self.max_seq_length = max_seq_length
         self.pad_token_id = pad_token_id
@@ -152,12 +172,16 @@ class PackedEncoder(nn.Module):
         rank = order.argsort()
         element = rank[row].argsort(stable=True)
 
+        most_tokens = self.block_tokens
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
+            if torch.ops.sentriton.suits(self.weights):
+                most_tokens = torch.ops.sentriton.block_tokens()
         lengths: list[int] = row_tokens.tolist()
         rows = len(lengths)
         first_row, first_token = 0, 0
         while first_row < rows:
             end_row, end_token = first_row + 1, first_token + lengths[first_row]
-            while end_row < rows and end_token + lengths[end_row] - first_token <= self.block_tokens:
+            while end_row < rows and end_token + lengths[end_row] - first_token <= most_tokens:
                 end_token += lengths[end_row]
                 end_row += 1
             chosen = element[first_token:end_token]
@@ -168,6 +192,12 @@ class PackedEncoder(nn.Module):
 
     def encode_block(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
         """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first."""
+        if self.operators:  # noqa: SIM102 - as in encode_rows
+            if torch.ops.sentriton.suits(self.weights):
+                hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
+                for layer in self.layers:
+                    layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
+                return hidden
         filling = -ids.size(0) % self.block_multiple
         layout = lay_out(lengths, filling, self.num_heads, ids.device)
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))

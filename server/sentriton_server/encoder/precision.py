@@ -39,8 +39,13 @@ def precisions_of(device: str) -> list[str]:
     return [precision.name for precision in PRECISIONS.values() if device in precision.devices]
 
 
-def compile_encoder(encoder: PackedEncoder, precision: Precision, device: str = "cpu") -> torch.jit.ScriptModule:
-    """Script the encoder at a precision for a device, cpu or gpu. The module is changed on the way: give it up."""
+def compile_encoder(
+    encoder: PackedEncoder, precision: Precision, device: str = "cpu", *, operators: bool = False
+) -> torch.jit.ScriptModule:
+    """Script the encoder at a precision for a device, cpu or gpu. The module is changed on the way: give it up.
+
+    `operators`: for a CPU, by Sentriton's operators, loaded already; a process that loads the module needs them too.
+    """
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
     if device == "gpu":
@@ -48,10 +53,12 @@ def compile_encoder(encoder: PackedEncoder, precision: Precision, device: str = 
     if precision.name == "fp16":
         encoder = encoder.half()
     elif precision.name == "int8":
-        _replace_linears(encoder, Int8Linear)
+        _replace_linears(encoder, lambda linear: Int8Linear(linear, operators))
     elif device == "cpu":
         dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
-        _replace_linears(encoder, lambda linear: OrderedLinear(linear, dtype))
+        _replace_linears(encoder, lambda linear: OrderedLinear(linear, dtype, operators))
+    encoder.operators = operators
+    encoder.weights = {"int8": torch.int8, "bf16": torch.bfloat16}.get(precision.name, torch.float32)
     # Not frozen: an ordered weight would become a constant, and such a constant cannot be saved.
     return torch.jit.script(encoder.eval())
 

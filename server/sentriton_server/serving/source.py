@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from sentriton.cache import cache_folder
@@ -18,6 +19,7 @@ def prepare_repository(
     *,
     precision: str | None,
     device: str,
+    operators: str = "auto",
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -26,10 +28,11 @@ def prepare_repository(
     None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
     """
     if source is not None and (Path(source) / "embed_text/config.pbtxt").is_file():
-        if precision is not None or device != "auto":
+        if precision is not None or device != "auto" or operators != "auto":
             raise RepositoryError(
-                f"{source} is an exported repository: its precision and device were fixed by the export; "
-                "leave out --precision and --device ($SENTRITON_PRECISION, $SENTRITON_DEVICE), or give the checkpoint"
+                f"{source} is an exported repository: its precision, device and operators were fixed by the export; "
+                "leave out --precision, --device and --operators ($SENTRITON_PRECISION, $SENTRITON_DEVICE, "
+                "$SENTRITON_OPERATORS), or give the checkpoint"
             )
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
@@ -38,7 +41,7 @@ def prepare_repository(
 
     name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
     chosen, device = resolve_choices(precision, device, say)
-    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}{operators}".encode()).hexdigest()[:16]
     repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
     with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
         checked = _identity(repository)
@@ -52,6 +55,7 @@ def prepare_repository(
                 repository,
                 precision=chosen.name,
                 device=device,
+                operators=operators,
                 allow_pickle=allow_pickle,
                 say=say,
             )
@@ -93,5 +97,8 @@ def _exporter_key() -> str:
     for this one's.
     """
     code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
+    operators = [path for path in (PACKAGE / "encoder/operators").iterdir() if path.is_file()]
     models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
-    return hash_files([*sorted(code), *sorted(models), PARITY_SENTENCES])
+    files = [*sorted(code), *sorted(operators), *sorted(models), PARITY_SENTENCES]
+    # An export may hold a library that is compiled for one torch.
+    return hash_files(files) + metadata.version("torch")

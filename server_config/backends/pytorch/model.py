@@ -28,6 +28,7 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(
                 f"there is no {file_name} at {path.parent}; export the checkpoint first"
             )
+        _load_operators(path.parent)
         on_gpu = args["model_instance_kind"] == "GPU"
         device = torch.device(f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")
         self.model = TorchScriptModel(path, config, device)
@@ -58,6 +59,26 @@ class TritonPythonModel:
             )
             for outputs in results
         ]
+
+
+def _load_operators(folder: Path) -> None:
+    """Load the library of operators that an export may have beside its module. For Triton's own libtorch backend,
+    $LD_PRELOAD does this.
+    """
+    for library in folder.glob("operators.torch-*.so"):
+        version = library.stem.partition("-")[2]
+        if not torch.__version__.startswith(f"{version}."):
+            raise pb_utils.TritonModelException(
+                f"the export's operators are for torch {version}, and torch {torch.__version__} is installed; export "
+                "again with this torch or with --operators torch"
+            )
+        try:
+            torch.ops.load_library(str(library))
+        except OSError as error:
+            raise pb_utils.TritonModelException(
+                f"cannot load the export's {library.name} ({error.__cause__ or error}); export again on this system or "
+                "with --operators torch"
+            ) from error
 
 
 def _reason(error: Exception) -> str:

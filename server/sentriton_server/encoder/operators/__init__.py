@@ -1,0 +1,98 @@
+"""The encoder's own operators: C++ for x86 processors with AVX-512, compiled once for each torch and kept in the cache.
+
+A TorchScript module that names these operators can be loaded where their library is loaded, and nowhere else. So the
+library is part of the export, beside `model.pt`.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from sentriton.cache import cache_folder
+from sentriton.errors import SentritonError
+from sentriton_server.encoder.packed import PackedEncoder
+from sentriton_server.resources import hash_files
+
+_FOLDER = Path(__file__).parent
+SOURCES = sorted([*_FOLDER.glob("*.cpp"), *_FOLDER.glob("*.h")])
+_TORCH_VERSION = ".".join(torch.__version__.split(".")[:2])
+# torch's C++ interface holds within one minor release.
+LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
+_COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-c")
+_COMPILE_TIMEOUT_S = 300
+# Sizes of products are multiples of a panel of outputs (vectors.h).
+_PANEL = 32
+
+
+class OperatorsUnavailable(SentritonError, RuntimeError):
+    """The operators cannot be compiled or loaded here, or not be used for an encoder."""
+
+
+def check_sizes(encoder: PackedEncoder) -> None:
+    """Raises `OperatorsUnavailable` for an encoder whose sizes the operators do not have."""
+    intermediate = encoder.intermediate_size
+    head_size = encoder.hidden_size // encoder.num_heads
+    for name, size in (("feed-forward size", intermediate), ("head size", head_size)):
+        if size % _PANEL:
+            raise OperatorsUnavailable(f"the {name} is {size}; the operators take multiples of {_PANEL}")
+
+
+def build_library() -> Path:
+    """The compiled library for this torch, from the cache or compiled now. Raises `OperatorsUnavailable`."""
+    if platform.machine() != "x86_64":
+        raise OperatorsUnavailable(f"the processor is of type {platform.machine()}; the operators are for x86_64")
+    library = cache_folder() / "operators" / hash_files(SOURCES)[:16] / LIBRARY
+    if not library.is_file():
+        _compile(library)
+    return library
+
+
+def load_library(folder: Path) -> None:
+    """Load the library from `folder` if there is one and none is loaded yet. Raises `OperatorsUnavailable`."""
+    library = folder / LIBRARY
+    if is_loaded() or not library.is_file():
+        return
+    try:
+        torch.ops.load_library(str(library))
+    except OSError as error:
+        raise OperatorsUnavailable(f"cannot load {library}: {error.__cause__ or error}") from error
+
+
+def is_loaded() -> bool:
+    """Whether this process has the operators."""
+    return bool(torch._C._jit_get_schemas_for_operator("sentriton::layer"))
+
+
+def _compile(library: Path) -> None:
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise OperatorsUnavailable("no C++ compiler is installed; install g++")
+    torch_folder = Path(torch.__file__).parent
+    try:
+        library.parent.mkdir(parents=True, exist_ok=True)
+        # Compiled aside and moved: another process never sees half a file.
+        with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
+            compiled, linked = Path(scratch, "layer.o"), Path(scratch, LIBRARY)
+            _run(compiler, *_COMPILE, f"-I{torch_folder / 'include'}", str(_FOLDER / "layer.cpp"), "-o", str(compiled))
+            # Without -fopenmp: threads are those of the OpenMP that torch has loaded.
+            libraries = (f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10")
+            _run(compiler, "-shared", str(compiled), *libraries, "-o", str(linked))
+            linked.rename(library)
+    except OSError as error:
+        raise OperatorsUnavailable(f"cannot write {library}: {error.strerror or error}") from error
+
+
+def _run(*command: str) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_COMPILE_TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise OperatorsUnavailable(f"the C++ compiler took more than {_COMPILE_TIMEOUT_S} s") from error
+    except subprocess.CalledProcessError as error:
+        faults = [line for line in error.stderr.splitlines() if "error" in line] or error.stderr.splitlines()
+        raise OperatorsUnavailable(f"the C++ compiler failed: {faults[0] if faults else error}") from error

@@ -1,0 +1,199 @@
+// One transformer layer on packed tokens, for x86 processors with AVX-512: what PackedLayer of packed.py computes by
+// some thirty operators of torch, each a pass over all tokens, in two.
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <cpuid.h>
+#include <torch/library.h>
+
+#include <atomic>
+#include <string>
+
+#include "attention.h"
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")
+
+namespace sentriton {
+
+using at::Tensor;
+
+constexpr int64_t kSliceTokens = 192;  // the most that a thread takes at a time; with less, weights come more often
+constexpr int64_t kFewTokens = 16;     // a thread with fewer takes a share of the outputs instead
+
+// How the tokens of a block are shared out. With few, the threads share out the outputs of each phase; with many, a
+// thread takes slice after slice through all phases. A slice goes to a thread that is free, so that one which other
+// work holds up does not hold up the others.
+struct Plan {
+  int64_t tokens, threads, slices;
+
+  explicit Plan(int64_t tokens) : tokens(tokens), threads(at::get_num_threads()) {
+    const int64_t together = threads * kSliceTokens;
+    slices = tokens < kFewTokens * threads ? 1 : (tokens + together - 1) / together * threads;
+  }
+  int64_t buffers() const { return slices == 1 ? 1 : threads; }
+  int64_t buffer_tokens() const { return (tokens + slices - 1) / slices; }
+
+  template <class... Phase>
+  void run(Phase... phases) const {
+    const auto on_all = [&](auto work) {
+      at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t thread = begin; thread < end; thread++) work(thread);
+      });
+    };
+    const Range all{0, tokens};
+    if (slices == 1) {
+      (on_all([&](int64_t thread) { phases(Turn{all, thread, threads, 0}); }), ...);
+      return;
+    }
+    std::atomic<int64_t> next{0};
+    on_all([&](int64_t thread) {
+      for (int64_t slice; (slice = next++) < slices;) (phases(Turn{all.part(slice, slices), 0, 1, thread}), ...);
+    });
+  }
+};
+
+struct Layer {
+  Linear query_key_value, attention_output, intermediate, output;
+  Norm attention_norm, output_norm;
+  float eps;
+};
+
+float* data(const Tensor& tensor) { return (float*)tensor.data_ptr(); }
+
+// float32 [tokens, width] of a block, or of a turn's tokens in its buffer; indexed by the block's tokens in both cases.
+struct Values {
+  float* data;
+  int64_t width, buffer_tokens;
+  float* of(const Turn& turn) const {
+    return buffer_tokens ? data + (turn.buffer * buffer_tokens - turn.tokens.begin) * width : data;
+  }
+};
+
+template <Kind kind, class Activation>
+void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& rows) {
+  const Plan plan(rows.end());
+  const int64_t width = layer.output.height, inner = layer.intermediate.height, widest = std::max(width, inner);
+  std::vector<Tensor> kept;
+  const auto floats = [&](int64_t count) { return data(kept.emplace_back(at::empty({count}, at::kFloat))); };
+  const auto buffer = [&](int64_t each) {
+    return Values{floats(plan.buffers() * plan.buffer_tokens() * each), each, plan.buffer_tokens()};
+  };
+  heads.query_key_value = floats(rows.end() * 3 * width);
+  const Values hidden{hidden_data, width, 0}, context = buffer(width), wide = buffer(inner);
+  const Values numbers = buffer(widest / kGroup<kind>), scale = buffer(1), low = buffer(1);
+  // With float32, a product takes the values where they are.
+  const auto input_of = [&](const Values& values, const Turn& turn) {
+    return kind == Kind::fp32 ? Input{values.of(turn), nullptr, nullptr, values.width}
+                              : Input{numbers.of(turn), scale.of(turn), low.of(turn), numbers.width};
+  };
+  const auto prepared = [&](const Values& values) {
+    return [&](const Turn& turn) {
+      prepare<kind>(values.of(turn), values.width, turn.own_tokens(), input_of(values, turn));
+    };
+  };
+  const auto add = [](float* to, __m512 value) { _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), value)); };
+  const auto added = [&](const Linear& linear, const Values& values) {
+    return [&](const Turn& turn) {
+      const auto place = [&](int64_t output) { return Output{hidden.data + output, width}; };
+      apply<kind>(linear, input_of(values, turn), turn, place, add);
+    };
+  };
+  const auto normalized = [&](const Norm& norm) {
+    return [&](const Turn& turn) { normalize(norm, layer.eps, hidden.data, width, turn.own_tokens()); };
+  };
+  plan.run(prepared(hidden), [&](const Turn& turn) {
+    const auto place = [&](int64_t output) {
+      const int64_t head = output / heads.size;
+      return Output{heads.query_key_value + head * rows.end() * heads.size + output % heads.size, heads.size};
+    };
+    const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, value); };
+    apply<kind>(layer.query_key_value, input_of(hidden, turn), turn, place, finish);
+  });
+  plan.run([&](const Turn& turn) { attend(heads, rows, turn, context.of(turn)); }, prepared(context),
+           added(layer.attention_output, context), normalized(layer.attention_norm), prepared(hidden),
+           [&](const Turn& turn) {
+             const auto place = [&](int64_t output) { return Output{wide.of(turn) + output, inner}; };
+             const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, Activation::of(value)); };
+             apply<kind>(layer.intermediate, input_of(hidden, turn), turn, place, finish);
+           },
+           prepared(wide), added(layer.output, wide), normalized(layer.output_norm));
+}
+
+template <Kind kind>
+auto encode_by(const std::string& activation) {
+  if (activation == "gelu") return &encode<kind, Gelu>;
+  return activation == "relu" ? &encode<kind, Relu> : &encode<kind, GeluByTanh>;
+}
+
+}  // namespace sentriton
+
+#pragma GCC pop_options
+
+namespace sentriton {
+
+Kind kind_of(at::ScalarType weights) {
+  return weights == at::kFloat ? Kind::fp32 : weights == at::kBFloat16 ? Kind::bf16 : Kind::int8;
+}
+
+bool has_matrix_units() {
+  unsigned eax, ebx, ecx, edx = 0;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx & (1 << 24);  // AMX
+}
+
+// Whether the operators have weights of this type and the instructions that they need, and are faster than oneDNN: not
+// where it has units for matrices.
+bool suits(at::ScalarType weights) {
+  // An instruction that asks the processor traps in a virtual machine: once is enough.
+  static const bool fp32 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                           __builtin_cpu_supports("avx512dq");
+  static const bool bf16 = fp32 && __builtin_cpu_supports("avx512bf16") && !has_matrix_units();
+  static const bool int8 = fp32 && __builtin_cpu_supports("avx512vnni") && !has_matrix_units();
+  return (weights == at::kFloat && fp32) || (weights == at::kBFloat16 && bf16) || (weights == at::kChar && int8);
+}
+
+// The most tokens of a block: threads have slices enough to share out, and no operator is called too often.
+int64_t block_tokens() { return std::max<int64_t>(2048, 2 * kSliceTokens * at::get_num_threads()); }
+
+// A weight [outputs, inputs] as panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
+Tensor order(const Tensor& weight) {
+  const int64_t group = 4 / weight.element_size();
+  return weight.view({weight.size(0) / kPanel, kPanel, -1, group}).transpose(1, 2).contiguous();
+}
+
+// The layer on `hidden` float32 [tokens, hidden], in place. `parameters`: of the linear layers query_key_value,
+// attention_output, intermediate, output each the ordered weight, bias, scales and sums of rows (float32 [outputs],
+// the last two of 8-bit weights alone), then weight and bias of attention_norm and output_norm. `lengths`: the tokens
+// of each row.
+void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
+           std::string activation) {
+  std::vector<int64_t> starts{0};
+  for (int64_t length : lengths) starts.push_back(starts.back() + length);
+  TORCH_CHECK(parameters.size() == 20 && parameters[0].dim() == 4,
+              "a layer has 20 parameters, the weights in order; given are ", parameters.size());
+  TORCH_CHECK(hidden.is_contiguous() && hidden.scalar_type() == at::kFloat && hidden.size(0) == starts.back(),
+              "hidden must be contiguous float32 [tokens, hidden], with as many tokens as the rows have");
+  const auto linear = [&](int64_t first) {
+    const Tensor& weight = parameters[first];
+    return Linear{data(weight), data(parameters[first + 1]), data(parameters[first + 2]), data(parameters[first + 3]),
+                  weight.size(1) * weight.size(3), weight.size(0) * kPanel};
+  };
+  const auto norm = [&](int64_t first) { return Norm{data(parameters[first]), data(parameters[first + 1])}; };
+  const Layer layer{linear(0), linear(4), linear(8), linear(12), norm(16), norm(18), (float)eps};
+  const int64_t width = hidden.size(1);
+  const Kind kind = kind_of(parameters[0].scalar_type());
+  const auto run = kind == Kind::fp32   ? encode_by<Kind::fp32>(activation)
+                   : kind == Kind::bf16 ? encode_by<Kind::bf16>(activation)
+                                        : encode_by<Kind::int8>(activation);
+  run(layer, data(hidden), {nullptr, heads, width / heads}, {starts.data(), (int64_t)lengths.size()});
+}
+
+}  // namespace sentriton
+
+TORCH_LIBRARY(sentriton, library) {
+  library.def("suits(ScalarType weights) -> bool", &sentriton::suits);
+  library.def("block_tokens() -> int", &sentriton::block_tokens);
+  library.def("order(Tensor weight) -> Tensor", &sentriton::order);
+  library.def(
+      "layer(Tensor(a!) hidden, Tensor[] parameters, int[] lengths, int heads, float eps, str activation) -> ()",
+      &sentriton::encode_layer);
+}

@@ -1,0 +1,110 @@
+"""An export with the encoder's own operators, and without them where they cannot serve."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sentriton_server import export as export_module
+from sentriton_server.encoder import PRECISIONS, Precision, operators
+from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
+from sentriton_server.export import ExportError, ParityError, export
+from sentriton_server.parity import ParityReport
+from sentriton_server.repository import MANIFEST, RepositoryError, check_repository
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests.checkpoints import make_checkpoint
+from tests.commands import SENTRITON
+
+
+@pytest.fixture
+def _library() -> None:
+    try:
+        build_library()
+    except OperatorsUnavailable as error:
+        pytest.skip(str(error))
+
+
+with_library = pytest.mark.usefixtures("_library")
+
+
+@with_library
+def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
+    repository, said = tmp_path / "repository", list[str]()
+    export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
+    assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "sentriton"
+    assert "operators sentriton (auto: they are compiled and suit the encoder's sizes)" in said
+    library = repository / "encoder/1" / operators.LIBRARY
+    library.write_bytes(library.read_bytes()[:-1])
+    with pytest.raises(RepositoryError, match=f"encoder/1/{operators.LIBRARY} is not the file that was exported"):
+        check_repository(repository)
+
+
+def test_an_encoder_of_other_sizes_is_exported_with_torchs_operators(tmp_path: Path) -> None:
+    checkpoint, repository, said = make_checkpoint(tmp_path), tmp_path / "exported/repository", list[str]()
+    with pytest.raises(ExportError, match=r"head size is .*; or use --operators torch"):
+        export(checkpoint, repository, device="cpu", operators="sentriton")
+    export(checkpoint, repository, device="cpu", say=said.append)
+    assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "torch"
+    assert any(message.startswith("operators torch (auto: the head size is") for message in said)
+    assert not (repository / "encoder/1" / operators.LIBRARY).exists()
+
+
+@with_library
+def test_a_checkpoint_that_misses_the_bound_with_them_is_exported_with_torchs_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def miss(parity: ParityReport, precision: Precision) -> None:
+        reports.append(parity)
+        if len(reports) == 1:
+            raise ParityError("they differ")
+
+    reports, said = list[ParityReport](), list[str]()
+    monkeypatch.setattr(export_module, "_require_parity", miss)
+    repository = tmp_path / "exported/repository"
+    manifest = export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
+    assert said.count("operators torch (auto: with sentriton's, they differ)") == 1
+    assert check_repository(repository) == manifest
+    assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "torch"
+    assert not (repository / "encoder/1" / operators.LIBRARY).exists()
+    assert [path.name for path in repository.parent.iterdir()] == ["repository"]
+
+
+@with_library
+@pytest.mark.parametrize("choice", ["auto", "sentriton"])
+def test_a_checkpoint_that_misses_the_bound_either_way_is_refused(
+    choice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRECISIONS, "int8", replace(PRECISIONS["int8"], min_cosine=1.1))
+    said = list[str]()
+    with pytest.raises(ParityError, match=r"int8 allows 1\.1"):
+        export(
+            BUNDLED_CHECKPOINT,
+            tmp_path / "repository",
+            precision="int8",
+            device="cpu",
+            operators=choice,
+            say=said.append,
+        )
+    assert any(message.startswith("operators torch (auto: with") for message in said) == (choice == "auto")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_needs_no_compiler(tmp_path: Path) -> None:
+    # In a process of its own: this one has the library loaded.
+    environment = {**os.environ, "SENTRITON_CACHE": str(tmp_path), "PATH": str(tmp_path)}
+    command = ["export", str(BUNDLED_CHECKPOINT), str(tmp_path / "repository"), "--precision", "int8"]
+    done = subprocess.run([SENTRITON, *command], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "operators torch (auto: no C++ compiler is installed; install g++)" in done.stderr
+    manifest = json.loads((tmp_path / "repository" / MANIFEST).read_bytes())
+    assert manifest["operators"] == "torch"
+
+
+def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="operators 'mine' are unknown; allowed are auto, sentriton, torch"):
+        export(BUNDLED_CHECKPOINT, tmp_path / "repository", device="cpu", operators="mine")

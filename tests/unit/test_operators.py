@@ -1,0 +1,159 @@
+"""The encoder's own operators against torch's."""
+
+from __future__ import annotations
+
+import functools
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import RobertaConfig, RobertaModel
+
+from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
+from sentriton_server.encoder.operators import OperatorsUnavailable, build_library, check_sizes, load_library
+
+LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
+LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
+
+every_precision = pytest.mark.parametrize("precision", LEAST_COSINE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _library() -> None:
+    try:
+        load_library(build_library().parent)
+    except OperatorsUnavailable as error:
+        pytest.skip(str(error))
+
+
+@functools.cache
+def hugging_face(activation: str = "gelu", hidden: int = 128, heads: int = 4, intermediate: int = 352) -> Any:
+    torch.manual_seed(3)
+    config = RobertaConfig(
+        vocab_size=90,
+        hidden_size=hidden,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        intermediate_size=intermediate,
+        max_position_embeddings=140,
+        hidden_act=activation,
+        pad_token_id=1,
+        initializer_range=0.1,
+    )
+    return RobertaModel(config, add_pooling_layer=False).eval()
+
+
+@functools.cache
+def compiled(precision: str, by_operators: bool, **sizes: Any) -> Any:
+    _, encoder = read_encoder(hugging_face(**sizes), None)
+    return compile_encoder(encoder, PRECISIONS[precision], operators=by_operators)
+
+
+def embed(encoder: Any, lengths: list[int]) -> list[Tensor]:
+    """The token embeddings of rows of these lengths; a length has the same tokens always."""
+    rows = [random.Random(length).choices(range(2, 90), k=length) for length in lengths]
+    ids = torch.tensor([[token] for row in rows for token in row], dtype=torch.int32)
+    number = torch.tensor([[at] for at, row in enumerate(rows) for _ in row], dtype=torch.int32)
+    with torch.inference_mode(), torch.jit.optimized_execution(False):
+        found: Tensor = encoder(ids, number, torch.zeros_like(ids, dtype=torch.int64))
+    return list(found.split(lengths))
+
+
+def skip_unless_suited(precision: str) -> None:
+    if not torch.ops.sentriton.suits(DTYPES[precision]):
+        pytest.skip(f"the operators have no {precision} on this processor")
+
+
+@every_precision
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_operators_compute_what_torch_computes(precision: str, threads: int) -> None:
+    skip_unless_suited(precision)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found, expected = (torch.cat(embed(compiled(precision, own), LENGTHS)) for own in (True, False))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.cosine_similarity(found.double(), expected.double()).min() >= LEAST_COSINE[precision]
+    if precision == "fp32":
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+@every_precision
+def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str) -> None:
+    skip_unless_suited(precision)
+    together = embed(compiled(precision, True), LENGTHS * 3)
+    for length, found in zip(LENGTHS * 3, together, strict=True):
+        assert torch.equal(found, embed(compiled(precision, True), [length])[0])
+
+
+@every_precision
+def test_on_a_processor_that_they_do_not_suit_torch_computes(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.sentriton, "suits", lambda weights: False)
+    _, encoder = read_encoder(hugging_face(), None)
+    compile_encoder(encoder, PRECISIONS[precision], operators=True)
+    # Not as TorchScript, which would ask the library.
+    found, expected = (torch.cat(embed(module, LENGTHS)) for module in (encoder, compiled(precision, False)))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+def test_every_activation(activation: str) -> None:
+    skip_unless_suited("fp32")
+    found, expected = (torch.cat(embed(compiled("fp32", own, activation=activation), LENGTHS)) for own in (True, False))
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("hidden", "heads", "intermediate"), [(64, 1, 256), (192, 6, 32), (96, 1, 1024)], ids=str)
+def test_other_sizes(hidden: int, heads: int, intermediate: int) -> None:
+    skip_unless_suited("fp32")
+    sizes = {"hidden": hidden, "heads": heads, "intermediate": intermediate}
+    found, expected = (torch.cat(embed(compiled("fp32", own, **sizes), LENGTHS)) for own in (True, False))
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [({"intermediate": 100}, "feed-forward size is 100"), ({"heads": 8}, "head size is 16; .* multiples of 32")],
+    ids=["feed-forward", "head"],
+)
+def test_other_sizes_are_refused_by_name(sizes: dict[str, int], named: str) -> None:
+    _, encoder = read_encoder(hugging_face(**sizes), None)
+    with pytest.raises(OperatorsUnavailable, match=named):
+        check_sizes(encoder)
+
+
+@every_precision
+@pytest.mark.parametrize("by_operators", [False, True], ids=["torch", "sentriton"])
+def test_only_a_module_by_the_operators_needs_their_library(precision: str, by_operators: bool, tmp_path: Path) -> None:
+    compiled(precision, by_operators).save(str(tmp_path / "model.pt"))
+    load = "import sys, torch; torch.jit.load(sys.argv[1])"
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", load, str(tmp_path / "model.pt")], capture_output=True, text=True
+    )
+    assert (loaded.returncode != 0) == by_operators
+    assert ("sentriton::" in loaded.stderr) == by_operators
+
+
+def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OperatorsUnavailable, match=r"no C\+\+ compiler is installed; install g\+\+"):
+        build_library()
+
+
+def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho 'layer.cpp:1: error: no such thing' >&2\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(OperatorsUnavailable, match=r"the C\+\+ compiler failed: layer.cpp:1: error: no such thing"):
+        build_library()
+    assert not list((tmp_path / "operators").rglob(operators.LIBRARY))
