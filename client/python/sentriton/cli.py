@@ -21,7 +21,7 @@ from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
 from sentriton.golden import HEALTH_TIMEOUT_S
 from sentriton.plugins import CommandGroup
-from sentriton.requirements import SERVER, how_to_install
+from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION, ClientSettings
 
 app = typer.Typer(
@@ -153,7 +153,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
-        _fail(f"this command needs the package {error.name}; {how_to_install('train', SERVER)}")
+        _fail(f"this command needs the package {error.name}; {how_to_install_module(str(error.name), SERVER)}")
 
 
 def _fail(message: str) -> None:
