@@ -32,6 +32,13 @@ export function checkUnicode(name: string, text: string): void {
   );
 }
 
+/** Refuse an option that is not among the keys of `options`: a misspelt one would have no effect. */
+export function checkNames(of: string, given: object, options: object): void {
+  const unknown = Object.keys(given).find((name) => !Object.hasOwn(options, name));
+  if (unknown === undefined) return;
+  throw new InvalidInput(`${of} has no option ${shown(unknown)}; its options are ${Object.keys(options).join(", ")}`);
+}
+
 /** `value` as a whole number from 1 to `most`. */
 export function wholeNumber(name: string, value: unknown, most = Number.MAX_SAFE_INTEGER): number {
   if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most) return value;

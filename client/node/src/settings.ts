@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { positive, wholeNumber } from "./arguments.js";
+import { checkNames, positive, wholeNumber } from "./arguments.js";
 import { InvalidInput } from "./errors.js";
 
 /** The server's lanes for callers. */
@@ -58,11 +58,25 @@ export interface ClientSettings {
   readonly accessKey: string | undefined;
 }
 
+const OPTIONS: Record<keyof ClientOptions, true> = {
+  timeoutS: true,
+  stallTimeoutS: true,
+  priority: true,
+  maxInFlight: true,
+  onModelChange: true,
+  tls: true,
+  rootCertificates: true,
+  clientCertificate: true,
+  clientKey: true,
+  serverName: true,
+  accessKey: true,
+};
 const PRIORITIES: readonly Priority[] = ["query", "bulk"];
 const CHANGES: readonly OnModelChange[] = ["raise", "reload"];
 
 /** Settings from what is given, then the environment, then the defaults. Throws `InvalidInput`. */
 export function resolveSettings(url: string | undefined, options: ClientOptions): ClientSettings {
+  checkNames("SentenceEncoder", options, OPTIONS);
   const target = url ?? variable("URL") ?? "localhost:8001";
   const rootCertificates = options.rootCertificates ?? variable("ROOT_CERTIFICATES");
   const clientCertificate = options.clientCertificate ?? variable("CLIENT_CERTIFICATE");

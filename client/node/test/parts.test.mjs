@@ -11,6 +11,7 @@ import * as errors from "../dist/esm/errors.js";
 import { readManifest } from "../dist/esm/manifest.js";
 import { Deadline, now } from "../dist/esm/deadline.js";
 import { Dispatcher } from "../dist/esm/dispatch.js";
+import { SentenceEncoder } from "../dist/esm/encoder.js";
 import { Endpoint, Endpoints } from "../dist/esm/endpoints.js";
 import { backoffS, RetryBudget, Window } from "../dist/esm/pacing.js";
 import { readAsset, readSentenceEmbedding, textRequest } from "../dist/esm/protocol.js";
@@ -224,6 +225,15 @@ describe("settings", () => {
       });
     });
   }
+
+  test("a misspelt option is named with those that exist", async () => {
+    const message = /has no option 'timeout'; its options are (promptName|timeoutS), /;
+    assert.throws(() => resolveSettings("a:1", { timeout: 3 }), { name: "InvalidInput", message });
+    const encoder = new SentenceEncoder("localhost:1");
+    await assert.rejects(encoder.encode("a", { timeout: 3 }), { name: "InvalidInput", message });
+    await assert.rejects(encoder.encodeQuery("a", { timeout: 3 }), { name: "InvalidInput", message });
+    encoder.close();
+  });
 
   for (const variable of NUMBERS_AND_CHOICES) {
     test(`$${variable} that cannot be is named`, () => {

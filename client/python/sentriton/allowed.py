@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -24,6 +24,13 @@ class Allowed:
         if not self.holds(value):
             raise InvalidInput(f"{name} is {repr(value) if shown is None else shown}; allowed are {self.words}")
         return value
+
+
+def check_names(of: str, given: Iterable[str], names: Collection[str]) -> None:
+    """Raises `TypeError` for an argument that `of` does not have, as Python does for a plain function."""
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{of} got an unexpected argument {name!r}; its options are {', '.join(names)}")
 
 
 def one_of(*names: str) -> Allowed:

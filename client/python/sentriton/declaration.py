@@ -10,9 +10,9 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from sentriton.allowed import ANYTHING, Allowed
+from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
 
 _TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
@@ -145,8 +145,10 @@ def resolve(
     """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
     then from the class. None is not given. `warn` gets the warning for a former name of a variable.
 
-    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed.
+    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed, and `TypeError` for an
+    unknown field.
     """
+    check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
     given = {field: value for field, value in (given or {}).items() if value is not None}
     flags = {field: value for field, value in (flags or {}).items() if value is not None}
     values, sources = {**(defaults or {}), **given}, {}

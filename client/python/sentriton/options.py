@@ -33,14 +33,6 @@ class EncodeOptions:
     show_progress_bar: bool
 
 
-def check_names(arguments: EncodeArguments) -> None:
-    """Raises `TypeError` for an argument that `encode` does not have, as Python does for a plain function."""
-    for name in arguments:
-        if name not in EncodeArguments.__annotations__:
-            allowed = ", ".join(EncodeArguments.__annotations__)
-            raise TypeError(f"encode got an unexpected argument {name!r}; its options are {allowed}")
-
-
 def resolve_options(arguments: EncodeArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
     """The options for the model of `manifest`. Raises `InvalidInput` naming argument, value and allowed values."""
     # sentence-transformers' evaluators say None for float32.

@@ -20,10 +20,10 @@ from contextvars import copy_context
 from itertools import islice
 from typing import Any, TypeVar
 
+from sentriton.allowed import check_names
 from sentriton.arguments import in_order, one_name, whole_number
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.keywords import EncodeArguments
-from sentriton.options import check_names
 
 CHUNK_SIZE = 2048  # sentences
 _CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
@@ -35,7 +35,7 @@ def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
     size, for a single string, whose letters would be taken, and for sentences in no order.
     """
-    check_names(arguments)
+    check_names("encode", arguments, EncodeArguments.__annotations__)
     arguments = arguments.copy()
     name, given = one_name(sentences, arguments.pop("inputs", None))
     chunk_size = arguments.pop("chunk_size", None)
