@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from sentriton.allowed import check_names
 from sentriton.arguments import in_order, one_name, whole_number
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.keywords import EncodeArguments
+from sentriton.keywords import AnyArguments
 
 CHUNK_SIZE = 2048  # sentences
 _CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
@@ -31,11 +31,11 @@ _CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next on
 Chunk = TypeVar("Chunk")
 
 
-def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any, int, EncodeArguments]:
+def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, int, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
     size, for a single string, whose letters would be taken, and for sentences in no order.
     """
-    check_names("encode", arguments, EncodeArguments.__annotations__)
+    check_names("encode", arguments, AnyArguments.__annotations__)
     arguments = arguments.copy()
     name, given = one_name(sentences, arguments.pop("inputs", None))
     chunk_size = arguments.pop("chunk_size", None)
