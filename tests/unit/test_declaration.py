@@ -141,6 +141,10 @@ def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: p
     ("arguments", "says"),
     [
         (["serve", "--grpc-port", "many"], "error: --grpc-port is 'many'; allowed are 0 (a free port) to 65535"),
+        (
+            ["serve", "--host="],
+            "error: --host is ''; allowed are host names and addresses, such as 0.0.0.0",
+        ),
         (["serve", "--canary-period-s", "0"], "error: --canary-period-s is '0'; allowed are numbers above 0"),
         (["export", "a", "b", "--device", "tpu"], "error: --device is 'tpu'; allowed are auto, cpu, gpu"),
         (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are numbers above 0"),
