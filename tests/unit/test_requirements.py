@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
@@ -30,6 +32,14 @@ def test_an_extra_is_installed_by_the_packages_of_its_requirements() -> None:
 )
 def test_a_missing_module_is_the_requirement_or_the_extra_that_has_it(module: str, says: str) -> None:
     assert how_to_install_module(module, SERVER) == says
+
+
+@pytest.mark.parametrize(("module", "package"), [("langchain", "langchain_core"), ("llama_index", "llama_index.core")])
+def test_an_integration_without_its_extra_says_how_to_install_it(module: str, package: str) -> None:
+    code = f"import sys; sys.modules['{package}'] = None; import sentriton.integrations.{module}"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    expected = how_to_install(module.replace("_", "-"))
+    assert ran.stderr.splitlines()[-1].endswith(f" is not installed; {expected}")
 
 
 def test_a_distribution_comes_from_a_checkout_or_from_the_wheels() -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 CLIENT, SERVER = "sentriton", "sentriton-server"
@@ -33,6 +35,16 @@ def how_to_install_module(module: str, distribution: str) -> str:
             extra = match["extra"]
             return how_to_install(extra, distribution) if extra else f"run: pip install {shlex.quote(match['package'])}"
     return how_to_install(distribution=distribution)
+
+
+@contextmanager
+def imports_of(extra: str) -> Iterator[None]:
+    """Imports of the client's `extra`: an error says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"the package {error.name} is not installed; {how_to_install(extra)}"
+        raise ModuleNotFoundError(message, name=error.name) from error
 
 
 def _lines(distribution: str) -> list[re.Match[str]]:
