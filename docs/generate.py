@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sentriton.allowed import ANYTHING
-from sentriton.declaration import Setting, settings_of
+from sentriton.declaration import TRUTH_WORDS, Setting, settings_of
 from sentriton.settings import CacheSettings, ClientSettings, EvaluationSettings
 from sentriton_server.settings import DataSettings, ExportSettings, ServerSettings, ServeSettings
 
@@ -87,7 +87,7 @@ def rows(cells: Iterable[tuple[str, ...]]) -> str:
 def values(declared: Setting) -> str:
     """The values of a setting; a switch has those of its variable."""
     if declared.kind is bool:
-        return "1, true, yes, 0, false, no"
+        return TRUTH_WORDS
     return declared.unit if declared.allowed is ANYTHING else declared.allowed.words
 
 

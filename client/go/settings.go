@@ -98,11 +98,11 @@ func environment() (*settings, error) {
 		found.maxInFlight = number
 	}
 	switch text := variable("TLS", ""); strings.ToLower(text) {
-	case "1", "true", "yes":
+	case "1", "true", "yes", "on":
 		found.tls = true
-	case "", "0", "false", "no":
+	case "", "0", "false", "no", "off":
 	default:
-		return nil, invalidInput("$SENTRITON_TLS is %q; allowed are 1, true, yes, 0, false, no", text)
+		return nil, invalidInput("$SENTRITON_TLS is %q; allowed are 1, true, yes, on, 0, false, no, off", text)
 	}
 	return found, nil
 }

@@ -124,7 +124,7 @@ def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatc
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ACCESS_KEY is a value that is not shown; allowed are"):
         resolve(ServerSettings)
     monkeypatch.setenv("SENTRITON_ALLOW_PICKLE", "maybe")
-    with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, 0"):
+    with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, on, 0"):
         resolve(ExportSettings)
 
 

@@ -16,7 +16,7 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
     monkeypatch.setenv("SENTRITON_URL", "host:1")
     monkeypatch.setenv("SENTRITON_TIMEOUT_S", "2.5")
     monkeypatch.setenv("SENTRITON_MAX_IN_FLIGHT", "3")
-    monkeypatch.setenv("SENTRITON_TLS", "yes")
+    monkeypatch.setenv("SENTRITON_TLS", "on")
     settings = ClientSettings.resolve(url="host:2")
     assert (settings.url, settings.timeout_s, settings.max_in_flight, settings.tls) == ("host:2", 2.5, 3, True)
 

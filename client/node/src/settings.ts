@@ -157,7 +157,7 @@ function numberVariable(name: string): number | undefined {
 function booleanVariable(name: string): boolean | undefined {
   const text = variable(name)?.toLowerCase();
   if (text === undefined) return undefined;
-  if (["1", "true", "yes"].includes(text)) return true;
-  if (["0", "false", "no"].includes(text)) return false;
-  throw new InvalidInput(`$SENTRITON_${name} is ${JSON.stringify(text)}; allowed are 1, true, yes, 0, false, no`);
+  if (["1", "true", "yes", "on"].includes(text)) return true;
+  if (["0", "false", "no", "off"].includes(text)) return false;
+  throw new InvalidInput(`$SENTRITON_${name} is ${JSON.stringify(text)}; allowed are 1, true, yes, on, 0, false, no, off`);
 }

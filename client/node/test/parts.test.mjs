@@ -208,7 +208,7 @@ describe("settings", () => {
   };
 
   test("an option beats its variable, which beats the default", () => {
-    const variables = { SENTRITON_URL: "a:1, b:2", SENTRITON_TIMEOUT_S: "2.5", SENTRITON_TLS: "yes" };
+    const variables = { SENTRITON_URL: "a:1, b:2", SENTRITON_TIMEOUT_S: "2.5", SENTRITON_TLS: "on" };
     const settings = withEnvironment(variables, () => resolveSettings(undefined, { timeoutS: 7 }));
     assert.deepEqual(settings.addresses, ["a:1", "b:2"]);
     const { timeoutS, tls, maxInFlight, priority } = settings;

@@ -15,7 +15,8 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_h
 from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
 
-_TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 
 AnySettings = TypeVar("AnySettings")
 
@@ -96,7 +97,7 @@ class Setting:
         try:
             value = _PARSERS[self.kind](text)
         except ValueError as error:
-            words = ", ".join(_TRUE + _FALSE) if self.kind is bool else self.allowed.words
+            words = TRUTH_WORDS if self.kind is bool else self.allowed.words
             raise InvalidInput(f"{source} is {self._shown(text)}; allowed are {words}") from error
         self.allowed.check(source, value, self._shown(text))
         return value

@@ -27,7 +27,7 @@ class SettingsTest {
     @Test
     void theBuilderBeatsTheVariableThatBeatsTheDefault() {
         Map<String, String> variables =
-                Map.of("SENTRITON_URL", "a:1, b:2", "SENTRITON_TIMEOUT_S", "2.5", "SENTRITON_TLS", "yes");
+                Map.of("SENTRITON_URL", "a:1, b:2", "SENTRITON_TIMEOUT_S", "2.5", "SENTRITON_TLS", "on");
         Settings settings = settings(SentenceEncoder.builder().timeout(Duration.ofSeconds(7)), variables);
         assertEquals(List.of("a:1", "b:2"), settings.addresses);
         assertEquals(7, settings.timeoutS);
@@ -51,7 +51,7 @@ class SettingsTest {
                 "TIMEOUT_S|0|numbers above 0",
                 "STALL_TIMEOUT_S|Infinity|numbers above 0",
                 "MAX_IN_FLIGHT|2.5|whole numbers of at least 1",
-                "TLS|maybe|1, true, yes, 0, false, no",
+                "TLS|maybe|1, true, yes, on, 0, false, no, off",
                 "PRIORITY|fast|query, bulk",
                 "ON_MODEL_CHANGE|stop|raise, reload",
             })
