@@ -183,6 +183,11 @@ def test_a_command_gets_settings_of_flags_variables_and_its_own_defaults() -> No
     assert done.output.strip() == repr(ServerSettings(canary_period_s=2.0, canary_timeout_s=1.0, restarts=7))
 
 
+def test_a_flag_turns_a_switch_off_that_a_variable_turns_on() -> None:
+    done = CliRunner().invoke(command_with(ClientSettings, "tls"), ["--no-tls"], env={"SENTRITON_TLS": "1"})
+    assert "tls=False" in done.output
+
+
 def test_a_command_takes_a_former_flag_with_a_warning_and_does_not_list_it() -> None:
     app = command_with(ServerSettings, "canary_period_s")
     done = CliRunner().invoke(app, ["--canary-period", "2"])
