@@ -32,7 +32,8 @@ HEAD = """\
 `sentriton serve` takes all of them but those of Files, and
 `sentriton export` takes `--precision`, `--device` and `--allow-pickle`.
 
-A flag wins over a variable, and a variable over the default. A switch such as `--verbose` is turned off by `--no-verbose`. A variable that is set to nothing counts as unset.
+A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for
+every switch. A variable that is set to nothing counts as unset.
 `serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
 Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
 [client/README.md](../client/README.md#settings) has the settings of a client.

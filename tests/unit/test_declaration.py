@@ -107,7 +107,7 @@ def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch)
         ("http_port", -1, "http_port is -1"),
         ("metrics_port", 8002.0, r"metrics_port is 8002\.0"),
         ("restarts", True, "restarts is True"),
-        ("canary_period_s", float("inf"), "canary_period_s is inf; allowed are numbers above 0"),
+        ("canary_period_s", float("inf"), "canary_period_s is inf; allowed are finite numbers above 0"),
         ("ready_timeout_s", 0, "ready_timeout_s is 0"),
         ("exit_timeout_s", 2.5, r"exit_timeout_s is 2\.5; allowed are whole numbers of seconds from 0"),
         ("trace_url", "localhost:4317", "trace_url is 'localhost:4317'; allowed are addresses of OTLP over HTTP"),
@@ -145,9 +145,17 @@ def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: p
             ["serve", "--host="],
             "error: --host is ''; allowed are host names and addresses, such as 0.0.0.0",
         ),
-        (["serve", "--canary-period-s", "0"], "error: --canary-period-s is '0'; allowed are numbers above 0"),
+        (["serve", "--canary-period-s", "0"], "error: --canary-period-s is '0'; allowed are finite numbers above 0"),
         (["export", "a", "b", "--device", "tpu"], "error: --device is 'tpu'; allowed are auto, cpu, gpu"),
-        (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are numbers above 0"),
+        (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are finite numbers above 0"),
+        (
+            ["info", "--client-key", "k.pem"],
+            "error: --client-key is given alone; a client's certificate and its key belong together",
+        ),
+        (
+            ["embed", "x", "--url", "localhost:1", "--batch-size", "0"],
+            "error: --batch-size is 0; allowed are whole numbers from 1",
+        ),
         (["embed", "x", "--priority", "urgent"], "error: --priority is 'urgent'; allowed are query, bulk"),
     ],
 )
@@ -195,6 +203,12 @@ def test_a_command_takes_a_former_flag_with_a_warning_and_does_not_list_it() -> 
     assert "warning: --canary-period is deprecated and will be removed in the next release; " in done.output
     assert "use --canary-period-s" in done.output
     assert not re.search(r"--canary-period\b(?!-s)", CliRunner().invoke(app, ["--help"]).output)
+
+
+def test_an_unknown_flag_is_answered_without_former_names() -> None:
+    shown = CliRunner().invoke(app, ["serve", "--canary-perio", "2"]).output
+    assert "--canary-period-s" in shown
+    assert not re.search(r"--canary-period\b(?!-s)", shown)
 
 
 @pytest.mark.parametrize("command", ["serve", "export", "embed", "similarity", "info", "health", "evaluate"])

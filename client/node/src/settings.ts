@@ -121,9 +121,8 @@ export function readPem(path: string | undefined): Buffer | null {
 function readAddresses(url: string): string[] {
   const addresses = String(url)
     .split(",")
-    .map((address) => address.trim())
-    .filter((address) => address !== "");
-  if (addresses.length === 0 || !addresses.every(isAddress)) {
+    .map((address) => address.trim());
+  if (!addresses.every(isAddress)) {
     const given = JSON.stringify(url);
     throw new InvalidInput(`url is ${given}; give host:port, several with commas between, or dns:///host:port`);
   }

@@ -221,7 +221,7 @@ describe("settings", () => {
     test(`${name} ${String(value)} is refused`, () => {
       assert.throws(() => resolveSettings("a:1", { [name]: value }), {
         name: "InvalidInput",
-        message: new RegExp(`^${name} is .*; allowed are numbers above 0$`),
+        message: new RegExp(`^${name} is .*; allowed are finite numbers above 0$`),
       });
     });
   }
@@ -248,7 +248,7 @@ describe("settings", () => {
     assert.throws(() => resolveSettings("a:1", { accessKey: "secret\n" }), refused);
   });
 
-  for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80"]) {
+  for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80", "a:1,,b:2"]) {
     test(`"${url}" is no address`, () => {
       assert.throws(() => resolveSettings(url, {}), errors.InvalidInput);
     });

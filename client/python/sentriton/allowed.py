@@ -63,7 +63,7 @@ def _is_above_0(value: Any) -> bool:
     return isinstance(value, Real) and not _is_truth(value) and 0 < float(value) < math.inf
 
 
-ABOVE_0 = Allowed("numbers above 0", _is_above_0)
+ABOVE_0 = Allowed("finite numbers above 0", _is_above_0)
 TRUTH = Allowed("True, False", _is_truth)
 ANYTHING = Allowed("any text", lambda value: True)
 # A header of gRPC can carry these.

@@ -84,7 +84,7 @@ def check_unicode(name: str, text: str) -> None:
 
 def whole_number(name: str, value: object, *, most: int | None = None) -> int:
     """`value` as an int from 1 to `most`; numpy's integers are taken, booleans are not."""
-    words = "a whole number of at least 1" if most is None else f"1 to {most}"
+    words = "whole numbers from 1" if most is None else f"1 to {most}"
     if isinstance(value, (bool, np.bool_)):
         raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     try:

@@ -161,8 +161,9 @@ def resolve(
             values[field], sources[field] = flags[field], declared.flag
         elif found := declared.read_environment(warn or _warn):
             sources[field], values[field] = found
-    settings = cls(**values)
-    object.__setattr__(settings, "_sources", sources)
+    settings = cls.__new__(cls)
+    object.__setattr__(settings, "_sources", sources)  # first, for the errors of its checks
+    cls.__init__(settings, **values)
     return settings
 
 

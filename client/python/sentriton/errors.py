@@ -108,7 +108,11 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     kind = error_class(status, message)
     message = _NOT_CONNECTED.sub("", message)
     if kind is ServerUnavailable:
-        hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message.lower() else ""
+        hint = (
+            "; is it running? `sentriton serve` on that machine starts it"
+            if "failed to connect" in message.lower()
+            else ""
+        )
         return kind(f"no answer from {address}: {message or status.name}{hint}")
     if kind is AccessDenied:
         hint = "; give the server's access_key (or $SENTRITON_ACCESS_KEY)" if "access-key" in message else ""

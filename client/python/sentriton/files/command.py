@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from sentriton.arguments import whole_number
 from sentriton.client import SentenceEncoder
 from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
@@ -85,6 +86,9 @@ def embed(
     Sentences of a file or of standard input go to the bulk lane unless the priority is set. If a run over a file is
     interrupted, run the same command to resume.
     """
+    for flag, value in (("--batch-size", batch_size), ("--truncate-dim", truncate_dim)):
+        if value is not None:
+            whole_number(flag, value)
     source = open_source(texts, input, column)
     if output is not None:
         check_output(output, source, overwrite=overwrite)

@@ -85,7 +85,7 @@ final class Settings {
         if (value > 0 && value < Double.POSITIVE_INFINITY) {
             return value;
         }
-        throw wrong(name, text, "numbers above 0");
+        throw wrong(name, text, "finite numbers above 0");
     }
 
     private int countVariable(String name, int missing) {
@@ -96,7 +96,7 @@ final class Settings {
         try {
             return Integer.parseInt(text);
         } catch (NumberFormatException error) {
-            throw wrong(name, text, "whole numbers of at least 1");
+            throw wrong(name, text, "whole numbers from 1");
         }
     }
 
