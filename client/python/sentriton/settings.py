@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MODEL_CHANGES: tuple[ModelChange, ...] = get_args(ModelChange)
 # The fields by which a command reaches its server.
-CONNECTION = (
+CONNECTION_FIELDS = (
     "url",
     "timeout_s",
     "tls",

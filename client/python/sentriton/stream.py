@@ -25,7 +25,7 @@ from sentriton.arguments import in_order, one_name, whole_number
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.keywords import AnyArguments
 
-CHUNK_SIZE = 2048  # sentences
+CHUNK_SENTENCES = 2048
 _CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
 
 Chunk = TypeVar("Chunk")
@@ -43,7 +43,7 @@ def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, i
         raise InvalidInput(f"{name} is {given!r}; a stream takes an iterable of strings, encode a single one")
     if not isinstance(given, AsyncIterable):
         in_order(name, given)
-    return given, CHUNK_SIZE if chunk_size is None else whole_number("chunk_size", chunk_size), arguments
+    return given, CHUNK_SENTENCES if chunk_size is None else whole_number("chunk_size", chunk_size), arguments
 
 
 def encode_chunks(

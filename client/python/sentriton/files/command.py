@@ -22,7 +22,7 @@ from sentriton.errors import InvalidInput
 from sentriton.files.embedding import RowOptions, check_output, embed_to_file, embedded, row_precision
 from sentriton.files.outputs import json_lines
 from sentriton.files.sources import SentenceSource, open_source
-from sentriton.settings import CONNECTION, ClientSettings
+from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
 app = typer.Typer()
 
@@ -62,7 +62,7 @@ _STALL_TIMEOUT_S = 1800.0
 
 @app.command()
 @takes_settings(
-    ClientSettings, *CONNECTION, "stall_timeout_s", "priority", "max_in_flight", stall_timeout_s=_STALL_TIMEOUT_S
+    ClientSettings, *CONNECTION_FIELDS, "stall_timeout_s", "priority", "max_in_flight", stall_timeout_s=_STALL_TIMEOUT_S
 )
 def embed(
     settings: ClientSettings,
