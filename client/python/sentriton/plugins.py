@@ -47,13 +47,12 @@ class CommandGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except Exception as error:
+        except Exception as raised:
             # An unknown flag: click suggests hidden ones too, such as former names.
+            error: Any = raised
             if similar := getattr(error, "possibilities", None):
-                hidden = {
-                    name for each in error.ctx.command.params if getattr(each, "hidden", False) for name in each.opts
-                }
-                error.possibilities = [name for name in similar if name not in hidden]
+                hidden = [each.opts for each in error.ctx.command.params if getattr(each, "hidden", False)]
+                error.possibilities = [name for name in similar if [name] not in hidden]
             raise
 
 
