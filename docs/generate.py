@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sentriton.allowed import ANYTHING
-from sentriton.declaration import Setting, settings_of
+from sentriton.declaration import TRUTH_WORDS, Setting, settings_of
 from sentriton.settings import CacheSettings, ClientSettings, EvaluationSettings
 from sentriton_server.settings import DataSettings, ExportSettings, ServerSettings, ServeSettings
 
@@ -32,8 +32,8 @@ HEAD = """\
 `sentriton serve` takes all of them but those of Files, and
 `sentriton export` takes `--precision`, `--device`, `--operators` and `--allow-pickle`.
 
-A flag wins over a variable, and a variable over the default. A variable that is set to nothing counts as unset.
-No flag turns a switch off. If a variable turns it on, only the variable can turn it off (`SENTRITON_VERBOSE=0`).
+A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for
+every switch. A variable that is set to nothing counts as unset.
 `serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
 Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
 [client/README.md](../client/README.md#settings) has the settings of a client.
@@ -88,7 +88,7 @@ def rows(cells: Iterable[tuple[str, ...]]) -> str:
 def values(declared: Setting) -> str:
     """The values of a setting; a switch has those of its variable."""
     if declared.kind is bool:
-        return "1, true, yes, 0, false, no"
+        return TRUTH_WORDS
     return declared.unit if declared.allowed is ANYTHING else declared.allowed.words
 
 

@@ -52,7 +52,7 @@ func wholeNumber(name string, value, most int) error {
 	if value >= 1 && (most == 0 || value <= most) {
 		return nil
 	}
-	allowed := "whole numbers of at least 1"
+	allowed := "whole numbers from 1"
 	if most > 0 {
 		allowed = fmt.Sprintf("1 to %d", most)
 	}

@@ -244,7 +244,7 @@ func TestClosedEncoder(t *testing.T) {
 
 func TestNobodyThere(t *testing.T) {
 	encoder := open(t, "127.0.0.1:1", WithTimeout(2*time.Second))
-	says := "^no answer from 127.0.0.1:1: dial tcp 127.0.0.1:1: .*refused; is it running\\? `sentriton serve` starts a server$"
+	says := "^no answer from 127.0.0.1:1: dial tcp 127.0.0.1:1: .*refused; is it running\\? `sentriton serve` on that machine starts it$"
 	_, err := encode(encoder, words[:3])
 	wantError(t, err, ErrServerUnavailable, says)
 	_, err = encoder.Health(context.Background(), WithTimeout(time.Second))

@@ -50,7 +50,7 @@ func (c *conformance) embed(t *testing.T, each conformanceCase) (Matrix, error) 
 	if raw, given := each.Options["batch_size"]; given && strings.Contains(string(raw), ".") {
 		// The compiler refuses half a row, so the message is that of the type.
 		parameter := reflect.TypeOf(WithBatchSize).In(0)
-		return Matrix{}, invalidInput("%s is no %v; allowed are whole numbers of at least 1", raw, parameter)
+		return Matrix{}, invalidInput("%s is no %v; allowed are whole numbers from 1", raw, parameter)
 	}
 	url, settings := c.settings(t, each)
 	if url == "" {

@@ -150,7 +150,7 @@ func translate(err error, address string) *Error {
 	switch kind {
 	case ErrServerUnavailable:
 		if strings.Contains(reason, "dial tcp") {
-			reason += "; is it running? `sentriton serve` starts a server"
+			reason += "; is it running? `sentriton serve` on that machine starts it"
 		}
 		reason = fmt.Sprintf("no answer from %s: %s", address, reason)
 	case ErrAccessDenied:

@@ -127,7 +127,7 @@ func TestSuspendedProcessDoesNotBlameTheServer(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Setenv("SENTRITON_URL", "a:1, b:2")
 	t.Setenv("SENTRITON_TIMEOUT_S", "2.5")
-	t.Setenv("SENTRITON_TLS", "yes")
+	t.Setenv("SENTRITON_TLS", "on")
 	t.Setenv("SENTRITON_PRIORITY", "bulk")
 	found, err := resolveSettings("", []Option{WithTimeout(7 * time.Second)})
 	if err != nil {

@@ -93,16 +93,16 @@ func environment() (*settings, error) {
 	if text := variable("MAX_IN_FLIGHT", ""); text != "" {
 		number, err := strconv.Atoi(text)
 		if err != nil || number < 1 {
-			return nil, invalidInput("$SENTRITON_MAX_IN_FLIGHT is %q; allowed are whole numbers of at least 1", text)
+			return nil, invalidInput("$SENTRITON_MAX_IN_FLIGHT is %q; allowed are whole numbers from 1", text)
 		}
 		found.maxInFlight = number
 	}
 	switch text := variable("TLS", ""); strings.ToLower(text) {
-	case "1", "true", "yes":
+	case "1", "true", "yes", "on":
 		found.tls = true
-	case "", "0", "false", "no":
+	case "", "0", "false", "no", "off":
 	default:
-		return nil, invalidInput("$SENTRITON_TLS is %q; allowed are 1, true, yes, 0, false, no", text)
+		return nil, invalidInput("$SENTRITON_TLS is %q; allowed are 1, true, yes, on, 0, false, no, off", text)
 	}
 	return found, nil
 }
@@ -140,9 +140,6 @@ func readAddresses(url string) ([]string, error) {
 	var addresses []string
 	for part := range strings.SplitSeq(url, ",") {
 		address := strings.TrimSpace(part)
-		if address == "" {
-			continue
-		}
 		match := addressText.FindStringSubmatch(address)
 		if match == nil {
 			return nil, wrongURL(url)
@@ -151,9 +148,6 @@ func readAddresses(url string) ([]string, error) {
 			return nil, wrongURL(url)
 		}
 		addresses = append(addresses, address)
-	}
-	if len(addresses) == 0 {
-		return nil, wrongURL(url)
 	}
 	return addresses, nil
 }
@@ -177,7 +171,7 @@ func secondsVariable(name string, value *time.Duration) error {
 	seconds, err := strconv.ParseFloat(text, 64)
 	// A number too large for a float is an error with the value infinity.
 	if err != nil || !(seconds > 0) || math.IsInf(seconds, 0) {
-		return invalidInput("$SENTRITON_%s is %q; allowed are numbers above 0", name, text)
+		return invalidInput("$SENTRITON_%s is %q; allowed are finite numbers above 0", name, text)
 	}
 	*value = max(1, time.Duration(min(seconds, longestTime.Seconds())*float64(time.Second)))
 	return nil

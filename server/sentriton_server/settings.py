@@ -25,6 +25,7 @@ _TRACING = "Tracing"
 _SUPERVISION = "Supervision"
 _FILES = "Files"
 
+_HOST = matching(r"[\w.:%-]+", "host names and addresses, such as 0.0.0.0")
 _PORT = whole(0, 65535, zero="a free port")
 _SECONDS_OR_NONE = whole(0, of="seconds")
 
@@ -74,7 +75,7 @@ class ServerSettings:
     The default addresses are loopback: the wheel's Triton is an older release and must not face a network.
     """
 
-    host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, unit="host")
+    host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, allowed=_HOST, unit="host")
     grpc_port: int = setting(8001, "Port of gRPC. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port")
     http_port: int | None = setting(
         None,
@@ -84,7 +85,9 @@ class ServerSettings:
         unit="port",
         unset="no HTTP",
     )
-    metrics_host: str = setting("127.0.0.1", "Address of the Prometheus metrics.", group=_NETWORK, unit="host")
+    metrics_host: str = setting(
+        "127.0.0.1", "Address of the Prometheus metrics.", group=_NETWORK, allowed=_HOST, unit="host"
+    )
     metrics_port: int = setting(
         8002, "Port of the Prometheus metrics. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port"
     )

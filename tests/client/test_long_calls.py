@@ -234,7 +234,7 @@ def test_another_event_loop_is_refused(server: SmallServer) -> None:
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "1", True])
 @pytest.mark.parametrize("name", ["timeout_s", "stall_timeout_s"])
 def test_times_that_cannot_be_are_refused(name: str, value: Any, server: SmallServer) -> None:
-    with pytest.raises(InvalidInput, match=f"^{name} is .*; allowed are numbers above 0"):
+    with pytest.raises(InvalidInput, match=f"^{name} is .*; allowed are finite numbers above 0"):
         SentenceEncoder(server.url, **{name: value})
     if name == "timeout_s":
         with SentenceEncoder(server.url) as encoder, pytest.raises(InvalidInput, match=r"^timeout_s is"):
@@ -254,5 +254,5 @@ def test_times_come_from_the_environment(variable: str, monkeypatch: pytest.Monk
     assert ClientSettings.resolve() == ClientSettings()
     for value in ("soon", "nan", "0"):
         monkeypatch.setenv(variable, value)
-        with pytest.raises(InvalidInput, match=rf"\${variable} is '{value}'; allowed are numbers above 0"):
+        with pytest.raises(InvalidInput, match=rf"\${variable} is '{value}'; allowed are finite numbers above 0"):
             ClientSettings.resolve()

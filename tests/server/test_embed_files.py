@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder
-from sentriton.stream import CHUNK_SIZE
+from sentriton.stream import CHUNK_SENTENCES
 from tests.commands import SENTRITON, run
 from tests.server.conftest import RunningServer
 
@@ -96,7 +96,7 @@ def test_a_killed_run_resumes_to_the_same_result_in_constant_memory(
     os.truncate(partial, partial.stat().st_size - row_bytes // 2)
     summary, peak_mib = run_for_peak(command)
     assert summary["rows"] == count
-    assert 0.3 * count - CHUNK_SIZE < summary["resumed"] < 0.6 * count
+    assert 0.3 * count - CHUNK_SENTENCES < summary["resumed"] < 0.6 * count
     np.testing.assert_allclose(np.load(output), encoder.encode(distinct)[chosen], atol=1e-5)
     assert peak_mib < MOST_CLIENT_MIB
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.npy"]
@@ -110,7 +110,7 @@ def test_every_kind_resumes_after_every_signal(
     server: RunningServer, encoder: SentenceEncoder, tmp_path: Path, ending: str, number: signal.Signals
 ) -> None:
     distinct = [f"{number}번" for number in range(200)]
-    chosen = write_lines(tmp_path / "in.txt", distinct, 3 * CHUNK_SIZE)
+    chosen = write_lines(tmp_path / "in.txt", distinct, 3 * CHUNK_SENTENCES)
     output = tmp_path / f"out{ending}"
     command = [SENTRITON, "embed", "--input", str(tmp_path / "in.txt"), "--output", str(output), "--json"]
     command += ["--url", server.url]
@@ -175,24 +175,24 @@ def test_an_empty_file_makes_an_empty_one(server: RunningServer, tmp_path: Path,
 
 def test_a_full_disk_keeps_what_was_written(server: RunningServer, encoder: SentenceEncoder, tmp_path: Path) -> None:
     distinct = [f"{number}" for number in range(100)]
-    chosen = write_lines(tmp_path / "in.txt", distinct, 3 * CHUNK_SIZE)
+    chosen = write_lines(tmp_path / "in.txt", distinct, 3 * CHUNK_SENTENCES)
     output = tmp_path / "out.npy"
     command = [SENTRITON, "embed", "--input", str(tmp_path / "in.txt"), "--output", str(output), "--url", server.url]
     # Room for the first chunk and a part of the second, as a disk that fills would have it.
-    blocks = CHUNK_SIZE * encoder.manifest.dimension * 4 * 3 // 2 // 1024
+    blocks = CHUNK_SENTENCES * encoder.manifest.dimension * 4 * 3 // 2 // 1024
     limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command]
     stopped = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
     assert stopped.returncode == 1
     assert f"cannot write {output}" in stopped.stderr
-    assert f"{CHUNK_SIZE:,} rows are kept" in stopped.stderr
+    assert f"{CHUNK_SENTENCES:,} rows are kept" in stopped.stderr
     assert not output.exists()
     summary, _ = run_for_peak([*command, "--json"])
-    assert summary["resumed"] >= CHUNK_SIZE
+    assert summary["resumed"] >= CHUNK_SENTENCES
     np.testing.assert_allclose(np.load(output), encoder.encode(distinct)[chosen], atol=1e-5)
 
 
 def test_another_run_does_not_go_on_with_the_rows(server: RunningServer, tmp_path: Path) -> None:
-    write_lines(tmp_path / "in.txt", ["a", "b"], 3 * CHUNK_SIZE)
+    write_lines(tmp_path / "in.txt", ["a", "b"], 3 * CHUNK_SENTENCES)
     output = tmp_path / "out.npy"
     arguments = ["embed", "--input", tmp_path / "in.txt", "--output", output, "--url", server.url]
     stop_when_kept([SENTRITON, *map(str, arguments)], output, 1000, signal.SIGKILL)

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import assert_type
 
 from sentriton import AsyncSentenceEncoder, HealthReport, Manifest, SentenceEncoder
+from sentriton.keywords import Common, EncodeArguments, EncodedMany, EncodedOne, Sentences
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -36,6 +37,19 @@ def one_or_several(encoder: SentenceEncoder, one: str, several: list[str], eithe
     assert_type(encoder.encode(inputs=several), Matrix)
     assert_type(encoder.encode(either), Vector | Matrix)
     assert_type(encoder.encode(inputs=either), Vector | Matrix)
+
+
+def annotated_by_callers(
+    encoder: SentenceEncoder, sentences: Sentences, options: EncodeArguments, common: Common
+) -> None:
+    assert_type(encoder.encode(sentences), Vector | Matrix)
+    assert_type(encoder.encode(inputs=sentences), Vector | Matrix)
+    assert_type(encoder.encode("a", **options), EncodedOne)
+    assert_type(encoder.encode(["a"], **options), EncodedMany)
+    assert_type(encoder.encode(sentences, **options), EncodedOne | EncodedMany)
+    assert_type(encoder.encode(["a"], **common), Matrix)
+    for embeddings in encoder.encode_stream(["a"], **options):
+        assert_type(embeddings, EncodedMany)
 
 
 def any_iterable(
@@ -76,8 +90,12 @@ def tensors(encoder: SentenceEncoder) -> None:
     assert_type(encoder.encode(["a"], convert_to_tensor=True), Tensor)
     assert_type(encoder.encode("a", convert_to_numpy=False), Tensor)
     assert_type(encoder.encode(["a"], convert_to_numpy=False), list[Tensor])
-    assert_type(encoder.encode("a", output_value="token_embeddings"), Tensor)
-    assert_type(encoder.encode(inputs=["a"], output_value="token_embeddings"), list[Tensor])
+
+
+def token_embeddings(encoder: SentenceEncoder) -> None:
+    """Tensors, or arrays where torch is not installed."""
+    assert_type(encoder.encode("a", output_value="token_embeddings"), Tensor | Matrix)
+    assert_type(encoder.encode(inputs=["a"], output_value="token_embeddings"), list[Tensor] | list[Matrix])
 
 
 def unknown_options(encoder: SentenceEncoder, flag: bool) -> None:
@@ -132,7 +150,7 @@ async def asyncio_has_the_same_types(
     assert_type(await encoder.encode(inputs=either), Vector | Matrix)
     assert_type(await encoder.encode(several, "query", precision="int8"), MatrixInt8)
     assert_type(await encoder.encode_query(inputs="a", convert_to_tensor=True), Tensor)
-    assert_type(await encoder.encode_document(several, output_value="token_embeddings"), list[Tensor])
+    assert_type(await encoder.encode_document(several, precision="ubinary"), MatrixUint8)
     async for embeddings in encoder.encode_stream(stream, chunk_size=100):
         assert_type(embeddings, Matrix)
     async for bits in encoder.encode_stream(inputs=several, precision="binary"):

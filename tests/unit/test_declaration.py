@@ -108,7 +108,7 @@ def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch)
         ("http_port", -1, "http_port is -1"),
         ("metrics_port", 8002.0, r"metrics_port is 8002\.0"),
         ("restarts", True, "restarts is True"),
-        ("canary_period_s", float("inf"), "canary_period_s is inf; allowed are numbers above 0"),
+        ("canary_period_s", float("inf"), "canary_period_s is inf; allowed are finite numbers above 0"),
         ("ready_timeout_s", 0, "ready_timeout_s is 0"),
         ("exit_timeout_s", 2.5, r"exit_timeout_s is 2\.5; allowed are whole numbers of seconds from 0"),
         ("trace_url", "localhost:4317", "trace_url is 'localhost:4317'; allowed are addresses of OTLP over HTTP"),
@@ -125,7 +125,7 @@ def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatc
     with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ACCESS_KEY is a value that is not shown; allowed are"):
         resolve(ServerSettings)
     monkeypatch.setenv("SENTRITON_ALLOW_PICKLE", "maybe")
-    with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, 0"):
+    with pytest.raises(InvalidInput, match=r"^\$SENTRITON_ALLOW_PICKLE is 'maybe'; allowed are 1, true, yes, on, 0"):
         resolve(ExportSettings)
 
 
@@ -142,9 +142,21 @@ def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: p
     ("arguments", "says"),
     [
         (["serve", "--grpc-port", "many"], "error: --grpc-port is 'many'; allowed are 0 (a free port) to 65535"),
-        (["serve", "--canary-period-s", "0"], "error: --canary-period-s is '0'; allowed are numbers above 0"),
+        (
+            ["serve", "--host="],
+            "error: --host is ''; allowed are host names and addresses, such as 0.0.0.0",
+        ),
+        (["serve", "--canary-period-s", "0"], "error: --canary-period-s is '0'; allowed are finite numbers above 0"),
         (["export", "a", "b", "--device", "tpu"], "error: --device is 'tpu'; allowed are auto, cpu, gpu"),
-        (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are numbers above 0"),
+        (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are finite numbers above 0"),
+        (
+            ["info", "--client-key", "k.pem"],
+            "error: --client-key is given alone; a client's certificate and its key belong together",
+        ),
+        (
+            ["embed", "x", "--url", "localhost:1", "--batch-size", "0"],
+            "error: --batch-size is 0; allowed are whole numbers from 1",
+        ),
         (["embed", "x", "--priority", "urgent"], "error: --priority is 'urgent'; allowed are query, bulk"),
     ],
 )
@@ -180,6 +192,11 @@ def test_a_command_gets_settings_of_flags_variables_and_its_own_defaults() -> No
     assert done.output.strip() == repr(ServerSettings(canary_period_s=2.0, canary_timeout_s=1.0, restarts=7))
 
 
+def test_a_flag_turns_a_switch_off_that_a_variable_turns_on() -> None:
+    done = CliRunner().invoke(command_with(ClientSettings, "tls"), ["--no-tls"], env={"SENTRITON_TLS": "1"})
+    assert "tls=False" in done.output
+
+
 def test_a_command_takes_a_former_flag_with_a_warning_and_does_not_list_it() -> None:
     app = command_with(ServerSettings, "canary_period_s")
     done = CliRunner().invoke(app, ["--canary-period", "2"])
@@ -187,6 +204,12 @@ def test_a_command_takes_a_former_flag_with_a_warning_and_does_not_list_it() -> 
     assert "warning: --canary-period is deprecated and will be removed in the next release; " in done.output
     assert "use --canary-period-s" in done.output
     assert not re.search(r"--canary-period\b(?!-s)", CliRunner().invoke(app, ["--help"]).output)
+
+
+def test_an_unknown_flag_is_answered_without_former_names() -> None:
+    shown = CliRunner().invoke(app, ["serve", "--canary-perio", "2"]).output
+    assert "--canary-period-s" in shown
+    assert not re.search(r"--canary-period\b(?!-s)", shown)
 
 
 @pytest.mark.parametrize("command", ["serve", "export", "embed", "similarity", "info", "health", "evaluate"])

@@ -8,7 +8,7 @@ import inspect
 from sentence_transformers import SentenceTransformer
 
 from sentriton import ClientSettings
-from sentriton.keywords import EncodeArguments, Settings
+from sentriton.keywords import AnyArguments, Settings
 
 
 def test_every_setting_is_a_keyword_of_the_encoders() -> None:
@@ -17,5 +17,5 @@ def test_every_setting_is_a_keyword_of_the_encoders() -> None:
 
 def test_every_option_is_one_of_sentence_transformers() -> None:
     theirs = inspect.signature(SentenceTransformer.encode).parameters
-    assert set(EncodeArguments.__annotations__) - set(theirs) == {"timeout_s"}
-    assert set(theirs) - set(EncodeArguments.__annotations__) == {"self", "prompt_name", "prompt", "kwargs"}
+    assert set(AnyArguments.__annotations__) - set(theirs) == {"timeout_s"}
+    assert set(theirs) - set(AnyArguments.__annotations__) == {"self", "prompt_name", "prompt", "kwargs"}

@@ -16,7 +16,7 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
     monkeypatch.setenv("SENTRITON_URL", "host:1")
     monkeypatch.setenv("SENTRITON_TIMEOUT_S", "2.5")
     monkeypatch.setenv("SENTRITON_MAX_IN_FLIGHT", "3")
-    monkeypatch.setenv("SENTRITON_TLS", "yes")
+    monkeypatch.setenv("SENTRITON_TLS", "on")
     settings = ClientSettings.resolve(url="host:2")
     assert (settings.url, settings.timeout_s, settings.max_in_flight, settings.tls) == ("host:2", 2.5, 3, True)
 
@@ -28,7 +28,7 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
         ({"on_model_change": "ask"}, "on_model_change is 'ask'; allowed are raise, reload"),
         ({"timeout_s": 0}, "timeout_s is 0"),
         ({"stall_timeout_s": 0}, "stall_timeout_s is 0"),
-        ({"timeout_s": "5"}, "timeout_s is '5'; allowed are numbers above 0"),
+        ({"timeout_s": "5"}, "timeout_s is '5'; allowed are finite numbers above 0"),
         ({"max_in_flight": 0}, "max_in_flight is 0"),
         ({"max_in_flight": 2.5}, "max_in_flight is 2.5; allowed are whole numbers from 1"),
         ({"tls": "no"}, "tls is 'no'; allowed are True, False"),
@@ -38,7 +38,8 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
         ({"url": "host:70000"}, "url is 'host:70000'"),
         ({"url": 8001}, "url is 8001"),
         ({"url": " , "}, "allowed are host:port"),
-        ({"client_key": "key.pem"}, "belong together"),
+        ({"url": "a:1,,b:2"}, "allowed are host:port"),
+        ({"client_key": "key.pem"}, "^client_key is given alone; a client's certificate and its key belong together"),
     ],
     ids=str,
 )

@@ -32,17 +32,24 @@ export function checkUnicode(name: string, text: string): void {
   );
 }
 
+/** Refuse an option that is not among the keys of `options`: a misspelt one would have no effect. */
+export function checkNames(of: string, given: object, options: object): void {
+  const unknown = Object.keys(given).find((name) => !Object.hasOwn(options, name));
+  if (unknown === undefined) return;
+  throw new InvalidInput(`${of} has no option ${shown(unknown)}; its options are ${Object.keys(options).join(", ")}`);
+}
+
 /** `value` as a whole number from 1 to `most`. */
 export function wholeNumber(name: string, value: unknown, most = Number.MAX_SAFE_INTEGER): number {
   if (typeof value === "number" && Number.isInteger(value) && value >= 1 && value <= most) return value;
-  const allowed = most === Number.MAX_SAFE_INTEGER ? "a whole number of at least 1" : `1 to ${most}`;
+  const allowed = most === Number.MAX_SAFE_INTEGER ? "whole numbers from 1" : `1 to ${most}`;
   throw new InvalidInput(`${name} is ${shown(value)}; allowed are ${allowed}`);
 }
 
 /** `value` as a finite number above 0. */
 export function positive(name: string, value: unknown): number {
   if (typeof value === "number" && value > 0 && Number.isFinite(value)) return value;
-  throw new InvalidInput(`${name} is ${shown(value)}; allowed are numbers above 0`);
+  throw new InvalidInput(`${name} is ${shown(value)}; allowed are finite numbers above 0`);
 }
 
 function shown(value: unknown): string {

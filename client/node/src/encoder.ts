@@ -1,6 +1,6 @@
 /** `SentenceEncoder`: sentence-transformers' `encode`, computed by a server. */
 
-import { asTexts, checkUnicode, positive, wholeNumber } from "./arguments.js";
+import { asTexts, checkNames, checkUnicode, positive, wholeNumber } from "./arguments.js";
 import { Connection } from "./connection.js";
 import { Deadline, now } from "./deadline.js";
 import { Dispatcher } from "./dispatch.js";
@@ -38,6 +38,16 @@ export interface EncodeOptions {
   /** Aborting it cancels the call, on the server too. */
   signal?: AbortSignal | undefined;
 }
+
+const ENCODE_OPTIONS: Record<keyof EncodeOptions, true> = {
+  promptName: true,
+  prompt: true,
+  batchSize: true,
+  normalizeEmbeddings: true,
+  truncateDim: true,
+  timeoutS: true,
+  signal: true,
+};
 
 /** A canary that passed: the served model and the smallest cosine to its golden vectors. */
 export interface HealthReport {
@@ -85,7 +95,7 @@ export class SentenceEncoder {
   encode(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encode(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
   async encode(sentences: Sentences, options: EncodeOptions = {}): Promise<Float32Array | Float32Array[]> {
-    return this.encodeUntil(this.deadline(options.timeoutS), sentences, options);
+    return this.encodeUntil(this.deadline(options), sentences, options);
   }
 
   private async encodeUntil(
@@ -219,13 +229,15 @@ export class SentenceEncoder {
     for (const endpoint of this.endpoints.all) endpoint.connection.close();
   }
 
-  private deadline(timeoutS: number | undefined): Deadline {
+  private deadline(options: EncodeOptions): Deadline {
+    checkNames("encode", options, ENCODE_OPTIONS);
+    const { timeoutS } = options;
     const wholeS = timeoutS === undefined ? this.settings.timeoutS : positive("timeoutS", timeoutS);
     return new Deadline(wholeS, this.settings.stallTimeoutS, now());
   }
 
   private async readInfo(): Promise<Manifest> {
-    const inquiry = new Inquiry(this.endpoints, this.deadline(undefined));
+    const inquiry = new Inquiry(this.endpoints, this.deadline({}));
     for (let turn = inquiry.turn(now()); turn !== undefined; turn = inquiry.turn(now())) {
       try {
         return await readAssetOf(turn.endpoint.connection, "manifest.json", turn.timeS, readManifest);
@@ -264,7 +276,7 @@ export class SentenceEncoder {
     sentences: Sentences,
     options: EncodeOptions,
   ): Promise<Float32Array | Float32Array[]> {
-    const deadline = this.deadline(options.timeoutS);
+    const deadline = this.deadline(options);
     if (options.promptName !== undefined || options.prompt !== undefined) {
       return this.encodeUntil(deadline, sentences, options);
     }

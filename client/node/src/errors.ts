@@ -78,7 +78,7 @@ const MISMATCH = "fingerprint mismatch";
 
 // gRPC's words, around the reason, for a call that found no server.
 const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
-const IS_IT_RUNNING = "; is it running? `sentriton serve` starts a server";
+const IS_IT_RUNNING = "; is it running? `sentriton serve` on that machine starts it";
 
 /** The same error in an object of its own, as each of several callers needs it, with `words` after its message. */
 export function ownError(error: SentritonError, words = ""): SentritonError {

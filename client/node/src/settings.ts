@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
-import { positive, wholeNumber } from "./arguments.js";
+import { checkNames, positive, wholeNumber } from "./arguments.js";
 import { InvalidInput } from "./errors.js";
 
 /** The server's lanes for callers. */
@@ -58,11 +58,25 @@ export interface ClientSettings {
   readonly accessKey: string | undefined;
 }
 
+const OPTIONS: Record<keyof ClientOptions, true> = {
+  timeoutS: true,
+  stallTimeoutS: true,
+  priority: true,
+  maxInFlight: true,
+  onModelChange: true,
+  tls: true,
+  rootCertificates: true,
+  clientCertificate: true,
+  clientKey: true,
+  serverName: true,
+  accessKey: true,
+};
 const PRIORITIES: readonly Priority[] = ["query", "bulk"];
 const CHANGES: readonly OnModelChange[] = ["raise", "reload"];
 
 /** Settings from what is given, then the environment, then the defaults. Throws `InvalidInput`. */
 export function resolveSettings(url: string | undefined, options: ClientOptions): ClientSettings {
+  checkNames("SentenceEncoder", options, OPTIONS);
   const target = url ?? variable("URL") ?? "localhost:8001";
   const rootCertificates = options.rootCertificates ?? variable("ROOT_CERTIFICATES");
   const clientCertificate = options.clientCertificate ?? variable("CLIENT_CERTIFICATE");
@@ -107,9 +121,8 @@ export function readPem(path: string | undefined): Buffer | null {
 function readAddresses(url: string): string[] {
   const addresses = String(url)
     .split(",")
-    .map((address) => address.trim())
-    .filter((address) => address !== "");
-  if (addresses.length === 0 || !addresses.every(isAddress)) {
+    .map((address) => address.trim());
+  if (!addresses.every(isAddress)) {
     const given = JSON.stringify(url);
     throw new InvalidInput(`url is ${given}; give host:port, several with commas between, or dns:///host:port`);
   }
@@ -143,7 +156,7 @@ function numberVariable(name: string): number | undefined {
 function booleanVariable(name: string): boolean | undefined {
   const text = variable(name)?.toLowerCase();
   if (text === undefined) return undefined;
-  if (["1", "true", "yes"].includes(text)) return true;
-  if (["0", "false", "no"].includes(text)) return false;
-  throw new InvalidInput(`$SENTRITON_${name} is ${JSON.stringify(text)}; allowed are 1, true, yes, 0, false, no`);
+  if (["1", "true", "yes", "on"].includes(text)) return true;
+  if (["0", "false", "no", "off"].includes(text)) return false;
+  throw new InvalidInput(`$SENTRITON_${name} is ${JSON.stringify(text)}; allowed are 1, true, yes, on, 0, false, no, off`);
 }

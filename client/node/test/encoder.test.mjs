@@ -55,7 +55,7 @@ describe("the model", () => {
     assert.equal(manifest.dimension, 256);
     await assert.rejects(open("127.0.0.1:1").health(2), {
       name: "ServerUnavailable",
-      message: /^no answer from 127.0.0.1:1: .*ECONNREFUSED 127.0.0.1:1; is it running\? `sentriton serve` starts a server$/,
+      message: /^no answer from 127.0.0.1:1: .*ECONNREFUSED 127.0.0.1:1; is it running\? `sentriton serve` on that machine starts it$/,
     });
   });
 

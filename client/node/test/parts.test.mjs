@@ -11,6 +11,7 @@ import * as errors from "../dist/esm/errors.js";
 import { readManifest } from "../dist/esm/manifest.js";
 import { Deadline, now } from "../dist/esm/deadline.js";
 import { Dispatcher } from "../dist/esm/dispatch.js";
+import { SentenceEncoder } from "../dist/esm/encoder.js";
 import { Endpoint, Endpoints } from "../dist/esm/endpoints.js";
 import { backoffS, RetryBudget, Window } from "../dist/esm/pacing.js";
 import { readAsset, readSentenceEmbedding, textRequest } from "../dist/esm/protocol.js";
@@ -207,7 +208,7 @@ describe("settings", () => {
   };
 
   test("an option beats its variable, which beats the default", () => {
-    const variables = { SENTRITON_URL: "a:1, b:2", SENTRITON_TIMEOUT_S: "2.5", SENTRITON_TLS: "yes" };
+    const variables = { SENTRITON_URL: "a:1, b:2", SENTRITON_TIMEOUT_S: "2.5", SENTRITON_TLS: "on" };
     const settings = withEnvironment(variables, () => resolveSettings(undefined, { timeoutS: 7 }));
     assert.deepEqual(settings.addresses, ["a:1", "b:2"]);
     const { timeoutS, tls, maxInFlight, priority } = settings;
@@ -220,10 +221,19 @@ describe("settings", () => {
     test(`${name} ${String(value)} is refused`, () => {
       assert.throws(() => resolveSettings("a:1", { [name]: value }), {
         name: "InvalidInput",
-        message: new RegExp(`^${name} is .*; allowed are numbers above 0$`),
+        message: new RegExp(`^${name} is .*; allowed are finite numbers above 0$`),
       });
     });
   }
+
+  test("a misspelt option is named with those that exist", async () => {
+    const message = /has no option 'timeout'; its options are (promptName|timeoutS), /;
+    assert.throws(() => resolveSettings("a:1", { timeout: 3 }), { name: "InvalidInput", message });
+    const encoder = new SentenceEncoder("localhost:1");
+    await assert.rejects(encoder.encode("a", { timeout: 3 }), { name: "InvalidInput", message });
+    await assert.rejects(encoder.encodeQuery("a", { timeout: 3 }), { name: "InvalidInput", message });
+    encoder.close();
+  });
 
   for (const variable of NUMBERS_AND_CHOICES) {
     test(`$${variable} that cannot be is named`, () => {
@@ -238,7 +248,7 @@ describe("settings", () => {
     assert.throws(() => resolveSettings("a:1", { accessKey: "secret\n" }), refused);
   });
 
-  for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80"]) {
+  for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80", "a:1,,b:2"]) {
     test(`"${url}" is no address`, () => {
       assert.throws(() => resolveSettings(url, {}), errors.InvalidInput);
     });

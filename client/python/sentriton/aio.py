@@ -28,7 +28,7 @@ from sentriton.stream import async_encode_chunks, stream_arguments
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from sentriton.keywords import EncodeArguments, Settings
+    from sentriton.keywords import AnyArguments, Settings
 
 
 class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
@@ -55,7 +55,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Encoded:
         """Embed sentences, as `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
         return await self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
@@ -66,7 +66,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Encoded:
         """`encode` with the model's "query" prompt, unless another is given."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
@@ -78,7 +78,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Encoded:
         """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
@@ -91,7 +91,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> AsyncGenerator[Encoded]:
         """Embed any number of sentences in constant memory, as `SentenceEncoder.encode_stream`."""
         given, size, arguments = stream_arguments(sentences, arguments)

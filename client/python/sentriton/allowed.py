@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -24,6 +24,13 @@ class Allowed:
         if not self.holds(value):
             raise InvalidInput(f"{name} is {repr(value) if shown is None else shown}; allowed are {self.words}")
         return value
+
+
+def check_names(of: str, given: Iterable[str], names: Collection[str]) -> None:
+    """Raises `TypeError` for an argument that `of` does not have, as Python does for a plain function."""
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{of} got an unexpected argument {name!r}; its options are {', '.join(names)}")
 
 
 def one_of(*names: str) -> Allowed:
@@ -56,7 +63,7 @@ def _is_above_0(value: Any) -> bool:
     return isinstance(value, Real) and not _is_truth(value) and 0 < float(value) < math.inf
 
 
-ABOVE_0 = Allowed("numbers above 0", _is_above_0)
+ABOVE_0 = Allowed("finite numbers above 0", _is_above_0)
 TRUTH = Allowed("True, False", _is_truth)
 ANYTHING = Allowed("any text", lambda value: True)
 # A header of gRPC can carry these.

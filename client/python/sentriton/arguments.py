@@ -12,13 +12,12 @@ import numpy as np
 from sentriton import allowed
 from sentriton.allowed import ABOVE_0
 from sentriton.errors import InvalidInput
-from sentriton.keywords import Sentences
 
 Choice = TypeVar("Choice", bound=str)
 
 
 def as_texts(
-    sentences: Sentences | None, inputs: Sentences | None = None, go_on: Callable[[], None] = lambda: None
+    sentences: Iterable[str] | None, inputs: Iterable[str] | None = None, go_on: Callable[[], None] = lambda: None
 ) -> tuple[list[str], bool]:
     """The sentences as a list, and whether it was a single string; `inputs` is another name for them. Takes any
     iterable of strings in an order: lists, numpy arrays, generators, columns of datasets and pandas. Raises
@@ -85,7 +84,7 @@ def check_unicode(name: str, text: str) -> None:
 
 def whole_number(name: str, value: object, *, most: int | None = None) -> int:
     """`value` as an int from 1 to `most`; numpy's integers are taken, booleans are not."""
-    words = "a whole number of at least 1" if most is None else f"1 to {most}"
+    words = "whole numbers from 1" if most is None else f"1 to {most}"
     if isinstance(value, (bool, np.bool_)):
         raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     try:

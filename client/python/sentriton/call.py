@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 from sentriton import protocol
+from sentriton.allowed import check_names
 from sentriton.arguments import as_texts
 from sentriton.course import Course, Sending
 from sentriton.endpoints import AnyConnection
 from sentriton.errors import ContractMismatch, SentritonError, ServerError, own_error, progress_words
 from sentriton.joining import SMALL, Joiner
 from sentriton.joint import Member, wrong_answer
-from sentriton.keywords import EncodeArguments, Encoded, Sentences
+from sentriton.keywords import AnyArguments, Encoded, Sentences
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
-from sentriton.options import check_names, resolve_options, resolve_prompt
+from sentriton.options import resolve_options, resolve_prompt
 from sentriton.progress import progress_bar
 from sentriton.requests import RequestRows, plan_requests
 from sentriton.results import Results
@@ -49,7 +50,7 @@ class Call(Generic[AnyConnection]):
         sentences: Sentences | None,
         prompt_name: str | None,
         prompt: str | None,
-        arguments: EncodeArguments,
+        arguments: AnyArguments,
         *,
         preferred_prompts: Sequence[str] = (),
         pin: Pin | None = None,
@@ -57,7 +58,7 @@ class Call(Generic[AnyConnection]):
         """Read the sentences. Raises `InvalidInput` for anything but strings in an order, `DeadlineExceeded` if reading
         takes longer than `timeout_s`, and `TypeError` for an unknown option.
         """
-        check_names(arguments)
+        check_names("encode", arguments, AnyArguments.__annotations__)
         self._session = session
         self._prompts = (prompt_name, prompt, preferred_prompts)
         self._arguments = arguments

@@ -21,8 +21,8 @@ from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
 from sentriton.golden import HEALTH_TIMEOUT_S
 from sentriton.plugins import CommandGroup
-from sentriton.requirements import SERVER, how_to_install
-from sentriton.settings import CONNECTION, ClientSettings
+from sentriton.requirements import SERVER, how_to_install_module
+from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
 app = typer.Typer(
     name="sentriton",
@@ -53,7 +53,7 @@ def common(
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
+@takes_settings(ClientSettings, *CONNECTION_FIELDS, "stall_timeout_s")
 def similarity(
     settings: ClientSettings,
     texts: Annotated[list[str], typer.Argument(metavar="TEXT…", help="Two or more sentences.")],
@@ -83,7 +83,7 @@ def similarity(
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
+@takes_settings(ClientSettings, *CONNECTION_FIELDS, timeout_s=HEALTH_TIMEOUT_S)
 def info(settings: ClientSettings, as_json: AsJson = False) -> None:
     """Show the served model: name, dimension, max_seq_length, pooling, precision, fingerprint."""
     with open_encoder(settings) as encoder:
@@ -112,7 +112,7 @@ def info(settings: ClientSettings, as_json: AsJson = False) -> None:
 
 
 @app.command()
-@takes_settings(ClientSettings, *CONNECTION, timeout_s=HEALTH_TIMEOUT_S)
+@takes_settings(ClientSettings, *CONNECTION_FIELDS, timeout_s=HEALTH_TIMEOUT_S)
 def health(settings: ClientSettings) -> None:
     """Exit with 0 if the canary passes or the queue is full, 1 if the server does not serve, 2 if it is unreachable. Of
     several servers, the worst counts.
@@ -153,7 +153,7 @@ def main() -> None:
     except OSError as error:
         _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except ModuleNotFoundError as error:
-        _fail(f"this command needs the package {error.name}; {how_to_install('train', SERVER)}")
+        _fail(f"this command needs the package {error.name}; {how_to_install_module(str(error.name), SERVER)}")
 
 
 def _fail(message: str) -> None:

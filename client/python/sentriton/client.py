@@ -26,7 +26,7 @@ from sentriton.stream import encode_chunks, stream_arguments
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from sentriton.keywords import EncodeArguments, Settings
+    from sentriton.keywords import AnyArguments, Settings
 
 
 class SentenceEncoder(BaseEncoder[Connection]):
@@ -57,7 +57,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Encoded:
         """Embed sentences: float32 [n, dimension] in the order given, or [dimension] for a single string.
 
@@ -78,7 +78,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Encoded:
         """`encode` with the model's "query" prompt, unless another is given."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
@@ -90,7 +90,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         sentences: Sentences | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Encoded:
         """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
@@ -103,7 +103,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
-        **arguments: Unpack[EncodeArguments],
+        **arguments: Unpack[AnyArguments],
     ) -> Generator[Encoded]:
         """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 

@@ -70,8 +70,10 @@ def _options(declared: Setting, defaults: dict[str, Any]) -> list[inspect.Parame
     words = f"{'' if default is None else 'default: '}{declared.words_of(default)}"
     # A line of its own, so that a narrow terminal shows the whole name.
     help = f"{declared.help}\n\n${declared.variable}; {words}"
+    # Both, so that a flag beats a variable.
+    flag = f"{declared.flag}/--no-{declared.flag[2:]}" if declared.kind is bool else declared.flag
     shown = typer.Option(
-        declared.flag,
+        flag,
         help=help,
         metavar=declared.unit.upper() or None,
         rich_help_panel=declared.group,

@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
-from sentriton.allowed import ANYTHING, Allowed
+from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
 
-_TRUE, _FALSE = ("1", "true", "yes"), ("0", "false", "no")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 
 AnySettings = TypeVar("AnySettings")
 
@@ -96,7 +97,7 @@ class Setting:
         try:
             value = _PARSERS[self.kind](text)
         except ValueError as error:
-            words = ", ".join(_TRUE + _FALSE) if self.kind is bool else self.allowed.words
+            words = TRUTH_WORDS if self.kind is bool else self.allowed.words
             raise InvalidInput(f"{source} is {self._shown(text)}; allowed are {words}") from error
         self.allowed.check(source, value, self._shown(text))
         return value
@@ -145,8 +146,10 @@ def resolve(
     """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
     then from the class. None is not given. `warn` gets the warning for a former name of a variable.
 
-    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed.
+    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed, and `TypeError` for an
+    unknown field.
     """
+    check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
     given = {field: value for field, value in (given or {}).items() if value is not None}
     flags = {field: value for field, value in (flags or {}).items() if value is not None}
     values, sources = {**(defaults or {}), **given}, {}
@@ -158,8 +161,9 @@ def resolve(
             values[field], sources[field] = flags[field], declared.flag
         elif found := declared.read_environment(warn or _warn):
             sources[field], values[field] = found
-    settings = cls(**values)
-    object.__setattr__(settings, "_sources", sources)
+    settings = cls.__new__(cls)
+    object.__setattr__(settings, "_sources", sources)  # first, for the errors of its checks
+    cls.__init__(settings, **values)
     return settings
 
 

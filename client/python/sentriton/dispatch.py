@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentriton.connection import PendingCall
 
 _GLANCE_S = 0.25  # between two looks at whether the encoder was closed while nothing came back
-_TOKENIZE_INLINE = 64  # sentences; more are tokenized in a thread, so that the event loop does not wait
+_INLINE_SENTENCES = 64  # more are tokenized in a thread, so that the event loop does not wait
 
 
 class Dispatcher:
@@ -74,7 +74,7 @@ class AsyncDispatcher:
         with call.under_way():
             while not course.done:
                 call.check_open()
-                if course.unprepared and len(call.texts) > _TOKENIZE_INLINE:
+                if course.unprepared and len(call.texts) > _INLINE_SENTENCES:
                     await asyncio.to_thread(course.prepare)
                 else:
                     course.prepare()

@@ -71,14 +71,14 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
 }
 
 # Triton's words where its status code says less than they do.
-_OVERLOAD = ("lane is full", "exceeds maximum queue size", "request timeout expired")
+_OVERLOAD_WORDS = ("lane is full", "exceeds maximum queue size", "request timeout expired")
 # A full /dev/shm: the request was not computed, and room comes back with the answers under way.
-_NO_ROOM = "failed to increase the shared memory pool size"
-_DENIED = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
-_SICK = ("is not healthy", "rst_stream", "stream removed")
+_NO_ROOM_WORDS = "failed to increase the shared memory pool size"
+_DENIED_WORDS = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
+_SICK_WORDS = ("is not healthy", "rst_stream", "stream removed")
 # The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
-_BROKEN_OFF = "CANCELLED"
-_MISMATCH = "fingerprint mismatch"
+_BROKEN_OFF_MESSAGE = "CANCELLED"
+_MISMATCH_WORDS = "fingerprint mismatch"
 # gRPC's words before the reason why no connection came about.
 _NOT_CONNECTED = re.compile(r"connections to all backends failing; last error: (?:[A-Z]+: )?(?:ipv[46]:\S+: )?")
 
@@ -87,17 +87,17 @@ def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
     """The class of error for a gRPC status and the server's message."""
     kind = _BY_STATUS.get(status, ServerError)
     text = message.lower()
-    if kind is ServerUnavailable and any(words in text for words in _OVERLOAD):
+    if kind is ServerUnavailable and any(words in text for words in _OVERLOAD_WORDS):
         return Overloaded
-    if kind is ServerUnavailable and any(words in text for words in _DENIED):
+    if kind is ServerUnavailable and any(words in text for words in _DENIED_WORDS):
         return AccessDenied
-    if kind is InvalidInput and _MISMATCH in text:
+    if kind is InvalidInput and _MISMATCH_WORDS in text:
         return ContractMismatch
-    if kind is ServerError and _NO_ROOM in text:
+    if kind is ServerError and _NO_ROOM_WORDS in text:
         return Overloaded
-    if kind is ServerError and any(words in text for words in _SICK):
+    if kind is ServerError and any(words in text for words in _SICK_WORDS):
         return ServerUnavailable
-    if status is grpc.StatusCode.CANCELLED and message == _BROKEN_OFF:
+    if status is grpc.StatusCode.CANCELLED and message == _BROKEN_OFF_MESSAGE:
         return ServerUnavailable
     return kind
 
@@ -108,7 +108,11 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     kind = error_class(status, message)
     message = _NOT_CONNECTED.sub("", message)
     if kind is ServerUnavailable:
-        hint = "; is it running? `sentriton serve` starts a server" if "failed to connect" in message.lower() else ""
+        hint = (
+            "; is it running? `sentriton serve` on that machine starts it"
+            if "failed to connect" in message.lower()
+            else ""
+        )
         return kind(f"no answer from {address}: {message or status.name}{hint}")
     if kind is AccessDenied:
         hint = "; give the server's access_key (or $SENTRITON_ACCESS_KEY)" if "access-key" in message else ""

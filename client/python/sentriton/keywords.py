@@ -45,7 +45,8 @@ class StringCollection(Protocol):
 
 
 Several: TypeAlias = StringCollection | Iterator[str]
-Sentences: TypeAlias = str | Iterable[str]
+# A string or several. `Iterable[str]` would include strings, which give vectors.
+Sentences: TypeAlias = str | Several
 AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
 Priority: TypeAlias = Literal["query", "bulk"]
 ModelChange: TypeAlias = Literal["raise", "reload"]
@@ -54,7 +55,13 @@ EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "u
 
 # All results of `encode` for one string, and for several.
 EncodedOne: TypeAlias = Union[
-    "Vector[np.float32]", "Vector[np.int8]", "Vector[np.uint8]", "Matrix[np.int8]", "Matrix[np.uint8]", "Tensor"
+    "Vector[np.float32]",
+    "Vector[np.int8]",
+    "Vector[np.uint8]",
+    "Matrix[np.float32]",
+    "Matrix[np.int8]",
+    "Matrix[np.uint8]",
+    "Tensor",
 ]
 EncodedMany: TypeAlias = Union[
     "Matrix[np.float32]",
@@ -62,6 +69,7 @@ EncodedMany: TypeAlias = Union[
     "Matrix[np.uint8]",
     "Tensor",
     "list[Tensor]",
+    "list[Matrix[np.float32]]",
     "list[Matrix[np.int8]]",
     "list[Matrix[np.uint8]]",
 ]
@@ -97,8 +105,8 @@ class Common(TypedDict, total=False):
     timeout_s: float | None
 
 
-class AnyOptions(Common, total=False):
-    """All options of `encode`, whichever type they give."""
+class EncodeArguments(Common, total=False):
+    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream`, whichever type they give."""
 
     output_value: OutputValue
     precision: EmbeddingPrecision | None
@@ -106,8 +114,8 @@ class AnyOptions(Common, total=False):
     convert_to_tensor: bool
 
 
-class EncodeArguments(AnyOptions, total=False):
-    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream` by name."""
+class AnyArguments(EncodeArguments, total=False):
+    """The options, and the other name of the sentences."""
 
     inputs: Sentences | None
 
@@ -161,7 +169,7 @@ class ToTensors(Common, total=False):
 
 
 class ToTokens(Common, total=False):
-    """A tensor of token embeddings for each sentence."""
+    """Token embeddings for each sentence: a tensor, or an array where torch is not installed."""
 
     output_value: Required[Literal["token_embeddings"]]
     precision: Literal["float32"] | None

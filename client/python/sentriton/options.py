@@ -8,7 +8,7 @@ from typing import get_args
 
 from sentriton.arguments import check_unicode, choice, whole_number
 from sentriton.errors import InvalidInput
-from sentriton.keywords import EmbeddingPrecision, EncodeArguments, OutputValue
+from sentriton.keywords import AnyArguments, EmbeddingPrecision, OutputValue
 from sentriton.manifest import Manifest
 from sentriton.quantization import EMBEDDING_PRECISIONS
 
@@ -33,15 +33,7 @@ class EncodeOptions:
     show_progress_bar: bool
 
 
-def check_names(arguments: EncodeArguments) -> None:
-    """Raises `TypeError` for an argument that `encode` does not have, as Python does for a plain function."""
-    for name in arguments:
-        if name not in EncodeArguments.__annotations__:
-            allowed = ", ".join(EncodeArguments.__annotations__)
-            raise TypeError(f"encode got an unexpected argument {name!r}; its options are {allowed}")
-
-
-def resolve_options(arguments: EncodeArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
+def resolve_options(arguments: AnyArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
     """The options for the model of `manifest`. Raises `InvalidInput` naming argument, value and allowed values."""
     # sentence-transformers' evaluators say None for float32.
     precision = arguments.get("precision")

@@ -44,6 +44,17 @@ class CommandGroup(TyperGroup):
         self.commands.update({name: _load(plugin) for name, plugin in plugins.items()})
         return None
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as raised:
+            # An unknown flag: click suggests hidden ones too, such as former names.
+            error: Any = raised
+            if similar := getattr(error, "possibilities", None):
+                hidden = [each.opts for each in error.ctx.command.params if getattr(each, "hidden", False)]
+                error.possibilities = [name for name in similar if [name] not in hidden]
+            raise
+
 
 def checkpoint_reader() -> Callable[[str], Any]:
     """The function that reads a checkpoint: its `fingerprint`, and as `model` a `SentenceTransformer`.

@@ -6,28 +6,50 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 
 CLIENT, SERVER = "sentriton", "sentriton-server"
-# An extra's line of the metadata: "pyarrow>=16; extra == 'files'".
-_OF_AN_EXTRA = re.compile(r"(?P<package>[^;]+?)\s*;\s*extra == ['\"](?P<extra>[^'\"]+)['\"]")
+# A line of the metadata: "pyarrow>=16; extra == 'files'".
+_LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == ['\"](?P<extra>[^'\"]+)['\"])?)?")
 
 
 def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
     """What to do for an `extra` of a distribution, or for the distribution itself: the end of an error message. An
     extra is the packages that the installed distribution names for it, which an index has.
     """
-    if packages := _packages_of(extra, distribution):
+    packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
+    if packages:
         return f"run: pip install {shlex.join(packages)}"
     folders = "./client/python ./server" if distribution == SERVER else f"'./client/python{extra and f'[{extra}]'}'"
     wheels = "both wheels" if distribution == SERVER else "the wheel"
     return f"run in a checkout of Sentriton: pip install {folders}, or install {wheels} of a release"
 
 
-def _packages_of(extra: str, distribution: str) -> list[str]:
+def how_to_install_module(module: str, distribution: str) -> str:
+    """What to do for a missing `module` that a distribution or one of its extras requires."""
+    name = module.split(".")[0].replace("_", "-")
+    for match in _lines(distribution):
+        if match["name"] == name:
+            extra = match["extra"]
+            return how_to_install(extra, distribution) if extra else f"run: pip install {shlex.quote(match['package'])}"
+    return how_to_install(distribution=distribution)
+
+
+@contextmanager
+def imports_of(extra: str) -> Iterator[None]:
+    """Imports of the client's `extra`: an error says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        message = f"the package {error.name} is not installed; {how_to_install(extra)}"
+        raise ModuleNotFoundError(message, name=error.name) from error
+
+
+def _lines(distribution: str) -> list[re.Match[str]]:
     try:
         lines = metadata.requires(distribution) or []
     except metadata.PackageNotFoundError:  # the code is on the path, and not installed
         return []
-    matches = filter(None, map(_OF_AN_EXTRA.fullmatch, lines))
-    return [match["package"] for match in matches if match["extra"] == extra]
+    return list(filter(None, map(_LINE.fullmatch, lines)))

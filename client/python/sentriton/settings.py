@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from sentriton import declaration
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, Allowed, one_of, whole
-from sentriton.declaration import check_settings, setting
+from sentriton.declaration import check_settings, setting, source_of
 from sentriton.errors import InvalidInput
 from sentriton.keywords import ModelChange, Priority
 from sentriton.protocol import CALLERS_LANES
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MODEL_CHANGES: tuple[ModelChange, ...] = get_args(ModelChange)
 # The fields by which a command reaches its server.
-CONNECTION = (
+CONNECTION_FIELDS = (
     "url",
     "timeout_s",
     "tls",
@@ -42,7 +42,7 @@ _FILES = "Files"
 
 
 def _addresses(url: str) -> tuple[str, ...]:
-    return tuple(address.strip() for address in url.split(",") if address.strip())
+    return tuple(address.strip() for address in url.split(","))
 
 
 def _is_address(address: str) -> bool:
@@ -52,7 +52,7 @@ def _is_address(address: str) -> bool:
 
 _URL = Allowed(
     "host:port, several of them separated by commas, or dns:///host:port",
-    lambda url: isinstance(url, str) and bool(_addresses(url)) and all(map(_is_address, _addresses(url))),
+    lambda url: isinstance(url, str) and all(map(_is_address, _addresses(url))),
 )
 
 
@@ -149,7 +149,10 @@ class ClientSettings:
     def __post_init__(self) -> None:
         check_settings(self)
         if (self.client_certificate is None) != (self.client_key is None):
-            raise InvalidInput("client_certificate and client_key belong together; one of them is missing")
+            given = "client_certificate" if self.client_key is None else "client_key"
+            raise InvalidInput(
+                f"{source_of(self, given) or given} is given alone; a client's certificate and its key belong together"
+            )
 
     @property
     def addresses(self) -> tuple[str, ...]:

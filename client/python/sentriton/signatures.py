@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sentriton.keywords import (
-        AnyOptions,
+        EncodeArguments,
         EncodedMany,
         EncodedOne,
         Matrix,
+        Sentences,
         Several,
         ToFloat32,
         ToInt8,
@@ -88,18 +89,18 @@ class Encode(Protocol):
     @overload
     def __call__(
         self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Tensor: ...
+    ) -> Tensor | Matrix[np.float32]: ...
     @overload
     def __call__(
         self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Tensor: ...
+    ) -> Tensor | Matrix[np.float32]: ...
     @overload
     def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedOne: ...
     @overload
     def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedOne: ...
     @overload
     def __call__(
@@ -144,43 +145,43 @@ class Encode(Protocol):
     @overload
     def __call__(
         self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> list[Tensor]: ...
+    ) -> list[Tensor] | list[Matrix[np.float32]]: ...
     @overload
     def __call__(
         self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> list[Tensor]: ...
+    ) -> list[Tensor] | list[Matrix[np.float32]]: ...
     @overload
     def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedMany: ...
     @overload
     def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedMany: ...
     @overload
     def __call__(
-        self, sentences: str | Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
+        self, sentences: Sentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
     ) -> Vector[np.float32] | Matrix[np.float32]: ...
     @overload
     def __call__(
-        self, *, inputs: str | Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
+        self, *, inputs: Sentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
     ) -> Vector[np.float32] | Matrix[np.float32]: ...
     @overload
     def __call__(
         self,
-        sentences: str | Several,
+        sentences: Sentences,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedOne | EncodedMany: ...
     @overload
     def __call__(
         self,
         *,
-        inputs: str | Several,
+        inputs: Sentences,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedOne | EncodedMany: ...
     @overload
     def __call__(
@@ -196,7 +197,7 @@ class Encode(Protocol):
         sentences: Iterable[str],
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedMany: ...
     @overload
     def __call__(
@@ -205,7 +206,7 @@ class Encode(Protocol):
         inputs: Iterable[str],
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedMany: ...
 
 
@@ -255,11 +256,11 @@ class EncodeStream(Protocol):
     @overload
     def __call__(
         self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Generator[list[Tensor]]: ...
+    ) -> Generator[list[Tensor] | list[Matrix[np.float32]]]: ...
     @overload
     def __call__(
         self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Generator[list[Tensor]]: ...
+    ) -> Generator[list[Tensor] | list[Matrix[np.float32]]]: ...
     @overload
     def __call__(
         self,
@@ -267,7 +268,7 @@ class EncodeStream(Protocol):
         *,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> Generator[EncodedMany]: ...
     @overload
     def __call__(
@@ -276,7 +277,7 @@ class EncodeStream(Protocol):
         inputs: Iterable[str],
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> Generator[EncodedMany]: ...
 
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sentriton.keywords import (
-        AnyOptions,
         AsyncSentences,
+        EncodeArguments,
         EncodedMany,
         EncodedOne,
         Matrix,
+        Sentences,
         Several,
         ToFloat32,
         ToInt8,
@@ -80,18 +81,18 @@ class AsyncEncode(Protocol):
     @overload
     async def __call__(
         self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Tensor: ...
+    ) -> Tensor | Matrix[np.float32]: ...
     @overload
     async def __call__(
         self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Tensor: ...
+    ) -> Tensor | Matrix[np.float32]: ...
     @overload
     async def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedOne: ...
     @overload
     async def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedOne: ...
     @overload
     async def __call__(
@@ -136,43 +137,43 @@ class AsyncEncode(Protocol):
     @overload
     async def __call__(
         self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> list[Tensor]: ...
+    ) -> list[Tensor] | list[Matrix[np.float32]]: ...
     @overload
     async def __call__(
         self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> list[Tensor]: ...
+    ) -> list[Tensor] | list[Matrix[np.float32]]: ...
     @overload
     async def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedMany: ...
     @overload
     async def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[AnyOptions]
+        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
     ) -> EncodedMany: ...
     @overload
     async def __call__(
-        self, sentences: str | Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
+        self, sentences: Sentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
     ) -> Vector[np.float32] | Matrix[np.float32]: ...
     @overload
     async def __call__(
-        self, *, inputs: str | Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
+        self, *, inputs: Sentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
     ) -> Vector[np.float32] | Matrix[np.float32]: ...
     @overload
     async def __call__(
         self,
-        sentences: str | Several,
+        sentences: Sentences,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedOne | EncodedMany: ...
     @overload
     async def __call__(
         self,
         *,
-        inputs: str | Several,
+        inputs: Sentences,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedOne | EncodedMany: ...
     @overload
     async def __call__(
@@ -188,7 +189,7 @@ class AsyncEncode(Protocol):
         sentences: Iterable[str],
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedMany: ...
     @overload
     async def __call__(
@@ -197,7 +198,7 @@ class AsyncEncode(Protocol):
         inputs: Iterable[str],
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> EncodedMany: ...
 
 
@@ -257,11 +258,11 @@ class AsyncEncodeStream(Protocol):
     @overload
     def __call__(
         self, sentences: AsyncSentences, *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> AsyncGenerator[list[Tensor]]: ...
+    ) -> AsyncGenerator[list[Tensor] | list[Matrix[np.float32]]]: ...
     @overload
     def __call__(
         self, *, inputs: AsyncSentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> AsyncGenerator[list[Tensor]]: ...
+    ) -> AsyncGenerator[list[Tensor] | list[Matrix[np.float32]]]: ...
     @overload
     def __call__(
         self,
@@ -269,7 +270,7 @@ class AsyncEncodeStream(Protocol):
         *,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> AsyncGenerator[EncodedMany]: ...
     @overload
     def __call__(
@@ -278,7 +279,7 @@ class AsyncEncodeStream(Protocol):
         inputs: AsyncSentences,
         prompt_name: Prompt = ...,
         prompt: Prompt = ...,
-        **options: Unpack[AnyOptions],
+        **options: Unpack[EncodeArguments],
     ) -> AsyncGenerator[EncodedMany]: ...
 
 

@@ -22,9 +22,15 @@ SIMILARITY_NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
 # What `similarity` takes: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
 EncodedArray: TypeAlias = NDArray[np.float32 | np.int8 | np.uint8]
 Arrays: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
-Tensors: TypeAlias = Union["Tensor", Sequence["Tensor"]]
+Tensors: TypeAlias = Union["TensorLike", Sequence["TensorLike"]]
 TensorsOrArrays: TypeAlias = Tensors | Arrays
 Score: TypeAlias = Callable[[Embeddings, Embeddings], Embeddings]
+
+
+class TensorLike(Protocol):
+    """A torch tensor, also where a type checker has no torch: `Tensor` is anything there, strings too."""
+
+    def detach(self) -> Any: ...
 
 
 class Similarity(Protocol):

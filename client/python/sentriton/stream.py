@@ -20,22 +20,22 @@ from contextvars import copy_context
 from itertools import islice
 from typing import Any, TypeVar
 
+from sentriton.allowed import check_names
 from sentriton.arguments import in_order, one_name, whole_number
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.keywords import EncodeArguments
-from sentriton.options import check_names
+from sentriton.keywords import AnyArguments
 
-CHUNK_SIZE = 2048  # sentences
+CHUNK_SENTENCES = 2048
 _CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
 
 Chunk = TypeVar("Chunk")
 
 
-def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any, int, EncodeArguments]:
+def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, int, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
     size, for a single string, whose letters would be taken, and for sentences in no order.
     """
-    check_names(arguments)
+    check_names("encode", arguments, AnyArguments.__annotations__)
     arguments = arguments.copy()
     name, given = one_name(sentences, arguments.pop("inputs", None))
     chunk_size = arguments.pop("chunk_size", None)
@@ -43,7 +43,7 @@ def stream_arguments(sentences: object, arguments: EncodeArguments) -> tuple[Any
         raise InvalidInput(f"{name} is {given!r}; a stream takes an iterable of strings, encode a single one")
     if not isinstance(given, AsyncIterable):
         in_order(name, given)
-    return given, CHUNK_SIZE if chunk_size is None else whole_number("chunk_size", chunk_size), arguments
+    return given, CHUNK_SENTENCES if chunk_size is None else whole_number("chunk_size", chunk_size), arguments
 
 
 def encode_chunks(

@@ -32,7 +32,7 @@ def asyncio_overloads() -> str:
     imports = re.sub(r"\nSignature = .*", "\n\n", imports, flags=re.DOTALL)
     imports = imports.replace("Protocol, TypeAlias, TypeVar, cast", "Protocol, TypeAlias, cast")
     imports = imports.replace("\nif TYPE_CHECKING:", "\nfrom sentriton.signatures import Signed\n\nif TYPE_CHECKING:")
-    imports = imports.replace("        EncodedMany", "        AsyncSentences,\n        EncodedMany", 1)
+    imports = imports.replace("        EncodeArguments", "        AsyncSentences,\n        EncodeArguments", 1)
     encode = encode.replace("    def __call__", "    async def __call__")
     stream = re.sub(r"(sentences|inputs): Iterable\[str\]", r"\1: AsyncSentences", stream)
     text = f"{HEADER}\nfrom __future__{imports}{encode}{stream}"

@@ -37,7 +37,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     """Serve a model on a real Triton Inference Server until interrupted."""
     started = time.monotonic()
     from sentriton_server.serving import Supervisor, TritonServer, prepare_repository
-    from sentriton_server.serving.preflight import check_ports
+    from sentriton_server.serving.preflight import check_ports, check_ready_file
     from sentriton_server.serving.security import check_security
 
     say(_choices(exports, settings, own))
@@ -47,6 +47,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         # Before minutes are spent on an export.
         check_security(settings)
         check_ports(settings)
+        check_ready_file(own)
         repository = prepare_repository(source, **dataclasses.asdict(exports), say=say)
         server = TritonServer(repository, settings, _log_printer(own.verbose))
         supervisor = Supervisor(server, say, own.ready_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sentriton_server.repository import read_config
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
-from sentriton_server.settings import ServerSettings
+from sentriton_server.settings import ServerSettings, ServeSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -28,6 +29,14 @@ def check_ports(settings: ServerSettings) -> None:
                 raise LaunchError(f"{seen[port]} and {name} are both {port}; give each a port of its own")
             seen[port] = name
     Ports(settings).release()
+
+
+def check_ready_file(settings: ServeSettings) -> None:
+    """Raises `LaunchError` where the ready file cannot be written."""
+    file = settings.ready_file
+    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK)):
+        name = name_of(settings, "ready_file")
+        raise LaunchError(f"{name} {file} cannot be written; name a file in a folder that exists and is writable")
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:

@@ -11,7 +11,7 @@ from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Source
 from sentriton_server.training.recipe import Architecture
 from sentriton_server.training.report import StageReport, TrainingReport
 
-HELD_OUT = "KLUE-STS dev was neither trained on nor used to choose anything."
+HELD_OUT_SENTENCE = "KLUE-STS dev was neither trained on nor used to choose anything."
 EXAMPLE = (
     "숙소가 지하철역에서 가까워서 편했어요.",
     "역 근처에 있는 숙소라 이동하기 좋았습니다.",
@@ -102,7 +102,7 @@ def _quality(report: TrainingReport) -> str:
     chosen_on = {stage.stage.best_on for stage in report.stages} - {None}
     titles = " and ".join(SELECTION_SETS[name].public.title for name in SELECTION_SETS if name in chosen_on)
     choice = f"{titles} chose the best weights. " if titles else ""
-    held_out = "" if "klue-sts-dev" in chosen_on else HELD_OUT
+    held_out = "" if "klue-sts-dev" in chosen_on else HELD_OUT_SENTENCE
     rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in FIGURES]
     return (
         "## Quality\n\n"

@@ -10,7 +10,7 @@ import pytest
 from sentriton import InvalidInput
 
 ONE_SENTENCE = {"sentences": "x"}
-WHOLE = "allowed are a whole number of at least 1"
+WHOLE = "allowed are whole numbers from 1"
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"sentences": None}, "sentences is None; give a string or an iterable of strings"),
     ({"sentences": 3}, "sentences is 3; give a string"),

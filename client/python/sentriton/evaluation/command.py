@@ -19,7 +19,7 @@ from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
 from sentriton.requirements import how_to_install
-from sentriton.settings import CONNECTION, ClientSettings, EvaluationSettings
+from sentriton.settings import CONNECTION_FIELDS, ClientSettings, EvaluationSettings
 from sentriton.similarity import score_pairs
 
 app = typer.Typer()
@@ -33,7 +33,7 @@ class Encoder(Protocol):
 
 @app.command()
 @takes_settings(EvaluationSettings)
-@takes_settings(ClientSettings, *CONNECTION, "stall_timeout_s")
+@takes_settings(ClientSettings, *CONNECTION_FIELDS, "stall_timeout_s")
 def evaluate(
     settings: ClientSettings,
     own: EvaluationSettings,

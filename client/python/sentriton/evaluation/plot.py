@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sentriton.errors import SentritonError
 from sentriton.evaluation.pairs import ScoredPair
 
-ALL = "all pairs"
-OTHERS = "others"
+ALL_PAIRS = "all pairs"
+OTHER_SOURCES = "others"
 MAX_SOURCES = 8
 
 
@@ -55,9 +55,9 @@ def _by_source(pairs: Sequence[ScoredPair]) -> dict[str, list[int]]:
     """The rows of each source, the largest first; those of further sources than a plot can tell apart come last."""
     groups: dict[str, list[int]] = {}
     for row, pair in enumerate(pairs):
-        groups.setdefault(pair.source or ALL, []).append(row)
+        groups.setdefault(pair.source or ALL_PAIRS, []).append(row)
     largest = sorted(groups, key=lambda name: -len(groups[name]))
     kept = {name: groups[name] for name in largest[:MAX_SOURCES]}
     if rest := [row for name in largest[MAX_SOURCES:] for row in groups[name]]:
-        kept[OTHERS] = sorted(rest)
+        kept[OTHER_SOURCES] = sorted(rest)
     return kept

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from sentriton.arguments import whole_number
 from sentriton.client import SentenceEncoder
 from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
@@ -21,7 +22,7 @@ from sentriton.errors import InvalidInput
 from sentriton.files.embedding import RowOptions, check_output, embed_to_file, embedded, row_precision
 from sentriton.files.outputs import json_lines
 from sentriton.files.sources import SentenceSource, open_source
-from sentriton.settings import CONNECTION, ClientSettings
+from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
 app = typer.Typer()
 
@@ -72,7 +73,7 @@ _STALL_TIMEOUT_S = 1800.0
 
 @app.command()
 @takes_settings(
-    ClientSettings, *CONNECTION, "stall_timeout_s", "priority", "max_in_flight", stall_timeout_s=_STALL_TIMEOUT_S
+    ClientSettings, *CONNECTION_FIELDS, "stall_timeout_s", "priority", "max_in_flight", stall_timeout_s=_STALL_TIMEOUT_S
 )
 def embed(
     settings: ClientSettings,
@@ -96,6 +97,9 @@ def embed(
     Sentences of a file or of standard input go to the bulk lane unless the priority is set. If a run over a file is
     interrupted, run the same command to resume.
     """
+    for flag, value in (("--batch-size", batch_size), ("--truncate-dim", truncate_dim)):
+        if value is not None:
+            whole_number(flag, value)
     source = open_source(texts, input, column)
     if output is not None:
         check_output(output, source, overwrite=overwrite)

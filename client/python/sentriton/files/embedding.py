@@ -22,7 +22,7 @@ from sentriton.files.resume import PartialRun
 from sentriton.files.sources import SentenceSource
 from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
-from sentriton.stream import CHUNK_SIZE
+from sentriton.stream import CHUNK_SENTENCES
 
 ROW_PRECISIONS: tuple[EmbeddingPrecision, ...] = ("float32", "binary", "ubinary")
 
@@ -89,7 +89,7 @@ def embedded(
             ahead.append(sentence)
             yield sentence
 
-    for embeddings in encoder.encode_stream(remembered(), chunk_size=CHUNK_SIZE, **options):
+    for embeddings in encoder.encode_stream(remembered(), chunk_size=CHUNK_SENTENCES, **options):
         yield [ahead.popleft() for _ in range(len(embeddings))], _array(embeddings)
 
 

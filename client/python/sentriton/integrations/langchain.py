@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_core.embeddings import Embeddings
-
 from sentriton.integrations.encoders import Encoders
+from sentriton.requirements import imports_of
+
+with imports_of("langchain"):
+    from langchain_core.embeddings import Embeddings
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

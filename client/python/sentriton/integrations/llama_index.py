@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from llama_index.core.base.embeddings.base import BaseEmbedding
-from llama_index.core.bridge.pydantic import Field, PrivateAttr
-
 from sentriton.integrations.encoders import Encoders
+from sentriton.requirements import imports_of
+
+with imports_of("llama-index"):
+    from llama_index.core.base.embeddings.base import BaseEmbedding
+    from llama_index.core.bridge.pydantic import Field, PrivateAttr
 
 if TYPE_CHECKING:
     from llama_index.core.callbacks import CallbackManager

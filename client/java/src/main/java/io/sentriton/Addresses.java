@@ -15,11 +15,10 @@ final class Addresses {
     private Addresses() {}
 
     static List<String> read(String url) {
-        List<String> addresses = Arrays.stream(url.split(","))
+        List<String> addresses = Arrays.stream(url.split(",", -1))
                 .map(String::strip)
-                .filter(address -> !address.isEmpty())
                 .collect(Collectors.toList());
-        if (addresses.isEmpty() || !addresses.stream().allMatch(Addresses::isAddress)) {
+        if (!addresses.stream().allMatch(Addresses::isAddress)) {
             throw Errors.invalid("url is " + Arguments.shown(url)
                     + "; give host:port, several separated by commas, or dns:///host:port");
         }

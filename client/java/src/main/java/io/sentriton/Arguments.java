@@ -55,7 +55,7 @@ final class Arguments {
         if (value >= 1 && value <= most) {
             return value;
         }
-        String allowed = most == Integer.MAX_VALUE ? "whole numbers of at least 1" : "1 to " + most;
+        String allowed = most == Integer.MAX_VALUE ? "whole numbers from 1" : "1 to " + most;
         throw Errors.invalid(name + " is " + value + "; allowed are " + allowed);
     }
 

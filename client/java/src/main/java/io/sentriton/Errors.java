@@ -147,7 +147,7 @@ enum Errors {
             refused |= cause instanceof ConnectException;
         }
         String text = String.join(": ", reasons);
-        return refused ? text + "; is it running? `sentriton serve` starts a server" : text;
+        return refused ? text + "; is it running? `sentriton serve` on that machine starts it" : text;
     }
 
     /** Whether the certificate of either side was refused. */

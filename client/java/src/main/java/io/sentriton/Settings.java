@@ -14,8 +14,8 @@ final class Settings {
     private static final int DEFAULT_MAX_IN_FLIGHT = 16;
     private static final Pattern NUMBER = Pattern.compile("[-+]?[0-9]*\\.?[0-9]+(?:[eE][-+]?[0-9]+)?");
     private static final Pattern KEY = Pattern.compile("[!-~](?:[ -~]*[!-~])?");
-    private static final List<String> YES = List.of("1", "true", "yes");
-    private static final List<String> NO = List.of("0", "false", "no");
+    private static final List<String> YES = List.of("1", "true", "yes", "on");
+    private static final List<String> NO = List.of("0", "false", "no", "off");
 
     final String url;
     final List<String> addresses;
@@ -85,7 +85,7 @@ final class Settings {
         if (value > 0 && value < Double.POSITIVE_INFINITY) {
             return value;
         }
-        throw wrong(name, text, "numbers above 0");
+        throw wrong(name, text, "finite numbers above 0");
     }
 
     private int countVariable(String name, int missing) {
@@ -96,7 +96,7 @@ final class Settings {
         try {
             return Integer.parseInt(text);
         } catch (NumberFormatException error) {
-            throw wrong(name, text, "whole numbers of at least 1");
+            throw wrong(name, text, "whole numbers from 1");
         }
     }
 
@@ -108,7 +108,7 @@ final class Settings {
         if (YES.contains(text.toLowerCase(Locale.ROOT))) {
             return true;
         }
-        throw wrong(name, text, "1, true, yes, 0, false, no");
+        throw wrong(name, text, "1, true, yes, on, 0, false, no, off");
     }
 
     private <T extends Enum<T>> T choiceVariable(String name, T[] values, T missing) {

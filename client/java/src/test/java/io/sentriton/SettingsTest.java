@@ -27,7 +27,7 @@ class SettingsTest {
     @Test
     void theBuilderBeatsTheVariableThatBeatsTheDefault() {
         Map<String, String> variables =
-                Map.of("SENTRITON_URL", "a:1, b:2", "SENTRITON_TIMEOUT_S", "2.5", "SENTRITON_TLS", "yes");
+                Map.of("SENTRITON_URL", "a:1, b:2", "SENTRITON_TIMEOUT_S", "2.5", "SENTRITON_TLS", "on");
         Settings settings = settings(SentenceEncoder.builder().timeout(Duration.ofSeconds(7)), variables);
         assertEquals(List.of("a:1", "b:2"), settings.addresses);
         assertEquals(7, settings.timeoutS);
@@ -47,11 +47,11 @@ class SettingsTest {
     @CsvSource(
             delimiter = '|',
             value = {
-                "TIMEOUT_S|soon|numbers above 0",
-                "TIMEOUT_S|0|numbers above 0",
-                "STALL_TIMEOUT_S|Infinity|numbers above 0",
-                "MAX_IN_FLIGHT|2.5|whole numbers of at least 1",
-                "TLS|maybe|1, true, yes, 0, false, no",
+                "TIMEOUT_S|soon|finite numbers above 0",
+                "TIMEOUT_S|0|finite numbers above 0",
+                "STALL_TIMEOUT_S|Infinity|finite numbers above 0",
+                "MAX_IN_FLIGHT|2.5|whole numbers from 1",
+                "TLS|maybe|1, true, yes, on, 0, false, no, off",
                 "PRIORITY|fast|query, bulk",
                 "ON_MODEL_CHANGE|stop|raise, reload",
             })
@@ -65,7 +65,7 @@ class SettingsTest {
     void aWrongValueIsNamed() {
         assertSays("timeout is 0 s; allowed are durations above 0", at("a:1").timeout(Duration.ZERO));
         assertSays("stallTimeout is -1.5 s", at("a:1").stallTimeout(Duration.ofMillis(-1500)));
-        assertSays("maxInFlight is 0; allowed are whole numbers of at least 1", at("a:1").maxInFlight(0));
+        assertSays("maxInFlight is 0; allowed are whole numbers from 1", at("a:1").maxInFlight(0));
         assertSays("accessKey cannot be sent", at("a:1").accessKey("secret\n"));
         assertSays("clientCertificate and clientKey belong together", at("a:1").clientCertificate(Path.of("a.pem")));
     }
