@@ -48,7 +48,7 @@ class JoinedDispatcher:
                 call.check_open()
                 now = time.monotonic()
                 if (joint := joiner.gather(now)) is not None:
-                    self._depart(joint)
+                    _depart(call, joint, self._send)
                 elif (again := joiner.next(member, now)) is not None:
                     with _kept_on_failure(call, again[0]):
                         self._send(*again)
@@ -58,12 +58,6 @@ class JoinedDispatcher:
                     except queue.Empty:
                         continue
         return call.take(member)
-
-    def _depart(self, joint: Joint[Connection]) -> None:
-        with _kept_on_failure(self._call, joint):
-            joint.tokenize()
-            if (sending := self._joiner.depart(joint, time.monotonic())) is not None:
-                self._send(joint, sending)
 
     def _send(self, joint: Joint[Connection], sending: Sending[Connection]) -> None:
         request, time_s = joint.request(sending, self._call.priority)
@@ -102,7 +96,7 @@ class AsyncJoinedDispatcher:
                 call.check_open()
                 now = time.monotonic()
                 if (joint := joiner.gather(now)) is not None:
-                    self._depart(joint)
+                    _depart(call, joint, self._send)
                 elif (again := joiner.next(member, now)) is not None:
                     with _kept_on_failure(call, again[0]):
                         self._send(*again)
@@ -117,12 +111,6 @@ class AsyncJoinedDispatcher:
                 await AsyncDispatcher(call).run()
             return True
         return call.take(member)
-
-    def _depart(self, joint: Joint[AsyncConnection]) -> None:
-        with _kept_on_failure(self._call, joint):
-            joint.tokenize()
-            if (sending := self._joiner.depart(joint, time.monotonic())) is not None:
-                self._send(joint, sending)
 
     def _send(self, joint: Joint[AsyncConnection], sending: Sending[AsyncConnection]) -> None:
         request, time_s = joint.request(sending, self._call.priority)
@@ -147,6 +135,17 @@ def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
         yield
     finally:
         joiner.give_back(time.monotonic())
+
+
+def _depart(
+    call: Call[AnyConnection],
+    joint: Joint[AnyConnection],
+    send: Callable[[Joint[AnyConnection], Sending[AnyConnection]], None],
+) -> None:
+    with _kept_on_failure(call, joint):
+        joint.tokenize()
+        if (sending := call.joiner.depart(joint, time.monotonic())) is not None:
+            send(joint, sending)
 
 
 @contextmanager
