@@ -165,7 +165,7 @@ def cases() -> list[dict[str, Any]]:
         refused("an unknown prompt", "InvalidInput", ["nope", "query", "document"], options={"prompt_name": "nope"}),
         refused("no dimensions", "InvalidInput", ["0", "1 to 256"], options={"truncate_dim": 0}),
         refused("too many dimensions", "InvalidInput", ["257", "1 to 256"], options={"truncate_dim": 257}),
-        refused("half a row", "InvalidInput", ["0.5", "at least 1"], options={"batch_size": 0.5}),
+        refused("half a row", "InvalidInput", ["0.5", "from 1"], options={"batch_size": 0.5}),
         refused("no time at all", "InvalidInput", ["0", "above 0"], options={"timeout_s": 0}),
         refused("a time before it began", "InvalidInput", ["-1", "above 0"], settings={"timeout_s": -1}),
         refused("no time for an answer", "InvalidInput", ["0", "above 0"], settings={"stall_timeout_s": 0}),
