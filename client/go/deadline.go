@@ -2,6 +2,7 @@ package sentriton
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -20,8 +21,11 @@ type deadline struct {
 	stallTimeout time.Duration
 	end          time.Time // zero: none
 	endOfContext bool      // end is the context's
-	stalls       time.Time
-	lastLook     time.Time
+
+	// A call and the request that it shares with others look at it from goroutines of their own.
+	mutex    sync.Mutex
+	stalls   time.Time
+	lastLook time.Time
 }
 
 func newDeadline(ctx context.Context, timeout, stallTimeout time.Duration, begin time.Time) *deadline {
@@ -37,9 +41,16 @@ func newDeadline(ctx context.Context, timeout, stallTimeout time.Duration, begin
 
 // time returns when the call ends if nothing is answered until then.
 func (d *deadline) time() time.Time {
-	if !d.end.IsZero() && d.end.Before(d.stalls) {
+	stalls := d.stallsAt()
+	if !d.end.IsZero() && d.end.Before(stalls) {
 		return d.end
 	}
+	return stalls
+}
+
+func (d *deadline) stallsAt() time.Time {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
 	return d.stalls
 }
 
@@ -50,12 +61,16 @@ func (d *deadline) left(now time.Time) time.Duration {
 
 // moved notes that a request of the call was answered.
 func (d *deadline) moved(now time.Time) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
 	d.stalls = now.Add(d.stallTimeout)
 	d.lastLook = now
 }
 
 // looked notes that the call runs. If it did not for long (a suspended process), the server was not silent meanwhile.
 func (d *deadline) looked(now time.Time) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
 	d.stalls = d.stalls.Add(max(0, now.Sub(d.lastLook)-lookEvery))
 	d.lastLook = now
 }
@@ -69,7 +84,7 @@ func (d *deadline) endsBefore(then time.Time) bool { return !d.end.IsZero() && !
 // exceeded returns the error of a call that has to end: its bound and the remedy.
 func (d *deadline) exceeded(url string) *Error {
 	switch {
-	case d.end.IsZero() || d.stalls.Before(d.end):
+	case d.end.IsZero() || d.stallsAt().Before(d.end):
 		return newError(ErrDeadlineExceeded,
 			"%s answered no request for %v; check the server (`sentriton health`), or set a longer WithStallTimeout",
 			url, d.stallTimeout)
