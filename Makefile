@@ -8,7 +8,6 @@
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
-# make signatures  generate the overloads of the asyncio client from those of the blocking one
 # make node      install and build the Node client (what the tests do by themselves)
 # make go        fetch what the Go client and its checks need, and build it
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
@@ -45,7 +44,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs signatures node go go-modules java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help demo test unit client end-to-end server typing polyglot protos docs node go go-modules java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -133,9 +132,6 @@ protos: $(NODE_INSTALLED) go-modules
 
 docs: $(VENV)/server-installed
 	$(BIN)/python -m docs.generate
-
-signatures: $(VENV)/dev-installed
-	$(BIN)/python client/python/tooling/signatures.py
 
 manifests: $(VENV)/dev-installed prometheus helm
 	$(PYTEST) tests/manifests

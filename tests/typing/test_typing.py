@@ -101,9 +101,3 @@ def test_a_misspelt_option_is_named_by_mypy() -> None:
 @CHECKERS
 def test_arrays_keep_their_types_without_torch(check: Callable[..., Findings]) -> None:
     assert set(check(WITHOUT_TORCH, torch=False)[WITHOUT_TORCH.name]) == refused_lines(WITHOUT_TORCH)
-
-
-def test_the_asyncio_overloads_are_those_of_the_blocking_encoder() -> None:
-    command = [sys.executable, CLIENT / "tooling/signatures.py", "--check"]
-    checked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr

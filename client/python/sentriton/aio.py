@@ -22,7 +22,7 @@ from sentriton.manifest import Manifest
 from sentriton.options import DOCUMENT_PROMPTS, QUERY_PROMPTS
 from sentriton.questions import health_questions, model_questions
 from sentriton.served_model import ServedModel
-from sentriton.signatures_aio import async_encode_signature, async_stream_signature
+from sentriton.signatures import async_encode_signature, async_stream_signature
 from sentriton.stream import async_encode_chunks, stream_arguments
 
 if TYPE_CHECKING:

@@ -120,7 +120,7 @@ class AnyArguments(EncodeArguments, total=False):
     inputs: Sentences | None
 
 
-# The options for each type of result. The overloads of signatures.py take them.
+# The options for each type of result. The overloads take them.
 
 
 class ToFloat32(Common, total=False):

@@ -1,37 +1,94 @@
-"""The overloads of `SentenceEncoder`: which arguments give which type. Each method has one body, and a decorator
-declares its overloads to type checkers. `make signatures` generates signatures_aio.py from it.
+"""What type checkers see of the encoders' methods. Each method has one body, and a decorator declares its overloads:
+`SentenceEncoder` returns values, and `AsyncSentenceEncoder` coroutines.
 """
-
-# A string is an iterable of strings, and False is a bool: the first overload that fits is the one that counts.
-# mypy: disable-error-code="overload-overlap"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
+    from typing import Any
+
     import numpy as np
     from torch import Tensor
-    from typing_extensions import Unpack
 
-    from sentriton.keywords import (
-        EncodeArguments,
-        EncodedMany,
-        EncodedOne,
-        Matrix,
-        Sentences,
-        Several,
-        ToFloat32,
-        ToInt8,
-        ToTensor,
-        ToTensors,
-        ToTokens,
-        ToUint8,
-        Vector,
-    )
+    from sentriton.keywords import AsyncSentences, EncodedMany, EncodedOne, Matrix, Vector
+    from sentriton.overloads import Encode, EncodeStream
 
-    Prompt: TypeAlias = str | None
+    class BlockingEncode(
+        Encode[
+            Vector[np.float32],
+            Vector[np.int8],
+            Vector[np.uint8],
+            Matrix[np.float32],
+            Matrix[np.int8],
+            Matrix[np.uint8],
+            Tensor,
+            list[Tensor],
+            Tensor | Matrix[np.float32],
+            list[Tensor] | list[Matrix[np.float32]],
+            EncodedOne,
+            EncodedMany,
+            Vector[np.float32] | Matrix[np.float32],
+            EncodedOne | EncodedMany,
+        ],
+        Protocol,
+    ):
+        """`Encode` of `SentenceEncoder`."""
+
+    class AsyncEncode(
+        Encode[
+            Coroutine[Any, Any, Vector[np.float32]],
+            Coroutine[Any, Any, Vector[np.int8]],
+            Coroutine[Any, Any, Vector[np.uint8]],
+            Coroutine[Any, Any, Matrix[np.float32]],
+            Coroutine[Any, Any, Matrix[np.int8]],
+            Coroutine[Any, Any, Matrix[np.uint8]],
+            Coroutine[Any, Any, Tensor],
+            Coroutine[Any, Any, list[Tensor]],
+            Coroutine[Any, Any, Tensor | Matrix[np.float32]],
+            Coroutine[Any, Any, list[Tensor] | list[Matrix[np.float32]]],
+            Coroutine[Any, Any, EncodedOne],
+            Coroutine[Any, Any, EncodedMany],
+            Coroutine[Any, Any, Vector[np.float32] | Matrix[np.float32]],
+            Coroutine[Any, Any, EncodedOne | EncodedMany],
+        ],
+        Protocol,
+    ):
+        """`Encode` of `AsyncSentenceEncoder`."""
+
+    class BlockingStream(
+        EncodeStream[
+            Iterable[str],
+            Generator[Matrix[np.float32]],
+            Generator[Matrix[np.int8]],
+            Generator[Matrix[np.uint8]],
+            Generator[Tensor],
+            Generator[list[Tensor]],
+            Generator[list[Tensor] | list[Matrix[np.float32]]],
+            Generator[EncodedMany],
+        ],
+        Protocol,
+    ):
+        """`EncodeStream` of `SentenceEncoder`."""
+
+    class AsyncStream(
+        EncodeStream[
+            AsyncSentences,
+            AsyncGenerator[Matrix[np.float32]],
+            AsyncGenerator[Matrix[np.int8]],
+            AsyncGenerator[Matrix[np.uint8]],
+            AsyncGenerator[Tensor],
+            AsyncGenerator[list[Tensor]],
+            AsyncGenerator[list[Tensor] | list[Matrix[np.float32]]],
+            AsyncGenerator[EncodedMany],
+        ],
+        Protocol,
+    ):
+        """`EncodeStream` of `AsyncSentenceEncoder`."""
+
 
 Signature = TypeVar("Signature", covariant=True)
 
@@ -42,250 +99,21 @@ class Signed(Protocol[Signature]):
     def __get__(self, instance: object, owner: type | None = None) -> Signature: ...
 
 
-class Encode(Protocol):
-    """`encode`, `encode_query` and `encode_document` of `SentenceEncoder`."""
-
-    # `Several` excludes strings, so that `str | list[str]` gives both types; `Iterable[str]` includes them.
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Vector[np.float32]: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Vector[np.float32]: ...
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToInt8]
-    ) -> Vector[np.int8]: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToInt8]
-    ) -> Vector[np.int8]: ...
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToUint8]
-    ) -> Vector[np.uint8]: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToUint8]
-    ) -> Vector[np.uint8]: ...
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensor]
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensor]
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Tensor | Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Tensor | Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self, sentences: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
-    ) -> EncodedOne: ...
-    @overload
-    def __call__(
-        self, *, inputs: str, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
-    ) -> EncodedOne: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToInt8]
-    ) -> Matrix[np.int8]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToInt8]
-    ) -> Matrix[np.int8]: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToUint8]
-    ) -> Matrix[np.uint8]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToUint8]
-    ) -> Matrix[np.uint8]: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensor]
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensor]
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> list[Tensor]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> list[Tensor]: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> list[Tensor] | list[Matrix[np.float32]]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> list[Tensor] | list[Matrix[np.float32]]: ...
-    @overload
-    def __call__(
-        self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
-    ) -> EncodedMany: ...
-    @overload
-    def __call__(
-        self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[EncodeArguments]
-    ) -> EncodedMany: ...
-    @overload
-    def __call__(
-        self, sentences: Sentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Vector[np.float32] | Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Sentences, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Vector[np.float32] | Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self,
-        sentences: Sentences,
-        prompt_name: Prompt = ...,
-        prompt: Prompt = ...,
-        **options: Unpack[EncodeArguments],
-    ) -> EncodedOne | EncodedMany: ...
-    @overload
-    def __call__(
-        self,
-        *,
-        inputs: Sentences,
-        prompt_name: Prompt = ...,
-        prompt: Prompt = ...,
-        **options: Unpack[EncodeArguments],
-    ) -> EncodedOne | EncodedMany: ...
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Matrix[np.float32]: ...
-    @overload
-    def __call__(
-        self,
-        sentences: Iterable[str],
-        prompt_name: Prompt = ...,
-        prompt: Prompt = ...,
-        **options: Unpack[EncodeArguments],
-    ) -> EncodedMany: ...
-    @overload
-    def __call__(
-        self,
-        *,
-        inputs: Iterable[str],
-        prompt_name: Prompt = ...,
-        prompt: Prompt = ...,
-        **options: Unpack[EncodeArguments],
-    ) -> EncodedMany: ...
+def encode_signature(method: Callable[..., object]) -> Signed[BlockingEncode]:
+    """Declare a method to have the overloads of `BlockingEncode`."""
+    return cast("Signed[BlockingEncode]", method)
 
 
-class EncodeStream(Protocol):
-    """`encode_stream` of `SentenceEncoder`."""
-
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Generator[Matrix[np.float32]]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToFloat32]
-    ) -> Generator[Matrix[np.float32]]: ...
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToInt8]
-    ) -> Generator[Matrix[np.int8]]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToInt8]
-    ) -> Generator[Matrix[np.int8]]: ...
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToUint8]
-    ) -> Generator[Matrix[np.uint8]]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToUint8]
-    ) -> Generator[Matrix[np.uint8]]: ...
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensor]
-    ) -> Generator[Tensor]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensor]
-    ) -> Generator[Tensor]: ...
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Generator[list[Tensor]]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Generator[list[Tensor]]: ...
-    @overload
-    def __call__(
-        self, sentences: Iterable[str], *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Generator[list[Tensor] | list[Matrix[np.float32]]]: ...
-    @overload
-    def __call__(
-        self, *, inputs: Iterable[str], prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
-    ) -> Generator[list[Tensor] | list[Matrix[np.float32]]]: ...
-    @overload
-    def __call__(
-        self,
-        sentences: Iterable[str],
-        *,
-        prompt_name: Prompt = ...,
-        prompt: Prompt = ...,
-        **options: Unpack[EncodeArguments],
-    ) -> Generator[EncodedMany]: ...
-    @overload
-    def __call__(
-        self,
-        *,
-        inputs: Iterable[str],
-        prompt_name: Prompt = ...,
-        prompt: Prompt = ...,
-        **options: Unpack[EncodeArguments],
-    ) -> Generator[EncodedMany]: ...
+def stream_signature(method: Callable[..., object]) -> Signed[BlockingStream]:
+    """Declare a method to have the overloads of `BlockingStream`."""
+    return cast("Signed[BlockingStream]", method)
 
 
-def encode_signature(method: Callable[..., object]) -> Signed[Encode]:
-    """Declare a method to have the overloads of `Encode`."""
-    return cast("Signed[Encode]", method)
+def async_encode_signature(method: Callable[..., object]) -> Signed[AsyncEncode]:
+    """Declare a method to have the overloads of `AsyncEncode`."""
+    return cast("Signed[AsyncEncode]", method)
 
 
-def stream_signature(method: Callable[..., object]) -> Signed[EncodeStream]:
-    """Declare a method to have the overloads of `EncodeStream`."""
-    return cast("Signed[EncodeStream]", method)
+def async_stream_signature(method: Callable[..., object]) -> Signed[AsyncStream]:
+    """Declare a method to have the overloads of `AsyncStream`."""
+    return cast("Signed[AsyncStream]", method)
