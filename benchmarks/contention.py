@@ -4,12 +4,12 @@
         [--contenders service module] [--busy 6 15] [--spins 0 300 10000] [--seconds 4]
         [--save FILE.json]
 
-The encoder embeds a corpus alone, then beside busy processes: as a service, whose server has a session of its own, and
-as the exported module in this session. Other work takes cores; it must not make a sentence dearer. So the table has the
-cores that the encoder got, and the CPU time per sentence. Linux shares cores between sessions first where
-`/proc/sys/kernel/sched_autogroup_enabled` is 1: the busy processes of one other session take half of them, those of the
-same session as much each as a thread of the encoder. `--spins` are values of `GOMP_SPINCOUNT`: how long a thread waits
-busily before it sleeps.
+The encoder embeds a corpus alone, then beside busy processes. It runs as a service, whose server has a session of its
+own, and as the exported module in this session. Other work takes cores, but must not make a sentence dearer. So the
+table has the cores that the encoder got, and the CPU time per sentence. If `/proc/sys/kernel/sched_autogroup_enabled`
+is 1, Linux shares cores between sessions first. Then all busy processes of another session together take half of the
+cores. A busy process of the same session takes as much as a thread of the encoder. `--spins` are values of
+`GOMP_SPINCOUNT`, the time that a thread waits busily before it sleeps.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Measure = Callable[[float], tuple[float, float]]
 def measure(
     encode: Callable[[], object], sentences: int, seconds: float, process: psutil.Process
 ) -> tuple[float, float]:
-    """What `Measure` says, of passes over `sentences`. The CPU time is of `process` and its children."""
+    """The figures of `Measure` for passes over `sentences`. The CPU time is that of `process` and its children."""
     passes, cpu, started = 0, cpu_seconds(process), time.perf_counter()
     while (since := time.perf_counter() - started) < seconds:
         encode()

@@ -3,11 +3,15 @@
     .venv/bin/python -m benchmarks.limit [--size large] [--layers 6] [--sentences 256] [--lengths klue|mixture]
         [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--plot FILE.png] [--save FILE.json]
 
-Three rates for each precision, measured in turn in one run, in operations a second: the matrix products alone, on the
-model's own shapes, by the kernels that the encoder uses (on the CPU also in fp32 by `torch.nn.functional.linear`, which
-is what sentence-transformers runs on; on a GPU also in bf16); the exported TorchScript module in this process; and the
-service over gRPC. For module and service only useful work counts: the projections of real tokens, no padding, no
-attention. Fewer layers than the model has make a shorter run, and leave the shares as they are.
+Each precision has three rates in operations per second, measured in turn in one run:
+
+- products: the matrix products alone, on the model's own shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
+  On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
+- module: the exported TorchScript module in this process.
+- service: the same over gRPC.
+
+For module and service only useful work counts: the projections of real tokens, without padding and attention. Fewer
+layers than the model has make a shorter run, and leave the shares as they are.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ DIRECT_BATCH_SIZE = {"cpu": 32, "gpu": 64}
 
 @dataclass
 class Measured:
-    """What is timed: how many operations, on how many of a work load's tokens; and the seconds of its best round."""
+    """A `run`, its operations and tokens, and the seconds of its best round."""
 
     run: Callable[[], Any]
     operations: float
@@ -60,12 +64,12 @@ class Measured:
 
     @property
     def rate(self) -> float:
-        """Operations a second."""
+        """Operations per second."""
         return self.operations / self.seconds
 
 
 def table(measured: dict[tuple[str, str], Measured]) -> list[dict[str, Any]]:
-    """`measured` by precision and by what it is: products, module or service."""
+    """`measured` by precision and kind: products, module or service."""
     return [
         {
             "precision": precision,

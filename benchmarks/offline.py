@@ -1,13 +1,13 @@
-"""How many sentences a second does a corpus take through the service, next to what else embeds it?
+"""How many sentences per second of a corpus does the service embed, next to its peers?
 
     .venv/bin/python -m benchmarks.offline [--size large] [--layers N] [--sentences 256] [--lengths klue|mixture]
         [--rounds 2] [--device cpu|gpu] [--contenders NAME…] [--precisions fp32 bf16 int8]
         [--scratch FOLDER] [--prepare] [--plot FILE.png] [--save FILE.json]
 
-Contenders are in `benchmarks/peers`, and `make peers` installs what they need. One precision after the other, each in
-a process of its own, they take turns in rounds; the best round of each counts, since the machine may be busy with
-something else. Rates are by the wall clock; where the machine is busy for long, compare the CPU time, of client and
-server together. Vectors of every contender are compared with sentence-transformers' in fp32: the smallest cosine.
+Contenders are in `benchmarks/peers`, and `make peers` installs their packages. Each has a process of its own. They take
+turns in rounds, one precision after the other. The best round of each counts, because other work may disturb a round.
+Rates are by the wall clock. On a busy machine compare the CPU time, of client and server together. `min_cosine` is the
+smallest cosine between a contender's vectors and those of sentence-transformers in fp32.
 
 Exports take most of a run. `--scratch` keeps them for the next run with the same size and layers, and `--prepare`
 makes them and measures nothing.
@@ -117,8 +117,9 @@ def closeness(entry: Entry) -> float:
 
 
 def table(entries: list[Entry]) -> list[dict[str, Any]]:
-    """Rows with ratios to sentence-transformers' default, to the best peer, and to the best whose vectors are at least
-    as close to those of fp32, all at the same precision."""
+    """Rows with three ratios at the same precision: to sentence-transformers' default, to the best peer, and to the best
+    peer with vectors as close to fp32.
+    """
     rows = []
     for entry in entries:
         ran = [other for other in entries if other.precision == entry.precision and other.note is None]

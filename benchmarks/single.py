@@ -3,10 +3,10 @@
     .venv/bin/python -m benchmarks.single [--checkpoint FOLDER] [--precision fp32] [--threads 64] [--tasks 256]
         [--processes 8] [--lengths klue|mixture] [--sentences 1000] [--seconds 5] [--rounds 3] [--contenders WORD ...]
 
-Each caller embeds one sentence, waits for its vector and embeds the next, through `encode`: one
-thread, many threads and many asyncio tasks with one encoder, and processes of as many threads in all, each process
-with its own encoder. Calls that wait share requests; those with `batch_size=1` never do ("not joined"). All take turns
-in rounds, and the best round of each counts. CPU times are those of all client processes, and of the server.
+Each caller embeds one sentence through `encode`, waits for its vector and embeds the next. One thread, many threads and
+many asyncio tasks share an encoder. Processes with as many threads in all have an encoder each. Calls that wait share
+requests; those with `batch_size=1` never do ("not joined"). All take turns in rounds, and the best round of each
+counts. CPU times are those of all client processes, and of the server.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def call_in_processes(
 ) -> Turn:
     """`threads` threads, spread over processes with an encoder each."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(time.sleep, [0.5] * processes)  # until all have imported what they need
+        pool.map(time.sleep, [0.5] * processes)  # until all have finished their imports
         share = partial(call_in_threads, url, sentences, threads // processes, options, seconds)
         turns = [turn.get() for turn in [pool.apply_async(share) for _ in range(processes)]]
     latencies_s = [latency for turn in turns for latency in turn.latencies_s]

@@ -1,9 +1,9 @@
 """The contenders of `benchmarks.offline`, one file a kind.
 
 Every file has `load(job)`: a context manager that makes `job.checkpoint` ready at `job.precision` and yields
-`encode(sentences, batch_size)`, which returns float32 [sentences, dimension]. It runs in a process and, where the
-packages of a peer exclude ours, in a virtual environment of its own (`benchmarks.peers.worker`), so it imports nothing
-of Sentriton there.
+`encode(sentences, batch_size)`, which returns float32 [sentences, dimension]. `benchmarks.peers.worker` runs it in a
+process of its own. A peer whose packages exclude ours has a virtual environment of its own and imports nothing of
+Sentriton.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ BATCH_SIZES = (32, 8, 1)
 
 @dataclass(frozen=True)
 class Job:
-    """What a contender is to do. `checkpoint` is in the format of sentence-transformers 6, `older_checkpoint` the same
-    for older releases; `scratch` is for exports, one folder for all, and those of a run before are used again.
-    `sentences`: the work load, known beforehand as far as a contender wants to (the padded repository has one length).
+    """The task of a contender. `checkpoint` is in the format of sentence-transformers 6, and `older_checkpoint` the
+    same for older releases. `scratch` is the folder of all exports; those of an earlier run are used again. `sentences`
+    is the work load, which a contender may look at beforehand (the padded repository takes its length).
     """
 
     checkpoint: Path
@@ -41,8 +41,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Peer:
-    """A kind of contender: the file that runs it, what it can do on each device, and batch sizes that may suit it.
-    `batch_sizes` of one 0: it chooses its own."""
+    """A kind of contender: the file that runs it, its precisions on each device, and batch sizes that may suit it.
+    `batch_sizes` of one 0: it chooses its own.
+    """
 
     label: str
     module: str

@@ -48,10 +48,7 @@ class PeerProcess:
             raise Unavailable("absent: make peers", f"there is no {self._peer.python}")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [
-                    *(self._peer.python, "-W", "ignore", "-m", "benchmarks.peers.worker"),
-                    *(self._peer.module, json.dumps(dataclasses.asdict(self._job), default=str)),
-                ],
+                [self._peer.python, "-W", "ignore", "-m", "benchmarks.peers.worker", self._peer.module],
                 cwd=ROOT,
                 env={name: value for name, value in os.environ.items() if name not in UNSET_VARIABLES},
                 stdin=subprocess.PIPE,
@@ -60,6 +57,7 @@ class PeerProcess:
                 text=True,
             )
         try:
+            self._say(dataclasses.asdict(self._job))  # not as an argument: Linux allows 128 KiB of one
             self._answer()
         except BaseException:
             self.__exit__()
@@ -80,11 +78,14 @@ class PeerProcess:
         """Embed every `every`th sentence of the job."""
         save = self._job.scratch / "embeddings.npy"
         request = {"every": every, "batch_size": batch_size, "save": str(save)}
-        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer that does not come tells why
-            print(json.dumps(request), file=_pipe(self._process.stdin), flush=True)
+        self._say(request)
         answer = self._answer()
         embeddings = np.load(save)
         return Figures(len(embeddings) / answer["seconds"], 1000 * answer["cpu_seconds"] / len(embeddings), embeddings)
+
+    def _say(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer that does not come tells why
+            print(json.dumps(message, default=str), file=_pipe(self._process.stdin), flush=True)
 
     def _answer(self) -> dict[str, Any]:
         line = _pipe(self._process.stdout).readline()

@@ -1,6 +1,6 @@
-"""The process that a contender runs in: `python -m benchmarks.peers.worker MODULE JOB`, JOB being a `Job` in JSON.
+"""The process of a contender: `python -m benchmarks.peers.worker MODULE`.
 
-It makes the contender ready and says `{}`. Then each line `{"every": N, "batch_size": …, "save": FILE.npy}` that it
+The first line of its input is a `Job` in JSON. It makes the contender ready and says `{}`. Then each line `{"every": N, "batch_size": …, "save": FILE.npy}` that it
 reads is answered by `{"seconds": …, "cpu_seconds": …}` once the vectors of every Nth sentence lie in FILE, until its
 input ends. CPU seconds are those of this process and all below it, so of a server as well as of its client.
 """
@@ -32,8 +32,8 @@ def measure(encode: Encode, sentences: list[str], batch_size: int, save: str) ->
 
 
 def main() -> None:
-    module, text = sys.argv[1:]
-    fields: dict[str, Any] = json.loads(text)
+    (module,) = sys.argv[1:]
+    fields: dict[str, Any] = json.loads(sys.stdin.readline())
     paths = {name: Path(fields[name]) for name in ("checkpoint", "older_checkpoint", "scratch")}
     job = Job(**{**fields, **paths})
     # What libraries print must not come between the answers.
