@@ -117,8 +117,8 @@ def closeness(entry: Entry) -> float:
 
 
 def table(entries: list[Entry]) -> list[dict[str, Any]]:
-    """Rows with three ratios at the same precision: to sentence-transformers' default, to the best peer, and to the best
-    peer with vectors as close to fp32.
+    """Rows with three ratios at the same precision: to sentence-transformers' default, to the best peer, and to the
+    best that is as close to fp32.
     """
     rows = []
     for entry in entries:

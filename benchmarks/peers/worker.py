@@ -1,8 +1,9 @@
 """The process of a contender: `python -m benchmarks.peers.worker MODULE`.
 
-The first line of its input is a `Job` in JSON. It makes the contender ready and says `{}`. Then each line `{"every": N, "batch_size": …, "save": FILE.npy}` that it
-reads is answered by `{"seconds": …, "cpu_seconds": …}` once the vectors of every Nth sentence lie in FILE, until its
-input ends. CPU seconds are those of this process and all below it, so of a server as well as of its client.
+The first line of its input is a `Job` in JSON. It makes the contender ready and says `{}`. Then it answers each line
+`{"every": N, "batch_size": …, "save": FILE.npy}` by `{"seconds": …, "cpu_seconds": …}` once FILE has the vectors of
+every Nth sentence, until its input ends. CPU seconds are those of this process and its children, so of a server as well
+as of its client.
 """
 
 from __future__ import annotations

@@ -123,7 +123,7 @@ def _set_instances(config: Any, model: str, instances: int, computed: int) -> No
     else:
         config.parameters["GROUPS_AWAY"].string_value = str(-(-computed // instances))
     for name in _SHARED_LIMITS[model]:
-        config.parameters[name].string_value = str(int(config.parameters[name].string_value) // instances)
+        config.parameters[name].string_value = str(-(-int(config.parameters[name].string_value) // instances))
 
 
 def _checked_in(parameter: str) -> int:

@@ -34,6 +34,15 @@ def test_those_of_another_release_are_not_used(backends: dict[str, list[Path]], 
     assert not (scratch / "python/library.so").is_symlink(), "Triton refuses a link out of its backend directory"
 
 
+def test_preparing_again_replaces_files_of_the_same_size(backends: dict[str, list[Path]], tmp_path: Path) -> None:
+    prepared, scratch = tmp_path / "prepared", tmp_path / "scratch"
+    write(backends, prepared)
+    (prepared / "python/library.so").write_bytes(b"old!")
+    write(backends, prepared)
+    assert backend_directory(backends, scratch, prepared) == prepared
+    assert [file.name for file in (prepared / "python").iterdir()] == ["library.so"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system: takes root")
 def test_a_folder_that_runs_no_programs_is_named_with_what_to_do(
     backends: dict[str, list[Path]], tmp_path: Path

@@ -81,7 +81,10 @@ def test_batches_that_were_not_computed_say_nothing_about_the_rate() -> None:
     assert size.tokens == 1024
 
 
-def test_the_scheduler_takes_larger_batches_once_it_knows_a_quick_processor() -> None:
+@pytest.mark.parametrize(("computed", "tokens"), [(True, [64, 128, 128]), (False, [64, 64, 64])])
+def test_the_scheduler_takes_larger_batches_once_a_quick_processor_computed_some(
+    computed: bool, tokens: list[int]
+) -> None:
     scheduler = Scheduler(
         batch_tokens=64,
         most_batch_tokens=128,
@@ -98,5 +101,5 @@ def test_the_scheduler_takes_larger_batches_once_it_knows_a_quick_processor() ->
     for _ in range(3):
         batch = scheduler.take()
         found.append(sum(batch.lengths()))
-        scheduler.done(batch)
-    assert found == [64, 128, 128]
+        scheduler.done(batch, computed)
+    assert found == tokens

@@ -143,6 +143,15 @@ def test_many_cores_share_the_limits_of_a_small_encoders_queues(tmp_path: Path) 
         assert found[model, 16][1][waiting] * 4 == found[model, 2][1][waiting] == found[model, None][1][waiting]
 
 
+@pytest.mark.parametrize("cores", [68, 256])
+def test_every_lane_of_text_has_a_thread_however_many_cores_there_are(tmp_path: Path, cores: int) -> None:
+    sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
+    write_configs(tmp_path, **sizes, max_seq_length=16, single_threaded_encoders=cores)
+    parameters = read_config(tmp_path, "embed_text").parameters
+    for lane in ("CANARY", "QUERY", "BULK"):
+        assert int(parameters[f"{lane}_REQUESTS"].string_value) >= 1
+
+
 def test_the_manifest_describes_the_model_and_its_files(checkpoint: Path, repository: Path) -> None:
     manifest = check_repository(repository)
     assert manifest == read_manifest(repository)

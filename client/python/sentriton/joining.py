@@ -51,10 +51,11 @@ class Joiner(Generic[AnyConnection]):
 
     def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
         """Whether no request is in flight and no call waits but `member`. The call then waits no more, and has a place
-        until `give_back`: a request of its own costs it less than one that may be shared.
+        until `give_back`, also in the pauses of its retries: a request of its own costs it less than a shared one.
         """
         with self._lock:
-            if self._in_flight or any(other is not member for other in self._waiting):
+            others = self._in_flight or self._pausing or any(other is not member for other in self._waiting)
+            if others or self._window.limit == 1:
                 return False
             self._waiting.clear()
             self._in_flight = 1

@@ -194,14 +194,16 @@ class TritonPythonModel:
 
     def work(self) -> None:
         while (batch := self.scheduler.take()) is not None:
+            computed = False
             try:
-                self.embed(batch)
+                computed = self.embed(batch)
             except Exception as error:  # a worker must outlive any fault of one batch
                 self.fail(batch, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
             finally:
-                self.scheduler.done(batch)
+                self.scheduler.done(batch, computed)
 
-    def embed(self, batch: Batch) -> None:
+    def embed(self, batch: Batch) -> bool:
+        """Have a batch computed, and answer the requests that it completes; false if it failed."""
         self.metrics.started(batch)
         input_ids, pooled, row = batch.tokens()
         tensors = {"input_ids": input_ids, "row": row, "key": np.full(len(row), self.contract["key"], np.int64)}
@@ -218,13 +220,13 @@ class TritonPythonModel:
             pb_utils.Logger.log_error(self.unwell)
         if self.unwell:
             self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
-            return
+            return False
         if response.has_error():
             error = response.error()
             # It says so by words alone; its callers shall go elsewhere, or come again.
             stopping = any(words in error.message() for words in STOPPING_WORDS)
             self.fail(batch, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
-            return
+            return False
         embeddings = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
         wanted = len(row) if batch.of_tokens else len(batch.rows)
         if len(embeddings) != wanted:
@@ -232,12 +234,13 @@ class TritonPythonModel:
             self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY_WORDS}"
             pb_utils.Logger.log_error(self.unwell)
             self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
-            return
+            return False
         if self.cache is not None and not batch.of_tokens and batch.lane != CANARY_LANE:
             self.cache.keep(input_ids, pooled, row, embeddings)
         for request in batch.deliver(embeddings):
             if request.end():
                 self.answer(request)
+        return True
 
     def answer(self, request: Request) -> None:
         # Its tokens were found valid, so this is the model's doing: an overflow in fp16, say.

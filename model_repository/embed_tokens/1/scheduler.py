@@ -147,10 +147,10 @@ class Scheduler:
             with self._changed:
                 self._came_back(lane, 0)
 
-    def done(self, batch: Batch) -> None:
-        """A batch that was taken has come back."""
+    def done(self, batch: Batch, computed: bool = True) -> None:
+        """A batch that was taken has come back. One that failed says nothing of the processor's rate."""
         with self._changed:
-            self._came_back(batch.lane, sum(batch.lengths()))
+            self._came_back(batch.lane, sum(batch.lengths()) if computed else 0)
             self._wake()
 
     def close(self) -> None:

@@ -33,20 +33,25 @@ def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPAR
 
 
 def write(backends: Backends, folder: Path) -> None:
-    """Lay out what of `backends` is not in `folder` yet."""
+    """Lay out the files of `backends` that `folder` lacks or has from another release, beside servers that run."""
     for name, files in backends.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file in files:
             # Copies: Triton refuses a backend library that a link leads out of the backend directory.
             copy = folder / name / file.name
-            if not copy.is_file() or copy.stat().st_size != file.stat().st_size:
-                shutil.copy2(file, copy)
+            if not _is_copy(file, copy):
+                new = copy.with_name(f"{copy.name}.new")
+                shutil.copy2(file, new)
+                new.replace(copy)
 
 
 def _is_current(backends: Backends, prepared: Path) -> bool:
     """Whether `prepared` was written by this release: an upgrade leaves the files of the one before it there."""
-    copies = [(file, prepared / name / file.name) for name, files in backends.items() for file in files]
-    return all(copy.is_file() and filecmp.cmp(file, copy, shallow=False) for file, copy in copies)
+    return all(_is_copy(file, prepared / name / file.name) for name, files in backends.items() for file in files)
+
+
+def _is_copy(file: Path, copy: Path) -> bool:
+    return copy.is_file() and filecmp.cmp(file, copy, shallow=False)
 
 
 def _require_exec(folder: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def _own(folder: Path) -> Iterator[Docker]:
     }
     settings = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": str(PROGRAMS / "config")}
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
-    forwarded, rules = forwarding.read_text(), _packet_filter(programs, "iptables-nft-save")
+    forwarded, policy = forwarding.read_text(), _forward_policy(programs)
     # Slow machines and busy disks: what the engine says goes to a file, and an assertion shows it.
     with (folder / "dockerd.log").open("w") as log:
         process = subprocess.Popen(
@@ -79,22 +80,48 @@ def _own(folder: Path) -> Iterator[Docker]:
             stdout=log,
             stderr=log,
         )
-        os.environ["PATH"], path = programs["PATH"], os.environ["PATH"]
         docker = Docker("an engine of Debian's packages", settings, ("--network=host",), is_of_tests=True)
-        try:
+        # From the last to the first, each even if another fails.
+        with ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            undo.callback(forwarding.write_text, forwarded)
+            undo.callback(_remove_own_rules, programs, policy)
+            undo.callback(subprocess.run, ["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
+            undo.callback(os.environ.__setitem__, "PATH", os.environ["PATH"])
+            undo.callback(_stop, process)
+            undo.callback(_remove_containers, docker)
+            os.environ["PATH"] = programs["PATH"]
             _wait_until_it_answers(docker, process, folder / "dockerd.log")
             yield docker
-        finally:
-            with suppress(AssertionError):
-                if containers := docker("ps", "--all", "--quiet"):
-                    docker("rm", "--force", *containers.split())
-            process.terminate()
-            process.wait(_STOP_S)
-            os.environ["PATH"] = path
-            subprocess.run(["ip", "link", "delete", _BRIDGE], check=False, capture_output=True)
-            _packet_filter(programs, "iptables-nft-restore", rules)
-            forwarding.write_text(forwarded)
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_containers(docker: Docker) -> None:
+    with suppress(AssertionError, subprocess.TimeoutExpired):
+        if containers := docker("ps", "--all", "--quiet"):
+            docker("rm", "--force", *containers.split())
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _forward_policy(programs: dict[str, str]) -> str:
+    """The policy of the chain FORWARD, ACCEPT where no packet filter is in use: the engine sets it to DROP."""
+    found = re.search(r"^:FORWARD (\w+)", _packet_filter(programs, "iptables-nft-save"), re.MULTILINE)
+    return found[1] if found else "ACCEPT"
+
+
+def _remove_own_rules(programs: dict[str, str], policy: str) -> None:
+    """Take the engine's chains and rules out of the packet filter; those that others added meanwhile stay."""
+    saved = _packet_filter(programs, "iptables-nft-save").splitlines()
+    kept = [line for line in saved if not re.search(r"DOCKER|docker0|\bbr-|172\.31\.250\.", line)]
+    rules = re.sub(r"(?m)^:FORWARD \w+", f":FORWARD {policy}", "\n".join(kept))
+    _packet_filter(programs, "iptables-nft-restore", f"{rules}\n")
 
 
 def _packet_filter(programs: dict[str, str], command: str, rules: str = "") -> str:
