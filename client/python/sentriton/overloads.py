@@ -36,7 +36,7 @@ Float32 = TypeVar("Float32", covariant=True)
 Int8 = TypeVar("Int8", covariant=True)
 Uint8 = TypeVar("Uint8", covariant=True)
 OneTensor = TypeVar("OneTensor", covariant=True)
-Tensors = TypeVar("Tensors", covariant=True)
+SeveralTensors = TypeVar("SeveralTensors", covariant=True)
 TokensOne = TypeVar("TokensOne", covariant=True)
 Tokens = TypeVar("Tokens", covariant=True)
 AnyOne = TypeVar("AnyOne", covariant=True)
@@ -54,7 +54,7 @@ class Encode(
         Int8,
         Uint8,
         OneTensor,
-        Tensors,
+        SeveralTensors,
         TokensOne,
         Tokens,
         AnyOne,
@@ -157,11 +157,11 @@ class Encode(
     @overload
     def __call__(
         self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Tensors: ...
+    ) -> SeveralTensors: ...
     @overload
     def __call__(
         self, *, inputs: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Tensors: ...
+    ) -> SeveralTensors: ...
     @overload
     def __call__(
         self, sentences: Several, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
@@ -212,7 +212,7 @@ class Encode(
     ) -> AnyMany: ...
 
 
-class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, Tensors, Tokens, AnyMany]):
+class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, SeveralTensors, Tokens, AnyMany]):
     """`encode_stream`."""
 
     @overload
@@ -250,11 +250,11 @@ class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, Tensors, Tok
     @overload
     def __call__(
         self, sentences: Given, *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Tensors: ...
+    ) -> SeveralTensors: ...
     @overload
     def __call__(
         self, *, inputs: Given, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTensors]
-    ) -> Tensors: ...
+    ) -> SeveralTensors: ...
     @overload
     def __call__(
         self, sentences: Given, *, prompt_name: Prompt = ..., prompt: Prompt = ..., **options: Unpack[ToTokens]
