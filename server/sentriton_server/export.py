@@ -234,7 +234,6 @@ def _add_operators(
     try:
         check_sizes(checkpoint.encoder)
         library = build_library()
-        shutil.copyfile(library, folder / LIBRARY)
         # Not the copy: who changes a file that a process has loaded ends the process.
         load_library(library.parent)
     except OperatorsUnavailable as error:
@@ -242,6 +241,8 @@ def _add_operators(
             raise ExportError(f"{error}; or use --operators torch") from error
         say(f"operators torch (auto: {error})")
         return False
+    # Copied last: a server loads a library that it finds, whatever the manifest says.
+    shutil.copyfile(library, folder / LIBRARY)
     if operators == "auto":
         say("operators sentriton (auto: they are compiled and suit the encoder's sizes)")
     return True

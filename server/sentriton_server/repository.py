@@ -55,6 +55,12 @@ def read_key(repository: Path) -> int:
     return key
 
 
+def read_operators(repository: Path) -> str:
+    """Whose operators the encoder of a repository has: sentriton or torch."""
+    operators: str = json.loads((repository / MANIFEST).read_bytes()).get("operators", "torch")
+    return operators
+
+
 def write_configs(
     repository: Path,
     *,

@@ -105,6 +105,19 @@ def test_an_export_needs_no_compiler(tmp_path: Path) -> None:
     assert manifest["operators"] == "torch"
 
 
+def test_an_export_whose_operators_cannot_be_loaded_has_no_library(tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text('#!/bin/sh\nfor output; do :; done\necho "no library" > "$output"\n')
+    compiler.chmod(0o755)
+    environment = {**os.environ, "SENTRITON_CACHE": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    command = ["export", str(BUNDLED_CHECKPOINT), str(tmp_path / "repository"), "--precision", "int8"]
+    done = subprocess.run([SENTRITON, *command], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "operators torch (auto: cannot load " in done.stderr
+    assert json.loads((tmp_path / "repository" / MANIFEST).read_bytes())["operators"] == "torch"
+    assert not list((tmp_path / "repository").rglob("*.so"))
+
+
 def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="operators 'mine' are unknown; allowed are auto, sentriton, torch"):
         export(BUNDLED_CHECKPOINT, tmp_path / "repository", device="cpu", operators="mine")

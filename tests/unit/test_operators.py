@@ -148,6 +148,21 @@ def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.
         build_library()
 
 
+def test_a_library_is_compiled_with_torchs_layout_and_again_with_other_options(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/commands\nfor output; do :; done\n: > "$output"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    first = build_library()
+    compiled, _ = (tmp_path / "commands").read_text().splitlines()
+    assert f" -D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())} " in compiled
+    monkeypatch.setattr(operators, "_COMPILE", (*operators._COMPILE, "-g"))
+    assert build_library() != first
+
+
 def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\necho 'layer.cpp:1: error: no such thing' >&2\nexit 1\n")

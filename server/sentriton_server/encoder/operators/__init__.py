@@ -6,6 +6,7 @@ library is part of the export, beside `model.pt`.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shutil
 import subprocess
@@ -24,7 +25,9 @@ SOURCES = sorted([*_FOLDER.glob("*.cpp"), *_FOLDER.glob("*.h")])
 _TORCH_VERSION = ".".join(torch.__version__.split(".")[:2])
 # torch's C++ interface holds within one minor release.
 LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
-_COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-c")
+# Strings and lists have the layout that torch was built with: an option of the compiler.
+_LAYOUT = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
+_COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", _LAYOUT, "-c")
 _COMPILE_TIMEOUT_S = 300
 # Sizes of products are multiples of a panel of outputs (vectors.h).
 _PANEL = 32
@@ -47,7 +50,8 @@ def build_library() -> Path:
     """The compiled library for this torch, from the cache or compiled now. Raises `OperatorsUnavailable`."""
     if platform.machine() != "x86_64":
         raise OperatorsUnavailable(f"the processor is of type {platform.machine()}; the operators are for x86_64")
-    library = cache_folder() / "operators" / hash_files(SOURCES)[:16] / LIBRARY
+    key = hashlib.sha256(f"{hash_files(SOURCES)} {' '.join(_COMPILE)}".encode()).hexdigest()[:16]
+    library = cache_folder() / "operators" / key / LIBRARY
     if not library.is_file():
         _compile(library)
     return library
