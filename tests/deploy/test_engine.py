@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import threading
 import time
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from sentriton import SentenceEncoder
+from sentriton_server.repository import MANIFEST
 from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
@@ -110,6 +112,11 @@ def load(address: str, expected: Vectors, callers: int = 4) -> Iterator[Load]:
             stop.set()
         for one in pending:
             one.result(150)
+
+
+def test_the_cpu_image_has_the_encoders_operators(docker: Docker, image: str) -> None:
+    manifest = docker("run", "--rm", "--entrypoint", "cat", image, f"/models/repository/{MANIFEST}")
+    assert json.loads(manifest)["operators"] == ("sentriton" if platform.machine() == "x86_64" else "torch")
 
 
 def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str, expected: Vectors) -> None:

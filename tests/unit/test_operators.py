@@ -163,6 +163,13 @@ def test_a_library_is_compiled_with_torchs_layout_and_again_with_other_options(
     assert build_library() != first
 
 
+def test_without_torchs_headers_the_reason_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
+    with pytest.raises(OperatorsUnavailable, match=r"no headers in .*/torch/include; install torch anew"):
+        build_library()
+
+
 def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiler = tmp_path / "g++"
     compiler.write_text("#!/bin/sh\necho 'layer.cpp:1: error: no such thing' >&2\nexit 1\n")

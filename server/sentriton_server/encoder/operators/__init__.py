@@ -78,6 +78,8 @@ def _compile(library: Path) -> None:
     if compiler is None:
         raise OperatorsUnavailable("no C++ compiler is installed; install g++")
     torch_folder = Path(torch.__file__).parent
+    if not (torch_folder / "include").is_dir():
+        raise OperatorsUnavailable(f"there are no headers in {torch_folder / 'include'}; install torch anew")
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         # Compiled aside and moved: another process never sees half a file.
