@@ -15,7 +15,13 @@ from torch import Tensor
 from transformers import RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
-from sentriton_server.encoder.operators import OperatorsUnavailable, build_library, check_sizes, load_library
+from sentriton_server.encoder.operators import (
+    EncoderSizes,
+    OperatorsUnavailable,
+    build_library,
+    check_sizes,
+    load_library,
+)
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
 LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
@@ -126,7 +132,7 @@ def test_other_sizes(hidden: int, heads: int, intermediate: int) -> None:
 def test_other_sizes_are_refused_by_name(sizes: dict[str, int], named: str) -> None:
     _, encoder = read_encoder(hugging_face(**sizes), None)
     with pytest.raises(OperatorsUnavailable, match=named):
-        check_sizes(encoder)
+        check_sizes(EncoderSizes.of(encoder))
 
 
 @every_precision

@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -37,11 +38,23 @@ class OperatorsUnavailable(SentritonError, RuntimeError):
     """The operators cannot be compiled or loaded here, or not be used for an encoder."""
 
 
-def check_sizes(encoder: PackedEncoder) -> None:
+@dataclass(frozen=True)
+class EncoderSizes:
+    """What decides whether the operators suit an encoder."""
+
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+
+    @classmethod
+    def of(cls, encoder: PackedEncoder) -> EncoderSizes:
+        return cls(encoder.hidden_size, encoder.num_heads, encoder.intermediate_size)
+
+
+def check_sizes(sizes: EncoderSizes) -> None:
     """Raises `OperatorsUnavailable` for an encoder whose sizes the operators do not have."""
-    intermediate = encoder.intermediate_size
-    head_size = encoder.hidden_size // encoder.num_heads
-    for name, size in (("feed-forward size", intermediate), ("head size", head_size)):
+    head_size = sizes.hidden_size // sizes.num_heads
+    for name, size in (("feed-forward size", sizes.intermediate_size), ("head size", head_size)):
         if size % _PANEL:
             raise OperatorsUnavailable(f"the {name} is {size}; the operators take multiples of {_PANEL}")
 
