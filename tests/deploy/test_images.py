@@ -149,7 +149,7 @@ def test_the_gpu_image_on_a_triton_of_its_base(tmp_path: Path) -> None:
     install(environment, "serve")
     assert not {"torch", "nvidia-pytriton"} & set(installed(environment)), "libtorch comes with the base"
     models.mkdir()
-    (models / "repository").symlink_to(prepare_repository(None, precision="fp32", device="cpu"))
+    (models / "repository").symlink_to(prepare_repository(None, precision="fp32", device="cpu", operators="torch"))
     triton = find_installation()
     backends = triton.backend_arguments(tmp_path / "opt/tritonserver")
     libtorch = tmp_path / "opt/libtorch"

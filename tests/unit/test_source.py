@@ -74,6 +74,16 @@ def test_an_export_without_the_operators_is_made_again_where_they_can_be_compile
 
 
 @pytest.mark.usefixtures("cache")
+def test_a_full_triton_gets_an_export_with_torchs_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    triton, said = tmp_path / "tritonserver", list[str]()
+    triton.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    repository = prepare_repository(None, precision="int8", device="cpu", say=said.append)
+    assert read_operators(repository) == "torch"
+    assert said[0] == f"operators torch (auto: the libtorch backend of {triton} cannot load sentriton's)"
+
+
+@pytest.mark.usefixtures("cache")
 def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> None:
     def export_the_first(step: str) -> None:
         said.append(step)

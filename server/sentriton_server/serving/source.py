@@ -12,6 +12,7 @@ from sentriton.cache import cache_folder
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
 from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
+from sentriton_server.serving.installation import tritonserver_on_path
 
 
 def prepare_repository(
@@ -41,6 +42,9 @@ def prepare_repository(
 
     name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
     chosen, device = resolve_choices(precision, device, say)
+    if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
+        operators = "torch"
+        say(f"operators torch (auto: the libtorch backend of {tritonserver} cannot load sentriton's)")
     with refusals_of(source or folder):
         sizes = read_sizes(folder)
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
