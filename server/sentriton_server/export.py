@@ -22,11 +22,18 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
 from sentriton_server.encoder.operators import LIBRARY, EncoderSizes, OperatorsUnavailable
 from sentriton_server.encoder.operators.choice import Choice, choose_operators
-from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
-from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
+from sentriton_server.repository import (
+    MANIFEST,
+    RepositoryError,
+    read_config,
+    record_files,
+    write_block_tokens,
+    write_configs,
+)
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
 from sentriton_server.resources import PARITY_SENTENCES, hash_files
 from sentriton_server.settings import DEVICES
@@ -205,7 +212,6 @@ def _write(
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
         batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
-        block_tokens=GPU_BLOCK_TOKENS if device == "gpu" else checkpoint.encoder.block_tokens,
     )
     write_tokenizer(checkpoint, repository)
     write_head(checkpoint, repository)
@@ -251,8 +257,16 @@ def _write_encoder(
     """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
     module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
+    write_block_tokens(repository, _block_tokens(checkpoint.encoder))
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
+
+
+def _block_tokens(encoder: PackedEncoder) -> int:
+    """Of how many tokens a batch for a compiled encoder is to be a multiple."""
+    if encoder.operators and torch.ops.sentriton.suits(encoder.weights):
+        return 1  # the operators share out any number evenly, and their own block is as large as the largest batch
+    return encoder.block_tokens
 
 
 def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
