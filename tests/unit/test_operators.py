@@ -135,6 +135,78 @@ def test_other_sizes_are_refused_by_name(sizes: dict[str, int], named: str) -> N
         check_sizes(EncoderSizes.of(encoder))
 
 
+def wrong(name: str) -> Any:
+    """The arguments of the operator for one layer, one of them changed as named."""
+    hidden, heads, lengths, activation = torch.randn(5, 64), 2, [2, 3], "gelu"
+    weights = [torch.randn(size) for size in ((192, 64), (64, 64), (96, 64), (64, 96))]
+    parameters = []
+    for weight in weights:
+        empty = torch.empty(0)
+        parameters += [torch.ops.sentriton.order(weight), torch.randn(weight.size(0)), empty, empty]
+    parameters += [torch.randn(64) for _ in range(4)]
+    if name == "heads":
+        heads = 3
+    elif name == "tokens":
+        lengths = [2, 4]
+    elif name == "row":
+        lengths = [5, 0]
+    elif name == "activation":
+        activation = "selu"
+    elif name == "hidden":
+        hidden = torch.randn(64, 5).t()
+    elif name == "parameters":
+        parameters.pop()
+    else:
+        at, changed = {
+            "query_key_value": (0, parameters[4]),
+            "order": (4, weights[1]),
+            "dtype": (8, parameters[8].double()),
+            "output": (12, torch.ops.sentriton.order(torch.randn(64, 64))),
+            "bias": (5, torch.randn(32)),
+            "strided bias": (5, torch.randn(128)[::2]),
+            "norm": (17, torch.randn(64, dtype=torch.float64)),
+        }[name]
+        parameters[at] = changed
+    return hidden, parameters, lengths, heads, 1e-5, activation
+
+
+@pytest.mark.parametrize(
+    ("name", "refusal"),
+    [
+        ("heads", "given are 64 and 3 heads"),
+        ("tokens", "as many tokens as the rows, 6"),
+        ("row", "a row has at least one token"),
+        ("activation", "the activation selu is unknown"),
+        ("hidden", "the hidden must be contiguous float32"),
+        ("parameters", "a layer has 20 parameters"),
+        ("query_key_value", "the query_key_value must be an ordered weight of 192 outputs and 64 inputs, as Float"),
+        ("order", "the attention_output must be an ordered weight"),
+        ("dtype", "the intermediate must be an ordered weight"),
+        ("output", "the output must be an ordered weight of 64 outputs and 96 inputs"),
+        ("bias", r"the bias must be contiguous float32 \[64\]"),
+        ("strided bias", "the bias must be contiguous"),
+        ("norm", "the norm must be contiguous float32"),
+    ],
+)
+def test_what_does_not_fit_the_layer_is_refused(name: str, refusal: str) -> None:
+    skip_unless_suited("fp32")
+    with pytest.raises(RuntimeError, match=refusal):
+        torch.ops.sentriton.layer(*wrong(name))
+
+
+def test_a_weight_that_has_no_whole_panels_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="a weight must have a multiple of 32 outputs"):
+        torch.ops.sentriton.order(torch.randn(40, 64))
+
+
+def test_a_second_library_is_refused(tmp_path: Path) -> None:
+    (tmp_path / operators.LIBRARY).write_bytes(build_library().read_bytes())
+    load_library(tmp_path)
+    (tmp_path / operators.LIBRARY).write_bytes(b"another")
+    with pytest.raises(OperatorsUnavailable, match="this process has loaded other operators; start another process"):
+        load_library(tmp_path)
+
+
 @every_precision
 @pytest.mark.parametrize("by_operators", [False, True], ids=["torch", "sentriton"])
 def test_only_a_module_by_the_operators_needs_their_library(precision: str, by_operators: bool, tmp_path: Path) -> None:

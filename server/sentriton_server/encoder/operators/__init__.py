@@ -32,6 +32,8 @@ _COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", _LA
 _COMPILE_TIMEOUT_S = 300
 # Sizes of products are multiples of a panel of outputs (vectors.h).
 _PANEL = 32
+# sha256 of the library that this process has loaded, if any: torch registers one alone.
+_loaded: set[str] = set()
 
 
 class OperatorsUnavailable(SentritonError, RuntimeError):
@@ -71,14 +73,22 @@ def build_library() -> Path:
 
 
 def load_library(folder: Path) -> None:
-    """Load the library from `folder` if there is one and none is loaded yet. Raises `OperatorsUnavailable`."""
+    """Load the library from `folder` if there is one, and its like is not loaded yet. Raises `OperatorsUnavailable`."""
     library = folder / LIBRARY
-    if is_loaded() or not library.is_file():
+    if not library.is_file():
+        return
+    sha256 = hash_files([library])
+    if is_loaded():
+        if sha256 not in _loaded:
+            raise OperatorsUnavailable(
+                f"cannot load {library}: this process has loaded other operators; start another process for these"
+            )
         return
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
         raise OperatorsUnavailable(f"cannot load {library}: {error.__cause__ or error}") from error
+    _loaded.add(sha256)
 
 
 def is_loaded() -> bool:
