@@ -208,6 +208,18 @@ def test_a_second_library_is_refused(tmp_path: Path) -> None:
 
 
 @every_precision
+def test_a_block_makes_no_parameter(precision: str) -> None:
+    skip_unless_suited(precision)
+    ids = torch.arange(2, 10)
+    with torch.inference_mode(), torch.profiler.profile() as profile, torch.jit.optimized_execution(False):
+        compiled(precision, True).encode_block(ids, ids, [5, 3])
+    events = profile.events()
+    first, second = (event.time_range for event in events if event.name == "sentriton::layer")
+    between = [event.name for event in events if first.end <= event.time_range.start < second.start]
+    assert not [name for name in between if name.startswith("aten::")]
+
+
+@every_precision
 @pytest.mark.parametrize("by_operators", [False, True], ids=["torch", "sentriton"])
 def test_only_a_module_by_the_operators_needs_their_library(precision: str, by_operators: bool, tmp_path: Path) -> None:
     compiled(precision, by_operators).save(str(tmp_path / "model.pt"))
