@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs Sentriton into a virtual environment of its own that has neither pip nor any other build tool in it, nor what
-# only developers of its packages need: headers, tests, and bytecode of modules that Sentriton does not import.
+# only developers of its packages need: tests, and bytecode of modules that Sentriton does not import. strip.sh removes
+# torch's headers, once an export has had them.
 #
 #   docker/install.sh SOURCE FOLDER PART...
 #
@@ -35,7 +36,7 @@ pip=("$python" -m pip --python "$folder/bin/python" install --disable-pip-versio
 
 packages=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 find "$packages" -type d -name tests -prune -exec rm -rf {} +
-rm -rf "$packages"/torch/{include,share}
+rm -rf "$packages/torch/share"
 
 # A module's first import writes its bytecode. A container cannot, and would compile all of them at each start.
 "$folder/bin/sentriton" serve --help >/dev/null

@@ -20,21 +20,23 @@ from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkp
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
-from sentriton_server.encoder.operators import (
-    LIBRARY,
-    OperatorsUnavailable,
-    build_library,
-    check_sizes,
-    load_library,
-)
-from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS
+from sentriton_server.encoder.operators import LIBRARY, EncoderSizes, OperatorsUnavailable
+from sentriton_server.encoder.operators.choice import Choice, choose_operators
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
-from sentriton_server.repository import MANIFEST, RepositoryError, read_config, record_files, write_configs
+from sentriton_server.repository import (
+    MANIFEST,
+    RepositoryError,
+    read_config,
+    record_files,
+    write_block_tokens,
+    write_configs,
+)
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
 from sentriton_server.resources import PARITY_SENTENCES, hash_files
-from sentriton_server.settings import DEVICES, OPERATORS
+from sentriton_server.settings import DEVICES
 
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
@@ -76,6 +78,14 @@ def resolve_choices(precision: str | None, device: str, say: Callable[[str], Non
     if precision is None:
         say(f"precision {chosen.name} (the default on a {chosen_device.upper()})")
     return chosen, chosen_device
+
+
+def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice:
+    """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes."""
+    try:
+        return choose_operators(operators, device, sizes)
+    except OperatorsUnavailable as error:
+        raise ExportError(str(error)) from error
 
 
 def export(
@@ -202,49 +212,28 @@ def _write(
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
         batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
-        block_tokens=GPU_BLOCK_TOKENS if device == "gpu" else checkpoint.encoder.block_tokens,
     )
     write_tokenizer(checkpoint, repository)
     write_head(checkpoint, repository)
     write_contract(checkpoint, repository)
     write_golden(sentences, reference, repository)
-    by_operators = _add_operators(checkpoint, repository / "encoder/1", device, operators, say)
+    choice = resolve_operators(operators, device, EncoderSizes.of(checkpoint.encoder))
+    if choice.reason:
+        say(f"operators {choice.name} (auto: {choice.reason})")
+    library = choice.library
+    if library is not None:
+        # A server loads a library that it finds, whatever the manifest says.
+        shutil.copyfile(library, repository / "encoder/1" / LIBRARY)
     say(f"compiling the encoder ({precision.name}, {device})")
-    _write_encoder(checkpoint, repository, precision, device, by_operators)
+    _write_encoder(checkpoint, repository, precision, device, library is not None)
     say("comparing with sentence-transformers")
     parity = compare(ExportedModel(repository, device).encode(sentences), reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    more = {"operators": "sentriton" if by_operators else "torch", **_old_fields(checkpoint)}
+    more = {"operators": choice.name, **_old_fields(checkpoint)}
     write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **more})
     record_files(repository)
     return manifest
-
-
-def _add_operators(
-    checkpoint: Checkpoint, folder: Path, device: str, operators: str, say: Callable[[str], None]
-) -> bool:
-    """Put the operators' library into `folder` and load it where they are chosen. Returns whether they are."""
-    if operators not in OPERATORS:
-        raise ExportError(f"operators {operators!r} are unknown; allowed are {', '.join(OPERATORS)}")
-    if device == "gpu" and operators == "sentriton":
-        raise ExportError("operators sentriton are for a CPU, and the device is gpu; use --operators auto or torch")
-    if device == "gpu" or operators == "torch":
-        return False
-    try:
-        check_sizes(checkpoint.encoder)
-        library = build_library()
-        shutil.copyfile(library, folder / LIBRARY)
-        # Not the copy: who changes a file that a process has loaded ends the process.
-        load_library(library.parent)
-    except OperatorsUnavailable as error:
-        if operators == "sentriton":
-            raise ExportError(f"{error}; or use --operators torch") from error
-        say(f"operators torch (auto: {error})")
-        return False
-    if operators == "auto":
-        say("operators sentriton (auto: they are compiled and suit the encoder's sizes)")
-    return True
 
 
 def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None:
@@ -268,8 +257,16 @@ def _write_encoder(
     """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
     module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
+    write_block_tokens(repository, _block_tokens(checkpoint.encoder))
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
+
+
+def _block_tokens(encoder: PackedEncoder) -> int:
+    """Of how many tokens a batch for a compiled encoder is to be a multiple."""
+    if encoder.operators and torch.ops.sentriton.suits(encoder.weights):
+        return 1  # the operators share out any number evenly, and their own block is as large as the largest batch
+    return encoder.block_tokens
 
 
 def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from sentriton.evaluation import ScoredPair, measure
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
-from sentriton_server.encoder.operators import LIBRARY
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel
-from sentriton_server.repository import read_key
+from sentriton_server.repository import read_key, read_operators
 
 REFERENCE = "sentence-transformers"
 
@@ -36,7 +35,7 @@ def quality_by_precision(
     embeddings = read_checkpoint(source, allow_pickle=allow_pickle).model.encode(
         sentences, prompt="", show_progress_bar=False
     )
-    operators = (repository / "encoder/1" / LIBRARY).is_file()
+    operators = read_operators(repository) == "sentriton"
     figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
     for precision in PRECISIONS.values():
         if device not in precision.devices:

@@ -55,6 +55,12 @@ def read_key(repository: Path) -> int:
     return key
 
 
+def read_operators(repository: Path) -> str:
+    """Whose operators the encoder of a repository has: sentriton or torch."""
+    operators: str = json.loads((repository / MANIFEST).read_bytes()).get("operators", "torch")
+    return operators
+
+
 def write_configs(
     repository: Path,
     *,
@@ -65,13 +71,12 @@ def write_configs(
     device: str,
     single_threaded_encoders: int | None = None,
     batch_tokens: int | None = None,
-    block_tokens: int = 1,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
     instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the tokens of
     each full batch of embed_tokens; None: by the processor's rate, within the bounds of the checked-in configuration.
-    `block_tokens`: those of a token block of the encoder. Where rows are packed, `max_batch_size` counts tokens.
+    Where rows are packed, `max_batch_size` counts tokens.
     """
     if batch_tokens is None and single_threaded_encoders:
         # A larger batch would leave the others without rows.
@@ -100,13 +105,19 @@ def write_configs(
         if model == "embed_tokens":
             config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens or _checked_in("BATCH_TOKENS"))
             config.parameters["MOST_BATCH_TOKENS"].string_value = str(most_batch_tokens)
-            config.parameters["BLOCK_TOKENS"].string_value = str(block_tokens)
             if single_threaded_encoders:
                 config.parameters["BATCH_ROWS"].string_value = config.parameters["REQUEST_ROWS"].string_value
             config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
         if model in ("embed_batch", "encoder", "pooling"):
             config.max_batch_size = max(most_batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
+
+
+def write_block_tokens(repository: Path, block_tokens: int) -> None:
+    """Have embed_tokens make batches of whole token blocks of this size."""
+    config = read_config(repository, "embed_tokens")
+    config.parameters["BLOCK_TOKENS"].string_value = str(block_tokens)
+    (repository / "embed_tokens/config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 def _scheduling_instances(single_threaded_encoders: int | None) -> int:

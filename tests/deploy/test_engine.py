@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 import threading
 import time
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from sentriton import SentenceEncoder
+from sentriton_server.repository import MANIFEST
 from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
@@ -29,6 +31,7 @@ SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차�
 # What PyPI's torch has and PyTorch's CPU build has not.
 CUDA = "nvidia triton cuda torch/lib/libtorch_cuda*"
 BYTES_OF_CUDA = f"cd /opt/sentriton/lib/python3*/site-packages && du -cb {CUDA} 2>/dev/null | tail -1"
+BUNDLED = "from sentriton_server.resources import BUNDLED_CHECKPOINT; print(BUNDLED_CHECKPOINT)"
 Vectors = NDArray[np.float32]
 LOCKED_UP = "--read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp --shm-size 1g".split()
 pytestmark = [pytest.mark.timeout(1500)]
@@ -112,6 +115,11 @@ def load(address: str, expected: Vectors, callers: int = 4) -> Iterator[Load]:
             one.result(150)
 
 
+def test_the_cpu_image_has_the_encoders_operators(docker: Docker, image: str) -> None:
+    manifest = docker("run", "--rm", "--entrypoint", "cat", image, f"/models/repository/{MANIFEST}")
+    assert json.loads(manifest)["operators"] == ("sentriton" if platform.machine() == "x86_64" else "torch")
+
+
 def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str, expected: Vectors) -> None:
     with container(docker, image, *LOCKED_UP) as (name, address):
         ready_s = docker.wait_until_healthy(name, 120)
@@ -137,12 +145,13 @@ def test_the_cpu_image_serves_with_the_engines_defaults(docker: Docker, image: s
 
 
 def test_the_gpu_image_serves_a_mounted_repository_locked_up(docker: Docker, image: str, expected: Vectors) -> None:
-    # The base is a stand-in where it cannot be pulled; the repository is the CPU image's, in a volume.
+    # The base is a stand-in where it cannot be pulled; the repository is one by the CPU image, in a volume.
     volume = "sentriton-test-models"
     load_gpu_base(docker, image)
     took_s = docker.build("--file", DOCKER / "Dockerfile", "--tag", GPU_IMAGE, ROOT)
     added = docker.inspect(GPU_IMAGE)["Size"] - docker.inspect(GPU_BASE)["Size"]
-    docker("run", "--rm", "--volume", f"{volume}:/models", "--entrypoint", "true", image)
+    export = f"sentriton export $(python -c '{BUNDLED}') /models/repository --operators torch --overwrite"
+    docker("run", "--rm", "--user", "0", "--volume", f"{volume}:/models", "--entrypoint", "sh", image, "-c", export)
     try:
         with container(docker, GPU_IMAGE, *LOCKED_UP, "--volume", f"{volume}:/models:ro") as (name, address):
             ready_s = docker.wait_until_healthy(name, 120)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +20,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sentriton_server.repository import read_config
+from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving import prepare_repository
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.settings import ServerSettings
@@ -132,6 +134,10 @@ def test_the_cpu_image(tmp_path: Path) -> None:
     )
     assert "exported sentriton-ko-mini" in baked.stdout
     assert read_config(models / "repository", "encoder").instance_group[0].count == int(arguments["CORES"])
+    has_operators = platform.machine() == "x86_64" and shutil.which("g++", path="/usr/bin:/bin")
+    assert read_operators(models / "repository") == ("sentriton" if has_operators else "torch")
+    subprocess.run([DOCKER / "strip.sh", environment], check=True)
+    assert not list(environment.glob("lib/python*/site-packages/torch/include"))
     with container("Dockerfile.cpu", environment, models, tmp_path / "tmp"):
         pass
 
@@ -143,7 +149,7 @@ def test_the_gpu_image_on_a_triton_of_its_base(tmp_path: Path) -> None:
     install(environment, "serve")
     assert not {"torch", "nvidia-pytriton"} & set(installed(environment)), "libtorch comes with the base"
     models.mkdir()
-    (models / "repository").symlink_to(prepare_repository(None, precision="fp32", device="cpu"))
+    (models / "repository").symlink_to(prepare_repository(None, precision="fp32", device="cpu", operators="torch"))
     triton = find_installation()
     backends = triton.backend_arguments(tmp_path / "opt/tritonserver")
     libtorch = tmp_path / "opt/libtorch"

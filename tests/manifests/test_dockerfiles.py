@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,14 @@ def test_what_it_runs_are_scripts_and_what_it_starts_is_sentriton(dockerfile: st
         parse(words[1:])
     names = {name for name in variables(dockerfile) if name.startswith("SENTRITON_")}
     assert names <= known_variables("serve")
+
+
+def test_the_encoders_operators_are_compiled_before_what_they_need_is_removed() -> None:
+    steps = [Path(line.split()[0]).name for line in values("Dockerfile.cpu", "RUN")]
+    assert steps == ["compiler.sh", "install.sh", "bake.sh", "strip.sh"]
+    scripts = {name: (ROOT / "docker" / name).read_text() for name in steps}
+    assert [name for name, script in scripts.items() if "torch/include" in script] == ["strip.sh"]
+    assert "docker/strip.sh /opt/sentriton" in values("Dockerfile", "RUN")[0]
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)

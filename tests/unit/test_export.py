@@ -17,7 +17,7 @@ from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.export import export
 from sentriton_server.parity import ExportedModel
-from sentriton_server.repository import MODELS, check_repository, read_key, write_configs
+from sentriton_server.repository import MODELS, check_repository, read_key, write_block_tokens, write_configs
 from tests.checkpoints import make_checkpoint
 from tests.exports import HIDDEN, SENTENCES, files, read_manifest, reference
 
@@ -101,7 +101,8 @@ def test_a_batch_has_a_fixed_size_or_one_by_the_processors_rate(
     settings: dict[str, int], tokens: tuple[str, str], rows: str, tmp_path: Path
 ) -> None:
     sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
-    write_configs(tmp_path, **sizes, max_seq_length=64, block_tokens=341, **settings)
+    write_configs(tmp_path, **sizes, max_seq_length=64, **settings)
+    write_block_tokens(tmp_path, 341)
     parameters = {name: value.string_value for name, value in read_config(tmp_path, "embed_tokens").parameters.items()}
     assert (parameters["BATCH_TOKENS"], parameters["MOST_BATCH_TOKENS"]) == tokens
     assert (parameters["BLOCK_TOKENS"], parameters["BATCH_ROWS"]) == ("341", rows)

@@ -9,13 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from sentriton_server import export as export_module
 from sentriton_server.encoder import PRECISIONS, Precision, operators
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
+from sentriton_server.encoder.packed import cpu_block_tokens
 from sentriton_server.export import ExportError, ParityError, export
 from sentriton_server.parity import ParityReport
-from sentriton_server.repository import MANIFEST, RepositoryError, check_repository
+from sentriton_server.repository import MANIFEST, RepositoryError, check_repository, read_config
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.checkpoints import make_checkpoint
 from tests.commands import SENTRITON
@@ -38,6 +40,11 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
     export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "sentriton"
     assert "operators sentriton (auto: they are compiled and suit the encoder's sizes)" in said
+    # The operators share out any number of tokens: their block, of 2,048 and more, must not make a batch larger.
+    config = read_config(repository, "embed_tokens")
+    suited = torch.ops.sentriton.suits(torch.int8)
+    block_tokens = 1 if suited else cpu_block_tokens(read_config(repository, "encoder").output[0].dims[-1])
+    assert config.parameters["BLOCK_TOKENS"].string_value == str(block_tokens)
     library = repository / "encoder/1" / operators.LIBRARY
     library.write_bytes(library.read_bytes()[:-1])
     with pytest.raises(RepositoryError, match=f"encoder/1/{operators.LIBRARY} is not the file that was exported"):
@@ -103,6 +110,19 @@ def test_an_export_needs_no_compiler(tmp_path: Path) -> None:
     assert "operators torch (auto: no C++ compiler is installed; install g++)" in done.stderr
     manifest = json.loads((tmp_path / "repository" / MANIFEST).read_bytes())
     assert manifest["operators"] == "torch"
+
+
+def test_an_export_whose_operators_cannot_be_loaded_has_no_library(tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text('#!/bin/sh\nfor output; do :; done\necho "no library" > "$output"\n')
+    compiler.chmod(0o755)
+    environment = {**os.environ, "SENTRITON_CACHE": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    command = ["export", str(BUNDLED_CHECKPOINT), str(tmp_path / "repository"), "--precision", "int8"]
+    done = subprocess.run([SENTRITON, *command], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "operators torch (auto: cannot load " in done.stderr
+    assert json.loads((tmp_path / "repository" / MANIFEST).read_bytes())["operators"] == "torch"
+    assert not list((tmp_path / "repository").rglob("*.so"))
 
 
 def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,13 @@ from torch import Tensor
 from transformers import RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
-from sentriton_server.encoder.operators import OperatorsUnavailable, build_library, check_sizes, load_library
+from sentriton_server.encoder.operators import (
+    EncoderSizes,
+    OperatorsUnavailable,
+    build_library,
+    check_sizes,
+    load_library,
+)
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
 LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
@@ -126,7 +132,91 @@ def test_other_sizes(hidden: int, heads: int, intermediate: int) -> None:
 def test_other_sizes_are_refused_by_name(sizes: dict[str, int], named: str) -> None:
     _, encoder = read_encoder(hugging_face(**sizes), None)
     with pytest.raises(OperatorsUnavailable, match=named):
-        check_sizes(encoder)
+        check_sizes(EncoderSizes.of(encoder))
+
+
+def wrong(name: str) -> Any:
+    """The arguments of the operator for one layer, one of them changed as named."""
+    hidden, heads, lengths, activation = torch.randn(5, 64), 2, [2, 3], "gelu"
+    weights = [torch.randn(size) for size in ((192, 64), (64, 64), (96, 64), (64, 96))]
+    parameters = []
+    for weight in weights:
+        empty = torch.empty(0)
+        parameters += [torch.ops.sentriton.order(weight), torch.randn(weight.size(0)), empty, empty]
+    parameters += [torch.randn(64) for _ in range(4)]
+    if name == "heads":
+        heads = 3
+    elif name == "tokens":
+        lengths = [2, 4]
+    elif name == "row":
+        lengths = [5, 0]
+    elif name == "activation":
+        activation = "selu"
+    elif name == "hidden":
+        hidden = torch.randn(64, 5).t()
+    elif name == "parameters":
+        parameters.pop()
+    else:
+        at, changed = {
+            "query_key_value": (0, parameters[4]),
+            "order": (4, weights[1]),
+            "dtype": (8, parameters[8].double()),
+            "output": (12, torch.ops.sentriton.order(torch.randn(64, 64))),
+            "bias": (5, torch.randn(32)),
+            "strided bias": (5, torch.randn(128)[::2]),
+            "norm": (17, torch.randn(64, dtype=torch.float64)),
+        }[name]
+        parameters[at] = changed
+    return hidden, parameters, lengths, heads, 1e-5, activation
+
+
+@pytest.mark.parametrize(
+    ("name", "refusal"),
+    [
+        ("heads", "given are 64 and 3 heads"),
+        ("tokens", "as many tokens as the rows, 6"),
+        ("row", "a row has at least one token"),
+        ("activation", "the activation selu is unknown"),
+        ("hidden", "the hidden must be contiguous float32"),
+        ("parameters", "a layer has 20 parameters"),
+        ("query_key_value", "the query_key_value must be an ordered weight of 192 outputs and 64 inputs, as Float"),
+        ("order", "the attention_output must be an ordered weight"),
+        ("dtype", "the intermediate must be an ordered weight"),
+        ("output", "the output must be an ordered weight of 64 outputs and 96 inputs"),
+        ("bias", r"the bias must be contiguous float32 \[64\]"),
+        ("strided bias", "the bias must be contiguous"),
+        ("norm", "the norm must be contiguous float32"),
+    ],
+)
+def test_what_does_not_fit_the_layer_is_refused(name: str, refusal: str) -> None:
+    skip_unless_suited("fp32")
+    with pytest.raises(RuntimeError, match=refusal):
+        torch.ops.sentriton.layer(*wrong(name))
+
+
+def test_a_weight_that_has_no_whole_panels_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="a weight must have a multiple of 32 outputs"):
+        torch.ops.sentriton.order(torch.randn(40, 64))
+
+
+def test_a_second_library_is_refused(tmp_path: Path) -> None:
+    (tmp_path / operators.LIBRARY).write_bytes(build_library().read_bytes())
+    load_library(tmp_path)
+    (tmp_path / operators.LIBRARY).write_bytes(b"another")
+    with pytest.raises(OperatorsUnavailable, match="this process has loaded other operators; start another process"):
+        load_library(tmp_path)
+
+
+@every_precision
+def test_a_block_makes_no_parameter(precision: str) -> None:
+    skip_unless_suited(precision)
+    ids = torch.arange(2, 10)
+    with torch.inference_mode(), torch.profiler.profile() as profile, torch.jit.optimized_execution(False):
+        compiled(precision, True).encode_block(ids, ids, [5, 3])
+    events = profile.events()
+    first, second = (event.time_range for event in events if event.name == "sentriton::layer")
+    between = [event.name for event in events if first.end <= event.time_range.start < second.start]
+    assert not [name for name in between if name.startswith("aten::")]
 
 
 @every_precision
@@ -145,6 +235,28 @@ def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OperatorsUnavailable, match=r"no C\+\+ compiler is installed; install g\+\+"):
+        build_library()
+
+
+def test_a_library_is_compiled_with_torchs_layout_and_again_with_other_options(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/commands\nfor output; do :; done\n: > "$output"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    first = build_library()
+    compiled, _ = (tmp_path / "commands").read_text().splitlines()
+    assert f" -D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())} " in compiled
+    monkeypatch.setattr(operators, "_COMPILE", (*operators._COMPILE, "-g"))
+    assert build_library() != first
+
+
+def test_without_torchs_headers_the_reason_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
+    with pytest.raises(OperatorsUnavailable, match=r"no headers in .*/torch/include; install torch anew"):
         build_library()
 
 

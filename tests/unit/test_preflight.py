@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import sys
@@ -19,6 +20,7 @@ from sentriton_server.serving.preflight import (
     MIB,
     available_memory,
     check_memory,
+    check_operators,
     check_ports,
     check_ready_file,
     check_shared_memory,
@@ -125,6 +127,23 @@ def test_shared_memory_for_the_largest_batch_is_enough(repository: Path) -> None
 def test_too_little_shared_memory_is_said_in_mib(repository: Path) -> None:
     with pytest.raises(LaunchError, match=r"/dev/shm has 39 MiB free and the largest batch needs 96 MiB.*--shm-size"):
         check_shared_memory(repository, free=39 * MIB)
+
+
+@pytest.mark.parametrize("operators", ["sentriton", "torch"])
+def test_a_full_triton_gets_no_encoder_with_operators(
+    operators: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = repository / "assets/1/manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "operators": operators}))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    check_operators(repository)
+    triton = tmp_path / "tritonserver"
+    triton.touch(mode=0o755)
+    if operators == "torch":
+        check_operators(repository)
+    else:
+        with pytest.raises(LaunchError, match=f"libtorch backend of {triton} cannot load; .* --operators torch"):
+            check_operators(repository)
 
 
 def test_the_interpreters_shared_library_is_found_or_named(tmp_path: Path) -> None:

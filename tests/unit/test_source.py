@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sentriton_server.repository import RepositoryError, check_repository
+from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
+from sentriton_server.repository import RepositoryError, check_repository, read_operators
 from sentriton_server.serving.source import prepare_repository
 from tests.checkpoints import make_checkpoint
 from tests.exports import files
@@ -51,6 +53,34 @@ def test_other_parity_sentences_make_another_export(tmp_path: Path, monkeypatch:
     changed.write_text("One sentence.\n" * 8, encoding="utf-8")
     monkeypatch.setattr("sentriton_server.serving.source.PARITY_SENTENCES", changed)
     assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_export_without_the_operators_is_made_again_where_they_can_be_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_compiler = os.environ["PATH"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    first = prepare_repository(None, precision="int8", device="cpu")
+    assert read_operators(first) == "torch"
+    monkeypatch.setenv("PATH", with_compiler)
+    try:
+        build_library()
+    except OperatorsUnavailable as error:
+        pytest.skip(str(error))
+    second = prepare_repository(None, precision="int8", device="cpu")
+    assert read_operators(second) == "sentriton"
+    assert prepare_repository(None, precision="int8", device="cpu", operators="torch") not in (first, second)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_full_triton_gets_an_export_with_torchs_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    triton, said = tmp_path / "tritonserver", list[str]()
+    triton.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    repository = prepare_repository(None, precision="int8", device="cpu", say=said.append)
+    assert read_operators(repository) == "torch"
+    assert said[0] == f"operators torch (auto: the libtorch backend of {triton} cannot load sentriton's)"
 
 
 @pytest.mark.usefixtures("cache")

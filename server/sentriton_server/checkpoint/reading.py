@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint.files import check_order, read_modules
+from sentriton_server.checkpoint.files import check_order, read_modules, read_object
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
-from sentriton_server.encoder import EncoderSpec, PackedEncoder, read_encoder
+from sentriton_server.encoder import EncoderSpec, PackedEncoder, is_count, read_encoder
+from sentriton_server.encoder.operators import EncoderSizes
 from sentriton_server.resources import hash_files, load_model_code
 
 if TYPE_CHECKING:
@@ -130,6 +131,17 @@ def fingerprint(
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
+
+
+def read_sizes(folder: Path) -> EncoderSizes | None:
+    """The encoder's sizes as a checkpoint's config.json has them; None where `read_checkpoint` refuses it."""
+    modules = [module.folder for module in read_modules(folder) if module.kind == "Transformer"]
+    if not modules:
+        return None
+    config = read_object(modules[0] / "config.json")
+    defaults = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}  # of transformers
+    sizes = [config.get(name, default) for name, default in defaults.items()]
+    return EncoderSizes(*sizes) if all(is_count(size) for size in sizes) else None
 
 
 def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tuple[str, Path]:

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 
 class OrderedLinear(nn.Module):
-    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it."""
+    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it.
+
+    `for_operators`: the ordered weight, bias, scales and row sums, parameters of `sentriton::layer`.
+    """
 
     __constants__: ClassVar = ["operators"]
 
@@ -24,7 +27,11 @@ class OrderedLinear(nn.Module):
         self.operators = operators
         self.plain_weight = linear.weight.detach().to(dtype)
         self.bias = linear.bias.detach().to(dtype)
-        self.weight = self.order(self.plain_weight)
+        self.prepare(self.plain_weight)
+
+    def prepare(self, weight: Tensor) -> None:
+        self.weight = self.order(weight)
+        self.for_operators = [self.weight, self.bias.to(torch.float32), torch.empty([0]), torch.empty([0])]
 
     def order(self, weight: Tensor) -> Tensor:
         if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
@@ -41,10 +48,6 @@ class OrderedLinear(nn.Module):
             return torch.ops.mkldnn._linear_pointwise(hidden, self.weight, self.bias, "none", [], "")
         return nn.functional.linear(hidden, self.weight, self.bias)
 
-    def for_operators(self) -> list[Tensor]:
-        """The ordered weight, bias, scales and row sums: parameters of `sentriton::layer`."""
-        return [self.weight, self.bias.to(torch.float32), torch.empty([0]), torch.empty([0])]
-
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, bool]:
         return self.plain_weight, self.bias, self.training
@@ -54,7 +57,7 @@ class OrderedLinear(nn.Module):
         # The plain weight is needed for saving alone, and takes as much memory as the other.
         self.plain_weight = torch.empty([0])
         self.bias = state[1]
-        self.weight = self.order(state[0])
+        self.prepare(state[0])
         self.training = state[2]
 
 
@@ -87,6 +90,7 @@ class Int8Linear(nn.Module):
         self.weight = self.order(self.plain_weight)
         self.row_sums = self.plain_weight.sum(dim=1) * self.scales
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
+        self.for_operators = [self.weight, self.bias, self.scales, self.row_sums]
 
     def order(self, weight: Tensor) -> Tensor:
         if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
@@ -103,10 +107,6 @@ class Int8Linear(nn.Module):
         )
         torch.addcmul(self.bias, product, scale_and_low[:, :1], out=product)
         return product.addcmul_(scale_and_low[:, 1:], self.row_sums)
-
-    def for_operators(self) -> list[Tensor]:
-        """The ordered weight, bias, scales and row sums: parameters of `sentriton::layer`."""
-        return [self.weight, self.bias, self.scales, self.row_sums]
 
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, Tensor, bool]:

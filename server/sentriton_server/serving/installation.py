@@ -36,11 +36,14 @@ class Installation:
         return [f"--backend-directory={backend_directory(self.backends, scratch / 'backends')}"]
 
 
+def tritonserver_on_path() -> str | None:
+    """A full installation, with backends of its own (NVIDIA's container)."""
+    return shutil.which("tritonserver")
+
+
 def find_installation() -> Installation:
-    """A full installation on PATH first (NVIDIA's container), else the wheel's. Raises `LaunchError` where neither can
-    run.
-    """
-    if on_path := shutil.which("tritonserver"):
+    """A full installation on PATH first, else the wheel's. Raises `LaunchError` where neither can run."""
+    if on_path := tritonserver_on_path():
         return Installation(Path(on_path), f"tritonserver at {on_path}")
     return _wheel_installation()
 

@@ -18,7 +18,7 @@ from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherSe
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.ports import Ports
-from sentriton_server.serving.preflight import check_memory, check_ports, check_shared_memory
+from sentriton_server.serving.preflight import check_memory, check_operators, check_ports, check_shared_memory
 from sentriton_server.serving.process import EXIT_MARGIN_S, POLL_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
 from sentriton_server.serving.scratch import Scratch
@@ -91,6 +91,7 @@ class TritonServer:
                 "run serve again"
             )
         remove_bytecode(self.repository)
+        check_operators(self.repository)
         check_memory(self.repository, self.settings.row_cache_mib)
         check_shared_memory(self.repository)
         if self._ports is None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 
 from sentriton.declaration import name_of
-from sentriton_server.repository import read_config
+from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.installation import tritonserver_on_path
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
 from sentriton_server.settings import ServerSettings, ServeSettings
@@ -37,6 +38,16 @@ def check_ready_file(settings: ServeSettings) -> None:
     if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK)):
         name = name_of(settings, "ready_file")
         raise LaunchError(f"{name} {file} cannot be written; name a file in a folder that exists and is writable")
+
+
+def check_operators(repository: Path) -> None:
+    """Raises `LaunchError` where Triton's own libtorch backend would have to load the encoder's operators."""
+    tritonserver = tritonserver_on_path()
+    if tritonserver is not None and read_operators(repository) == "sentriton":
+        raise LaunchError(
+            f"the encoder in {repository} has operators of Sentriton, which the libtorch backend of {tritonserver} "
+            "cannot load; export the checkpoint again with --operators torch"
+        )
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:

@@ -12,6 +12,7 @@ from sentriton.cache import cache_folder
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
 from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
+from sentriton_server.serving.installation import tritonserver_on_path
 
 
 def prepare_repository(
@@ -36,12 +37,19 @@ def prepare_repository(
             )
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
-    from sentriton_server.checkpoint import content_key, locate_checkpoint
-    from sentriton_server.export import export, resolve_choices
+    from sentriton_server.checkpoint import content_key, locate_checkpoint, read_sizes, refusals_of
+    from sentriton_server.export import export, resolve_choices, resolve_operators
 
     name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
     chosen, device = resolve_choices(precision, device, say)
-    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}{operators}".encode()).hexdigest()[:16]
+    if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
+        operators = "torch"
+        say(f"operators torch (auto: the libtorch backend of {tritonserver} cannot load sentriton's)")
+    with refusals_of(source or folder):
+        sizes = read_sizes(folder)
+    # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
+    resolved = resolve_operators(operators, device, sizes).key if sizes else ""
+    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}{operators}{resolved}".encode()).hexdigest()[:16]
     repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
     with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
         checked = _identity(repository)

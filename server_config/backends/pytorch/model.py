@@ -62,8 +62,8 @@ class TritonPythonModel:
 
 
 def _load_operators(folder: Path) -> None:
-    """Load the library of operators that an export may have beside its module. For Triton's own libtorch backend,
-    $LD_PRELOAD does this.
+    """Load the library of operators that an export may have beside its module. Triton's own libtorch backend does not,
+    so `sentriton serve` refuses such an export there.
     """
     for library in folder.glob("operators.torch-*.so"):
         version = library.stem.partition("-")[2]

@@ -6,10 +6,12 @@ library is part of the export, beside `model.pt`.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,21 +26,37 @@ SOURCES = sorted([*_FOLDER.glob("*.cpp"), *_FOLDER.glob("*.h")])
 _TORCH_VERSION = ".".join(torch.__version__.split(".")[:2])
 # torch's C++ interface holds within one minor release.
 LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
-_COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-c")
+# Strings and lists have the layout that torch was built with: an option of the compiler.
+_LAYOUT = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
+_COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", _LAYOUT, "-c")
 _COMPILE_TIMEOUT_S = 300
 # Sizes of products are multiples of a panel of outputs (vectors.h).
 _PANEL = 32
+# sha256 of the library that this process has loaded, if any: torch registers one alone.
+_loaded: set[str] = set()
 
 
 class OperatorsUnavailable(SentritonError, RuntimeError):
     """The operators cannot be compiled or loaded here, or not be used for an encoder."""
 
 
-def check_sizes(encoder: PackedEncoder) -> None:
+@dataclass(frozen=True)
+class EncoderSizes:
+    """What decides whether the operators suit an encoder."""
+
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+
+    @classmethod
+    def of(cls, encoder: PackedEncoder) -> EncoderSizes:
+        return cls(encoder.hidden_size, encoder.num_heads, encoder.intermediate_size)
+
+
+def check_sizes(sizes: EncoderSizes) -> None:
     """Raises `OperatorsUnavailable` for an encoder whose sizes the operators do not have."""
-    intermediate = encoder.intermediate_size
-    head_size = encoder.hidden_size // encoder.num_heads
-    for name, size in (("feed-forward size", intermediate), ("head size", head_size)):
+    head_size = sizes.hidden_size // sizes.num_heads
+    for name, size in (("feed-forward size", sizes.intermediate_size), ("head size", head_size)):
         if size % _PANEL:
             raise OperatorsUnavailable(f"the {name} is {size}; the operators take multiples of {_PANEL}")
 
@@ -47,21 +65,30 @@ def build_library() -> Path:
     """The compiled library for this torch, from the cache or compiled now. Raises `OperatorsUnavailable`."""
     if platform.machine() != "x86_64":
         raise OperatorsUnavailable(f"the processor is of type {platform.machine()}; the operators are for x86_64")
-    library = cache_folder() / "operators" / hash_files(SOURCES)[:16] / LIBRARY
+    key = hashlib.sha256(f"{hash_files(SOURCES)} {' '.join(_COMPILE)}".encode()).hexdigest()[:16]
+    library = cache_folder() / "operators" / key / LIBRARY
     if not library.is_file():
         _compile(library)
     return library
 
 
 def load_library(folder: Path) -> None:
-    """Load the library from `folder` if there is one and none is loaded yet. Raises `OperatorsUnavailable`."""
+    """Load the library from `folder` if there is one, and its like is not loaded yet. Raises `OperatorsUnavailable`."""
     library = folder / LIBRARY
-    if is_loaded() or not library.is_file():
+    if not library.is_file():
+        return
+    sha256 = hash_files([library])
+    if is_loaded():
+        if sha256 not in _loaded:
+            raise OperatorsUnavailable(
+                f"cannot load {library}: this process has loaded other operators; start another process for these"
+            )
         return
     try:
         torch.ops.load_library(str(library))
     except OSError as error:
         raise OperatorsUnavailable(f"cannot load {library}: {error.__cause__ or error}") from error
+    _loaded.add(sha256)
 
 
 def is_loaded() -> bool:
@@ -74,6 +101,8 @@ def _compile(library: Path) -> None:
     if compiler is None:
         raise OperatorsUnavailable("no C++ compiler is installed; install g++")
     torch_folder = Path(torch.__file__).parent
+    if not (torch_folder / "include").is_dir():
+        raise OperatorsUnavailable(f"there are no headers in {torch_folder / 'include'}; install torch anew")
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         # Compiled aside and moved: another process never sees half a file.

@@ -154,8 +154,59 @@ bool suits(at::ScalarType weights) {
 // The most tokens of a block: threads have slices enough to share out, and no operator is called too often.
 int64_t block_tokens() { return std::max<int64_t>(2048, 2 * kSliceTokens * at::get_num_threads()); }
 
+// Raises unless `tensor` can be read as `count` float32.
+void check_floats(const Tensor& tensor, int64_t count, const char* name) {
+  TORCH_CHECK(tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat && tensor.is_contiguous() &&
+                  tensor.numel() == count,
+              "the ", name, " must be contiguous float32 [", count, "] on the CPU");
+}
+
+// Raises unless `weight` is an ordered weight [outputs, inputs] of this type.
+void check_weight(const Tensor& weight, at::ScalarType type, int64_t outputs, int64_t inputs, const char* name) {
+  TORCH_CHECK(weight.layout() == at::kStrided && weight.device().is_cpu() && weight.scalar_type() == type &&
+                  weight.is_contiguous() && weight.dim() == 4 && weight.size(0) * kPanel == outputs &&
+                  weight.size(2) == kPanel && weight.size(3) == 4 / weight.element_size() &&
+                  weight.size(1) * weight.size(3) == inputs,
+              "the ", name, " must be an ordered weight of ", outputs, " outputs and ", inputs, " inputs, as ", type);
+}
+
+// Raises for what the layer would read or write beyond.
+void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads,
+           const std::string& activation) {
+  int64_t tokens = 0;
+  for (int64_t length : lengths) {
+    TORCH_CHECK(length > 0, "a row has at least one token; given is ", length);
+    tokens += length;
+  }
+  TORCH_CHECK(hidden.dim() == 2 && hidden.size(0) == tokens, "hidden must have as many tokens as the rows, ", tokens);
+  const int64_t width = hidden.size(1);
+  check_floats(hidden, tokens * width, "hidden");
+  TORCH_CHECK(heads > 0 && width % (heads * kPanel) == 0, "the hidden size must be heads times a multiple of ", kPanel,
+              "; given are ", width, " and ", heads, " heads");
+  TORCH_CHECK(activation == "gelu" || activation == "relu" || activation == "gelu_new" ||
+                  activation == "gelu_pytorch_tanh",
+              "the activation ", activation, " is unknown");
+  TORCH_CHECK(parameters.size() == 20 && parameters[8].dim() == 4,
+              "a layer has 20 parameters, the weights in order; given are ", parameters.size());
+  const auto type = parameters[0].scalar_type();
+  TORCH_CHECK(suits(type), "the operators have no ", type, " on this processor");
+  const int64_t inner = parameters[8].size(0) * kPanel;
+  const char* names[] = {"query_key_value", "attention_output", "intermediate", "output"};
+  const int64_t outputs[] = {3 * width, width, inner, width}, inputs[] = {width, width, width, inner};
+  for (int64_t layer = 0; layer < 4; layer++) {
+    check_weight(parameters[4 * layer], type, outputs[layer], inputs[layer], names[layer]);
+    check_floats(parameters[4 * layer + 1], outputs[layer], "bias");
+    if (type != at::kChar) continue;
+    check_floats(parameters[4 * layer + 2], outputs[layer], "scales");
+    check_floats(parameters[4 * layer + 3], outputs[layer], "sums of rows");
+  }
+  for (int64_t norm = 16; norm < 20; norm++) check_floats(parameters[norm], width, "norm");
+}
+
 // A weight [outputs, inputs] as panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
 Tensor order(const Tensor& weight) {
+  TORCH_CHECK(weight.dim() == 2 && weight.size(0) % kPanel == 0, "a weight must have a multiple of ", kPanel,
+              " outputs");
   const int64_t group = 4 / weight.element_size();
   return weight.view({weight.size(0) / kPanel, kPanel, -1, group}).transpose(1, 2).contiguous();
 }
@@ -165,13 +216,10 @@ Tensor order(const Tensor& weight) {
 // the last two of 8-bit weights alone), then weight and bias of attention_norm and output_norm. `lengths`: the tokens
 // of each row.
 void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
-           std::string activation) {
+                  std::string activation) {
+  check(hidden, parameters, lengths, heads, activation);
   std::vector<int64_t> starts{0};
   for (int64_t length : lengths) starts.push_back(starts.back() + length);
-  TORCH_CHECK(parameters.size() == 20 && parameters[0].dim() == 4,
-              "a layer has 20 parameters, the weights in order; given are ", parameters.size());
-  TORCH_CHECK(hidden.is_contiguous() && hidden.scalar_type() == at::kFloat && hidden.size(0) == starts.back(),
-              "hidden must be contiguous float32 [tokens, hidden], with as many tokens as the rows have");
   const auto linear = [&](int64_t first) {
     const Tensor& weight = parameters[first];
     return Linear{data(weight), data(parameters[first + 1]), data(parameters[first + 2]), data(parameters[first + 3]),

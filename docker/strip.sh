@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Removes from an environment that install.sh made what only bake.sh needs there: torch's headers, for the encoder's own
+# operators.
+#
+#   docker/strip.sh FOLDER
+set -euo pipefail
+if [[ $# -ne 1 ]]; then
+    sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+
+packages=$("$1/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+rm -rf "$packages/torch/include"

@@ -1,0 +1,57 @@
+"""Whose operators an encoder gets: Sentriton's where they are to be had and suit it, else torch's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentriton_server.encoder.operators import (
+    EncoderSizes,
+    OperatorsUnavailable,
+    build_library,
+    check_sizes,
+    load_library,
+)
+from sentriton_server.settings import OPERATORS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`library`: the one of Sentriton's operators, in the cache and loaded; None for torch's. `reason`: of `auto`."""
+
+    library: Path | None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return "torch" if self.library is None else "sentriton"
+
+    @property
+    def key(self) -> str:
+        """Tells exports apart that have other operators."""
+        return "torch" if self.library is None else self.library.parent.name
+
+
+def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice:
+    """The operators for an encoder of these sizes on a device, cpu or gpu; may compile them.
+
+    Raises `OperatorsUnavailable` for `sentriton` where they cannot be had, and for an unknown name.
+    """
+    if operators not in OPERATORS:
+        raise OperatorsUnavailable(f"operators {operators!r} are unknown; allowed are {', '.join(OPERATORS)}")
+    if device == "gpu" and operators == "sentriton":
+        raise OperatorsUnavailable(
+            "operators sentriton are for a CPU, and the device is gpu; use --operators auto or torch"
+        )
+    if device == "gpu" or operators == "torch":
+        return Choice(None)
+    try:
+        check_sizes(sizes)
+        library = build_library()
+        # Not an export's copy: who changes a file that a process has loaded ends the process.
+        load_library(library.parent)
+    except OperatorsUnavailable as error:
+        if operators == "sentriton":
+            raise OperatorsUnavailable(f"{error}; or use --operators torch") from error
+        return Choice(None, str(error))
+    return Choice(library, "they are compiled and suit the encoder's sizes" if operators == "auto" else "")
