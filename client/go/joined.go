@@ -68,7 +68,7 @@ func (r *joinedRequest) gather() {
 	for _, each := range r.sent {
 		r.rows.texts = append(r.rows.texts, each.texts...)
 		r.rows.characters += each.characters
-		r.course.deadline.stalls = later(r.course.deadline.stalls, each.end)
+		r.course.deadline.stalls = later(r.course.deadline.stalls, each.call.deadline.time())
 	}
 	r.course.total = len(r.rows.texts)
 }

@@ -249,6 +249,28 @@ func TestTimeOfACallThatWaitsForARetryEndsWithTheLastError(t *testing.T) {
 	wantError(t, err, ErrServerUnavailable, "Server is stopping$")
 }
 
+func TestJoinedRequestHasTheTimeOfACallThatWasSuspended(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address)
+	manifest, err := encoder.Info(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now().Add(-time.Hour)
+	call, err := newCall(encoder, manifest, words[:1], nil, new(callOptions),
+		newDeadline(context.Background(), 0, time.Minute, begin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failure := call.run(context.Background()); failure != nil {
+		t.Fatal(failure)
+	}
+	wantOne(t, call.result.Row(0), nil, words[0])
+	if left := server.timeouts[0]; left <= 0 || left > time.Minute {
+		t.Errorf("the server had %v", left)
+	}
+}
+
 func TestCloseEndsWaitingCallsAtOnce(t *testing.T) {
 	server := startSmall(t)
 	encoder := open(t, server.address)

@@ -15,7 +15,6 @@ type member struct {
 	characters int
 	tokens     int
 	bytes      int
-	end        time.Time // of the call's time
 	results    chan memberResult
 
 	// The joiner guards these.
@@ -35,7 +34,7 @@ func newMember(c *call) *member {
 	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
 		return nil
 	}
-	one := &member{call: c, end: c.deadline.time(), results: make(chan memberResult, 1)}
+	one := &member{call: c, results: make(chan memberResult, 1)}
 	for _, sentence := range c.sentences {
 		text := c.prompt + sentence
 		characters := utf8.RuneCountInString(text)
@@ -103,7 +102,9 @@ type crowd struct {
 // add lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
 // two, and the limits of a request.
 func (c *crowd) add(one *member, now time.Time) bool {
-	left := one.end.Sub(now)
+	deadline := one.call.deadline
+	deadline.looked(now) // after a suspension this may be before the member's own look
+	left := deadline.time().Sub(now)
 	if len(c.members) == 0 {
 		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, left, left}
 		return true
