@@ -2,19 +2,12 @@ package sentriton
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"example.com/sentriton/client/go/internal/generated/inference"
 )
 
 // together makes calls at the same time that wait for each other: the server is silent until all have come.
@@ -93,69 +86,6 @@ func TestSmallCallsShareAndLargeOnesDoNot(t *testing.T) {
 	if sum != 1+8+9+5+64+8+1+1 || ones < 2 || len(server.rows) > 6 {
 		t.Errorf("the requests have %v rows", server.rows)
 	}
-}
-
-func TestMistakeOfOneMemberIsItsOwn(t *testing.T) {
-	server := startSmall(t)
-	server.refuse = func(_ int, texts []string) error {
-		switch {
-		case slices.Contains(texts, "bad"):
-			return status.Error(codes.InvalidArgument, "this text is bad")
-		case slices.Contains(texts, "worse"):
-			return status.Error(codes.Internal, "this text is worse")
-		}
-		return nil
-	}
-	sentences := slices.Clone(words[:20])
-	sentences[13], sentences[17] = "bad", "worse"
-	before := open(t, server.address)
-	together(t, server, before, sentences, func(place int, found []float32, err error) {
-		if place == 13 {
-			wantError(t, err, ErrInvalidInput, "^this text is bad$")
-		} else if place == 17 {
-			wantError(t, err, ErrServerError, "^this text is worse$")
-		} else if err != nil || found[0] != float32(place) {
-			t.Errorf("call %d has %v, %v", place, found, err)
-		}
-	})
-	if left := tokensLeft(before); left < retryTokens {
-		t.Errorf("%v tokens of the retry budget are left", left)
-	}
-}
-
-func TestNumbersThatAreNotFiniteConcernTheirOwnMember(t *testing.T) {
-	server := startSmall(t)
-	server.change = func(answer *inference.ModelInferResponse) {
-		raw := answer.RawOutputContents[0]
-		for row := 0; row < len(raw); row += 4 * smallDimension {
-			if bits := binary.LittleEndian.Uint32(raw[row:]); math.Float32frombits(bits) == 13 {
-				binary.LittleEndian.PutUint32(raw[row+8:], math.Float32bits(float32(math.NaN())))
-			}
-		}
-	}
-	together(t, server, open(t, server.address), words[:20], func(place int, found []float32, err error) {
-		if place == 13 {
-			wantError(t, err, ErrServerError, `^a wrong answer of 127.0.0.1:\d+: .* in row 0; expected numbers$`)
-		} else if err != nil || found[0] != float32(place) {
-			t.Errorf("call %d has %v, %v", place, found, err)
-		}
-	})
-}
-
-func TestEachMemberHasAnErrorOfItsOwn(t *testing.T) {
-	server := startSmall(t)
-	server.change = shaped(1, 3)
-	var mutex sync.Mutex
-	var found []error
-	together(t, server, open(t, server.address), words[:20], func(_ int, _ []float32, err error) {
-		wantError(t, err, ErrServerError, `shape \[1, 3\]`)
-		mutex.Lock()
-		defer mutex.Unlock()
-		if slices.Contains(found, err) {
-			t.Error("two calls have the same error")
-		}
-		found = append(found, err)
-	})
 }
 
 func TestMemberThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
