@@ -94,26 +94,35 @@ func TestMemberThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
 	if _, err := encoder.Info(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	server.delay = 300 * time.Millisecond
+	server.silent, server.refuse = true, silentFrom(1, server)
 	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan error, 1)
 	var calls sync.WaitGroup
 	for place, sentence := range words[:10] {
 		calls.Go(func() {
-			switch place {
-			case 3:
+			if place == 3 {
 				_, err := encoder.EncodeOne(ctx, sentence)
-				wantError(t, err, context.Canceled, "cancelled")
-			case 4:
-				_, err := encoder.EncodeOne(context.Background(), sentence, WithTimeout(150*time.Millisecond))
-				wantError(t, err, ErrDeadlineExceeded, "timeout of 150ms")
-			default:
-				found, err := encoder.EncodeOne(context.Background(), sentence)
-				wantOne(t, found, err, sentence)
+				left <- err
+				return
 			}
+			found, err := encoder.EncodeOne(context.Background(), sentence)
+			wantOne(t, found, err, sentence)
+		})
+		eventually(t, func() bool {
+			return server.count() == 1 && joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == place })
 		})
 	}
-	time.AfterFunc(400*time.Millisecond, cancel)
+	server.set(func() { server.silent = false })
+	eventually(t, func() bool { return server.count() == 2 }) // with nine calls, and without an answer
+	_, err := encoder.EncodeOne(context.Background(), "w10", WithTimeout(150*time.Millisecond))
+	wantError(t, err, ErrDeadlineExceeded, "timeout of 150ms")
+	cancel()
+	wantError(t, <-left, context.Canceled, "cancelled")
+	server.set(func() { server.silent = false })
 	calls.Wait()
+	if want := []int{1, 9}; !slices.Equal(server.rows, want) {
+		t.Errorf("the requests have %v rows; expected %v", server.rows, want)
+	}
 }
 
 func TestRequestIsCancelledWithItsLastMember(t *testing.T) {
@@ -172,11 +181,22 @@ func tokensLeft(encoder *SentenceEncoder) float64 {
 	return encoder.budget.tokens
 }
 
-func TestTimeOfACallThatWaitsForARetryEndsWithTheLastError(t *testing.T) {
-	server := startSmall(t)
-	server.refuse = always(away)
-	_, err := open(t, server.address).EncodeOne(context.Background(), "w1", WithTimeout(time.Second))
-	wantError(t, err, ErrServerUnavailable, "Server is stopping$")
+func TestMemberThatLeavesInThePauseHasTheLastError(t *testing.T) {
+	joiner := open(t, "localhost:1").joiner
+	manifest := &Manifest{Dimension: smallDimension, MaxSeqLength: 32}
+	one := newMember(&call{encoder: joiner.encoder, manifest: manifest, sentences: words[:1], maxRows: 64,
+		deadline: newDeadline(context.Background(), 0, time.Minute, time.Now())})
+	request := newJoinedRequest(joiner, []*member{one})
+	last := newError(ErrServerUnavailable, "no")
+	request.waits(last)
+	if failure := joiner.leave(one); failure == last {
+		t.Error("the error is not its own")
+	} else {
+		wantError(t, failure, ErrServerUnavailable, "^no$")
+	}
+	if request.ctx.Err() == nil {
+		t.Error("the request without a member goes on")
+	}
 }
 
 func TestJoinedRequestHasTheTimeOfACallThatWasSuspended(t *testing.T) {
@@ -218,7 +238,7 @@ func TestCloseEndsWaitingCallsAtOnce(t *testing.T) {
 	eventually(t, func() bool {
 		return joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 16 })
 	})
-	wantTime(t, 0, 5*time.Second, func() {
+	wantTime(t, 0, soon, func() {
 		_ = encoder.Close()
 		for range 20 {
 			if err := <-errs; !errors.Is(err, ErrClosed) {

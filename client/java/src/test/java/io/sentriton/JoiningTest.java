@@ -129,7 +129,8 @@ class JoiningTest extends ServerTest {
                 .sorted()
                 .collect(Collectors.toList());
         assertEquals(3, times.size(), times.toString());
-        assertTrue(Math.abs(times.get(1) - 20) <= 1 && Math.abs(times.get(2) - 30) <= 1, times.toString());
+        assertTrue(times.get(1) > 12 && times.get(1) <= 20, times.toString()); // that of the call with 20 s
+        assertTrue(times.get(2) > 20 && times.get(2) <= 30, times.toString());
         assertEquals(4, sizes(server).subList(4, 7).stream().mapToInt(Integer::intValue).sum());
     }
 
@@ -284,7 +285,7 @@ class JoiningTest extends ServerTest {
         SentenceEncoder encoder = open(server);
         encoder.info();
         List<CompletableFuture<float[]>> calls = calls(encoder, 0, 64);
-        Wait.until(() -> server.received.get() == 5, "the requests were not sent");
+        Wait.until(() -> server.received.get() >= 5, "the requests were not sent");
         server.atOnce.set(0);
         assertAnswered(calls, 0);
         assertTrue(server.atOnce.get() < 4, server.atOnce.toString());
