@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.report import print_report
@@ -64,20 +65,25 @@ def measure(url: str, sentences: list[str], callers: int, seconds: float) -> dic
     }
 
 
-def commands(folder: Path) -> dict[str, list[str]]:
-    """The program of each client, built. It takes URL, CALLERS and SECONDS, sentences as JSON on standard input, and
-    prints the figures of `measure`.
-    """
-    go = folder / "go"
-    subprocess.run(["go", "build", "-o", go, "./internal/bench"], cwd=GO, check=True)
+def _python(_folder: Path) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.clients", "--client"]
+
+
+def _go(folder: Path) -> list[str]:
+    subprocess.run(["go", "build", "-o", folder / "go", "./internal/bench"], cwd=GO, check=True)
+    return [str(folder / "go")]
+
+
+def _java(_folder: Path) -> list[str]:
     subprocess.run(["mvn", "--batch-mode", "--quiet", "test-compile"], cwd=JAVA, check=True)
     target = JAVA / "target"
-    java = f"{target / 'test-classes'}:{target / 'classes'}:{(target / 'classpath').read_text()}"
-    return {
-        "python": [sys.executable, "-m", "benchmarks.clients", "--client"],
-        "go": [str(go)],
-        "java": ["java", "-cp", java, "io.sentriton.Speed"],
-    }
+    path = f"{target / 'test-classes'}:{target / 'classes'}:{(target / 'classpath').read_text()}"
+    return ["java", "-cp", path, "io.sentriton.Speed"]
+
+
+# Builds the program of a client and returns its command. The program takes URL, CALLERS and SECONDS, sentences as JSON
+# on standard input, and prints the figures of `measure`.
+CONTENDERS: dict[str, Callable[[Path], list[str]]] = {"python": _python, "go": _go, "java": _java}
 
 
 def main() -> None:
@@ -88,7 +94,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--contenders", nargs="+", help="languages; default: all")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=[*CONTENDERS], help="default: all")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     klue = spread_by_length(SENTENCES["klue"](1038))
@@ -100,10 +106,10 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
     ):
-        programs = commands(Path(folder))
+        programs = {name: CONTENDERS[name](Path(folder)) for name in arguments.contenders}
         for _ in range(arguments.rounds):
-            for name in arguments.contenders or programs:
-                command = [*programs[name], server.url, str(arguments.callers), str(arguments.seconds)]
+            for name, program in programs.items():
+                command = [*program, server.url, str(arguments.callers), str(arguments.seconds)]
                 ran = subprocess.run(command, input=json.dumps(numbered), stdout=subprocess.PIPE, text=True, check=True)
                 for column, value in json.loads(ran.stdout).items():
                     faster = max if column.endswith("per_s") else min

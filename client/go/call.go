@@ -50,15 +50,8 @@ func newCall(
 // run embeds the sentences: in a request that it shares with other calls if it is small, else in its own.
 func (c *call) run(ctx context.Context) *Error {
 	if member := newMember(c); member != nil {
-		failure, alone := c.encoder.joiner.run(ctx, member)
-		if !alone {
-			return failure
-		}
+		return c.encoder.joiner.run(ctx, member)
 	}
-	return c.runAlone(ctx)
-}
-
-func (c *call) runAlone(ctx context.Context) *Error {
 	window := c.encoder.nextWindow()
 	course := &course{
 		total: len(c.sentences), deadline: c.deadline, gate: window, budget: c.encoder.budget,

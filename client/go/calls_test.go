@@ -127,14 +127,6 @@ func TestServerThatRefusesForGood(t *testing.T) {
 	if status.Code(err) != codes.InvalidArgument || server.count() != 1 {
 		t.Errorf("the status is %v after %d requests", status.Code(err), server.count())
 	}
-	server.set(func() { server.refuse = always(away) })
-	wantTime(t, 0, time.Second, func() {
-		_, err = encode(encoder, words[:50], WithTimeout(time.Second))
-		wantError(t, err, ErrServerUnavailable, `Server is stopping \(0 of 50 sentences were embedded\)$`)
-	})
-	server.set(func() { server.refuse = always(status.Error(codes.ResourceExhausted, "the query lane is full")) })
-	_, err = encode(open(t, server.address, WithStallTimeout(time.Second)), words[:3])
-	wantError(t, err, ErrOverloaded, `lane is full \(0 of 3 sentences were embedded\)$`)
 }
 
 func TestRetryBudget(t *testing.T) {

@@ -68,7 +68,7 @@ func (r *joinedRequest) gather() {
 	for _, each := range r.sent {
 		r.rows.texts = append(r.rows.texts, each.texts...)
 		r.rows.characters += each.characters
-		r.course.deadline.stalls = later(r.course.deadline.stalls, each.end)
+		r.course.deadline.stalls = later(r.course.deadline.stalls, each.call.deadline.time())
 	}
 	r.course.total = len(r.rows.texts)
 }
@@ -89,25 +89,25 @@ func (r *joinedRequest) collect(from *sending, response *inference.ModelInferRes
 		return failure
 	}
 	for _, each := range r.sent {
-		result := each.answered(raw)
+		failure := each.answered(raw)
 		raw = raw[len(each.texts)*4*dimension:]
-		if result.failure != nil {
-			result.failure = wrongAnswer(from.endpoint.connection.address, result.failure)
+		if failure != nil {
+			failure = wrongAnswer(from.endpoint.connection.address, failure)
 		}
-		r.deliver(each, result)
+		r.deliver(each, failure)
 	}
 	return nil
 }
 
 // deliver gives a member its result, unless its caller left.
-func (r *joinedRequest) deliver(to *member, result memberResult) {
+func (r *joinedRequest) deliver(to *member, result *Error) {
 	r.joiner.mutex.Lock()
 	defer r.joiner.mutex.Unlock()
 	to.take(result)
 }
 
 // take keeps the first result. The caller holds the joiner's mutex.
-func (m *member) take(result memberResult) {
+func (m *member) take(result *Error) {
 	if !m.over {
 		m.over = true
 		m.results <- result
@@ -115,19 +115,20 @@ func (m *member) take(result memberResult) {
 }
 
 // fail gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then
-// each sends its own request.
+// each waits for a request of its own.
 func (r *joinedRequest) fail(failure *Error) {
 	// A server's own error has a cause, and a wrong answer has none.
 	ofOne := failure.Kind == ErrInvalidInput || (failure.Kind == ErrServerError && failure.cause != nil)
 	late := failure.Kind == ErrDeadlineExceeded && failure.cause == nil
+	if ofOne && len(r.sent) > 1 {
+		r.joiner.waitAlone(r.present())
+		return
+	}
 	for _, each := range r.members {
-		switch {
-		case ofOne && len(r.sent) > 1:
-			each.take(memberResult{alone: true})
-		case late:
-			each.take(memberResult{failure: each.call.deadline.exceeded(each.call.encoder.URL())})
-		default:
-			each.take(memberResult{failure: failure.copied()})
+		if late {
+			each.take(each.call.deadline.exceeded(each.call.encoder.URL()))
+		} else {
+			each.take(failure.copied())
 		}
 	}
 }

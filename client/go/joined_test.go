@@ -2,19 +2,12 @@ package sentriton
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"math"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
-	"example.com/sentriton/client/go/internal/generated/inference"
 )
 
 // together makes calls at the same time that wait for each other: the server is silent until all have come.
@@ -95,95 +88,41 @@ func TestSmallCallsShareAndLargeOnesDoNot(t *testing.T) {
 	}
 }
 
-func TestMistakeOfOneMemberIsItsOwn(t *testing.T) {
-	server := startSmall(t)
-	server.refuse = func(_ int, texts []string) error {
-		switch {
-		case slices.Contains(texts, "bad"):
-			return status.Error(codes.InvalidArgument, "this text is bad")
-		case slices.Contains(texts, "worse"):
-			return status.Error(codes.Internal, "this text is worse")
-		}
-		return nil
-	}
-	sentences := slices.Clone(words[:20])
-	sentences[13], sentences[17] = "bad", "worse"
-	before := open(t, server.address)
-	together(t, server, before, sentences, func(place int, found []float32, err error) {
-		if place == 13 {
-			wantError(t, err, ErrInvalidInput, "^this text is bad$")
-		} else if place == 17 {
-			wantError(t, err, ErrServerError, "^this text is worse$")
-		} else if err != nil || found[0] != float32(place) {
-			t.Errorf("call %d has %v, %v", place, found, err)
-		}
-	})
-	if left := tokensLeft(before); left < retryTokens {
-		t.Errorf("%v tokens of the retry budget are left", left)
-	}
-}
-
-func TestNumbersThatAreNotFiniteConcernTheirOwnMember(t *testing.T) {
-	server := startSmall(t)
-	server.change = func(answer *inference.ModelInferResponse) {
-		raw := answer.RawOutputContents[0]
-		for row := 0; row < len(raw); row += 4 * smallDimension {
-			if bits := binary.LittleEndian.Uint32(raw[row:]); math.Float32frombits(bits) == 13 {
-				binary.LittleEndian.PutUint32(raw[row+8:], math.Float32bits(float32(math.NaN())))
-			}
-		}
-	}
-	together(t, server, open(t, server.address), words[:20], func(place int, found []float32, err error) {
-		if place == 13 {
-			wantError(t, err, ErrServerError, `^a wrong answer of 127.0.0.1:\d+: .* in row 0; expected numbers$`)
-		} else if err != nil || found[0] != float32(place) {
-			t.Errorf("call %d has %v, %v", place, found, err)
-		}
-	})
-}
-
-func TestEachMemberHasAnErrorOfItsOwn(t *testing.T) {
-	server := startSmall(t)
-	server.change = shaped(1, 3)
-	var mutex sync.Mutex
-	var found []error
-	together(t, server, open(t, server.address), words[:20], func(_ int, _ []float32, err error) {
-		wantError(t, err, ErrServerError, `shape \[1, 3\]`)
-		mutex.Lock()
-		defer mutex.Unlock()
-		if slices.Contains(found, err) {
-			t.Error("two calls have the same error")
-		}
-		found = append(found, err)
-	})
-}
-
 func TestMemberThatLeavesDoesNotDisturbTheOthers(t *testing.T) {
 	server := startSmall(t)
 	encoder := open(t, server.address, WithMaxInFlight(1))
 	if _, err := encoder.Info(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	server.delay = 300 * time.Millisecond
+	server.silent, server.refuse = true, silentFrom(1, server)
 	ctx, cancel := context.WithCancel(context.Background())
+	left := make(chan error, 1)
 	var calls sync.WaitGroup
 	for place, sentence := range words[:10] {
 		calls.Go(func() {
-			switch place {
-			case 3:
+			if place == 3 {
 				_, err := encoder.EncodeOne(ctx, sentence)
-				wantError(t, err, context.Canceled, "cancelled")
-			case 4:
-				_, err := encoder.EncodeOne(context.Background(), sentence, WithTimeout(150*time.Millisecond))
-				wantError(t, err, ErrDeadlineExceeded, "timeout of 150ms")
-			default:
-				found, err := encoder.EncodeOne(context.Background(), sentence)
-				wantOne(t, found, err, sentence)
+				left <- err
+				return
 			}
+			found, err := encoder.EncodeOne(context.Background(), sentence)
+			wantOne(t, found, err, sentence)
+		})
+		eventually(t, func() bool {
+			return server.count() == 1 && joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == place })
 		})
 	}
-	time.AfterFunc(400*time.Millisecond, cancel)
+	server.set(func() { server.silent = false })
+	eventually(t, func() bool { return server.count() == 2 }) // with nine calls, and without an answer
+	_, err := encoder.EncodeOne(context.Background(), "w10", WithTimeout(150*time.Millisecond))
+	wantError(t, err, ErrDeadlineExceeded, "timeout of 150ms")
+	cancel()
+	wantError(t, <-left, context.Canceled, "cancelled")
+	server.set(func() { server.silent = false })
 	calls.Wait()
+	if want := []int{1, 9}; !slices.Equal(server.rows, want) {
+		t.Errorf("the requests have %v rows; expected %v", server.rows, want)
+	}
 }
 
 func TestRequestIsCancelledWithItsLastMember(t *testing.T) {
@@ -242,11 +181,44 @@ func tokensLeft(encoder *SentenceEncoder) float64 {
 	return encoder.budget.tokens
 }
 
-func TestTimeOfACallThatWaitsForARetryEndsWithTheLastError(t *testing.T) {
+func TestMemberThatLeavesInThePauseHasTheLastError(t *testing.T) {
+	joiner := open(t, "localhost:1").joiner
+	manifest := &Manifest{Dimension: smallDimension, MaxSeqLength: 32}
+	one := newMember(&call{encoder: joiner.encoder, manifest: manifest, sentences: words[:1], maxRows: 64,
+		deadline: newDeadline(context.Background(), 0, time.Minute, time.Now())})
+	request := newJoinedRequest(joiner, []*member{one})
+	last := newError(ErrServerUnavailable, "no")
+	request.waits(last)
+	if failure := joiner.leave(one); failure == last {
+		t.Error("the error is not its own")
+	} else {
+		wantError(t, failure, ErrServerUnavailable, "^no$")
+	}
+	if request.ctx.Err() == nil {
+		t.Error("the request without a member goes on")
+	}
+}
+
+func TestJoinedRequestHasTheTimeOfACallThatWasSuspended(t *testing.T) {
 	server := startSmall(t)
-	server.refuse = always(away)
-	_, err := open(t, server.address).EncodeOne(context.Background(), "w1", WithTimeout(time.Second))
-	wantError(t, err, ErrServerUnavailable, "Server is stopping$")
+	encoder := open(t, server.address)
+	manifest, err := encoder.Info(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now().Add(-time.Hour)
+	call, err := newCall(encoder, manifest, words[:1], nil, new(callOptions),
+		newDeadline(context.Background(), 0, time.Minute, begin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if failure := call.run(context.Background()); failure != nil {
+		t.Fatal(failure)
+	}
+	wantOne(t, call.result.Row(0), nil, words[0])
+	if left := server.timeouts[0]; left <= 0 || left > time.Minute {
+		t.Errorf("the server had %v", left)
+	}
 }
 
 func TestCloseEndsWaitingCallsAtOnce(t *testing.T) {
@@ -266,7 +238,7 @@ func TestCloseEndsWaitingCallsAtOnce(t *testing.T) {
 	eventually(t, func() bool {
 		return joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 16 })
 	})
-	wantTime(t, 0, 5*time.Second, func() {
+	wantTime(t, 0, soon, func() {
 		_ = encoder.Close()
 		for range 20 {
 			if err := <-errs; !errors.Is(err, ErrClosed) {

@@ -42,20 +42,30 @@ func mostJoinedRequests(settings *settings) int {
 	return min(joinedPerAddress*len(settings.addresses), settings.maxInFlight)
 }
 
-// run embeds the member's rows in a request that others share. If alone is true, the call must send its own request.
-func (j *joiner) run(ctx context.Context, one *member) (failure *Error, alone bool) {
+// run embeds the member's rows in a request that others share.
+func (j *joiner) run(ctx context.Context, one *member) *Error {
 	if ctx.Err() != nil {
-		return causeOf(ctx), false
+		return causeOf(ctx)
 	}
 	j.mutex.Lock()
 	j.queue = append(j.queue, waiter{member: one})
 	j.admit(time.Now())
 	j.mutex.Unlock()
-	result := one.wait(ctx, j)
-	if result.failure != nil {
-		return withProgress(result.failure, 0, len(one.texts)), false
+	if failure := one.wait(ctx, j); failure != nil {
+		return withProgress(failure, 0, len(one.texts))
 	}
-	return nil, result.alone
+	return nil
+}
+
+// waitAlone lets members of a request that failed, of which any may be the cause, wait for requests of their own, before
+// all others. The caller holds the mutex.
+func (j *joiner) waitAlone(members []*member) {
+	first := make([]waiter, 0, len(members)+len(j.queue))
+	for _, each := range members {
+		each.alone, each.request = true, nil
+		first = append(first, waiter{member: each})
+	}
+	j.queue = append(first, j.queue...)
 }
 
 // leave takes a member out whose caller waits no longer. It returns the error of its request if that waits for a retry.

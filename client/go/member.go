@@ -15,18 +15,12 @@ type member struct {
 	characters int
 	tokens     int
 	bytes      int
-	end        time.Time // of the call's time
-	results    chan memberResult
+	results    chan *Error // nil: its rows are there
 
 	// The joiner guards these.
 	request *joinedRequest // nil: it waits for one
 	over    bool           // it has its result, or its caller left
-}
-
-// A memberResult is the end of a member: success, a failure, or alone: it must send its own request.
-type memberResult struct {
-	failure *Error
-	alone   bool
+	alone   bool           // it shares no request: one with others failed, and it may be the cause
 }
 
 // newMember returns nil if the call sends requests of its own: it has many sentences, or a full batch of them, or they
@@ -35,7 +29,7 @@ func newMember(c *call) *member {
 	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
 		return nil
 	}
-	one := &member{call: c, end: c.deadline.time(), results: make(chan memberResult, 1)}
+	one := &member{call: c, results: make(chan *Error, 1)}
 	for _, sentence := range c.sentences {
 		text := c.prompt + sentence
 		characters := utf8.RuneCountInString(text)
@@ -50,8 +44,9 @@ func newMember(c *call) *member {
 	return one
 }
 
-// wait returns the result of the member, or the error of its call if that has to end before.
-func (m *member) wait(ctx context.Context, joiner *joiner) memberResult {
+// wait returns nil once the rows of the member are there, or the error of its request, or that of its call if that has
+// to end before.
+func (m *member) wait(ctx context.Context, joiner *joiner) *Error {
 	deadline := m.call.deadline
 	timer := time.NewTimer(m.pause(time.Now()))
 	defer timer.Stop()
@@ -61,7 +56,7 @@ func (m *member) wait(ctx context.Context, joiner *joiner) memberResult {
 			return result
 		case <-ctx.Done():
 			joiner.leave(m)
-			return memberResult{failure: causeOf(ctx)}
+			return causeOf(ctx)
 		case now := <-timer.C:
 			deadline.looked(now)
 			if deadline.over(now) {
@@ -69,7 +64,7 @@ func (m *member) wait(ctx context.Context, joiner *joiner) memberResult {
 				if failure == nil {
 					failure = deadline.exceeded(m.call.encoder.URL())
 				}
-				return memberResult{failure: failure}
+				return failure
 			}
 			timer.Reset(m.pause(now))
 		}
@@ -81,14 +76,14 @@ func (m *member) pause(now time.Time) time.Duration {
 }
 
 // answered takes the member's own rows, which raw begins with.
-func (m *member) answered(raw []byte) memberResult {
+func (m *member) answered(raw []byte) *Error {
 	size := 4 * m.call.manifest.Dimension
 	for row := range m.texts {
 		if !m.call.fill(row, raw[row*size:]) {
-			return memberResult{failure: notFinite(row)}
+			return notFinite(row)
 		}
 	}
-	return memberResult{}
+	return nil
 }
 
 // A crowd is the members of one request, and their sums.
@@ -101,9 +96,11 @@ type crowd struct {
 }
 
 // add lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
-// two, and the limits of a request.
+// two, and the limits of a request. One that goes alone is in no crowd.
 func (c *crowd) add(one *member, now time.Time) bool {
-	left := one.end.Sub(now)
+	deadline := one.call.deadline
+	deadline.looked(now) // after a suspension this may be before the member's own look
+	left := deadline.time().Sub(now)
 	if len(c.members) == 0 {
 		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, left, left}
 		return true
@@ -111,7 +108,8 @@ func (c *crowd) add(one *member, now time.Time) bool {
 	first := c.members[0].call
 	shortest, longest := min(c.shortest, left), max(c.longest, left)
 	switch {
-	case one.call.manifest.Fingerprint != first.manifest.Fingerprint,
+	case one.alone, c.members[0].alone,
+		one.call.manifest.Fingerprint != first.manifest.Fingerprint,
 		one.call.maxRows != first.maxRows,
 		longest > 2*shortest,
 		c.rows+len(one.texts) > first.maxRows,

@@ -92,7 +92,7 @@ func TestTLS(t *testing.T) {
 		"dns:///" + host:    {WithTLS(true)},
 		"127.0.0.1:" + port: {WithRootCertificates(server)},
 	} {
-		wantTime(t, 0, 10*time.Second, func() {
+		wantTime(t, 0, soon, func() {
 			_, err := encode(open(t, url, options...), words[:3])
 			wantError(t, err, ErrAccessDenied, "^no access to "+url+": .*certificate")
 		})

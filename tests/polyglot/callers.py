@@ -1,4 +1,6 @@
-"""64 callers in a process of another language, each with one sentence a call, and a server that restarts under them."""
+"""Programs of another language: 64 callers, each with one sentence a call, whose server may restart under them, and the
+example that ranks sentences.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from tests.bounds import is_quiet
 from tests.polyglot.conformance import Conformance
 from tests.ports import FREE_PORTS
+from tests.server.conftest import RunningServer
 
 # URL, calls of each caller and least seconds to the command that makes the calls.
 Command = Callable[[str, int, float], list[str]]
+# The arguments of an example: a question, and the sentences that it ranks.
+QUESTION_AND_THREE = ("숙소가 어디예요?", "지하철역 근처 숙소입니다.", "내일 비가 오나요?", "호텔")
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -43,6 +49,38 @@ def restart_under_callers(command: Command, ending: signal.Signals, conformance:
                 output, errors = callers.communicate(timeout=90)
     assert callers.returncode == 0, errors
     assert_nothing_lost(output, conformance, calls=64)
+
+
+def assert_batched(
+    four_calls_each: Callable[[], subprocess.CompletedProcess[str]],
+    server: RunningServer,
+    conformance: Conformance,
+    *,
+    least: float,
+) -> None:
+    """The server computes more than `least` rows at a time: 2 beside other work, where callers send a few at a time."""
+
+    def counts() -> list[float]:
+        server.wait_for_counts()
+        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
+
+    before = counts()
+    ran = four_calls_each()
+    assert ran.returncode == 0, ran.stderr
+    rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
+    print(f"\nmean encoder batch {rows / batches:.1f}")
+    assert rows == 4 * 64
+    assert rows / batches > (least if is_quiet() else 2)
+    assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
+
+
+def assert_ranks(ran: subprocess.CompletedProcess[str]) -> None:
+    """An example prints a line for each sentence of QUESTION_AND_THREE, with its score: the best one first."""
+    assert ran.returncode == 0, ran.stderr
+    scores = [float(line.split()[0]) for line in ran.stdout.splitlines()]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert max(scores) <= 1
 
 
 def assert_nothing_lost(output: str, conformance: Conformance, *, calls: int) -> None:

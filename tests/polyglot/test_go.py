@@ -12,8 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.bounds import is_quiet
-from tests.polyglot.callers import assert_nothing_lost, environment, restart_under_callers
+from tests.polyglot.callers import (
+    QUESTION_AND_THREE,
+    assert_batched,
+    assert_ranks,
+    environment,
+    restart_under_callers,
+)
 from tests.polyglot.conformance import CONFORMANCE, Conformance
 from tests.polyglot.conftest import GO_CLIENT, RunGo
 from tests.polyglot.table import RecordCases
@@ -50,24 +55,12 @@ def test_go_finds_nothing_to_mend(run_go: RunGo) -> None:
         assert (ran.returncode, ran.stdout) == (0, ""), f"go {' '.join(command)}: {ran.stdout}{ran.stderr}"
 
 
-def test_files_stay_small() -> None:
-    lengths = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in GO_CLIENT.glob("*.go")}
-    assert {name: length for name, length in lengths.items() if length > 350} == {}
-
-
 def test_64_go_calls_at_once_are_batched(callers: Path, server: RunningServer, conformance: Conformance) -> None:
-    def counts() -> list[float]:
-        server.wait_for_counts()
-        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
+    def four_calls_each() -> subprocess.CompletedProcess[str]:
+        command = [str(callers), server.url, str(CONFORMANCE), "4"]
+        return subprocess.run(command, env=environment(), capture_output=True, text=True)
 
-    before = counts()
-    ran = subprocess.run([callers, server.url, CONFORMANCE, "4"], env=environment(), capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
-    rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
-    print(f"\nmean encoder batch {rows / batches:.1f}")
-    assert rows == 4 * 64
-    assert rows / batches > (4 if is_quiet() else 2)
-    assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
+    assert_batched(four_calls_each, server, conformance, least=4)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
@@ -96,11 +89,4 @@ def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: P
 
 
 def test_the_example_runs(run_go: RunGo, server: RunningServer) -> None:
-    sentences = ["숙소가 어디예요?", "지하철역 근처 숙소입니다.", "내일 비가 오나요?", "호텔"]
-    ran = run_go("run", "./examples/rank", *sentences, SENTRITON_URL=server.url)
-    assert ran.returncode == 0, ran.stderr
-    lines = ran.stdout.splitlines()
-    assert len(lines) == 3
-    scores = [float(line.split()[0]) for line in lines]
-    assert scores == sorted(scores, reverse=True)
-    assert max(scores) <= 1
+    assert_ranks(run_go("run", "./examples/rank", *QUESTION_AND_THREE, SENTRITON_URL=server.url))

@@ -17,8 +17,13 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import service_pb2
 
-from tests.bounds import is_quiet
-from tests.polyglot.callers import assert_nothing_lost, environment, restart_under_callers
+from tests.polyglot.callers import (
+    QUESTION_AND_THREE,
+    assert_batched,
+    assert_ranks,
+    environment,
+    restart_under_callers,
+)
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.java import (
     JAVA_CLIENT,
@@ -77,18 +82,7 @@ def test_the_jar_has_its_libraries_in_packages_of_its_own(built: BUILT) -> None:
 
 
 def test_64_java_calls_at_once_are_joined(built: BUILT, server: RunningServer, conformance: Conformance) -> None:
-    def counts() -> list[float]:
-        server.wait_for_counts()
-        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
-
-    before = counts()
-    ran = run(program_command("Callers", server.url, "4"))
-    assert ran.returncode == 0, ran.stderr
-    rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
-    print(f"\nmean encoder batch {rows / batches:.1f}")
-    assert rows == 4 * 64
-    assert rows / batches > (8 if is_quiet() else 2)
-    assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
+    assert_batched(lambda: run(program_command("Callers", server.url, "4")), server, conformance, least=8)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
@@ -137,11 +131,5 @@ def test_the_readmes_code_runs(built: BUILT, server: RunningServer, tmp_path: Pa
 
 
 def test_the_example_runs(built: BUILT, server: RunningServer) -> None:
-    arguments = ["숙소가 어디예요?", "지하철역 근처 숙소입니다.", "내일 비가 오나요?", "호텔"]
-    ran = run(source_command(JAVA_CLIENT / "examples" / "Rank.java", *arguments), SENTRITON_URL=server.url)
-    assert ran.returncode == 0, ran.stderr
-    lines = ran.stdout.splitlines()
-    assert len(lines) == 3
-    scores = [float(line.split()[0]) for line in lines]
-    assert scores == sorted(scores, reverse=True)
-    assert max(scores) <= 1
+    command = source_command(JAVA_CLIENT / "examples" / "Rank.java", *QUESTION_AND_THREE)
+    assert_ranks(run(command, SENTRITON_URL=server.url))

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bounds import is_quiet
-from tests.polyglot.callers import assert_nothing_lost, restart_under_callers
+from tests.polyglot.callers import QUESTION_AND_THREE, assert_batched, assert_ranks, restart_under_callers
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode
 from tests.polyglot.table import RecordCases
@@ -52,18 +51,7 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 
 def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
-    def counts() -> list[float]:
-        server.wait_for_counts()
-        return [server.metric(f"sentriton_{kind}_total", lane="query") for kind in ("rows", "batches")]
-
-    before = counts()
-    ran = run_node(CALLERS, server.url, "4")
-    assert ran.returncode == 0, ran.stderr
-    rows, batches = (end - start for end, start in zip(counts(), before, strict=True))
-    print(f"\nmean encoder batch {rows / batches:.1f}")
-    assert rows == 4 * 64
-    assert rows / batches > (4 if is_quiet() else 2)  # beside other work Node sends a few calls at a time
-    assert_nothing_lost(ran.stdout, conformance, calls=4 * 64)
+    assert_batched(lambda: run_node(CALLERS, server.url, "4"), server, conformance, least=4)
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
@@ -87,17 +75,4 @@ def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_pat
 
 
 def test_the_example_runs(run_node: RunNode, server: RunningServer) -> None:
-    ran = run_node(
-        "example.mjs",
-        "숙소가 어디예요?",
-        "지하철역 근처 숙소입니다.",
-        "내일 비가 오나요?",
-        "호텔",
-        SENTRITON_URL=server.url,
-    )
-    assert ran.returncode == 0, ran.stderr
-    lines = ran.stdout.splitlines()
-    assert len(lines) == 3
-    scores = [float(line.split()[0]) for line in lines]
-    assert scores == sorted(scores, reverse=True)
-    assert max(scores) <= 1
+    assert_ranks(run_node("example.mjs", *QUESTION_AND_THREE, SENTRITON_URL=server.url))

@@ -18,7 +18,7 @@ final class Joiner {
 
     private final Session session;
     private final Window window;
-    private final Set<Member> waiting = new LinkedHashSet<>(); // in the order of arrival
+    private final Set<Member> waiting = new LinkedHashSet<>(); // in the order of their turns
     private final Deque<Joint> resuming = new ArrayDeque<>(); // retries that are due
     private int inFlight;
 
@@ -41,11 +41,19 @@ final class Joiner {
         }
     }
 
-    /** A call goes at once in a request of its own: the one with others failed, and any may be the cause. */
-    void sendAlone(Member member) {
-        member.alone = true;
-        inFlight += 1;
-        new Joint(this, session, window, listOf(member)).go();
+    /**
+     * The request of these calls failed, and any may be the cause: each waits for a request of its own, before all
+     * others. They leave when the request gives its place back.
+     */
+    void waitAlone(List<Member> members) {
+        List<Member> others = List.copyOf(waiting);
+        waiting.clear();
+        for (Member member : members) {
+            member.alone = true;
+            member.joint = null;
+            waiting.add(member);
+        }
+        waiting.addAll(others);
     }
 
     /** Whether a retry that is due may go; if not, it goes when a request ends. */

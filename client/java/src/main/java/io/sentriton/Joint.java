@@ -125,7 +125,7 @@ final class Joint implements Dispatcher.Owner {
     public void failed(Throwable error) {
         release();
         if (shared && mayBeOfOne(error)) {
-            List.copyOf(members).forEach(joiner::sendAlone);
+            joiner.waitAlone(members);
             return;
         }
         for (Member member : List.copyOf(members)) {

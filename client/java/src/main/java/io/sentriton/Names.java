@@ -6,7 +6,6 @@ import io.grpc.NameResolverProvider;
 import io.grpc.NameResolverRegistry;
 import io.grpc.Status;
 import io.grpc.StatusOr;
-import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.SocketAddress;
@@ -111,16 +110,19 @@ final class Names extends NameResolver {
                 groups.add(new EquivalentAddressGroup(socket));
             }
             found = StatusOr.fromValue(groups);
-        } catch (IOException | NamingException error) {
+        } catch (Exception error) { // JNDI has unchecked ones too, for one if the name server's port is no port
             String server = nameServer == null ? "" : " at the name server " + nameServer;
             found = StatusOr.fromStatus(Status.UNAVAILABLE
                     .withDescription("no address of the host " + host + server + " is known")
                     .withCause(error));
+        } finally {
+            synchronized (this) {
+                resolving = false;
+                resolved = Clock.now();
+            }
         }
         Listener2 waiting;
         synchronized (this) {
-            resolving = false;
-            resolved = Clock.now();
             waiting = closed ? null : listener;
         }
         if (waiting != null) {

@@ -74,6 +74,16 @@ class NamesTest extends ServerTest {
     }
 
     @Test
+    void aNameServerThatCannotBeAskedIsNamed() {
+        String url = "dns://127.0.0.1:99999/embeddings.test:1"; // of which JNDI makes an unchecked error
+        SentenceEncoder encoder = opened(SentenceEncoder.connect(url));
+        assertFails(
+                ServerUnavailableException.class,
+                "no address of the host embeddings.test at the name server 127.0.0.1:99999 is known",
+                () -> encoder.health(java.time.Duration.ofSeconds(10)));
+    }
+
+    @Test
     void namesAndAddressesOfEveryForm() {
         SmallServer server = server();
         for (String host : new String[] {"localhost", "127.0.0.1", "dns:///localhost", "dns:///127.0.0.1"}) {
