@@ -52,8 +52,9 @@ class PackedLayer(nn.Module):
     def by_operators(self, hidden: Tensor, lengths: list[int], heads: int) -> None:
         """`hidden` [tokens, hidden] float32, row by row, in place; `lengths`: the tokens of each row."""
         # The linear layers are those of linear.py by now.
-        parameters = self.query_key_value.for_operators + self.attention_output.for_operators
-        parameters += self.intermediate.for_operators + self.output.for_operators
+        parameters: list[Tensor] = self.query_key_value.for_operators  # type: ignore[assignment]
+        parameters = parameters + self.attention_output.for_operators  # type: ignore[operator]
+        parameters += self.intermediate.for_operators + self.output.for_operators  # type: ignore[operator]
         parameters += [self.attention_norm.weight, self.attention_norm.bias]
         parameters += [self.output_norm.weight, self.output_norm.bias]
         torch.ops.sentriton.layer(hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation)
