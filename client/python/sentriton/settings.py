@@ -194,13 +194,3 @@ class EvaluationSettings:
         unit="checkpoint",
         unset="no comparison",
     )
-
-
-def read_pem(path: str | None) -> bytes | None:
-    """The content of a PEM file, None for None. Raises `InvalidInput` that names the file."""
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read certificate file {path}: {error.strerror}") from error
