@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -146,16 +148,20 @@ def _check_health(settings: ClientSettings) -> int:
 
 def main() -> None:
     """Run the command line. An error is one sentence on standard error and an exit code that is not 0."""
+    if sys.stdout is None:
+        _fail("standard output is closed; redirect it to a file or to /dev/null")
     try:
         app()
     except SentritonError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
         _fail(f"this command needs the package {error.name}; {how_to_install_module(str(error.name), SERVER)}")
 
 
 def _fail(message: str) -> None:
     typer.echo(f"error: {message}", err=True)
+    # What a full disk has not taken is not tried again at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     raise SystemExit(1)

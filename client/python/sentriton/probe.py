@@ -59,8 +59,8 @@ def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -
 
 
 def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> tuple[bool, bool]:
-    """Whether the port speaks TLS, and whether its server speaks after the handshake: one that misses or rejects the client's
-    certificate closes the connection.
+    """Whether the port speaks TLS, and whether its server speaks after the handshake: one that misses or rejects the
+    client's certificate closes the connection.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
-from sentriton.files.columns import checked, choose_column
+from sentriton.files.columns import EMBEDDING, SentenceRow, checked, choose_column, json_text
+from sentriton.files.rows import Reading
 from sentriton.requirements import how_to_install
 
 _READ_ROWS = 1024
@@ -29,9 +30,9 @@ def require_pyarrow(what: str) -> None:
         raise InvalidInput(f"{what} needs the package {error.name}; {how_to_install('files')}") from error
 
 
-def read_column(path: Path, column: str | None) -> Iterator[str]:
-    """The strings of a column, in constant memory whatever the size of the file's row groups. Raises `InvalidInput`
-    naming file, column and row.
+def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
+    """The rows of a file, in constant memory whatever the size of its row groups: those of the column of sentences, and
+    the others if they are `carried` to the output. Raises `InvalidInput` naming file, column and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -39,16 +40,55 @@ def read_column(path: Path, column: str | None) -> Iterator[str]:
     try:
         # Without pre-buffering, pages are read as they are needed and not a whole row group at once.
         with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
-            column = choose_column(file.schema_arrow.names, column, path.name)
-            where = f"{path.name}, column {column!r}"
+            column = choose_column(file.schema_arrow.names, column, path.name, carried=carried)
+            where, number = f"{path.name}, column {column!r}", 0
             _check_type(file.schema_arrow.field(column).type, where)
-            number = 0
-            for batch in file.iter_batches(_READ_ROWS, columns=[column]):
-                for value in batch.column(0).to_pylist():
+            names = file.schema_arrow.names if carried else [column]
+            for batch in file.iter_batches(_READ_ROWS, columns=names):
+                columns = [_values(values) for values in batch]
+                for values in zip(*columns, strict=True):
                     number += 1
-                    yield checked(value, f"{where}, row {number}")
+                    row = dict(zip(batch.schema.names, values, strict=True))
+                    try:
+                        yield SentenceRow(checked(row[column], f"{where}, row {number}"), row)
+                    except InvalidInput as error:
+                        reading.wrong(error)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {path}: {error}") from error
+
+
+def carried_schema(path: Path) -> Any:
+    """The types of the columns of a file, as an output can have them."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path).remove_metadata()
+    return pa.schema([field.with_type(pa.string()) if _is_exact(field.type) else field for field in schema])
+
+
+def _values(array: Any) -> list[Any]:
+    """A column's values. One of bytes that are no UTF-8 is bytes."""
+    import pyarrow as pa
+
+    try:
+        values: list[Any] = array.cast(pa.string() if _is_exact(array.type) else array.type).to_pylist()
+    except UnicodeDecodeError:
+        values = [_value(value) for value in array]
+    return values
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return bytes(scalar.as_buffer())
+
+
+def _is_exact(kind: Any) -> bool:
+    """Whether a type has more digits than a Python object of its kind."""
+    import pyarrow.types as types
+
+    return bool(types.is_temporal(kind) and getattr(kind, "unit", "") == "ns")
 
 
 def _check_type(kind: Any, where: str) -> None:
@@ -64,14 +104,15 @@ class ParquetRows:
     rows that it holds. The parts become one file at the end.
     """
 
-    def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> None:
+        """`columns` is a schema, or has for each name the types of its values."""
         import pyarrow as pa
 
         self._folder = partial
         self._folder.mkdir(exist_ok=True)
-        self._schema = pa.schema(
-            [("sentence", pa.string()), ("embedding", pa.list_(pa.from_numpy_dtype(dtype), dimension))]
-        )
+        if not isinstance(columns, pa.Schema):
+            columns = pa.schema([(name, _type_for(kinds)) for name, kinds in columns.items()])
+        self._schema = columns.append(pa.field(EMBEDDING, pa.list_(pa.from_numpy_dtype(dtype), dimension)))
         self._parts = sorted(self._folder.glob("rows-*.parquet"))
         ends = [0, *(_span(part)[1] for part in self._parts)]
         firsts = [_span(part)[0] for part in self._parts]
@@ -79,12 +120,13 @@ class ParquetRows:
             raise InvalidInput(f"{partial} lacks some of its parts; give --restart to begin anew")
         self.rows = ends[-1]
 
-    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+    def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
         import pyarrow as pa
 
-        kind = self._schema.field("embedding").type
+        *fields, last = self._schema
+        columns = [_array([row.columns.get(field.name) for row in rows], field.type) for field in fields]
         values = pa.array(np.ascontiguousarray(embeddings).reshape(-1))
-        columns = [pa.array(sentences, pa.string()), pa.FixedSizeListArray.from_arrays(values, type=kind)]
+        columns.append(pa.FixedSizeListArray.from_arrays(values, type=last.type))
         end = self.rows + len(embeddings)
         part = self._folder / f"rows-{self.rows:012d}-{end:012d}.parquet"
         self._write(part, iter([pa.Table.from_arrays(columns, schema=self._schema)]))
@@ -125,6 +167,28 @@ class ParquetRows:
                 tables.clear()
         if tables:
             yield pa.concat_tables(tables)
+
+
+def _type_for(kinds: set[type]) -> Any:
+    """The type of a column that has values of these types; JSON for several that have none in common."""
+    import pyarrow as pa
+
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds in ({float}, {int, float}) else pa.string()
+
+
+def _array(values: list[Any], kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        values = [value if value is None or isinstance(value, str) else json_text(value) for value in values]
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # half a character in a column that is carried
+        return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], kind)
 
 
 def _span(part: Path) -> tuple[int, int]:

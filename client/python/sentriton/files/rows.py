@@ -1,10 +1,12 @@
-"""Reads lines and rows from files of text, one after the other: UTF-8, JSON, and tables between commas or tabs."""
+"""Reads lines and rows from files of text, one after the other: lines, JSON, and tables between commas or tabs."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from sentriton.errors import InvalidInput
@@ -13,35 +15,76 @@ from sentriton.errors import InvalidInput
 MAX_LINE_BYTES = 1 << 20
 
 
-def numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, from 1. Raises `InvalidInput` naming `name` and the line."""
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read: the `encoding` of text, and what takes the error of a row (None: it is raised)."""
+
+    encoding: str = "utf-8"
+    reject: Callable[[InvalidInput], None] | None = None
+
+    def wrong(self, message: object, cause: Exception | None = None) -> None:
+        """Skip a row for this reason, or raise it as `InvalidInput`."""
+        error = message if isinstance(message, InvalidInput) else InvalidInput(message)
+        if self.reject is None:
+            raise error from cause
+        self.reject(error)
+
+
+STRICT = Reading()
+
+
+def checked_encoding(name: str) -> str:
+    """The name of an encoding whose lines end in the byte 0x0A. Raises `InvalidInput` for another."""
+    try:
+        if "\n".encode(name) == b"\n":
+            return codecs.lookup(name).name
+    except (LookupError, UnicodeError):
+        pass
+    raise InvalidInput(
+        f"--encoding is {name!r}; allowed are encodings such as utf-8, cp949, euc-kr and latin-1; convert a file in "
+        "UTF-16 by iconv -f UTF-16 -t UTF-8"
+    )
+
+
+def numbered_lines(
+    file: BinaryIO, name: str, reading: Reading = STRICT, *, cut: bool = False, errors: str = "strict"
+) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is `cut` there, or wrong. Raises
+    `InvalidInput` naming `name` and the line.
+    """
     number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
-        if len(raw) > MAX_LINE_BYTES:
-            raise InvalidInput(f"{name}, line {number} is longer than {MAX_LINE_BYTES:,} bytes; is it one of text?")
+        where, is_long = f"{name}, line {number}", len(raw) > MAX_LINE_BYTES
+        rest = raw
+        while is_long and rest and not rest.endswith(b"\n"):
+            rest = file.readline(MAX_LINE_BYTES)
+        if is_long and not cut:
+            reading.wrong(f"{where} is longer than {MAX_LINE_BYTES:,} bytes; is it one of text?")
+            continue
         try:
-            line = raw.decode("utf-8")
+            # Of a line that is cut, half a character may be left.
+            decoder = codecs.getincrementaldecoder(reading.encoding)(errors)
+            line = decoder.decode(raw[:MAX_LINE_BYTES], final=not is_long)
         except UnicodeDecodeError as error:
-            raise InvalidInput(
-                f"{name}, line {number} is not UTF-8 at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-            ) from error
+            place = f"at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
+            reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
+            continue
         # What some editors put before UTF-8.
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
-def json_line_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
+def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[tuple[str, Any]]:
     """The value of each line that is not blank, behind where it stands. Raises `InvalidInput` for what is not JSON."""
-    for number, line in numbered_lines(file, name):
+    for number, line in numbered_lines(file, name, reading):
         if not line.strip():
             continue
         where = f"{name}, line {number}"
         try:
-            value = json.loads(line)
+            yield where, json.loads(line)
         except (ValueError, RecursionError) as error:
             problem = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-            raise InvalidInput(f"{where} is not JSON: {problem}") from error
-        yield where, value
+            reading.wrong(f"{where} is not JSON: {problem}", error)
 
 
 def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
@@ -70,12 +113,14 @@ def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
             raise InvalidInput(f"{name}, line {_line(text, place)}: ',' or ']' must follow here")
 
 
-def table_rows(file: BinaryIO, name: str, *, tabs: bool) -> Iterator[tuple[str, list[str]]]:
+def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRICT) -> Iterator[tuple[str, list[str]]]:
     """The header of a table, then its rows, each behind where it stands. Between commas by RFC 4180; between tabs,
     quotation marks are letters as any. Raises `InvalidInput` for a row of another length than the header's.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line for _, line in numbered_lines(file, name))
+    # A row that is skipped may have quoted ends of lines: its lines must reach the reader of the table.
+    errors = "surrogateescape" if reading.reject else "strict"
+    lines = (line for _, line in numbered_lines(file, name, reading, errors=errors))
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     header: list[str] = []
@@ -84,11 +129,13 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool) -> Iterator[tuple[str, 
         for row in rows:
             header = header or row
             where = f"{name}, line {begins}"
-            if row and len(row) != len(header):
-                raise InvalidInput(f"{where} has {len(row)} columns; the header has {len(header)}")
-            if row:
-                yield where, row
             begins = rows.line_num + 1
+            if row and len(row) != len(header):
+                reading.wrong(f"{where} has {len(row)} columns; the header has {len(header)}")
+            elif any("\ud800" <= letter <= "\udfff" for field in row if not field.isascii() for letter in field):
+                reading.wrong(f"{where} is not {reading.encoding.upper()}")
+            elif row:
+                yield where, row
     except csv.Error as error:
         raise InvalidInput(f"{name}, the row that begins on line {begins} is malformed: {error}") from error
 
