@@ -19,8 +19,7 @@ Choice = TypeVar("Choice", bound=str)
 def as_texts(
     sentences: Iterable[str] | None, inputs: Iterable[str] | None = None, go_on: Callable[[], None] = lambda: None
 ) -> tuple[list[str], bool]:
-    """The sentences as a list, and whether it was a single string; `inputs` is another name for them. Takes any
-    iterable of strings in an order: lists, numpy arrays, generators, columns of datasets and pandas. Raises
+    """The sentences as a list, and whether it was a single string. Takes any iterable of strings in an order. Raises
     `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called after each, raises.
     """
     name, given = one_name(sentences, inputs)
@@ -47,9 +46,7 @@ def one_name(sentences: object, inputs: object) -> tuple[str, Any]:
 
 
 def in_order(name: str, given: Any) -> Iterable[Any]:
-    """`given`, which must be an iterable in an order: iterating over a mapping or a table gives its keys or columns,
-    and over a set anything first.
-    """
+    """`given`, which must be an iterable in an order: no mapping, table or set."""
     shape = getattr(given, "shape", (0,))
     if isinstance(shape, tuple) and len(shape) != 1:
         raise InvalidInput(

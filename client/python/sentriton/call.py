@@ -38,9 +38,7 @@ class Pin:
 
 
 class Call(Generic[AnyConnection]):
-    """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`.
-    After a `ContractMismatch` it asks `changed` whether to begin again.
-    """
+    """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`."""
 
     course: Course[AnyConnection]
 

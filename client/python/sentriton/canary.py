@@ -1,6 +1,4 @@
-"""Readiness that means something: the golden sentences, embedded by the server, must come back as
-sentence-transformers has them.
-"""
+"""The canary of `sentriton health`: golden sentences, compared with the vectors of sentence-transformers."""
 
 from __future__ import annotations
 

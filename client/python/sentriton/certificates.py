@@ -1,4 +1,4 @@
-"""The PEM files of a client's TLS settings, checked before gRPC reads them: gRPC names a wrong one in its log alone."""
+"""The PEM files of a client's TLS settings, checked before gRPC reads them: it names a wrong one in its log alone."""
 
 from __future__ import annotations
 
@@ -16,54 +16,34 @@ def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | N
     """The credentials of a channel, None without TLS. Raises `InvalidInput` that names the file that does not fit."""
     if not settings.uses_tls:
         return None
-    roots, key, certificate = (
-        _content(settings, field) for field in ("root_certificates", "client_key", "client_certificate")
-    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if settings.root_certificates is not None:
-        _check_certificate(context, settings, "root_certificates")
-    if settings.client_certificate is not None:
-        _check_certificate(context, settings, "client_certificate")
-        load_identity(context, settings)
-    return grpc.ssl_channel_credentials(roots, key, certificate)
+    for field in ("root_certificates", "client_certificate"):
+        if getattr(settings, field) is not None:
+            try:
+                context.load_verify_locations(getattr(settings, field))
+            except OSError as error:
+                raise _wrong(
+                    settings, field, error, "holds no PEM certificate (-----BEGIN CERTIFICATE-----)"
+                ) from error
+    load_identity(context, settings)
+    paths = settings.root_certificates, settings.client_key, settings.client_certificate
+    return grpc.ssl_channel_credentials(*(None if path is None else Path(path).read_bytes() for path in paths))
 
 
 def load_identity(context: ssl.SSLContext, settings: ClientSettings) -> None:
     """Give a context the client's certificate, if there is one. Raises `InvalidInput` for a key that does not fit."""
-    if settings.client_certificate is None or settings.client_key is None:
+    if settings.client_certificate is None:
         return
     try:
-        # A passphrase that is asked for on the terminal would help the check, and not gRPC.
+        # gRPC takes no passphrase, and none is asked for on the terminal.
         context.load_cert_chain(settings.client_certificate, settings.client_key, password=lambda: "")
-    except ssl.SSLError as error:
-        given = f"{_name(settings, 'client_key')} is {settings.client_key}, which"
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise InvalidInput(
-                f"{given} does not fit the certificate {settings.client_certificate}; give the key of that certificate"
-            ) from error
-        raise InvalidInput(f"{given} is no PEM file of a key without a passphrase; give such a file") from error
-
-
-def _check_certificate(context: ssl.SSLContext, settings: ClientSettings, field: str) -> None:
-    path = getattr(settings, field)
-    try:
-        context.load_verify_locations(path)
-    except ssl.SSLError as error:
-        raise InvalidInput(
-            f"{_name(settings, field)} is {path}, which is no PEM file of a certificate; give one that has the line "
-            "-----BEGIN CERTIFICATE-----"
-        ) from error
-
-
-def _content(settings: ClientSettings, field: str) -> bytes | None:
-    path = getattr(settings, field)
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read {_name(settings, field)} {path}: {error.strerror}; give a PEM file") from error
+        fits = getattr(error, "reason", "") != "KEY_VALUES_MISMATCH"
+        words = "holds no PEM key without a passphrase" if fits else f"is no key of {settings.client_certificate}"
+        raise _wrong(settings, "client_key", error, words) from error
 
 
-def _name(settings: ClientSettings, field: str) -> str:
-    return source_of(settings, field) or field
+def _wrong(settings: ClientSettings, field: str, error: OSError, words: str) -> InvalidInput:
+    if not isinstance(error, ssl.SSLError):
+        words = f"cannot be read: {error.strerror}"
+    return InvalidInput(f"{source_of(settings, field) or field} is {getattr(settings, field)}, which {words}")

@@ -130,8 +130,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
 
-        Raises a `SentritonError` if the server does not answer within `timeout_s`, or if a cosine is below the
-        manifest's `min_cosine`.
+        Raises a `SentritonError` if it does not answer within `timeout_s`, or a cosine is below the manifest's
+        `min_cosine`.
         """
         self._session.check_usable()
         first = self._session.open_endpoints.all[0]

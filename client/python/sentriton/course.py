@@ -1,6 +1,4 @@
-"""The course of one `encode` call: the next request, retries, the end. It has no network and no clock of its own: both
-encoders share it, and tests walk through it one request at a time.
-"""
+"""The course of one `encode` call: the next request, retries, the end. It has no network and no clock of its own."""
 
 from __future__ import annotations
 

@@ -42,9 +42,7 @@ class Deadline:
         self._looked = now
 
     def looked(self, now: float) -> None:
-        """The call is awake. Where it was not for long (a busy event loop, a suspended process), this was no silence of
-        the server.
-        """
+        """The call is awake. Time in which it was not (a busy event loop, a suspended process) is no silence."""
         self._stalls += max(0.0, now - self._looked - LOOK_EVERY_S)
         self._looked = now
 

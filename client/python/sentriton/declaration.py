@@ -1,6 +1,4 @@
-"""A setting is declared once, as a field of a dataclass. Its flag, variable, checks, help text and row in the
-documentation come from this declaration.
-"""
+"""A setting is declared once, as a field of a dataclass: its flag, variable, checks, help text and documentation."""
 
 from __future__ import annotations
 
@@ -143,11 +141,10 @@ def resolve(
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> AnySettings:
-    """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
-    then from the class. None is not given. `warn` gets the warning for a former name of a variable.
+    """Settings from the values `given` by field, then `flags` by field, then variables, then `defaults`, then the
+    class. None is not given. `warn` gets the warning for a former name of a variable.
 
-    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed, and `TypeError` for an
-    unknown field.
+    Raises `InvalidInput` that names the source of a value that is not allowed, and `TypeError` for an unknown field.
     """
     check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
     given = {field: value for field, value in (given or {}).items() if value is not None}
@@ -171,22 +168,6 @@ def source_of(settings: Any, field: str) -> str | None:
     """The flag, the variable (`$NAME`) or the field that a value of resolved settings came from; None for a default."""
     source: str | None = getattr(settings, "_sources", {}).get(field)
     return source
-
-
-def name_of(settings: Any, field: str) -> str:
-    """The name of a setting in an error message about several of them: its source, or its flag."""
-    return source_of(settings, field) or _flag(field)
-
-
-def described(settings: Any, *, all: bool) -> list[str]:
-    """Each value of resolved settings with its source, for a log; defaults only if `all` are asked for."""
-    lines = []
-    for declared in settings_of(type(settings)):
-        source, value = source_of(settings, declared.field), getattr(settings, declared.field)
-        if source is not None or all:
-            shown = "set" if declared.secret and value is not None else declared.words_of(value)
-            lines.append(f"{declared.field} {shown} ({source or 'default'})")
-    return lines
 
 
 def _flag(field: str) -> str:

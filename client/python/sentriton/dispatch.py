@@ -1,6 +1,4 @@
-"""Sends the requests of one call and collects their answers, blocking and for asyncio. The call's `Course` decides
-which request to send and when to give up.
-"""
+"""Sends the requests of one call, as its `Course` decides, and collects their answers, blocking and for asyncio."""
 
 from __future__ import annotations
 

@@ -52,22 +52,14 @@ class ServerError(SentritonError):
 
 
 _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
-    grpc.StatusCode.CANCELLED: ServerError,
-    grpc.StatusCode.UNKNOWN: ServerError,
+    **dict.fromkeys(grpc.StatusCode, ServerError),
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.NOT_FOUND: ServerUnavailable,
-    grpc.StatusCode.ALREADY_EXISTS: ServerError,
     grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
     grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
-    grpc.StatusCode.FAILED_PRECONDITION: ServerError,
-    grpc.StatusCode.ABORTED: ServerError,
-    grpc.StatusCode.OUT_OF_RANGE: ServerError,
-    grpc.StatusCode.UNIMPLEMENTED: ServerError,
-    grpc.StatusCode.INTERNAL: ServerError,
     grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
-    grpc.StatusCode.DATA_LOSS: ServerError,
 }
 
 # Triton's words where its status code says less than they do.

@@ -1,6 +1,4 @@
-"""Sends the requests that small calls of one encoder share, blocking and for asyncio. The encoder's `Joiner` decides
-which calls share a request and when it goes.
-"""
+"""Sends the requests that small calls of one encoder share, as its `Joiner` decides, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
 
 
 class JoinedDispatcher:
-    """Waits for one small call, and sends a request when it is this call's turn. The threads of all calls do so, and
-    none depends on another one's.
-    """
+    """Waits for one small call, and sends a request when it is this call's turn. No thread depends on another."""
 
     def __init__(self, call: Call[Connection]) -> None:
         self._call = call

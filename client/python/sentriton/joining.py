@@ -1,6 +1,4 @@
-"""Small calls of one encoder that wait at the same time share a request. No network and no clock of its own: both
-encoders share it, and tests walk through it.
-"""
+"""Small calls of one encoder that wait at the same time share a request. No network and no clock of its own."""
 
 from __future__ import annotations
 
@@ -50,8 +48,8 @@ class Joiner(Generic[AnyConnection]):
             self._waiting.append(member)
 
     def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
-        """Whether no request is in flight and no call waits but `member`. The call then waits no more, and has a place
-        until `give_back`, also in the pauses of its retries: a request of its own costs it less than a shared one.
+        """Whether no request is in flight and no call waits but `member`. The call then has a place until `give_back`,
+        also in the pauses of its retries: a request of its own costs it less than a shared one.
         """
         with self._lock:
             others = self._in_flight or self._pausing or any(other is not member for other in self._waiting)

@@ -57,9 +57,8 @@ class CommandGroup(TyperGroup):
 
 
 def checkpoint_reader() -> Callable[[str], Any]:
-    """The function that reads a checkpoint: its `fingerprint`, and as `model` a `SentenceTransformer`.
-
-    Raises `InvalidInput` if no installed distribution has one.
+    """The function that reads a checkpoint: its `fingerprint`, and as `model` a `SentenceTransformer`. Raises
+    `InvalidInput` if no installed distribution has one.
     """
     for plugin in entry_points(group=CHECKPOINTS):
         if plugin.name == "read":

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import socket
 import ssl
+from http.client import HTTPConnection, HTTPException
 
 from sentriton.certificates import load_identity
 from sentriton.errors import AccessDenied, SentritonError, ServerUnavailable, distrust_words
 from sentriton.settings import ClientSettings
 
 _LOOK_S = 1.0
-_NO_TLS_REASONS = ("WRONG_VERSION_NUMBER", "UNEXPECTED_EOF_WHILE_READING", "RECORD_LAYER_FAILURE", "HTTP_REQUEST")
 
 
 def explained(error: SentritonError, address: str, settings: ClientSettings, timeout_s: float) -> SentritonError:
-    """The error of a first call to `address`, with the cause where a look at the port finds one. Takes at most three
-    seconds, and no longer than three times `timeout_s`.
+    """The error of a first call to `address`, or one with the cause that a look at the port finds, within two seconds
+    and twice `timeout_s`.
     """
     if not isinstance(error, ServerUnavailable):
         return error
@@ -32,80 +32,62 @@ def explained(error: SentritonError, address: str, settings: ClientSettings, tim
 
 
 def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> SentritonError | None:
-    speaks_tls, lets_in = _try_tls(place, settings, timeout_s)
-    if speaks_tls and not settings.uses_tls:
+    try:
+        goes_on = _try_tls(place, settings, timeout_s)
+    except ssl.SSLCertVerificationError as error:
+        # Of a name with several addresses, gRPC tells only why the last one failed.
+        return AccessDenied(distrust_words(error.verify_message))
+    if goes_on is not None and not settings.uses_tls:
         return ServerUnavailable(
-            "this port speaks TLS; set tls (or $SENTRITON_TLS=yes), or root_certificates to the PEM file of the "
-            "authority that signed its certificate"
+            "this port speaks TLS; set tls (or $SENTRITON_TLS=yes), or root_certificates to its authority's PEM file"
         )
-    if speaks_tls and lets_in:
-        return _distrust(place, settings, timeout_s)
-    if speaks_tls and settings.client_certificate is None:
+    if goes_on is False and settings.client_certificate is None:
         return AccessDenied(
             "the server asks for a client's certificate (mutual TLS); give client_certificate and client_key"
         )
-    if speaks_tls:
+    if goes_on is False:
         return AccessDenied(
-            f"the server does not accept the client certificate {settings.client_certificate}; give one that an "
-            "authority in its --client-root-certificates signed"
+            f"the server does not accept the client certificate {settings.client_certificate}; give one that its "
+            "--client-root-certificates signed"
         )
-    if kind := _http_kind(place, timeout_s):
+    if goes_on is None and (kind := _http_kind(place, timeout_s)):
         return ServerUnavailable(f"{place[1]} is {kind}; give the port of gRPC, 8001 unless --grpc-port is set")
-    if settings.uses_tls:
+    if goes_on is None and settings.uses_tls:
         return ServerUnavailable(
             "this port speaks gRPC without TLS; leave out tls and the certificates, or serve with --tls-certificate"
         )
     return None
 
 
-def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> tuple[bool, bool]:
-    """Whether the port speaks TLS, and whether its server speaks after the handshake: one that misses or rejects the
-    client's certificate closes the connection.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    load_identity(context, settings)
-    with socket.create_connection(place, timeout_s) as plain:
-        try:
-            with context.wrap_socket(plain, server_hostname=settings.server_name or place[0]) as secure:
-                try:
-                    # A server of HTTP/2 speaks first.
-                    return True, bool(secure.recv(1))
-                except TimeoutError:
-                    return True, True
-                except OSError:
-                    return True, False
-        except ssl.SSLError as error:
-            return error.reason not in _NO_TLS_REASONS, False
-        except OSError:  # closed, or silent
-            return False, False
-
-
-def _distrust(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> SentritonError | None:
-    """Why the client does not trust the server's certificate. Of a name with several addresses, gRPC tells only why
-    the last one failed.
+def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> bool | None:
+    """Whether the server goes on after TLS's handshake: one that misses or rejects the client's certificate does not.
+    None if the port speaks no TLS.
     """
     context = ssl.create_default_context(cafile=settings.root_certificates)
+    if not settings.uses_tls:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
     load_identity(context, settings)
-    try:
-        with (
-            socket.create_connection(place, timeout_s) as plain,
-            context.wrap_socket(plain, server_hostname=settings.server_name or place[0]),
-        ):
-            return None
-    except ssl.SSLCertVerificationError as error:
-        return AccessDenied(distrust_words(error.verify_message))
+    secure = None
+    with socket.create_connection(place, timeout_s) as plain:
+        try:
+            secure = context.wrap_socket(plain, server_hostname=settings.server_name or place[0])
+            return bool(secure.recv(1))  # a server of HTTP/2 speaks first
+        except ssl.SSLCertVerificationError:
+            raise
+        except TimeoutError:
+            return None if secure is None else True
+        except OSError as error:
+            return False if secure is not None or "ALERT" in (getattr(error, "reason", "") or "") else None
 
 
 def _http_kind(place: tuple[str, int], timeout_s: float) -> str:
     """The kind of port that answers to HTTP/1.1; "" for another."""
-    with socket.create_connection(place, timeout_s) as plain:
-        plain.settimeout(timeout_s)
-        plain.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        answer = plain.recv(4096)
-        if not answer.startswith(b"HTTP/"):
-            return ""
-        while b"\r\n\r\n# " not in answer and len(answer) < 4096 and (more := plain.recv(4096)):
-            answer += more
-        return "the port of metrics" if b"\r\n\r\n# " in answer else "a port of HTTP"
+    connection = HTTPConnection(*place, timeout=timeout_s)
+    try:
+        connection.request("GET", "/metrics")
+        return "the port of metrics" if connection.getresponse().read(2) == b"# " else "a port of HTTP"
+    except HTTPException:
+        return ""
+    finally:
+        connection.close()

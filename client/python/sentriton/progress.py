@@ -14,9 +14,7 @@ LINE_PERIOD_S = 10.0
 
 @contextmanager
 def progress_bar(shown: bool, total: int | None, finished: int = 0) -> Iterator[Callable[[int], None]]:
-    """Shows progress while the block runs; yields a function that takes how many sentences are finished. `finished`
-    were so before.
-    """
+    """Shows progress in the block; yields a function that takes how many sentences are `finished` by then."""
     if not shown:
         yield lambda finished: None
         return

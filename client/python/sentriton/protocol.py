@@ -73,7 +73,7 @@ def read_sentence_embedding(
     response: ModelInferResponse, rows: int | None = None, dimension: int | None = None, *, finite: bool = True
 ) -> NDArray[np.float32]:
     """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes. Raises
-    `ServerError` for anything but that many rows of that dimension (None: of any number), `finite` ones if asked.
+    `ServerError` for another form (`dimension` None: of any), or if asked for `finite` ones, for others.
     """
     embeddings = _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
     if finite:
@@ -82,8 +82,8 @@ def read_sentence_embedding(
 
 
 def read_token_embeddings(response: ModelInferResponse, tokens: int) -> NDArray[np.float32]:
-    """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
-    message's bytes. Raises `ServerError` for anything but that many finite embeddings.
+    """`token_embeddings` of a response, float32 [tokens, hidden], row behind row; a view of the message's bytes. Raises
+    `ServerError` for anything but that many finite ones.
     """
     embeddings = _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
     check_finite(embeddings, TOKEN_EMBEDDINGS)

@@ -1,6 +1,4 @@
-"""Questions to servers besides embeddings: their model and their health. Generators without I/O; `ask` and `ask_async`
-of connection.py drive them.
-"""
+"""Questions for a server's model and health, as generators without I/O that `ask` and `ask_async` drive."""
 
 from __future__ import annotations
 

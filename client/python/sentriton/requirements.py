@@ -1,6 +1,4 @@
-"""What to install for a part that is missing. No package index has the distributions of this project: what bears their
-names there would be somebody else's.
-"""
+"""How to install a part that is missing. No package index has the distributions of this project."""
 
 from __future__ import annotations
 
@@ -16,8 +14,8 @@ _LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == [
 
 
 def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
-    """What to do for an `extra` of a distribution, or for the distribution itself: the end of an error message. An
-    extra is the packages that the installed distribution names for it, which an index has.
+    """The remedy for a missing `extra` of a distribution (its packages, which an index has), or for the distribution
+    itself: the end of an error message.
     """
     packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
     if packages:

@@ -1,6 +1,4 @@
-"""The settings of a client. Each is declared here with its default; argument, environment variable and flag have the
-name of its field.
-"""
+"""The settings of a client. Argument, environment variable and flag have the name of the field."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ Chunk = TypeVar("Chunk", bound=Sized)
 
 def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, SupportsIndex, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
-    size, for a single string, whose letters would be taken, and for sentences in no order.
+    size, a single string, and sentences in no order.
     """
     check_names("encode", arguments, AnyArguments.__annotations__)
     arguments = arguments.copy()

@@ -44,9 +44,7 @@ class RowOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: `rows` in `output`, of which `resumed` were kept from an earlier run, in `seconds` of this one.
-    Rows that were wrong are `skipped`, and the file `skipped_list` names them.
-    """
+    """What a run did: `rows` in `output`, `resumed` of them kept before. `skipped_list` names the `skipped` ones."""
 
     output: str
     rows: int
@@ -60,9 +58,7 @@ class Summary:
 
 
 class Skipped:
-    """Counts rows that are skipped, and lists their errors in a file, which is there if one is. Without a `path` they
-    are printed on standard error.
-    """
+    """Counts rows that are skipped, and lists their errors in a file, or on standard error without a `path`."""
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.rows = path, 0
@@ -162,9 +158,8 @@ def embed_to_file(
 ) -> Summary:
     """Embed every sentence of `source` and write `output`, whole or not at all.
 
-    Rows stand in FILE.partial until then. The same call after an interruption goes on behind the last whole row of it.
-    `options` are those of `encode`. Raises `InvalidInput` for what is wrong with input, options or output, and other
-    `SentritonError`s that say how many rows are kept.
+    The same call after an interruption resumes behind the last whole row in FILE.partial. `options` are those of
+    `encode`. Raises `InvalidInput` for input, options or output, and other `SentritonError`s that say what is kept.
     """
     started = time.monotonic()
     # No sentences: the options are checked and the rows' shape is known before anything is sent or written.

@@ -1,6 +1,4 @@
-"""Where rows of embeddings are kept until a run is complete: FILE.partial, whose whole rows survive whatever ends the
-process, and which becomes FILE by one rename.
-"""
+"""Where rows are kept until a run is complete: FILE.partial, which survives interruptions and becomes FILE then."""
 
 from __future__ import annotations
 
@@ -37,8 +35,8 @@ class PartialRows(Protocol):
 
 
 def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:
-    """The rows in `partial` for an output of this ending; those of an interrupted run are there, a torn one is not.
-    `columns` has the types of the columns that are carried, for Parquet.
+    """The whole rows in `partial` for an output of this ending. `columns` has the types of those that are carried, for
+    Parquet.
     """
     kind = output.suffix.lower()
     if kind == ".npy":
@@ -111,9 +109,7 @@ def _json_line(row: dict[str, Any]) -> bytes:
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
-    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0. NumPy's own writer gives no length that
-    is the same for every number of rows.
-    """
+    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0, as long for any number of rows."""
     content = repr({"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)})
     magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
     room = _HEADER_BYTES - len(magic) - 2

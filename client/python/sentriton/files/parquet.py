@@ -31,8 +31,8 @@ def require_pyarrow(what: str) -> None:
 
 
 def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
-    """The rows of a file, in constant memory whatever the size of its row groups: those of the column of sentences, and
-    the others if they are `carried` to the output. Raises `InvalidInput` naming file, column and row.
+    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried`. Raises
+    `InvalidInput` naming file, column and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -40,15 +40,14 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
     try:
         # Without pre-buffering, pages are read as they are needed and not a whole row group at once.
         with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
-            column = choose_column(file.schema_arrow.names, column, path.name, carried=carried)
+            schema = file.schema_arrow
+            column = choose_column(schema.names, column, path.name, carried=carried)
             where, number = f"{path.name}, column {column!r}", 0
-            _check_type(file.schema_arrow.field(column).type, where)
-            names = file.schema_arrow.names if carried else [column]
-            for batch in file.iter_batches(_READ_ROWS, columns=names):
-                columns = [_values(values) for values in batch]
-                for values in zip(*columns, strict=True):
+            _check_type(schema.field(column).type, where)
+            schema = plain_schema(schema if carried else pa.schema([schema.field(column)]))
+            for batch in file.iter_batches(_READ_ROWS, columns=schema.names):
+                for row in pa.Table.from_batches([batch]).select(schema.names).cast(schema).to_pylist():
                     number += 1
-                    row = dict(zip(batch.schema.names, values, strict=True))
                     try:
                         yield SentenceRow(checked(row[column], f"{where}, row {number}"), row)
                     except InvalidInput as error:
@@ -57,38 +56,14 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
         raise InvalidInput(f"cannot read {path}: {error}") from error
 
 
-def carried_schema(path: Path) -> Any:
-    """The types of the columns of a file, as an output can have them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(path).remove_metadata()
-    return pa.schema([field.with_type(pa.string()) if _is_exact(field.type) else field for field in schema])
-
-
-def _values(array: Any) -> list[Any]:
-    """A column's values. One of bytes that are no UTF-8 is bytes."""
+def plain_schema(schema: Any) -> Any:
+    """The types of carried columns. Times in nanoseconds become text, since Python's have microseconds."""
     import pyarrow as pa
 
-    try:
-        values: list[Any] = array.cast(pa.string() if _is_exact(array.type) else array.type).to_pylist()
-    except UnicodeDecodeError:
-        values = [_value(value) for value in array]
-    return values
-
-
-def _value(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        return bytes(scalar.as_buffer())
-
-
-def _is_exact(kind: Any) -> bool:
-    """Whether a type has more digits than a Python object of its kind."""
-    import pyarrow.types as types
-
-    return bool(types.is_temporal(kind) and getattr(kind, "unit", "") == "ns")
+    return pa.schema(
+        field.with_type(pa.string()) if pa.types.is_temporal(field.type) and "[ns" in str(field.type) else field
+        for field in schema
+    )
 
 
 def _check_type(kind: Any, where: str) -> None:
@@ -100,8 +75,8 @@ def _check_type(kind: Any, where: str) -> None:
 
 
 class ParquetRows:
-    """A folder of parts, since nothing can be appended to a Parquet file: each is written aside, then renamed to the
-    rows that it holds. The parts become one file at the end.
+    """A folder of parts, since nothing can be appended to a Parquet file. Each is renamed to the rows that it holds,
+    and they become one file at the end.
     """
 
     def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> None:

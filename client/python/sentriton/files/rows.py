@@ -49,9 +49,7 @@ def checked_encoding(name: str) -> str:
 def numbered_lines(
     file: BinaryIO, name: str, reading: Reading = STRICT, *, cut: bool = False, errors: str = "strict"
 ) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is `cut` there, or wrong. Raises
-    `InvalidInput` naming `name` and the line.
-    """
+    """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is `cut` there, or wrong."""
     number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -88,34 +86,21 @@ def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> It
 
 
 def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """The values of a JSON list, each behind the line that it begins on, which `json.load` does not tell. Raises
-    `InvalidInput` for what is no list, or not JSON.
-    """
-    text = "\n".join(line.rstrip("\r\n") for _, line in numbered_lines(file, name))
-    decoder = json.JSONDecoder()
-    place = _skip_blanks(text, 0)
-    if text[place : place + 1] != "[":
-        raise InvalidInput(f"{name}, line {_line(text, place)}: a list of objects must begin here, with '['")
-    place = _skip_blanks(text, place + 1)
-    while text[place : place + 1] != "]":
-        where = f"{name}, line {_line(text, place)}"
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"{name}, line {error.lineno} is not JSON: {error.msg}") from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
-            raise InvalidInput(f"{where} is not JSON: {error}") from error
-        yield where, value
-        place = _skip_blanks(text, place)
-        if text[place : place + 1] == ",":
-            place = _skip_blanks(text, place + 1)
-        elif text[place : place + 1] != "]":
-            raise InvalidInput(f"{name}, line {_line(text, place)}: ',' or ']' must follow here")
+    """The values of a JSON list, each behind its number. Raises `InvalidInput` for what is no JSON list."""
+    try:
+        values = json.load(file)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{name}, line {error.lineno} is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, a number of thousands of digits, lists in lists in lists
+        raise InvalidInput(f"{name} is not JSON: {error}") from error
+    if not isinstance(values, list):
+        raise InvalidInput(f"{name} is no list; give a list of objects")
+    yield from ((f"{name}, object {number}", value) for number, value in enumerate(values, start=1))
 
 
 def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRICT) -> Iterator[tuple[str, list[str]]]:
     """The header of a table, then its rows, each behind where it stands. Between commas by RFC 4180; between tabs,
-    quotation marks are letters as any. Raises `InvalidInput` for a row of another length than the header's.
+    quotation marks are letters.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
     # A row that is skipped may have quoted ends of lines: its lines must reach the reader of the table.
@@ -138,13 +123,3 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRI
                 yield where, row
     except csv.Error as error:
         raise InvalidInput(f"{name}, the row that begins on line {begins} is malformed: {error}") from error
-
-
-def _skip_blanks(text: str, place: int) -> int:
-    while text[place : place + 1].isspace():
-        place += 1
-    return place
-
-
-def _line(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1

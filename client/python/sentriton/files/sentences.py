@@ -14,9 +14,7 @@ INPUT_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 
 
 def check_kind(path: Path, column: str | None) -> None:
-    """Whether sentences can be read from `path` at all. Raises `InvalidInput` that says what is allowed; nothing is
-    read.
-    """
+    """Raises `InvalidInput` if sentences cannot be read from `path`, without reading it."""
     try:
         exists, folder = path.exists(), path.is_dir()
     except OSError as error:
@@ -49,9 +47,8 @@ def sentence_rows(
     """The rows of a file, in its order.
 
     .txt: one a line, empty lines too. .jsonl: the field `column` of an object, or a plain string; blank lines do not
-    count. .csv: `column` by the header (RFC 4180). .tsv: the same between tabs, where quotation marks are letters as
-    any. .parquet: a column of strings, and the others only if they are `carried` to the output. Without `column`: the
-    only one, else "sentence" or "text". Raises `InvalidInput` naming file, line and what is allowed.
+    count. .csv: `column` by the header (RFC 4180). .tsv: the same between tabs, unquoted. .parquet: a column of
+    strings, and the others if they are `carried`. Without `column`: the only one, else "sentence" or "text".
     """
     kind = kind_of(path)
     if kind == ".parquet":

@@ -16,9 +16,8 @@ from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_
 
 @dataclass(frozen=True)
 class SentenceSource:
-    """Rows with sentences by `read`, in order; what it is given takes the error of a row that is wrong (None: it is
-    raised). `path` is the file that they can be read from again, if there is one; `identity` says which content was
-    meant.
+    """Rows by `read`, which is given what takes the error of a wrong row (None: it is raised). `path` is the file that
+    they can be read from again, if there is one; `identity` says which content was meant.
     """
 
     name: str
@@ -33,7 +32,7 @@ class SentenceSource:
 
     def survey(self, reject: Callable[[InvalidInput], None] | None = None) -> tuple[int | None, Any]:
         """How many rows there are, None where only reading can tell, and the types of their columns for `open_rows`.
-        Reads a whole file, and so finds what is wrong in it before anything is embedded.
+        Finds what is wrong in a file before anything is embedded.
         """
         if self.path is None:
             return self.given, {SENTENCE: {str}}
@@ -45,9 +44,11 @@ class SentenceSource:
                 if value is not None:
                     kinds.add(object if type(value) is int and not -(2**63) <= value < 2**63 else type(value))
         if kind_of(self.path) == ".parquet":
-            from sentriton.files.parquet import carried_schema
+            import pyarrow.parquet as pq
 
-            return count, carried_schema(self.path)
+            from sentriton.files.parquet import plain_schema
+
+            return count, plain_schema(pq.read_schema(self.path))
         return count, types or {SENTENCE: {str}}
 
     def check_unchanged(self) -> None:
@@ -64,8 +65,8 @@ def open_source(
     *,
     carried: bool = True,
 ) -> SentenceSource:
-    """The source that the arguments of a command name; its columns are `carried` to the output. Raises `InvalidInput`
-    when they name none, or two.
+    """The source that the arguments of a command name; its columns may be `carried` to the output. Raises
+    `InvalidInput` for none, or two.
     """
     if texts and path is not None:
         raise InvalidInput("both TEXT and --input were given; give one of them")

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 class Encoders:
-    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` for each event loop that asks for one; all of the same
-    settings. Raises `ServerUnavailable` where nobody answers.
-    """
+    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` of the same settings for each event loop that asks for one."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._url = url
