@@ -1,4 +1,4 @@
-"""Checks of what callers give to `encode`: each raises `InvalidInput` naming argument, value and what is allowed."""
+"""Checks of the arguments of `encode`: each raises `InvalidInput` with argument, value and allowed values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def as_texts(
 
 
 def one_name(sentences: object, inputs: object) -> tuple[str, Any]:
-    """The name by which the sentences were given, and what was given. Raises `InvalidInput` for both names at once."""
+    """The name by which the sentences were given, and what was given. Raises `InvalidInput` for both names."""
     if sentences is not None and inputs is not None:
         raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
     return ("sentences", sentences) if inputs is None else ("inputs", inputs)
@@ -66,7 +66,7 @@ def _shown(value: object) -> str:
 
 
 def check_unicode(name: str, text: str) -> None:
-    """Refuse a text with a lone surrogate, half of a UTF-16 pair: it has no UTF-8, so no tokenizer takes it."""
+    """Refuse a text with a lone surrogate, half of a UTF-16 pair, which has no UTF-8."""
     # Asking for ASCII first spares most English texts the copy.
     if text.isascii():
         return

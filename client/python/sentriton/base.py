@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BaseEncoder(Generic[AnyConnection]):
-    """The part of both encoders that sends nothing. `manifest` and its properties need a connected encoder."""
+    """The part of both encoders that sends nothing. It needs a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))

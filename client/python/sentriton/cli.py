@@ -1,4 +1,4 @@
-"""The command line, with the client's commands. plugins.py finds those of other distributions, such as the server."""
+"""The command line, with the client's commands. plugins.py finds those of other distributions."""
 
 from __future__ import annotations
 

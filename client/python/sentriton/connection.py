@@ -29,17 +29,17 @@ _OPTIONS: list[tuple[str, int | str]] = [
     # gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Each encoder its own connections: else all channels of a process to one address share one.
+    # Else all channels of a process to one address share a connection.
     ("grpc.use_local_subchannel_pool", 1),
-    # A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+    # A dead connection is noticed while a call waits, not at its deadline.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+    # gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Servers that moved are found under their new addresses soon: gRPC asks for a name's addresses every 30 s at most.
+    # gRPC asks for a name's addresses every 30 s at most.
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-    # Despite its name how long a connection may take to come about: TLS to another continent, or to a busy server.
+    # How long a connection may take, despite the name.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # Repeating is the client's own work, inside its deadline and budget.
     ("grpc.enable_retries", 0),
@@ -125,7 +125,7 @@ class Question(Generic[AnyConnection]):
 
 
 def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) -> Result:
-    """Send each question, and give its response or its error back to the generator. Returns the generator's value."""
+    """Send each question, give its response or error back to the generator, and return the generator's value."""
     try:
         question = next(questions)
         while True:

@@ -37,7 +37,7 @@ class Deadline:
         return min(max(0.0, self.time - now), _MAX_WAIT_S)
 
     def moved(self, now: float) -> None:
-        """A request of the call was answered, or the first is to be sent: the server has its whole time again."""
+        """A request was answered, or the first is to be sent: the server has its whole time again."""
         self._stalls = now + self._stall_timeout_s
         self._looked = now
 

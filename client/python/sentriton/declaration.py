@@ -8,10 +8,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
@@ -19,37 +22,25 @@ TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 AnySettings = TypeVar("AnySettings")
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    group: str,
-    allowed: Allowed = ANYTHING,
-    unit: str = "",
-    unset: str = "",
-    secret: bool = False,
-    former_flag: str | None = None,
-    former_variable: str | None = None,
-) -> Any:
-    """A field of a dataclass of settings.
+class Details(TypedDict, total=False):
+    """What `setting` says of a field besides its default, help and group, with the defaults of `Setting`.
 
     `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
     None. A `secret` is never shown. The former names work for one release, with a warning.
     """
-    return dataclasses.field(
-        default=default,
-        repr=not secret,
-        metadata={
-            "help": help,
-            "group": group,
-            "allowed": allowed,
-            "unit": unit,
-            "unset": unset,
-            "secret": secret,
-            "former_flag": former_flag,
-            "former_variable": former_variable,
-        },
-    )
+
+    allowed: Allowed
+    unit: str
+    unset: str
+    secret: bool
+    former_flag: str
+    former_variable: str
+
+
+def setting(default: Any, help: str, *, group: str, **details: Unpack[Details]) -> Any:
+    """A field of a dataclass of settings."""
+    metadata = {"help": help, "group": group, **details}
+    return dataclasses.field(default=default, repr=not details.get("secret"), metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -61,12 +52,12 @@ class Setting:
     default: Any
     help: str
     group: str
-    allowed: Allowed
-    unit: str
-    unset: str
-    secret: bool
-    former_flag: str | None
-    former_variable: str | None
+    allowed: Allowed = ANYTHING
+    unit: str = ""
+    unset: str = ""
+    secret: bool = False
+    former_flag: str | None = None
+    former_variable: str | None = None
 
     @property
     def flag(self) -> str:
@@ -101,7 +92,7 @@ class Setting:
         return value
 
     def read_environment(self, warn: Callable[[str], None]) -> tuple[str, Any] | None:
-        """The variable that is set, as `$NAME`, and its value; None if none is set, or to nothing."""
+        """The variable that is set, as `$NAME`, and its value, or None."""
         for variable in filter(None, (self.variable, self.former_variable)):
             if text := os.environ.get(variable):
                 if variable != self.variable:
@@ -165,7 +156,7 @@ def resolve(
 
 
 def source_of(settings: Any, field: str) -> str | None:
-    """The flag, the variable (`$NAME`) or the field that a value of resolved settings came from; None for a default."""
+    """The flag, the variable (`$NAME`) or the field of a resolved value; None for a default."""
     source: str | None = getattr(settings, "_sources", {}).get(field)
     return source
 

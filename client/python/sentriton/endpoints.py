@@ -1,4 +1,4 @@
-"""Which of several servers gets the next request: the one with the fewest under way, among those that answer."""
+"""Which of several servers gets the next request: the least busy one of those that answer."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Inquiry(Generic[AnyConnection]):
         self.failure: SentritonError = deadline.exceeded(self._url)
 
     def turn(self, now: float) -> tuple[Endpoint[AnyConnection], float] | None:
-        """The server to ask and the seconds that it has to answer; None when all failed or the time is over."""
+        """The server to ask and the seconds that it has to answer; None at the end."""
         left_s = self._deadline.left_s(now)
         if not self._turns:
             return None

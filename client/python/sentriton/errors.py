@@ -68,7 +68,7 @@ _OVERLOAD_WORDS = ("lane is full", "exceeds maximum queue size", "request timeou
 _NO_ROOM_WORDS = "failed to increase the shared memory pool size"
 _DENIED_WORDS = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
 _SICK_WORDS = ("is not healthy", "rst_stream", "stream removed")
-# The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+# The whole message of a call that a stopping Triton breaks off.
 _BROKEN_OFF_MESSAGE = "CANCELLED"
 _MISMATCH_WORDS = "fingerprint mismatch"
 # gRPC's words before the reason why no connection came about.
@@ -79,8 +79,7 @@ _HINTS = {
     "failed to connect": "; is it running? `sentriton serve` on that machine starts it",
     "access-key": "; give the server's access_key (or $SENTRITON_ACCESS_KEY)",
     "unknown model: 'assets'": "; it serves no repository of Sentriton, or is still loading it",
-    "errors resolving": "its name cannot be resolved; check the spelling of url",
-    "dns resolution failed": "its name cannot be resolved; check the spelling of url",
+    "resol": "its name cannot be resolved; check the spelling of url",
 }
 
 
@@ -124,7 +123,7 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
 
 
 def distrust_words(reason: str) -> str:
-    """The cause and the remedy for a server's certificate that is not trusted, by the TLS library's `reason`."""
+    """The cause and the remedy for a server's certificate, by the TLS library's `reason`."""
     if "expired" in reason:
         return "the server's certificate has expired; renew it"
     if "hostname" in reason.lower() or "IP address" in reason:
@@ -134,7 +133,7 @@ def distrust_words(reason: str) -> str:
 
 
 def own_error(error: SentritonError, words: str = "") -> SentritonError:
-    """The same error in an object of its own, as each of several callers needs it, with `words` after its message."""
+    """The same error in an object of its own for another caller, with `words` after its message."""
     own = type(error)(f"{error}{words}")
     own.__cause__ = error.__cause__
     return own

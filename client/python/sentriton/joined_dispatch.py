@@ -118,7 +118,7 @@ class AsyncJoinedDispatcher:
             sending.endpoint.end(sending)
             if task.cancelled():
                 return
-            task.exception()  # asked for, as asyncio wants it, also where the outcome matters no more
+            task.exception()  # asked for, as asyncio wants it
             with _kept_on_failure(self._call, joint):
                 self._joiner.settle(joint, sending, task.result, time.monotonic())
 
@@ -160,7 +160,7 @@ def _member_of(call: Call[AnyConnection], wake: Callable[[], object]) -> Iterato
 
 @contextmanager
 def _kept_on_failure(call: Call[AnyConnection], joint: Joint[AnyConnection]) -> Iterator[None]:
-    """After a failure in the block no call of the request waits for ever. Interrupts are raised again."""
+    """After a failure in the block no call waits for ever. Interrupts are raised again."""
     try:
         yield
     except Exception as error:

@@ -37,7 +37,7 @@ Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[Scalar]]
 
 
 class StringCollection(Protocol):
-    """Strings in a list, an array, a column or another collection. A `str` is none: it contains nothing but strings."""
+    """Strings in a list, an array, a column or another collection, but not a `str`."""
 
     def __contains__(self, item: object, /) -> bool: ...
 

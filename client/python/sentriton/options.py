@@ -34,7 +34,7 @@ class EncodeOptions:
 
 
 def resolve_options(arguments: AnyArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
-    """The options for the model of `manifest`. Raises `InvalidInput` naming argument, value and allowed values."""
+    """The options for the model of `manifest`. Raises `InvalidInput` for a value that is not allowed."""
     # sentence-transformers' evaluators say None for float32.
     precision = arguments.get("precision")
     batch_size, truncate_dim = arguments.get("batch_size"), arguments.get("truncate_dim")

@@ -28,7 +28,7 @@ class Window:
         self.limit = min(self.limit, self.most)
 
     def anew(self) -> Window:
-        """One for the next call: the limit and the best rate are kept, the round under way is not."""
+        """One for the next call, with the limit and the best rate."""
         return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Why a server gives no answer: one look at its port after a failure, which costs a healthy call nothing."""
+"""Why a server gives no answer: one look at its port after a failure."""
 
 from __future__ import annotations
 

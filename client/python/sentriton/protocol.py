@@ -1,6 +1,4 @@
-"""Requests and responses of the models, as KServe v2 (Open Inference Protocol) messages: plain functions, no
-network.
-"""
+"""Requests and responses of the models as KServe v2 messages: plain functions, no network."""
 
 from __future__ import annotations
 
@@ -125,7 +123,7 @@ def _read_matrix(
 
 
 def _output(response: ModelInferResponse, name: str, datatype: str, models: Sequence[str]) -> tuple[list[int], bytes]:
-    """Shape and bytes of the output `name`, which must have this datatype and come from one of these models."""
+    """Shape and bytes of the output `name`, of this datatype and one of these models."""
     if response.model_name not in models:
         raise ServerError(
             f"the server sent an answer of the model {response.model_name!r}; expected {' or '.join(models)}"

@@ -33,7 +33,7 @@ def quantize(embeddings: NDArray[np.float32], precision: str) -> NDArray[Any]:
 
 
 def quantize_tokens(token_embeddings: Sequence[NDArray[np.float32]], precision: str) -> list[NDArray[Any]]:
-    """`quantize` for sentences of [tokens, d] each: one range a dimension for all tokens of all sentences."""
+    """`quantize` for sentences of [tokens, d] each: one range a dimension for all."""
     if not token_embeddings:
         return []
     ends = np.cumsum([len(tokens) for tokens in token_embeddings])

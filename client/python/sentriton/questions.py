@@ -21,7 +21,7 @@ Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Re
 
 
 def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> Questions[AnyConnection, ServedModel]:
-    """Manifest and tokenizer of the first server that answers. Raises the error of the last one if none does."""
+    """Manifest and tokenizer of the first server that answers. Raises the last error if none does."""
     inquiry = Inquiry(endpoints.all, deadline)
     while turn := inquiry.turn(time.monotonic()):
         endpoint, time_s = turn

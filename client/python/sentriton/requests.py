@@ -9,7 +9,7 @@ from sentriton.errors import InvalidInput
 from sentriton.tokenization import PackedRows, TextTokenizer, pack_rows
 
 TOKENS_PER_REQUEST = 4096
-_WINDOW_SENTENCES = 512  # tokenized at a time: enough to sort by length, little enough to start sending at once
+_WINDOW_SENTENCES = 512  # tokenized at a time
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ async def async_encode_chunks(
 
 @contextmanager
 def _counted_from(start: int) -> Iterator[None]:
-    """An error of a chunk counts from the chunk's first sentence: it says which one of the stream that is."""
+    """An error of a chunk counts from the chunk's first sentence: it says which one that is."""
     try:
         yield
     except SentritonError as error:

@@ -1,4 +1,4 @@
-"""Text to token ids on the caller's side, with the tokenizer.json that the server hands out."""
+"""Text to token ids on the caller's side, with the server's tokenizer.json."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer_json: str) -> None:
-        """Raises an error of the tokenizers library for a text that is no tokenizer; `blaming` knows them all."""
+        """Raises an error of the tokenizers library for a wrong text; `blaming` knows them all."""
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         # Padding depends on which rows share a request, which is decided later.
         self._tokenizer.no_padding()

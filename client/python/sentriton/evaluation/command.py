@@ -1,4 +1,4 @@
-"""`sentriton evaluate`: the ten figures of a served model, beside those of its checkpoint in this process."""
+"""`sentriton evaluate`: the ten figures of a served model, beside those of its checkpoint."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def evaluate(
         check_plot(plot)
     checkpoint = own.checkpoint
     if checkpoint is not None:
-        checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
+        checkpoint_reader()  # raises if the server's packages are missing
     pairs = read_scored(data)
     with open_encoder(settings) as encoder:
         manifest = encoder.manifest

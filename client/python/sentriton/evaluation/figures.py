@@ -1,4 +1,4 @@
-"""The ten figures of sentence-transformers' `EmbeddingSimilarityEvaluator`: similarities against people's scores."""
+"""The ten figures of sentence-transformers' `EmbeddingSimilarityEvaluator`."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _read_hub(data: str) -> Rows:
         ) from error
     try:
         found = load_dataset(name, config or None)
-    # Whatever the hub, the network or a data set's own files have against it is what the caller must read.
+    # The hub, the network or a data set's own files may raise anything.
     except Exception as error:
         raise InvalidInput(f"there is no file {data}, and it is no data set to be had: {error}") from error
     if not split and len(found) > 1:

@@ -1,4 +1,4 @@
-"""The column that holds the sentences of a table, and what a value in it must be, for every kind of file."""
+"""The column that holds the sentences of a table, and its values, for every kind of file."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,6 +21,7 @@ from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.embedding import RowOptions, Skipped, check_output, embed_to_file, embedded, row_precision
 from sentriton.files.outputs import json_lines
+from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource, open_source
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
@@ -152,7 +153,7 @@ def _print_rows(
     encoder: SentenceEncoder,
     source: SentenceSource,
     options: RowOptions,
-    reject: Callable[[InvalidInput], None] | None,
+    reject: Reject | None,
 ) -> None:
     encoder.encode([], **options)
     written = 0
@@ -167,7 +168,7 @@ def _print_rows(
 
 @contextmanager
 def _stopping_at_once(encoder: SentenceEncoder) -> Iterator[None]:
-    """SIGINT and SIGTERM end the command, without awaiting the answers that are under way, with the signal's code."""
+    """SIGINT and SIGTERM end the command at once, with the signal's code."""
     received = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:

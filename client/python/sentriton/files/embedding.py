@@ -1,4 +1,4 @@
-"""Embeds a source of sentences into a file: in constant memory, and going on where an earlier run stopped."""
+"""Embeds a source of sentences into a file, in constant memory, and resumes an earlier run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.columns import SentenceRow
 from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
+from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource
 from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
@@ -81,7 +82,7 @@ class Skipped:
 
 
 class _Pace:
-    """The size of the next chunk: as many sentences as take two seconds, so that rows are kept and shown that often."""
+    """The size of the next chunk: as many sentences as take two seconds."""
 
     def __init__(self) -> None:
         self._size, self._rows = _FIRST_CHUNK, 0
@@ -200,7 +201,7 @@ def embed_to_file(
 
 
 def _array(embeddings: EncodedMany) -> NDArray[Any]:
-    """`RowOptions` give arrays alone, which no overload can tell of a precision that is a variable."""
+    """`RowOptions` give arrays alone, which no overload tells of a precision in a variable."""
     assert isinstance(embeddings, np.ndarray)
     return embeddings
 
@@ -225,7 +226,7 @@ def _meaning(encoder: SentenceEncoder, options: RowOptions, dimension: int) -> d
 def _embed_rest(
     encoder: SentenceEncoder,
     source: SentenceSource,
-    reject: Callable[[InvalidInput], None] | None,
+    reject: Reject | None,
     rows: PartialRows,
     options: RowOptions,
     total: int | None,

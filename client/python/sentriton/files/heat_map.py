@@ -51,11 +51,16 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
     axes.set_yticks(range(count), labels, **style)
     if count <= _MAX_NUMBERED_SENTENCES:
         _write_scores(axes, scores)
+    save_figure(figure, path)
+    return font is not None
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure of matplotlib. Raises `SentritonError` when the file cannot be written."""
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
         raise SentritonError(f"cannot write {path}: {error.strerror or error}") from error
-    return font is not None
 
 
 def find_font(letters: str) -> Path | None:

@@ -118,7 +118,7 @@ def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
 
 def _open_to_append(path: Path) -> BinaryIO:
     path.touch()
-    # Unbuffered: what a write has taken is with the system, and nothing is left to flush when the disk is full.
+    # Unbuffered: nothing is left to flush when the disk is full.
     return path.open("r+b", buffering=0)
 
 
@@ -140,7 +140,7 @@ def _whole_lines(file: BinaryIO) -> tuple[int, int]:
 
 
 def _publish(file: BinaryIO, partial: Path, output: Path) -> None:
-    # On the disk before it has its name: a power cut must not leave FILE without its end.
+    # On the disk before it has its name, for a power cut.
     os.fsync(file.fileno())
     file.close()
     partial.replace(output)

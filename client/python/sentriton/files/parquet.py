@@ -23,7 +23,7 @@ _ROW_GROUP_BYTES = 32 << 20
 
 
 def require_pyarrow(what: str) -> None:
-    """Raises `InvalidInput` that says what to install where pyarrow is missing. `what` needs it."""
+    """Raises `InvalidInput` that says how to install pyarrow if `what` needs it in vain."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ModuleNotFoundError as error:
@@ -145,7 +145,7 @@ class ParquetRows:
 
 
 def _type_for(kinds: set[type]) -> Any:
-    """The type of a column that has values of these types; JSON for several that have none in common."""
+    """The type of a column that has values of these types; JSON if they have none in common."""
     import pyarrow as pa
 
     if kinds == {bool}:

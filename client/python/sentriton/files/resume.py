@@ -1,4 +1,4 @@
-"""Whose rows stand in FILE.partial: FILE.partial.json says it, so that only the same run goes on with them."""
+"""Whose rows stand in FILE.partial, by FILE.partial.json: only the same run resumes."""
 
 from __future__ import annotations
 

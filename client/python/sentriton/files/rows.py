@@ -1,4 +1,4 @@
-"""Reads lines and rows from files of text, one after the other: lines, JSON, and tables between commas or tabs."""
+"""Reads lines, JSON, and tables between commas or tabs, one row after the other."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from sentriton.errors import InvalidInput
 
-# A sentence has 512 tokens at most: a longer line is a file of another kind, or a quotation mark that never closes.
+# A longer line is a file of another kind, or a quotation mark that never closes.
 MAX_LINE_BYTES = 1 << 20
+
+Reject: TypeAlias = Callable[[InvalidInput], None]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Reading:
     """How rows are read: the `encoding` of text, and what takes the error of a row (None: it is raised)."""
 
     encoding: str = "utf-8"
-    reject: Callable[[InvalidInput], None] | None = None
+    reject: Reject | None = None
 
     def wrong(self, message: object, cause: Exception | None = None) -> None:
         """Skip a row for this reason, or raise it as `InvalidInput`."""
@@ -73,7 +75,7 @@ def numbered_lines(
 
 
 def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[tuple[str, Any]]:
-    """The value of each line that is not blank, behind where it stands. Raises `InvalidInput` for what is not JSON."""
+    """The value of each line that is not blank, behind where it stands."""
     for number, line in numbered_lines(file, name, reading):
         if not line.strip():
             continue
@@ -91,7 +93,7 @@ def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
         values = json.load(file)
     except json.JSONDecodeError as error:
         raise InvalidInput(f"{name}, line {error.lineno} is not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, a number of thousands of digits, lists in lists in lists
+    except (ValueError, RecursionError) as error:  # no UTF-8, thousands of digits, lists in lists
         raise InvalidInput(f"{name} is not JSON: {error}") from error
     if not isinstance(values, list):
         raise InvalidInput(f"{name} is no list; give a list of objects")
@@ -103,7 +105,7 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRI
     quotation marks are letters.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    # A row that is skipped may have quoted ends of lines: its lines must reach the reader of the table.
+    # Lines of a row that is skipped must reach the reader of the table.
     errors = "surrogateescape" if reading.reject else "strict"
     lines = (line for _, line in numbered_lines(file, name, reading, errors=errors))
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL

@@ -37,7 +37,7 @@ def check_kind(path: Path, column: str | None) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """Its ending, in small letters. Pipes and devices, such as bash's <(command), have none and give lines."""
+    """Its ending, in small letters. Pipes and devices, such as bash's <(command), give lines."""
     return path.suffix.lower() if path.is_file() else ".txt"
 
 
@@ -69,7 +69,7 @@ def sentence_rows(
 
 
 def read_lines(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[SentenceRow]:
-    """The lines of a binary file without their ends. Raises `InvalidInput` naming `name` and the line."""
+    """The lines of a binary file without their ends."""
     for _, line in numbered_lines(file, name, reading, cut=True):
         yield plain_row(line.removesuffix("\n").removesuffix("\r"))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import SENTENCE, SentenceRow, checked, plain_row
-from sentriton.files.rows import Reading, checked_encoding
+from sentriton.files.rows import Reading, Reject, checked_encoding
 from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_rows
 
 
@@ -22,7 +22,7 @@ class SentenceSource:
 
     name: str
     identity: dict[str, Any]
-    read: Callable[[Callable[[InvalidInput], None] | None], Iterator[SentenceRow]]
+    read: Callable[[Reject | None], Iterator[SentenceRow]]
     path: Path | None = None
     given: int | None = None
 
@@ -30,7 +30,7 @@ class SentenceSource:
     def resumable(self) -> bool:
         return self.path is not None
 
-    def survey(self, reject: Callable[[InvalidInput], None] | None = None) -> tuple[int | None, Any]:
+    def survey(self, reject: Reject | None = None) -> tuple[int | None, Any]:
         """How many rows there are, None where only reading can tell, and the types of their columns for `open_rows`.
         Finds what is wrong in a file before anything is embedded.
         """
@@ -81,7 +81,7 @@ def open_source(
         return _standard_input(encoding, required=path is not None)
     check_kind(path, column)
 
-    def read(reject: Callable[[InvalidInput], None] | None) -> Iterator[SentenceRow]:
+    def read(reject: Reject | None) -> Iterator[SentenceRow]:
         return sentence_rows(path, column, Reading(encoding, reject), carried=carried)
 
     if not path.is_file():
