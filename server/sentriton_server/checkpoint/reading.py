@@ -14,21 +14,20 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
 from sentriton_server.checkpoint.files import check_order, read_modules, read_object
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
 from sentriton_server.encoder import EncoderSpec, PackedEncoder, is_count, read_encoder
 from sentriton_server.encoder.operators import EncoderSizes
+from sentriton_server.hub import download
 from sentriton_server.resources import hash_files, load_model_code
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-# Other frameworks' copies of the same weights.
-_UNNEEDED_FILES = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
-_PICKLED_FILES = ["*.bin"]
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 @dataclass
@@ -157,22 +156,12 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
         exists = folder.exists()
     if exists:
         raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
-    if not _HUB_ID.fullmatch(str(source)):
+    if not HUB_ID.fullmatch(str(source)):
         raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
-    return str(source), _download(str(source), allow_pickle)
-
-
-def _download(hub_id: str, allow_pickle: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
     try:
-        ignored = _UNNEEDED_FILES if allow_pickle else [*_UNNEEDED_FILES, *_PICKLED_FILES]
-        return Path(snapshot_download(hub_id, ignore_patterns=ignored))
-    except Exception as error:  # of the hub's client, of the transport beneath it, of the file system
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"there is no folder {hub_id!r} here, and the hub did not deliver it: {reason}"
-        ) from error
+        return str(source), download(str(source), allow_pickle=allow_pickle)
+    except InvalidInput as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTransformer:
