@@ -19,7 +19,7 @@ from sentriton.requirements import SERVER, how_to_install
 
 COMMANDS = "sentriton.commands"
 CHECKPOINTS = "sentriton.checkpoints"
-SERVER_COMMANDS = ("serve", "export", "train", "data")
+SERVER_COMMANDS = ("serve", "export", "train", "data", "cache")
 
 
 class CommandGroup(TyperGroup):
