@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -151,17 +151,25 @@ def main() -> None:
     if sys.stdout is None:
         _fail("standard output is closed; redirect it to a file or to /dev/null")
     try:
-        app()
+        # Without arguments, click prints its help.
+        code = app(standalone_mode=len(sys.argv) < 2)
     except SentritonError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
         _fail(f"this command needs the package {error.name}; {how_to_install_module(str(error.name), SERVER)}")
+    except Exception as raised:
+        usage: Any = raised
+        if not hasattr(usage, "format_message"):  # no error of click
+            raise
+        help = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) else ""
+        _fail(f"{usage.format_message().rstrip('.')}{help}", usage.exit_code)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
     # What a full disk has not taken is not tried again at the end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    raise SystemExit(1)
+    raise SystemExit(code)

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 class SentenceEncoder(BaseEncoder[Connection]):
     """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
 
-    `url` is host:port, several with commas between, or dns:///host:port. Manifest and tokenizer come from the server,
-    so there is nothing else to configure; see `ClientSettings` for what can be set, by argument or `$SENTRITON_...`.
-    Safe for many threads; not across a fork.
+    `url` is host:port, several with commas between, or dns:///host:port. Manifest and tokenizer come from the server.
+    `ClientSettings` has the settings. Safe for many threads; not across a fork.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])

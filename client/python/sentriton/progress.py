@@ -1,6 +1,4 @@
-"""The progress of long calls on standard error: a bar with rate and time left from rich, lines where there is no
-terminal.
-"""
+"""The progress of long calls on standard error: a bar from rich, or lines where there is no terminal."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from sentriton.cache import cache_folder
 from sentriton.errors import InvalidInput
 from sentriton_server.export_cache import KINDS, entries, older_than, remove
 
-app = typer.Typer(help="List and clear the cache: exports, operators, tokenizers and data sets.", no_args_is_help=True)
+app = typer.Typer(help="List and clear the cache: exports, operators, tokenizers and data sets.")
 
 
 @app.command("list")

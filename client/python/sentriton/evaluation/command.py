@@ -71,19 +71,9 @@ def evaluate(
     if plot is not None:
         draw_evaluation(pairs, score_pairs("cosine", *embeddings), title, plot)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "data": data,
-                    "pairs": len(pairs),
-                    "model": manifest.name,
-                    "precision": manifest.precision,
-                    "fingerprint": manifest.fingerprint,
-                    **figures,
-                },
-                ensure_ascii=False,
-            )
-        )
+        about = {name: getattr(manifest, name) for name in ("precision", "fingerprint")}
+        result = {"data": data, "pairs": len(pairs), "model": manifest.name, **about, **figures}
+        typer.echo(json.dumps(result, ensure_ascii=False))
     else:
         Console(soft_wrap=True).print(figures_table(title, figures))
 

@@ -1,7 +1,7 @@
 """Reads sentence pairs that people scored: KLUE-STS JSON, KorSTS TSV, any table of that kind, or a hub data set.
 
-A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. What kind of
-text a pair comes from, KLUE's `source` or KorSTS's `genre`, is kept for breaking results down.
+A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. `source` or
+`genre` says what kind of text it comes from.
 """
 
 from __future__ import annotations

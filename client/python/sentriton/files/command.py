@@ -48,8 +48,8 @@ OnError = Annotated[
     str,
     typer.Option(
         metavar="ACTION",
-        help="fail, or skip: leave out rows that hold no text, are in another encoding, malformed or too long. "
-        "FILE.skipped.txt lists them.",
+        help="fail, or skip: leave out rows without text, in another encoding, malformed or too long, and list them in "
+        "FILE.skipped.txt.",
     ),
 ]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Scale every embedding to length 1.")]
