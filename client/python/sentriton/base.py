@@ -87,7 +87,7 @@ class BaseEncoder(Generic[AnyConnection]):
         """Most tokens of a sentence, special ones included."""
         return self.max_seq_length
 
-    def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
+    def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, cut at `max_seq_length`, without padding."""
         return self._session.model.tokenizer.tokenize(as_texts(texts)[0])
 

@@ -27,6 +27,7 @@ from sentriton_server.resources import hash_files, load_model_code
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+_SAYS_LITTLE = re.compile(r"models?|best|best_model|final|output|snapshots|checkpoint-\d+|[0-9a-f]{40}", re.IGNORECASE)
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -152,7 +153,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
     folder = Path(source)
     with refusals_of(source):
         if (folder / "modules.json").is_file():
-            return folder.resolve().name, folder
+            return name_of_folder(folder), folder
         exists = folder.exists()
     if exists:
         raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
@@ -162,6 +163,20 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
         return str(source), download(str(source), allow_pickle=allow_pickle)
     except InvalidInput as error:
         raise CheckpointError(str(error)) from error
+
+
+def name_of_folder(folder: Path) -> str:
+    """What a checkpoint in a folder is called: by the folder, or by one above it where that says little, as in
+    my-encoder/model, my-encoder/checkpoint-300 and the hub's cache.
+    """
+    own = folder.resolve()
+    for above in (own, *own.parents):
+        if above.name.startswith("models--"):
+            return above.name.removeprefix("models--").replace("--", "/")
+        if above.name and not _SAYS_LITTLE.fullmatch(above.name):
+            number = own.name.removeprefix("checkpoint-") if own.name.startswith("checkpoint-") else ""
+            return f"{above.name}-{number}" if number and above != own else above.name
+    return own.name
 
 
 def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTransformer:
