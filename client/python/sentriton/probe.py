@@ -72,7 +72,8 @@ def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float)
     with socket.create_connection(place, timeout_s) as plain:
         try:
             secure = context.wrap_socket(plain, server_hostname=settings.server_name or place[0])
-            return bool(secure.recv(1))  # a server of HTTP/2 speaks first
+            with secure:
+                return bool(secure.recv(1))  # a server of HTTP/2 speaks first
         except ssl.SSLCertVerificationError:
             raise
         except TimeoutError:
