@@ -17,7 +17,7 @@ from sentriton.cache import cache_folder
 from sentriton_server.private_folder import private_folder
 
 EXPORTS = "repositories"
-# By folder in the cache; what `clear` removes unless it is told a name. Data sets take a network to fetch again.
+# By folder in the cache.
 KINDS = {EXPORTS: "export", "operators": "operators", "assets": "tokenizer", "data": "data set"}
 KEPT_EXPORTS = 10
 KEPT_DAYS = 7.0

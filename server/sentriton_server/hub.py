@@ -1,5 +1,5 @@
-"""The model hub. Its client retries for more than a minute where there is no network, and says so in 35 lines: a
-connection is tried first, and without one the hub's cache alone is asked.
+"""The model hub. Its client retries for more than a minute without a network. So a connection is tried first, and
+without one only the hub's cache is asked.
 """
 
 from __future__ import annotations
