@@ -75,7 +75,7 @@ def test_nsmc_skips_blank_lines(tmp_path: Path) -> None:
         (read_parakqc, "tsv", parakqc_group("가") + "0\t1\t나\n", "line 11: a group must be 10 .* got 1 lines of 1"),
         (read_chatbot, "csv", "Q,A,label\n가,나,0\n가,나\n", "line 3 has 2 columns; the header has 3"),
         (read_chatbot, "csv", "Q,label\n가,0\n", "line 2: 'A' is missing; a row has Q, A"),
-        (read_klue_nli, "json", '[{"premise": "가"}]', "line 1: 'hypothesis' is missing"),
+        (read_klue_nli, "json", '[{"premise": "가"}]', "object 1: 'hypothesis' is missing"),
     ],
 )
 def test_a_malformed_row_is_named(
