@@ -46,7 +46,7 @@ def quality_by_precision(
             # Compiling uses an encoder up: each precision reads its own.
             encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
             encoder.key = read_key(repository)
-            save_module(compile_encoder(encoder, precision, operators=operators), model)
+            save_module(compile_encoder(encoder, precision, device, operators=operators), model)
             del encoder
             embeddings = ExportedModel(repository, device, model).encode(sentences)
         figures[precision.name] = measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)
