@@ -31,8 +31,6 @@ from .validation import explain_fingerprint, explain_lane, explain_pooled, expla
 # Where a batch goes, and what it is asked for there.
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
-# A GPU's token embeddings would come as its own otherwise.
-IN_HOST_MEMORY = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU)
 REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
@@ -58,6 +56,8 @@ class TritonPythonModel:
         self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
         config = json.loads(args["model_config"])
         settings = {name: int(value["string_value"]) for name, value in config["parameters"].items()}
+        # A GPU's token embeddings would come as its own otherwise.
+        self.host_memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
         self.most_rows = settings["REQUEST_ROWS"]
         self.most_tokens = settings["TOKEN_EMBEDDINGS_TOKENS"]
         token_embedding_bytes = self.contract["hidden_size"] * np.dtype(np.float32).itemsize
@@ -220,7 +220,7 @@ class TritonPythonModel:
             model_name=model,
             requested_output_names=[output],
             inputs=[pb_utils.Tensor(name, values[:, None]) for name, values in tensors.items()],
-            preferred_memory=IN_HOST_MEMORY,
+            preferred_memory=self.host_memory,
         ).exec()
         if response.has_error() and UNHEALTHY_WORDS in response.error().message():
             self.unwell = response.error().message()
