@@ -10,7 +10,7 @@ import torch
 from sentriton.errors import SentritonError
 from sentriton_server.encoder import PRECISIONS, Precision, precisions_of
 from sentriton_server.encoder.operators import EncoderSizes, OperatorsUnavailable
-from sentriton_server.encoder.operators.choice import Choice, choose_operators
+from sentriton_server.encoder.operators.choice import ChosenOperators, choose_operators
 from sentriton_server.gpu_sizes import ASSUMED_MEMORY
 from sentriton_server.settings import DEVICES
 
@@ -78,7 +78,7 @@ def resolve_choices(precision: str | None, device: str, say: Callable[[str], Non
     return Choices(chosen, chosen_device, checked_on, is_default=precision is None)
 
 
-def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice:
+def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> ChosenOperators:
     """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes."""
     try:
         return choose_operators(operators, device, sizes)
