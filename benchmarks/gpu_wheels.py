@@ -30,8 +30,10 @@ PACKAGES = """
     tritonclient truststore typer
 """.split()
 PLATFORMS = ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_35_x86_64", "any"]
-# Of transformers: the encoders of this repository, and what they import.
+# Of transformers: the encoders of this repository, and what they import. sentence-transformers imports others'
+# configurations.
 ARCHITECTURES = {"auto", "bert", "camembert", "encoder_decoder", "roberta", "xlm_roberta"}
+KEPT_OF_OTHERS = ("__init__", "configuration_")
 UNUSED = ("tests", "*.pyi", "*.a", "numpy/f2py", "numpy/core/include", "nvidia_pytriton.libs/libpython3-*")
 
 
@@ -65,9 +67,9 @@ def unpack(wheels: Path, site: Path, python: str) -> None:
     for stub in (site / "pytriton/tritonserver/python_backend_stubs").iterdir():
         if stub.name != python:
             shutil.rmtree(stub)
-    for model in (site / "transformers/models").iterdir():
-        if model.is_dir() and model.name not in ARCHITECTURES:
-            shutil.rmtree(model)
+    for file in (site / "transformers/models").glob("*/*.py"):
+        if file.parent.name not in ARCHITECTURES and not file.name.startswith(KEPT_OF_OTHERS):
+            file.unlink()
     programs = [*site.glob("pytriton/tritonserver/bin/*"), *site.glob(f"pytriton/tritonserver/*stubs/{python}/*")]
     for file in (*site.rglob("*.so"), *site.rglob("*.so.*"), *programs):
         subprocess.run(["strip", "--strip-unneeded", file], check=False, stderr=subprocess.DEVNULL)
