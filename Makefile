@@ -48,7 +48,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit client end-to-end server typing polyglot protos docs node go go-modules java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client end-to-end server typing polyglot protos docs node go go-modules java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -215,6 +215,19 @@ $(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
 	@cp -L $$(find $(PERF_ANALYZER)/parts -name libb64.so.0d) $$(find $(PERF_ANALYZER)/parts -name libcudart.so.12) \
 	    $$(find $(PERF_ANALYZER)/parts -path '*/bin/perf_analyzer') $(PERF_ANALYZER)/
 	@rm -rf $(PERF_ANALYZER)/parts && chmod +x $@ && touch $@
+
+# All that a GPU is asked, in one run, on a machine with an NVIDIA driver, Python 3.12 and torch with CUDA, but no network.
+# `make gpu-wheels` on a machine with a network comes before: build/gpu-wheels travels with the repository (60 MB).
+# GPU="--device cpu --size 1x64" rehearses it. PYTHON: the one that has torch.
+GPU ?=
+GPU_PYTHON ?= 3.12
+gpu-wheels: $(VENV)/dev-installed
+	$(BIN)/python -m benchmarks.gpu_wheels build/gpu-wheels --python $(GPU_PYTHON)
+
+gpu:
+	$(PYTHON) benchmarks/gpu_setup.py build/gpu-wheels build/gpu
+	@mkdir -p build/gpu-data && cp build/gpu-wheels/*.json build/gpu-data/
+	SENTRITON_DATA=build/gpu-data HF_HUB_OFFLINE=1 build/gpu/bin/python -W ignore -m benchmarks.gpu --save build/gpu.json $(GPU)
 
 # What their packages require excludes ours, and each other's.
 PEERS := benchmarks/peers

@@ -1,71 +1,182 @@
-"""The questions of the other benchmarks, asked of a GPU: one command, a table and a JSON line for each.
+"""All that a GPU is asked on the day that there is one, in one run: one table, one file of JSON.
 
-    .venv/bin/python -m benchmarks.gpu [--size large] [--layers N] [--questions limit offline online] [--sentences 2048]
-        [--seconds 15] [--rounds 3] [--plots FOLDER] [--device gpu|cpu]
+    .venv/bin/python -W ignore -m benchmarks.gpu [--size large] [--layers N] [--precisions fp16 bf16 fp32]
+        [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--device gpu|cpu]
+        [--save FILE.json]
 
-limit: tokens a second of the length mixture up to 512 tokens through the service in fp16, and the share it is of the
-GPU's matrix rate on the model's own shapes, in fp16 and bf16. offline: the same corpus, next to sentence-transformers
-on the same GPU. online: single sentences of 1 to 1,024 callers. Each runs in a process of its own, so that it has the
-GPU to itself. `--device cpu` runs all of it in fp32, on a small model unless told otherwise, to see that it works.
+For each precision: an export of random weights with its parity report, the rate of the matrix products alone, and the
+service on a real Triton: tokens per second of the length mixture up to 512 tokens, the share that these are of the
+matrix rate, and memory. For the first precision also callers of single sentences, a killed encoder and its recovery,
+and the same sentences by sentence-transformers and by the usual padded repository. A part that fails is a row of the
+table; a part that would begin beyond `--budget` seconds is left out and says so. `--device cpu` rehearses every line.
 """
 
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
+import logging
+import multiprocessing
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmarks.checkpoints import SIZES
+import psutil
 
-QUESTIONS = ("limit", "offline", "online")
+from benchmarks import gpu_parts as parts
+from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.peers import Job
+from benchmarks.products import layers_of_products
+from benchmarks.report import print_report
+from benchmarks.targets import Service
+from benchmarks.workload import SENTENCES, hardware, spread_by_length
+
 SIZE = {"gpu": "large", "cpu": "4x256"}
-PRECISION = {"gpu": "fp16", "cpu": "fp32"}
+PRECISIONS = {"gpu": ["fp16", "bf16", "fp32"], "cpu": ["fp32", "bf16"]}
+CALLERS = (1, 8, 64, 256, 1024)
 
 
-def questions(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """What each benchmark is told."""
-    device, size = arguments.device, arguments.size or SIZE[arguments.device]
-    layers = str(arguments.layers or SIZES[size][0])
-    corpus = ["--size", size, "--layers", layers, "--device", device, "--lengths", "mixture"]
-    corpus += ["--sentences", str(arguments.sentences), "--rounds", str(arguments.rounds)]
-    asked = {
-        "limit": ["--precisions", PRECISION[device]],
-        "offline": ["--precisions", PRECISION[device], "--contenders", "sentence-transformers", "sentriton"],
-        "online": [
-            *("--precision", PRECISION[device], "--callers", "1", "8", "64", "256", "1024"),
-            *("--seconds", str(arguments.seconds), "--processes", "4"),
-        ],
-    }
-    plot = {question: ["--plot", str(arguments.plots / f"gpu-{question}.png")] for question in asked if arguments.plots}
-    return {question: [*corpus, *asked[question], *plot.get(question, [])] for question in arguments.questions}
+@dataclass
+class Run:
+    """The rows so far, and how long a part may still begin."""
+
+    budget_s: float
+    started: float = field(default_factory=time.monotonic)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, part: str, precision: str, value: object, unit: str, note: str | None = None) -> None:
+        self.rows.append({"part": part, "precision": precision, "value": value, "unit": unit, "note": note})
+        print(f"{time.monotonic() - self.started:5.0f} s  {part} {precision}: {value} {unit} {note or ''}", flush=True)
+
+    def part(self, name: str, precision: str, measure: Callable[[], None]) -> bool:
+        """Measure a part; whether it came to its end. What goes wrong is a row, and the next part has its turn."""
+        if time.monotonic() - self.started > self.budget_s:
+            self.add(name, precision, None, "", f"left out: {self.budget_s:.0f} s are over")
+            return False
+        try:
+            measure()
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            self.add(name, precision, None, "", f"failed: {type(error).__name__}: {error}"[:300])
+            return False
+        return True
+
+
+def measure_precision(run: Run, job: Job, operations: float, arguments: argparse.Namespace, *, first: bool) -> None:
+    """Export, products and service at one precision; with the `first`, callers and recovery too."""
+    precision, device = job.precision, job.device
+    repository = job.scratch / f"repository-{precision}"
+    rate = 0.0
+
+    def export() -> None:
+        manifest, seconds = parts.export_checkpoint(job, repository)
+        run.add("parity", precision, round(manifest.parity["min_cosine"], 7), "cosine", f"export {seconds:.0f} s")
+
+    def products() -> None:
+        nonlocal rate
+        _, hidden, _, intermediate = SIZES[arguments.size]
+        rate = parts.best_rate(*layers_of_products(precision, hidden, intermediate, device))
+        run.add("products", precision, round(rate / 1e12, 2), "TFLOP/s")
+
+    def service() -> None:
+        with parts.serve(repository) as (server, encoder):
+            tokens_per_s, tokens = parts.tokens_per_second(encoder, job.sentences, arguments.seconds)
+            share = f"{tokens_per_s * operations / rate:.1%} of the products" if rate else None
+            run.add("service", precision, round(tokens_per_s), "tokens/s", share)
+            run.add("memory", precision, round(parts.memory_bytes(device) / 2**30, 2), "GiB", parts.MEMORY[device])
+            if first:
+                run.part("callers", precision, lambda: callers(server.url))
+            del tokens
+
+    def callers(url: str) -> None:
+        with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
+            target = Service("Sentriton", parts.token_requests(repository, url, job.sentences))
+            for number in arguments.callers:
+                row = parts.call_single(pool, target, number, arguments)
+                note = f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms{'; ' + row['note'] if row['note'] else ''}"
+                run.add(f"{number} callers", precision, row["requests_per_s"], "sentences/s", note)
+
+    def recovery() -> None:
+        run.add("recovery", precision, round(parts.recovery_s(repository, job.sentences[:4]), 1), "s", "encoder killed")
+
+    if not run.part("export", precision, export):
+        return
+    run.part("products", precision, products)
+    run.part("service", precision, service)
+    if first:
+        run.part("recovery", precision, recovery)
+
+
+def measure_others(run: Run, job: Job, arguments: argparse.Namespace) -> None:
+    """sentence-transformers, and the padded repository, on the same sentences at the same precision."""
+    tokens = parts.count_tokens(job)
+
+    def torch() -> None:
+        for attention, embed in parts.sentence_transformers(job):
+            seconds = parts.best_seconds(embed, arguments.seconds)
+            run.add("sentence-transformers", job.precision, round(tokens / seconds), "tokens/s", attention)
+
+    def padded() -> None:
+        with parts.padded(job) as embed:
+            few = job.sentences[: max(8, len(job.sentences) // 8)]
+            share = sum(map(len, few)) / sum(map(len, job.sentences))
+            seconds = parts.best_seconds(lambda: embed(few), arguments.seconds)
+            run.add(
+                "padded repository", job.precision, round(tokens * share / seconds), "tokens/s", f"{len(few)} of them"
+            )
+
+    run.part("sentence-transformers", job.precision, torch)
+    run.part("padded repository", job.precision, padded)
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, help="large on a GPU, 4x256 on the CPU, unless given")
     parser.add_argument("--layers", type=int, help="all that the model has, unless given")
-    parser.add_argument("--questions", choices=QUESTIONS, nargs="+", default=QUESTIONS)
+    parser.add_argument("--precisions", nargs="+", help="fp16 bf16 fp32 on a GPU, fp32 bf16 on the CPU, unless given")
     parser.add_argument("--sentences", type=int, default=2048)
-    parser.add_argument("--seconds", type=float, default=15, help="of every turn of callers")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--plots", type=Path, help="a folder for the plots")
+    parser.add_argument("--seconds", type=float, default=6, help="of every turn")
+    parser.add_argument("--most-seconds", type=float, default=20, help="of a turn of callers whose answers are slow")
+    parser.add_argument("--callers", type=int, nargs="+", default=CALLERS)
+    parser.add_argument("--processes", type=int, default=4, help="that callers share")
+    parser.add_argument("--budget", type=float, default=480, help="seconds after which no part begins")
     parser.add_argument("--device", choices=SIZE, default="gpu")
+    parser.add_argument("--save", type=Path, help="a file for the JSON")
     return parser
 
 
 def main() -> None:
     arguments = parser().parse_args()
-    if arguments.device == "gpu":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise SystemExit("torch sees no CUDA GPU here; --device cpu runs the same on the CPU")
-    if arguments.plots:
-        arguments.plots.mkdir(parents=True, exist_ok=True)
-    for question, told in questions(arguments).items():
-        print(f"benchmarks.{question} {' '.join(told)}", file=sys.stderr)
-        subprocess.run([sys.executable, "-W", "ignore", "-m", f"benchmarks.{question}", *told], check=True)
+    device = arguments.device
+    arguments.size = arguments.size or SIZE[device]
+    layers = arguments.layers or SIZES[arguments.size][0]
+    if device == "gpu":
+        parts.require_gpu()
+    logging.disable(logging.WARNING)
+    run = Run(arguments.budget)
+    with tempfile.TemporaryDirectory() as scratch:
+        checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=layers)
+        sentences = spread_by_length(SENTENCES["mixture"](arguments.sentences))
+        precisions = arguments.precisions or PRECISIONS[device]
+        jobs = [
+            Job(checkpoint, checkpoint, Path(scratch), precision, device, (32,), {}, sentences)
+            for precision in precisions
+        ]
+        for number, job in enumerate(jobs):
+            operations = parts.operations(arguments.size, layers)
+            measure_precision(run, job, operations, arguments, first=number == 0)
+            if number == 0:
+                measure_others(run, job, arguments)
+    if device == "gpu":
+        run.add("kernel", precisions[0], parts.kernel_name(precisions[0], arguments.size), "", "for ragged attention")
+    title = (
+        f"RoBERTa-{arguments.size}, {layers} layers, {len(sentences)} sentences of the mixture, {hardware(device)}, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {time.monotonic() - run.started:.0f} s"
+    )
+    print_report("gpu", title, run.rows, save=arguments.save)
 
 
 if __name__ == "__main__":

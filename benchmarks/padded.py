@@ -29,13 +29,17 @@ class MeanPooled(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
         weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1)
+        return ((hidden * weights).sum(1) / weights.sum(1)).float()
 
 
-def add_padded_model(repository: Path, checkpoint: Path, length: int) -> None:
-    """Put the model `padded` (fp32, CPU, rows of `length` tokens) into a model repository."""
+def add_padded_model(
+    repository: Path, checkpoint: Path, length: int, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> None:
+    """Put the model `padded` (rows of `length` tokens) for a device, cpu or gpu, into a model repository."""
+    where = "cuda" if device == "gpu" else "cpu"
     encoder = AutoModel.from_pretrained(checkpoint, add_pooling_layer=False, attn_implementation="eager").eval()
-    example = torch.full([2, length], 5)
+    encoder = encoder.to(where, dtype)
+    example = torch.full([2, length], 5, device=where)
     with torch.no_grad():
         traced = torch.jit.trace(MeanPooled(encoder), (example, torch.ones_like(example)), check_trace=False)
     folder = repository / MODEL
@@ -45,7 +49,8 @@ def add_padded_model(repository: Path, checkpoint: Path, length: int) -> None:
     for name in ("input_ids", "attention_mask"):
         config.input.add(name=name, data_type=TYPE_INT64, dims=[length])
     config.output.add(name="sentence_embedding", data_type=TYPE_FP32, dims=[encoder.config.hidden_size])
-    config.instance_group.add(count=1, kind=ModelInstanceGroup.KIND_CPU)
+    kind = ModelInstanceGroup.KIND_GPU if device == "gpu" else ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(count=1, kind=kind)
     config.dynamic_batching.SetInParent()
     config.parameters["DISABLE_OPTIMIZED_EXECUTION"].string_value = "true"
     (folder / "config.pbtxt").write_text(text_format.MessageToString(config))

@@ -7,8 +7,9 @@
 #
 # SOURCE   a checkout of this repository
 # FOLDER   where the environment is made: it cannot be moved afterwards
-# PART     a file of server/requirements: `serve` where the base image has a tritonserver, `export` beside it to make
-#          repositories there as well, `triton` for the wheel's Triton; `pip install sentriton-server` brings all three
+# PART     a file of server/requirements: `serve` where the base image has a tritonserver, `pooling` beside it for GPUs,
+#          `export` to make repositories there as well, `triton` for the wheel's Triton; `pip install sentriton-server`
+#          brings all of them
 #
 # $PYTHON is the interpreter (python3), with pip 22.3 or later. pip's own variables hold, such as PIP_EXTRA_INDEX_URL.
 set -euo pipefail
@@ -43,6 +44,7 @@ rm -rf "$packages/torch/share"
 for part in "${@:3}"; do
     case $part in
         serve) "$folder/bin/python" -c 'import numpy, tokenizers, sentriton_server.serving' ;;
+        pooling) "$folder/bin/python" -c 'import torch' ;;
         export) "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export' ;;
         triton) "$folder/bin/python" -m sentriton_server.serving.prepare ;;
     esac

@@ -30,7 +30,7 @@ HEAD = """\
 
 `make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
 `sentriton serve` takes all of them but those of Files, and
-`sentriton export` takes `--precision`, `--device`, `--operators` and `--allow-pickle`.
+`sentriton export` takes `--precision`, `--device`, `--check-on`, `--operators` and `--allow-pickle`.
 
 A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for
 every switch. A variable that is set to nothing counts as unset.

@@ -15,7 +15,9 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from benchmarks.padded import MODEL, add_padded_model
 from benchmarks.peers import Encode, Job
+from benchmarks.products import DTYPES
 from sentriton_server.export import export
+from sentriton_server.repository import record_files
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer
 
@@ -29,7 +31,8 @@ def load(job: Job) -> Iterator[Encode]:
     repository = job.scratch / "padded"
     # Small; Triton is not ready without.
     export(BUNDLED_CHECKPOINT, repository, precision="fp32", device="cpu", overwrite=True)
-    add_padded_model(repository, job.checkpoint, longest)
+    add_padded_model(repository, job.checkpoint, longest, DTYPES[job.precision], job.device)
+    record_files(repository)
     with (
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         InferenceServerClient(server.url) as client,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,19 +12,29 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sentriton import __version__
-from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.allocation import return_freed_memory
 from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from sentriton_server.checkpoint.errors import refusals_of
+from sentriton_server.choices import (
+    WIDER_THAN_FP16,
+    Choices,
+    ExportError,
+    gpu_memory,
+    resolve_choices,
+    resolve_operators,
+)
 from sentriton_server.cores import usable_cores
-from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
-from sentriton_server.encoder.operators import LIBRARY, EncoderSizes, OperatorsUnavailable
-from sentriton_server.encoder.operators.choice import ChosenOperators, choose_operators
-from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
+from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
+from sentriton_server.encoder.operators import LIBRARY, EncoderSizes
+from sentriton_server.encoder.packed import PackedEncoder
+from sentriton_server.encoder.precision import has_kernel
+from sentriton_server.gpu_sizes import GpuSizes, gpu_sizes
 from sentriton_server.module_file import save_module
+from sentriton_server.overflow import LARGEST_FP16, hard_texts, largest_magnitude, overflows
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import (
@@ -31,61 +42,23 @@ from sentriton_server.repository import (
     RepositoryError,
     read_config,
     record_files,
+    write_alike,
     write_block_tokens,
     write_configs,
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
 from sentriton_server.resources import PARITY_SENTENCES, hash_files
-from sentriton_server.settings import DEVICES
 
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
-
-
-class ExportError(SentritonError, ValueError):
-    """The checkpoint cannot be exported as asked."""
 
 
 class ParityError(ExportError):
     """The exported model lies further from sentence-transformers than its precision allows."""
 
 
-def resolve_device(device: str) -> str:
-    """cpu or gpu; `auto` takes the GPU where torch sees one."""
-    has_gpu = torch.cuda.is_available()
-    if device == "gpu" and not has_gpu:
-        raise ExportError("device 'gpu' was asked for, and torch sees no CUDA GPU here; use --device cpu or auto")
-    if device not in DEVICES:
-        raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")
-    return ("gpu" if has_gpu else "cpu") if device == "auto" else device
-
-
-def resolve_precision(precision: str | None, device: str) -> Precision:
-    """The named precision, or the device's own: fp32 on the CPU, fp16 on a GPU."""
-    name = precision or ("fp16" if device == "gpu" else "fp32")
-    allowed = precisions_of(device)
-    if name not in allowed:
-        raise ExportError(f"precision {name!r} is not available on {device}; allowed are {', '.join(allowed)}")
-    return PRECISIONS[name]
-
-
-def resolve_choices(precision: str | None, device: str, say: Callable[[str], None]) -> tuple[Precision, str]:
-    """Precision and device of an export. `say` is told each automatic choice with its reason."""
-    chosen_device = resolve_device(device)
-    chosen = resolve_precision(precision, chosen_device)
-    if device == "auto":
-        say(f"device {chosen_device} (auto: torch sees {'a' if chosen_device == 'gpu' else 'no'} GPU)")
-    if precision is None:
-        say(f"precision {chosen.name} (the default on a {chosen_device.upper()})")
-    return chosen, chosen_device
-
-
-def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> ChosenOperators:
-    """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes."""
-    try:
-        return choose_operators(operators, device, sizes)
-    except OperatorsUnavailable as error:
-        raise ExportError(str(error)) from error
+class Overflow(ParityError):
+    """Numbers of the encoder do not fit its precision."""
 
 
 def export(
@@ -94,6 +67,7 @@ def export(
     *,
     precision: str | None = None,
     device: str = "auto",
+    check_on: str = "auto",
     operators: str = "auto",
     overwrite: bool = False,
     allow_pickle: bool = False,
@@ -101,31 +75,38 @@ def export(
 ) -> Manifest:
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
-    `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the encoder and
-    keep the precision's bound.
+    `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
+    without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
+    encoder and keep the precision's bound.
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
     device, operators, a folder that cannot be written) and `ParityError`.
     """
     return_freed_memory()
-    chosen, device = resolve_choices(precision, device, say)
+    choices = resolve_choices(precision, device, say, check_on)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
     # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
-        try:
-            return _write(checkpoint, draft, chosen, device, operators, say)
-        except ParityError as error:
-            if operators != "auto" or not (draft / "encoder/1" / LIBRARY).is_file():
-                raise
-            say(f"operators torch (auto: with sentriton's, {error})")
-        # At 8 bits the last bit of a sum decides roundings, so a checkpoint near the bound may pass with torch's.
-        shutil.rmtree(draft)
-        del checkpoint  # its encoder is used up
-        checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
-        return _write(checkpoint, draft, chosen, device, "torch", say)
+        while True:
+            try:
+                return _write(checkpoint, draft, choices, operators, say)
+            except Overflow as error:
+                if not choices.is_default or choices.precision == WIDER_THAN_FP16:
+                    raise
+                choices = dataclasses.replace(choices, precision=WIDER_THAN_FP16)
+                say(f"precision {WIDER_THAN_FP16.name} (auto: {error})")
+            except ParityError as error:
+                if operators != "auto" or not (draft / "encoder/1" / LIBRARY).is_file():
+                    raise
+                # At 8 bits the last bit of a sum decides roundings: a checkpoint near the bound may pass with torch's.
+                operators = "torch"
+                say(f"operators torch (auto: with sentriton's, {error})")
+            shutil.rmtree(draft, ignore_errors=True)
+            del checkpoint  # its encoder is used up
+            checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
 
 
 @contextmanager
@@ -189,12 +170,17 @@ def _check_target(repository: Path, overwrite: bool) -> None:
 def _write(
     checkpoint: Checkpoint,
     repository: Path,
-    precision: Precision,
-    device: str,
+    choices: Choices,
     operators: str,
     say: Callable[[str], None],
 ) -> Manifest:
+    precision, device, spec = choices.precision, choices.device, checkpoint.encoder_spec
     sentences = parity_sentences()
+    if device == "gpu":
+        sentences += hard_texts(checkpoint.tokenizer, sentences, spec.max_seq_length)
+    if precision.name == "fp16":
+        say("looking for numbers that fp16 cannot hold")
+        _require_fp16(checkpoint, sentences, certainly=not choices.is_default)
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
     # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
     reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
@@ -202,7 +188,7 @@ def _write(
     if not np.isfinite(reference).all():
         raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
     dimension = int(reference.shape[1])
-    spec = checkpoint.encoder_spec
+    sizes = _gpu_sizes(checkpoint, precision) if device == "gpu" else None
     write_configs(
         repository,
         hidden_size=spec.hidden_size,
@@ -211,7 +197,7 @@ def _write(
         token_embeddings_dtype=precision.output_dtype,
         device=device,
         single_threaded_encoders=_single_threaded_encoders(checkpoint, device),
-        batch_tokens=GPU_BLOCK_TOKENS if device == "gpu" else None,
+        gpu=sizes,
     )
     write_tokenizer(checkpoint, repository)
     write_head(checkpoint, repository)
@@ -226,14 +212,35 @@ def _write(
         shutil.copyfile(library, repository / "encoder/1" / LIBRARY)
     say(f"compiling the encoder ({precision.name}, {device})")
     _write_encoder(checkpoint, repository, precision, device, library is not None)
-    say("comparing with sentence-transformers")
-    parity = compare(ExportedModel(repository, device).encode(sentences), reference)
+    say(f"comparing with sentence-transformers{'' if choices.checked_on == device else ' on a CPU'}")
+    embeddings = ExportedModel(repository, choices.checked_on).encode(sentences)
+    if precision.name == "fp16":
+        _require_finite(embeddings)
+    parity = compare(embeddings, reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    more = {"operators": choice.name, **_old_fields(checkpoint)}
+    more = {"operators": choice.name, "checked_on": choices.checked_on, **_old_fields(checkpoint)}
     write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **more})
     record_files(repository)
     return manifest
+
+
+def _gpu_sizes(checkpoint: Checkpoint, precision: Precision) -> GpuSizes:
+    spec, intermediate_size = checkpoint.encoder_spec, checkpoint.encoder.intermediate_size
+    bytes_per_value = int(precision.bytes_per_weight)
+    return gpu_sizes(spec.hidden_size, intermediate_size, spec.max_seq_length, bytes_per_value, gpu_memory())
+
+
+def _require_fp16(checkpoint: Checkpoint, sentences: list[str], *, certainly: bool) -> None:
+    """Raises `Overflow` where numbers of the encoder do not fit float16, or without `certainly`, may not."""
+    longest = checkpoint.encoder_spec.max_seq_length
+    rows = [encoding.ids[:longest] for encoding in checkpoint.tokenizer.encode_batch(sentences)]
+    largest = largest_magnitude(checkpoint.encoder, [row for row in rows if row])
+    if overflows(largest, certainly=certainly):
+        raise Overflow(
+            f"the encoder's numbers overflow in fp16: on long, repeated or rare text they reach {largest:,.0f}, and "
+            f"fp16 holds {LARGEST_FP16:,.0f}; export with --precision {WIDER_THAN_FP16.name}"
+        )
 
 
 def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None:
@@ -258,6 +265,8 @@ def _write_encoder(
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
     module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
     write_block_tokens(repository, _block_tokens(checkpoint.encoder))
+    if has_kernel(checkpoint.encoder):
+        write_alike(repository, False)
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
 
@@ -266,7 +275,7 @@ def _block_tokens(encoder: PackedEncoder) -> int:
     """Of how many tokens a batch for a compiled encoder is to be a multiple."""
     if encoder.operators and torch.ops.sentriton.suits(encoder.weights):
         return 1  # the operators share out any number evenly, and their own block is as large as the largest batch
-    return encoder.block_tokens
+    return 1 if has_kernel(encoder) else encoder.block_tokens
 
 
 def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -274,6 +283,16 @@ def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
     drops them.
     """
     return {"pad_token_id": checkpoint.encoder_spec.pad_token_id}
+
+
+def _require_finite(embeddings: NDArray[np.float32]) -> None:
+    """Raises `Overflow` where a vector in fp16 is not finite: sentence-transformers' own are."""
+    overflown = int((~np.isfinite(embeddings).all(axis=1)).sum())
+    if overflown:
+        raise Overflow(
+            f"the encoder overflows in fp16 on {overflown} of {len(embeddings)} sentences: their vectors are not "
+            f"finite; export with --precision {WIDER_THAN_FP16.name}"
+        )
 
 
 def _require_parity(parity: ParityReport, precision: Precision) -> None:

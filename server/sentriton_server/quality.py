@@ -58,7 +58,7 @@ def quality_by_precision(
             # Compiling uses an encoder up: each precision reads its own.
             encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
             encoder.key = read_key(repository)
-            save_module(compile_encoder(encoder, precision, operators=operators), path)
+            save_module(compile_encoder(encoder, precision, device, operators=operators), path)
             del encoder
             with progress_bar(True, len(sentences)) as advance:
                 embeddings = ExportedModel(repository, device, path).encode(sentences, advance=advance)

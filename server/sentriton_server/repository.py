@@ -14,6 +14,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInsta
 
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
+from sentriton_server.gpu_sizes import GpuSizes
 from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
 MODELS = ("embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "assets")
@@ -71,16 +72,18 @@ def write_configs(
     device: str,
     single_threaded_encoders: int | None = None,
     batch_tokens: int | None = None,
+    gpu: GpuSizes | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
     instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the tokens of
     each full batch of embed_tokens; None: by the processor's rate, within the bounds of the checked-in configuration.
-    Where rows are packed, `max_batch_size` counts tokens.
+    `gpu`: the sizes for a GPU instead. Where rows are packed, `max_batch_size` counts tokens.
     """
     if batch_tokens is None and single_threaded_encoders:
         # A larger batch would leave the others without rows.
         batch_tokens = _checked_in("BATCH_TOKENS")
+    batch_tokens = gpu.batch_tokens if gpu else batch_tokens
     most_batch_tokens = batch_tokens or _checked_in("MOST_BATCH_TOKENS")
     instances = _scheduling_instances(single_threaded_encoders)
     for model in MODELS:
@@ -97,6 +100,9 @@ def write_configs(
         if model == "encoder" and device == "gpu":
             for group in config.instance_group:
                 group.kind = ModelInstanceGroup.KIND_GPU
+        if model == "pooling" and device == "gpu":
+            # Token embeddings stay on the GPU that computed them.
+            config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
         if model == "encoder" and single_threaded_encoders is not None:
             config.instance_group[0].count = single_threaded_encoders
             config.parameters["INTRA_OP_THREAD_COUNT"].string_value = "1"
@@ -107,7 +113,12 @@ def write_configs(
             config.parameters["MOST_BATCH_TOKENS"].string_value = str(most_batch_tokens)
             if single_threaded_encoders:
                 config.parameters["BATCH_ROWS"].string_value = config.parameters["REQUEST_ROWS"].string_value
+            if gpu:
+                _set_gpu_sizes(config, gpu)
             config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
+        if model == "embed_text" and gpu:
+            config.max_batch_size = gpu.request_rows
+            config.parameters["GROUP_ROWS"].string_value = str(gpu.request_rows)
         if model in ("embed_batch", "encoder", "pooling"):
             config.max_batch_size = max(most_batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
@@ -135,6 +146,23 @@ def _set_instances(config: Any, model: str, instances: int, computed: int) -> No
         config.parameters["GROUPS_AWAY"].string_value = str(-(-computed // instances))
     for name in _SHARED_LIMITS[model]:
         config.parameters[name].string_value = str(-(-int(config.parameters[name].string_value) // instances))
+
+
+def _set_gpu_sizes(config: Any, gpu: GpuSizes) -> None:
+    for name, value in (
+        ("REQUEST_ROWS", gpu.request_rows),
+        ("BATCH_ROWS", gpu.batch_rows),
+        ("BATCHES_IN_FLIGHT", gpu.batches_in_flight),
+        ("WAITING_ROWS", gpu.waiting_rows),
+    ):
+        config.parameters[name].string_value = str(value)
+
+
+def write_alike(repository: Path, alike: bool) -> None:
+    """Whether a batch of embed_tokens is to hold rows of like length alone."""
+    config = read_config(repository, "embed_tokens")
+    config.parameters["ALIKE_ROWS"].string_value = str(int(alike))
+    (repository / "embed_tokens/config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 def _checked_in(parameter: str) -> int:

@@ -36,15 +36,23 @@ class ExportSettings:
 
     precision: PrecisionName | None = setting(
         None,
-        "Precision of the encoder: fp32, bf16 or int8 on a CPU; fp16 or fp32 on a GPU.",
+        "Precision of the encoder: fp32, bf16 or int8 on a CPU; fp16, bf16 or fp32 on a GPU.",
         group=_MODEL,
         allowed=one_of(*PRECISION_NAMES),
         unit="precision",
-        unset="fp32 on a CPU, fp16 on a GPU",
+        unset="fp32 on a CPU; fp16 on a GPU, or bf16 if fp16 overflows",
     )
     device: DeviceName = setting(
         "auto",
         "Device that the model runs on. auto takes the GPU if torch sees one, else the CPU.",
+        group=_MODEL,
+        allowed=one_of(*DEVICES),
+        unit="device",
+    )
+    check_on: DeviceName = setting(
+        "auto",
+        "Device that compares an export with sentence-transformers. auto takes the model's device. "
+        "cpu exports for a GPU on a machine without one.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",

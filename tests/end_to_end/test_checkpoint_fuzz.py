@@ -16,7 +16,8 @@ from sentence_transformers.base.modules import Dense
 
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import CheckpointError
-from sentriton_server.export import ExportError, export
+from sentriton_server.choices import ExportError
+from sentriton_server.export import export
 from sentriton_server.parity import ExportedModel
 from tests.checkpoint_changes import JSON_FILES
 from tests.checkpoints import make_checkpoint

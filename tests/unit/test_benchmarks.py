@@ -177,11 +177,14 @@ def test_limit_gives_rates_and_shares() -> None:
     assert [row["share_of_module"] for row in rows] == [None, None, 0.667]
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_gpu_tells_each_benchmark_what_it_understands(device: str) -> None:
-    told = gpu.questions(gpu.parser().parse_args(["--device", device, "--plots", "plots"]))
-    assert list(told) == ["limit", "offline", "online"]
-    for question, arguments in told.items():
-        understood = import_module(f"benchmarks.{question}").parser().parse_args(arguments)
-        assert (understood.device, understood.lengths, understood.rounds) == (device, "mixture", 3)
-        assert understood.layers == {"gpu": 24, "cpu": 4}[device]
+def test_a_part_that_fails_or_comes_too_late_is_a_row_and_the_next_has_its_turn() -> None:
+    run = gpu.Run(budget_s=60)
+
+    def fail() -> None:
+        raise RuntimeError("no such kernel")
+
+    assert not run.part("padded repository", "fp16", fail)
+    assert run.part("service", "fp16", lambda: run.add("service", "fp16", 7, "tokens/s"))
+    run.budget_s = 0
+    assert not run.part("callers", "fp16", fail)
+    assert [row["note"] for row in run.rows] == ["failed: RuntimeError: no such kernel", None, "left out: 0 s are over"]

@@ -166,7 +166,7 @@ def test_the_manifest_describes_the_model_and_its_files(checkpoint: Path, reposi
 
 def test_the_manifest_has_the_operators_and_the_fields_that_older_clients_require(repository: Path) -> None:
     content = json.loads((repository / "assets/1/manifest.json").read_bytes())
-    assert content.keys() - {field.name for field in fields(Manifest)} == {"operators", "pad_token_id"}
+    assert content.keys() - {field.name for field in fields(Manifest)} == {"checked_on", "operators", "pad_token_id"}
     assert content["pad_token_id"] == 1
 
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from sentriton_server import export as export_module
+from sentriton_server.choices import ExportError
 from sentriton_server.encoder import PRECISIONS, Precision, operators
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
 from sentriton_server.encoder.packed import cpu_block_tokens
-from sentriton_server.export import ExportError, ParityError, export
+from sentriton_server.export import ParityError, export
 from sentriton_server.parity import ParityReport
 from sentriton_server.repository import MANIFEST, RepositoryError, check_repository, read_config
 from sentriton_server.resources import BUNDLED_CHECKPOINT

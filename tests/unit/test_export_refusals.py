@@ -14,14 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from sentriton.errors import SentritonError
 from sentriton_server.checkpoint import CheckpointError
+from sentriton_server.choices import ExportError, resolve_check, resolve_device, resolve_precision
 from sentriton_server.encoder import PRECISIONS
-from sentriton_server.export import (
-    ExportError,
-    ParityError,
-    export,
-    resolve_device,
-    resolve_precision,
-)
+from sentriton_server.export import ParityError, export
 from sentriton_server.repository import RepositoryError, check_repository, read_key
 from tests.checkpoints import make_checkpoint
 from tests.exports import files
@@ -42,7 +37,7 @@ def test_what_the_device_cannot_do_is_refused_before_anything_is_read(
         export("/no/such/checkpoint", target, **{"device": "cpu", **options})
 
 
-@pytest.mark.parametrize(("device", "allowed"), [("cpu", {"fp32", "bf16", "int8"}), ("gpu", {"fp32", "fp16"})])
+@pytest.mark.parametrize(("device", "allowed"), [("cpu", {"fp32", "bf16", "int8"}), ("gpu", {"fp32", "bf16", "fp16"})])
 def test_each_device_has_its_precisions(device: str, allowed: set[str]) -> None:
     assert {name for name in PRECISIONS if device in PRECISIONS[name].devices} == allowed
     for name in allowed:
@@ -54,8 +49,16 @@ def test_each_device_has_its_precisions(device: str, allowed: set[str]) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ExportError, match="no CUDA GPU here; use --device cpu or auto"):
+    with pytest.raises(ExportError, match="no CUDA GPU here; use --check-on cpu to export for a GPU and check"):
         resolve_device("gpu")
+    assert resolve_device("gpu", "cpu") == "gpu"
+
+
+def test_an_export_for_a_cpu_is_checked_on_a_cpu() -> None:
+    with pytest.raises(ExportError, match="cannot be checked on a GPU; use --check-on cpu or auto"):
+        resolve_check("gpu", "cpu")
+    with pytest.raises(ExportError, match="check_on 'tpu' is unknown; allowed are auto, cpu, gpu"):
+        resolve_check("tpu", "cpu")
 
 
 def test_a_folder_that_is_not_ours_is_left_alone(checkpoint: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The numpy head against sentence-transformers' own modules."""
+"""The head against sentence-transformers' own modules: by numpy, and by torch as for token embeddings on a GPU."""
 
 from __future__ import annotations
 
@@ -58,11 +58,18 @@ def reference(
 
 
 def embed(head: Any, tokens: NDArray[Any], mask: Any, pooled: Any = None) -> Any:
-    """`head.embed` of the packed rows that `tokens` [rows, length, hidden] have where `mask` [rows, length] is 1."""
+    """`head.embed` of the packed rows that `tokens` [rows, length, hidden] have where `mask` [rows, length] is 1.
+
+    Tensors of torch, which Triton hands out as DLPack where they are on a GPU, give the same.
+    """
     attended = np.asarray(mask) > 0
     row = np.repeat(np.arange(len(attended), dtype=np.int32), attended.sum(axis=1))
     counted = np.ones(len(row), np.bool_) if pooled is None else np.asarray(pooled)[attended]
-    return head.embed(tokens[attended], counted, row)
+    by_numpy = head.embed(tokens[attended], counted, row)
+    by_torch = head.embed(torch.from_dlpack(tokens[attended]), counted, row)
+    assert (type(by_torch), by_torch.dtype) == (np.ndarray, np.float32)
+    np.testing.assert_allclose(by_torch, by_numpy, rtol=1e-6, atol=1e-6)
+    return by_numpy
 
 
 def assert_equal(
@@ -161,4 +168,16 @@ def test_normalize_leaves_a_row_of_zeros_as_it_is(tmp_path: Path) -> None:
 def test_activations_stand_large_values(name: str) -> None:
     values = np.array([[-1e4, -100, -1, 0, 1, 100, 1e4]], dtype=np.float32)
     expected = getattr(nn, name)()(torch.from_numpy(values)).numpy()
-    np.testing.assert_allclose(head_code.ACTIVATIONS[name](values), expected, rtol=1e-5, atol=1e-6)
+    for given in (values, torch.from_numpy(values)):
+        found = head_code.ACTIVATIONS[name](given, head_code.arrays_of(given))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_bfloat16_token_embeddings_are_pooled_in_float32_where_they_are(mode: str, tmp_path: Path) -> None:
+    """numpy has no bfloat16; such token embeddings come from a GPU alone."""
+    tokens = torch.from_numpy(token_embeddings()).flatten(0, 1).bfloat16()
+    row, pooled = np.repeat(np.arange(3, dtype=np.int32), 5), np.ones(15, np.bool_)
+    head = load([Pooling(HIDDEN, pooling_mode=mode)], tmp_path)
+    found = head.embed(tokens, pooled, row)
+    np.testing.assert_allclose(found, head.embed(tokens.float().numpy(), pooled, row), rtol=1e-6, atol=1e-6)

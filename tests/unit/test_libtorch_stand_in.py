@@ -75,6 +75,7 @@ class Doubled(nn.Module):
 
 def plain_config(*names: str, output_type: str = "TYPE_FP32") -> dict[str, Any]:
     return {
+        "max_batch_size": 8,
         "input": [{"name": name, "data_type": "TYPE_FP32", "dims": [2], "allow_ragged_batch": False} for name in names],
         "output": [{"name": "OUT", "data_type": output_type, "dims": [2]}],
     }
@@ -88,7 +89,7 @@ def load(module: nn.Module, config: dict[str, Any], folder: Path) -> Any:
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"input": [{"name": "ids", "allow_ragged_batch": True}]}, "ids"),
+        ({"input": [{"name": "ids", "data_type": "TYPE_INT64", "allow_ragged_batch": True}]}, "ids"),
         ({"batch_input": [{"kind": "BATCH_ITEM_SHAPE"}]}, "batch_input"),
         ({"batch_output": [{"kind": "BATCH_SCATTER_WITH_INPUT_SHAPE"}]}, "batch_output"),
     ],
@@ -97,6 +98,59 @@ def load(module: nn.Module, config: dict[str, Any], folder: Path) -> Any:
 def test_ragged_batching_is_refused_by_name(changed: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"asks for ragged batching \({named}\)"):
         load(Doubled(), {**plain_config("first", "second"), **changed}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"output": [{"name": "OUT", "data_type": "TYPE_BF16"}]}, "'OUT' is TYPE_BF16, which the libtorch backend or"),
+        ({"input": [{"name": "text", "data_type": "TYPE_STRING"}]}, "'text' is TYPE_STRING"),
+        ({"sequence_batching": {"max_sequence_idle_microseconds": 1}}, "asks for sequence batching"),
+        ({"max_batch_size": 0}, "max_batch_size is 0"),
+    ],
+    ids=lambda value: next(iter(value), "") if isinstance(value, dict) else "",
+)
+def test_what_neither_has_is_refused_by_name(changed: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=named):
+        load(Doubled(), {**plain_config("first", "second"), **changed}, tmp_path)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("true", True), ("False", False), (None, True)])
+def test_a_parameter_says_yes_or_no(text: str | None, expected: bool) -> None:
+    parameters = {} if text is None else {"INFERENCE_MODE": text}
+    assert stand_in.is_true(parameters, "INFERENCE_MODE", default=True) is expected
+    with pytest.raises(ValueError, match="parameter INFERENCE_MODE is 'yes'; allowed are true, false"):
+        stand_in.is_true({"INFERENCE_MODE": "yes"}, "INFERENCE_MODE", default=True)
+
+
+def test_a_request_without_elements_in_a_batch_fails_it(tmp_path: Path) -> None:
+    """The real backend stops filling the batch there, and answers with what its memory held before."""
+    model = load(Doubled(), plain_config("first", "second"), tmp_path)
+    empty, whole = ({"first": torch.ones(rows, 2), "second": torch.ones(rows, 2)} for rows in (0, 2))
+    with pytest.raises(ValueError, match="a request of a batch has no elements"):
+        model.run([empty, whole])
+    assert len(model.run([whole, whole])) == 2
+
+
+def test_what_forward_returns_must_be_tensors(tmp_path: Path) -> None:
+    class Listed(nn.Module):
+        def forward(self, first: Tensor, second: Tensor) -> list[Tensor]:
+            return [first, second]
+
+    model = load(Listed(), plain_config("first", "second"), tmp_path)
+    with pytest.raises(ValueError, match="neither a tensor nor a tuple of tensors"):
+        model.run([{"first": torch.ones(1, 2), "second": torch.ones(1, 2)}])
+
+
+def test_an_output_that_is_a_view_is_made_whole(tmp_path: Path) -> None:
+    class Turned(nn.Module):
+        def forward(self, first: Tensor, second: Tensor) -> Tensor:
+            return torch.stack([first[:, 0], second[:, 0]]).t()
+
+    model = load(Turned(), plain_config("first", "second"), tmp_path)
+    ((output,),) = model.run([{"first": torch.ones(3, 2), "second": torch.zeros(3, 2)}])
+    assert output.is_contiguous()
+    assert output.tolist() == [[1.0, 0.0]] * 3
 
 
 def test_an_output_of_another_number_of_rows_is_an_error(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_a_block_makes_no_parameter(precision: str) -> None:
     skip_unless_suited(precision)
     ids = torch.arange(2, 10)
     with torch.inference_mode(), torch.profiler.profile() as profile, torch.jit.optimized_execution(False):
-        compiled(precision, True).encode_block(ids, ids, [5, 3])
+        compiled(precision, True).encode_block(ids, ids, [5, 3], ids[:0], 0, "")
     events = profile.events()
     first, second = (event.time_range for event in events if event.name == "sentriton::layer")
     between = [event.name for event in events if first.end <= event.time_range.start < second.start]

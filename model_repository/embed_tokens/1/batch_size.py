@@ -42,3 +42,10 @@ class BatchSize:
             self._seconds = _DECAY * self._seconds + now - self._since
             self._tokens = _DECAY * self._tokens + tokens
             self._since = now
+
+
+def batches_in_flight(of_one: int, gpus: int) -> int:
+    """The batches that are computed or ready to be: `of_one` where one device computes, of which one is ready for the
+    first that is free. `gpus`: their number, 0 on CPUs.
+    """
+    return max(1, gpus) * (of_one - 1) + 1

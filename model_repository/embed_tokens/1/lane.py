@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from .request import Request, Row
 
 _BUCKET_TOKENS = 8  # lengths in a bucket differ by less than this
-# Of a batch whose rows are padded to the longest. Only attention on a GPU pads them so. A CPU pads each row by its own
-# length; this keeps rows of like length together there, and batches are smaller where lengths are mixed.
-_MAX_GPU_PADDING_FRACTION = 0.2
+# Of a batch whose rows are padded to the longest. Only attention on an older GPU pads them so. A CPU pads each row by
+# its own length; this keeps rows of like length together there, and batches are smaller where lengths are mixed.
+_MAX_PADDING_FRACTION = 0.2
 _PACE_DECAY = 0.9  # of the known pace with each batch, so that about ten batches count
 
 
@@ -62,16 +62,18 @@ class Lane:
             self.tokens += row.length
         self.rows += len(request.unknown)
 
-    def take(self, most_tokens: int, most_rows: int) -> list[Row]:
-        """Remove and return rows of at most `most_tokens`, padded to the longest; a single row may have more."""
+    def take(self, most_tokens: int, most_rows: int, alike: bool = True) -> list[Row]:
+        """Remove and return rows of at most `most_tokens`; a single row may have more. `alike`: rows of like length,
+        their tokens counted as if they were padded to the longest.
+        """
         anchor = min(self._buckets, key=lambda bucket: self._buckets[bucket][0].order)
         rows: list[Row] = []
         longest, tokens = 0, 0
         for row in self._nearest(anchor):
             longest, tokens = max(longest, row.length), tokens + row.length
-            padded = longest * (len(rows) + 1)
+            padded = longest * (len(rows) + 1) if alike else tokens
             too_large = padded > most_tokens or len(rows) == most_rows
-            if rows and (too_large or padded - tokens > _MAX_GPU_PADDING_FRACTION * padded):
+            if rows and (too_large or padded - tokens > _MAX_PADDING_FRACTION * padded):
                 break
             rows.append(row)
         self._remove(rows)

@@ -43,7 +43,8 @@ class Metrics:
     does not mind.
     """
 
-    def __init__(self, lanes: Sequence[str], *, row_cache: bool) -> None:
+    def __init__(self, lanes: Sequence[str], *, pads: bool = True, row_cache: bool) -> None:
+        self._pads = pads
         counter, gauge = pb_utils.MetricFamily.COUNTER, pb_utils.MetricFamily.GAUGE
         # A family must live as long as its metrics.
         self._families: list[Any] = []
@@ -56,7 +57,7 @@ class Metrics:
             ("sentriton_batches_total", "Batches of rows", "lane", lanes),
             (
                 "sentriton_positions_total",
-                "Tokens of batches, and padding that attention on a GPU adds",
+                "Tokens of batches, and padding that attention on an older GPU adds",
                 "kind",
                 POSITION_KINDS,
             ),
@@ -118,7 +119,7 @@ class Metrics:
             self._counts["sentriton_rows_total", lane] += len(rows)
             self._counts["sentriton_row_wait_seconds_total", lane] += sum(now - row.request.arrived for row in rows)
             self._counts["sentriton_positions_total", "token"] += tokens
-            padding = len(rows) * max(row.length for row in rows) - tokens
+            padding = len(rows) * max(row.length for row in rows) - tokens if self._pads else 0
             self._counts["sentriton_positions_total", "padding"] += padding
 
     def answered(self, request: Request, requests: int) -> None:

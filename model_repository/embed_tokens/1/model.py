@@ -20,6 +20,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from .allowance import Allowance
+from .batch_size import batches_in_flight
 from .cache import cache_of_environment
 from .metrics import Metrics
 from .processes import resident_bytes
@@ -55,27 +56,32 @@ class TritonPythonModel:
         self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
         config = json.loads(args["model_config"])
         settings = {name: int(value["string_value"]) for name, value in config["parameters"].items()}
+        # A GPU's token embeddings would come as its own otherwise.
+        self.host_memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
         self.most_rows = settings["REQUEST_ROWS"]
         self.most_tokens = settings["TOKEN_EMBEDDINGS_TOKENS"]
         token_embedding_bytes = self.contract["hidden_size"] * np.dtype(np.float32).itemsize
         self.tokens_under_way = Allowance((settings["TOKEN_EMBEDDINGS_MIB"] << 20) // token_embedding_bytes)
         self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
+        in_flight = batches_in_flight(settings["BATCHES_IN_FLIGHT"], int(os.environ.get("SENTRITON_GPUS", "0")))
+        alike = bool(settings["ALIKE_ROWS"])
         self.scheduler = Scheduler(
             batch_tokens=settings["BATCH_TOKENS"],
             most_batch_tokens=settings["MOST_BATCH_TOKENS"],
             block_tokens=settings["BLOCK_TOKENS"],
             batch_rows=settings["BATCH_ROWS"],
-            batches_in_flight=settings["BATCHES_IN_FLIGHT"],
+            alike=alike,
+            batches_in_flight=in_flight,
             waiting_rows=settings["WAITING_ROWS"],
             on_expired=self.expire,
             is_cancelled=lambda request: request.handle.sender.is_cancelled(),
             on_cancelled=self.cancel,
         )
         self.cache = cache_of_environment(sum(group["count"] for group in config["instance_group"]))
-        self.metrics = Metrics(LANES, row_cache=self.cache is not None)
+        self.metrics = Metrics(LANES, pads=alike, row_cache=self.cache is not None)
         self.is_first = args["model_instance_name"].endswith("_0_0")
         self.unwell: str | None = None
-        self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(settings["BATCHES_IN_FLIGHT"])]
+        self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(in_flight)]
         self.closing = threading.Event()
         self.workers.append(threading.Thread(target=self.publish, daemon=True))
         # A refusal waits for Triton's receipt as any answer does; in `execute` the requests behind it would wait too.
@@ -214,6 +220,7 @@ class TritonPythonModel:
             model_name=model,
             requested_output_names=[output],
             inputs=[pb_utils.Tensor(name, values[:, None]) for name, values in tensors.items()],
+            preferred_memory=self.host_memory,
         ).exec()
         if response.has_error() and UNHEALTHY_WORDS in response.error().message():
             self.unwell = response.error().message()

@@ -78,7 +78,7 @@ class Scheduler:
     """The lanes, and the batches that leave them. All methods may be called from any thread.
 
     A full batch has about `batch_tokens` tokens, or up to `most_batch_tokens` on a quick processor, and these are whole
-    blocks of `block_tokens` (`BatchSize`).
+    blocks of `block_tokens` (`BatchSize`). `alike`: its rows are of like length.
     `on_expired` gets each request whose deadline passed while it waited, `on_cancelled` each whose caller cancelled it
     meanwhile, as `is_cancelled` says.
     """
@@ -90,6 +90,7 @@ class Scheduler:
         most_batch_tokens: int | None = None,
         block_tokens: int = 1,
         batch_rows: int,
+        alike: bool = True,
         batches_in_flight: int,
         waiting_rows: int,
         on_expired: Callable[[Request], None],
@@ -99,6 +100,7 @@ class Scheduler:
         self.waiting_rows = waiting_rows
         self._batch_tokens = batch_tokens
         self._batch_rows = batch_rows
+        self._alike = alike
         # All but one of the batches in flight are computed; the last is ready for the first instance that is free.
         self._batches_computed = max(1, batches_in_flight - 1)
         self._batch_size = BatchSize(batch_tokens, most_batch_tokens or batch_tokens, block_tokens)
@@ -138,7 +140,7 @@ class Scheduler:
                 lane = self._wait_for_lane()
                 if lane is None:
                     return None
-                rows = self._lanes[lane].take(self._tokens_of_a_batch(lane), self._batch_rows)
+                rows = self._lanes[lane].take(self._tokens_of_a_batch(lane), self._batch_rows, self._alike)
                 self._left(lane)
                 self._wake()
             alive = self._alive(rows)

@@ -1,5 +1,5 @@
-"""What sentence-transformers puts behind the encoder (Pooling, Dense, Normalize), in numpy: plain functions, free of
-Triton.
+"""What sentence-transformers puts behind the encoder (Pooling, Dense, Normalize): plain functions, free of Triton, in
+numpy, or in torch where the token embeddings are on a GPU.
 
 Semantics are those of sentence_transformers.sentence_transformer.modules.Pooling, .Dense and .Normalize, release 6.
 """
@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Layer = Callable[[Floats], Floats]
+from .arrays import Array, NumpyArrays, Rows, TorchArrays, Weight, arrays_of
+
+Arrays = NumpyArrays | TorchArrays
+Layer = Callable[[Array, Arrays], Array]
 
 
 @dataclass(frozen=True)
@@ -27,19 +29,20 @@ class Head:
     pooling_modes: tuple[str, ...]
     layers: tuple[Layer, ...]
 
-    def embed(self, token_embeddings: NDArray[Any], pooled: NDArray[np.bool_], row: NDArray[Any]) -> Floats:
-        """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] float16
-        or float32; `pooled` [tokens]: whether a token counts; `row` [tokens]: the number of its row, 0, 1, 2 and so on.
+    def embed(self, token_embeddings: Array, pooled: NDArray[np.bool_], row: NDArray[Any]) -> NDArray[np.float32]:
+        """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] float16,
+        bfloat16 or float32, an array of numpy or a tensor of torch on any device, where all is computed; `pooled`
+        [tokens]: whether a token counts; `row` [tokens]: the number of its row, 0, 1, 2 and so on.
         """
-        ends = np.bincount(row).cumsum()
+        arrays = arrays_of(token_embeddings)
         packed = PackedTokens(
-            token_embeddings.astype(np.float32, copy=False), pooled, np.concatenate([[0], ends[:-1]]), ends
+            arrays.floats(token_embeddings), arrays.array(pooled), arrays.rows(arrays.array(row)), arrays
         )
         parts = [POOLING[mode](packed) for mode in self.pooling_modes]
-        embedding = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        embedding = parts[0] if len(parts) == 1 else arrays.module.concatenate(parts, axis=1)
         for layer in self.layers:
-            embedding = layer(embedding)
-        return embedding
+            embedding = layer(embedding, arrays)
+        return arrays.host(embedding)
 
 
 def load_head(folder: Path) -> Head:
@@ -52,65 +55,61 @@ def load_head(folder: Path) -> Head:
 
 
 class PackedTokens(NamedTuple):
-    """Packed rows: `tokens` float32 [tokens, hidden], `pooled` bool [tokens], and where each row begins and ends.
+    """Packed rows: `tokens` float32 [tokens, hidden], `pooled` bool [tokens], their rows, the operations on them."""
 
-    What is pooled of a row must not depend on its neighbours, not by the last bit: so sums are taken row by row.
-    """
+    tokens: Array
+    pooled: Array
+    rows: Rows
+    arrays: Arrays
 
-    tokens: Floats
-    pooled: NDArray[np.bool_]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-
-    def places(self) -> NDArray[np.int64]:
+    def places(self) -> Array:
         """1, 2, 3 … from each row's first token, [tokens]."""
-        return np.arange(1, len(self.tokens) + 1) - np.repeat(self.starts, self.ends - self.starts)
+        return self.arrays.places(self.rows)
 
-    def weighted_sum(self, weights: Floats) -> Floats:
+    def weighted_sum(self, weights: Array) -> Array:
         """The tokens of each row by their `weights` [tokens]: [rows, hidden]."""
-        sums = np.empty((len(self.ends), self.tokens.shape[1]), np.float32)
-        for place, (start, end) in enumerate(zip(self.starts.tolist(), self.ends.tolist(), strict=True)):
-            np.dot(weights[start:end], self.tokens[start:end], out=sums[place])
-        return sums
+        return self.arrays.weighted_sum(weights, self.tokens, self.rows)
 
-    def total(self, weights: Floats) -> Floats:
+    def total(self, weights: Array) -> Array:
         """The sum of each row's `weights` [tokens], at least 1e-9: [rows, 1]."""
-        return np.maximum(np.add.reduceat(weights, self.starts), np.float32(1e-9))[:, None]
+        return self.arrays.at_least(self.arrays.total(weights, self.rows), 1e-9)[:, None]
 
 
-def _mean(packed: PackedTokens) -> Floats:
-    weights = packed.pooled.astype(np.float32)
+def _mean(packed: PackedTokens) -> Array:
+    weights = packed.arrays.floats(packed.pooled)
     return packed.weighted_sum(weights) / packed.total(weights)
 
 
-def _mean_sqrt_len(packed: PackedTokens) -> Floats:
-    weights = packed.pooled.astype(np.float32)
-    return packed.weighted_sum(weights) / np.sqrt(packed.total(weights))
+def _mean_sqrt_len(packed: PackedTokens) -> Array:
+    weights = packed.arrays.floats(packed.pooled)
+    return packed.weighted_sum(weights) / packed.arrays.module.sqrt(packed.total(weights))
 
 
-def _weightedmean(packed: PackedTokens) -> Floats:
+def _weightedmean(packed: PackedTokens) -> Array:
     # Weights count 1, 2, 3 … from the row's first token; a prompt left out keeps its places.
-    weights = (packed.places() * packed.pooled).astype(np.float32)
+    weights = packed.arrays.floats(packed.places() * packed.pooled)
     return packed.weighted_sum(weights) / packed.total(weights)
 
 
-def _max(packed: PackedTokens) -> Floats:
-    candidates = np.where(packed.pooled[:, None], packed.tokens, np.float32(-np.inf))
-    return np.maximum.reduceat(candidates, packed.starts, axis=0)
+def _max(packed: PackedTokens) -> Array:
+    candidates = packed.arrays.module.where(packed.pooled[:, None], packed.tokens, -math.inf)
+    return packed.arrays.greatest(candidates, packed.rows)
 
 
-def _cls(packed: PackedTokens) -> Floats:
+def _cls(packed: PackedTokens) -> Array:
     # The first that is pooled; where none is, the row's first token.
-    first = np.minimum.reduceat(np.where(packed.pooled, packed.places(), len(packed.tokens)), packed.starts)
-    return packed.tokens[packed.starts + np.where(first == len(packed.tokens), 1, first) - 1]
+    where, none = packed.arrays.module.where, len(packed.tokens) + 1
+    first = packed.arrays.least(where(packed.pooled, packed.places(), none), packed.rows)
+    return packed.tokens[packed.rows.starts + where(first == none, 1, first) - 1]
 
 
-def _lasttoken(packed: PackedTokens) -> Floats:
-    last = np.maximum.reduceat(packed.places() * packed.pooled, packed.starts)
-    return packed.tokens[packed.starts + np.maximum(last, 1) - 1] * (last > 0)[:, None]
+def _lasttoken(packed: PackedTokens) -> Array:
+    last = packed.arrays.greatest(packed.places() * packed.pooled, packed.rows)
+    place = packed.arrays.module.where(last > 0, last, 1)
+    return packed.tokens[packed.rows.starts + place - 1] * (last > 0)[:, None]
 
 
-POOLING: dict[str, Callable[[PackedTokens], Floats]] = {
+POOLING: dict[str, Callable[[PackedTokens], Array]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,
@@ -120,47 +119,45 @@ POOLING: dict[str, Callable[[PackedTokens], Floats]] = {
 }
 
 
-def normalize(embedding: Floats) -> Floats:
+def normalize(embedding: Array, arrays: Arrays) -> Array:
     """Scale each row to length 1, as torch.nn.functional.normalize: a row of zeros stays zero."""
-    return embedding / np.maximum(np.linalg.norm(embedding, axis=1, keepdims=True), np.float32(1e-12))
+    return embedding / arrays.at_least(arrays.lengths(embedding), 1e-12)
 
 
-def _sigmoid(values: Floats) -> Floats:
+def _sigmoid(values: Array, arrays: Arrays) -> Array:
     # The same as 1 / (1 + exp(-values)), without its overflow.
-    return 0.5 * (1 + np.tanh(0.5 * values))
-
-
-def _gelu(values: Floats) -> Floats:
-    return values * (0.5 * (1 + np.vectorize(math.erf, otypes=[np.float32])(values / math.sqrt(2))))
+    return 0.5 * (1 + arrays.module.tanh(0.5 * values))
 
 
 ACTIVATIONS: dict[str, Layer] = {
-    "Identity": lambda values: values,
-    "Tanh": np.tanh,
-    "ReLU": lambda values: np.maximum(values, 0),
+    "Identity": lambda values, arrays: values,
+    "Tanh": lambda values, arrays: arrays.module.tanh(values),
+    "ReLU": lambda values, arrays: arrays.at_least(values, 0),
     "Sigmoid": _sigmoid,
-    "GELU": _gelu,
-    "SiLU": lambda values: values * _sigmoid(values),
+    "GELU": lambda values, arrays: values * (0.5 * (1 + arrays.erf(values / math.sqrt(2)))),
+    "SiLU": lambda values, arrays: values * _sigmoid(values, arrays),
 }
 
 
 def _layer(module: dict[str, Any], weights: Any) -> Layer:
     if module["type"] == "truncate":
-        return lambda embedding: np.ascontiguousarray(embedding[:, : module["dimension"]])
+        return lambda embedding, arrays: arrays.first(embedding, module["dimension"])
     return normalize if module["type"] == "normalize" else _dense(module, weights)
 
 
 def _dense(module: dict[str, Any], weights: Any) -> Layer:
     prefix, activate = module["weights"], ACTIVATIONS[module["activation"]]
     # [in, out], as the product wants it; a layer without bias or residual has no such entry.
-    weight = np.ascontiguousarray(weights[f"{prefix}.weight"].T)
-    bias = weights[f"{prefix}.bias"] if f"{prefix}.bias" in weights else np.float32(0)
-    residual = np.ascontiguousarray(weights[f"{prefix}.residual"].T) if f"{prefix}.residual" in weights else None
+    weight = Weight(np.ascontiguousarray(weights[f"{prefix}.weight"].T))
+    bias = Weight(weights[f"{prefix}.bias"] if f"{prefix}.bias" in weights else np.float32(0))
+    residual = None
+    if f"{prefix}.residual" in weights:
+        residual = Weight(np.ascontiguousarray(weights[f"{prefix}.residual"].T))
 
-    def dense(embedding: Floats) -> Floats:
-        projected: Floats = activate(embedding @ weight + bias).astype(np.float32, copy=False)
+    def dense(embedding: Array, arrays: Arrays) -> Array:
+        projected = arrays.floats(activate(embedding @ weight.on(arrays) + bias.on(arrays), arrays))
         if not module["residual"]:
             return projected
-        return projected + (embedding if residual is None else embedding @ residual)
+        return projected + (embedding if residual is None else embedding @ residual.on(arrays))
 
     return dense

@@ -6,15 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .head import load_head
+
+# A parameter of the Python backend: "no" leaves token embeddings on the GPU that computed them.
+HOST_ONLY = "FORCE_CPU_ONLY_INPUT_TENSORS"
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         folder = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads(args["model_config"]).get("parameters", {})
+        if parameters.get(HOST_ONLY, {}).get("string_value") == "no":
+            _require_torch()
         self.head = load_head(folder)
         self.key = json.loads((folder / "key.json").read_text())["key"]
 
@@ -23,12 +28,33 @@ class TritonPythonModel:
 
     def respond(self, request: Any) -> Any:
         token_embeddings, pooled, row, key = (
-            pb_utils.get_input_tensor_by_name(request, name).as_numpy()
+            _array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("token_embeddings", "pooled", "row", "key")
         )
         # Rows come from embed_tokens, which has checked them and knows the key.
-        if not np.array_equal(key, np.full_like(key, self.key)):
+        if not (key == self.key).all():
             message = "pooling answers embed_tokens alone; send the request to embed_tokens"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
         sentence_embedding = self.head.embed(token_embeddings, pooled[:, 0], row[:, 0])
         return pb_utils.InferenceResponse([pb_utils.Tensor("sentence_embedding", sentence_embedding)])
+
+
+def _array(tensor: Any) -> Any:
+    """An array of numpy, or a tensor of torch where Triton's is on a GPU: neither is a copy."""
+    if tensor.is_cpu():
+        return tensor.as_numpy()
+    import torch
+
+    return torch.from_dlpack(tensor.to_dlpack())
+
+
+def _require_torch() -> None:
+    try:
+        import torch
+    except ImportError as error:
+        raise pb_utils.TritonModelException(
+            "pooling on a GPU needs torch with CUDA, and this Python environment has no torch; install it (the image "
+            "of docker/Dockerfile has it), or export the checkpoint for a CPU"
+        ) from error
+    if torch.cuda.is_available():
+        torch.cuda.init()

@@ -38,6 +38,7 @@ def export(
         repository,
         precision=settings.precision,
         device=settings.device,
+        check_on=settings.check_on,
         operators=settings.operators,
         overwrite=overwrite,
         allow_pickle=settings.allow_pickle,

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
+from sentriton_server.encoder.ragged import attend_ragged
+
 # On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one; `bmm`
 # takes them all at once: half its time up to this number of tokens per row, while scores still fit the caches.
 MAX_BMM_TOKENS = 128
@@ -32,6 +34,9 @@ class Layout(NamedTuple):
     row's last token. `bias` [places] float32 is -inf there, else 0. `from_heads` [(tokens + filling) * heads] int64
     says at which place a token's context is; a filling row gets any. `bmm` takes groups of a padded length of up to
     `max_bmm_tokens`, torch's fused kernel the others, with the bias if `masked`.
+
+    A GPU's `kernel` for ragged rows needs none of that, but `row_ends` [rows + 1] int32 and the tokens of the `longest`
+    row: see ragged.py.
     """
 
     to_heads: Tensor
@@ -41,6 +46,16 @@ class Layout(NamedTuple):
     heads: int
     max_bmm_tokens: int
     masked: bool
+    row_ends: Tensor
+    longest: int
+    kernel: str
+
+
+def lay_out_ragged(row_ends: Tensor, longest: int, heads: int, kernel: str) -> Layout:
+    """For a kernel for ragged rows."""
+    nothing = row_ends[:0]
+    no_groups: list[tuple[int, int]] = []
+    return Layout(nothing, nothing, nothing, no_groups, heads, 0, False, row_ends, longest, kernel)
 
 
 def lay_out(
@@ -103,6 +118,9 @@ def lay_out(
         heads,
         0 if on_gpu else max_bmm_tokens,
         on_gpu and tokens < places,
+        bias[:0],
+        0,
+        "",
     )
 
 
@@ -112,6 +130,8 @@ class Attention(nn.Module):
     def forward(self, query_key_value: Tensor, layout: Layout) -> Tensor:
         """`query_key_value` [tokens and filling, 3 * hidden]; returns the context, [tokens and filling, hidden]."""
         heads = layout.heads
+        if layout.kernel != "":
+            return attend_ragged(query_key_value, layout.row_ends, layout.longest, heads, layout.kernel)
         head_size = query_key_value.size(1) // (3 * heads)
         pieces = query_key_value.reshape([-1, head_size]).index_select(0, layout.to_heads).view([3, -1, head_size])
         bias = layout.bias.to(query_key_value.dtype)

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-from sentriton_server.encoder.attention import Attention, Layout, lay_out
+from sentriton_server.encoder.attention import Attention, Layout, lay_out, lay_out_ragged
+from sentriton_server.encoder.ragged import PADDED, kernel_here
 
 # Bounds the memory of a token block, however large the batch is. On a CPU it keeps activations near the caches, 256
 # tokens of a width of 1,024: the kernels are at their full rate from some 64 tokens on. A narrow model takes more
@@ -110,6 +111,10 @@ class PackedEncoder(nn.Module):
         self.key = 0  # an export sets its own, which every request must carry
         self.block_tokens = cpu_block_tokens(hidden_size)
         self.block_multiple = BLOCK_MULTIPLE_TOKENS
+        # A kernel of ragged.py, and the device that has it; an export for a GPU chooses one.
+        self.kernel = PADDED
+        self.kernel_device = "cuda"
+        self.output_dtype = torch.float32
         self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
         self.position_embeddings = nn.Embedding(num_positions, hidden_size)
         self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
@@ -127,48 +132,63 @@ class PackedEncoder(nn.Module):
         """
         ids = input_ids.flatten().to(torch.int64)
         rows = row.flatten().to(torch.int64)
-        self.check(ids, rows, key.flatten())
-        place = torch.arange(ids.size(0), device=ids.device)
-        lengths = torch.bincount(rows)
-        start = lengths.cumsum(0) - lengths
-        positions = self.position_ids(ids, rows, start, place - start[rows])
-        return self.encode_rows(ids, positions, rows, lengths)
-
-    def check(self, ids: Tensor, rows: Tensor, key: Tensor) -> None:
-        """Raise for what must not be computed. One look at the results: on a GPU each waits for the device."""
         rise = torch.diff(rows, prepend=torch.full_like(rows[:1], -1))
-        # A row's token must not lie max_seq_length or more behind another of the same row.
-        behind = rows[self.max_seq_length :] == rows[: max(0, rows.size(0) - self.max_seq_length)]
-        faults: list[bool] = torch.stack(
+        token = torch.arange(ids.size(0), device=ids.device)
+        start = torch.where(rise > 0, token, 0).cummax(0)[0]  # where each token's row begins
+        num_rows, longest = self.check(ids, rows, rise, token - start, key.flatten())
+        positions = self.position_ids(ids, start, token - start)
+        kernel = self.kernel_of(ids.device)
+        if kernel != "":
+            # One block, and nothing waits for the device any more.
+            row_ends = torch.searchsorted(rows, torch.arange(num_rows + 1, device=ids.device), out_int32=True)
+            lengths: list[int] = []
+            return self.encode_block(ids, positions, lengths, row_ends, longest, kernel).to(self.output_dtype)
+        return self.encode_rows(ids, positions, rows, torch.bincount(rows, minlength=num_rows))
+
+    def kernel_of(self, device: torch.device) -> str:
+        """The kernel for ragged rows that this device has."""
+        if self.kernel == "" or device.type != self.kernel_device:
+            return ""
+        shape = [1, self.num_heads, 16, self.hidden_size // self.num_heads]
+        return kernel_here(self.kernel, torch.empty(shape, dtype=self.embedding_norm.weight.dtype, device=device))
+
+    def check(self, ids: Tensor, rows: Tensor, rise: Tensor, place: Tensor, key: Tensor) -> tuple[int, int]:
+        """Raise for what must not be computed. `rise` and `place` [tokens]: how much a token's row number is above the
+        one before, and the token's place in its row. Returns the number of rows and the tokens of the longest. One look
+        at the results: on a GPU each waits for the device.
+        """
+        if ids.size(0) == 0:
+            raise ValueError("there are no tokens; send at least one")
+        faults: list[int] = torch.stack(
             [
-                (key != self.key).any(),
-                ((ids < 0) | (ids >= self.vocab_size)).any(),
-                ((rise < 0) | (rise > 1)).any() | (rows[:1] != 0).any(),
-                behind.any(),
+                (key != self.key).any().to(torch.int64),
+                ((ids < 0) | (ids >= self.vocab_size)).any().to(torch.int64),
+                ((rise < 0) | (rise > 1)).any().to(torch.int64) + (rows[0] != 0).to(torch.int64),
+                rows[-1] + 1,
+                place.max() + 1,
             ]
         ).tolist()
-        if faults[0]:
+        if faults[0] > 0:
             raise ValueError("the encoder answers embed_tokens alone; send the request to embed_tokens")
-        if faults[1]:
+        if faults[1] > 0:
             raise ValueError("input_ids holds an id outside the vocabulary")
-        if faults[2]:
+        if faults[2] > 0:
             raise ValueError("rows must be numbered 0, 1, 2 and so on, in this order")
-        if faults[3]:
+        if faults[4] > self.max_seq_length:
             raise ValueError("a row is longer than max_seq_length")
+        return faults[3], faults[4]
 
-    def position_ids(self, ids: Tensor, row: Tensor, start: Tensor, place: Tensor) -> Tensor:
+    def position_ids(self, ids: Tensor, start: Tensor, place: Tensor) -> Tensor:
         if not self.positions_follow_padding_id:
             return place
         counted = (ids != self.pad_token_id).to(torch.int64)
         before = F.pad(counted.cumsum(0), [1, 0])
-        return (before[1:] - before[start[row]]) * counted + self.pad_token_id
+        return (before[1:] - before[start]) * counted + self.pad_token_id
 
     def encode_rows(self, ids: Tensor, positions: Tensor, row: Tensor, row_tokens: Tensor) -> Tensor:
         """Token embeddings [tokens, hidden], computed in token blocks, longest rows first. `row_tokens` [rows]: the
         length of each row."""
-        token_embeddings = torch.empty(
-            [ids.size(0), self.hidden_size], dtype=self.embedding_norm.weight.dtype, device=ids.device
-        )
+        token_embeddings = torch.empty([ids.size(0), self.hidden_size], dtype=self.output_dtype, device=ids.device)
         row_tokens, order = row_tokens.sort(descending=True, stable=True)
         rank = order.argsort()
         element = rank[row].argsort(stable=True)
@@ -186,13 +206,18 @@ class PackedEncoder(nn.Module):
                 end_token += lengths[end_row]
                 end_row += 1
             chosen = element[first_token:end_token]
-            hidden = self.encode_block(ids[chosen], positions[chosen], lengths[first_row:end_row])
+            block_lengths = lengths[first_row:end_row]
+            hidden = self.encode_block(ids[chosen], positions[chosen], block_lengths, row_tokens, 0, "")
             token_embeddings.index_copy_(0, chosen, hidden.to(token_embeddings.dtype))
             first_row, first_token = end_row, end_token
         return token_embeddings
 
-    def encode_block(self, ids: Tensor, positions: Tensor, lengths: list[int]) -> Tensor:
-        """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first."""
+    def encode_block(
+        self, ids: Tensor, positions: Tensor, lengths: list[int], row_ends: Tensor, longest: int, kernel: str
+    ) -> Tensor:
+        """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first, or with a
+        `kernel` for ragged rows `row_ends` and `longest`, as in `Layout`.
+        """
         if self.operators:  # noqa: SIM102 - as in encode_rows
             if torch.ops.sentriton.suits(self.weights):
                 hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
@@ -200,7 +225,10 @@ class PackedEncoder(nn.Module):
                     layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
                 return hidden
         filling = -ids.size(0) % self.block_multiple
-        layout = lay_out(lengths, filling, self.num_heads, ids.device)
+        if kernel == "":
+            layout = lay_out(lengths, filling, self.num_heads, ids.device)
+        else:
+            layout = lay_out_ragged(row_ends, longest, self.num_heads, kernel)
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
         hidden = F.pad(hidden, [0, 0, 0, filling])
         for layer in self.layers:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from sentriton_server.encoder.attention import Attention
 from sentriton_server.encoder.linear import Int8Linear, OrderedLinear
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
+from sentriton_server.encoder.ragged import PADDED, ragged_kernel
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ PRECISIONS = {
     precision.name: precision
     for precision in (
         Precision("fp32", ("cpu", "gpu"), "TYPE_FP32", 0.999999, 4),
-        Precision("bf16", ("cpu",), "TYPE_FP32", 0.9995, 2),
+        Precision("bf16", ("cpu", "gpu"), "TYPE_FP32", 0.9995, 2),
         Precision("int8", ("cpu",), "TYPE_FP32", 0.99, 1),
         Precision("fp16", ("gpu",), "TYPE_FP16", 0.9999, 2),
     )
@@ -48,19 +50,36 @@ def compile_encoder(
     """
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision.name, torch.float32)
+    encoder.output_dtype = {"TYPE_FP32": torch.float32, "TYPE_FP16": torch.float16}[precision.output_dtype]
     if device == "gpu":
         encoder.block_tokens = GPU_BLOCK_TOKENS
-    if precision.name == "fp16":
-        encoder = encoder.half()
+        encoder.block_multiple = 1
+        encoder.kernel = _ragged_kernel_of(encoder, dtype)
+        encoder = encoder.to(dtype)
     elif precision.name == "int8":
         _replace_linears(encoder, lambda linear: Int8Linear(linear, operators))
-    elif device == "cpu":
-        dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
+    elif precision.name == "fp16":
+        encoder = encoder.to(dtype)
+    else:
         _replace_linears(encoder, lambda linear: OrderedLinear(linear, dtype, operators))
     encoder.operators = operators
     encoder.weights = {"int8": torch.int8, "bf16": torch.bfloat16}.get(precision.name, torch.float32)
     # Not frozen: an ordered weight would become a constant, and such a constant cannot be saved.
     return torch.jit.script(encoder.eval())
+
+
+def has_kernel(encoder: PackedEncoder) -> bool:
+    """Whether a compiled encoder is for a GPU's kernel for ragged rows, to which padding is no matter."""
+    return encoder.kernel != PADDED
+
+
+def _ragged_kernel_of(encoder: PackedEncoder, dtype: torch.dtype) -> str:
+    """The kernel for ragged rows that suits the attention of all layers, if any."""
+    alike = sum(isinstance(module, Attention) for module in encoder.modules())
+    if alike < len(encoder.layers):
+        return PADDED
+    return ragged_kernel(dtype, encoder.hidden_size // encoder.num_heads)
 
 
 def _replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:

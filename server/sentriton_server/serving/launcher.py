@@ -16,6 +16,7 @@ from sentriton.manifest import Manifest
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
+from sentriton_server.serving.gpus import check_gpus, find_gpus
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_memory, check_operators, check_ports, check_shared_memory
@@ -94,6 +95,8 @@ class TritonServer:
         check_operators(self.repository)
         check_memory(self.repository, self.settings.row_cache_mib)
         check_shared_memory(self.repository)
+        if self.manifest.device == "gpu":
+            check_gpus(self.repository, find_gpus())
         if self._ports is None:
             self._ports = Ports(self.settings)
         if self._scratch is None or not self._scratch.is_whole:

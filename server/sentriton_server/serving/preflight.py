@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import psutil
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving.errors import LaunchError
@@ -83,7 +84,8 @@ def check_shared_memory(repository: Path, free: int | None = None) -> None:
     """Raises `LaunchError` when /dev/shm cannot hold the largest batch between the encoder and pooling (bytes)."""
     encoder, embed_tokens = (read_config(repository, model) for model in ("encoder", "embed_tokens"))
     token_bytes = encoder.output[0].dims[-1] * 4
-    largest = encoder.max_batch_size * token_bytes
+    on_gpu = any(group.kind == ModelInstanceGroup.KIND_GPU for group in encoder.instance_group)
+    largest = 0 if on_gpu else encoder.max_batch_size * token_bytes  # a GPU's token embeddings stay there
     largest_answer = int(embed_tokens.parameters["TOKEN_EMBEDDINGS_TOKENS"].string_value) * token_bytes
     # A batch once as the encoder's output, once as pooling's input, and as much again for what it leaves while the next
     # is made; an answer of token embeddings while the one before it is sent.

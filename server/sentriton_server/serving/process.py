@@ -18,6 +18,7 @@ import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.serving.environments import Environments
+from sentriton_server.serving.gpus import find_gpus, gpu_arguments
 from sentriton_server.serving.installation import Installation, find_installation
 from sentriton_server.serving.log import (
     UNHEALTHY,
@@ -57,6 +58,7 @@ class TritonProcess:
         device: str = "cpu",
     ) -> None:
         installation, profile = find_installation(), read_profile(device)
+        gpus = find_gpus() if device == "gpu" else []
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
@@ -76,6 +78,7 @@ class TritonProcess:
                 f"--model-repository={repository.absolute()}",
                 *installation.backend_arguments(self._scratch.folder),
                 *profile.flags,
+                *gpu_arguments(repository, gpus),
                 *_arguments(settings),
                 *security.arguments,
                 *(
@@ -85,7 +88,7 @@ class TritonProcess:
             ]
             self._process = subprocess.Popen(
                 [str(installation.binary.absolute()), *arguments],
-                env=_environment(profile, installation, settings, self.canary_key),
+                env=_environment(profile, installation, settings, self.canary_key, len(gpus)),
                 cwd=self._scratch.empty,
                 umask=0o077,
                 stdout=subprocess.PIPE,
@@ -259,7 +262,7 @@ class _Stub:
 
 
 def _environment(
-    profile: Profile, installation: Installation, settings: ServerSettings, canary_key: str
+    profile: Profile, installation: Installation, settings: ServerSettings, canary_key: str, gpus: int = 0
 ) -> dict[str, str]:
     # Python's own variables would reach the stubs: a PYTHONPATH that suits the launcher, or its user, could put other
     # modules before the models' and the standard library's.
@@ -272,6 +275,9 @@ def _environment(
         **installation.environment,
         "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
         "SENTRITON_CANARY_KEY": canary_key,
+        "SENTRITON_GPUS": str(gpus),
+        # An image may set it, and fp32 would be computed with the 10 bits of TF32.
+        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0",
     }
 
 

@@ -21,6 +21,7 @@ def prepare_repository(
     *,
     precision: str | None,
     device: str,
+    check_on: str = "auto",
     operators: str = "auto",
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
@@ -30,19 +31,21 @@ def prepare_repository(
     None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
     """
     if source is not None and (Path(source) / "embed_text/config.pbtxt").is_file():
-        if precision is not None or device != "auto" or operators != "auto":
+        if precision is not None or device != "auto" or operators != "auto" or check_on != "auto":
             raise RepositoryError(
                 f"{source} is an exported repository: its precision, device and operators were fixed by the export; "
-                "leave out --precision, --device and --operators ($SENTRITON_PRECISION, $SENTRITON_DEVICE, "
-                "$SENTRITON_OPERATORS), or give the checkpoint"
+                "leave out --precision, --device, --operators and --check-on ($SENTRITON_PRECISION, $SENTRITON_DEVICE, "
+                "$SENTRITON_OPERATORS, $SENTRITON_CHECK_ON), or give the checkpoint"
             )
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
     from sentriton_server.checkpoint import content_key, locate_checkpoint, read_sizes, refusals_of
-    from sentriton_server.export import export, resolve_choices, resolve_operators
+    from sentriton_server.choices import resolve_choices, resolve_operators
+    from sentriton_server.export import export
 
     name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
-    chosen, device = resolve_choices(precision, device, say)
+    choices = resolve_choices(precision, device, say, check_on)
+    device = choices.device
     if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
         operators = "torch"
         say(f"operators torch (auto: the libtorch backend of {tritonserver} cannot load sentriton's)")
@@ -50,8 +53,11 @@ def prepare_repository(
         sizes = read_sizes(folder)
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
     resolved = resolve_operators(operators, device, sizes).key if sizes else ""
-    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}{operators}{resolved}".encode()).hexdigest()[:16]
-    repository = cache_folder() / EXPORTS / f"{Path(name).name}-{chosen.name}-{device}-{key}"
+    decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{choices.checked_on}"
+    key = hashlib.sha256(decided.encode()).hexdigest()[:16]
+    # fp16 that nobody asked for may become bf16.
+    asked = None if choices.is_default and device == "gpu" else choices.precision.name
+    repository = cache_folder() / EXPORTS / f"{Path(name).name}-{asked or 'auto'}-{device}-{key}"
     with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
         checked = _identity(repository)
         if why := _why_useless(repository):
@@ -62,8 +68,9 @@ def prepare_repository(
             export(
                 folder if source is None else source,
                 repository,
-                precision=chosen.name,
+                precision=asked,
                 device=device,
+                check_on=choices.checked_on,
                 operators=operators,
                 allow_pickle=allow_pickle,
                 say=say,

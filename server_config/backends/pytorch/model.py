@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import triton_python_backend_utils as pb_utils
-from torchscript import TorchScriptModel
+from torchscript import TorchScriptModel, is_true
 
 
 class TritonPythonModel:
@@ -20,7 +20,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
         _apply_settings(parameters)
-        without_gradients = parameters.get("INFERENCE_MODE", "true").lower() == "true"
+        without_gradients = is_true(parameters, "INFERENCE_MODE", default=True)
         self.execution_mode = torch.inference_mode if without_gradients else torch.no_grad
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
@@ -48,6 +48,9 @@ class TritonPythonModel:
         try:
             with self.execution_mode():
                 results = self.model.run(inputs)
+                if self.model.device.type == "cuda":
+                    # Whoever reads the outputs does so on another stream.
+                    torch.cuda.synchronize(self.model.device)
         except Exception as error:  # as libtorch's backend does: the whole execution fails, in these words
             message = f"PyTorch execute failure: {_reason(error)}"
             return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message)) for _ in requests]
@@ -94,5 +97,4 @@ def _apply_settings(parameters: dict[str, str]) -> None:
     if threads := parameters.get("INTER_OP_THREAD_COUNT"):
         torch.set_num_interop_threads(int(threads))
     # Without the optimized execution the graph runs as it was saved, on any shape, with no pass of the compiler.
-    optimized = parameters.get("DISABLE_OPTIMIZED_EXECUTION", "false").lower() != "true"
-    torch._C._get_graph_executor_optimize(optimized)
+    torch._C._get_graph_executor_optimize(not is_true(parameters, "DISABLE_OPTIMIZED_EXECUTION", default=False))

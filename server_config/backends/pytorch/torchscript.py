@@ -2,7 +2,8 @@
 
 What is honoured is what NVIDIA documents (triton-inference-server: pytorch_backend/README.md, and
 server/docs/user_guide/model_configuration.md), as far as the repository uses it: rows of all requests stacked, argument
-names, output dtypes. Ragged inputs, batch inputs and batch outputs are refused.
+names, output dtypes. All else is refused, and so is what that backend refuses or would answer wrongly, so that this one
+hides no fault: docs/stock-backend.md lists the differences.
 """
 
 from __future__ import annotations
@@ -28,8 +29,30 @@ DTYPES = {
 NAMES = {dtype: name for name, dtype in DTYPES.items()} | {torch.bfloat16: "TYPE_BF16"}
 
 
-def refuse_ragged(config: dict[str, Any]) -> None:
-    """Raises ValueError for a configuration that asks for ragged batching."""
+def check_config(config: dict[str, Any]) -> None:
+    """Raises ValueError for a configuration that asks for what this stand-in does not have, or the libtorch backend."""
+    for described in (*config["input"], *config["output"]):
+        if described["data_type"] not in DTYPES:
+            raise ValueError(
+                f"{described['name']!r} is {described['data_type']}, which the libtorch backend or its stand-in does "
+                f"not have; allowed are {', '.join(DTYPES)}"
+            )
+    if config.get("sequence_batching"):
+        raise ValueError("the configuration asks for sequence batching; use dynamic_batching or neither")
+    if not config.get("max_batch_size"):
+        raise ValueError("max_batch_size is 0, and this stand-in stacks rows; set it to 1 or more")
+    _refuse_ragged(config)
+
+
+def is_true(parameters: dict[str, str], name: str, default: bool) -> bool:
+    """A parameter of the backend that says yes or no. Raises ValueError for other words, as the backend does."""
+    text = parameters.get(name, str(default).lower())
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"parameter {name} is {text!r}; allowed are true, false")
+    return text.lower() == "true"
+
+
+def _refuse_ragged(config: dict[str, Any]) -> None:
     ragged = [described["name"] for described in config["input"] if described.get("allow_ragged_batch")]
     asked = [key for key in ("batch_input", "batch_output") if config.get(key)]
     if ragged or asked:
@@ -70,7 +93,7 @@ class TorchScriptModel:
     """A TorchScript file and its configuration: tensors of many requests in, tensors of each request out."""
 
     def __init__(self, path: Path, config: dict[str, Any], device: torch.device) -> None:
-        refuse_ragged(config)
+        check_config(config)
         self.module = torch.jit.load(str(path), map_location=device).eval()
         self.device = device
         self.outputs = config["output"]
@@ -79,11 +102,16 @@ class TorchScriptModel:
 
     def run(self, requests: Sequence[dict[str, Tensor]]) -> list[list[Tensor]]:
         """Execute one batch. `requests`: the inputs [rows, ...] of each by name. Returns the outputs of each, on the
-        CPU.
+        device of the model.
         """
+        if len(requests) > 1 and any(tensor.numel() == 0 for request in requests for tensor in request.values()):
+            # The real backend would fill the others' inputs with what its memory held before.
+            raise ValueError("a request of a batch has no elements; send at least one row")
         values = [torch.cat([request[name] for request in requests]).to(self.device) for name in self.arguments]
         returned = self.module(*values)
-        returned = returned if isinstance(returned, (tuple, list)) else [returned]
+        returned = (returned,) if isinstance(returned, Tensor) else returned
+        if not isinstance(returned, tuple) or not all(isinstance(output, Tensor) for output in returned):
+            raise ValueError("forward returned neither a tensor nor a tuple of tensors; return one of these")
         rows = [request[self.arguments[0]].shape[0] for request in requests]
         outputs = [
             self._split(described, output, rows) for described, output in zip(self.outputs, returned, strict=True)
@@ -95,4 +123,4 @@ class TorchScriptModel:
         if output.shape[0] != sum(rows):
             # The real backend would hand out what lies behind the output's end.
             raise ValueError(f"the model returned {output.shape[0]} rows, the requests of the batch have {sum(rows)}")
-        return list(output.cpu().split(rows))
+        return list(output.contiguous().split(rows))

@@ -1,0 +1,91 @@
+"""Makes an environment for `make gpu` without a network: what `benchmarks.gpu_wheels` collected, the machine's torch.
+
+    python3.12 benchmarks/gpu_setup.py WHEELS ENVIRONMENT
+
+Run it by the Python that has torch. The environment's own packages come before that one's, since Triton's Python
+backend needs numpy 1. It runs with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import sysconfig
+import tarfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# sentence-transformers imports these at its start, for functions that nothing here calls.
+PLACEHOLDERS = '''"""In place of SciPy and scikit-learn: their names can be imported, and nothing can be called."""
+
+import importlib.abc
+import importlib.machinery
+import sys
+
+
+class Absent:
+    def __init__(self, *arguments, **further):
+        raise ImportError("SciPy and scikit-learn are placeholders in this environment (benchmarks/gpu_setup.py)")
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("scipy", "sklearn"):
+            return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        return None
+
+    def exec_module(self, module):
+        module.__version__ = "0"
+        module.__getattr__ = absent
+
+
+def absent(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return Absent
+
+
+sys.meta_path.append(Finder())
+'''
+COMMANDS = """[sentriton.commands]
+serve = sentriton_server.commands:app
+export = sentriton_server.commands:app
+
+[sentriton.checkpoints]
+read = sentriton_server.checkpoint:read_checkpoint
+"""
+PROGRAM = "#!{python}\nimport sys\nfrom sentriton.cli import main\nsys.exit(main())\n"
+
+
+def main() -> None:
+    wheels, environment = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    collected = (wheels / "python").read_text()
+    if collected != version:
+        raise SystemExit(f"{wheels} is for Python {collected}, and this is {version}; run that one, or collect again")
+    torch = importlib.util.find_spec("torch")
+    if torch is None or torch.origin is None:
+        raise SystemExit(f"{sys.executable} has no torch; run the Python that has it: make gpu PYTHON=…")
+    venv.create(environment, with_pip=False, clear=True)
+    packages = environment / f"lib/python{version}/site-packages"
+    with tarfile.open(wheels / "site.tar.xz") as archive:
+        for member in archive.getmembers():
+            member.name = member.name.partition("/")[2]
+            if member.name:
+                archive.extract(member, packages)
+    (packages / "_placeholders.py").write_text(PLACEHOLDERS)
+    also = [ROOT / "client/python", ROOT / "server", Path(torch.origin).parents[1]]
+    (packages / "gpu.pth").write_text("".join(f"{folder}\n" for folder in also) + "import _placeholders\n")
+    about = packages / "sentriton_server-0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sentriton-server\nVersion: 0\n")
+    (about / "entry_points.txt").write_text(COMMANDS)
+    program = environment / "bin/sentriton"
+    program.write_text(PROGRAM.format(python=environment / "bin/python"))
+    program.chmod(0o755)
+    print(f"{environment} is there: Python {version}, {sysconfig.get_platform()}, torch of {also[-1]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Whether an encoder's numbers fit float16, whose largest is 65,504: seen in float32, on texts that make them large.
+
+An encoder that was trained in float32 or bfloat16 may go beyond: then fp16 gives infinities and NaN for some texts. The
+activations of long, repeated and rare tokens are the largest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from sentriton_server.encoder import PackedEncoder
+
+LARGEST_FP16 = 65_504.0
+# Other texts may make them larger than those that were looked at.
+_MARGIN = 2.0
+# Attention takes the square of a row's length.
+_MAX_HARD_TOKENS = 2048
+_RARE_TOKENS = 200
+
+
+def hard_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) -> list[str]:
+    """Texts as long as a row may be, or 2,048 tokens: `sentences` one behind the other, one word and one sign repeated,
+    and the rarest tokens of the vocabulary, which tokenizers give the highest ids.
+    """
+    tokens = min(max_seq_length, _MAX_HARD_TOKENS)
+    vocabulary = tokenizer.get_vocab_size()
+    rarest = range(max(0, vocabulary - _RARE_TOKENS), vocabulary)
+    rare = " ".join(tokenizer.decode([token], skip_special_tokens=True) for token in rarest)
+    whole = " ".join(sentences)
+    return [_filled(text, tokenizer, tokens) for text in (whole, "the", "하", "!", rare) if text.strip()]
+
+
+def largest_magnitude(encoder: PackedEncoder, rows: list[list[int]]) -> float:
+    """The largest absolute value among the encoder's weights, and among the inputs and outputs of its linear layers and
+    norms for `rows` of token ids. The encoder is as `read_encoder` makes it, float32.
+    """
+    found = [max(float(weight.detach().abs().max()) for weight in encoder.parameters())]
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        found.append(max(float(inputs[0].abs().max()), float(output.abs().max())))
+
+    watched = [module for module in encoder.modules() if isinstance(module, (nn.Linear, nn.LayerNorm))]
+    handles = [module.register_forward_hook(note) for module in watched]
+    try:
+        with torch.inference_mode():
+            for row in rows:
+                ids = torch.tensor(row, dtype=torch.int32)[:, None]
+                encoder(ids, torch.zeros_like(ids), torch.full_like(ids, encoder.key, dtype=torch.int64))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return max(found)
+
+
+def overflows(magnitude: float, *, certainly: bool) -> bool:
+    """Whether numbers of this magnitude do not fit float16, or without `certainly`, may not for other texts."""
+    return not magnitude * (1.0 if certainly else _MARGIN) <= LARGEST_FP16
+
+
+def _filled(text: str, tokenizer: Tokenizer, tokens: int) -> str:
+    """`text` repeated until it has at least this number of tokens."""
+    own = max(1, len(tokenizer.encode(text, add_special_tokens=False).ids))
+    return " ".join([text] * -(-tokens // own))

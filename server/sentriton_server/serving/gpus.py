@@ -1,0 +1,80 @@
+"""The GPUs of this machine as the CUDA driver counts them, and Triton's flags for them. Every NVIDIA container has the
+driver's library; torch need not be installed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.grpc.model_config_pb2 import TYPE_FP16
+
+from sentriton_server.repository import read_config
+from sentriton_server.serving.errors import LaunchError
+
+DRIVER = "libcuda.so.1"
+_SUCCESS = 0
+_MIB = 1 << 20
+_GIB = 1 << 30
+# A batch is in the pool as the encoder's output and as pooling's input.
+_COPIES_OF_A_BATCH = 2
+_POOL_FOR_THE_REST = 64 * _MIB  # Triton's own default
+# The contexts of two processes, and what the encoder computes with.
+_WORKING_MEMORY = 3 * _GIB
+_FLAG = "--cuda-memory-pool-byte-size"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU, `memory` in bytes."""
+
+    memory: int
+
+
+def find_gpus(driver: str = DRIVER) -> list[Gpu]:
+    """The GPUs that a process may use, `$CUDA_VISIBLE_DEVICES` included; none where there is no driver."""
+    try:
+        cuda = ctypes.CDLL(driver)
+    except OSError:
+        return []
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) != _SUCCESS or cuda.cuDeviceGetCount(ctypes.byref(count)) != _SUCCESS:
+        return []
+    gpus = []
+    for number in range(count.value):
+        device, memory = ctypes.c_int(0), ctypes.c_size_t(0)
+        if cuda.cuDeviceGet(ctypes.byref(device), number) == _SUCCESS:
+            cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+            gpus.append(Gpu(memory.value))
+    return gpus
+
+
+def check_gpus(repository: Path, gpus: list[Gpu]) -> None:
+    """Raises `LaunchError` where a repository for a GPU meets no GPU, or one that is too small for it."""
+    if not gpus:
+        raise LaunchError(
+            f"the model in {repository} is for a GPU, and the CUDA driver shows none here; serve it on a machine with "
+            "an NVIDIA GPU and its driver, or export the checkpoint with --device cpu"
+        )
+    weights = (repository / "encoder/1/model.pt").stat().st_size
+    needed, smallest = weights + pool_bytes(repository) + _WORKING_MEMORY, min(gpu.memory for gpu in gpus)
+    if needed > smallest:
+        raise LaunchError(
+            f"the model needs about {needed / _GIB:.1f} GiB of GPU memory and the smallest GPU has "
+            f"{smallest / _GIB:.1f} GiB; use a larger GPU or export with a smaller --precision"
+        )
+
+
+def pool_bytes(repository: Path) -> int:
+    """Of Triton's pool of GPU memory: from a smaller one, token embeddings would go through the host."""
+    encoder, embed_tokens = (read_config(repository, model) for model in ("encoder", "embed_tokens"))
+    (output,) = encoder.output
+    of_token = output.dims[-1] * (2 if output.data_type == TYPE_FP16 else 4)
+    batches = int(embed_tokens.parameters["BATCHES_IN_FLIGHT"].string_value)
+    return int(_COPIES_OF_A_BATCH * batches * encoder.max_batch_size * of_token + _POOL_FOR_THE_REST)
+
+
+def gpu_arguments(repository: Path, gpus: list[Gpu]) -> list[str]:
+    """Triton's flags for these GPUs."""
+    return [f"{_FLAG}={number}:{pool_bytes(repository)}" for number in range(len(gpus))]

@@ -1,0 +1,56 @@
+"""A repository for a GPU on a real Triton without one: all of it as exported, but for the encoder's device."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from sentence_transformers import SentenceTransformer
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
+from sentriton import SentenceEncoder
+from sentriton_server.repository import CHECKSUMS, MANIFEST, read_config, record_files
+from sentriton_server.serving import TritonServer, prepare_repository
+from tests.ports import FREE_PORTS
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """The bundled checkpoint in fp32: batches, pooling and the encoder's way without kernels are those for a GPU."""
+    repository = tmp_path_factory.mktemp("gpu") / "repository"
+    exported = prepare_repository(None, precision="fp32", device="gpu", check_on="cpu")
+    shutil.copytree(exported, repository, ignore=shutil.ignore_patterns("__pycache__"))
+    config = read_config(repository, "encoder")
+    config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
+    (repository / "encoder/config.pbtxt").write_text(text_format.MessageToString(config))
+    manifest = repository / MANIFEST
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "device": "cpu"}))
+    (repository / CHECKSUMS).unlink()
+    record_files(repository)
+    with TritonServer(repository, FREE_PORTS) as server:
+        yield server
+
+
+def test_its_vectors_are_those_of_sentence_transformers(server: TritonServer, reference: SentenceTransformer) -> None:
+    sentences = [
+        "짧은 문장",
+        "the " * 300,
+        "",
+        *(f"{number} 번째 문장입니다." * (number % 40 + 1) for number in range(300)),
+    ]
+    with SentenceEncoder(server.url) as encoder:
+        found = encoder.encode(sentences)
+    expected = reference.encode(sentences)
+    np.testing.assert_allclose((found * expected).sum(1), (expected**2).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_token_embeddings_come_to_the_caller(server: TritonServer, reference: SentenceTransformer) -> None:
+    with SentenceEncoder(server.url) as encoder:
+        (found,) = encoder.encode(["한국어 문장"], output_value="token_embeddings")
+    (expected,) = reference.encode(["한국어 문장"], output_value="token_embeddings")
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
