@@ -74,8 +74,11 @@ impl<'a> Call<'a> {
             return self.encoder.joiner().run(member).await;
         }
         let shared = self.encoder.shared();
-        let limits =
-            Limits { max_rows: self.shape.max_rows, max_seq_length: self.shape.manifest.max_seq_length, prompt: &self.prompt };
+        let limits = Limits {
+            max_rows: self.shape.max_rows,
+            max_seq_length: self.shape.manifest.max_seq_length,
+            prompt: &self.prompt,
+        };
         let own = OwnRequests {
             shape: &self.shape,
             priority: shared.settings.priority,
@@ -112,7 +115,6 @@ impl Gate for OwnRequests<'_> {
     fn overloaded(&mut self) {
         self.window.overloaded();
     }
-
 }
 
 impl Work for OwnRequests<'_> {

@@ -115,7 +115,8 @@ impl Target {
             Task::Connect(guard, address) => {
                 let connected = timeout(CONNECTING, self.connect(address)).await;
                 let outcome = connected.unwrap_or_else(|_| Err(format!("no answer within {CONNECTING:?}")));
-                let outcome = outcome.map_err(|reason| Status::unavailable(format!("{CANNOT_CONNECT}{address}: {reason}")));
+                let outcome =
+                    outcome.map_err(|reason| Status::unavailable(format!("{CANNOT_CONNECT}{address}: {reason}")));
                 guard.connected(outcome, Instant::now());
             }
         }

@@ -40,7 +40,8 @@ impl Connection {
         let origin = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
         let origin = origin.map_err(|wrong| refused(wrong.to_string()))?;
         let access_key = settings.access_key.as_ref().map(|key| AsciiMetadataValue::try_from(key.as_str())).transpose();
-        let access_key = access_key.map_err(|wrong| Error::invalid_input(format!("the access key cannot be sent: {wrong}")))?;
+        let access_key =
+            access_key.map_err(|wrong| Error::invalid_input(format!("the access key cannot be sent: {wrong}")))?;
         let channel = Channel::new(address, settings.server_name.as_deref(), tls)?;
         let client = GrpcInferenceServiceClient::with_origin(channel.clone(), origin)
             // tonic's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
@@ -51,7 +52,11 @@ impl Connection {
 
     /// Sends one request and waits for its response, at most for `allowed`. Dropping the future cancels it on the server
     /// too.
-    pub(crate) async fn infer(&self, request: ModelInferRequest, allowed: Duration) -> Result<ModelInferResponse, Error> {
+    pub(crate) async fn infer(
+        &self,
+        request: ModelInferRequest,
+        allowed: Duration,
+    ) -> Result<ModelInferResponse, Error> {
         let mut request = Request::new(request);
         request.set_timeout(allowed);
         if let Some(key) = &self.access_key {

@@ -68,9 +68,9 @@ pub(crate) struct Course<G, P> {
     deadline: Arc<Deadline>,
     plan: P, // of further requests
     prepared: Option<RequestRows>,
-    waiting: Vec<Attempt>, // for a retry, by due
+    waiting: Vec<Attempt>,       // for a retry, by due
     last_failure: Option<Error>, // of those that wait
-    in_flight: Vec<Attempt>, // in the order of sending
+    in_flight: Vec<Attempt>,     // in the order of sending
     names: u64,
 }
 

@@ -118,9 +118,10 @@ impl Endpoints {
         let mut state = self.state();
         let enough = state.patience() / 2;
         let turn = state.in_turn();
-        let others = turn.iter().copied().filter(|&each| {
-            each != first && state.answers(each, now) && state.servers[each].silence(now) < enough
-        });
+        let others = turn
+            .iter()
+            .copied()
+            .filter(|&each| each != first && state.answers(each, now) && state.servers[each].silence(now) < enough);
         others.min_by_key(|&each| state.servers[each].in_flight.len())
     }
 }

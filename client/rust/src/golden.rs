@@ -19,13 +19,14 @@ impl Golden {
             .and_then(|list| list.iter().map(|text| text.as_str().map(str::to_owned)).collect())
             .ok_or("it has no list of sentences")?;
         let count = sentences.len();
-        let rows: Option<Vec<Vec<f32>>> = values["sentence_embedding"].as_array().filter(|rows| rows.len() == count).and_then(
-            |rows| rows.iter().map(|row| vector(row, dimension)).collect(),
-        );
+        let rows: Option<Vec<Vec<f32>>> = values["sentence_embedding"]
+            .as_array()
+            .filter(|rows| rows.len() == count)
+            .and_then(|rows| rows.iter().map(|row| vector(row, dimension)).collect());
         let embeddings = rows.and_then(|rows| Matrix::from_rows(&rows).ok());
-        embeddings.map(|embeddings| Self { sentences, embeddings }).ok_or_else(|| {
-            format!("its sentence_embedding is not of shape [{count}, {dimension}] and finite")
-        })
+        embeddings
+            .map(|embeddings| Self { sentences, embeddings })
+            .ok_or_else(|| format!("its sentence_embedding is not of shape [{count}, {dimension}] and finite"))
     }
 }
 

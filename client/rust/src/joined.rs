@@ -32,8 +32,13 @@ pub(crate) async fn run(place: Place) {
         state.requests.get(&name).map(|standing| Arc::clone(&standing.without_member))
     });
     let deadline = Arc::new(Deadline::new(None, Duration::ZERO, now));
-    let mut request =
-        JoinedRequest { joiner: Arc::clone(&joiner), name, deadline: Arc::clone(&deadline), sent: Vec::new(), is_retry: false };
+    let mut request = JoinedRequest {
+        joiner: Arc::clone(&joiner),
+        name,
+        deadline: Arc::clone(&deadline),
+        sent: Vec::new(),
+        is_retry: false,
+    };
     let rows = request.gather();
     let (Some(without_member), false) = (without_member, rows.indices.is_empty()) else { return };
     let shared = &joiner.shared;
@@ -76,7 +81,8 @@ impl JoinedRequest {
                 return;
             }
             for (name, member) in present {
-                let own = if late { member.deadline.exceeded(&self.joiner.shared.settings.url) } else { failure.clone() };
+                let own =
+                    if late { member.deadline.exceeded(&self.joiner.shared.settings.url) } else { failure.clone() };
                 state.deliver(name, Err(own));
             }
         });

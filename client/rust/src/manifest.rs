@@ -85,7 +85,8 @@ impl Manifest {
             max_seq_length: values.whole("max_seq_length", LARGEST_NUMBER)?,
             vocab_size: values.whole("vocab_size", LARGEST_NUMBER)?,
             max_batch_size: values.whole("max_batch_size", LARGEST_NUMBER)?,
-            pooling: values.get("pooling", "a list of texts", |value| value.as_array()?.iter().map(filled).collect())?,
+            pooling: values
+                .get("pooling", "a list of texts", |value| value.as_array()?.iter().map(filled).collect())?,
             include_prompt: values.get("include_prompt", "true or false", Value::as_bool)?,
             prompts: values.object("prompts", "an object of texts", &[], |value| value.as_str().map(str::to_owned))?,
             default_prompt_name: values.get("default_prompt_name", "a text or null", |value| match value {

@@ -70,7 +70,12 @@ pub(crate) struct Guard {
 
 impl Pool {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new_cyclic(|own| Self { changed: Notify::new(), own: own.clone(), state: Mutex::default(), tasks: Mutex::default() })
+        Arc::new_cyclic(|own| Self {
+            changed: Notify::new(),
+            own: own.clone(),
+            state: Mutex::default(),
+            tasks: Mutex::default(),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -98,9 +98,9 @@ pub(crate) fn not_finite(row: usize) -> Error {
 /// The content of a response of `assets`: BYTES [1].
 pub(crate) fn read_asset(response: &ModelInferResponse) -> Result<&[u8], Error> {
     let (shape, raw) = output(response, "content", "BYTES", "assets")?;
-    let content = raw.split_first_chunk::<4>().filter(|(size, content)| {
-        usize::try_from(u32::from_le_bytes(**size)).is_ok_and(|size| size == content.len())
-    });
+    let content = raw
+        .split_first_chunk::<4>()
+        .filter(|(size, content)| usize::try_from(u32::from_le_bytes(**size)).is_ok_and(|size| size == content.len()));
     match content {
         Some((_, content)) if shape == [1] => Ok(content),
         _ => {

@@ -33,7 +33,9 @@ impl Resolver {
             let port = port.map_or(Ok(NAME_SERVER_PORT), str::parse);
             port.map(|port| (host.to_owned(), port)).map_err(|_| {
                 let text = &address.text;
-                Error::invalid_input(format!("url has the name server {server} in {text}; give dns://server:53/host:port"))
+                Error::invalid_input(format!(
+                    "url has the name server {server} in {text}; give dns://server:53/host:port"
+                ))
             })
         });
         Ok(Self { host: address.host.clone(), port: address.port, name_server: name_server.transpose()? })

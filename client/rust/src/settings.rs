@@ -111,18 +111,16 @@ impl Settings {
         let timeout = time("timeout", given.timeout, "TIMEOUT_S", &variable)?;
         let stall_timeout = time("stall_timeout", given.stall_timeout, "STALL_TIMEOUT_S", &variable)?;
         let root_certificates = file(&given.root_certificates, "ROOT_CERTIFICATES");
-        let client_certificate = match (
-            file(&given.client_certificate, "CLIENT_CERTIFICATE"),
-            file(&given.client_key, "CLIENT_KEY"),
-        ) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                return Err(Error::invalid_input(
-                    "a client certificate and its key belong together, and one of them is missing; give both",
-                ));
-            }
-        };
+        let client_certificate =
+            match (file(&given.client_certificate, "CLIENT_CERTIFICATE"), file(&given.client_key, "CLIENT_KEY")) {
+                (Some(certificate), Some(key)) => Some((certificate, key)),
+                (None, None) => None,
+                _ => {
+                    return Err(Error::invalid_input(
+                        "a client certificate and its key belong together, and one of them is missing; give both",
+                    ));
+                }
+            };
         let tls = given.tls.map_or_else(|| tls_variable(variable("TLS")), Ok)?;
         let access_key = given.access_key.clone().or_else(|| variable("ACCESS_KEY"));
         if access_key.as_deref().is_some_and(|key| !is_sendable(key)) {
@@ -227,7 +225,9 @@ fn is_sendable(text: &str) -> bool {
 
 fn read_addresses(url: &str) -> Result<Vec<Address>, Error> {
     url.split(',').map(|part| read_address(part.trim())).collect::<Option<_>>().ok_or_else(|| {
-        Error::invalid_input(format!("url is {url:?}; give host:port, several separated by commas, or dns:///host:port"))
+        Error::invalid_input(format!(
+            "url is {url:?}; give host:port, several separated by commas, or dns:///host:port"
+        ))
     })
 }
 

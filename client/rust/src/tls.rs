@@ -15,8 +15,8 @@ mod on {
     use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
     use tokio_rustls::client::TlsStream;
-    use tokio_rustls::rustls::client::WebPkiServerVerifier;
     use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+    use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
     use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
     use tokio_rustls::rustls::pki_types::pem::PemObject;
     use tokio_rustls::rustls::pki_types::{self, CertificateDer, PrivateKeyDer, UnixTime};
@@ -70,7 +70,8 @@ mod on {
 
         pub(crate) fn server_name(name: &str) -> Result<ServerName, Error> {
             ServerName::try_from(name.to_owned()).map_err(|failure| {
-                Error::invalid_input(format!("server_name is {name:?}; give a host name or an IP address")).because(failure)
+                Error::invalid_input(format!("server_name is {name:?}; give a host name or an IP address"))
+                    .because(failure)
             })
         }
 
@@ -130,16 +131,17 @@ mod on {
             now: UnixTime,
         ) -> Result<ServerCertVerified, TlsError> {
             let verified = self.authorities.verify_server_cert(end_entity, intermediates, name, ocsp, now);
-            match &verified {
-                Err(TlsError::InvalidCertificate(CertificateError::Other(reason)))
-                    if reason.to_string().contains("CaUsedAsEndEntity") && self.trusted.contains(end_entity) =>
-                {
-                    let certificate = ParsedCertificate::try_from(end_entity)?;
-                    tokio_rustls::rustls::client::verify_server_name(&certificate, name)?;
-                    Ok(ServerCertVerified::assertion())
-                }
-                _ => verified,
+            let is_authority = matches!(&verified, Err(TlsError::InvalidCertificate(CertificateError::Other(reason)))
+                if reason.to_string().contains("CaUsedAsEndEntity"));
+            if !is_authority {
+                return verified;
             }
+            if !self.trusted.contains(end_entity) {
+                return Err(CertificateError::UnknownIssuer.into());
+            }
+            // Its validity was checked before.
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
+            Ok(ServerCertVerified::assertion())
         }
 
         fn verify_tls12_signature(

@@ -160,7 +160,8 @@ async fn a_changed_model_ends_a_call_or_is_read_again() {
         let sentences = words(count);
         let encoder = open(&server.address);
         server.refuse_first(1, changed());
-        let failure = assert_error(encoder.encode(&sentences).await, Error::ContractMismatch, &["fingerprint mismatch"]);
+        let failure =
+            assert_error(encoder.encode(&sentences).await, Error::ContractMismatch, &["fingerprint mismatch"]);
         assert!(failure.is_invalid_input());
         let reloading = built(reload.clone()).unwrap();
         server.refuse_first(3, changed());

@@ -45,7 +45,9 @@ impl Conformance {
         if options["batch_size"].is_f64() {
             let given = options["batch_size"].to_string();
             let refused = given.parse::<usize>().unwrap_err(); // the compiler refuses half a row
-            return Err(Error::invalid_input(format!("{given} is no row: {refused}; allowed are whole numbers from 1")));
+            return Err(Error::invalid_input(format!(
+                "{given} is no row: {refused}; allowed are whole numbers from 1"
+            )));
         }
         let encoder = encoder(&case["settings"])?;
         let texts: Vec<&str> = places(&case["sentences"]).map(|place| self.texts[place].as_str()).collect();
@@ -144,7 +146,8 @@ async fn every_case_passes() {
         match case["error"].as_str() {
             None => conformance.check(case, &found.unwrap()),
             Some(error) => {
-                let says: Vec<&str> = case["says"].as_array().unwrap().iter().map(|words| words.as_str().unwrap()).collect();
+                let says: Vec<&str> =
+                    case["says"].as_array().unwrap().iter().map(|words| words.as_str().unwrap()).collect();
                 assert_error(found, kind_named(error), &says);
             }
         }

@@ -78,11 +78,14 @@ struct Service(Arc<Mutex<Knobs>>);
 
 impl SmallServer {
     pub(crate) async fn start() -> Self {
-        Self::start_with(|stream| async { Some(stream) }).await
+        Self::start_at("127.0.0.1:0", |stream| async { Some(stream) }).await
     }
 
     /// A server whose connections are made by `accept`.
-    pub(crate) async fn start_with<S, F>(accept: impl Fn(tokio::net::TcpStream) -> F + Send + Sync + 'static) -> Self
+    pub(crate) async fn start_at<S, F>(
+        address: &str,
+        accept: impl Fn(tokio::net::TcpStream) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = Option<S>> + Send + 'static,
@@ -91,7 +94,7 @@ impl SmallServer {
         knobs.assets.insert("manifest.json".into(), small_manifest().to_string());
         knobs.assets.insert("golden.json".into(), "{}".into());
         let server = Self { address: String::new(), knobs: Arc::new(Mutex::new(knobs)), serving: Mutex::default() };
-        let address = server.serve("127.0.0.1:0".parse().unwrap(), accept).await;
+        let address = server.serve(address.parse().unwrap(), accept).await;
         Self { address: address.to_string(), ..server }
     }
 
@@ -115,7 +118,8 @@ impl SmallServer {
                 let service = TowerToHyperService::new(GrpcInferenceServiceServer::new(service.clone()));
                 connections.spawn(async move {
                     if let Some(stream) = accepted.await {
-                        let served = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+                        let served =
+                            http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
                         let _ = served.await; // the client may break it off
                     }
                 });
@@ -197,7 +201,12 @@ impl GrpcInferenceService for Service {
 }
 
 impl Service {
-    fn begin(&self, request: &ModelInferRequest, texts: &[String], headers: MetadataMap) -> (Ending, Option<Status>, Duration) {
+    fn begin(
+        &self,
+        request: &ModelInferRequest,
+        texts: &[String],
+        headers: MetadataMap,
+    ) -> (Ending, Option<Status>, Duration) {
         let mut knobs = self.0.lock().unwrap();
         let number = knobs.received;
         knobs.received += 1;
