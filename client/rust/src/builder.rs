@@ -27,7 +27,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The server: host:port, several addresses separated by commas, or dns:///host:port. The default is
+    /// The server: host:port, several addresses separated by commas, or `dns:///host:port`. The default is
     /// `localhost:8001`.
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.url = Some(url.into());

@@ -43,7 +43,9 @@ impl Shape {
         }
         if self.normalize {
             let size = length(row).max(1e-12);
-            row.iter_mut().for_each(|value| *value = to_f32(f64::from(*value) / size));
+            for value in row {
+                *value = to_f32(f64::from(*value) / size);
+            }
         }
         true
     }

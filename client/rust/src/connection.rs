@@ -32,10 +32,8 @@ impl Connection {
             let text = &address.text;
             Error::invalid_input(format!("url has the address {text}, which gRPC refuses: {reason}; give host:port"))
         };
-        let authority = match address.host.contains(':') {
-            true => format!("[{}]:{}", address.host, address.port),
-            false => format!("{}:{}", address.host, address.port),
-        };
+        let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
+        let authority = format!("{host}:{}", address.port);
         let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let origin = Uri::builder().scheme(scheme).authority(authority).path_and_query("/").build();
         let origin = origin.map_err(|wrong| refused(wrong.to_string()))?;

@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 }
 
 impl SentenceEncoder {
-    /// An encoder for the server at `url`: host:port, several addresses separated by commas, or dns:///host:port. The
+    /// An encoder for the server at `url`: host:port, several addresses separated by commas, or `dns:///host:port`. The
     /// first call connects and reads the model's manifest. Other settings come from the environment.
     ///
     /// # Errors

@@ -179,10 +179,8 @@ fn kind_of(code: Code, message: &str) -> Kind {
 /// The error for a status of gRPC, with the server's message and address.
 pub(crate) fn translate(status: Status, address: &str) -> Error {
     let kind = kind_of(status.code(), status.message());
-    let mut reason = status.message().to_owned();
-    if reason.is_empty() {
-        reason = status.code().description().to_owned();
-    }
+    let words = if status.message().is_empty() { status.code().description() } else { status.message() };
+    let mut reason = words.to_owned();
     let message = match kind(Details { message: String::new(), source: None }) {
         Error::ServerUnavailable(_) => {
             if reason.starts_with(CANNOT_CONNECT) {

@@ -1,8 +1,16 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::pedantic)]
-// The tests' floats are small whole numbers, which float32 holds exactly.
-#![cfg_attr(test, allow(clippy::float_cmp, clippy::cast_precision_loss, clippy::cast_possible_truncation))]
+// The tests' numbers are small whole ones, which every type holds exactly.
+#![cfg_attr(
+    test,
+    allow(
+        clippy::float_cmp,
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap
+    )
+)]
 
 mod builder;
 mod call;

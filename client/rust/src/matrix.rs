@@ -65,7 +65,6 @@ impl Matrix {
     }
 
     /// Views of the rows, in order.
-    #[must_use]
     pub fn iter(&self) -> ChunksExact<'_, f32> {
         self.values.chunks_exact(self.columns.max(1))
     }

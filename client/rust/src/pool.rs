@@ -164,8 +164,8 @@ impl State {
         if connecting || (count == 0 && self.resolution.under_way) {
             return Step::Wait;
         }
-        let failures = self.backends.iter().map(|each| &each.attempts).chain([&self.resolution]);
-        let failure = failures.filter_map(|each| each.failure.clone()).next();
+        let mut failures = self.backends.iter().map(|each| &each.attempts).chain([&self.resolution]);
+        let failure = failures.find_map(|each| each.failure.clone());
         Step::Failed(failure.unwrap_or_else(|| Status::unavailable("its name stands for no address")))
     }
 }

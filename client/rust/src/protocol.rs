@@ -104,7 +104,7 @@ pub(crate) fn read_asset(response: &ModelInferResponse) -> Result<&[u8], Error> 
     match content {
         Some((_, content)) if shape == [1] => Ok(content),
         _ => {
-            let first: String = raw.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            let first = raw.iter().take(4).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
             Err(Error::server_error(format!(
                 "the server sent an asset of shape {shape:?} in {} bytes that begin with 0x{first}; expected one element, \
                  its length in 4 bytes before it",
@@ -127,8 +127,8 @@ fn output<'a>(
     }
     let outputs = &response.outputs;
     let contents = response.raw_output_contents.len();
-    let mut named = outputs.iter().zip(&response.raw_output_contents).filter(|(output, _)| output.name == name);
-    let (Some((found, raw)), None, true) = (named.next(), named.next(), outputs.len() == contents) else {
+    let mut matching = outputs.iter().zip(&response.raw_output_contents).filter(|(output, _)| output.name == name);
+    let (Some((found, raw)), None, true) = (matching.next(), matching.next(), outputs.len() == contents) else {
         let mut names: Vec<String> = outputs.iter().map(|output| format!("{:?}", output.name)).collect();
         if names.is_empty() {
             names.push("none".to_owned());
