@@ -119,8 +119,10 @@ def test_the_readmes_code_runs(programs: Path, run_cargo: RunCargo, server: Runn
         if arguments[0] == "run":
             (tmp_path / "src" / "main.rs").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
             (tmp_path / "Cargo.lock").write_bytes((RUST_CLIENT / "Cargo.lock").read_bytes())
-            # Crates that the tests have compiled are compiled once.
-            arguments += ["--quiet", "--config", f"build.target-dir='{programs.parents[1]}'", "--offline"]
+            # As the tests were compiled, so that most crates are compiled once.
+            arguments += ["--quiet", *("--config", f"build.target-dir='{programs.parents[1]}'")]
+            arguments += ["--config", 'profile.dev.debug="line-tables-only"']
+            arguments += ["--config", 'profile.dev.package."*".debug=false']
         ran = run_cargo(*arguments, folder=tmp_path, CARGO_NET_OFFLINE="true")
         assert ran.returncode == 0, f"{line}: {ran.stderr}"
     assert ran.stdout == printed

@@ -10,6 +10,7 @@ use prost::Message;
 use serde_json::Value;
 
 #[allow(clippy::all, clippy::pedantic, dead_code)]
+#[rustfmt::skip]
 #[path = "../src/generated/inference.rs"]
 mod inference;
 

@@ -26,6 +26,7 @@ mod errors;
 mod golden;
 mod health;
 #[allow(clippy::all, clippy::pedantic, missing_docs, dead_code)]
+#[rustfmt::skip]
 #[path = "generated/inference.rs"]
 mod inference;
 mod info;

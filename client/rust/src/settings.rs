@@ -86,7 +86,9 @@ pub(crate) struct Settings {
     pub(crate) max_in_flight: usize,
     pub(crate) on_model_change: OnModelChange,
     pub(crate) tls: bool,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code))]
     pub(crate) root_certificates: Option<PathBuf>,
+    #[cfg_attr(not(feature = "tls"), expect(dead_code))]
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     pub(crate) server_name: Option<String>,
     pub(crate) access_key: Option<String>,

@@ -181,15 +181,15 @@ mod off {
     #[derive(Clone)]
     pub(crate) enum Tls {}
 
-    pub(crate) struct ServerName;
+    pub(crate) enum ServerName {}
 
     impl Tls {
         pub(crate) fn new(_settings: &Settings) -> Result<Self, Error> {
             Err(Error::invalid_input("tls is on, and this build has none; build with the feature tls of sentriton"))
         }
 
-        pub(crate) fn server_name(_name: &str) -> Result<ServerName, Error> {
-            Ok(ServerName)
+        pub(crate) fn server_name(name: &str) -> Result<ServerName, Error> {
+            Err(Error::invalid_input(format!("server_name is {name:?}, and this build has no TLS")))
         }
 
         #[expect(clippy::unused_async, reason = "it is the signature of the other one")]
