@@ -86,8 +86,7 @@ rust-crates:
 	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
 
 test: lint $(NODE_INSTALLED) go-modules rust-crates prometheus helm coverage-quick
-	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
-	$(PYTEST) tests/faults -m "not long and not slow"
+	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot tests/faults
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(QUICK) tests/unit
@@ -178,7 +177,7 @@ engine:
 	} || echo "no Docker engine could be had: start one"
 
 test-faults: $(VENV)/dev-installed
-	$(PYTEST) --quiet-machine tests/faults
+	$(PYTEST) --quiet-machine tests/faults -m "not long"
 	$(PYTEST) --quiet-machine tests/server tests/polyglot -k "cleanly or batched or batches"
 
 test-fuzz: $(VENV)/dev-installed
