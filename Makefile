@@ -10,6 +10,7 @@
 # make docs      write the tables of settings: docs/settings.md, client/README.md
 # make node      install and build the Node client (what the tests do by themselves)
 # make go        fetch what the Go client and its checks need, and build it
+# make rust      fetch what the Rust client and its checks need, and build it
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make prometheus  unpack Debian's Prometheus into build/, which the tests of docker/ need
 # make manifests images, manifests and alert rules as files (a minute; kubectl, Go for helm and, on Debian, apt-get)
@@ -37,6 +38,7 @@ BIN := $(VENV)/bin
 NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
 JAVA := client/java
+RUST := client/rust
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
@@ -48,7 +50,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client end-to-end server typing polyglot protos docs node go go-modules java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client end-to-end server typing polyglot protos docs node go go-modules rust rust-crates java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -83,7 +85,11 @@ GO := client/go
 go-modules:
 	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
 
-test: lint $(NODE_INSTALLED) go-modules prometheus helm coverage-quick
+# Without Cargo there is nothing to fetch: its tests say so, and fail in CI.
+rust-crates:
+	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
+
+test: lint $(NODE_INSTALLED) go-modules rust-crates prometheus helm coverage-quick
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot tests/faults
 
 unit: $(VENV)/dev-installed
@@ -101,7 +107,7 @@ server: $(VENV)/dev-installed
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
 
-polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules
+polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules rust-crates
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
@@ -122,11 +128,14 @@ node: $(NODE_INSTALLED)
 go: go-modules
 	cd $(GO) && go build ./...
 
+rust: rust-crates
+	cd $(RUST) && cargo build --locked
+
 java:
 	cd $(JAVA) && mvn --batch-mode --quiet install
 
 # Without Maven, the Java client's messages stay as they are.
-protos: $(NODE_INSTALLED) go-modules
+protos: $(NODE_INSTALLED) go-modules rust-crates
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 	@if command -v mvn >/dev/null; then \
 	    (cd $(JAVA) && mvn --batch-mode --quiet dependency:copy@protoc && chmod +x target/tools/protoc) && \
@@ -269,7 +278,7 @@ format: $(VENV)/dev-installed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist $(JAVA)/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist $(JAVA)/target $(RUST)/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot

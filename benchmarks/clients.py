@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.clients [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--callers 64]
         [--seconds 5] [--rounds 3] [--contenders python go]
 
-Each client embeds a list in one call, then single sentences by many callers of one encoder (threads, goroutines). All
-take turns in rounds, and the best round of each column counts. CPU time is that of the client's process.
+Each client embeds a list in one call, then single sentences by many callers of one encoder (threads, goroutines,
+tasks). All take turns in rounds, and the best round of each column counts. CPU time is that of the client's process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
 WARM_UP_S = 1.0
-GO, JAVA = (Path(__file__).resolve().parents[1] / "client" / language for language in ("go", "java"))
+GO, JAVA, RUST = (Path(__file__).resolve().parents[1] / "client" / language for language in ("go", "java", "rust"))
 
 
 def measure(url: str, sentences: list[str], callers: int, seconds: float) -> dict[str, float]:
@@ -81,9 +81,16 @@ def _java(_folder: Path) -> list[str]:
     return ["java", "-cp", path, "io.sentriton.Speed"]
 
 
+def _rust(_folder: Path) -> list[str]:
+    command = ["cargo", "build", "--locked", "--release", "--example", "bench", "--message-format=json"]
+    built = subprocess.run(command, cwd=RUST, stdout=subprocess.PIPE, text=True, check=True)
+    (program,) = filter(None, (json.loads(line).get("executable") for line in built.stdout.splitlines()))
+    return [program]
+
+
 # Builds the program of a client and returns its command. The program takes URL, CALLERS and SECONDS, sentences as JSON
 # on standard input, and prints the figures of `measure`.
-CONTENDERS: dict[str, Callable[[Path], list[str]]] = {"python": _python, "go": _go, "java": _java}
+CONTENDERS: dict[str, Callable[[Path], list[str]]] = {"python": _python, "go": _go, "java": _java, "rust": _rust}
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The cases that clients of all languages pass; Node's client, built; Go's tools."""
+"""The cases that clients of all languages pass; Node's client, built; the tools of Go and Rust."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from tests.polyglot.table import PROPERTY, RecordCases, table
 
 NODE_CLIENT = ROOT / "client" / "node"
 GO_CLIENT = ROOT / "client" / "go"
+RUST_CLIENT = ROOT / "client" / "rust"
 RunNode = Callable[..., "subprocess.CompletedProcess[str]"]
 RunGo = Callable[..., "subprocess.CompletedProcess[str]"]
+RunCargo = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -108,6 +110,31 @@ def run_go() -> RunGo:
             # Beside other tests, on two cores.
             env=environment(**{"GOFLAGS": "-p=2 -buildvcs=false", **variables}),
             input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_cargo() -> RunCargo:
+    """Runs a command of Cargo in client/rust: the callable takes arguments, and variables of the environment. Where
+    Cargo, clippy or rustfmt is missing or too old the test is skipped, and fails in CI.
+    """
+    for tool in ("cargo", "cargo-clippy", "rustfmt"):
+        if shutil.which(tool) is None:
+            cannot_run(f"needs Rust 1.88 or later with clippy and rustfmt, and there is no `{tool}` on the PATH")
+    version = subprocess.run(["cargo", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    if tuple(map(int, version.split(".")[:2])) < (1, 88):
+        cannot_run(f"needs Rust 1.88 or later, and `cargo` is {version}")
+
+    def run(*arguments: str | Path, folder: Path = RUST_CLIENT, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["cargo", *map(str, arguments)],
+            cwd=folder,
+            env=environment(**variables),
             capture_output=True,
             text=True,
             timeout=400,

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::call::{OwnRequests, Shape};
+use crate::dispatch::Work;
+use crate::encoder::SentenceEncoder;
+use crate::errors::Error;
+use crate::golden::Golden;
+use crate::manifest::Manifest;
+use crate::matrix::Matrix;
+use crate::requests::{Limits, plan_requests};
+use crate::settings::checked_time;
+use crate::similarity::cosine;
+
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A canary that passed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HealthReport {
+    /// The served model.
+    pub manifest: Arc<Manifest>,
+    /// The smallest cosine to its golden vectors.
+    pub min_cosine: f64,
+}
+
+impl SentenceEncoder {
+    /// Embeds the golden sentences of the first server and compares the vectors with those that sentence-transformers made.
+    /// The check ends after 10 s and is not retried.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ServerError`] if they differ by more than the precision allows, and the other errors of the client.
+    pub async fn health(&self) -> Result<HealthReport, Error> {
+        self.health_within(HEALTH_TIMEOUT).await
+    }
+
+    /// [`SentenceEncoder::health`] with another time.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SentenceEncoder::health`], and [`Error::InvalidInput`] if the time is 0.
+    pub async fn health_within(&self, timeout: Duration) -> Result<HealthReport, Error> {
+        let end = Instant::now() + checked_time("timeout", timeout)?;
+        let left = || end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        self.unless_closed(self.canary(left)).await
+    }
+
+    async fn canary(&self, left: impl Fn() -> Duration) -> Result<HealthReport, Error> {
+        let shared = self.shared();
+        let (server, address) = (&shared.connections[0], shared.servers.endpoints.address(0));
+        let manifest = server.asset("manifest.json", left(), Manifest::read).await?;
+        let golden = server.asset("golden.json", left(), |content| Golden::read(content, manifest.dimension)).await?;
+        let sentences: Vec<&str> = golden.sentences.iter().map(String::as_str).collect();
+        let manifest = Arc::new(manifest);
+        let dimension = manifest.dimension;
+        let shape = Shape { manifest: Arc::clone(&manifest), max_rows: sentences.len(), dimension, normalize: false };
+        let limits = Limits { max_rows: sentences.len(), max_seq_length: 0, prompt: "" };
+        let mut own = OwnRequests {
+            shape: &shape,
+            priority: shared.settings.priority,
+            window: self.next_window(),
+            result: Matrix::zeros(sentences.len(), dimension),
+        };
+        for rows in plan_requests(&sentences, limits) {
+            let request = own.request(&rows, left());
+            let response = server.infer(request, left()).await?;
+            own.collect(&rows, address, &response)?;
+        }
+        let cosines = own.result.iter().zip(&golden.embeddings).map(|(found, expected)| cosine(found, expected));
+        let min_cosine = cosines.fold(1.0, f64::min);
+        // Above 1 - 1e-6 float32 itself is the noise.
+        if min_cosine < manifest.min_cosine - 1e-6 {
+            return Err(Error::server_error(format!(
+                "the canary failed at {address}: the smallest cosine to the golden vectors is {min_cosine:.6}, {} must reach {}",
+                manifest.precision, manifest.min_cosine
+            )));
+        }
+        Ok(HealthReport { manifest, min_cosine })
+    }
+}

@@ -1,0 +1,105 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::time::{Instant as TokioInstant, timeout_at};
+
+use crate::deadline::Deadline;
+use crate::encoder::{SentenceEncoder, Shared};
+use crate::errors::Error;
+use crate::inquiry::Inquiry;
+use crate::manifest::Manifest;
+
+type Known = Option<Result<Arc<Manifest>, Error>>;
+
+/// The manifest, on its way from the server to all calls that wait for it.
+pub(crate) type Reading = watch::Receiver<Known>;
+
+/// The manifest, and the reading that it came from.
+pub(crate) struct ReadManifest {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) reading: Reading,
+}
+
+impl SentenceEncoder {
+    /// The served model's manifest, from the first server that answers. It is read once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the client, but for [`Error::InvalidInput`].
+    pub async fn info(&self) -> Result<Arc<Manifest>, Error> {
+        let deadline = self.deadline(None);
+        self.unless_closed(async { Ok(self.manifest(&deadline).await?.manifest) }).await
+    }
+
+    /// Waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
+    pub(crate) async fn manifest(&self, deadline: &Deadline) -> Result<ReadManifest, Error> {
+        let reading = self.read();
+        let mut receiver = reading.clone();
+        let known = receiver.wait_for(Option::is_some);
+        let known = match deadline.end() {
+            Some(end) => timeout_at(TokioInstant::from_std(end), known)
+                .await
+                .map_err(|_| deadline.exceeded(self.url()))?
+                .map(|known| known.clone()),
+            None => known.await.map(|known| known.clone()),
+        };
+        match known.ok().flatten() {
+            Some(Ok(manifest)) => {
+                deadline.moved(Instant::now());
+                Ok(ReadManifest { manifest, reading })
+            }
+            Some(Err(failure)) => {
+                self.forget(&reading); // the next call asks again
+                Err(failure)
+            }
+            None => {
+                self.forget(&reading);
+                Err(Error::new(Error::ServerUnavailable, "the runtime that read the manifest ended; call again"))
+            }
+        }
+    }
+
+    /// The reading that all calls share; starts one if none is.
+    fn read(&self) -> Reading {
+        let mut current = self.reading();
+        if let Some(reading) = current.as_ref().filter(|reading| has_sender_or_value(reading)) {
+            return reading.clone();
+        }
+        let (sender, reading) = watch::channel(None);
+        let (shared, deadline) = (Arc::clone(self.shared()), self.deadline(None));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sender.closed() => {} // nobody waits
+                found = ask(&shared, deadline) => { sender.send_replace(Some(found)); }
+            }
+        });
+        *current = Some(reading.clone());
+        reading
+    }
+
+    /// Makes the next call read the manifest that is served then, unless another call did so.
+    pub(crate) fn forget(&self, one: &Reading) {
+        let mut current = self.reading();
+        if current.as_ref().is_some_and(|reading| reading.same_channel(one)) {
+            *current = None;
+        }
+    }
+}
+
+/// Whether a reading is still going on, or is over: not if its runtime ended.
+fn has_sender_or_value(reading: &Reading) -> bool {
+    reading.has_changed().is_ok() || reading.borrow().as_ref().is_some_and(Result::is_ok)
+}
+
+/// Reads the manifest from each server in turn.
+async fn ask(shared: &Shared, deadline: Deadline) -> Result<Arc<Manifest>, Error> {
+    let mut inquiry = Inquiry::new(Arc::clone(&shared.servers.endpoints), deadline);
+    loop {
+        let (server, allowed) = inquiry.next(Instant::now())?;
+        match shared.connections[server].asset("manifest.json", allowed, Manifest::read).await {
+            Ok(manifest) => return Ok(Arc::new(manifest)),
+            Err(failure) => inquiry.failed(failure, Instant::now()),
+        }
+    }
+}
