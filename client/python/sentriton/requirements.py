@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 
-CLIENT, SERVER = "sentriton", "sentriton-server"
+CLIENT, SERVER, GATEWAY = "sentriton", "sentriton-server", "sentriton-gateway"
+# The folder of a distribution beside the client, in a checkout.
+_FOLDERS = {SERVER: "./server", GATEWAY: "./gateway"}
 # A line of the metadata: "pyarrow>=16; extra == 'files'".
 _LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == ['\"](?P<extra>[^'\"]+)['\"])?)?")
 
@@ -22,9 +24,12 @@ def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
     packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
     if packages:
         return f"run: pip install {shlex.join(packages)}"
-    folders = "./client/python ./server" if distribution == SERVER else f"'./client/python{extra and f'[{extra}]'}'"
-    wheels = "both wheels" if distribution == SERVER else "the wheel"
-    return f"run in a checkout of Sentriton: pip install {folders}, or install {wheels} of a release"
+    if folder := _FOLDERS.get(distribution):
+        return (
+            f"run in a checkout of Sentriton: pip install ./client/python {folder}, or install both wheels of a release"
+        )
+    folder = f"'./client/python{extra and f'[{extra}]'}'"
+    return f"run in a checkout of Sentriton: pip install {folder}, or install the wheel of a release"
 
 
 def how_to_install_module(module: str, distribution: str) -> str:
