@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import httpx
@@ -48,15 +49,9 @@ def test_floats_are_those_of_base64(gateway: RunningGateway, model: str) -> None
     raw = gateway.post({"input": TEXTS, "model": model}).json()
     floats = np.array([each["embedding"] for each in raw["data"]], np.float32)
     assert isinstance(both[1].data[0].embedding, str), "OpenAI's client decodes only what it chose by itself"
-    decoded = [np.frombuffer(_bytes(str(each.embedding)), "<f4") for each in both[1].data]
+    decoded = [np.frombuffer(base64.b64decode(str(each.embedding)), "<f4") for each in both[1].data]
     assert (vectors(both[0]) == floats).all()
     assert (np.array(decoded) == floats).all()
-
-
-def _bytes(base64: str) -> bytes:
-    import base64 as codec
-
-    return codec.b64decode(base64)
 
 
 def test_dimensions_truncate(gateway: RunningGateway, model: str, encoder: SentenceEncoder) -> None:
@@ -100,14 +95,14 @@ WRONG: list[tuple[dict[str, object], int, str, str | None, str]] = [
         400,
         "invalid_value",
         "input",
-        "input has 2049 elements; allowed are 1 to",
+        "input has 2049 elements; allowed are",
     ),
     (
         {"input": [[5, 6]], "model": MODEL},
         400,
         "invalid_value",
         "input",
-        "input[0] begins with the token id 5 and ends",
+        "input[0] begins with the token id 5 and",
     ),
     ({"input": [0] * 999, "model": MODEL}, 400, "invalid_value", "input", "input[0] has 999 tokens; allowed are 1 to"),
     ({"input": [99_999], "model": MODEL}, 400, "invalid_value", "input", "input[0] has the token id 99999; allowed"),

@@ -19,13 +19,14 @@ from sentriton import ClientSettings, InvalidInput
 from sentriton.cli import app
 from sentriton.command_options import takes_settings
 from sentriton.declaration import described, name_of, resolve, settings_of, source_of
+from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.encoder.precision import PRECISIONS
 from sentriton_server.serving import LaunchError
 from sentriton_server.serving.preflight import check_ports
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 from tests.conftest import ROOT
 
-CLASSES = (ClientSettings, ExportSettings, ServerSettings, ServeSettings)
+CLASSES = (ClientSettings, ExportSettings, GatewaySettings, ServerSettings, ServeSettings)
 CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in ("go", "java", "node"))]
 OTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 UNITS = {"_s": "seconds", "_mib": "MiB"}
