@@ -21,7 +21,7 @@ def _form(given: Any) -> str | None:
     return "tokens" if isinstance(first, int) and not isinstance(first, bool) else "texts"
 
 
-Input: TypeAlias = Annotated[
+InputValue: TypeAlias = Annotated[
     Annotated[str, Tag("text")]
     | Annotated[list[str], Tag("texts")]
     | Annotated[TokenIds, Tag("tokens")]
@@ -39,7 +39,7 @@ class EmbeddingsRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    input: Input
+    input: InputValue
     model: str
     dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
     encoding_format: Literal["float", "base64"] = "float"
