@@ -82,8 +82,8 @@ go-modules:
 	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
 
 test: lint $(NODE_INSTALLED) go-modules prometheus helm browser coverage-quick
-	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/gateway tests/examples tests/polyglot
-	$(PYTEST) tests/faults -m "not long and not slow"
+	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/gateway tests/examples tests/polyglot \
+	    tests/faults
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(QUICK) tests/unit
@@ -180,7 +180,7 @@ engine:
 	} || echo "no Docker engine could be had: start one"
 
 test-faults: $(VENV)/dev-installed
-	$(PYTEST) --quiet-machine tests/faults
+	$(PYTEST) --quiet-machine tests/faults -m "not long"
 	$(PYTEST) --quiet-machine tests/server tests/polyglot -k "cleanly or batched or batches"
 
 test-fuzz: $(VENV)/dev-installed

@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from sentriton import SentenceEncoder
-from tests.conftest import ROOT, public_data
+from tests.conftest import ROOT, cannot_run, public_data
 from tests.gateway.conftest import running_gateway
 from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer, serving
@@ -116,8 +116,7 @@ def test_postgresql(server: RunningServer) -> None:
 
 def test_curl(server: RunningServer, encoder: SentenceEncoder) -> None:
     if shutil.which("curl") is None:
-        missing = "needs curl; install Debian's package curl"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+        cannot_run("needs curl; install Debian's package curl")
     with running_gateway(server.url, SENTRITON_GATEWAY_ACCESS_KEY="a-key") as gateway:
         first, answer = run("gateway.sh", gateway.url, SENTRITON_GATEWAY_ACCESS_KEY="a-key").splitlines()
     assert first == f"model: {encoder.manifest.name}"

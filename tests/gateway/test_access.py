@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import trustme
 from tests.commands import run
 from tests.gateway.conftest import running_gateway
 from tests.small_server import SmallServer
+from tests.waiting import until
 
 KEY = "a-key-of-the-gateway"
 
@@ -111,8 +111,7 @@ def test_the_end_waits_for_requests_in_progress(small: SmallServer) -> None:
     with running_gateway(small.url) as gateway:
         caller = threading.Thread(target=lambda: answers.append(gateway.post({"input": "w9", "model": "small"})))
         caller.start()
-        while small.received == 0:
-            time.sleep(0.02)
+        until(lambda: small.received > 0)
         gateway.process.terminate()
         assert gateway.process.wait(20) == 0
         caller.join()
@@ -125,13 +124,8 @@ def test_a_caller_that_goes_takes_its_requests_along(small: SmallServer) -> None
         small.silent.set()
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{gateway.url}/v1/embeddings", json={"input": "w1", "model": "small"}, timeout=0.5)
-        deadline = time.monotonic() + 10
-        while 'status="499"' not in (text := httpx.get(f"{gateway.url}/metrics").text):
-            assert time.monotonic() < deadline, text
-            time.sleep(0.05)
-        while small.under_way:
-            assert time.monotonic() < deadline, "the request to the server is cancelled"
-            time.sleep(0.05)
+        until(lambda: 'status="499"' in httpx.get(f"{gateway.url}/metrics").text)
+        until(lambda: small.under_way == 0, what="the request to the server is not cancelled")
         small.silent.clear()
 
 
