@@ -43,7 +43,7 @@ _BY_CLASS: dict[type[SentritonError], tuple[int, str]] = {
     SentritonError: (500, "server_error"),
 }
 _RETRY_AFTER_S = 1  # of an answer that a later request may not get
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _PARAMETERS = {
     "sentences": "input",
     "input": "input",

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,12 +64,6 @@ def test_large_file(server: RunningServer, encoder: SentenceEncoder, tmp_path: P
     (tmp_path / "corpus.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
     run("large_file.py", tmp_path / "corpus.txt", tmp_path / "corpus.npy", url=server.url)
     np.testing.assert_allclose(np.load(tmp_path / "corpus.npy"), encoder.encode(sentences), atol=2e-6)
-
-
-@pytest.fixture
-def encoder(server: RunningServer) -> Iterator[SentenceEncoder]:
-    with SentenceEncoder(server.url) as encoder:
-        yield encoder
 
 
 def test_tls_and_key(tmp_path: Path) -> None:
