@@ -31,6 +31,7 @@ def port() -> int:
 
 def gateway_of(serve: psutil.Process) -> psutil.Process:
     """The gateway's process."""
+    until(lambda: gateways_of(serve))
     (found,) = gateways_of(serve)
     return found
 

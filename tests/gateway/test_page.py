@@ -32,7 +32,7 @@ def programs() -> tuple[str, str, dict[str, str]]:
         libraries = UNPACKED / "usr/lib/x86_64-linux-gnu"
         fonts = UNPACKED / "fonts.conf"
         fonts.write_text(f"<fontconfig><dir>{UNPACKED}/usr/share/fonts</dir><dir>/usr/share/fonts</dir></fontconfig>")
-        variables = {"LD_LIBRARY_PATH": str(libraries), "FONTCONFIG_FILE": str(fonts)}
+        variables = {"LD_LIBRARY_PATH": f"{libraries}:{libraries}/pulseaudio", "FONTCONFIG_FILE": str(fonts)}
         browser = UNPACKED / "usr/lib/chromium/chromium-headless-shell"
         return str(browser), str(UNPACKED / "usr/bin/chromedriver"), variables
     found = shutil.which("chromium"), shutil.which("chromedriver")
@@ -140,6 +140,7 @@ def test_the_key_is_asked_for(browser: webdriver.Chrome, server: RunningServer) 
 
 
 def test_nothing_else_is_loaded_or_run(browser: webdriver.Chrome, gateway: RunningGateway) -> None:
+    browser.get_log("browser")  # of earlier pages
     open_page(browser, gateway)
     by_id(browser, "compare").click()
     wait_for(browser, "time")
