@@ -77,7 +77,7 @@ def _in_base64(embeddings: NDArray[np.float32]) -> list[str]:
 async def _while_connected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
     """The result of `work`, which is cancelled when the caller closes its connection."""
     working = asyncio.create_task(work)
-    left = asyncio.create_task(request.receive())  # the body is read: the next message is the end
+    left = asyncio.ensure_future(request.receive())  # the body is read: the next message is the end
     try:
         await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():

@@ -108,7 +108,7 @@ class CountingEncoder(AsyncSentenceEncoder):
         if rows and not isinstance(rows[0], str):
             if prompt_name is not None:
                 raise InvalidInput(f"prompt_name is {prompt_name!r} for token arrays; send text, or leave it out")
-            call = TokensCall(self._session, cast("list[list[int]]", rows), arguments)
+            call = TokensCall(self._session, rows, arguments)
         else:
             call = CountedCall(self._session, cast("list[str]", rows), prompt_name, None, arguments)
         embeddings = await self._encode(call)

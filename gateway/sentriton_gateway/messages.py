@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
 
@@ -52,7 +52,9 @@ class EmbeddingsRequest(BaseModel):
         """Every input as an element of a list."""
         if isinstance(self.input, str):
             return [self.input]
-        return [self.input] if self.input and isinstance(self.input[0], int) else self.input  # type: ignore[return-value,list-item]
+        if isinstance(self.input[0], int):
+            return [cast("TokenIds", self.input)]
+        return cast("list[str] | list[TokenIds]", self.input)
 
 
 class Embedding(BaseModel):
