@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
 
@@ -53,8 +53,8 @@ class EmbeddingsRequest(BaseModel):
         if isinstance(self.input, str):
             return [self.input]
         if isinstance(self.input[0], int):
-            return [cast("TokenIds", self.input)]
-        return cast("list[str] | list[TokenIds]", self.input)
+            return [self.input]
+        return self.input
 
 
 class Embedding(BaseModel):
