@@ -28,7 +28,9 @@ def bind(settings: GatewaySettings) -> socket.socket:
     """
     _check_certificates(settings)
     host, port = settings.gateway_host, settings.gateway_port
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol's name: asyncio sets TCP_NODELAY where it sees it, and an answer would take 40 ms more without.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
