@@ -29,6 +29,10 @@
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
 # make lint      ruff and mypy;  make format  puts the code in shape;  make clean  removes everything that make made
+# An index with CPU builds of torch, which pip then takes: make demo TORCH_INDEX=URL
+ifdef TORCH_INDEX
+export PIP_EXTRA_INDEX_URL := $(strip $(TORCH_INDEX) $(PIP_EXTRA_INDEX_URL))
+endif
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

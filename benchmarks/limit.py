@@ -113,7 +113,7 @@ def main() -> None:
             export(checkpoint, repository, precision=precision, device=device)
             server = stack.enter_context(TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)))
             encoder = stack.enter_context(SentenceEncoder(server.url, timeout_s=3600))
-            tokens = sum(map(len, encoder.tokenize(sentences)))
+            tokens = sum(map(len, encoder.token_ids(sentences)))
             operations = tokens * operations_per_token(hidden, intermediate, arguments.layers)
             module = direct(repository, sentences, DIRECT_BATCH_SIZE[device], device)
             measured[precision, "products"] = Measured(*layers_of_products(precision, hidden, intermediate, device))

@@ -161,7 +161,7 @@ def main() -> None:
         encoder, services = stack.enter_context(triton(job, arguments.padded))
         if arguments.infinity:
             services += stack.enter_context(infinity(job, arguments.infinity))
-        longest = max(map(len, encoder.tokenize(job.sentences)))
+        longest = max(map(len, encoder.token_ids(job.sentences)))
         rows = compete(pool, encoder, job.sentences, services, arguments)
     layers = f", {arguments.layers} layers" if arguments.layers else ""
     title = (

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, whole
-from sentriton.declaration import check_settings, name_of, setting
+from sentriton.declaration import check_settings, setting, source_of
 from sentriton.errors import InvalidInput
 
 _NETWORK = "Gateway"
 _ANSWERS = "Gateway's answers"
 _SECURITY = "Gateway's security"
 _LIMITS = "Gateway's limits"
+
+
+def given_name(settings: GatewaySettings, field: str) -> str:
+    """The name of a setting in an error message: its source, or its flag."""
+    return source_of(settings, field) or f"--{field.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,9 @@ class GatewaySettings:
         certificate, key = self.gateway_tls_certificate, self.gateway_tls_key
         if (certificate is None) != (key is None):
             given = "gateway_tls_certificate" if key is None else "gateway_tls_key"
-            raise InvalidInput(f"{name_of(self, given)} is given alone; a certificate and its key belong together")
+            raise InvalidInput(f"{given_name(self, given)} is given alone; a certificate and its key belong together")
         if self.gateway_client_root_certificates is not None and certificate is None:
             raise InvalidInput(
-                f"{name_of(self, 'gateway_client_root_certificates')} needs "
-                f"{name_of(self, 'gateway_tls_certificate')} and {name_of(self, 'gateway_tls_key')}: mutual TLS is TLS"
+                f"{given_name(self, 'gateway_client_root_certificates')} needs "
+                f"{given_name(self, 'gateway_tls_certificate')} and {given_name(self, 'gateway_tls_key')}: mutual TLS is TLS"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +78,15 @@ class ExportedModel:
         self._key = read_key(repository)
         self._head = load_model_code("pooling", "head").load_head(repository / "pooling/1")
 
-    def encode(self, sentences: list[str], batch_size: int = 16) -> NDArray[np.float32]:
-        """Embed as the ensemble `embed_text` does: float32 [sentences, dimension]."""
-        batches = [sentences[start : start + batch_size] for start in range(0, len(sentences), batch_size)]
-        return np.concatenate([self._encode_batch(batch) for batch in batches])
+    def encode(
+        self, sentences: list[str], batch_size: int = 16, advance: Callable[[int], None] = lambda finished: None
+    ) -> NDArray[np.float32]:
+        """Embed as the ensemble `embed_text` does: float32 [sentences, dimension]. `advance` gets how many are done."""
+        embeddings = []
+        for start in range(0, len(sentences), batch_size):
+            embeddings.append(self._encode_batch(sentences[start : start + batch_size]))
+            advance(min(start + batch_size, len(sentences)))
+        return np.concatenate(embeddings)
 
     def _encode_batch(self, sentences: list[str]) -> NDArray[np.float32]:
         input_ids, row = self._tokenization.tokenize(self._tokenizer, sentences)

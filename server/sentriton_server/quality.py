@@ -6,13 +6,17 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sentriton.evaluation import ScoredPair, measure
+from sentriton.progress import progress_bar
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel
 from sentriton_server.repository import read_key, read_operators
 
+_CHUNK_SENTENCES = 256
 REFERENCE = "sentence-transformers"
 
 
@@ -32,9 +36,17 @@ def quality_by_precision(
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     scores = [pair.score for pair in pairs]
     say(f"embedding {len(pairs):,} pairs with {REFERENCE}")
-    embeddings = read_checkpoint(source, allow_pickle=allow_pickle).model.encode(
-        sentences, prompt="", show_progress_bar=False
-    )
+    model = read_checkpoint(source, allow_pickle=allow_pickle).model
+    # Sentences of like length, a chunk at a time: a large data set shows how far it is.
+    order = sorted(range(len(sentences)), key=lambda place: -len(sentences[place]))
+    chunks = []
+    with progress_bar(True, len(sentences)) as advance:
+        for start in range(0, len(sentences), _CHUNK_SENTENCES):
+            texts = [sentences[place] for place in order[start : start + _CHUNK_SENTENCES]]
+            chunks.append(model.encode(texts, prompt="", show_progress_bar=False))
+            advance(start + len(texts))
+    embeddings = np.concatenate(chunks)[np.argsort(order)]
+    del model
     operators = read_operators(repository) == "sentriton"
     figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
     for precision in PRECISIONS.values():
@@ -42,12 +54,13 @@ def quality_by_precision(
             continue
         say(f"embedding {len(pairs):,} pairs in {precision.name}")
         with tempfile.TemporaryDirectory() as scratch:
-            model = Path(scratch) / "model.pt"
+            path = Path(scratch) / "model.pt"
             # Compiling uses an encoder up: each precision reads its own.
             encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
             encoder.key = read_key(repository)
-            save_module(compile_encoder(encoder, precision, operators=operators), model)
+            save_module(compile_encoder(encoder, precision, operators=operators), path)
             del encoder
-            embeddings = ExportedModel(repository, device, model).encode(sentences)
+            with progress_bar(True, len(sentences)) as advance:
+                embeddings = ExportedModel(repository, device, path).encode(sentences, advance=advance)
         figures[precision.name] = measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)
     return figures

@@ -79,7 +79,7 @@ class ServerSettings:
     grpc_port: int = setting(8001, "Port of gRPC. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port")
     http_port: int | None = setting(
         None,
-        "Port of KServe's HTTP protocol. 0 takes a free port.",
+        "Port of KServe's HTTP protocol, which has no TLS. 0 takes a free port.",
         group=_NETWORK,
         allowed=_PORT,
         unit="port",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from transformers import AutoTokenizer
 from sentriton.errors import InvalidInput
 from sentriton_server.training import TrainingReport, load_recipe, train
 from sentriton_server.training.checkpoint import save_checkpoint
+from tests.commands import run
 
 RECIPE = """
 name = "tiny"
@@ -178,3 +180,30 @@ def test_an_output_that_holds_something_is_left_alone(data_dir: Path, trained: t
 def test_missing_data_sets_are_named_before_training(tmp_path: Path, trained: tuple[Path, TrainingReport]) -> None:
     with pytest.raises(InvalidInput, match="run `sentriton data korsts-train nsmc parakqc korsts-dev`"):
         train(trained[1].recipe, output=tmp_path / "checkpoint", data_dir=tmp_path)
+
+
+def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(
+    data_dir: Path, trained: tuple[Path, TrainingReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The corrected command trains: with lines and without bars, since standard error is no terminal."""
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    stage = RECIPE.split("[[stage]]")[-1].replace("epochs = 2", "epochs = 1")
+    (tmp_path / "more.toml").write_text(f"""name = "more"\nseed = 1\n[base]\ncheckpoint = 'x'\n[[stage]]{stage}""")
+    command = ["train", tmp_path / "more.toml", "--output", tmp_path / "more", "--data", data_dir]
+    for base, words in {
+        "no/such-encoder": "it cannot be reached, and its cache has no such model",
+        "./misspelt": "there is no such folder; give a checkpoint's folder or hub id",
+        str(data_dir): "cannot be loaded",
+    }.items():
+        started = time.monotonic()
+        wrong = run(*command, "--base", base)
+        assert wrong.returncode == 1
+        assert time.monotonic() - started < 30  # imports, without retries of the hub's client
+        assert wrong.stderr.startswith("preparing the base\nerror: ")
+        assert wrong.stderr.count("\n") == 2, wrong.stderr
+        assert words in wrong.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["more.toml"]
+    right = run(*command, "--base", trained[0], timeout_s=120)
+    assert right.returncode == 0, right.stderr
+    assert "%|" not in right.stdout + right.stderr
+    assert (tmp_path / "more/README.md").is_file()

@@ -53,7 +53,7 @@ class Flood:
         connection = Connection(self._url)
         parameters = protocol.parameters(priority="bulk", timeout_s=self._deadline_s)
         with SentenceEncoder(self._url) as encoder:
-            request = protocol.tokens_request(pack_rows(encoder.tokenize(SENTENCES)), parameters)
+            request = protocol.tokens_request(pack_rows(encoder.token_ids(SENTENCES)), parameters)
         calls, due = [], time.monotonic()
         while not self._stop.is_set():
             if self._rate is None:

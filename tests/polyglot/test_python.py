@@ -120,7 +120,7 @@ def test_tokens_are_identical_in_client_and_server(
     server: RunningServer, conformance: Conformance, tmp_path: Path
 ) -> None:
     with SentenceEncoder(server.url) as encoder:
-        by_client = encoder.tokenize(conformance.texts)
+        by_client = encoder.token_ids(conformance.texts)
         longest = encoder.max_seq_length
     assert max(map(len, by_client)) == longest, "no text is long enough to be cut"
     connection = Connection(server.url)

@@ -158,7 +158,7 @@ def test_a_mixed_flood_fails_the_bad_requests_alone(server: RunningServer, encod
     good = "섞여 있어도 좋은 요청은 성공한다."
     expected = encoder.encode(good)
     connection = Connection(server.url)
-    ids = encoder.tokenize([good])
+    ids = encoder.token_ids([good])
     good_request = tokens(*ids)
     requests = [BAD["negative id"][0], good_request, BAD["rows mixed"][0], good_request, good_request] * 60
     futures = [connection.start_infer(request, 60) for request in requests]

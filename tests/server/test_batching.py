@@ -48,7 +48,7 @@ def test_rows_of_many_lengths_leave_in_batches_of_like_length(
         return np.array([*places, server.metric("sentriton_encoder_elements_total", model="encoder")])
 
     with SentenceEncoder(server.url) as encoder, ThreadPoolExecutor(64) as pool:
-        tokens = sum(map(len, encoder.tokenize(mixed_sentences)))
+        tokens = sum(map(len, encoder.token_ids(mixed_sentences)))
         before = counts()
         list(pool.map(encoder.encode, mixed_sentences))
         computed, padding, executed = counts() - before

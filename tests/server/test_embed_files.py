@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -97,6 +98,9 @@ def test_a_killed_run_resumes_to_the_same_result_in_constant_memory(
     summary, peak_mib = run_for_peak(command)
     assert summary["rows"] == count
     assert 0.3 * count - CHUNK_SENTENCES < summary["resumed"] < 0.6 * count
+    # The rate is that of the rows of this run, without the import and the count before.
+    rate = (count - summary["resumed"]) / summary["seconds"]
+    assert rate <= summary["sentences_per_s"] < 3 * rate
     np.testing.assert_allclose(np.load(output), encoder.encode(distinct)[chosen], atol=1e-5)
     assert peak_mib < MOST_CLIENT_MIB
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "out.npy"]
@@ -145,7 +149,11 @@ def test_files_of_every_kind_are_embedded(
     result = run("embed", "--input", path, "--output", output, *column, "--url", server.url)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"wrote {len(TEXTS)} rows of {encoder.manifest.dimension} float32")
-    assert pq.read_table(output)["sentence"].to_pylist() == TEXTS
+    table = pq.read_table(output)
+    assert table["sentence" if ending == ".txt" else "body"].to_pylist() == TEXTS
+    if ending in (".csv", ".parquet"):
+        assert table.column_names == ["n", "body", "embedding"]
+        assert table["n"].to_pylist() == (["1"] * 4 if ending == ".csv" else list(range(4)))
     np.testing.assert_allclose(read_embeddings(output), encoder.encode(TEXTS), atol=1e-5)
 
 
@@ -178,16 +186,18 @@ def test_a_full_disk_keeps_what_was_written(server: RunningServer, encoder: Sent
     chosen = write_lines(tmp_path / "in.txt", distinct, 3 * CHUNK_SENTENCES)
     output = tmp_path / "out.npy"
     command = [SENTRITON, "embed", "--input", str(tmp_path / "in.txt"), "--output", str(output), "--url", server.url]
-    # Room for the first chunk and a part of the second, as a disk that fills would have it.
+    # Room for a part of the rows, as a disk that fills would have it.
     blocks = CHUNK_SENTENCES * encoder.manifest.dimension * 4 * 3 // 2 // 1024
     limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command]
     stopped = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)
     assert stopped.returncode == 1
     assert f"cannot write {output}" in stopped.stderr
-    assert f"{CHUNK_SENTENCES:,} rows are kept" in stopped.stderr
+    kept = re.search(r"; ([\d,]+) rows are kept", stopped.stderr)
+    assert kept is not None
+    assert int(kept[1].replace(",", "")) > 0
     assert not output.exists()
     summary, _ = run_for_peak([*command, "--json"])
-    assert summary["resumed"] >= CHUNK_SENTENCES
+    assert summary["resumed"] >= int(kept[1].replace(",", ""))
     np.testing.assert_allclose(np.load(output), encoder.encode(distinct)[chosen], atol=1e-5)
 
 
@@ -248,3 +258,83 @@ def test_similarity_draws_a_heat_map(server: RunningServer, tmp_path: Path) -> N
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "scores.png").read_bytes().startswith(b"\x89PNG")
     assert "Warning" not in result.stderr
+
+
+def test_other_columns_travel_to_json_lines(server: RunningServer, encoder: SentenceEncoder, tmp_path: Path) -> None:
+    given = [{"id": 1, "body": TEXTS[0], "tags": ["뉴스"]}, {"id": 2, "body": TEXTS[1], "date": None}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
+    arguments = ["embed", "--input", tmp_path / "in.jsonl", "--column", "body", "--url", server.url]
+    written = run(*arguments, "--output", tmp_path / "out.jsonl")
+    assert written.returncode == 0, written.stderr
+    for lines in ((tmp_path / "out.jsonl").read_text(encoding="utf-8"), run(*arguments).stdout):
+        rows = [json.loads(line) for line in lines.splitlines()]
+        embeddings = [row.pop("embedding") for row in rows]
+        assert rows == given
+        np.testing.assert_allclose(embeddings, encoder.encode(TEXTS[:2]), atol=1e-5)
+
+
+def test_parquet_keeps_the_types_of_the_other_columns(server: RunningServer, tmp_path: Path) -> None:
+    when = pa.array([0, 1_700_000_000_000_000_001], pa.timestamp("ns"))
+    columns = {"text": TEXTS[:2], "n": pa.array([1, None], pa.int8()), "tags": [["a"], []], "when": when}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    result = run("embed", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out.parquet", "--url", server.url)
+    assert result.returncode == 0, result.stderr
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["text", "n", "tags", "when", "embedding"]
+    assert table.schema.field("n").type == pa.int8()
+    assert table["tags"].to_pylist() == [["a"], []]
+    # Nanoseconds are text, since a Python object has none.
+    assert table["when"].to_pylist()[1] == "2023-11-14 22:13:20.000000001"
+
+
+@pytest.mark.parametrize("ending", [".npy", ".jsonl"])
+def test_wrong_rows_are_skipped_and_listed(
+    server: RunningServer, encoder: SentenceEncoder, tmp_path: Path, ending: str
+) -> None:
+    content = '{"id": 1, "text": "하나"}\n{"id": 2, "text": null}\n{"id": 3, "text": "둘"}\n{"id": 4\n'
+    (tmp_path / "in.jsonl").write_bytes(content.encode("cp949") + b'"\xff"\n')
+    output = tmp_path / f"out{ending}"
+    arguments = ["embed", "--input", tmp_path / "in.jsonl", "--output", output, "--url", server.url]
+    failed = run(*arguments, "--encoding", "cp949")
+    assert failed.returncode == 1
+    assert "line 2, column 'text' is null" in failed.stderr
+    skipping = run(*arguments, "--encoding", "cp949", "--on-error", "skip")
+    assert skipping.returncode == 0, skipping.stderr
+    assert f"; skipped 3 rows, which {output}.skipped.txt lists" in skipping.stdout
+    lines = (tmp_path / f"out{ending}.skipped.txt").read_text(encoding="utf-8").splitlines()
+    assert [line.split(" is ")[0] for line in lines] == [
+        "in.jsonl, line 2, column 'text'",
+        "in.jsonl, line 4",
+        "in.jsonl, line 5",
+    ]
+    np.testing.assert_allclose(read_embeddings(output), encoder.encode(["하나", "둘"]), atol=1e-5)
+    again = run(*arguments, "--overwrite", "--on-error", "ask")
+    assert (again.returncode, "allowed are fail, skip" in again.stderr) == (1, True)
+
+
+def test_a_long_line_is_cut_as_encode_cuts_it(server: RunningServer, encoder: SentenceEncoder, tmp_path: Path) -> None:
+    text = "긴 문장입니다. " * 60_000
+    (tmp_path / "in.txt").write_text(text + "\n", encoding="utf-8")
+    result = run("embed", "--input", tmp_path / "in.txt", "--output", tmp_path / "out.npy", "--url", server.url)
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy")[0], encoder.encode(text), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        ("> /dev/full", "error: cannot write to standard output after 0 rows: No space left on device"),
+        (">&-", "error: standard output is closed; redirect it to a file or to /dev/null"),
+        ("| true", "error: cannot write to standard output after"),
+    ],
+)
+def test_a_full_or_closed_output_is_one_sentence(
+    server: RunningServer, tmp_path: Path, redirection: str, message: str
+) -> None:
+    write_lines(tmp_path / "in.txt", ["a"], 3000)
+    command = f"{SENTRITON} embed --input {tmp_path}/in.txt --url {server.url} {redirection}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith(message)
+    full = subprocess.run(["bash", "-c", f"{SENTRITON} info --url {server.url} > /dev/full"], capture_output=True)
+    assert full.stderr.decode() == "error: cannot write the output: No space left on device\n"

@@ -52,7 +52,7 @@ def test_repeats_are_the_same_to_the_last_bit_whoever_asks_and_are_not_computed(
     computed, found = rows(cached_server, "bulk")
     assert np.array_equal(embed(connection, SENTENCES, "bulk"), first)
     with SentenceEncoder(cached_server.url, priority="bulk") as encoder:
-        tokens = encoder.tokenize(SENTENCES)
+        tokens = encoder.token_ids(SENTENCES)
     request = protocol.tokens_request(pack_rows(tokens[::-1]), protocol.parameters(priority="bulk"))
     assert np.array_equal(protocol.read_sentence_embedding(connection.infer(request, 30)), first[::-1])
     assert rows(cached_server, "bulk") == [computed, found + 6]
@@ -72,7 +72,7 @@ def test_known_and_unknown_rows_of_a_request_each_get_their_own(
 def test_a_row_that_is_known_has_no_turn_to_wait_for(cached_server: RunningServer, connection: Connection) -> None:
     def embed_at_once(texts: list[str]) -> NDArray[np.float32]:
         with SentenceEncoder(cached_server.url) as encoder:
-            rows = pack_rows(encoder.tokenize(texts))
+            rows = pack_rows(encoder.token_ids(texts))
         request = protocol.tokens_request(rows, protocol.parameters(timeout_s=1e-6))
         return protocol.read_sentence_embedding(connection.infer(request, 30))
 

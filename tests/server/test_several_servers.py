@@ -136,7 +136,7 @@ def test_servers_behind_one_name(servers: list[TritonServer], expected: NDArray[
         url = f"dns://{names.authority}/embed.test:{first.settings.grpc_port}"
         with SentenceEncoder(url) as encoder:
             encoder.encode(DISTINCT, batch_size=8)
-            tokens = sum(map(len, encoder.tokenize(DISTINCT)))
+            tokens = sum(map(len, encoder.token_ids(DISTINCT)))
         shares = [embedded_tokens(server) - count for server, count in zip(servers, before, strict=True)]
         assert sum(shares) == tokens
         assert min(shares) > 0.3 * tokens, "round robin over the name's addresses"

@@ -138,7 +138,7 @@ def the_served_model(encoder: SentenceEncoder) -> None:
     assert_type(encoder.info(), Manifest)
     assert_type(encoder.health(timeout_s=5), HealthReport)
     assert_type(encoder.prompts, dict[str, str])
-    assert_type(encoder.tokenize(["a"]), list[list[int]])
+    assert_type(encoder.token_ids(["a"]), list[list[int]])
     encoder.similarity_fn_name = "dot"
 
 

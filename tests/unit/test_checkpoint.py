@@ -124,6 +124,22 @@ def test_a_path_that_does_not_exist_is_named(source: str, tmp_path: Path, monkey
         locate_checkpoint(source)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("my-encoder", "my-encoder"),
+        ("my-encoder/model", "my-encoder"),
+        ("my-encoder/checkpoint-300", "my-encoder-300"),
+        ("runs/checkpoint", "checkpoint"),
+        (f"hub/models--klue--roberta-base/snapshots/{'0a' * 20}", "klue/roberta-base"),
+    ],
+)
+def test_a_checkpoint_is_named_by_the_folder_that_says_most(folder: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "modules.json").write_text("[]", encoding="utf-8")
+    assert locate_checkpoint(tmp_path / folder)[0] == name
+
+
 def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match="no folder 'nobody/no-such-model' here, and the hub did not deliver it"):

@@ -12,11 +12,14 @@ import pytest
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
+from sentriton.files.columns import SentenceRow, plain_row
 from sentriton.files.outputs import npy_header, open_rows
 from sentriton.files.resume import PartialRun
 
 EMBEDDINGS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
 SENTENCES = [f"문장 {number}" for number in range(10)]
+ROWS = [plain_row(sentence) for sentence in SENTENCES]
+COLUMNS = {"sentence": {str}}
 IDENTITY = {"input": "in.txt", "model": "a"}
 
 
@@ -35,12 +38,12 @@ def read(path: Path) -> NDArray[Any]:
 def test_rows_are_kept_between_runs(tmp_path: Path, ending: str) -> None:
     output, partial = tmp_path / f"out{ending}", tmp_path / "out.partial"
     for start, end in [(0, 4), (4, 5), (5, 10)]:
-        rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+        rows = open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS)
         assert rows.rows == start
-        rows.append(SENTENCES[start:end], EMBEDDINGS[start:end])
+        rows.append(ROWS[start:end], EMBEDDINGS[start:end])
         rows.close()
         assert not output.exists()
-    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS)
     rows.finish(output)
     np.testing.assert_array_equal(read(output), EMBEDDINGS)
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
@@ -49,35 +52,35 @@ def test_rows_are_kept_between_runs(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize("ending", [".npy", ".jsonl"])
 def test_a_torn_row_is_cut_wherever_it_is_torn(tmp_path: Path, ending: str) -> None:
     output, partial = tmp_path / f"out{ending}", tmp_path / "out.partial"
-    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
-    rows.append(SENTENCES[:2], EMBEDDINGS[:2])
+    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS)
+    rows.append(ROWS[:2], EMBEDDINGS[:2])
     rows.close()
     whole = partial.read_bytes()
     for size in range(len(whole)):
         partial.write_bytes(whole[:size])
-        rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+        rows = open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS)
         assert rows.rows < 2
-        rows.append(SENTENCES[rows.rows : 2], EMBEDDINGS[rows.rows : 2])
+        rows.append(ROWS[rows.rows : 2], EMBEDDINGS[rows.rows : 2])
         rows.finish(output)
         np.testing.assert_array_equal(read(output), EMBEDDINGS[:2])
 
 
 def test_a_part_that_was_being_written_does_not_count(tmp_path: Path) -> None:
     output, partial = tmp_path / "out.parquet", tmp_path / "out.partial"
-    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype)
+    rows = open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS)
     for start in (0, 4):
-        rows.append(SENTENCES[start : start + 4], EMBEDDINGS[start : start + 4])
+        rows.append(ROWS[start : start + 4], EMBEDDINGS[start : start + 4])
     (partial / "writing.tmp").write_bytes(b"PAR1 torn")
-    assert open_rows(output, partial, 3, EMBEDDINGS.dtype).rows == 8
+    assert open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS).rows == 8
     min(partial.glob("rows-*")).unlink()
     with pytest.raises(InvalidInput, match="lacks some of its parts"):
-        open_rows(output, partial, 3, EMBEDDINGS.dtype)
+        open_rows(output, partial, 3, EMBEDDINGS.dtype, COLUMNS)
 
 
 @pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
 def test_no_rows_make_an_empty_file(tmp_path: Path, ending: str) -> None:
     output = tmp_path / f"out{ending}"
-    open_rows(output, tmp_path / "out.partial", 3, np.dtype(np.uint8)).finish(output)
+    open_rows(output, tmp_path / "out.partial", 3, np.dtype(np.uint8), COLUMNS).finish(output)
     assert len(read(output)) == 0
     if ending == ".npy":
         assert (np.load(output).shape, np.load(output).dtype) == ((0, 3), np.uint8)
@@ -123,3 +126,30 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
     with PartialRun(output), pytest.raises(InvalidInput, match="another process is writing"), PartialRun(output):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_columns_keep_their_types_in_parquet(tmp_path: Path) -> None:
+    """A value of several types is JSON, and what is missing is null."""
+    columns = {"text": {str}, "id": {int}, "score": {int, float}, "kept": {bool}, "tags": {list}, "any": {str, int}}
+    given: list[dict[str, Any]] = [
+        {"text": "a", "id": 1, "score": 1, "kept": True, "tags": ["x", 1], "any": "word"},
+        {"text": "b", "score": 0.5, "any": 5},
+    ]
+    output = tmp_path / "out.parquet"
+    rows = open_rows(output, tmp_path / "out.partial", 3, EMBEDDINGS.dtype, columns)
+    rows.append([SentenceRow(row["text"], row) for row in given], EMBEDDINGS[:2])
+    rows.finish(output)
+    table = pq.read_table(output).drop_columns("embedding").to_pylist()
+    assert table == [
+        {"text": "a", "id": 1, "score": 1.0, "kept": True, "tags": '["x", 1]', "any": "word"},
+        {"text": "b", "id": None, "score": 0.5, "kept": None, "tags": None, "any": "5"},
+    ]
+
+
+def test_half_a_character_in_another_column_does_not_stop_a_run(tmp_path: Path) -> None:
+    for ending in (".jsonl", ".parquet"):
+        output = tmp_path / f"out{ending}"
+        rows = open_rows(output, tmp_path / "out.partial", 3, EMBEDDINGS.dtype, {"sentence": {str}, "note": {str}})
+        rows.append([SentenceRow("문장", {"sentence": "문장", "note": "\ud800"})], EMBEDDINGS[:1])
+        rows.finish(output)
+        assert output.exists()

@@ -11,11 +11,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from sentriton.errors import InvalidInput
-from sentriton.files.rows import MAX_LINE_BYTES
-from sentriton.files.sentences import check_kind, read_sentences
+from sentriton.files.rows import MAX_LINE_BYTES, STRICT, Reading, checked_encoding
+from sentriton.files.sentences import check_kind, sentence_rows
 from sentriton.files.sources import open_source
 
 SENTENCES = ["첫 문장", "", ' "quoted", with commas ', "tab\tless"]
+
+
+def read_sentences(path: Path, column: str | None = None, reading: Reading = STRICT) -> Iterator[str]:
+    return (row.sentence for row in sentence_rows(path, column, reading))
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -49,7 +53,9 @@ def test_sentences_are_read(tmp_path: Path, name: str, content: str, column: str
     ("name", "content", "column", "parts"),
     [
         ("a.txt", b"good\nbad \xff\n", None, ["a.txt", "line 2", "UTF-8", "byte 5", "0xff"]),
-        ("a.txt", b"x" * (MAX_LINE_BYTES + 1), None, ["line 1", "longer than 1,048,576 bytes"]),
+        ("a.jsonl", b"x" * (MAX_LINE_BYTES + 1), None, ["line 1", "longer than 1,048,576 bytes"]),
+        ("a.csv", "text,embedding\nx,y\n", None, ["a column 'embedding', which the output adds; rename it"]),
+        ("a.csv", "text,n,n\nx,y,z\n", None, ["2 columns 'n'"]),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', None, ["a.jsonl, line 2", "not JSON"]),
         ("a.jsonl", "[" * 100_000, None, ["line 1", "not JSON"]),
         ("a.jsonl", '{"text": "a"}\n{"body": "b"}\n', None, ["line 2", "no column 'text'", "'body'"]),
@@ -117,7 +123,7 @@ def test_a_source_is_named_once(tmp_path: Path) -> None:
         open_source(["x"], None, "text")
     with pytest.raises(InvalidInput, match="TEXT 2 holds half a character"):
         open_source(["x", "\udcff"], None, None)
-    assert open_source(None, path, None).count() == 1
+    assert open_source(None, path, None).survey() == (1, {"sentence": {str}})
 
 
 def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
@@ -133,3 +139,69 @@ def test_reading_goes_no_further_than_asked(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", b"first\n\xff\n")
     sentences: Iterator[str] = read_sentences(path)
     assert next(sentences) == "first"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected", "skipped"),
+    [
+        ("a.txt", b"one\n\xff\ntwo\n", ["one", "two"], ["line 2 is not UTF-8"]),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": null}\n{"text": \n{"body": "b"}\n"\xff"\n"\\ud800"\n"z"\n',
+            ["a", "z"],
+            ["line 2, column 'text' is null", "line 3 is not JSON", "line 4 has no column 'text'", "line 5", "line 6"],
+        ),
+        (
+            "a.csv",
+            b'text,n\n"a\nb",1\n"\xb0\n",2\nonly\nc,3\n',
+            ["a\nb", "c"],
+            ["line 4 is not UTF-8", "line 6 has 1 columns"],
+        ),
+        ("a.tsv", b"text\n" + b"x" * (MAX_LINE_BYTES + 5) + b"\nlast\n", ["last"], ["line 2 is longer than 1,048,576"]),
+    ],
+)
+def test_wrong_rows_are_skipped_where_they_may_be(
+    tmp_path: Path, name: str, content: bytes, expected: list[str], skipped: list[str]
+) -> None:
+    errors: list[str] = []
+    reading = Reading(reject=lambda error: errors.append(str(error)))
+    assert list(read_sentences(write(tmp_path / name, content), None, reading)) == expected
+    assert len(errors) == len(skipped)
+    assert [part for part, error in zip(skipped, errors, strict=True) if part not in error] == [], errors
+
+
+def test_a_missing_column_is_no_wrong_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"body": "b"}\n')
+    with pytest.raises(InvalidInput, match="no column 'text'"):
+        list(read_sentences(path, "text", Reading(reject=lambda error: None)))
+
+
+def test_a_long_line_is_cut_at_a_whole_character(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "가" * 400_000 + "\nnext\n")
+    first, second = read_sentences(path)
+    assert first == "가" * (MAX_LINE_BYTES // 3)
+    assert second == "next"
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "EUC-KR", "utf-8"])
+def test_text_has_the_encoding_that_is_named(tmp_path: Path, encoding: str) -> None:
+    path = write(tmp_path / "a.csv", "id,text\n1,문장\n".encode(encoding))
+    assert list(read_sentences(path, None, Reading(checked_encoding(encoding)))) == ["문장"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "klingon", "base64"])
+def test_an_encoding_of_another_kind_is_refused(encoding: str) -> None:
+    with pytest.raises(InvalidInput, match=f"--encoding is '{encoding}'; allowed are"):
+        checked_encoding(encoding)
+
+
+def test_the_other_columns_come_along(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", '{"id": 7, "text": "a", "tags": ["x"]}\n"plain"\n{"text": "b", "id": null}\n')
+    rows = list(sentence_rows(path))
+    assert [row.columns for row in rows] == [
+        {"id": 7, "text": "a", "tags": ["x"]},
+        {"sentence": "plain"},
+        {"text": "b", "id": None},
+    ]
+    count, types = open_source(None, path, None).survey()
+    assert (count, types) == (3, {"id": {int}, "text": {str}, "tags": {list}, "sentence": {str}})

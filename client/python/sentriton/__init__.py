@@ -8,7 +8,14 @@ The names in `__all__` of this module and of `sentriton.keywords`, `sentriton.er
 `sentriton.integrations` are the public interface. All other modules are internal: they may change in any release.
 """
 
+# ruff: noqa: E402
+import os
+
 __version__ = "0.2.0"
+
+# gRPC's core reads it when it is imported. Its log is off unless asked for: the errors have what it says.
+_ASKED = os.environ.get("GRPC_VERBOSITY")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from sentriton.aio import AsyncSentenceEncoder
 from sentriton.client import SentenceEncoder
@@ -25,6 +32,9 @@ from sentriton.errors import (
 from sentriton.golden import HealthReport
 from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
+
+if _ASKED is None:  # for child processes
+    del os.environ["GRPC_VERBOSITY"]
 
 __all__ = [
     "AccessDenied",

@@ -46,7 +46,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
-        """Read manifest and tokenizer from the first server that answers; nothing to do when that is done."""
+        """Read manifest and tokenizer from the first server that answers, unless that is done."""
         await self._connect(self._session.deadline())
 
     @async_encode_signature
@@ -151,7 +151,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                 await self._reload(call.changed(error), call.deadline)
 
     async def _connect(self, deadline: Deadline) -> None:
-        """`connect` for a call that ends at `deadline`, also where it waits for another call that connects."""
+        """`connect` for a call that ends at `deadline`."""
         self._session.check_open()
         self._check_loop()
         if self._session.endpoints is not None:
@@ -188,7 +188,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                     raise
 
     def _check_loop(self) -> None:
-        """Raises in any event loop but the one of the first call, to which gRPC's channel belongs."""
+        """Raises in any event loop but that of the first call, to which gRPC's channel belongs."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop

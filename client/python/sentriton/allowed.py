@@ -14,7 +14,7 @@ from sentriton.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Allowed:
-    """`words` name the values in error messages and in the documentation, `holds` tells whether one is among them."""
+    """`words` name the values for people, `holds` tells whether one is among them."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -27,7 +27,7 @@ class Allowed:
 
 
 def check_names(of: str, given: Iterable[str], names: Collection[str]) -> None:
-    """Raises `TypeError` for an argument that `of` does not have, as Python does for a plain function."""
+    """Raises `TypeError` for an argument that `of` does not have."""
     for name in given:
         if name not in names:
             raise TypeError(f"{of} got an unexpected argument {name!r}; its options are {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""Checks of what callers give to `encode`: each raises `InvalidInput` naming argument, value and what is allowed."""
+"""Checks of the arguments of `encode`: each raises `InvalidInput` with argument, value and allowed values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ Choice = TypeVar("Choice", bound=str)
 def as_texts(
     sentences: Iterable[str] | None, inputs: Iterable[str] | None = None, go_on: Callable[[], None] = lambda: None
 ) -> tuple[list[str], bool]:
-    """The sentences as a list, and whether it was a single string; `inputs` is another name for them. Takes any
-    iterable of strings in an order: lists, numpy arrays, generators, columns of datasets and pandas. Raises
+    """The sentences as a list, and whether it was a single string. Takes any iterable of strings in an order. Raises
     `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called after each, raises.
     """
     name, given = one_name(sentences, inputs)
@@ -40,16 +39,14 @@ def as_texts(
 
 
 def one_name(sentences: object, inputs: object) -> tuple[str, Any]:
-    """The name by which the sentences were given, and what was given. Raises `InvalidInput` for both names at once."""
+    """The name by which the sentences were given, and what was given. Raises `InvalidInput` for both names."""
     if sentences is not None and inputs is not None:
         raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
     return ("sentences", sentences) if inputs is None else ("inputs", inputs)
 
 
 def in_order(name: str, given: Any) -> Iterable[Any]:
-    """`given`, which must be an iterable in an order: iterating over a mapping or a table gives its keys or columns,
-    and over a set anything first.
-    """
+    """`given`, which must be an iterable in an order: no mapping, table or set."""
     shape = getattr(given, "shape", (0,))
     if isinstance(shape, tuple) and len(shape) != 1:
         raise InvalidInput(
@@ -69,7 +66,7 @@ def _shown(value: object) -> str:
 
 
 def check_unicode(name: str, text: str) -> None:
-    """Refuse a text with a lone surrogate, half of a UTF-16 pair: it has no UTF-8, so no tokenizer takes it."""
+    """Refuse a text with a lone surrogate, half of a UTF-16 pair, which has no UTF-8."""
     # Asking for ASCII first spares most English texts the copy.
     if text.isascii():
         return

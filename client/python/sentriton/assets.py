@@ -1,4 +1,4 @@
-"""Reading the files that a server hands out. What is wrong with one is a `ServerError` that names server and file."""
+"""Reading the files that a server hands out. A wrong one is a `ServerError` that names server and file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def parse_manifest(address: str, content: bytes) -> Manifest:
 
 
 def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
-    """The golden sentences that the server at `address` sent, and that its manifest announces."""
+    """The golden sentences that the server at `address` sent, as its manifest announces."""
     with _blaming(address, GOLDEN):
         found, announced = hashlib.sha256(content).hexdigest(), manifest.files.get(GOLDEN)
         if announced not in (None, found):

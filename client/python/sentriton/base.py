@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BaseEncoder(Generic[AnyConnection]):
-    """The part of both encoders that sends nothing. `manifest` and its properties need a connected encoder."""
+    """The part of both encoders that sends nothing. It needs a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
@@ -87,7 +87,7 @@ class BaseEncoder(Generic[AnyConnection]):
         """Most tokens of a sentence, special ones included."""
         return self.max_seq_length
 
-    def tokenize(self, texts: Iterable[str]) -> list[list[int]]:
+    def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, cut at `max_seq_length`, without padding."""
         return self._session.model.tokenizer.tokenize(as_texts(texts)[0])
 

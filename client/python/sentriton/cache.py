@@ -28,10 +28,7 @@ def kept(sha256: str) -> bytes | None:
 
 
 def keep(sha256: str, content: bytes) -> None:
-    """Keep content for `kept`. A folder that cannot be written costs the next run a fetch and nothing more.
-
-    Raises ValueError when the content has another sha256.
-    """
+    """Keep content for `kept`, if the folder can be written. Raises ValueError for another sha256."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"the content has sha256 {found}, announced was {sha256}")

@@ -1,4 +1,4 @@
-"""One call of `encode` without its I/O: its sentences, its requests to the model, their answers and the result."""
+"""One call of `encode` without its I/O: its sentences, requests, answers and result."""
 
 from __future__ import annotations
 
@@ -31,16 +31,14 @@ _MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good
 
 @dataclass(frozen=True)
 class Pin:
-    """The calls of one stream, whose vectors belong together: they use one model, and end when the stream is left."""
+    """The calls of one stream: they use one model, and end when the stream is left."""
 
     model: ServedModel
     left: threading.Event = field(default_factory=threading.Event)
 
 
 class Call(Generic[AnyConnection]):
-    """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`.
-    After a `ContractMismatch` it asks `changed` whether to begin again.
-    """
+    """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`."""
 
     course: Course[AnyConnection]
 
@@ -102,7 +100,7 @@ class Call(Generic[AnyConnection]):
         )
 
     def take(self, member: Member[AnyConnection]) -> bool:
-        """Its vectors; false if it needs requests of its own. Raises an error of its own where it got one."""
+        """Its vectors; false if it needs requests of its own. Raises its error."""
         if member.error is not None:
             raise own_error(member.error, progress_words(0, len(self.texts)))
         if member.embeddings is not None:
@@ -132,7 +130,7 @@ class Call(Generic[AnyConnection]):
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Around the sending: shows the progress, and cancels requests under way when the call ends early."""
+        """Around the sending: shows the progress, and cancels requests when the call ends early."""
         with progress_bar(self._options.show_progress_bar, len(self.texts)) as self._advance:
             try:
                 yield
@@ -169,7 +167,7 @@ class Call(Generic[AnyConnection]):
             self._advance(self.course.finished)
 
     def changed(self, error: ContractMismatch) -> ServedModel:
-        """The model that is served no more: the call begins again with the next one. Raises `error` if it may not."""
+        """The model that is served no more: the call begins again. Raises `error` if it may not."""
         self._changes += 1
         may_reload = self._pin is None and self._session.settings.on_model_change == "reload"
         if not may_reload or self._changes > _MODEL_CHANGES_A_CALL:

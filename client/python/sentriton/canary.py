@@ -1,6 +1,4 @@
-"""Readiness that means something: the golden sentences, embedded by the server, must come back as
-sentence-transformers has them.
-"""
+"""The canary of `sentriton health`: golden sentences, compared with sentence-transformers' vectors."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from sentriton.settings import ClientSettings
 
 
 def check_canary(settings: ClientSettings, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
-    """Embed all golden sentences once, at the first server of `settings`. Raises as `SentenceEncoder.health` does."""
+    """Embed all golden sentences at the first server of `settings`. Raises as `SentenceEncoder.health`."""
     connection = Connection(settings.addresses[0], settings)
     try:
         deadline = Deadline(timeout_s, timeout_s, time.monotonic())

@@ -1,11 +1,13 @@
-"""The command line, with the client's commands. plugins.py finds those of other distributions, such as the server."""
+"""The command line, with the client's commands. plugins.py finds those of other distributions."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -146,16 +148,28 @@ def _check_health(settings: ClientSettings) -> int:
 
 def main() -> None:
     """Run the command line. An error is one sentence on standard error and an exit code that is not 0."""
+    if sys.stdout is None:
+        _fail("standard output is closed; redirect it to a file or to /dev/null")
     try:
-        app()
+        # Without arguments, click prints its help.
+        code = app(standalone_mode=len(sys.argv) < 2)
     except SentritonError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        _fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
         _fail(f"this command needs the package {error.name}; {how_to_install_module(str(error.name), SERVER)}")
+    except Exception as raised:
+        usage: Any = raised
+        if not hasattr(usage, "format_message"):  # no error of click
+            raise
+        help = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) else ""
+        _fail(f"{usage.format_message().rstrip('.')}{help}", usage.exit_code)
+    raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    raise SystemExit(1)
+    # What a full disk has not taken is not tried again at the end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    raise SystemExit(code)

@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 class SentenceEncoder(BaseEncoder[Connection]):
     """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
 
-    `url` is host:port, several with commas between, or dns:///host:port. Manifest and tokenizer come from the server,
-    so there is nothing else to configure; see `ClientSettings` for what can be set, by argument or `$SENTRITON_...`.
-    Safe for many threads; not across a fork.
+    `url` is host:port, several with commas between, or dns:///host:port. Manifest and tokenizer come from the server.
+    `ClientSettings` has the settings. Safe for many threads; not across a fork.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
@@ -130,8 +129,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
 
-        Raises a `SentritonError` if the server does not answer within `timeout_s`, or if a cosine is below the
-        manifest's `min_cosine`.
+        Raises a `SentritonError` if it does not answer within `timeout_s`, or a cosine is below the manifest's
+        `min_cosine`.
         """
         self._session.check_usable()
         first = self._session.open_endpoints.all[0]

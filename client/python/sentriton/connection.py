@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ import grpc
 import grpc.aio
 
 from sentriton import protocol
+from sentriton.certificates import channel_credentials
 from sentriton.endpoints import AnyConnection
 from sentriton.errors import SentritonError, translated
 from sentriton.kserve import AsyncStub, ModelInferRequest, ModelInferResponse, ServerReadyRequest, Stub
-from sentriton.settings import ClientSettings, read_pem
+from sentriton.probe import explained
+from sentriton.settings import ClientSettings
 from sentriton.tracing import trace_headers
 
 if TYPE_CHECKING:
@@ -26,17 +29,17 @@ _OPTIONS: list[tuple[str, int | str]] = [
     # gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Each encoder its own connections: else all channels of a process to one address share one.
+    # Else all channels of a process to one address share a connection.
     ("grpc.use_local_subchannel_pool", 1),
-    # A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+    # A dead connection is noticed while a call waits, not at its deadline.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+    # gRPC's own back-off grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # Servers that moved are found under their new addresses soon: gRPC asks for a name's addresses every 30 s at most.
+    # gRPC asks for a name's addresses every 30 s at most.
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-    # Despite its name how long a connection may take to come about: TLS to another continent, or to a busy server.
+    # How long a connection may take, despite the name.
     ("grpc.min_reconnect_backoff_ms", 5_000),
     # Repeating is the client's own work, inside its deadline and budget.
     ("grpc.enable_retries", 0),
@@ -50,10 +53,9 @@ class Connection:
     """An open channel to one address (host:port). Methods raise `SentritonError`s."""
 
     def __init__(self, address: str, settings: ClientSettings | None = None) -> None:
-        settings = settings or ClientSettings()
-        self.address = address
-        self._metadata = _call_metadata(settings)
-        options, credentials = _channel_options(settings), _credentials(settings)
+        self.address, self.settings = address, settings or ClientSettings()
+        self._metadata = _call_metadata(self.settings)
+        options, credentials = _channel_options(self.settings), channel_credentials(self.settings)
         if credentials is None:
             self._channel = grpc.insecure_channel(address, options=options)
         else:
@@ -78,10 +80,14 @@ class Connection:
         """The content of an asset such as manifest.json."""
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
 
-    def is_ready(self, timeout_s: float | None) -> bool:
+    def is_ready(self, timeout_s: float) -> bool:
         """What Triton says of itself; the canary says more."""
-        with translated(self.address):
-            return bool(self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata).ready)
+        try:
+            with translated(self.address):
+                answer = self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata)
+        except SentritonError as error:
+            raise explained(error, self.address, self.settings, timeout_s) from error.__cause__
+        return bool(answer.ready)
 
     def close(self) -> None:
         self._channel.close()
@@ -91,9 +97,9 @@ class AsyncConnection:
     """An open asyncio channel to one address. Methods raise `SentritonError`s."""
 
     def __init__(self, address: str, settings: ClientSettings) -> None:
-        self.address = address
+        self.address, self.settings = address, settings
         self._metadata = _call_metadata(settings)
-        options, credentials = _channel_options(settings), _credentials(settings)
+        options, credentials = _channel_options(settings), channel_credentials(settings)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(address, options=options)
         else:
@@ -119,13 +125,15 @@ class Question(Generic[AnyConnection]):
 
 
 def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) -> Result:
-    """Send each question, and give its response or its error back to the generator. Returns the generator's value."""
+    """Send each question, give its response or error back to the generator, and return the generator's value."""
     try:
         question = next(questions)
         while True:
             try:
                 response = question.connection.infer(question.request, question.timeout_s)
             except SentritonError as error:
+                connection = question.connection
+                error = explained(error, connection.address, connection.settings, question.timeout_s)
                 question = questions.throw(error)
             else:
                 question = questions.send(response)
@@ -142,7 +150,9 @@ async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferRe
             try:
                 response = await question.connection.infer(question.request, question.timeout_s)
             except SentritonError as error:
-                question = questions.throw(error)
+                connection = question.connection
+                look = (connection.address, connection.settings, question.timeout_s)
+                question = questions.throw(await asyncio.to_thread(explained, error, *look))
             else:
                 question = questions.send(response)
     except StopIteration as ended:
@@ -154,16 +164,6 @@ def _channel_options(settings: ClientSettings) -> list[tuple[str, int | str]]:
     if settings.uses_tls and settings.server_name is not None:
         return [*_OPTIONS, ("grpc.ssl_target_name_override", settings.server_name)]
     return _OPTIONS
-
-
-def _credentials(settings: ClientSettings) -> grpc.ChannelCredentials | None:
-    if not settings.uses_tls:
-        return None
-    return grpc.ssl_channel_credentials(
-        root_certificates=read_pem(settings.root_certificates),
-        private_key=read_pem(settings.client_key),
-        certificate_chain=read_pem(settings.client_certificate),
-    )
 
 
 def _call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,4 @@
-"""The course of one `encode` call: the next request, retries, the end. It has no network and no clock of its own: both
-encoders share it, and tests walk through it one request at a time.
-"""
+"""The course of one `encode` call: the next request, retries, the end. It has no network and no clock of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _LOOK_AGAIN_S = 0.1  # for a server that could be asked as well
 
 @dataclass(eq=False)
 class Attempt(Generic[AnyConnection]):
-    """Some rows on their way, for the `number`-th time: to one server, or to two when the first one is silent."""
+    """Some rows on their way, for the `number`-th time, to one server, or to two when the first is silent."""
 
     rows: RequestRows
     number: int = 1
@@ -95,7 +93,7 @@ class Course(Generic[AnyConnection]):
         return bool(self._waiting) and self._waiting[0].due <= now
 
     def prepare(self) -> None:
-        """Make the next rows ready to send; this tokenizes. Call it before `next`, and while answers are awaited."""
+        """Make the next rows ready to send; this tokenizes. Call it before `next`."""
         if self.unprepared:
             self._prepared = next(self._plan, None)
             self._exhausted = self._prepared is None
@@ -141,7 +139,7 @@ class Course(Generic[AnyConnection]):
         """
         attempt = sending.attempt
         attempt.sendings.remove(sending)
-        # It was sent when the call had little time left, and answers to others have given the call more since.
+        # Answers to others have given the call more time since it was sent.
         too_late = isinstance(error, DeadlineExceeded) and now >= sending.until - MARGIN_S
         if not (too_late or isinstance(error, (Overloaded, ServerUnavailable))):
             raise self._with_progress(error)

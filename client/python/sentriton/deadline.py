@@ -37,14 +37,12 @@ class Deadline:
         return min(max(0.0, self.time - now), _MAX_WAIT_S)
 
     def moved(self, now: float) -> None:
-        """A request of the call was answered, or the first is to be sent: the server has its whole time again."""
+        """A request was answered, or the first is to be sent: the server has its whole time again."""
         self._stalls = now + self._stall_timeout_s
         self._looked = now
 
     def looked(self, now: float) -> None:
-        """The call is awake. Where it was not for long (a busy event loop, a suspended process), this was no silence of
-        the server.
-        """
+        """The call is awake. Time in which it was not (a busy event loop, a suspended process) is no silence."""
         self._stalls += max(0.0, now - self._looked - LOOK_EVERY_S)
         self._looked = now
 

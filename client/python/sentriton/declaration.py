@@ -1,6 +1,4 @@
-"""A setting is declared once, as a field of a dataclass. Its flag, variable, checks, help text and row in the
-documentation come from this declaration.
-"""
+"""A setting is declared once, as a field of a dataclass: its flag, variable, checks, help text and documentation."""
 
 from __future__ import annotations
 
@@ -10,10 +8,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
@@ -21,37 +22,25 @@ TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 AnySettings = TypeVar("AnySettings")
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    group: str,
-    allowed: Allowed = ANYTHING,
-    unit: str = "",
-    unset: str = "",
-    secret: bool = False,
-    former_flag: str | None = None,
-    former_variable: str | None = None,
-) -> Any:
-    """A field of a dataclass of settings.
+class Details(TypedDict, total=False):
+    """What `setting` says of a field besides its default, help and group, with the defaults of `Setting`.
 
     `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
     None. A `secret` is never shown. The former names work for one release, with a warning.
     """
-    return dataclasses.field(
-        default=default,
-        repr=not secret,
-        metadata={
-            "help": help,
-            "group": group,
-            "allowed": allowed,
-            "unit": unit,
-            "unset": unset,
-            "secret": secret,
-            "former_flag": former_flag,
-            "former_variable": former_variable,
-        },
-    )
+
+    allowed: Allowed
+    unit: str
+    unset: str
+    secret: bool
+    former_flag: str
+    former_variable: str
+
+
+def setting(default: Any, help: str, *, group: str, **details: Unpack[Details]) -> Any:
+    """A field of a dataclass of settings."""
+    metadata = {"help": help, "group": group, **details}
+    return dataclasses.field(default=default, repr=not details.get("secret"), metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -63,12 +52,12 @@ class Setting:
     default: Any
     help: str
     group: str
-    allowed: Allowed
-    unit: str
-    unset: str
-    secret: bool
-    former_flag: str | None
-    former_variable: str | None
+    allowed: Allowed = ANYTHING
+    unit: str = ""
+    unset: str = ""
+    secret: bool = False
+    former_flag: str | None = None
+    former_variable: str | None = None
 
     @property
     def flag(self) -> str:
@@ -103,7 +92,7 @@ class Setting:
         return value
 
     def read_environment(self, warn: Callable[[str], None]) -> tuple[str, Any] | None:
-        """The variable that is set, as `$NAME`, and its value; None if none is set, or to nothing."""
+        """The variable that is set, as `$NAME`, and its value, or None."""
         for variable in filter(None, (self.variable, self.former_variable)):
             if text := os.environ.get(variable):
                 if variable != self.variable:
@@ -143,11 +132,10 @@ def resolve(
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> AnySettings:
-    """Settings from the values `given` by field, then from `flags` by field, then from variables, then from `defaults`,
-    then from the class. None is not given. `warn` gets the warning for a former name of a variable.
+    """Settings from the values `given` by field, then `flags` by field, then variables, then `defaults`, then the
+    class. None is not given. `warn` gets the warning for a former name of a variable.
 
-    Raises `InvalidInput` that names the field, flag or variable of a value that is not allowed, and `TypeError` for an
-    unknown field.
+    Raises `InvalidInput` that names the source of a value that is not allowed, and `TypeError` for an unknown field.
     """
     check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
     given = {field: value for field, value in (given or {}).items() if value is not None}
@@ -168,25 +156,9 @@ def resolve(
 
 
 def source_of(settings: Any, field: str) -> str | None:
-    """The flag, the variable (`$NAME`) or the field that a value of resolved settings came from; None for a default."""
+    """The flag, the variable (`$NAME`) or the field of a resolved value; None for a default."""
     source: str | None = getattr(settings, "_sources", {}).get(field)
     return source
-
-
-def name_of(settings: Any, field: str) -> str:
-    """The name of a setting in an error message about several of them: its source, or its flag."""
-    return source_of(settings, field) or _flag(field)
-
-
-def described(settings: Any, *, all: bool) -> list[str]:
-    """Each value of resolved settings with its source, for a log; defaults only if `all` are asked for."""
-    lines = []
-    for declared in settings_of(type(settings)):
-        source, value = source_of(settings, declared.field), getattr(settings, declared.field)
-        if source is not None or all:
-            shown = "set" if declared.secret and value is not None else declared.words_of(value)
-            lines.append(f"{declared.field} {shown} ({source or 'default'})")
-    return lines
 
 
 def _flag(field: str) -> str:

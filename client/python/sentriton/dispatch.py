@@ -1,6 +1,4 @@
-"""Sends the requests of one call and collects their answers, blocking and for asyncio. The call's `Course` decides
-which request to send and when to give up.
-"""
+"""Sends the requests of one call, as its `Course` decides, and collects their answers, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ from sentriton.kserve import ModelInferResponse
 if TYPE_CHECKING:
     from sentriton.connection import PendingCall
 
-_GLANCE_S = 0.25  # between two looks at whether the encoder was closed while nothing came back
+_GLANCE_S = 0.25  # between two looks at whether the encoder was closed
 _INLINE_SENTENCES = 64  # more are tokenized in a thread, so that the event loop does not wait
 
 
@@ -98,7 +96,7 @@ class AsyncDispatcher:
         def ended(task: asyncio.Task[ModelInferResponse]) -> None:
             sending.endpoint.end(sending)
             if not task.cancelled():
-                task.exception()  # asked for, as asyncio wants it, also where the outcome matters no more
+                task.exception()  # asked for, as asyncio wants it
             self._outcomes.put_nowait((sending, task))
 
         task.add_done_callback(ended)

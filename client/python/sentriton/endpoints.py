@@ -1,4 +1,4 @@
-"""Which of several servers gets the next request: the one with the fewest under way, among those that answer."""
+"""Which of several servers gets the next request: the least busy one of those that answer."""
 
 from __future__ import annotations
 
@@ -72,9 +72,8 @@ class Endpoint(Generic[AnyConnection]):
 
 
 class Inquiry(Generic[AnyConnection]):
-    """Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
-    silent one more when its turn comes again. One that failed in another way, or said before its time was over that it
-    was late, is not asked again.
+    """Which server to ask for its manifest next, and how long to wait. A silent one gets another turn with more time;
+    one that failed is not asked again.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]], deadline: Deadline) -> None:
@@ -85,7 +84,7 @@ class Inquiry(Generic[AnyConnection]):
         self.failure: SentritonError = deadline.exceeded(self._url)
 
     def turn(self, now: float) -> tuple[Endpoint[AnyConnection], float] | None:
-        """The server to ask and the seconds that it has to answer; None when all failed or the time is over."""
+        """The server to ask and the seconds that it has to answer; None at the end."""
         left_s = self._deadline.left_s(now)
         if not self._turns:
             return None
@@ -133,9 +132,8 @@ class Endpoints(Generic[AnyConnection]):
         endpoint.answered(now)
 
     def choose(self, now: float) -> Endpoint[AnyConnection]:
-        """The least busy server that answers, in turn where several are; none does: the one that has rested longest.
-
-        A server that fell silent gets one request at a time until it answers.
+        """The least busy server that answers, in turn among equals, else the one that has rested longest. A server that
+        fell silent gets one request at a time until it answers.
         """
         turn = self._in_turn()
         awake = [endpoint for endpoint in turn if self._answers(endpoint, now)]
@@ -144,8 +142,8 @@ class Endpoints(Generic[AnyConnection]):
         return min(awake, key=lambda endpoint: endpoint.in_flight)
 
     def another(self, first: Endpoint[AnyConnection], now: float) -> Endpoint[AnyConnection] | None:
-        """The least busy server that answers, besides the `first`; None when none does. One that has nearly used up the
-        patience is no better than the first: slow servers are not asked twice.
+        """The least busy server that answers besides the `first`, None if none does. One that has nearly used up the
+        patience does not count.
         """
         patience_s = self.patience_s / 2
         others = [

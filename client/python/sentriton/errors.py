@@ -1,13 +1,13 @@
 """Everything that Sentriton raises.
 
 SentritonError
-├── InvalidInput (ValueError)   the caller's argument or request is wrong; sending it again cannot help
-│   └── ContractMismatch        the server serves another model than the one the caller holds
-├── AccessDenied                key or certificate: the server does not let this client in, or is not trusted by it
-├── Overloaded                  the server's queue is full, or the request waited too long in it
-├── ServerUnavailable           nobody answers at the address, or the server is not well
-├── DeadlineExceeded            the time allowed for the call is over
-└── ServerError                 the server failed on its own; its message is passed on
+├── InvalidInput (ValueError)
+│   └── ContractMismatch
+├── AccessDenied
+├── Overloaded
+├── ServerUnavailable
+├── DeadlineExceeded
+└── ServerError
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SentritonError(Exception):
 
 
 class InvalidInput(SentritonError, ValueError):
-    """An argument or a request is wrong: the message names what was given and what is allowed."""
+    """An argument or a request is wrong: the message names the given and the allowed value. A retry cannot help."""
 
 
 class ContractMismatch(InvalidInput):
@@ -32,7 +32,7 @@ class ContractMismatch(InvalidInput):
 
 
 class AccessDenied(SentritonError):
-    """The server asks for another access key, or its certificate is not one that this client trusts."""
+    """The server rejects the access key or the client's certificate, or the client does not trust the server's."""
 
 
 class Overloaded(SentritonError):
@@ -48,26 +48,18 @@ class DeadlineExceeded(SentritonError):
 
 
 class ServerError(SentritonError):
-    """The server failed to answer for a reason of its own."""
+    """The server failed for a reason of its own, which the message names, or its answer is wrong."""
 
 
 _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
-    grpc.StatusCode.CANCELLED: ServerError,
-    grpc.StatusCode.UNKNOWN: ServerError,
+    **dict.fromkeys(grpc.StatusCode, ServerError),
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.NOT_FOUND: ServerUnavailable,
-    grpc.StatusCode.ALREADY_EXISTS: ServerError,
     grpc.StatusCode.PERMISSION_DENIED: AccessDenied,
     grpc.StatusCode.UNAUTHENTICATED: AccessDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
-    grpc.StatusCode.FAILED_PRECONDITION: ServerError,
-    grpc.StatusCode.ABORTED: ServerError,
-    grpc.StatusCode.OUT_OF_RANGE: ServerError,
-    grpc.StatusCode.UNIMPLEMENTED: ServerError,
-    grpc.StatusCode.INTERNAL: ServerError,
     grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
-    grpc.StatusCode.DATA_LOSS: ServerError,
 }
 
 # Triton's words where its status code says less than they do.
@@ -76,11 +68,19 @@ _OVERLOAD_WORDS = ("lane is full", "exceeds maximum queue size", "request timeou
 _NO_ROOM_WORDS = "failed to increase the shared memory pool size"
 _DENIED_WORDS = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
 _SICK_WORDS = ("is not healthy", "rst_stream", "stream removed")
-# The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+# The whole message of a call that a stopping Triton breaks off.
 _BROKEN_OFF_MESSAGE = "CANCELLED"
 _MISMATCH_WORDS = "fingerprint mismatch"
 # gRPC's words before the reason why no connection came about.
 _NOT_CONNECTED = re.compile(r"connections to all backends failing; last error: (?:[A-Z]+: )?(?:ipv[46]:\S+: )?")
+
+# The remedy for an error with these words of gRPC or Triton. One without a semicolon takes the place of the message.
+_HINTS = {
+    "failed to connect": "; is it running? `sentriton serve` on that machine starts it",
+    "access-key": "; give the server's access_key (or $SENTRITON_ACCESS_KEY)",
+    "unknown model: 'assets'": "; it serves no repository of Sentriton, or is still loading it",
+    "resol": "its name cannot be resolved; check the spelling of url",
+}
 
 
 def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
@@ -107,23 +107,33 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     status, message = error.code(), error.details() or ""
     kind = error_class(status, message)
     message = _NOT_CONNECTED.sub("", message)
+    hint = next((hint for words, hint in _HINTS.items() if words in message.lower()), "")
+    message = f"{message or status.name}{hint}" if hint[:1] in ("", ";") else hint
+    if kind is AccessDenied and any(words in message.lower() for words in _DENIED_WORDS[1:]):
+        message = distrust_words(message)
     if kind is ServerUnavailable:
-        hint = (
-            "; is it running? `sentriton serve` on that machine starts it"
-            if "failed to connect" in message.lower()
-            else ""
-        )
-        return kind(f"no answer from {address}: {message or status.name}{hint}")
+        return kind(f"no answer from {address}: {message}")
     if kind is AccessDenied:
-        hint = "; give the server's access_key (or $SENTRITON_ACCESS_KEY)" if "access-key" in message else ""
-        return kind(f"no access to {address}: {message or status.name}{hint}")
+        return kind(f"no access to {address}: {message}")
+    if status is grpc.StatusCode.UNIMPLEMENTED:
+        return kind(f"{address} does not know this call: {message}; is it the gRPC port of `sentriton serve`?")
     if kind is DeadlineExceeded:
-        return kind(f"{address} did not answer in time: {message or status.name}")
-    return kind(message or status.name)
+        return kind(f"{address} did not answer in time: {message}")
+    return kind(message)
+
+
+def distrust_words(reason: str) -> str:
+    """The cause and the remedy for a server's certificate, by the TLS library's `reason`."""
+    if "expired" in reason:
+        return "the server's certificate has expired; renew it"
+    if "hostname" in reason.lower() or "IP address" in reason:
+        return "the server's certificate has another name; give that as server_name"
+    words = "no authority that this client trusts signed the server's certificate"
+    return f"{words}; give the PEM file of one that did as root_certificates"
 
 
 def own_error(error: SentritonError, words: str = "") -> SentritonError:
-    """The same error in an object of its own, as each of several callers needs it, with `words` after its message."""
+    """The same error in an object of its own for another caller, with `words` after its message."""
     own = type(error)(f"{error}{words}")
     own.__cause__ = error.__cause__
     return own

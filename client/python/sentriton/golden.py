@@ -1,6 +1,4 @@
-"""golden.json, which a server hands out: sentences, the vectors that sentence-transformers makes of them, and how near
-the server's own must come.
-"""
+"""golden.json: sentences, sentence-transformers' vectors of them, and how near the server's own must come."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ class Golden:
 
     @classmethod
     def from_json(cls, text: str | bytes, dimension: int) -> Golden:
-        """Raises ValueError when `text` is anything but sentences, at least one, with a vector of `dimension` finite
-        numbers for each.
-        """
+        """Raises ValueError for anything but sentences, each with a vector of `dimension` finite numbers."""
         values = json.loads(text)
         sentences = values.get("sentences") if isinstance(values, dict) else None
         if not isinstance(sentences, list) or not sentences or not all(isinstance(each, str) for each in sentences):

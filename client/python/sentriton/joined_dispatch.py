@@ -1,6 +1,4 @@
-"""Sends the requests that small calls of one encoder share, blocking and for asyncio. The encoder's `Joiner` decides
-which calls share a request and when it goes.
-"""
+"""Sends the requests that small calls of one encoder share, as its `Joiner` decides, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -26,9 +24,7 @@ if TYPE_CHECKING:
 
 
 class JoinedDispatcher:
-    """Waits for one small call, and sends a request when it is this call's turn. The threads of all calls do so, and
-    none depends on another one's.
-    """
+    """Waits for one small call, and sends a request when it is this call's turn. No thread depends on another."""
 
     def __init__(self, call: Call[Connection]) -> None:
         self._call = call
@@ -106,7 +102,7 @@ class AsyncJoinedDispatcher:
             sending.endpoint.end(sending)
             if task.cancelled():
                 return
-            task.exception()  # asked for, as asyncio wants it, also where the outcome matters no more
+            task.exception()  # asked for, as asyncio wants it
             with _kept_on_failure(self._call, joint):
                 self._joiner.settle(joint, sending, task.result, time.monotonic())
 
@@ -157,7 +153,7 @@ def _member_of(call: Call[AnyConnection], wake: Callable[[], object]) -> Iterato
 
 @contextmanager
 def _kept_on_failure(call: Call[AnyConnection], joint: Joint[AnyConnection]) -> Iterator[None]:
-    """After a failure in the block no call of the request waits for ever. Interrupts are raised again."""
+    """After a failure in the block no call waits for ever. Interrupts are raised again."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,4 @@
-"""Small calls of one encoder that wait at the same time share a request. No network and no clock of its own: both
-encoders share it, and tests walk through it.
-"""
+"""Small calls of one encoder that wait at the same time share a request. No network and no clock of its own."""
 
 from __future__ import annotations
 
@@ -50,8 +48,8 @@ class Joiner(Generic[AnyConnection]):
             self._waiting.append(member)
 
     def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
-        """Whether no request is in flight and no call waits but `member`. The call then waits no more, and has a place
-        until `give_back`, also in the pauses of its retries: a request of its own costs it less than a shared one.
+        """Whether no request is in flight and no call waits but `member`. The call then has a place until `give_back`,
+        also in the pauses of its retries: a request of its own costs it less than a shared one.
         """
         with self._lock:
             others = self._in_flight or self._pausing or any(other is not member for other in self._waiting)
@@ -81,7 +79,7 @@ class Joiner(Generic[AnyConnection]):
                 self._waiting.remove(member)
 
     def gather(self, now: float) -> Joint[AnyConnection] | None:
-        """The next request, with all the calls that may be in it. None: no call waits, or no request may go now."""
+        """The next request, with all calls that may be in it. None if no call waits, or none may go now."""
         if not self._waiting:  # most often; a call that comes meanwhile looks for itself
             return None
         with self._changing(now):
@@ -193,7 +191,7 @@ class Joiner(Generic[AnyConnection]):
                 self._dismiss(joint)
 
     def broke_off(self, joint: Joint[AnyConnection], error: BaseException, now: float) -> None:
-        """A request could not be sent. Its calls wait again, each for a request of its own if one may be the cause."""
+        """A request could not be sent. Its calls wait again, alone if one of them may be the cause."""
         with self._changing(now):
             if not isinstance(error, Exception):
                 self._dissolve(joint, alone=False)
@@ -218,7 +216,7 @@ class Joiner(Generic[AnyConnection]):
         return joint.in_flight and len(self._endpoints.all) == 1
 
     def _with_others(self, first: Member[AnyConnection], now: float) -> list[Member[AnyConnection]]:
-        """`first`, and the waiting calls that may be in one request with it, in the order of their arrival."""
+        """`first`, and the waiting calls that may share its request, in the order of arrival."""
         members, rows, left = [first], len(first.texts), deque[Member[AnyConnection]]()
         for member in self._waiting:
             if rows + len(member.texts) <= first.max_rows and member.joins(first, now):
@@ -230,7 +228,7 @@ class Joiner(Generic[AnyConnection]):
         return members
 
     def _fit(self, joint: Joint[AnyConnection]) -> None:
-        """Keep the calls whose tokens fit into one request. The others wait on, before all that came later."""
+        """Keep the calls whose tokens fit into one request. The others wait on, before later ones."""
         tokens = 0
         kept: list[Member[AnyConnection]] = []
         left: list[Member[AnyConnection]] = []
@@ -309,7 +307,7 @@ class Joiner(Generic[AnyConnection]):
             self._in_flight -= 1
 
     def _overdue(self, member: Member[AnyConnection]) -> SentritonError:
-        """The error of a call whose time is over: the last one of its request, if that waits for a retry."""
+        """The error of a call whose time is over: its request's last one, if that waits for a retry."""
         joint = member.joint
         if joint in self._pausing and joint.course is not None and joint.course.last_failure is not None:
             return joint.course.last_failure

@@ -19,7 +19,7 @@ from sentriton.requests import TOKENS_PER_REQUEST
 from sentriton.served_model import ServedModel
 from sentriton.tokenization import PackedRows, pack_rows
 
-_TIMES_APART = 2.0  # most between two members' remaining times: little work is done for a member that has gone
+_TIMES_APART = 2.0  # most between two members' remaining times
 
 
 @dataclass(eq=False)
@@ -61,7 +61,7 @@ class Member(Generic[AnyConnection]):
         return 0 < own <= _TIMES_APART * other and other <= _TIMES_APART * own
 
     def check_tokens(self) -> None:
-        """Notes an error for a sentence without a token, and whether there are too many tokens for one request."""
+        """Notes an error for a sentence without a token, and whether one request is too small."""
         assert self.tokens is not None
         for place, row in enumerate(self.tokens):
             if not row:
@@ -72,7 +72,7 @@ class Member(Generic[AnyConnection]):
         self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
 
     def take(self, embeddings: NDArray[np.float32], address: str) -> None:
-        """Its rows of an answer, float32 [rows, dimension]; `ServerError` in their place where they are no numbers."""
+        """Its rows of an answer, float32 [rows, dimension], or a `ServerError` where they are no numbers."""
         try:
             protocol.check_finite(embeddings, protocol.SENTENCE_EMBEDDING)
             self.embeddings = embeddings
@@ -81,7 +81,7 @@ class Member(Generic[AnyConnection]):
 
 
 class SharedDeadline(Deadline):
-    """The deadline of a request: that of the member with the most time. Each member looks at its own."""
+    """The deadline of a request: that of the member with the most time."""
 
     def __init__(self, members: Sequence[Member[Any]]) -> None:
         self._members = members
@@ -144,7 +144,7 @@ class Joint(Generic[AnyConnection]):
     loads: dict[Sending[AnyConnection], Load[AnyConnection]] = field(default_factory=dict)
 
     def tokenize(self) -> None:
-        """Tokenize all sentences that are not yet. Raises `ServerError` where the server's tokenizer cannot do it."""
+        """Tokenize the sentences that are not yet. Raises `ServerError` as the tokenizer."""
         members = [member for member in list(self.members) if member.tokens is None]
         if not members:
             return

@@ -37,7 +37,7 @@ Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[Scalar]]
 
 
 class StringCollection(Protocol):
-    """Strings in a list, an array, a column or another collection. A `str` is none: it contains nothing but strings."""
+    """Strings in a list, an array, a column or another collection, but not a `str`."""
 
     def __contains__(self, item: object, /) -> bool: ...
 
@@ -123,34 +123,44 @@ class AnyArguments(EncodeArguments, total=False):
 # The options for each type of result. The overloads take them.
 
 
-class ToFloat32(Common, total=False):
+class Prompts(Common, total=False):
+    """The options, and the text before every sentence."""
+
+    prompt_name: str | None
+    prompt: str | None
+
+
+class ToAny(EncodeArguments, Prompts, total=False):
+    """Whichever type the options give."""
+
+
+class ToArrays(Prompts, total=False):
+    """Embeddings of sentences in numpy."""
+
+    output_value: Literal["sentence_embedding"]
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+
+
+class ToFloat32(ToArrays, total=False):
     """float32 arrays."""
 
-    output_value: Literal["sentence_embedding"]
     precision: Literal["float32"] | None
-    convert_to_numpy: Literal[True]
-    convert_to_tensor: Literal[False]
 
 
-class ToInt8(Common, total=False):
+class ToInt8(ToArrays, total=False):
     """int8 arrays."""
 
-    output_value: Literal["sentence_embedding"]
     precision: Required[Literal["int8", "binary"]]
-    convert_to_numpy: Literal[True]
-    convert_to_tensor: Literal[False]
 
 
-class ToUint8(Common, total=False):
+class ToUint8(ToArrays, total=False):
     """uint8 arrays."""
 
-    output_value: Literal["sentence_embedding"]
     precision: Required[Literal["uint8", "ubinary"]]
-    convert_to_numpy: Literal[True]
-    convert_to_tensor: Literal[False]
 
 
-class ToTensor(Common, total=False):
+class ToTensor(Prompts, total=False):
     """One tensor."""
 
     output_value: Literal["sentence_embedding"]
@@ -159,7 +169,7 @@ class ToTensor(Common, total=False):
     convert_to_tensor: Required[Literal[True]]
 
 
-class ToTensors(Common, total=False):
+class ToTensors(Prompts, total=False):
     """A tensor for each sentence."""
 
     output_value: Literal["sentence_embedding"]
@@ -168,7 +178,7 @@ class ToTensors(Common, total=False):
     convert_to_tensor: Literal[False]
 
 
-class ToTokens(Common, total=False):
+class ToTokens(Prompts, total=False):
     """Token embeddings for each sentence: a tensor, or an array where torch is not installed."""
 
     output_value: Required[Literal["token_embeddings"]]

@@ -1,6 +1,4 @@
-"""KServe v2's messages and the stub of its service, from tritonclient's generated code. That code has no types, so that
-kserve.pyi declares those of the fields that this client uses.
-"""
+"""KServe v2's messages and stub, from tritonclient's generated code. kserve.pyi declares their types."""
 
 from __future__ import annotations
 

@@ -45,9 +45,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Raises ValueError when `text` is not a manifest, naming the field that is missing or wrong. Fields of a newer
-        server that this client lacks are left out.
-        """
+        """Raises ValueError naming the missing or wrong field. Unknown fields of a newer server are left out."""
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"the manifest is a {type(values).__name__} and not an object")  # noqa: TRY004

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class ModelCardData:
-    """Takes the figures of sentence-transformers' evaluators. `eval_results_dict` has the last ones by evaluator."""
+    """Takes the figures of sentence-transformers' evaluators; `eval_results_dict` has the last ones."""
 
     def __init__(self) -> None:
         self.eval_results_dict: dict[object, dict[str, float]] = {}

@@ -34,7 +34,7 @@ class EncodeOptions:
 
 
 def resolve_options(arguments: AnyArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
-    """The options for the model of `manifest`. Raises `InvalidInput` naming argument, value and allowed values."""
+    """The options for the model of `manifest`. Raises `InvalidInput` for a value that is not allowed."""
     # sentence-transformers' evaluators say None for float32.
     precision = arguments.get("precision")
     batch_size, truncate_dim = arguments.get("batch_size"), arguments.get("truncate_dim")
@@ -59,8 +59,8 @@ def resolve_options(arguments: AnyArguments, prompt: str, manifest: Manifest) ->
 def resolve_prompt(
     manifest: Manifest, prompt_name: str | None, prompt: str | None, preferred: Sequence[str] = ()
 ) -> str:
-    """The text before every sentence: `prompt`, else the model's prompt named `prompt_name`, else the first of the
-    `preferred` ones in the model, else the model's default. Raises `InvalidInput` for an unknown name.
+    """The text before every sentence: `prompt`, else the model's prompt `prompt_name`, else the first of the
+    `preferred` ones, else the model's default. Raises `InvalidInput` for an unknown name.
     """
     if prompt is not None:
         if not isinstance(prompt, str):

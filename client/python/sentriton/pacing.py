@@ -1,6 +1,4 @@
-"""How many requests are under way at once, and how long to wait before one is sent again: arithmetic, no clock of its
-own.
-"""
+"""How many requests are under way at once, and how long to wait before a retry. It has no clock of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ class Window:
         self.limit = min(self.limit, self.most)
 
     def anew(self) -> Window:
-        """One for the next call: the limit and the best rate are kept, the round under way is not."""
+        """One for the next call, with the limit and the best rate."""
         return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:
@@ -58,9 +56,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Waits between attempts: exponential, with full jitter (Brooker, "Exponential Backoff And Jitter", AWS
-    Architecture Blog).
-    """
+    """Pauses between attempts: exponential, with full jitter (AWS, "Exponential Backoff And Jitter")."""
 
     first_s: float = 0.1
     most_s: float = 3.0
@@ -73,8 +69,8 @@ class Backoff:
 
 @dataclass
 class RetryBudget:
-    """Bounds what is sent again to an overloaded server to a share of what it answers, so that callers do not double
-    its load. A server that is away has no load, and every request waits for it within its deadline.
+    """Bounds the retries at an overloaded server to a share of its answers. One that is away has no load, and every
+    request waits for it within its deadline.
 
     Holds `capacity` tokens: a retry takes one, an answer gives `per_answer` back.
     """

@@ -19,8 +19,7 @@ from sentriton.requirements import GATEWAY, SERVER, how_to_install
 
 COMMANDS = "sentriton.commands"
 CHECKPOINTS = "sentriton.checkpoints"
-# The commands of the project's other distributions, listed without them too.
-KNOWN_COMMANDS = {**dict.fromkeys(("serve", "export", "train", "data"), SERVER), "gateway": GATEWAY}
+KNOWN_COMMANDS = {**dict.fromkeys(("serve", "export", "train", "data", "cache"), SERVER), "gateway": GATEWAY}
 
 
 class CommandGroup(TyperGroup):
@@ -58,9 +57,8 @@ class CommandGroup(TyperGroup):
 
 
 def checkpoint_reader() -> Callable[[str], Any]:
-    """The function that reads a checkpoint: its `fingerprint`, and as `model` a `SentenceTransformer`.
-
-    Raises `InvalidInput` if no installed distribution has one.
+    """The function that reads a checkpoint: its `fingerprint`, and as `model` a `SentenceTransformer`. Raises
+    `InvalidInput` if no installed distribution has one.
     """
     for plugin in entry_points(group=CHECKPOINTS):
         if plugin.name == "read":

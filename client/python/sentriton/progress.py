@@ -1,6 +1,4 @@
-"""The progress of long calls on standard error: a bar with rate and time left from rich, lines where there is no
-terminal.
-"""
+"""The progress of long calls on standard error: a bar from rich, or lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ LINE_PERIOD_S = 10.0
 
 @contextmanager
 def progress_bar(shown: bool, total: int | None, finished: int = 0) -> Iterator[Callable[[int], None]]:
-    """Shows progress while the block runs; yields a function that takes how many sentences are finished. `finished`
-    were so before.
-    """
+    """Shows progress in the block; yields a function that takes how many sentences are `finished` by then."""
     if not shown:
         yield lambda finished: None
         return
@@ -40,7 +36,7 @@ def progress_bar(shown: bool, total: int | None, finished: int = 0) -> Iterator[
 
 
 def _lines(total: int | None, before: int) -> Callable[[int], None]:
-    """A line for a log now and then, and at the end: control characters have no place in one."""
+    """A line for a log now and then, and at the end."""
     started = printed = time.monotonic()
 
     def advance(finished: int) -> None:

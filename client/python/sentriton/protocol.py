@@ -1,6 +1,4 @@
-"""Requests and responses of the models, as KServe v2 (Open Inference Protocol) messages: plain functions, no
-network.
-"""
+"""Requests and responses of the models as KServe v2 messages: plain functions, no network."""
 
 from __future__ import annotations
 
@@ -73,7 +71,7 @@ def read_sentence_embedding(
     response: ModelInferResponse, rows: int | None = None, dimension: int | None = None, *, finite: bool = True
 ) -> NDArray[np.float32]:
     """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes. Raises
-    `ServerError` for anything but that many rows of that dimension (None: of any number), `finite` ones if asked.
+    `ServerError` for another form (`dimension` None: of any), or if asked for `finite` ones, for others.
     """
     embeddings = _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
     if finite:
@@ -82,8 +80,8 @@ def read_sentence_embedding(
 
 
 def read_token_embeddings(response: ModelInferResponse, tokens: int) -> NDArray[np.float32]:
-    """`token_embeddings` of a response, float32 [tokens, hidden], the rows one behind the other; a view of the
-    message's bytes. Raises `ServerError` for anything but that many finite embeddings.
+    """`token_embeddings` of a response, float32 [tokens, hidden], row behind row; a view of the message's bytes. Raises
+    `ServerError` for anything but that many finite ones.
     """
     embeddings = _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
     check_finite(embeddings, TOKEN_EMBEDDINGS)
@@ -125,7 +123,7 @@ def _read_matrix(
 
 
 def _output(response: ModelInferResponse, name: str, datatype: str, models: Sequence[str]) -> tuple[list[int], bytes]:
-    """Shape and bytes of the output `name`, which must have this datatype and come from one of these models."""
+    """Shape and bytes of the output `name`, of this datatype and one of these models."""
     if response.model_name not in models:
         raise ServerError(
             f"the server sent an answer of the model {response.model_name!r}; expected {' or '.join(models)}"

@@ -19,9 +19,8 @@ _log = logging.getLogger(__name__)
 def quantize(embeddings: NDArray[np.float32], precision: str) -> NDArray[Any]:
     """float32 [n, d] to int8 or uint8 [n, d], or to bits packed into int8 (binary) or uint8 (ubinary) [n, ceil(d / 8)].
 
-    int8 and uint8 spread the range that each dimension has in these very embeddings over 256 steps: compare only
-    vectors of one call. Bits say which dimensions are above zero. Raises `InvalidInput` where one embedding has no
-    range.
+    int8 and uint8 spread each dimension's range in these embeddings over 256 steps: compare only vectors of one call. A
+    bit says whether a dimension is above zero. Raises `InvalidInput` where one embedding has no range.
     """
     if precision == "float32":
         return embeddings
@@ -34,7 +33,7 @@ def quantize(embeddings: NDArray[np.float32], precision: str) -> NDArray[Any]:
 
 
 def quantize_tokens(token_embeddings: Sequence[NDArray[np.float32]], precision: str) -> list[NDArray[Any]]:
-    """`quantize` for sentences of [tokens, d] each: one range a dimension for all tokens of all sentences."""
+    """`quantize` for sentences of [tokens, d] each: one range a dimension for all."""
     if not token_embeddings:
         return []
     ends = np.cumsum([len(tokens) for tokens in token_embeddings])

@@ -1,6 +1,4 @@
-"""Questions to servers besides embeddings: their model and their health. Generators without I/O; `ask` and `ask_async`
-of connection.py drive them.
-"""
+"""Questions for a server's model and health, as generators without I/O that `ask` and `ask_async` drive."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Re
 
 
 def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> Questions[AnyConnection, ServedModel]:
-    """Manifest and tokenizer of the first server that answers. Raises the error of the last one if none does."""
+    """Manifest and tokenizer of the first server that answers. Raises the last error if none does."""
     inquiry = Inquiry(endpoints.all, deadline)
     while turn := inquiry.turn(time.monotonic()):
         endpoint, time_s = turn

@@ -1,6 +1,4 @@
-"""Which sentences travel together: tokenized a window at a time, cut into requests of rows alike in length, longest
-first.
-"""
+"""Which sentences travel together: tokenized a window at a time, cut into requests of like rows, longest first."""
 
 from __future__ import annotations
 
@@ -11,7 +9,7 @@ from sentriton.errors import InvalidInput
 from sentriton.tokenization import PackedRows, TextTokenizer, pack_rows
 
 TOKENS_PER_REQUEST = 4096
-_WINDOW_SENTENCES = 512  # tokenized at a time: enough to sort by length, little enough to start sending at once
+_WINDOW_SENTENCES = 512  # tokenized at a time
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,8 @@ def plan_requests(
     prompt: str = "",
     not_pooled: int = 0,
 ) -> Iterator[RequestRows]:
-    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). Raises
-    `InvalidInput` for a text without a token.
-
-    Sentences are taken by length in characters first, so that neighbours are alike before they are tokenized, and by
-    tokens within a window then.
+    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more): sorted by
+    characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.
     """
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
     for start in range(0, len(order), _WINDOW_SENTENCES):
@@ -55,9 +50,7 @@ def plan_requests(
 
 
 def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[range]:
-    """Cut `lengths` into runs, each as long as it can be with at most `max_rows` rows and `max_tokens` tokens together;
-    a run has at least one row.
-    """
+    """Cut `lengths` into runs of at most `max_rows` rows and `max_tokens` tokens, or one row."""
     start = tokens = 0
     for place, length in enumerate(lengths):
         if place > start and (place - start == max_rows or tokens + length > max_tokens):

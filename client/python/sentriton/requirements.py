@@ -1,6 +1,4 @@
-"""What to install for a part that is missing. No package index has the distributions of this project: what bears their
-names there would be somebody else's.
-"""
+"""How to install a part that is missing. No package index has the distributions of this project."""
 
 from __future__ import annotations
 
@@ -11,29 +9,25 @@ from contextlib import contextmanager
 from importlib import metadata
 
 CLIENT, SERVER, GATEWAY = "sentriton", "sentriton-server", "sentriton-gateway"
-# The folder of a distribution beside the client, in a checkout.
-_FOLDERS = {SERVER: "./server", GATEWAY: "./gateway"}
 # A line of the metadata: "pyarrow>=16; extra == 'files'".
 _LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == ['\"](?P<extra>[^'\"]+)['\"])?)?")
 
 
 def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
-    """What to do for an `extra` of a distribution, or for the distribution itself: the end of an error message. An
-    extra is the packages that the installed distribution names for it, which an index has.
+    """The remedy for a missing `extra` of a distribution (its packages, which an index has), or for the distribution
+    itself: the end of an error message.
     """
     packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
     if packages:
         return f"run: pip install {shlex.join(packages)}"
-    if folder := _FOLDERS.get(distribution):
-        return (
-            f"run in a checkout of Sentriton: pip install ./client/python {folder}, or install both wheels of a release"
-        )
-    folder = f"'./client/python{extra and f'[{extra}]'}'"
-    return f"run in a checkout of Sentriton: pip install {folder}, or install the wheel of a release"
+    part = distribution.partition("-")[2]
+    folders = f"./client/python ./{part}" if part else f"'./client/python{extra and f'[{extra}]'}'"
+    wheels = "both wheels" if part else "the wheel"
+    return f"run in a checkout of Sentriton: pip install {folders}, or install {wheels} of a release"
 
 
 def how_to_install_module(module: str, distribution: str) -> str:
-    """What to do for a missing `module` that a distribution or one of its extras requires."""
+    """The remedy for a missing `module` of a distribution or one of its extras."""
     name = module.split(".")[0].replace("_", "-")
     for match in _lines(distribution):
         if match["name"] == name:

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Where a call's answers go: one row of an array for each sentence, written once, or a list of token embeddings.
+    """Where a call's answers go: rows of an array, or a list of token embeddings.
 
-    Raises `InvalidInput`, before anything is sent, where the result could not be made: int8 or uint8 of one sentence,
-    tensors without torch.
+    Raises `InvalidInput`, before anything is sent, for int8 or uint8 of one sentence and for tensors without torch.
     """
 
     def __init__(self, total: int, options: EncodeOptions) -> None:
@@ -40,7 +39,7 @@ class Results:
         self.token_embeddings = [self.embeddings] * (total if self._of_tokens else 0)
 
     def collect(self, rows: RequestRows, response: ModelInferResponse) -> None:
-        """Put an answer where its sentences stand. Raises `ServerError` for one of another shape, or of no numbers."""
+        """Put an answer where its sentences stand. Raises `ServerError` for another shape, or no numbers."""
         if not self._of_tokens:
             embeddings = protocol.read_sentence_embedding(response, len(rows.indices), self._options.model_dimension)
             self.embeddings[rows.indices] = embeddings[:, : self._options.dimension]
@@ -55,8 +54,8 @@ class Results:
         self.embeddings[:] = embeddings[:, : self._options.dimension]
 
     def finish(self) -> Encoded:
-        """The result of `encode` for several sentences: truncated already, then normalized, quantized and converted, in
-        sentence-transformers' order.
+        """The result of `encode` for several sentences, in sentence-transformers' order: normalized, quantized,
+        converted.
         """
         return cast("Encoded", self._finish_tokens() if self._of_tokens else self._finish_sentences())
 

@@ -18,8 +18,8 @@ from sentriton.settings import ClientSettings
 
 
 class Session(Generic[AnyConnection]):
-    """The state of one encoder. `endpoints` is None until the encoder has opened its channels, and `served`
-    until it has read the manifest. `joiner` has the small calls, and is there with the endpoints.
+    """The state of one encoder. `endpoints` and `joiner` come when the encoder opens its channels, `served` when it
+    reads the manifest.
     """
 
     joiner: Joiner[AnyConnection]

@@ -1,6 +1,4 @@
-"""The settings of a client. Each is declared here with its default; argument, environment variable and flag have the
-name of its field.
-"""
+"""The settings of a client. Argument, environment variable and flag have the name of the field."""
 
 from __future__ import annotations
 
@@ -194,13 +192,3 @@ class EvaluationSettings:
         unit="checkpoint",
         unset="no comparison",
     )
-
-
-def read_pem(path: str | None) -> bytes | None:
-    """The content of a PEM file, None for None. Raises `InvalidInput` that names the file."""
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"cannot read certificate file {path}: {error.strerror}") from error

@@ -1,6 +1,4 @@
-"""What type checkers see of the encoders' methods. Each method has one body, and a decorator declares its overloads:
-`SentenceEncoder` returns values, and `AsyncSentenceEncoder` coroutines.
-"""
+"""What type checkers see of the encoders' methods: decorators declare the overloads, with values or coroutines."""
 
 from __future__ import annotations
 
@@ -9,13 +7,17 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
-    from typing import Any
+    from typing import Any, TypeAlias
 
     import numpy as np
     from torch import Tensor
 
     from sentriton.keywords import AsyncSentences, EncodedMany, EncodedOne, Matrix, Vector
     from sentriton.overloads import Encode, EncodeStream
+
+    Value = TypeVar("Value")
+    Later: TypeAlias = Coroutine[Any, Any, Value]
+    Tokens: TypeAlias = list[Tensor] | list[Matrix[np.float32]]
 
     class BlockingEncode(
         Encode[
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
             Tensor,
             list[Tensor],
             Tensor | Matrix[np.float32],
-            list[Tensor] | list[Matrix[np.float32]],
+            Tokens,
             EncodedOne,
             EncodedMany,
             Vector[np.float32] | Matrix[np.float32],
@@ -40,20 +42,20 @@ if TYPE_CHECKING:
 
     class AsyncEncode(
         Encode[
-            Coroutine[Any, Any, Vector[np.float32]],
-            Coroutine[Any, Any, Vector[np.int8]],
-            Coroutine[Any, Any, Vector[np.uint8]],
-            Coroutine[Any, Any, Matrix[np.float32]],
-            Coroutine[Any, Any, Matrix[np.int8]],
-            Coroutine[Any, Any, Matrix[np.uint8]],
-            Coroutine[Any, Any, Tensor],
-            Coroutine[Any, Any, list[Tensor]],
-            Coroutine[Any, Any, Tensor | Matrix[np.float32]],
-            Coroutine[Any, Any, list[Tensor] | list[Matrix[np.float32]]],
-            Coroutine[Any, Any, EncodedOne],
-            Coroutine[Any, Any, EncodedMany],
-            Coroutine[Any, Any, Vector[np.float32] | Matrix[np.float32]],
-            Coroutine[Any, Any, EncodedOne | EncodedMany],
+            Later[Vector[np.float32]],
+            Later[Vector[np.int8]],
+            Later[Vector[np.uint8]],
+            Later[Matrix[np.float32]],
+            Later[Matrix[np.int8]],
+            Later[Matrix[np.uint8]],
+            Later[Tensor],
+            Later[list[Tensor]],
+            Later[Tensor | Matrix[np.float32]],
+            Later[list[Tensor] | list[Matrix[np.float32]]],
+            Later[EncodedOne],
+            Later[EncodedMany],
+            Later[Vector[np.float32] | Matrix[np.float32]],
+            Later[EncodedOne | EncodedMany],
         ],
         Protocol,
     ):
@@ -67,7 +69,7 @@ if TYPE_CHECKING:
             Generator[Matrix[np.uint8]],
             Generator[Tensor],
             Generator[list[Tensor]],
-            Generator[list[Tensor] | list[Matrix[np.float32]]],
+            Generator[Tokens],
             Generator[EncodedMany],
         ],
         Protocol,
@@ -82,7 +84,7 @@ if TYPE_CHECKING:
             AsyncGenerator[Matrix[np.uint8]],
             AsyncGenerator[Tensor],
             AsyncGenerator[list[Tensor]],
-            AsyncGenerator[list[Tensor] | list[Matrix[np.float32]]],
+            AsyncGenerator[Tokens],
             AsyncGenerator[EncodedMany],
         ],
         Protocol,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -13,12 +14,13 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
+    Sized,
 )
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from sentriton.allowed import check_names
 from sentriton.arguments import in_order, one_name, whole_number
@@ -28,12 +30,12 @@ from sentriton.keywords import AnyArguments
 CHUNK_SENTENCES = 2048
 _CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
 
-Chunk = TypeVar("Chunk")
+Chunk = TypeVar("Chunk", bound=Sized)
 
 
-def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, int, AnyArguments]:
+def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, SupportsIndex, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
-    size, for a single string, whose letters would be taken, and for sentences in no order.
+    size, a single string, and sentences in no order.
     """
     check_names("encode", arguments, AnyArguments.__annotations__)
     arguments = arguments.copy()
@@ -43,11 +45,13 @@ def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, i
         raise InvalidInput(f"{name} is {given!r}; a stream takes an iterable of strings, encode a single one")
     if not isinstance(given, AsyncIterable):
         in_order(name, given)
-    return given, CHUNK_SENTENCES if chunk_size is None else whole_number("chunk_size", chunk_size), arguments
+    chunk_size = CHUNK_SENTENCES if chunk_size is None else chunk_size
+    whole_number("chunk_size", chunk_size)
+    return given, chunk_size, arguments
 
 
 def encode_chunks(
-    sentences: Iterable[str], size: int, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
+    sentences: Iterable[str], size: SupportsIndex, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
 ) -> Generator[Chunk, None, None]:
     """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks that are under way."""
     under_way: deque[Future[Chunk]] = deque()
@@ -57,7 +61,7 @@ def encode_chunks(
         nonlocal taken
         with _counted_from(taken):
             encoded = under_way.popleft().result()
-        taken += size
+        taken += len(encoded)
         return encoded
 
     with ThreadPoolExecutor(_CHUNKS_UNDER_WAY, thread_name_prefix="sentriton-stream") as pool:
@@ -74,7 +78,7 @@ def encode_chunks(
 
 
 async def async_encode_chunks(
-    sentences: Iterable[str] | AsyncIterable[str], size: int, encode: Callable[[list[str]], Awaitable[Chunk]]
+    sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex, encode: Callable[[list[str]], Awaitable[Chunk]]
 ) -> AsyncGenerator[Chunk, None]:
     """`encode_chunks` for asyncio. Leaving it cancels the chunks that are under way."""
     under_way: deque[asyncio.Future[Chunk]] = deque()
@@ -84,7 +88,7 @@ async def async_encode_chunks(
         nonlocal taken
         with _counted_from(taken):
             encoded = await under_way.popleft()
-        taken += size
+        taken += len(encoded)
         return encoded
 
     try:
@@ -101,21 +105,21 @@ async def async_encode_chunks(
 
 @contextmanager
 def _counted_from(start: int) -> Iterator[None]:
-    """An error of a chunk counts from the chunk's first sentence: it says which one of the stream that is."""
+    """An error of a chunk counts from the chunk's first sentence: it says which one that is."""
     try:
         yield
     except SentritonError as error:
         raise type(error)(f"{error}, counted from sentence {start:,} of the stream") from error
 
 
-def _chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Lists of `size` sentences; the last one may be shorter."""
+def _chunks(sentences: Iterable[str], size: SupportsIndex) -> Iterator[list[str]]:
+    """Lists of `size` sentences, as it is when each begins; the last one may be shorter."""
     remaining = iter(sentences)
-    while chunk := list(islice(remaining, size)):
+    while chunk := list(islice(remaining, operator.index(size))):
         yield chunk
 
 
-async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: int) -> AsyncIterator[list[str]]:
+async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex) -> AsyncIterator[list[str]]:
     """The same from an iterable or an async one."""
     if not isinstance(sentences, AsyncIterable):
         for chunk in _chunks(sentences, size):
@@ -124,7 +128,7 @@ async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: int
     chunk = []
     async for sentence in sentences:
         chunk.append(sentence)
-        if len(chunk) == size:
+        if len(chunk) >= operator.index(size):
             yield chunk
             chunk = []
     if chunk:

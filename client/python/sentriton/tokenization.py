@@ -1,4 +1,4 @@
-"""Text to token ids on the caller's side, with the tokenizer.json that the server hands out."""
+"""Text to token ids on the caller's side, with the server's tokenizer.json."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sentriton.errors import ServerError
 
 @contextmanager
 def blaming(fault: str) -> Iterator[None]:
-    """Raise an error of the tokenizers library as a `ServerError` that begins with `fault`: the library has no class of
-    its own for what a tokenizer.json lacks, and a panic in it is no Exception. Interrupts pass.
+    """Raise an error of the tokenizers library, which has no class for it and may panic, as a `ServerError` that begins
+    with `fault`. Interrupts pass.
     """
     try:
         yield
@@ -33,7 +33,7 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer_json: str) -> None:
-        """Raises an error of the tokenizers library for a text that is no tokenizer; `blaming` knows them all."""
+        """Raises an error of the tokenizers library for a wrong text; `blaming` knows them all."""
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
         # Padding depends on which rows share a request, which is decided later.
         self._tokenizer.no_padding()
@@ -47,9 +47,7 @@ class TextTokenizer:
             return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def prompt_length(self, prompt: str) -> int:
-        """How many leading tokens of a row belong to `prompt`: its own tokens without a special one at the end. Raises
-        `ServerError` as `tokenize`.
-        """
+        """How many leading tokens of a row belong to `prompt`. Raises `ServerError` as `tokenize`."""
         with blaming("the server's tokenizer.json does not tokenize the prompt"):
             ids = self._tokenizer.encode(prompt).ids
         return len(ids) - (1 if ids and ids[-1] in self._special_ids else 0)
@@ -57,8 +55,8 @@ class TextTokenizer:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """The tokens of several rows one behind the other, all [tokens]: `input_ids` int32, `row` int32 (the number of each
-    token's row, from 0 on) and `pooled` bool (false for a token that is attended to and kept out of pooling).
+    """The tokens of several rows one behind the other, all [tokens]: `input_ids` int32, `row` int32 (the row's number,
+    from 0) and `pooled` bool (false for a token that is attended to and kept out of pooling).
     """
 
     input_ids: NDArray[np.int32]
@@ -67,9 +65,7 @@ class PackedRows:
 
 
 def pack_rows(rows: Sequence[Sequence[int]], *, not_pooled: int | Sequence[int] = 0) -> PackedRows:
-    """Pack token ids. The first `not_pooled` tokens of each row, or as many as it says for each, are attended to and
-    kept out of pooling.
-    """
+    """Pack token ids. The first `not_pooled` tokens of all rows, or of each, are kept out of pooling."""
     lengths = [len(row) for row in rows]
     input_ids = np.array(list(chain.from_iterable(rows)), dtype=np.int32)
     row = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)

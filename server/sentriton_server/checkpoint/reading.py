@@ -14,21 +14,21 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
 from sentriton_server.checkpoint.files import check_order, read_modules, read_object
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
 from sentriton_server.encoder import EncoderSpec, PackedEncoder, is_count, read_encoder
 from sentriton_server.encoder.operators import EncoderSizes
+from sentriton_server.hub import download
 from sentriton_server.resources import hash_files, load_model_code
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-# Other frameworks' copies of the same weights.
-_UNNEEDED_FILES = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
-_PICKLED_FILES = ["*.bin"]
+_SAYS_LITTLE = re.compile(r"models?|best|best_model|final|output|snapshots|checkpoint-\d+|[0-9a-f]{40}", re.IGNORECASE)
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 @dataclass
@@ -153,26 +153,30 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
     folder = Path(source)
     with refusals_of(source):
         if (folder / "modules.json").is_file():
-            return folder.resolve().name, folder
+            return name_of_folder(folder), folder
         exists = folder.exists()
     if exists:
         raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
-    if not _HUB_ID.fullmatch(str(source)):
+    if not HUB_ID.fullmatch(str(source)):
         raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
-    return str(source), _download(str(source), allow_pickle)
-
-
-def _download(hub_id: str, allow_pickle: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
     try:
-        ignored = _UNNEEDED_FILES if allow_pickle else [*_UNNEEDED_FILES, *_PICKLED_FILES]
-        return Path(snapshot_download(hub_id, ignore_patterns=ignored))
-    except Exception as error:  # of the hub's client, of the transport beneath it, of the file system
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"there is no folder {hub_id!r} here, and the hub did not deliver it: {reason}"
-        ) from error
+        return str(source), download(str(source), allow_pickle=allow_pickle)
+    except InvalidInput as error:
+        raise CheckpointError(str(error)) from error
+
+
+def name_of_folder(folder: Path) -> str:
+    """What a checkpoint in a folder is called: by the folder, or by one above it where that says little, as in
+    my-encoder/model, my-encoder/checkpoint-300 and the hub's cache.
+    """
+    own = folder.resolve()
+    for above in (own, *own.parents):
+        if above.name.startswith("models--"):
+            return above.name.removeprefix("models--").replace("--", "/")
+        if above.name and not _SAYS_LITTLE.fullmatch(above.name):
+            number = own.name.removeprefix("checkpoint-") if own.name.startswith("checkpoint-") else ""
+            return f"{above.name}-{number}" if number and above != own else above.name
+    return own.name
 
 
 def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTransformer:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sentriton.command_options import takes_settings
-from sentriton.declaration import described, name_of
 from sentriton_server.commands.terminal import catch_signals, say, show
+from sentriton_server.setting_names import described, name_of
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 
 if TYPE_CHECKING:

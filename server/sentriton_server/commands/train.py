@@ -31,6 +31,9 @@ def train(
 
     If a run is interrupted, run the same command to resume.
     """
+    from sentriton_server.hub import prepare_libraries
+
+    prepare_libraries()
     from sentriton_server.data_sets import data_folder
     from sentriton_server.training import load_recipe
     from sentriton_server.training import train as train_recipe

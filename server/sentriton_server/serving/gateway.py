@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sentriton.declaration import name_of, resolve, settings_of
+from sentriton.declaration import resolve, settings_of
 from sentriton.requirements import GATEWAY, how_to_install
 from sentriton.settings import ClientSettings
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.restarts import RestartPolicy
+from sentriton_server.setting_names import name_of
 from sentriton_server.settings import ServerSettings, ServeSettings
 
 if TYPE_CHECKING:

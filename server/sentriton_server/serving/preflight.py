@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 
-from sentriton.declaration import name_of
 from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import tritonserver_on_path
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
+from sentriton_server.setting_names import name_of
 from sentriton_server.settings import ServerSettings, ServeSettings
 
 GIB = 1 << 30

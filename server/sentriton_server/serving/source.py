@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sentriton.cache import cache_folder
+from sentriton_server.export_cache import EXPORTS, hold, prune
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
 from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
@@ -50,13 +51,13 @@ def prepare_repository(
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
     resolved = resolve_operators(operators, device, sizes).key if sizes else ""
     key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}{operators}{resolved}".encode()).hexdigest()[:16]
-    repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
+    repository = cache_folder() / EXPORTS / f"{Path(name).name}-{chosen.name}-{device}-{key}"
     with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
         checked = _identity(repository)
         if why := _why_useless(repository):
             say(f"{why}: it is made again")
             _remove(repository, checked)
-    if not repository.is_dir():
+    if not hold(repository):
         try:
             export(
                 folder if source is None else source,
@@ -72,7 +73,10 @@ def prepare_repository(
                 raise
             # Another serve was first, and runs from it.
         else:
+            hold(repository)
+            prune(say)
             return repository
+        hold(repository)
     say(f"using the export in {repository}")
     return repository
 

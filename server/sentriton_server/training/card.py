@@ -68,7 +68,7 @@ def _usage(report: TrainingReport) -> str:
     matrix = "\n".join(" ".join(f"{value:6.3f}" for value in row) for row in report.example_similarities)
     return f"""## Use
 
-Through Sentriton, which serves it over gRPC on NVIDIA Triton (`sentriton serve {report.recipe.name}`):
+Through Sentriton, which serves it over gRPC on NVIDIA Triton (`sentriton serve .` in the folder of this card):
 
 ```python
 from sentriton import SentenceEncoder

@@ -14,6 +14,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers import PreTrainedTokenizerFast, RobertaConfig
 
 from sentriton.errors import InvalidInput
+from sentriton_server.checkpoint.reading import HUB_ID
+from sentriton_server.hub import download
 from sentriton_server.training.recipe import Architecture
 from sentriton_server.training.stages import MaskedTokenModel
 
@@ -79,10 +81,17 @@ def load_base(name: str) -> SentenceTransformer:
 
     Raises `InvalidInput` when there is none.
     """
+    folder = Path(name)
+    if not folder.exists():
+        if not HUB_ID.fullmatch(name):
+            raise InvalidInput(f"--base is {name!r}, and there is no such folder; give a checkpoint's folder or hub id")
+        folder = download(name, allow_pickle=True)
     try:
-        return SentenceTransformer(name, device=DEVICE)
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"base checkpoint {name!r} cannot be loaded: {error}") from error
+        return SentenceTransformer(str(folder), device=DEVICE)
+    # Of a folder that is no checkpoint the libraries raise nearly anything, in several lines.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InvalidInput(f"base checkpoint {name!r} cannot be loaded: {reason}") from error
 
 
 def sentence_model(folder: Path) -> SentenceTransformer:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from sentriton.progress import LINE_PERIOD_S
 from sentriton_server.training.report import LogRow
 from sentriton_server.training.workspace import ELAPSED_FILE
 
@@ -19,14 +22,20 @@ LOG_ROWS = 20  # of training loss alone, for a whole stage
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
-    """Saves a checkpoint every `SAVE_PERIOD_S`, counts the time over all interruptions, ends the stage at `stop_at`.
+    """Saves a checkpoint every `SAVE_PERIOD_S`, counts the time over all interruptions, ends the stage at `stop_at`,
+    and tells `say` how far it is.
     Raises `KeyboardInterrupt` once `interrupted` is set: a signal's exception is lost in a C library's callback.
 
     `folder` is where checkpoints go, `last_checkpoint` where the trainer goes on from, None at a stage's beginning.
     """
 
-    def __init__(self, folder: Path, stop_at: int | None, interrupted: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, stop_at: int | None, interrupted: threading.Event, say: Callable[[str], None]
+    ) -> None:
         self.folder = folder
+        self._say = say
+        self._said = time.monotonic()
+        self._first_step: int | None = None
         self._interrupted = interrupted
         self._stop_at = stop_at
         self.last_checkpoint: str | None = get_last_checkpoint(folder)
@@ -43,10 +52,24 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._interrupted.is_set():
             raise KeyboardInterrupt
+        self._show(state)
         if time.monotonic() - self._saved >= SAVE_PERIOD_S:
             control.should_save = True
         if state.global_step == self._stop_at:
             control.should_training_stop = True
+
+    def _show(self, state: Any) -> None:
+        """A line for a log every `LINE_PERIOD_S`; on a terminal the trainer has a bar of its own."""
+        if self._first_step is None:
+            self._first_step, self._first_s = state.global_step, time.monotonic()
+        now = time.monotonic()
+        steps = state.global_step - self._first_step
+        if sys.stderr.isatty() or now - self._said < LINE_PERIOD_S or steps == 0:
+            return
+        self._said = now
+        rate = steps / (now - self._first_s)
+        left_s = (min(state.max_steps, self._stop_at or state.max_steps) - state.global_step) / rate
+        self._say(f"step {state.global_step:,} of {state.max_steps:,}, {rate:.2f} steps/s, {left_s:,.0f} s left")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()

@@ -66,7 +66,7 @@ def train(
     for index, stage in enumerate(recipe.stages, start=1):
         if not workspace.is_finished(index):
             say(f"stage {index} of {len(recipe.stages)}: {stage.objective}")
-            _run_stage(index, recipe, data, workspace, interrupted)
+            _run_stage(index, recipe, data, workspace, interrupted, say)
     say("measuring the checkpoint")
     model = _start_of(len(recipe.stages) + 1, recipe, workspace)
     stages = [workspace.report(index) for index in range(1, len(recipe.stages) + 1)]
@@ -101,14 +101,19 @@ def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace) -> N
 
 
 def _run_stage(
-    index: int, recipe: Recipe, data: TrainingData, workspace: Workspace, interrupted: threading.Event
+    index: int,
+    recipe: Recipe,
+    data: TrainingData,
+    workspace: Workspace,
+    interrupted: threading.Event,
+    say: Callable[[str], None],
 ) -> None:
     """Train one stage from where the one before ended, or from its own last checkpoint.
 
     Each begins from files and from the recipe's seed, so what came before in this process changes nothing.
     """
     stage = recipe.stages[index - 1]
-    progress = Progress(workspace.checkpoints(index), stage.stop_at, interrupted)
+    progress = Progress(workspace.checkpoints(index), stage.stop_at, interrupted, say)
     data.left_out.clear()
     set_seed(recipe.seed)
     if stage.objective == "mlm":

@@ -32,15 +32,14 @@ class Workspace:
         self.folder = folder
         self._recipe = recipe
         content = {**dataclasses.asdict(recipe), "argument": "", "data_dir": str(data_dir.resolve())}
-        text = json.dumps(content, ensure_ascii=False, indent=2)
-        note = folder / "recipe.json"
-        if note.is_file() and note.read_text(encoding="utf-8") != text:
+        self._content = json.dumps(content, ensure_ascii=False, indent=2)
+        self._note = folder / "recipe.json"
+        # Without a base nothing would be lost.
+        if self.is_finished(0) and self._note.is_file() and self._note.read_text(encoding="utf-8") != self._content:
             raise InvalidInput(
                 f"{folder} holds an unfinished training of another recipe or other data; remove it to begin anew, or "
                 "give another --output"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write_text(text, encoding="utf-8")
 
     def finished(self, index: int) -> Path:
         """The folder that stage `index` (0: the base) leaves when it is done."""
@@ -51,6 +50,10 @@ class Workspace:
 
     def finish(self, index: int, save: Callable[[Path], Any], report: StageReport | None = None) -> None:
         """Let `save` write what a stage ends with; then its checkpoints are no longer needed."""
+        if index == 0:
+            # Not earlier: a mistyped base leaves nothing behind.
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(self._content, encoding="utf-8")
         target = self.finished(index)
         draft = target.with_name("unfinished")
         shutil.rmtree(draft, ignore_errors=True)

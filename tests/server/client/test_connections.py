@@ -67,7 +67,7 @@ def test_an_async_encoder_connects_when_it_is_used_and_says_when_it_is_not(serve
     async def call() -> None:
         encoder = AsyncSentenceEncoder(server.url)
         with pytest.raises(SentritonError, match=r"not connected yet; await its connect\(\)"):
-            encoder.tokenize(["문장"])
+            encoder.token_ids(["문장"])
         assert (await encoder.encode("문장")).shape == (encoder.manifest.dimension,)
         await encoder.close()
         for closed in (encoder, AsyncSentenceEncoder(server.url)):

@@ -1,4 +1,4 @@
-"""`sentriton evaluate`: the ten figures of a served model, beside those of its checkpoint in this process."""
+"""`sentriton evaluate`: the ten figures of a served model, beside those of its checkpoint."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def evaluate(
         check_plot(plot)
     checkpoint = own.checkpoint
     if checkpoint is not None:
-        checkpoint_reader()  # it raises if the server's packages are missing: not after minutes of embedding
+        checkpoint_reader()  # raises if the server's packages are missing
     pairs = read_scored(data)
     with open_encoder(settings) as encoder:
         manifest = encoder.manifest
@@ -71,19 +71,9 @@ def evaluate(
     if plot is not None:
         draw_evaluation(pairs, score_pairs("cosine", *embeddings), title, plot)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "data": data,
-                    "pairs": len(pairs),
-                    "model": manifest.name,
-                    "precision": manifest.precision,
-                    "fingerprint": manifest.fingerprint,
-                    **figures,
-                },
-                ensure_ascii=False,
-            )
-        )
+        about = {name: getattr(manifest, name) for name in ("precision", "fingerprint")}
+        result = {"data": data, "pairs": len(pairs), "model": manifest.name, **about, **figures}
+        typer.echo(json.dumps(result, ensure_ascii=False))
     else:
         Console(soft_wrap=True).print(figures_table(title, figures))
 

@@ -1,4 +1,4 @@
-"""The ten figures of sentence-transformers' `EmbeddingSimilarityEvaluator`: similarities against people's scores."""
+"""The ten figures of sentence-transformers' `EmbeddingSimilarityEvaluator`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, 
 
 
 def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequence[float]) -> dict[str, float]:
-    """All of `FIGURES` for embeddings [n, d] of n pairs and people's n scores, on any scale.
-
-    "..._max" is the best of the four similarities. Raises `InvalidInput` where a correlation has no meaning: fewer than
-    two pairs, or scores that are all one.
+    """All of `FIGURES` for embeddings [n, d] of n pairs and people's n scores, on any scale. "..._max" is the best
+    similarity's. Raises `InvalidInput` where a correlation has no meaning.
     """
     from scipy.stats import pearsonr, spearmanr
 

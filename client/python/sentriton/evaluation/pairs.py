@@ -1,7 +1,7 @@
 """Reads sentence pairs that people scored: KLUE-STS JSON, KorSTS TSV, any table of that kind, or a hub data set.
 
-A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. What kind of
-text a pair comes from, KLUE's `source` or KorSTS's `genre`, is kept for breaking results down.
+A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. `source` or
+`genre` says what kind of text it comes from.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ class ScoredPair(NamedTuple):
 def read_pairs(data: str) -> list[ScoredPair]:
     """All pairs of a .json, .jsonl, .csv, .tsv or .parquet file, or of a hub data set "ID:CONFIG:SPLIT".
 
-    Fields of a .tsv are not quoted, as in KorSTS. A hub data set may leave out a configuration or split that it has one
-    of, and its id may be a folder that `datasets` reads. Raises `InvalidInput` that names the line (the row, where a
-    format has no lines) and what is wrong with it.
+    Fields of a .tsv are not quoted, as in KorSTS. A hub data set may leave out its only configuration or split, and its
+    id may be a folder that `datasets` reads. Raises `InvalidInput` that names the line or the row.
     """
     path = Path(data)
     if not path.is_file() and path.suffix.lower() in ENDINGS:
@@ -79,8 +78,8 @@ def _score(row: Mapping[str, Any], where: str) -> float:
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a .json (a list of objects), .jsonl, .csv, .tsv or .parquet file by their columns' names, each behind
-    where it stands. Fields of a .tsv are not quoted. Raises `InvalidInput` that names the line, or the row.
+    """The rows of a file by their columns' names, each behind where it stands. Raises `InvalidInput` that names the
+    line or the row.
     """
     kind = path.suffix.lower()
     if kind not in ENDINGS:
@@ -131,7 +130,7 @@ def _read_hub(data: str) -> Rows:
         ) from error
     try:
         found = load_dataset(name, config or None)
-    # Whatever the hub, the network or a data set's own files have against it is what the caller must read.
+    # The hub, the network or a data set's own files may raise anything.
     except Exception as error:
         raise InvalidInput(f"there is no file {data}, and it is no data set to be had: {error}") from error
     if not split and len(found) > 1:

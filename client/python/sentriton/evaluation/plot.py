@@ -1,4 +1,4 @@
-"""Where a model agrees with people and where not: scores against similarities, and what is left over by source."""
+"""Where a model agrees with people and where not: scores against similarities, and residuals by source."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sentriton.errors import SentritonError
 from sentriton.evaluation.pairs import ScoredPair
+from sentriton.files.heat_map import save_figure
 
 ALL_PAIRS = "all pairs"
 OTHER_SOURCES = "others"
@@ -20,10 +20,8 @@ MAX_SOURCES = 8
 def draw_evaluation(
     pairs: Sequence[ScoredPair], similarities: NDArray[np.floating[Any]], title: str, path: Path
 ) -> None:
-    """Draw cosine similarities [n] of n pairs into a file: a scatter of people's scores against the model's, and a box
-    of residuals for each source.
-
-    The model's scores are its similarities on people's scale, by the straight line that fits best. Raises
+    """Draw cosine similarities [n] of n pairs into a file: a scatter of people's scores against the model's, which are
+    its similarities on people's scale by the best straight line, and a box of residuals for each source. Raises
     `SentritonError` when the file cannot be written.
     """
     from matplotlib.figure import Figure
@@ -45,14 +43,11 @@ def draw_evaluation(
     boxes.axhline(0, color="0.4", linewidth=1)
     boxes.set_xticks(range(1, len(groups) + 1), list(groups), rotation=30, ha="right")
     boxes.set(ylabel="model's score - people's score")
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise SentritonError(f"cannot write {path}: {error.strerror or error}") from error
+    save_figure(figure, path)
 
 
 def _by_source(pairs: Sequence[ScoredPair]) -> dict[str, list[int]]:
-    """The rows of each source, the largest first; those of further sources than a plot can tell apart come last."""
+    """The rows of each source, the largest first; those beyond `MAX_SOURCES` come last."""
     groups: dict[str, list[int]] = {}
     for row, pair in enumerate(pairs):
         groups.setdefault(pair.source or ALL_PAIRS, []).append(row)

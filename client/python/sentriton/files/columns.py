@@ -1,20 +1,34 @@
-"""The column that holds the sentences of a table, and what a value in it must be, for every kind of file."""
+"""The column that holds the sentences of a table, and its values, for every kind of file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sentriton.errors import InvalidInput
 
-USUAL_COLUMNS = ("sentence", "text")
+# The names of the columns that an output adds.
+SENTENCE, EMBEDDING = "sentence", "embedding"
+USUAL_COLUMNS = (SENTENCE, "text")
+
+
+class SentenceRow(NamedTuple):
+    """A sentence, and the columns of its row by name: its own is one of them."""
+
+    sentence: str
+    columns: Mapping[str, Any]
+
+
+def plain_row(sentence: str) -> SentenceRow:
+    """The row of a sentence from a file or a list without columns."""
+    return SentenceRow(sentence, {SENTENCE: sentence})
 
 
 def checked(value: Any, where: str) -> str:
     """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` it stands."""
     if not isinstance(value, str):
-        shown = json.dumps(value, ensure_ascii=False, default=str)
+        shown = json_text(value)
         shown = shown if len(shown) <= 40 else shown[:40] + "…"
         raise InvalidInput(f"{where} is {shown} and not a string; every sentence must be one")
     try:
@@ -26,8 +40,10 @@ def checked(value: Any, where: str) -> str:
     return value
 
 
-def choose_column(names: Sequence[str], column: str | None, name: str) -> str:
-    """`column`, or the one that is meant where none is named. Raises `InvalidInput` naming the columns there are."""
+def choose_column(names: Sequence[str], column: str | None, name: str, *, carried: bool = False) -> str:
+    """`column`, or the one that is meant where none is named. Raises `InvalidInput` naming the columns there are, and
+    for a name that the output needs where the columns are `carried` there.
+    """
     known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"
     if column is None:
         usual = list(names) if len(names) == 1 else [usual for usual in USUAL_COLUMNS if usual in names]
@@ -36,6 +52,15 @@ def choose_column(names: Sequence[str], column: str | None, name: str) -> str:
         column = usual[0]
     if column not in names:
         raise InvalidInput(f"{name} has no column {column!r}; its columns are {known}")
-    if names.count(column) > 1:
-        raise InvalidInput(f"{name} has {names.count(column)} columns {column!r}; give each its own name")
+    if len(set(names)) < len(names):
+        for each in names if carried else (column,):
+            if names.count(each) > 1:
+                raise InvalidInput(f"{name} has {names.count(each)} columns {each!r}; give each its own name")
+    if carried and EMBEDDING in names:
+        raise InvalidInput(f"{name} has a column {EMBEDDING!r}, which the output adds; rename it")
     return column
+
+
+def json_text(value: object) -> str:
+    """A value as JSON; of a kind that JSON lacks, such as a date, its text."""
+    return json.dumps(value, ensure_ascii=False, default=str)

@@ -14,13 +14,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from sentriton.arguments import whole_number
+from sentriton.arguments import choice, whole_number
 from sentriton.client import SentenceEncoder
 from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
-from sentriton.errors import InvalidInput
-from sentriton.files.embedding import RowOptions, check_output, embed_to_file, embedded, row_precision
+from sentriton.errors import InvalidInput, SentritonError
+from sentriton.files.embedding import RowOptions, Skipped, check_output, embed_to_file, embedded, row_precision
 from sentriton.files.outputs import json_lines
+from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource, open_source
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
@@ -41,6 +42,15 @@ Output = Annotated[
 ]
 Column = Annotated[
     str | None, typer.Option(metavar="NAME", help="Column or field of the sentences. If unset: sentence or text.")
+]
+Encoding = Annotated[str, typer.Option(metavar="NAME", help="Encoding of the text, such as utf-8 or cp949.")]
+OnError = Annotated[
+    str,
+    typer.Option(
+        metavar="ACTION",
+        help="fail, or skip: leave out rows without text, in another encoding, malformed or too long, and list them in "
+        "FILE.skipped.txt.",
+    ),
 ]
 Normalize = Annotated[bool, typer.Option("--normalize", help="Scale every embedding to length 1.")]
 TruncateDim = Annotated[
@@ -81,6 +91,8 @@ def embed(
     input: Input = None,
     output: Output = None,
     column: Column = None,
+    encoding: Encoding = "utf-8",
+    on_error: OnError = "fail",
     normalize: Normalize = False,
     truncate_dim: TruncateDim = None,
     precision: RowPrecision = "float32",
@@ -94,13 +106,16 @@ def embed(
 ) -> None:
     """Embed sentences given as arguments, in a file or on standard input.
 
-    Sentences of a file or of standard input go to the bulk lane unless the priority is set. If a run over a file is
-    interrupted, run the same command to resume.
+    The other columns of a file go to the output, except to .npy. Rows are saved every few seconds: if a run over a file
+    is interrupted, run the same command to resume. Sentences of a file or of standard input go to the bulk lane unless
+    the priority is set.
     """
     for flag, value in (("--batch-size", batch_size), ("--truncate-dim", truncate_dim)):
         if value is not None:
             whole_number(flag, value)
-    source = open_source(texts, input, column)
+    choice("--on-error", on_error, ("fail", "skip"))
+    carried = output is None or output.suffix.lower() != ".npy"
+    source = open_source(texts, input, column, encoding, carried=carried)
     if output is not None:
         check_output(output, source, overwrite=overwrite)
     elif as_json:
@@ -117,30 +132,43 @@ def embed(
         settings = dataclasses.replace(settings, priority="bulk")
     with open_encoder(settings) as encoder, _stopping_at_once(encoder):
         if output is None:
-            _print_rows(encoder, source, options)
+            _print_rows(encoder, source, options, Skipped(None).add if on_error == "skip" else None)
             return
         shown = sys.stderr.isatty() if progress is None else progress
-        summary = embed_to_file(encoder, source, output, options, column=column, restart=restart, progress=shown)
+        summary = embed_to_file(
+            encoder, source, output, options, column=column, on_error=on_error, restart=restart, progress=shown
+        )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))
         return
     resumed = f", {summary.resumed:,} of them kept from before" if summary.resumed else ""
+    skipped = f"; skipped {summary.skipped:,} rows, which {summary.skipped_list} lists" if summary.skipped else ""
     typer.echo(
         f"wrote {summary.rows:,} rows of {summary.dimension} {summary.dtype} to {summary.output} "
-        f"in {summary.seconds:.1f} s{resumed}"
+        f"in {summary.seconds:.1f} s ({summary.sentences_per_s:,.0f} sentences/s){resumed}{skipped}"
     )
 
 
-def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: RowOptions) -> None:
+def _print_rows(
+    encoder: SentenceEncoder,
+    source: SentenceSource,
+    options: RowOptions,
+    reject: Reject | None,
+) -> None:
     encoder.encode([], **options)
-    for sentences, embeddings in embedded(encoder, source.read(), options):
-        sys.stdout.buffer.write(json_lines(sentences, embeddings))
-        sys.stdout.buffer.flush()
+    written = 0
+    for rows, embeddings in embedded(encoder, source.read(reject), options):
+        try:
+            sys.stdout.buffer.write(json_lines(rows, embeddings))
+            sys.stdout.buffer.flush()
+        except OSError as error:
+            raise SentritonError(f"cannot write to standard output after {written:,} rows: {error.strerror}") from error
+        written += len(rows)
 
 
 @contextmanager
 def _stopping_at_once(encoder: SentenceEncoder) -> Iterator[None]:
-    """SIGINT and SIGTERM end the command, without awaiting the answers that are under way, with the signal's code."""
+    """SIGINT and SIGTERM end the command at once, with the signal's code."""
     received = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:

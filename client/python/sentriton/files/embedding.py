@@ -1,7 +1,8 @@
-"""Embeds a source of sentences into a file: in constant memory, and going on where an earlier run stopped."""
+"""Embeds a source of sentences into a file, in constant memory, and resumes an earlier run."""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TextIO, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +18,17 @@ from numpy.typing import NDArray
 from sentriton.arguments import choice
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton.files.columns import SentenceRow
 from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
+from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource
 from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
 from sentriton.stream import CHUNK_SENTENCES
 
+_CHUNK_S = 2.0
+_FIRST_CHUNK, _LEAST_CHUNK = 32, 8
 ROW_PRECISIONS: tuple[EmbeddingPrecision, ...] = ("float32", "binary", "ubinary")
 
 
@@ -40,7 +45,7 @@ class RowOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: `rows` in `output`, of which `resumed` were kept from an earlier run; `seconds` of this one."""
+    """What a run did: `rows` in `output`, `resumed` of them kept before. `skipped_list` names the `skipped` ones."""
 
     output: str
     rows: int
@@ -48,6 +53,52 @@ class Summary:
     dimension: int
     dtype: str
     seconds: float
+    sentences_per_s: float
+    skipped: int
+    skipped_list: str | None
+
+
+class Skipped:
+    """Counts rows that are skipped, and lists their errors in a file, or on standard error without a `path`."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path, self.rows = path, 0
+        self._file: TextIO | None = None
+
+    def add(self, error: InvalidInput) -> None:
+        if self.path is None:
+            print(f"skipped: {error}", file=sys.stderr)
+        else:
+            self._file = self._file or self.path.open("w", encoding="utf-8", errors="replace")
+            self._file.write(f"{error}\n")
+        self.rows += 1
+
+    def close(self) -> None:
+        """All are added. Removes the list of an earlier run if this one skipped none."""
+        if self._file is not None:
+            self._file.close()
+        elif self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+class _Pace:
+    """The size of the next chunk: as many sentences as take two seconds."""
+
+    def __init__(self) -> None:
+        self._size, self._rows = _FIRST_CHUNK, 0
+        self._recent = deque([(time.monotonic(), 0)], maxlen=8)
+
+    def __index__(self) -> int:
+        return self._size
+
+    def took(self, rows: int) -> None:
+        """A chunk has ended."""
+        self._rows += rows
+        started, before = self._recent[0]
+        now = time.monotonic()
+        self._recent.append((now, self._rows))
+        affordable = int(_CHUNK_S * (self._rows - before) / max(now - started, 1e-6))
+        self._size = max(_LEAST_CHUNK, min(affordable, 4 * self._size, CHUNK_SENTENCES))
 
 
 def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> None:
@@ -79,18 +130,20 @@ def row_precision(precision: str) -> EmbeddingPrecision:
 
 
 def embedded(
-    encoder: SentenceEncoder, sentences: Iterator[str], options: RowOptions
-) -> Iterator[tuple[list[str], NDArray[Any]]]:
-    """Sentences with their rows [n, d], a chunk at a time, in order."""
-    ahead: deque[str] = deque()
+    encoder: SentenceEncoder, rows: Iterator[SentenceRow], options: RowOptions
+) -> Iterator[tuple[list[SentenceRow], NDArray[Any]]]:
+    """Rows with their embeddings [n, d], a chunk at a time, in order."""
+    ahead: deque[SentenceRow] = deque()
+    pace = _Pace()
 
     def remembered() -> Iterator[str]:
-        for sentence in sentences:
-            ahead.append(sentence)
-            yield sentence
+        for row in rows:
+            ahead.append(row)
+            yield row.sentence
 
-    for embeddings in encoder.encode_stream(remembered(), chunk_size=CHUNK_SENTENCES, **options):
+    for embeddings in encoder.encode_stream(remembered(), chunk_size=pace, **options):
         yield [ahead.popleft() for _ in range(len(embeddings))], _array(embeddings)
+        pace.took(len(embeddings))
 
 
 def embed_to_file(
@@ -100,40 +153,55 @@ def embed_to_file(
     options: RowOptions,
     *,
     column: str | None = None,
+    on_error: str = "fail",
     restart: bool = False,
     progress: bool = False,
 ) -> Summary:
     """Embed every sentence of `source` and write `output`, whole or not at all.
 
-    Rows stand in FILE.partial until then. The same call after an interruption goes on behind the last whole row of it.
-    `options` are those of `encode`. Raises `InvalidInput` for what is wrong with input, options or output, and other
-    `SentritonError`s that say how many rows are kept.
+    The same call after an interruption resumes behind the last whole row in FILE.partial. `options` are those of
+    `encode`. Raises `InvalidInput` for input, options or output, and other `SentritonError`s that say what is kept.
     """
     started = time.monotonic()
     # No sentences: the options are checked and the rows' shape is known before anything is sent or written.
     empty = _array(encoder.encode([], **options))
     dimension, dtype = empty.shape[1], empty.dtype
-    identity = {**source.identity, "column": column, **_meaning(encoder, options, dimension)}
-    total = source.count()
+    identity = {**source.identity, "column": column, "on error": on_error, **_meaning(encoder, options, dimension)}
+    skipped = Skipped(output.with_name(f"{output.name}.skipped.txt"))
     run = PartialRun(output)
     with _telling(output), run:
+        total, columns = source.survey(skipped.add if on_error == "skip" else None)
         run.begin(identity, restart=restart, resumable=source.resumable)
-        rows = open_rows(output, run.rows_path, dimension, dtype)
+        rows = open_rows(output, run.rows_path, dimension, dtype, columns)
         try:
-            resumed = rows.rows
+            resumed, embedding_started = rows.rows, time.monotonic()
             with _telling(output, lambda: _kept(run, source, rows)):
-                _embed_rest(encoder, source, rows, options, total, progress)
+                # Those of a file were listed by the survey.
+                reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
+                _embed_rest(encoder, source, reject, rows, options, total, progress)
                 rows.finish(output)
         finally:
             rows.close()
+            skipped.close()
             if not source.resumable:
                 run.discard()
-    seconds = round(time.monotonic() - started, 3)
-    return Summary(str(output), rows.rows, resumed, dimension, str(dtype), seconds)
+    now = time.monotonic()
+    rate = (rows.rows - resumed) / max(now - embedding_started, 1e-6)
+    return Summary(
+        str(output),
+        rows.rows,
+        resumed,
+        dimension,
+        str(dtype),
+        seconds=round(now - started, 3),
+        sentences_per_s=round(rate, 1),
+        skipped=skipped.rows,
+        skipped_list=str(skipped.path) if skipped.rows else None,
+    )
 
 
 def _array(embeddings: EncodedMany) -> NDArray[Any]:
-    """`RowOptions` give arrays alone, which no overload can tell of a precision that is a variable."""
+    """`RowOptions` give arrays alone, which no overload tells of a precision in a variable."""
     assert isinstance(embeddings, np.ndarray)
     return embeddings
 
@@ -158,6 +226,7 @@ def _meaning(encoder: SentenceEncoder, options: RowOptions, dimension: int) -> d
 def _embed_rest(
     encoder: SentenceEncoder,
     source: SentenceSource,
+    reject: Reject | None,
     rows: PartialRows,
     options: RowOptions,
     total: int | None,
@@ -165,10 +234,10 @@ def _embed_rest(
 ) -> None:
     if total is not None and rows.rows > total:
         raise InvalidInput(f"{rows.rows:,} rows are kept and {source.name} has {total:,} sentences; give --restart")
-    sentences = islice(source.read(), rows.rows, None)
+    remaining = islice(source.read(reject), rows.rows, None)
     with progress_bar(progress, total, rows.rows) as advance:
-        for texts, embeddings in embedded(encoder, sentences, options):
-            rows.append(texts, embeddings)
+        for chunk, embeddings in embedded(encoder, remaining, options):
+            rows.append(chunk, embeddings)
             advance(rows.rows)
     source.check_unchanged()
 

@@ -15,17 +15,7 @@ from sentriton.requirements import how_to_install
 _LABEL_LETTERS = 24
 _MAX_NUMBERED_SENTENCES = 20
 # Parts of the names of fonts that have letters beyond Latin, Korean ones first.
-_FONTS = (
-    "nanum",
-    "malgun",
-    "apple sd gothic",
-    "cjk",
-    "noto sans kr",
-    "pretendard",
-    "baekmuk",
-    "unifont",
-    "dejavu sans",
-)
+_FONTS = "nanum", "malgun", "apple sd gothic", "cjk", "noto sans kr", "pretendard", "baekmuk", "unifont", "dejavu sans"
 
 
 def check_plot(path: Path) -> None:
@@ -41,10 +31,8 @@ def check_plot(path: Path) -> None:
 
 
 def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> bool:
-    """Draw scores [n, n] of n texts into a file.
-
-    Returns whether the texts stand at the axes. Where no font has all their letters, the texts' numbers (from 1) do.
-    Raises `SentritonError` when the file cannot be written.
+    """Draw scores [n, n] of n texts into a file. Returns whether the texts stand at the axes, or their numbers (from
+    1), where no font has all letters. Raises `SentritonError` when the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -63,11 +51,16 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
     axes.set_yticks(range(count), labels, **style)
     if count <= _MAX_NUMBERED_SENTENCES:
         _write_scores(axes, scores)
+    save_figure(figure, path)
+    return font is not None
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure of matplotlib. Raises `SentritonError` when the file cannot be written."""
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
         raise SentritonError(f"cannot write {path}: {error.strerror or error}") from error
-    return font is not None
 
 
 def find_font(letters: str) -> Path | None:

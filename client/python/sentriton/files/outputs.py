@@ -1,6 +1,4 @@
-"""Where rows of embeddings are kept until a run is complete: FILE.partial, whose whole rows survive whatever ends the
-process, and which becomes FILE by one rename.
-"""
+"""Where rows are kept until a run is complete: FILE.partial, which survives interruptions and becomes FILE then."""
 
 from __future__ import annotations
 
@@ -14,6 +12,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sentriton.files.columns import EMBEDDING, SentenceRow, json_text
+
 OUTPUT_ENDINGS = (".npy", ".jsonl", ".parquet")
 _HEADER_BYTES = 128
 _BLOCK_BYTES = 1 << 20
@@ -24,8 +24,8 @@ class PartialRows(Protocol):
 
     rows: int
 
-    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
-        """Keep rows [n, d] and their n sentences."""
+    def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
+        """Keep n rows and their embeddings [n, d]."""
 
     def finish(self, output: Path) -> None:
         """Make everything that is kept the file `output`, at once."""
@@ -34,8 +34,10 @@ class PartialRows(Protocol):
         """Let go of the file; what is kept stays."""
 
 
-def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any]) -> PartialRows:
-    """The rows in `partial` for an output of this ending; those of an interrupted run are there, a torn one is not."""
+def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:
+    """The whole rows in `partial` for an output of this ending. `columns` has the types of those that are carried, for
+    Parquet.
+    """
     kind = output.suffix.lower()
     if kind == ".npy":
         return NpyRows(partial, dimension, dtype)
@@ -43,7 +45,7 @@ def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any])
         return JsonRows(partial)
     from sentriton.files.parquet import ParquetRows
 
-    return ParquetRows(partial, dimension, dtype)
+    return ParquetRows(partial, dimension, dtype, columns)
 
 
 class NpyRows:
@@ -57,7 +59,7 @@ class NpyRows:
         self._file.truncate(_HEADER_BYTES + self.rows * row_bytes)
         self._file.seek(0, os.SEEK_END)
 
-    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+    def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
         _write(self._file, np.ascontiguousarray(embeddings, dtype=self._dtype).tobytes())
         self.rows += len(embeddings)
 
@@ -71,7 +73,7 @@ class NpyRows:
 
 
 class JsonRows:
-    """A line for each row: {"sentence": …, "embedding": […]}."""
+    """A line for each row: its columns and {"embedding": […]}."""
 
     def __init__(self, partial: Path) -> None:
         self._partial = partial
@@ -80,8 +82,8 @@ class JsonRows:
         self._file.truncate(size)
         self._file.seek(size)
 
-    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
-        _write(self._file, json_lines(sentences, embeddings))
+    def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
+        _write(self._file, json_lines(rows, embeddings))
         self.rows += len(embeddings)
 
     def finish(self, output: Path) -> None:
@@ -91,17 +93,23 @@ class JsonRows:
         self._file.close()
 
 
-def json_lines(sentences: Sequence[str], embeddings: NDArray[Any]) -> bytes:
-    """A line of UTF-8 JSON for each of n sentences and rows [n, d]."""
-    pairs = zip(sentences, embeddings, strict=True)
-    rows = ({"sentence": sentence, "embedding": embedding.tolist()} for sentence, embedding in pairs)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+def json_lines(rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> bytes:
+    """A line of UTF-8 JSON for each of n rows and embeddings [n, d]."""
+    return b"".join(
+        _json_line({**row.columns, EMBEDDING: embedding.tolist()})
+        for row, embedding in zip(rows, embeddings, strict=True)
+    )
+
+
+def _json_line(row: dict[str, Any]) -> bytes:
+    try:
+        return f"{json_text(row)}\n".encode()
+    except UnicodeEncodeError:  # half a character in a column that is carried
+        return f"{json.dumps(row, default=str)}\n".encode()
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
-    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0. NumPy's own writer gives no length that
-    is the same for every number of rows.
-    """
+    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0, as long for any number of rows."""
     content = repr({"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)})
     magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
     room = _HEADER_BYTES - len(magic) - 2
@@ -110,7 +118,7 @@ def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
 
 def _open_to_append(path: Path) -> BinaryIO:
     path.touch()
-    # Unbuffered: what a write has taken is with the system, and nothing is left to flush when the disk is full.
+    # Unbuffered: nothing is left to flush when the disk is full.
     return path.open("r+b", buffering=0)
 
 
@@ -132,7 +140,7 @@ def _whole_lines(file: BinaryIO) -> tuple[int, int]:
 
 
 def _publish(file: BinaryIO, partial: Path, output: Path) -> None:
-    # On the disk before it has its name: a power cut must not leave FILE without its end.
+    # On the disk before it has its name, for a power cut.
     os.fsync(file.fileno())
     file.close()
     partial.replace(output)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
-from sentriton.files.columns import checked, choose_column
+from sentriton.files.columns import EMBEDDING, SentenceRow, checked, choose_column, json_text
+from sentriton.files.rows import Reading
 from sentriton.requirements import how_to_install
 
 _READ_ROWS = 1024
@@ -22,16 +23,16 @@ _ROW_GROUP_BYTES = 32 << 20
 
 
 def require_pyarrow(what: str) -> None:
-    """Raises `InvalidInput` that says what to install where pyarrow is missing. `what` needs it."""
+    """Raises `InvalidInput` that says how to install pyarrow if `what` needs it in vain."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ModuleNotFoundError as error:
         raise InvalidInput(f"{what} needs the package {error.name}; {how_to_install('files')}") from error
 
 
-def read_column(path: Path, column: str | None) -> Iterator[str]:
-    """The strings of a column, in constant memory whatever the size of the file's row groups. Raises `InvalidInput`
-    naming file, column and row.
+def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
+    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried`. Raises
+    `InvalidInput` naming file, column and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -39,16 +40,30 @@ def read_column(path: Path, column: str | None) -> Iterator[str]:
     try:
         # Without pre-buffering, pages are read as they are needed and not a whole row group at once.
         with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
-            column = choose_column(file.schema_arrow.names, column, path.name)
-            where = f"{path.name}, column {column!r}"
-            _check_type(file.schema_arrow.field(column).type, where)
-            number = 0
-            for batch in file.iter_batches(_READ_ROWS, columns=[column]):
-                for value in batch.column(0).to_pylist():
+            schema = file.schema_arrow
+            column = choose_column(schema.names, column, path.name, carried=carried)
+            where, number = f"{path.name}, column {column!r}", 0
+            _check_type(schema.field(column).type, where)
+            schema = plain_schema(schema if carried else pa.schema([schema.field(column)]))
+            for batch in file.iter_batches(_READ_ROWS, columns=schema.names):
+                for row in pa.Table.from_batches([batch]).select(schema.names).cast(schema).to_pylist():
                     number += 1
-                    yield checked(value, f"{where}, row {number}")
+                    try:
+                        yield SentenceRow(checked(row[column], f"{where}, row {number}"), row)
+                    except InvalidInput as error:
+                        reading.wrong(error)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {path}: {error}") from error
+
+
+def plain_schema(schema: Any) -> Any:
+    """The types of carried columns. Times in nanoseconds become text, since Python's have microseconds."""
+    import pyarrow as pa
+
+    return pa.schema(
+        field.with_type(pa.string()) if pa.types.is_temporal(field.type) and "[ns" in str(field.type) else field
+        for field in schema
+    )
 
 
 def _check_type(kind: Any, where: str) -> None:
@@ -60,18 +75,19 @@ def _check_type(kind: Any, where: str) -> None:
 
 
 class ParquetRows:
-    """A folder of parts, since nothing can be appended to a Parquet file: each is written aside, then renamed to the
-    rows that it holds. The parts become one file at the end.
+    """A folder of parts, since nothing can be appended to a Parquet file. Each is renamed to the rows that it holds,
+    and they become one file at the end.
     """
 
-    def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any]) -> None:
+    def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> None:
+        """`columns` is a schema, or has for each name the types of its values."""
         import pyarrow as pa
 
         self._folder = partial
         self._folder.mkdir(exist_ok=True)
-        self._schema = pa.schema(
-            [("sentence", pa.string()), ("embedding", pa.list_(pa.from_numpy_dtype(dtype), dimension))]
-        )
+        if not isinstance(columns, pa.Schema):
+            columns = pa.schema([(name, _type_for(kinds)) for name, kinds in columns.items()])
+        self._schema = columns.append(pa.field(EMBEDDING, pa.list_(pa.from_numpy_dtype(dtype), dimension)))
         self._parts = sorted(self._folder.glob("rows-*.parquet"))
         ends = [0, *(_span(part)[1] for part in self._parts)]
         firsts = [_span(part)[0] for part in self._parts]
@@ -79,12 +95,13 @@ class ParquetRows:
             raise InvalidInput(f"{partial} lacks some of its parts; give --restart to begin anew")
         self.rows = ends[-1]
 
-    def append(self, sentences: Sequence[str], embeddings: NDArray[Any]) -> None:
+    def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
         import pyarrow as pa
 
-        kind = self._schema.field("embedding").type
+        *fields, last = self._schema
+        columns = [_array([row.columns.get(field.name) for row in rows], field.type) for field in fields]
         values = pa.array(np.ascontiguousarray(embeddings).reshape(-1))
-        columns = [pa.array(sentences, pa.string()), pa.FixedSizeListArray.from_arrays(values, type=kind)]
+        columns.append(pa.FixedSizeListArray.from_arrays(values, type=last.type))
         end = self.rows + len(embeddings)
         part = self._folder / f"rows-{self.rows:012d}-{end:012d}.parquet"
         self._write(part, iter([pa.Table.from_arrays(columns, schema=self._schema)]))
@@ -125,6 +142,28 @@ class ParquetRows:
                 tables.clear()
         if tables:
             yield pa.concat_tables(tables)
+
+
+def _type_for(kinds: set[type]) -> Any:
+    """The type of a column that has values of these types; JSON if they have none in common."""
+    import pyarrow as pa
+
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds in ({float}, {int, float}) else pa.string()
+
+
+def _array(values: list[Any], kind: Any) -> Any:
+    import pyarrow as pa
+
+    if pa.types.is_string(kind):
+        values = [value if value is None or isinstance(value, str) else json_text(value) for value in values]
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:  # half a character in a column that is carried
+        return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], kind)
 
 
 def _span(part: Path) -> tuple[int, int]:

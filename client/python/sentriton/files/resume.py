@@ -1,4 +1,4 @@
-"""Whose rows stand in FILE.partial: FILE.partial.json says it, so that only the same run goes on with them."""
+"""Whose rows stand in FILE.partial, by FILE.partial.json: only the same run resumes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ if sys.platform != "win32":
 
 
 class PartialRun:
-    """The right to write FILE, held while the object is used as a context: a second run is refused.
-
-    The lock is the system's, on FILE.partial.json, and ends with the process however that ends.
+    """The right to write FILE while the object is a context, by a lock of the system on FILE.partial.json: a second run
+    is refused.
     """
 
     def __init__(self, output: Path) -> None:
@@ -48,10 +47,8 @@ class PartialRun:
         self._file.close()
 
     def begin(self, identity: dict[str, Any], *, restart: bool, resumable: bool) -> None:
-        """Make the rows in FILE.partial those of the run that `identity` describes, or none.
-
-        Raises `InvalidInput` naming what differs when they belong to another run, unless it is to `restart`. Rows of a
-        run that is not `resumable`, which reads what cannot be read twice, are thrown away by the same run.
+        """Make the rows in FILE.partial those of the run that `identity` describes, or none: also to `restart`, and
+        where a run is not `resumable`. Raises `InvalidInput` naming what differs when they belong to another run.
         """
         found = self._read()
         if not restart and self.rows_path.exists():

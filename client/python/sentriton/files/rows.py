@@ -1,81 +1,113 @@
-"""Reads lines and rows from files of text, one after the other: UTF-8, JSON, and tables between commas or tabs."""
+"""Reads lines, JSON, and tables between commas or tabs, one row after the other."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
-from collections.abc import Iterator
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TypeAlias
 
 from sentriton.errors import InvalidInput
 
-# A sentence has 512 tokens at most: a longer line is a file of another kind, or a quotation mark that never closes.
+# A longer line is a file of another kind, or a quotation mark that never closes.
 MAX_LINE_BYTES = 1 << 20
 
+Reject: TypeAlias = Callable[[InvalidInput], None]
 
-def numbered_lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers, from 1. Raises `InvalidInput` naming `name` and the line."""
+
+@dataclass(frozen=True)
+class Reading:
+    """How rows are read: the `encoding` of text, and what takes the error of a row (None: it is raised)."""
+
+    encoding: str = "utf-8"
+    reject: Reject | None = None
+
+    def wrong(self, message: object, cause: Exception | None = None) -> None:
+        """Skip a row for this reason, or raise it as `InvalidInput`."""
+        error = message if isinstance(message, InvalidInput) else InvalidInput(message)
+        if self.reject is None:
+            raise error from cause
+        self.reject(error)
+
+
+STRICT = Reading()
+
+
+def checked_encoding(name: str) -> str:
+    """The name of an encoding whose lines end in the byte 0x0A. Raises `InvalidInput` for another."""
+    try:
+        if "\n".encode(name) == b"\n":
+            return codecs.lookup(name).name
+    except (LookupError, UnicodeError):
+        pass
+    raise InvalidInput(
+        f"--encoding is {name!r}; allowed are encodings such as utf-8, cp949, euc-kr and latin-1; convert a file in "
+        "UTF-16 by iconv -f UTF-16 -t UTF-8"
+    )
+
+
+def numbered_lines(
+    file: BinaryIO, name: str, reading: Reading = STRICT, *, cut: bool = False, errors: str = "strict"
+) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is `cut` there, or wrong."""
     number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
-        if len(raw) > MAX_LINE_BYTES:
-            raise InvalidInput(f"{name}, line {number} is longer than {MAX_LINE_BYTES:,} bytes; is it one of text?")
+        where, is_long = f"{name}, line {number}", len(raw) > MAX_LINE_BYTES
+        rest = raw
+        while is_long and rest and not rest.endswith(b"\n"):
+            rest = file.readline(MAX_LINE_BYTES)
+        if is_long and not cut:
+            reading.wrong(f"{where} is longer than {MAX_LINE_BYTES:,} bytes; is it one of text?")
+            continue
         try:
-            line = raw.decode("utf-8")
+            # Of a line that is cut, half a character may be left.
+            decoder = codecs.getincrementaldecoder(reading.encoding)(errors)
+            line = decoder.decode(raw[:MAX_LINE_BYTES], final=not is_long)
         except UnicodeDecodeError as error:
-            raise InvalidInput(
-                f"{name}, line {number} is not UTF-8 at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-            ) from error
+            place = f"at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
+            reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
+            continue
         # What some editors put before UTF-8.
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
-def json_line_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """The value of each line that is not blank, behind where it stands. Raises `InvalidInput` for what is not JSON."""
-    for number, line in numbered_lines(file, name):
+def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[tuple[str, Any]]:
+    """The value of each line that is not blank, behind where it stands."""
+    for number, line in numbered_lines(file, name, reading):
         if not line.strip():
             continue
         where = f"{name}, line {number}"
         try:
-            value = json.loads(line)
+            yield where, json.loads(line)
         except (ValueError, RecursionError) as error:
             problem = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-            raise InvalidInput(f"{where} is not JSON: {problem}") from error
-        yield where, value
+            reading.wrong(f"{where} is not JSON: {problem}", error)
 
 
 def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """The values of a JSON list, each behind the line that it begins on, which `json.load` does not tell. Raises
-    `InvalidInput` for what is no list, or not JSON.
-    """
-    text = "\n".join(line.rstrip("\r\n") for _, line in numbered_lines(file, name))
-    decoder = json.JSONDecoder()
-    place = _skip_blanks(text, 0)
-    if text[place : place + 1] != "[":
-        raise InvalidInput(f"{name}, line {_line(text, place)}: a list of objects must begin here, with '['")
-    place = _skip_blanks(text, place + 1)
-    while text[place : place + 1] != "]":
-        where = f"{name}, line {_line(text, place)}"
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except json.JSONDecodeError as error:
-            raise InvalidInput(f"{name}, line {error.lineno} is not JSON: {error.msg}") from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, lists in lists in lists
-            raise InvalidInput(f"{where} is not JSON: {error}") from error
-        yield where, value
-        place = _skip_blanks(text, place)
-        if text[place : place + 1] == ",":
-            place = _skip_blanks(text, place + 1)
-        elif text[place : place + 1] != "]":
-            raise InvalidInput(f"{name}, line {_line(text, place)}: ',' or ']' must follow here")
+    """The values of a JSON list, each behind its number. Raises `InvalidInput` for what is no JSON list."""
+    try:
+        values = json.load(file)
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{name}, line {error.lineno} is not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # no UTF-8, thousands of digits, lists in lists
+        raise InvalidInput(f"{name} is not JSON: {error}") from error
+    if not isinstance(values, list):
+        raise InvalidInput(f"{name} is no list; give a list of objects")
+    yield from ((f"{name}, object {number}", value) for number, value in enumerate(values, start=1))
 
 
-def table_rows(file: BinaryIO, name: str, *, tabs: bool) -> Iterator[tuple[str, list[str]]]:
+def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRICT) -> Iterator[tuple[str, list[str]]]:
     """The header of a table, then its rows, each behind where it stands. Between commas by RFC 4180; between tabs,
-    quotation marks are letters as any. Raises `InvalidInput` for a row of another length than the header's.
+    quotation marks are letters.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line for _, line in numbered_lines(file, name))
+    # Lines of a row that is skipped must reach the reader of the table.
+    errors = "surrogateescape" if reading.reject else "strict"
+    lines = (line for _, line in numbered_lines(file, name, reading, errors=errors))
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     header: list[str] = []
@@ -84,20 +116,12 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool) -> Iterator[tuple[str, 
         for row in rows:
             header = header or row
             where = f"{name}, line {begins}"
-            if row and len(row) != len(header):
-                raise InvalidInput(f"{where} has {len(row)} columns; the header has {len(header)}")
-            if row:
-                yield where, row
             begins = rows.line_num + 1
+            if row and len(row) != len(header):
+                reading.wrong(f"{where} has {len(row)} columns; the header has {len(header)}")
+            elif any("\ud800" <= letter <= "\udfff" for field in row if not field.isascii() for letter in field):
+                reading.wrong(f"{where} is not {reading.encoding.upper()}")
+            elif row:
+                yield where, row
     except csv.Error as error:
         raise InvalidInput(f"{name}, the row that begins on line {begins} is malformed: {error}") from error
-
-
-def _skip_blanks(text: str, place: int) -> int:
-    while text[place : place + 1].isspace():
-        place += 1
-    return place
-
-
-def _line(text: str, place: int) -> int:
-    return text.count("\n", 0, place) + 1

@@ -1,22 +1,20 @@
-"""Reads sentences from files, one after the other, never a whole file."""
+"""Reads rows with sentences from files, one after the other, never a whole file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from sentriton.errors import InvalidInput
-from sentriton.files.columns import checked, choose_column
-from sentriton.files.rows import json_line_values, numbered_lines, table_rows
+from sentriton.files.columns import SentenceRow, checked, choose_column, plain_row
+from sentriton.files.rows import STRICT, Reading, json_line_values, numbered_lines, table_rows
 
 INPUT_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 
 
 def check_kind(path: Path, column: str | None) -> None:
-    """Whether sentences can be read from `path` at all. Raises `InvalidInput` that says what is allowed; nothing is
-    read.
-    """
+    """Raises `InvalidInput` if sentences cannot be read from `path`, without reading it."""
     try:
         exists, folder = path.exists(), path.is_dir()
     except OSError as error:
@@ -39,60 +37,67 @@ def check_kind(path: Path, column: str | None) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """Its ending, in small letters. Pipes and devices, such as bash's <(command), have none and give lines."""
+    """Its ending, in small letters. Pipes and devices, such as bash's <(command), give lines."""
     return path.suffix.lower() if path.is_file() else ".txt"
 
 
-def read_sentences(path: Path, column: str | None = None) -> Iterator[str]:
-    """The sentences of a file, in its order.
+def sentence_rows(
+    path: Path, column: str | None = None, reading: Reading = STRICT, *, carried: bool = True
+) -> Iterator[SentenceRow]:
+    """The rows of a file, in its order.
 
     .txt: one a line, empty lines too. .jsonl: the field `column` of an object, or a plain string; blank lines do not
-    count. .csv: `column` by the header (RFC 4180). .tsv: the same between tabs, where quotation marks are letters as
-    any. .parquet: a column of strings. Without `column`: the only one, else "sentence" or "text". Raises `InvalidInput`
-    naming file, line and what is allowed.
+    count. .csv: `column` by the header (RFC 4180). .tsv: the same between tabs, unquoted. .parquet: a column of
+    strings, and the others if they are `carried`. Without `column`: the only one, else "sentence" or "text".
     """
     kind = kind_of(path)
     if kind == ".parquet":
-        from sentriton.files.parquet import read_column
+        from sentriton.files.parquet import parquet_rows
 
-        yield from read_column(path, column)
+        yield from parquet_rows(path, column, reading, carried=carried)
         return
     try:
         with path.open("rb") as file:
             if kind == ".jsonl":
-                yield from _from_json_lines(file, path.name, column)
+                yield from _from_json_lines(file, path.name, column, reading, carried)
             elif kind in (".csv", ".tsv"):
-                yield from _from_table(file, path.name, column, tabs=kind == ".tsv")
+                yield from _from_table(file, path.name, column, reading, carried, tabs=kind == ".tsv")
             else:
-                yield from read_lines(file, path.name)
+                yield from read_lines(file, path.name, reading)
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
 
 
-def read_lines(file: BinaryIO, name: str) -> Iterator[str]:
-    """The lines of a binary file without their ends. Raises `InvalidInput` naming `name` and the line."""
-    for _, line in numbered_lines(file, name):
-        yield line.removesuffix("\n").removesuffix("\r")
+def read_lines(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[SentenceRow]:
+    """The lines of a binary file without their ends."""
+    for _, line in numbered_lines(file, name, reading, cut=True):
+        yield plain_row(line.removesuffix("\n").removesuffix("\r"))
 
 
-def _from_json_lines(file: BinaryIO, name: str, column: str | None) -> Iterator[str]:
-    for where, value in json_line_values(file, name):
-        if isinstance(value, dict):
-            column = choose_column(list(value), column, where)
-            yield checked(value[column], f"{where}, column {column!r}")
-        else:
-            yield checked(value, where)
+def _from_json_lines(
+    file: BinaryIO, name: str, column: str | None, reading: Reading, carried: bool
+) -> Iterator[SentenceRow]:
+    is_known = False
+    for where, value in json_line_values(file, name, reading):
+        if isinstance(value, dict) and not is_known:
+            # What the first object lacks is a wrong --column, and no wrong row.
+            column, is_known = choose_column(list(value), column, where, carried=carried), True
+        try:
+            if isinstance(value, dict):
+                choose_column(list(value), column, where, carried=carried)
+                yield SentenceRow(checked(value[column], f"{where}, column {column!r}"), value)
+            else:
+                yield plain_row(checked(value, where))
+        except InvalidInput as error:
+            reading.wrong(error)
 
 
-def _from_table(file: BinaryIO, name: str, column: str | None, *, tabs: bool) -> Iterator[str]:
-    place = -1
-    for _, row in table_rows(file, name, tabs=tabs):
-        if place < 0:
-            place = row.index(choose_column(row, column, name))
-        else:
-            yield row[place]
-
-
-def count(sentences: Iterable[str]) -> int:
-    """How many there are; each is read, and what is wrong with one is raised."""
-    return sum(1 for _ in sentences)
+def _from_table(
+    file: BinaryIO, name: str, column: str | None, reading: Reading, carried: bool, *, tabs: bool
+) -> Iterator[SentenceRow]:
+    rows = table_rows(file, name, tabs=tabs, reading=reading)
+    _, header = next(rows, ("", []))
+    if header:
+        place = header.index(choose_column(header, column, name, carried=carried))
+        for _, row in rows:
+            yield SentenceRow(row[place], dict(zip(header, row, strict=True)))

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from sentriton.errors import InvalidInput
-from sentriton.files.columns import checked
-from sentriton.files.sentences import check_kind, count, read_lines, read_sentences
+from sentriton.files.columns import SENTENCE, SentenceRow, checked, plain_row
+from sentriton.files.rows import Reading, Reject, checked_encoding
+from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_rows
 
 
 @dataclass(frozen=True)
 class SentenceSource:
-    """Sentences by `read`, in order. `path` is the file that they can be read from again, if there is one; `identity`
-    says which content was meant.
+    """Rows by `read`, which is given what takes the error of a wrong row (None: it is raised). `path` is the file that
+    they can be read from again, if there is one; `identity` says which content was meant.
     """
 
     name: str
     identity: dict[str, Any]
-    read: Callable[[], Iterator[str]]
+    read: Callable[[Reject | None], Iterator[SentenceRow]]
     path: Path | None = None
     given: int | None = None
 
@@ -29,41 +30,72 @@ class SentenceSource:
     def resumable(self) -> bool:
         return self.path is not None
 
-    def count(self) -> int | None:
-        """How many sentences there are, None where only reading can tell. Reads a whole file, and so finds what is
-        wrong in it before anything is embedded.
+    def survey(self, reject: Reject | None = None) -> tuple[int | None, Any]:
+        """How many rows there are, None where only reading can tell, and the types of their columns for `open_rows`.
+        Finds what is wrong in a file before anything is embedded.
         """
-        return count(self.read()) if self.resumable else self.given
+        if self.path is None:
+            return self.given, {SENTENCE: {str}}
+        count, types = 0, dict[str, set[type]]()
+        for row in self.read(reject):
+            count += 1
+            for name, value in row.columns.items():
+                kinds = types.setdefault(name, set())
+                if value is not None:
+                    kinds.add(object if type(value) is int and not -(2**63) <= value < 2**63 else type(value))
+        if kind_of(self.path) == ".parquet":
+            import pyarrow.parquet as pq
+
+            from sentriton.files.parquet import plain_schema
+
+            return count, plain_schema(pq.read_schema(self.path))
+        return count, types or {SENTENCE: {str}}
 
     def check_unchanged(self) -> None:
         """Raises `InvalidInput` when the file is no longer what it was."""
-        if self.path is not None and _file_identity(self.path) != self.identity:
+        if self.path is not None and not _file_identity(self.path).items() <= self.identity.items():
             raise InvalidInput(f"{self.path} changed while it was read; give --restart to embed it as it is now")
 
 
-def open_source(texts: Sequence[str] | None, path: Path | None, column: str | None) -> SentenceSource:
-    """The source that the arguments of a command name. Raises `InvalidInput` when they name none, or two."""
+def open_source(
+    texts: Sequence[str] | None,
+    path: Path | None,
+    column: str | None,
+    encoding: str = "utf-8",
+    *,
+    carried: bool = True,
+) -> SentenceSource:
+    """The source that the arguments of a command name; its columns may be `carried` to the output. Raises
+    `InvalidInput` for none, or two.
+    """
     if texts and path is not None:
         raise InvalidInput("both TEXT and --input were given; give one of them")
     from_file = path is not None and str(path) != "-"
     if column is not None and not from_file:
         raise InvalidInput(f"--column is {column!r}; it needs --input FILE with columns")
+    encoding = checked_encoding(encoding)
     if texts:
-        sentences = [checked(text, f"TEXT {number}") for number, text in enumerate(texts, start=1)]
-        return SentenceSource("arguments", {"input": "arguments"}, lambda: iter(sentences), given=len(sentences))
+        rows = [plain_row(checked(text, f"TEXT {number}")) for number, text in enumerate(texts, start=1)]
+        return SentenceSource("arguments", {"input": "arguments"}, lambda reject: iter(rows), given=len(rows))
     if path is None or not from_file:
-        return _standard_input(required=path is not None)
+        return _standard_input(encoding, required=path is not None)
     check_kind(path, column)
+
+    def read(reject: Reject | None) -> Iterator[SentenceRow]:
+        return sentence_rows(path, column, Reading(encoding, reject), carried=carried)
+
     if not path.is_file():
-        return SentenceSource(path.name, {"input": str(path)}, lambda: read_sentences(path))
-    return SentenceSource(path.name, _file_identity(path), lambda: read_sentences(path, column), path=path)
+        return SentenceSource(path.name, {"input": str(path)}, read)
+    return SentenceSource(path.name, {**_file_identity(path), "encoding": encoding}, read, path=path)
 
 
-def _standard_input(*, required: bool) -> SentenceSource:
+def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
     if sys.stdin is None or (sys.stdin.isatty() and not required):
         raise InvalidInput("there is nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
     name = "standard input"
-    return SentenceSource(name, {"input": name}, lambda: read_lines(sys.stdin.buffer, name))
+    return SentenceSource(
+        name, {"input": name}, lambda reject: read_lines(sys.stdin.buffer, name, Reading(encoding, reject))
+    )
 
 
 def _file_identity(path: Path) -> dict[str, Any]:

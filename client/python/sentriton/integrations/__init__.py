@@ -1,1 +1,1 @@
-"""Sentriton as the embedding function of other packages: one module each, which imports that package."""
+"""Sentriton as the embedding function of other packages, one module for each."""

@@ -1,4 +1,4 @@
-"""The encoders behind an adapter: other packages call one object from plain code and from any event loop."""
+"""The encoders behind an adapter, which is called from plain code and from any event loop."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 
 class Encoders:
-    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` for each event loop that asks for one; all of the same
-    settings. Raises `ServerUnavailable` where nobody answers.
-    """
+    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` of the same settings for each event loop that asks for one."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._url = url
@@ -29,7 +27,7 @@ class Encoders:
         """The encoder of the event loop that runs this code; it connects with its first call."""
         loop = asyncio.get_running_loop()
         if loop not in self._by_loop:
-            # asyncio.run makes a loop a call: the encoders of closed ones would pile up. Others are still in use.
+            # asyncio.run makes a loop for each call: the encoders of closed ones would pile up.
             for other in list(self._by_loop):
                 if other.is_closed():
                     self._by_loop.pop(other, None)
@@ -37,7 +35,7 @@ class Encoders:
         return self._by_loop[loop]
 
     def close(self) -> None:
-        """Close the blocking encoder; those of event loops are closed with `aclose` in their loop."""
+        """Close the blocking encoder; `aclose` closes that of an event loop."""
         self.blocking.close()
 
     async def aclose(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from sentriton.integrations.encoders import Encoders
 from sentriton.requirements import imports_of
@@ -12,22 +12,9 @@ with imports_of("llama-index"):
     from llama_index.core.bridge.pydantic import Field, PrivateAttr
 
 if TYPE_CHECKING:
-    from llama_index.core.callbacks import CallbackManager
-    from typing_extensions import Unpack
-
     from sentriton.keywords import Common, Settings
 
 _BATCH_SENTENCES = 512  # that LlamaIndex hands over at a time; the encoder cuts them into requests itself
-
-
-class BaseFields(TypedDict, total=False):
-    """The fields of LlamaIndex's `BaseEmbedding` that this class passes on."""
-
-    model_name: str
-    callback_manager: CallbackManager
-    num_workers: int | None
-    embeddings_cache: object
-    rate_limiter: object
 
 
 class SentritonEmbedding(BaseEmbedding):
@@ -54,7 +41,7 @@ class SentritonEmbedding(BaseEmbedding):
         truncate_dim: int | None = None,
         settings: Settings | None = None,
         embed_batch_size: int = _BATCH_SENTENCES,
-        **fields: Unpack[BaseFields],
+        **fields: Any,  # of BaseEmbedding
     ) -> None:
         encoders = Encoders(url, **(settings or {}))
         given: dict[str, Any] = {

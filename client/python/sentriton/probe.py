@@ -1,0 +1,94 @@
+"""Why a server gives no answer: one look at its port after a failure."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from http.client import HTTPConnection, HTTPException
+
+from sentriton.certificates import load_identity
+from sentriton.errors import AccessDenied, SentritonError, ServerUnavailable, distrust_words
+from sentriton.settings import ClientSettings
+
+_LOOK_S = 1.0
+
+
+def explained(error: SentritonError, address: str, settings: ClientSettings, timeout_s: float) -> SentritonError:
+    """The error of a first call to `address`, or one with the cause that a look at the port finds, within two seconds
+    and twice `timeout_s`.
+    """
+    if not isinstance(error, ServerUnavailable):
+        return error
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    try:
+        told = _cause((host.strip("[]"), int(port)), settings, min(_LOOK_S, timeout_s))
+    except OSError:  # no such host, nothing that listens, or silence
+        return error
+    if told is None:
+        return error
+    told = type(told)(f"no {'access to' if isinstance(told, AccessDenied) else 'answer from'} {address}: {told}")
+    told.__cause__ = error
+    return told
+
+
+def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> SentritonError | None:
+    try:
+        goes_on = _try_tls(place, settings, timeout_s)
+    except ssl.SSLCertVerificationError as error:
+        # Of a name with several addresses, gRPC tells only why the last one failed.
+        return AccessDenied(distrust_words(error.verify_message))
+    if goes_on is not None and not settings.uses_tls:
+        return ServerUnavailable(
+            "this port speaks TLS; set tls (or $SENTRITON_TLS=yes), or root_certificates to its authority's PEM file"
+        )
+    if goes_on is False and settings.client_certificate is None:
+        return AccessDenied(
+            "the server asks for a client's certificate (mutual TLS); give client_certificate and client_key"
+        )
+    if goes_on is False:
+        return AccessDenied(
+            f"the server does not accept the client certificate {settings.client_certificate}; give one that its "
+            "--client-root-certificates signed"
+        )
+    if goes_on is None and (kind := _http_kind(place, timeout_s)):
+        return ServerUnavailable(f"{place[1]} is {kind}; give the port of gRPC, 8001 unless --grpc-port is set")
+    if goes_on is None and settings.uses_tls:
+        return ServerUnavailable(
+            "this port speaks gRPC without TLS; leave out tls and the certificates, or serve with --tls-certificate"
+        )
+    return None
+
+
+def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> bool | None:
+    """Whether the server goes on after TLS's handshake: one that misses or rejects the client's certificate does not.
+    None if the port speaks no TLS.
+    """
+    context = ssl.create_default_context(cafile=settings.root_certificates)
+    if not settings.uses_tls:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    load_identity(context, settings)
+    secure = None
+    with socket.create_connection(place, timeout_s) as plain:
+        try:
+            secure = context.wrap_socket(plain, server_hostname=settings.server_name or place[0])
+            with secure:
+                return bool(secure.recv(1))  # a server of HTTP/2 speaks first
+        except ssl.SSLCertVerificationError:
+            raise
+        except TimeoutError:
+            return None if secure is None else True
+        except OSError as error:
+            return False if secure is not None or "ALERT" in (getattr(error, "reason", "") or "") else None
+
+
+def _http_kind(place: tuple[str, int], timeout_s: float) -> str:
+    """The kind of port that answers to HTTP/1.1; "" for another."""
+    connection = HTTPConnection(*place, timeout=timeout_s)
+    try:
+        connection.request("GET", "/metrics")
+        return "the port of metrics" if connection.getresponse().read(2) == b"# " else "a port of HTTP"
+    except HTTPException:
+        return ""
+    finally:
+        connection.close()
