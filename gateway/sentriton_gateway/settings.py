@@ -99,7 +99,6 @@ class GatewaySettings:
             given = "gateway_tls_certificate" if key is None else "gateway_tls_key"
             raise InvalidInput(f"{given_name(self, given)} is given alone; a certificate and its key belong together")
         if self.gateway_client_root_certificates is not None and certificate is None:
-            raise InvalidInput(
-                f"{given_name(self, 'gateway_client_root_certificates')} needs "
-                f"{given_name(self, 'gateway_tls_certificate')} and {given_name(self, 'gateway_tls_key')}: mutual TLS is TLS"
-            )
+            fields = ("gateway_client_root_certificates", "gateway_tls_certificate", "gateway_tls_key")
+            roots_name, certificate_name, key_name = (given_name(self, field) for field in fields)
+            raise InvalidInput(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS is TLS")
