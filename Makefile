@@ -5,6 +5,8 @@
 # make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
 # make server    tests against a real Triton (five minutes on two cores)
 # make typing    mypy and pyright on the client's public interface (half a minute)
+# make gateway   the OpenAI gateway: OpenAI's, LangChain's and LlamaIndex's clients, its page in a browser; the examples (two minutes)
+# make browser   unpack Debian's headless Chromium into build/ (700 MB), which the tests of the gateway's page need
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the tables of settings: docs/settings.md, client/README.md
@@ -50,19 +52,19 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client end-to-end server typing polyglot protos docs node go go-modules rust rust-crates java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
-DISTRIBUTIONS := client/python/pyproject.toml client/python/sentriton/__init__.py server/pyproject.toml server/hatch_build.py $(wildcard server/requirements/*.txt)
+DISTRIBUTIONS := client/python/pyproject.toml client/python/sentriton/__init__.py gateway/pyproject.toml gateway/requirements.txt server/pyproject.toml server/hatch_build.py $(wildcard server/requirements/*.txt)
 
 $(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(None if (3, 10) <= v < (3, 13) else \
 	    f'Sentriton needs Python 3.10 to 3.12, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.12 ...')"
 	@echo "installing into $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable client/python --editable server
+	@$(PIP) --editable client/python --editable gateway --editable server
 	@touch $@
 
 $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
@@ -89,8 +91,8 @@ go-modules:
 rust-crates:
 	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
 
-test: lint $(NODE_INSTALLED) go-modules rust-crates prometheus helm coverage-quick
-	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot tests/faults
+test: lint $(NODE_INSTALLED) prometheus helm coverage-quick
+	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/faults
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(QUICK) tests/unit
@@ -103,6 +105,9 @@ end-to-end: $(VENV)/dev-installed
 
 server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/server
+
+gateway: $(VENV)/dev-installed browser
+	$(PYTEST) $(PARALLEL) tests/gateway tests/examples
 
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
@@ -166,6 +171,12 @@ prometheus:
 	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+
+# The tests of the gateway's page say what is missing where there is none.
+browser:
+	@test -x build/browser/usr/bin/chromedriver || command -v chromedriver >/dev/null || { \
+	    echo "unpacking Debian's Chromium into build/browser" && tests/gateway/browser.sh build/browser; \
+	} || echo "no Chromium could be had: put chromium and chromedriver on PATH"
 
 # Built by Go, which fetches its modules (a minute or two, once). Where there is none, the chart's tests say so.
 HELM := helm.sh/helm/v3/cmd/helm@v3.22.0

@@ -11,9 +11,11 @@ from pathlib import Path
 from sentriton.allowed import ANYTHING
 from sentriton.declaration import TRUTH_WORDS, Setting, settings_of
 from sentriton.settings import CacheSettings, ClientSettings, EvaluationSettings
+from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.settings import DataSettings, ExportSettings, ServerSettings, ServeSettings
 
 SERVER = (ExportSettings, ServerSettings, ServeSettings)
+GATEWAY = (GatewaySettings,)
 # The settings of other commands, and of none, by the flag that each has.
 FILES = (
     (CacheSettings, "none"),
@@ -29,13 +31,15 @@ HEAD = """\
 # Settings of the commands
 
 `make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
-`sentriton serve` takes all of them but those of Files, and
+`sentriton serve` takes all of them but those of Files and of the gateway, and
 `sentriton export` takes `--precision`, `--device`, `--check-on`, `--operators` and `--allow-pickle`.
 
 A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for
 every switch. A variable that is set to nothing counts as unset.
 `serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
 Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
+`sentriton gateway` takes those of the [gateway](gateway.md) and of a client. `serve --gateway-port` reads the
+others of the gateway from their variables.
 [client/README.md](../client/README.md#settings) has the settings of a client.
 """
 
@@ -51,7 +55,7 @@ These names of the server's and the client's commands work until the next releas
 
 def server_page() -> str:
     """The content of docs/settings.md."""
-    declared = [each for cls in SERVER for each in settings_of(cls)]
+    declared = [each for cls in (*SERVER, *GATEWAY) for each in settings_of(cls)]
     changed = [each for cls in (*SERVER, ClientSettings, DataSettings) for each in settings_of(cls) if each.former_flag]
     page = HEAD
     for group in dict.fromkeys(each.group for each in declared):

@@ -2,8 +2,8 @@
 
     .venv/bin/python -m release
 
-To release, set `__version__` in client/python/sentriton/__init__.py: the server, the client that it requires and the
-Node client follow. Nothing is published.
+To release, set `__version__` in client/python/sentriton/__init__.py: the server, the gateway, the client that they
+require and the Node client follow. Nothing is published.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from release.build import CLIENT, ROOT, SERVER, build_node, build_wheel
-from release.contents import check_client, check_node, check_server
+from release.build import CLIENT, GATEWAY, ROOT, SERVER, build_node, build_wheel
+from release.contents import check_client, check_gateway, check_node, check_server
 from release.first_calls import check_first_calls
 from sentriton import __version__
 
@@ -25,12 +25,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sentriton-release-") as work:
         built = Path(work) / "dist"
         built.mkdir()
-        client, server = build_wheel(CLIENT, built), build_wheel(SERVER, built)
+        client, gateway, server = (build_wheel(part, built) for part in (CLIENT, GATEWAY, SERVER))
         node = build_node(built, __version__)
         _say(f"{client.name}: {check_client(client, __version__)}")
+        _say(f"{gateway.name}: {check_gateway(gateway, __version__)}")
         _say(f"{server.name}: {check_server(server, __version__)}")
         _say(f"{node.name}: {check_node(node, __version__)}")
-        check_first_calls(client, server, node, Path(work), _say)
+        check_first_calls(client, gateway, server, node, Path(work), _say)
         shutil.copytree(built, dist)
     print(f"{len(list(dist.iterdir()))} files of version {__version__} are in {dist.name}/")
 

@@ -10,6 +10,7 @@ from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIENT = ROOT / "client/python"
+GATEWAY = ROOT / "gateway"
 SERVER = ROOT / "server"
 NODE = ROOT / "client/node"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
-from release.build import CLIENT, ROOT, SERVER
+from release.build import CLIENT, GATEWAY, ROOT, SERVER
 
 # Of its own code, unpacked and decimal, beside the licence and pip's records: the wheel itself is a third of that.
 MAX_CLIENT_BYTES = 300_000
@@ -45,6 +45,18 @@ def check_server(wheel: Path, version: str) -> str:
     clients = [one for one in _base_requirements(metadata) if Requirement(one).name == "sentriton"]
     assert clients == [f"sentriton=={version}"], f"{wheel.name} must require its own client; it requires {clients}"
     return f"{len(files)} files, {sum(files.values()) / 1e6:.1f} MB unpacked"
+
+
+def check_gateway(wheel: Path, version: str) -> str:
+    """The gateway's code and page, the client of its version, and nothing heavy."""
+    metadata = _check_metadata(wheel, "sentriton_gateway", version)
+    files = _files(wheel)
+    _check_code(files, GATEWAY, "sentriton_gateway")
+    required = _base_requirements(metadata)
+    heavy = {Requirement(one).name for one in required} & HEAVY
+    assert not heavy, f"{wheel.name} must stay light; it requires {heavy}"
+    assert f"sentriton=={version}" in required, f"{wheel.name} must require its own client; it requires {required}"
+    return f"{len(files)} files, {sum(files.values()) / 1000:.0f} kB unpacked"
 
 
 def check_node(tarball: Path, version: str) -> str:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 from release.environments import CONSTRAINTS, Environment, link_third_party
 
@@ -23,7 +24,9 @@ encoder.close();
 Say = Callable[[str], None]
 
 
-def check_first_calls(client_wheel: Path, server_wheel: Path, node_tarball: Path, work: Path, say: Say) -> None:
+def check_first_calls(
+    client_wheel: Path, gateway_wheel: Path, server_wheel: Path, node_tarball: Path, work: Path, say: Say
+) -> None:
     """Raises `AssertionError` with the output of the call that failed.
 
     The client's environment gets all of its packages from the index. Those with the server share third-party packages
@@ -43,6 +46,9 @@ def check_first_calls(client_wheel: Path, server_wheel: Path, node_tarball: Path
         _check_health(client, url)
         dimension = _embed(client, url)
         say(f"client alone: sentriton health and embed call it, {dimension} dimensions")
+        client.pip("install", "--constraint", CONSTRAINTS, gateway_wheel)
+        _check_gateway(client, url, dimension)
+        say("gateway beside the client alone: it answers OpenAI's API")
         _check_node(node_tarball, work / "node", url, dimension)
         say("Node: encode calls it")
         _check_health(both, url)
@@ -74,6 +80,25 @@ def _embed(environment: Environment, url: str) -> int:
     embedded = environment.sentriton("embed", SENTENCE, "--url", url)
     assert embedded.returncode == 0, embedded
     return len(json.loads(embedded.stdout)["embedding"])
+
+
+def _check_gateway(environment: Environment, url: str, dimension: int) -> None:
+    command = [str(environment.folder / "bin/sentriton"), "gateway", "--url", url, "--gateway-port", "0"]
+    process = subprocess.Popen(command, env=environment.variables, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        base = process.stdout.readline().split()[-1]
+        with urlopen(f"{base}/v1/models", timeout=60) as answer:
+            model = json.load(answer)["data"][0]["id"]
+        body = json.dumps({"input": SENTENCE, "model": model}).encode()
+        with urlopen(
+            Request(f"{base}/v1/embeddings", body, {"Content-Type": "application/json"}), timeout=60
+        ) as answer:
+            assert len(json.load(answer)["data"][0]["embedding"]) == dimension
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0, f"sentriton gateway ended with {process.returncode}"
 
 
 def _check_node(tarball: Path, folder: Path, url: str, dimension: int) -> None:

@@ -83,6 +83,12 @@ def server() -> Iterator[RunningServer]:
         yield running
 
 
+@pytest.fixture
+def encoder(server: RunningServer) -> Iterator[SentenceEncoder]:
+    with SentenceEncoder(server.url) as encoder:
+        yield encoder
+
+
 @pytest.fixture(params=[SentenceEncoder, InEventLoop], ids=["sync", "async"])
 def connect(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Makes an encoder for a server's address: a test of it runs on both."""

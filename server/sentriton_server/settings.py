@@ -229,4 +229,12 @@ class ServeSettings:
     ready_file: Path | None = setting(
         None, "File that exists while the server is ready.", group=_SUPERVISION, unit="file", unset="no file"
     )
+    gateway_port: int | None = setting(
+        None,
+        "Port of a gateway beside the server, with OpenAI's API. 0 takes a free port.",
+        group=_NETWORK,
+        allowed=_PORT,
+        unit="port",
+        unset="no gateway",
+    )
     verbose: bool = setting(False, "Show all of Triton's log, and all settings.", group=_SUPERVISION, allowed=TRUTH)

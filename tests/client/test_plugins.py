@@ -71,13 +71,22 @@ def test_listing_the_servers_commands_imports_no_torch() -> None:
     assert result.stderr.splitlines() == ["imported: sentriton_server"]
 
 
-@pytest.mark.parametrize("arguments", [["serve", "--grpc-port", "0", "model"], ["export", "--help"]])
-def test_without_the_server_its_commands_say_what_to_install(third_party: Path, arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["serve", "--grpc-port", "0", "model"], "server"),
+        (["export", "--help"], "server"),
+        (["gateway", "--gateway-port", "0"], "gateway"),
+    ],
+)
+def test_without_a_distribution_its_commands_say_what_to_install(
+    third_party: Path, arguments: list[str], part: str
+) -> None:
     result = sentriton(*arguments, path=[third_party])
     assert result.returncode == 1
     error, imported = result.stderr.splitlines()
-    assert error.startswith(f"error: sentriton {arguments[0]} needs the distribution sentriton-server")
-    assert "pip install ./client/python ./server" in error
+    assert error.startswith(f"error: sentriton {arguments[0]} needs the distribution sentriton-{part}")
+    assert f"pip install ./client/python ./{part}" in error
     assert imported == "imported:"
 
 

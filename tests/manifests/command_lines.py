@@ -10,9 +10,10 @@ import typer.main
 from sentriton.cli import app
 from sentriton.declaration import settings_of
 from sentriton.settings import ClientSettings
+from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 
-SETTINGS = (ExportSettings, ServerSettings, ServeSettings)
+SETTINGS = (ExportSettings, GatewaySettings, ServerSettings, ServeSettings)
 # Read where they are used, and no flag's.
 _FURTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 

@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from transformers.utils import logging
 
-from sentriton import ContractMismatch, SentenceEncoder, protocol
+from sentriton import ContractMismatch, protocol
 from sentriton.connection import Connection
 from sentriton.evaluation import read_pairs
 from sentriton.tokenization import pack_rows
@@ -99,12 +99,6 @@ def in_precision(request: pytest.FixtureRequest) -> Iterator[tuple[RunningServer
         return
     with serving(None, request.param) as running:
         yield running, request.param
-
-
-@pytest.fixture
-def encoder(server: RunningServer) -> Iterator[SentenceEncoder]:
-    with SentenceEncoder(server.url) as encoder:
-        yield encoder
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The two wheels: their versions, metadata and contents. `make release` installs them and calls a server with each."""
+"""The wheels: their versions, metadata and contents. `make release` installs them and calls a server with each."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from release.build import CLIENT, SERVER, build_wheel, node_versions
-from release.contents import check_client, check_server
+from release.build import CLIENT, GATEWAY, SERVER, build_wheel, node_versions
+from release.contents import check_client, check_gateway, check_server
 from sentriton import __version__
 
 
@@ -27,6 +27,10 @@ def test_the_clients_wheel_is_light_and_holds_no_server_code(client_wheel: Path)
 
 def test_the_servers_wheel_holds_models_and_checkpoint_and_requires_its_client(server_wheel: Path) -> None:
     check_server(server_wheel, __version__)
+
+
+def test_the_gateways_wheel_is_light_and_requires_its_client(tmp_path: Path) -> None:
+    check_gateway(build_wheel(GATEWAY, tmp_path), __version__)
 
 
 def test_a_wheel_of_the_wrong_kind_is_told(client_wheel: Path, server_wheel: Path) -> None:

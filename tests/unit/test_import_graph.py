@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 PACKAGES = {
     "sentriton": ROOT / "client/python/sentriton",
+    "sentriton_gateway": ROOT / "gateway/sentriton_gateway",
     "sentriton_server": ROOT / "server/sentriton_server",
     "benchmarks": ROOT / "benchmarks",
     **{f"model_repository.{path.parts[-3]}": path.parent for path in (ROOT / "model_repository").glob("*/1/model.py")},
@@ -72,10 +73,14 @@ def test_the_graph_has_the_imports_that_the_source_has() -> None:
     assert graph(folder)[f"{folder}.scheduler"] == {f"{folder}.{name}" for name in ("batch_size", "lane", "request")}
 
 
-def test_nothing_in_the_client_imports_the_server() -> None:
+@pytest.mark.parametrize(
+    ("package", "others"),
+    [("sentriton", {"sentriton_server", "sentriton_gateway"}), ("sentriton_gateway", {"sentriton_server", "torch"})],
+)
+def test_nothing_in_client_and_gateway_imports_the_server(package: str, others: set[str]) -> None:
     found = {
         module
-        for module, path in modules("sentriton").items()
-        if any(name.split(".")[0] == "sentriton_server" for name in imported(module, path))
+        for module, path in modules(package).items()
+        if any(name.split(".")[0] in others for name in imported(module, path))
     }
     assert not found

@@ -1,4 +1,4 @@
-"""A public name means one thing: no two modules of the two packages define it."""
+"""A public name means one thing: no two modules of the packages define it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-PACKAGES = (ROOT / "client/python/sentriton", ROOT / "server/sentriton_server")
+PACKAGES = (ROOT / "client/python/sentriton", ROOT / "gateway/sentriton_gateway", ROOT / "server/sentriton_server")
 # One meaning in all of their modules.
 ALLOWED = {
     "app": "a module's Typer app",

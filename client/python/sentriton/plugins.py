@@ -15,11 +15,11 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.requirements import SERVER, how_to_install
+from sentriton.requirements import GATEWAY, SERVER, how_to_install
 
 COMMANDS = "sentriton.commands"
 CHECKPOINTS = "sentriton.checkpoints"
-SERVER_COMMANDS = ("serve", "export", "train", "data", "cache")
+KNOWN_COMMANDS = {**dict.fromkeys(("serve", "export", "train", "data", "cache"), SERVER), "gateway": GATEWAY}
 
 
 class CommandGroup(TyperGroup):
@@ -29,7 +29,7 @@ class CommandGroup(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(dict.fromkeys([*super().list_commands(ctx), *SERVER_COMMANDS, *_plugins()]))
+        return list(dict.fromkeys([*super().list_commands(ctx), *KNOWN_COMMANDS, *_plugins()]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         own = super().get_command(ctx, cmd_name)
@@ -38,8 +38,8 @@ class CommandGroup(TyperGroup):
         plugins = _plugins()
         if cmd_name in plugins:
             return _load(plugins[cmd_name])
-        if cmd_name in SERVER_COMMANDS:
-            return _failing(cmd_name, f"Needs {SERVER}.", _missing(f"sentriton {cmd_name}"))
+        if distribution := KNOWN_COMMANDS.get(cmd_name):
+            return _failing(cmd_name, f"Needs {distribution}.", _missing(f"sentriton {cmd_name}", distribution))
         # typer suggests a similar name out of these.
         self.commands.update({name: _load(plugin) for name, plugin in plugins.items()})
         return None
@@ -88,8 +88,9 @@ def _load(plugin: EntryPoint) -> Any:
         return _failing(plugin.name, f"Cannot be loaded from {origin}.", message)
 
 
-def _missing(what: str) -> str:
-    return f"{what} needs the distribution {SERVER}, which is not installed; {how_to_install(distribution=SERVER)}"
+def _missing(what: str, distribution: str = SERVER) -> str:
+    remedy = how_to_install(distribution=distribution)
+    return f"{what} needs the distribution {distribution}, which is not installed; {remedy}"
 
 
 def _failing(name: str, short_help: str, message: str) -> Any:

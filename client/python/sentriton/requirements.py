@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 
-CLIENT, SERVER = "sentriton", "sentriton-server"
+CLIENT, SERVER, GATEWAY = "sentriton", "sentriton-server", "sentriton-gateway"
 # A line of the metadata: "pyarrow>=16; extra == 'files'".
 _LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == ['\"](?P<extra>[^'\"]+)['\"])?)?")
 
@@ -20,8 +20,9 @@ def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
     packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
     if packages:
         return f"run: pip install {shlex.join(packages)}"
-    folders = "./client/python ./server" if distribution == SERVER else f"'./client/python{extra and f'[{extra}]'}'"
-    wheels = "both wheels" if distribution == SERVER else "the wheel"
+    part = distribution.partition("-")[2]
+    folders = f"./client/python ./{part}" if part else f"'./client/python{extra and f'[{extra}]'}'"
+    wheels = "both wheels" if part else "the wheel"
     return f"run in a checkout of Sentriton: pip install {folders}, or install {wheels} of a release"
 
 

@@ -37,28 +37,41 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     """Serve a model on a real Triton Inference Server until interrupted."""
     started = time.monotonic()
     from sentriton_server.serving import Supervisor, TritonServer, prepare_repository
+    from sentriton_server.serving.gateway import Gateway
     from sentriton_server.serving.preflight import check_ports, check_ready_file
     from sentriton_server.serving.security import check_security
 
     say(_choices(exports, settings, own))
     interrupted = catch_signals()
     server: TritonServer | None = None
+    gateway: Gateway | None = None
     try:
         # Before minutes are spent on an export.
         check_security(settings)
         check_ports(settings)
         check_ready_file(own)
+        gateway = None if own.gateway_port is None else Gateway(own, settings, say)
         repository = prepare_repository(source, **dataclasses.asdict(exports), say=say)
         server = TritonServer(repository, settings, _log_printer(own.verbose))
-        supervisor = Supervisor(server, say, own.ready_file)
+        supervisor = Supervisor(server, say, own.ready_file, _nothing if gateway is None else gateway.look)
         supervisor.start(interrupted)
+        if gateway is not None:
+            gateway.start(server.client_settings)
+            say(f"gateway at {gateway.url}")
         _announce(server, settings, time.monotonic() - started)
         supervisor.run(interrupted)
     except KeyboardInterrupt:
         say("stopping")
     finally:
+        # First, since its requests in progress need the server.
+        if gateway is not None:
+            gateway.stop()
         if server is not None:
             server.stop()
+
+
+def _nothing() -> None:
+    """Nothing runs beside the server."""
 
 
 def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettings) -> str:

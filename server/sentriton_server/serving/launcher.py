@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError
 from sentriton.manifest import Manifest
+from sentriton.settings import ClientSettings
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
@@ -67,6 +68,12 @@ class TritonServer:
     def url(self) -> str:
         """Where callers connect: host:port."""
         return f"{self.settings.host}:{self.settings.grpc_port}"
+
+    @property
+    def client_settings(self) -> ClientSettings:
+        """The settings by which a client on this machine reaches the server, keys and certificates included."""
+        assert self.process is not None, "client_settings needs start() first"
+        return self.process.client_settings
 
     @property
     def metrics_url(self) -> str:

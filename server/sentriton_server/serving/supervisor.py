@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,46 +14,30 @@ from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
 from sentriton_server.serving.log import UNHEALTHY
 from sentriton_server.serving.process import POLL_S
+from sentriton_server.serving.restarts import RestartPolicy
 from sentriton_server.serving.stillness import OBSERVATION_S
 
 _CANARY_RETRY_S = 0.5  # after a canary that failed, the next one comes soon
-_STABLE_S = 60.0  # a Triton that served this long did not fail because of how it was started
-# A start takes some seconds, so this is short enough for whatever happens to a small model to be over within 15 s.
-_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 2.0
-
-
-@dataclass
-class RestartPolicy:
-    """How long to wait before the next start, and when to give up: `restarts` in a row of a Triton that did not serve
-    for a minute. Pauses grow while starts fail; a Triton that served is started again after the first pause.
-    """
-
-    restarts: int
-    in_a_row: int = 0
-    failed_starts: int = 0
-
-    def pause_s(self, served_s: float) -> float | None:
-        """Seconds to wait before the next start after a Triton that served this long (0: it did not come up); None:
-        give up.
-        """
-        self.in_a_row = self.in_a_row + 1 if served_s < _STABLE_S else 1
-        self.failed_starts = 0 if served_s > 0 else self.failed_starts + 1
-        if self.in_a_row > self.restarts:
-            return None
-        return float(min(_MAX_PAUSE_S, _FIRST_PAUSE_S * 2 ** max(0, self.failed_starts - 1)))
 
 
 class Supervisor:
     """Starts a `server` and watches it: its processes at every moment, its answers by a canary every `canary_period_s`.
 
     `say` gets one sentence for each thing that happens. `ready_file` exists while the server serves, for readiness
-    probes that look for a file.
+    probes that look for a file. `beside` looks after other processes, and is called while Triton is watched.
     """
 
-    def __init__(self, server: TritonServer, say: Callable[[str], None], ready_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        server: TritonServer,
+        say: Callable[[str], None],
+        ready_file: Path | None = None,
+        beside: Callable[[], None] = lambda: None,
+    ) -> None:
         self._server = server
         self._say = say
         self._ready_file = ready_file
+        self._beside = beside
         self._policy = RestartPolicy(server.settings.restarts)
         self._canaries = 0
         self._set_ready(False)  # a launcher that was killed may have left the file
@@ -70,7 +53,8 @@ class Supervisor:
 
     def run(self, interrupted: threading.Event) -> NoReturn:
         """Watch, and restart what fails. Raises `KeyboardInterrupt` once `interrupted` is set, `LaunchError` when
-        Triton keeps failing, and `RepositoryError` at a restart when a file of the repository was changed.
+        Triton or a process beside it keeps failing, and `RepositoryError` at a restart when a file of the repository
+        was changed.
         """
         try:
             while True:
@@ -92,6 +76,7 @@ class Supervisor:
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
             try:
                 while not interrupted.wait(POLL_S):
+                    self._beside()
                     if reason := self._server.what_ended():
                         return reason
                     if canary is None and time.monotonic() >= due:

@@ -1,0 +1,116 @@
+"""Errors as OpenAI's API has them: a status, and an object with message, type, param and code.
+
+SentritonError           status  code
+InvalidInput             400     invalid_value
+Overloaded               429     rate_limit_exceeded
+ContractMismatch         503     model_changed
+ServerUnavailable        503     server_unavailable
+DeadlineExceeded         504     timeout
+AccessDenied             502     access_denied: the server refuses the gateway
+ServerError              502     server_error
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from sentriton.errors import (
+    AccessDenied,
+    ContractMismatch,
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    SentritonError,
+    ServerError,
+    ServerUnavailable,
+)
+
+_BY_CLASS: dict[type[SentritonError], tuple[int, str]] = {
+    ContractMismatch: (503, "model_changed"),
+    InvalidInput: (400, "invalid_value"),
+    Overloaded: (429, "rate_limit_exceeded"),
+    ServerUnavailable: (503, "server_unavailable"),
+    DeadlineExceeded: (504, "timeout"),
+    AccessDenied: (502, "access_denied"),
+    ServerError: (502, "server_error"),
+    SentritonError: (500, "server_error"),
+}
+_RETRY_AFTER_S = 1  # of an answer that a later request may not get
+_CODES = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_PARAMETERS = {
+    "sentences": "input",
+    "input": "input",
+    "truncate_dim": "dimensions",
+    "prompt_name": "prompt_name",
+}  # by the client's arguments
+_SHOWN_CHARACTERS = 100  # of a value in a message
+
+
+class Refused(Exception):
+    """A request that the gateway refuses by itself."""
+
+    def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.answer = error_answer(status, message, code, param)
+
+
+def error_answer(
+    status: int, message: str, code: str, param: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """The answer with OpenAI's error object."""
+    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+    content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+    waits = {"Retry-After": str(_RETRY_AFTER_S)} if status in (429, 503) else {}
+    return JSONResponse(content, status, {**waits, **(headers or {})})
+
+
+async def answer_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return error.answer
+
+
+async def answer_sentriton_error(request: Request, error: Exception) -> Response:
+    status, code = next(_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS)
+    message, param = str(error), None
+    if isinstance(error, InvalidInput):
+        # The client's errors begin with the name of its argument.
+        argument = re.match(r"\w*", message)[0]  # type: ignore[index]
+        param = _PARAMETERS.get(argument)
+        message = f"{param}{message[len(argument) :]}" if param else message
+    return error_answer(status, message, code, param)
+
+
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """An error of Starlette, such as a path that does not exist."""
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "invalid_request")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    return error_answer(error.status_code, message, code, headers=error.headers)
+
+
+async def answer_invalid_body(request: Request, error: Exception) -> Response:
+    """The first fault of a body, by pydantic."""
+    assert isinstance(error, RequestValidationError)
+    fault: Mapping[str, Any] = error.errors()[0]
+    kind, message = fault["type"], str(fault["msg"])
+    if kind == "json_invalid":
+        return error_answer(400, f"the body is no JSON: {fault['ctx']['error']}", "invalid_json")
+    # ("body", "input", "texts", 3): the form of an input is no part of the caller's path.
+    field, *inside = [part for part in fault["loc"][1:] if part not in ("text", "texts", "tokens", "token arrays")] or [
+        "body"
+    ]
+    name = f"{field}{''.join(f'[{place}]' for place in inside if isinstance(place, int))}"
+    if kind == "missing":
+        return error_answer(400, f"{name} is missing", "missing_required_parameter", str(field))
+    if kind == "extra_forbidden":
+        return error_answer(400, f"{name} is an unknown parameter", "unknown_parameter", str(field))
+    shown = repr(fault.get("input"))
+    shown = shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
+    return error_answer(400, f"{name} is {shown}: {message}", "invalid_value", None if field == "body" else str(field))

@@ -1,0 +1,165 @@
+"""The gateway as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from sentriton import ClientSettings, __version__
+from sentriton.errors import SentritonError, own_error
+from sentriton.golden import HealthReport
+from sentriton.manifest import Manifest
+from sentriton_gateway.answers import (
+    Refused,
+    answer_http_error,
+    answer_invalid_body,
+    answer_refused,
+    answer_sentriton_error,
+)
+from sentriton_gateway.embeddings import Embedder, check_model
+from sentriton_gateway.encoder import CountingEncoder
+from sentriton_gateway.guard import Guard
+from sentriton_gateway.messages import EmbeddingsAnswer, EmbeddingsRequest, ErrorAnswer, Health, Model, Models
+from sentriton_gateway.metrics import GatewayMetrics
+from sentriton_gateway.page import PAGE, PAGE_HEADERS
+from sentriton_gateway.settings import GatewaySettings
+
+_HEALTH_AGE_S = 1.0  # a canary counts this long: probes need no key, and must not become load
+_HEALTH_TIMEOUT_S = 5.0
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorAnswer, "description": "The request is wrong."},
+    401: {"model": ErrorAnswer, "description": "The access key is missing or wrong."},
+    404: {"model": ErrorAnswer, "description": "The server has no such model."},
+    413: {"model": ErrorAnswer, "description": "The body is too large."},
+    429: {"model": ErrorAnswer, "description": "The server or the gateway has too much to do."},
+    502: {"model": ErrorAnswer, "description": "The server failed, or refuses the gateway."},
+    503: {"model": ErrorAnswer, "description": "The server is not reachable, or does not serve."},
+    504: {"model": ErrorAnswer, "description": "The server did not answer in time."},
+    "default": {"model": ErrorAnswer, "description": "Another error."},
+}
+
+
+def make_application(client: ClientSettings, settings: GatewaySettings) -> ASGIApp:
+    """The gateway to the server of `client`. It connects with its first request."""
+    encoder = CountingEncoder(**dataclasses.asdict(client))
+    metrics = GatewayMetrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        await encoder.close()
+
+    app = FastAPI(
+        title="Sentriton gateway",
+        version=__version__,
+        description="OpenAI's embeddings API for a Sentriton server.",
+        lifespan=lifespan,
+        # Their pages load scripts of other hosts.
+        docs_url=None,
+        redoc_url=None,
+    )
+    for error, answer in (
+        (Refused, answer_refused),
+        (SentritonError, answer_sentriton_error),
+        (HTTPException, answer_http_error),
+        (RequestValidationError, answer_invalid_body),
+    ):
+        app.add_exception_handler(error, answer)
+    _add_api(app, encoder, settings, metrics)
+    _add_pages(app, encoder, metrics)
+    return Guard(app, settings, settings.gateway_access_key or client.access_key, metrics)
+
+
+def _add_api(app: FastAPI, encoder: CountingEncoder, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+    embedder = Embedder(encoder, settings, metrics)
+    # For the OpenAPI file alone: the guard has looked at the key before.
+    key = Depends(HTTPBearer(auto_error=False, description="The access key, if the gateway has one."))
+
+    @app.post(
+        "/v1/embeddings",
+        responses={200: {"model": EmbeddingsAnswer}, **_ERRORS},
+        response_model=None,
+        dependencies=[key],
+    )
+    async def create_embeddings(body: EmbeddingsRequest, request: Request) -> Response:
+        """Embed text or token ids."""
+        return await embedder.answer(body, request)
+
+    @app.get("/v1/models", responses=_ERRORS, dependencies=[key])
+    async def list_models() -> Models:
+        """The served model."""
+        return Models(data=[_model(await encoder.info())])
+
+    @app.get("/v1/models/{model:path}", responses=_ERRORS, dependencies=[key])
+    async def retrieve_model(model: str) -> Model:
+        """The served model by its name."""
+        manifest = await encoder.info()
+        check_model(model, manifest.name, settings.gateway_model_name)
+        return _model(manifest)
+
+
+def _add_pages(app: FastAPI, encoder: CountingEncoder, metrics: GatewayMetrics) -> None:
+    canary = _Canary(encoder)
+
+    @app.get("/health", responses=_ERRORS)
+    async def health() -> Health:
+        """Whether the server answers, and its vectors are those of its checkpoint."""
+        report = await canary.report()
+        return Health(model=report.manifest.name, min_cosine=report.min_cosine)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def publish_metrics() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response(PAGE, media_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
+
+
+class _Canary:
+    """The server's health: asked for once at a time, and kept for a second."""
+
+    def __init__(self, encoder: CountingEncoder) -> None:
+        self._encoder = encoder
+        self._asking = asyncio.Lock()
+        self._asked = -_HEALTH_AGE_S
+        self._last: HealthReport | SentritonError | None = None
+
+    async def report(self) -> HealthReport:
+        """Raises the `SentritonError` of a canary that failed."""
+        async with self._asking:
+            if self._last is None or time.monotonic() - self._asked >= _HEALTH_AGE_S:
+                try:
+                    self._last = await self._encoder.health(_HEALTH_TIMEOUT_S)
+                except SentritonError as error:
+                    self._last = error
+                self._asked = time.monotonic()
+        if isinstance(self._last, SentritonError):
+            raise own_error(self._last)
+        return self._last
+
+
+def _model(manifest: Manifest) -> Model:
+    return Model(
+        id=manifest.name,
+        dimension=manifest.dimension,
+        max_seq_length=manifest.max_seq_length,
+        vocab_size=manifest.vocab_size,
+        similarity=manifest.similarity,
+        pooling=manifest.pooling,
+        prompts=list(manifest.prompts),
+        precision=manifest.precision,
+        device=manifest.device,
+        fingerprint=manifest.fingerprint,
+    )

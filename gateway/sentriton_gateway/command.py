@@ -1,0 +1,36 @@
+"""`sentriton gateway`. It imports the packages that it needs when it runs, so that listing the commands is quick."""
+
+from __future__ import annotations
+
+import socket
+from typing import Annotated
+
+import typer
+
+from sentriton.command_options import takes_settings
+from sentriton.settings import ClientSettings
+from sentriton_gateway.settings import GatewaySettings
+
+app = typer.Typer()
+
+_Number = Annotated[int | None, typer.Option(hidden=True)]
+
+
+@app.command()
+@takes_settings(GatewaySettings)
+# During a roll-out a call begins again with the new model.
+@takes_settings(ClientSettings, on_model_change="reload")
+def gateway(
+    client: ClientSettings, settings: GatewaySettings, listener_fd: _Number = None, beside: _Number = None
+) -> None:
+    """Answer OpenAI's embeddings API over HTTP for a server, until interrupted.
+
+    `sentriton serve` gives the listener as a file descriptor, and its process id as `beside`.
+    """
+    from sentriton_gateway.service import answer_requests, bind, url_of
+
+    with bind(settings) if listener_fd is None else socket.socket(fileno=listener_fd) as listener:
+        if listener_fd is None:
+            listener.listen()  # callers may connect from this line on
+            typer.echo(f"gateway to {client.url} at {url_of(listener, settings)}")
+        answer_requests(listener, client, settings, beside)

@@ -1,0 +1,88 @@
+"""POST /v1/embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+from fastapi import Request, Response
+from numpy.typing import NDArray
+
+from sentriton_gateway.answers import Refused
+from sentriton_gateway.encoder import CountingEncoder
+from sentriton_gateway.messages import EmbeddingsRequest
+from sentriton_gateway.metrics import GatewayMetrics
+from sentriton_gateway.settings import GatewaySettings
+
+_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; nobody reads it but the metrics
+_Result = TypeVar("_Result")
+
+
+class Embedder:
+    """Answers requests for embeddings through one encoder, which joins those that wait at the same time."""
+
+    def __init__(self, encoder: CountingEncoder, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
+        self._encoder = encoder
+        self._settings = settings
+        self._metrics = metrics
+
+    async def answer(self, body: EmbeddingsRequest, request: Request) -> Response:
+        """Raises `Refused` and `SentritonError`s."""
+        rows, most = body.rows(), self._settings.gateway_max_inputs
+        if len(rows) > most:
+            raise Refused(400, f"input has {len(rows)} elements; allowed are 1 to {most}", "invalid_value", "input")
+        check_model(body.model, (await self._encoder.info()).name, self._settings.gateway_model_name)
+        embeddings, tokens, manifest = await _while_connected(
+            request,
+            self._encoder.embed(
+                rows,
+                prompt_name=body.prompt_name,
+                truncate_dim=body.dimensions,
+                normalize_embeddings=self._settings.gateway_normalize,
+            ),
+        )
+        self._metrics.inputs.inc(len(rows))
+        self._metrics.tokens.inc(tokens)
+        values = _in_base64(embeddings) if body.encoding_format == "base64" else list(embeddings)
+        content = {
+            "object": "list",
+            "data": [{"object": "embedding", "index": index, "embedding": value} for index, value in enumerate(values)],
+            "model": manifest.name,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+        # float32 in its fewest digits, which read back to the same float32.
+        return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def check_model(asked: str, name: str, second_name: str | None) -> None:
+    """Raises `Refused` for a model that is not served."""
+    names = [each for each in (name, second_name) if each is not None]
+    if asked not in names:
+        raise Refused(
+            404,
+            f"model is {asked!r}; the server has {' or '.join(map(repr, names))}",
+            "model_not_found",
+            "model",
+        )
+
+
+def _in_base64(embeddings: NDArray[np.float32]) -> list[str]:
+    return [base64.b64encode(row.tobytes()).decode() for row in embeddings.astype("<f4", copy=False)]
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """The result of `work`, which is cancelled when the caller closes its connection."""
+    working = asyncio.create_task(work)
+    left = asyncio.ensure_future(request.receive())  # the body is read: the next message is the end
+    try:
+        await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refused(_CLIENT_CLOSED, "the caller closed its connection", "client_closed")
+        return working.result()
+    finally:
+        working.cancel()
+        left.cancel()

@@ -1,0 +1,94 @@
+"""What every request passes before the application: the key, the limits, the counts."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+from starlette.datastructures import Headers
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sentriton_gateway.answers import error_answer
+from sentriton_gateway.metrics import GatewayMetrics
+from sentriton_gateway.settings import GatewaySettings
+
+_MIB = 1 << 20
+_MOST_DISCARDED_BYTES = 256 * _MIB
+_GUARDED = "/v1/"  # the page, the metrics and the health need no key and are not limited
+
+
+class Guard:
+    """Refuses, in this order and before it reads a body: too many requests in progress, a wrong key, a large body.
+
+    `key`: None asks for none.
+    """
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, key: str | None, metrics: GatewayMetrics) -> None:
+        self._most_bytes = settings.gateway_max_body_mib * _MIB
+        self._app = RequestBodyLimitMiddleware(app, self._most_bytes)
+        self._settings = settings
+        self._key = None if key is None else key.encode()
+        self._metrics = metrics
+        self._in_progress = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(_GUARDED):
+            await self._app(scope, receive, send)
+            return
+        started, status = time.monotonic(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._in_progress += 1
+        self._metrics.in_progress.inc()
+        try:
+            await (self._refusal(Headers(scope=scope)) or self._app)(scope, receive, noting)
+        finally:
+            self._in_progress -= 1
+            self._metrics.in_progress.dec()
+            # A path of the caller's own must not become a series.
+            path = getattr(scope.get("route"), "path", "other")
+            self._metrics.requests.labels(path, str(status)).inc()
+            self._metrics.duration_s.labels(path).observe(time.monotonic() - started)
+
+    def _refusal(self, headers: Headers) -> ASGIApp | None:
+        """The answer to a request that goes no further."""
+        most_calls = self._settings.gateway_max_calls
+        if self._in_progress > most_calls:
+            message = f"{most_calls} requests are in progress, which is the limit; send this one later"
+            return error_answer(429, message, "rate_limit_exceeded")
+        if not self._has_key(headers.get("authorization", "")):
+            message = "the access key is missing or wrong; send it as the header Authorization: Bearer KEY"
+            return error_answer(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._most_bytes:
+            message = f"the body has {length} bytes; allowed are {self._most_bytes}; send fewer inputs at a time"
+            return _Discarding(error_answer(413, message, "body_too_large"), int(length))
+        return None
+
+    def _has_key(self, authorization: str) -> bool:
+        if self._key is None:
+            return True
+        scheme, _, key = authorization.partition(" ")
+        return scheme.lower() == "bearer" and secrets.compare_digest(key.strip().encode(), self._key)
+
+
+class _Discarding:
+    """An answer after the body, which is read and not kept: callers read no answer while they send. One that is far too
+    large is not waited for.
+    """
+
+    def __init__(self, answer: ASGIApp, length: int) -> None:
+        self._answer = answer
+        self._length = length
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        more = self._length <= _MOST_DISCARDED_BYTES
+        while more:
+            more = (await receive()).get("more_body", False)
+        await self._answer(scope, receive, send)

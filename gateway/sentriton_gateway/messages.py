@@ -1,0 +1,117 @@
+"""The bodies of requests and answers, as OpenAI's API defines them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
+
+TokenIds: TypeAlias = list[StrictInt]
+
+
+def _form(given: Any) -> str | None:
+    """The form of an input by its first element."""
+    if isinstance(given, str):
+        return "text"
+    if not isinstance(given, list) or not given:
+        return None
+    first = given[0]
+    if isinstance(first, list):
+        return "token arrays"
+    return "tokens" if isinstance(first, int) and not isinstance(first, bool) else "texts"
+
+
+InputValue: TypeAlias = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[list[str], Tag("texts")]
+    | Annotated[TokenIds, Tag("tokens")]
+    | Annotated[list[TokenIds], Tag("token arrays")],
+    Discriminator(
+        _form,
+        custom_error_type="input_form",
+        custom_error_message="give a string, a list of strings, a list of token ids or a list of such lists, not empty",
+    ),
+]
+
+
+class EmbeddingsRequest(BaseModel):
+    """The body of POST /v1/embeddings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: InputValue
+    model: str
+    dimensions: Annotated[StrictInt, Field(ge=1)] | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    user: str | None = Field(None, description="Ignored.")
+    prompt_name: str | None = Field(
+        None, description="A prompt of the model, as in `encode`. OpenAI has no such field."
+    )
+
+    def rows(self) -> list[str] | list[TokenIds]:
+        """Every input as an element of a list."""
+        if isinstance(self.input, str):
+            return [self.input]
+        if isinstance(self.input[0], int):
+            return [self.input]
+        return self.input
+
+
+class Embedding(BaseModel):
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(BaseModel):
+    """The answer of POST /v1/embeddings. A base64 embedding has its numbers as float32, little endian."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Model(BaseModel):
+    """A model. The fields behind `owned_by` are Sentriton's."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0  # a manifest has no date
+    owned_by: str = "sentriton"
+    dimension: int
+    max_seq_length: int
+    vocab_size: int
+    similarity: str
+    pooling: tuple[str, ...]
+    prompts: list[str]
+    precision: str
+    device: str
+    fingerprint: str
+
+
+class Models(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ErrorContent(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    error: ErrorContent
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+    model: str
+    min_cosine: float = Field(description="The smallest cosine to the golden vectors.")

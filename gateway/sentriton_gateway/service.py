@@ -1,0 +1,101 @@
+"""Runs the gateway: listens, says where, answers until a signal, ends once the requests in progress are answered."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+
+import uvicorn
+
+from sentriton import ClientSettings
+from sentriton.errors import InvalidInput, SentritonError
+from sentriton_gateway.application import make_application
+from sentriton_gateway.settings import GatewaySettings, given_name
+
+_WAITING_CONNECTIONS = 2048
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_GLANCE_S = 0.5  # between two looks at whether the process beside is still there
+
+
+def bind(settings: GatewaySettings) -> socket.socket:
+    """The gateway's socket, which `answer_requests` listens on. Raises `SentritonError` if the port cannot be had, and
+    `InvalidInput` for certificates that cannot be used.
+    """
+    _check_certificates(settings)
+    host, port = settings.gateway_host, settings.gateway_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol's name: asyncio sets TCP_NODELAY where it sees it, and an answer would take 40 ms more without.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        names = f"{given_name(settings, 'gateway_host')} {host!r}, {given_name(settings, 'gateway_port')} {port}"
+        raise SentritonError(
+            f"the gateway cannot listen ({names}): {error.strerror}; choose another port (0 takes a free one)"
+        ) from error
+    return listener
+
+
+def url_of(listener: socket.socket, settings: GatewaySettings) -> str:
+    """Where callers find the gateway."""
+    host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
+    scheme = "http" if settings.gateway_tls_certificate is None else "https"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+def answer_requests(
+    listener: socket.socket, client: ClientSettings, settings: GatewaySettings, beside: int | None = None
+) -> None:
+    """Answer requests until SIGINT, SIGTERM or SIGHUP, or until the parent process is no longer `beside`."""
+    config = uvicorn.Config(
+        make_application(client, settings),
+        lifespan="on",
+        loop="asyncio",
+        log_level="warning",
+        access_log=False,
+        backlog=_WAITING_CONNECTIONS,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.gateway_exit_timeout_s)),
+        ssl_certfile=settings.gateway_tls_certificate,
+        ssl_keyfile=settings.gateway_tls_key,
+        ssl_ca_certs=settings.gateway_client_root_certificates,
+        ssl_cert_reqs=ssl.CERT_NONE if settings.gateway_client_root_certificates is None else ssl.CERT_REQUIRED,
+    )
+    server = uvicorn.Server(config)
+    # uvicorn raises the signals again that it was ended by: then they are to do nothing.
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: setattr(server, "should_exit", True))
+    if beside is not None:
+        threading.Thread(target=_end_with, args=(beside, server), daemon=True).start()
+    server.run(sockets=[listener])
+
+
+def _end_with(parent: int, server: uvicorn.Server) -> None:
+    """End the server once its parent process has gone: a killed `serve` leaves no gateway behind."""
+    while os.getppid() == parent:
+        time.sleep(_GLANCE_S)
+    server.should_exit = True
+
+
+def _check_certificates(settings: GatewaySettings) -> None:
+    """uvicorn would tell of them in a traceback."""
+    if settings.gateway_tls_certificate is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.gateway_tls_certificate, settings.gateway_tls_key)
+        context.load_verify_locations(settings.gateway_client_root_certificates or settings.gateway_tls_certificate)
+    except OSError as error:  # ssl.SSLError is one
+        names = ("gateway_tls_certificate", "gateway_tls_key", "gateway_client_root_certificates")
+        set_ones = [name for name in names if getattr(settings, name)]
+        given = [f"{given_name(settings, name)} {getattr(settings, name)}" for name in set_ones]
+        raise InvalidInput(
+            f"the gateway cannot use {', '.join(given)}: {error.strerror or error}; give PEM files that belong together"
+        ) from error

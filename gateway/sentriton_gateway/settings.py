@@ -1,0 +1,104 @@
+"""The settings of the gateway, each declared once, with its default. Those of its client are `ClientSettings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, whole
+from sentriton.declaration import check_settings, setting, source_of
+from sentriton.errors import InvalidInput
+
+_NETWORK = "Gateway"
+_ANSWERS = "Gateway's answers"
+_SECURITY = "Gateway's security"
+_LIMITS = "Gateway's limits"
+
+
+def given_name(settings: GatewaySettings, field: str) -> str:
+    """The name of a setting in an error message: its source, or its flag."""
+    return source_of(settings, field) or f"--{field.replace('_', '-')}"
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """How the gateway listens and what it answers. Raises `InvalidInput` for a value that is not allowed."""
+
+    gateway_host: str = setting(
+        "127.0.0.1",
+        "Address to listen on.",
+        group=_NETWORK,
+        allowed=matching(r"[\w.:%-]+", "host names and addresses, such as 0.0.0.0"),
+        unit="host",
+    )
+    gateway_port: int = setting(
+        8080,
+        "Port of the OpenAI API. 0 takes a free port.",
+        group=_NETWORK,
+        allowed=whole(0, 65535, zero="a free port"),
+        unit="port",
+    )
+    gateway_model_name: str | None = setting(
+        None,
+        "Second name of the model, for tools that name a model of OpenAI's.",
+        group=_ANSWERS,
+        allowed=matching(r"\S+", "names without spaces"),
+        unit="name",
+        unset="the model's own name only",
+    )
+    gateway_normalize: bool = setting(
+        False,
+        "Normalize every vector to length 1, truncated ones too, as OpenAI does. Off: the vectors of encode.",
+        group=_ANSWERS,
+        allowed=TRUTH,
+    )
+    gateway_access_key: str | None = setting(
+        None,
+        "Key of the callers (`Authorization: Bearer KEY`). All users of the machine see a flag, so set the variable.",
+        group=_SECURITY,
+        allowed=KEY,
+        unit="key",
+        unset="the server's access_key, or no key needed",
+        secret=True,
+    )
+    gateway_tls_certificate: str | None = setting(
+        None, "PEM file of the gateway's certificate.", group=_SECURITY, unit="file", unset="no TLS"
+    )
+    gateway_tls_key: str | None = setting(None, "PEM file of the certificate's key.", group=_SECURITY, unit="file")
+    gateway_client_root_certificates: str | None = setting(
+        None,
+        "PEM file of the authorities that sign the callers' certificates.",
+        group=_SECURITY,
+        unit="file",
+        unset="no mutual TLS",
+    )
+    gateway_max_body_mib: int = setting(
+        16, "Largest body of a request.", group=_LIMITS, allowed=whole(1, of="MiB"), unit="MiB"
+    )
+    gateway_max_inputs: int = setting(
+        2048, "Largest number of inputs in a request.", group=_LIMITS, allowed=whole(1), unit="inputs"
+    )
+    gateway_max_calls: int = setting(
+        512,
+        "Largest number of requests in progress. The gateway rejects further ones with the status 429.",
+        group=_LIMITS,
+        allowed=whole(1),
+        unit="requests",
+    )
+    gateway_exit_timeout_s: float = setting(
+        30.0,
+        "Time to answer the requests in progress before a shutdown.",
+        group=_LIMITS,
+        allowed=ABOVE_0,
+        unit="seconds",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        certificate, key = self.gateway_tls_certificate, self.gateway_tls_key
+        if (certificate is None) != (key is None):
+            given = "gateway_tls_certificate" if key is None else "gateway_tls_key"
+            raise InvalidInput(f"{given_name(self, given)} is given alone; a certificate and its key belong together")
+        if self.gateway_client_root_certificates is not None and certificate is None:
+            fields = ("gateway_client_root_certificates", "gateway_tls_certificate", "gateway_tls_key")
+            roots_name, certificate_name, key_name = (given_name(self, field) for field in fields)
+            raise InvalidInput(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS is TLS")

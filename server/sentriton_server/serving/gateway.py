@@ -1,0 +1,133 @@
+"""The gateway beside a server (`serve --gateway-port`): a process of its own, on a socket that `serve` holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sentriton.declaration import resolve, settings_of
+from sentriton.requirements import GATEWAY, how_to_install
+from sentriton.settings import ClientSettings
+from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.restarts import RestartPolicy
+from sentriton_server.setting_names import name_of
+from sentriton_server.settings import ServerSettings, ServeSettings
+
+if TYPE_CHECKING:
+    from sentriton_gateway.settings import GatewaySettings
+
+_KILL_MARGIN_S = 5.0
+# Without the current folder, whose modules are not the gateway's.
+_PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from sentriton.cli import main; main()"
+
+
+class Gateway:
+    """A gateway process, started again when it ends. Its port is held from here to `stop`, and callers who connect
+    while it is started wait.
+
+    Its settings are those of its variables. Access key and certificate are the server's if unset. Raises `LaunchError`
+    if it cannot run, and `InvalidInput` for a setting that is not allowed.
+    """
+
+    def __init__(self, own: ServeSettings, server: ServerSettings, say: Callable[[str], None]) -> None:
+        try:
+            from sentriton_gateway.service import bind, url_of
+            from sentriton_gateway.settings import GatewaySettings
+        except ModuleNotFoundError as error:
+            raise LaunchError(
+                f"{name_of(own, 'gateway_port')} needs the distribution {GATEWAY} ({error.name} is not installed); "
+                f"{how_to_install(distribution=GATEWAY)}"
+            ) from error
+        _check_server(own, server)
+        self.settings: GatewaySettings = resolve(
+            GatewaySettings,
+            flags={"gateway_port": own.gateway_port},
+            defaults={"gateway_tls_certificate": server.tls_certificate, "gateway_tls_key": server.tls_key},
+        )
+        self._say = say
+        self._policy = RestartPolicy(server.restarts)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._listener = bind(self.settings)
+        self.url = url_of(self._listener, self.settings)
+        self._due = self._started = 0.0
+
+    def start(self, client: ClientSettings) -> None:
+        """Start it for the server that `client` reaches."""
+        # During a roll-out a call begins again with the new model.
+        self._client = dataclasses.replace(client, on_model_change="reload")
+        self._listener.listen()  # from now on callers who connect wait for the process
+        self._start()
+
+    def look(self) -> None:
+        """Start it again if it has ended. Raises `LaunchError` when it keeps failing."""
+        if self._process is None:
+            if time.monotonic() >= self._due:
+                self._start()
+        elif (code := self._process.poll()) is not None:
+            self._process = None
+            reason = f"the gateway ended by itself with exit code {code}"
+            pause_s = self._policy.pause_s(time.monotonic() - self._started)
+            if pause_s is None:
+                raise LaunchError(
+                    f"{reason} {self._policy.in_a_row} times in a row and is not started again "
+                    f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its fault"
+                )
+            self._say(f"{reason}; starting it again in {pause_s:.1f} s")
+            self._due = time.monotonic() + pause_s
+
+    def stop(self) -> None:
+        """End it when its requests in progress are answered, and give up the port."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(self.settings.gateway_exit_timeout_s + _KILL_MARGIN_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._listener.close()
+
+    def _start(self) -> None:
+        descriptor = self._listener.fileno()
+        options = ["gateway", "--listener-fd", str(descriptor), "--beside", str(os.getpid())]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, *options],
+            env=_environment(self._client, self.settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[descriptor],
+            # Ctrl-C in the terminal is for `serve`, which ends the gateway before Triton.
+            start_new_session=True,
+        )
+        self._started = time.monotonic()
+
+
+def _check_server(own: ServeSettings, server: ServerSettings) -> None:
+    port_name = name_of(own, "gateway_port")
+    for field in ("grpc_port", "http_port", "metrics_port"):
+        if own.gateway_port and own.gateway_port == getattr(server, field):
+            raise LaunchError(
+                f"{port_name} and {name_of(server, field)} are both {own.gateway_port}; give each a port of its own"
+            )
+    if server.client_root_certificates is not None:
+        raise LaunchError(
+            f"{port_name} does not go with {name_of(server, 'client_root_certificates')}: the gateway needs a "
+            "certificate of its own for mutual TLS; run `sentriton gateway` with --client-certificate and --client-key"
+        )
+
+
+def _environment(*settings: Any) -> dict[str, str]:
+    """This process's variables, with exactly these settings: the keys of arguments could be seen by all users."""
+    variables = dict(os.environ)
+    for each in settings:
+        for declared in settings_of(type(each)):
+            value = getattr(each, declared.field)
+            variables.pop(declared.variable, None)
+            if value is not None:
+                variables[declared.variable] = str(value)
+    return variables

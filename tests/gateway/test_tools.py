@@ -1,0 +1,40 @@
+"""LangChain's and LlamaIndex's classes for OpenAI on a gateway."""
+
+from __future__ import annotations
+
+import numpy as np
+import openai
+import pytest
+from langchain_openai import OpenAIEmbeddings
+from llama_index.embeddings.openai import OpenAIEmbedding
+
+from sentriton import SentenceEncoder
+from tests.gateway.conftest import RunningGateway
+
+TEXTS = ["숙소가 역에서 가까워요.", "지하철역 근처 숙소입니다.", "내일 비가 오나요?"]
+
+
+def test_langchain(gateway: RunningGateway, model: str, encoder: SentenceEncoder) -> None:
+    embeddings = OpenAIEmbeddings(
+        base_url=f"{gateway.url}/v1",
+        api_key="none",  # type: ignore[arg-type]
+        model=model,
+        check_embedding_ctx_length=False,  # or it sends the tokens of an OpenAI model
+    )
+    np.testing.assert_allclose(embeddings.embed_documents(TEXTS), encoder.encode(TEXTS), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(embeddings.embed_query(TEXTS[0]), encoder.encode(TEXTS[0]), atol=1e-6, rtol=0)
+
+
+def test_tokens_of_another_model_are_refused(gateway: RunningGateway, model: str) -> None:
+    """What LangChain sends by itself: cl100k_base's tokens of "Hello world"."""
+    with (
+        gateway.openai() as client,
+        pytest.raises(openai.BadRequestError, match="LangChain: check_embedding_ctx_length=False"),
+    ):
+        client.embeddings.create(input=[[9906, 1917]], model=model)
+
+
+def test_llama_index(gateway: RunningGateway, model: str, encoder: SentenceEncoder) -> None:
+    embedding = OpenAIEmbedding(api_base=f"{gateway.url}/v1", api_key="none", model_name=model)
+    np.testing.assert_allclose(embedding.get_text_embedding_batch(TEXTS), encoder.encode(TEXTS), atol=1e-6, rtol=0)
+    np.testing.assert_allclose(embedding.get_query_embedding(TEXTS[0]), encoder.encode(TEXTS[0]), atol=1e-6, rtol=0)
