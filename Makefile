@@ -1,5 +1,5 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
-# make test      everything that CI runs: lint, types, unit tests, server tests, the clients of all languages, faults
+# make test      lint, types, unit tests, the client, server tests, manifests, faults (CI runs polyglot and gateway as well)
 # make unit      unit tests alone (under three quarters of a minute on two cores)
 # make client    the Python client with servers that answer wrongly, late or not at all (half a minute)
 # make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
