@@ -113,6 +113,8 @@ def export(
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+    if checkpoint.defaults:
+        say(f"{checkpoint.defaults} (the default of sentence-transformers for an encoder without modules.json)")
     # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
         try:

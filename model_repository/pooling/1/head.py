@@ -1,7 +1,7 @@
-"""What sentence-transformers puts behind the encoder (Pooling, Dense, Normalize), in numpy: plain functions, free of
-Triton.
+"""What sentence-transformers puts behind the encoder (Pooling, Dense, LayerNorm, Normalize), in numpy: plain functions,
+free of Triton.
 
-Semantics are those of sentence_transformers.sentence_transformer.modules.Pooling, .Dense and .Normalize, release 6.
+Semantics are those of the modules of these names in sentence_transformers.sentence_transformer.modules, release 6.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Head:
 
 
 def load_head(folder: Path) -> Head:
-    """Read head.json, and head.npz with the weights of its Dense modules."""
+    """Read head.json, and head.npz with the weights of its modules."""
     description = json.loads((folder / "head.json").read_text())
     pooling, *rest = description["modules"]
     with np.load(folder / "head.npz", allow_pickle=False) as weights:
@@ -147,7 +147,22 @@ ACTIVATIONS: dict[str, Layer] = {
 def _layer(module: dict[str, Any], weights: Any) -> Layer:
     if module["type"] == "truncate":
         return lambda embedding: np.ascontiguousarray(embedding[:, : module["dimension"]])
+    if module["type"] == "layer_norm":
+        return _layer_norm(module, weights)
     return normalize if module["type"] == "normalize" else _dense(module, weights)
+
+
+def _layer_norm(module: dict[str, Any], weights: Any) -> Layer:
+    weight, bias = (weights[f"{module['weights']}.{kind}"] for kind in ("weight", "bias"))
+    eps = np.float32(module["eps"])
+
+    def layer_norm(embedding: Floats) -> Floats:
+        centred = embedding - embedding.mean(axis=1, keepdims=True)
+        variance = np.square(centred).mean(axis=1, keepdims=True)
+        scaled: Floats = centred / np.sqrt(variance + eps) * weight + bias
+        return scaled
+
+    return layer_norm
 
 
 def _dense(module: dict[str, Any], weights: Any) -> Layer:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sentriton_server.encoder.linear import Int8Linear, OrderedLinear
-from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder, Projection
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ def compile_encoder(
         encoder.block_tokens = GPU_BLOCK_TOKENS
     if precision.name == "fp16":
         encoder = encoder.half()
+        encoder.rotary.float()  # an angle is a product of a place and a frequency
     elif precision.name == "int8":
         _replace_linears(encoder, lambda linear: Int8Linear(linear, operators))
     elif device == "cpu":
@@ -65,7 +66,9 @@ def compile_encoder(
 
 def _replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
+        if isinstance(child, Projection):  # once for a token, and no part of a layer
+            setattr(child, "linear", OrderedLinear(child.linear, torch.float32))  # noqa: B010 - another class
+        elif isinstance(child, nn.Linear):
             setattr(module, name, replacement(child))
         else:
             _replace_linears(child, replacement)
