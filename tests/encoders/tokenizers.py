@@ -75,8 +75,8 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 def make(kind: str, **settings: Any) -> PreTrainedTokenizerFast:
     """A tokenizer of transformers, with two added tokens: one special, one not and taken within words."""
     tokenizer = KINDS[kind]()
-    tokenizer.add_special_tokens(["<task>"])
     tokenizer.add_tokens([AddedToken("새단어", normalized=True)])
+    tokenizer.add_special_tokens(["<task>"])
     bert = tokenizer.token_to_id("[CLS]") is not None
     names = BERT_SPECIAL if bert else ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
     pad, unknown, first, last, mask = names
