@@ -96,6 +96,7 @@ def export(
     device: str = "auto",
     operators: str = "auto",
     overwrite: bool = False,
+    max_seq_length: int | None = None,
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
@@ -103,6 +104,7 @@ def export(
 
     `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the encoder and
     keep the precision's bound.
+    `max_seq_length` [tokens] takes the place of the checkpoint's own.
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
@@ -112,7 +114,7 @@ def export(
     chosen, device = resolve_choices(precision, device, say)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
-    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
     if checkpoint.defaults:
         say(f"{checkpoint.defaults} (the default of sentence-transformers for an encoder without modules.json)")
     # An OSError concerns the repository, not the checkpoint.
@@ -126,7 +128,7 @@ def export(
         # At 8 bits the last bit of a sum decides roundings, so a checkpoint near the bound may pass with torch's.
         shutil.rmtree(draft)
         del checkpoint  # its encoder is used up
-        checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+        checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
         return _write(checkpoint, draft, chosen, device, "torch", say)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sentriton.evaluation import ScoredPair, measure
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel
-from sentriton_server.repository import read_key, read_operators
+from sentriton_server.repository import read_key, read_manifest, read_operators
 
 REFERENCE = "sentence-transformers"
 
@@ -32,9 +33,11 @@ def quality_by_precision(
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     scores = [pair.score for pair in pairs]
     say(f"embedding {len(pairs):,} pairs with {REFERENCE}")
-    embeddings = read_checkpoint(source, allow_pickle=allow_pickle).model.encode(
-        sentences, prompt="", show_progress_bar=False
-    )
+    options: dict[str, Any] = {
+        "allow_pickle": allow_pickle,
+        "max_seq_length": read_manifest(repository).max_seq_length,
+    }
+    embeddings = read_checkpoint(source, **options).model.encode(sentences, prompt="", show_progress_bar=False)
     operators = read_operators(repository) == "sentriton"
     figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
     for precision in PRECISIONS.values():
@@ -44,7 +47,7 @@ def quality_by_precision(
         with tempfile.TemporaryDirectory() as scratch:
             model = Path(scratch) / "model.pt"
             # Compiling uses an encoder up: each precision reads its own.
-            encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
+            encoder = read_checkpoint(source, **options).encoder
             encoder.key = read_key(repository)
             save_module(compile_encoder(encoder, precision, operators=operators), model)
             del encoder

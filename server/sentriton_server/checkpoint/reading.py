@@ -57,16 +57,17 @@ class Checkpoint:
     defaults: str  # what sentence-transformers adds to a checkpoint that is an encoder alone; nothing otherwise
 
 
-def read_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_length: int | None = None) -> Checkpoint:
     """Load a sentence-transformers folder or hub id; pickled weights only where `allow_pickle` says so, and code that
-    comes along never. Raises `CheckpointError` naming the module, value and what is allowed.
+    comes along never. `max_seq_length` takes the place of the checkpoint's own. Raises `CheckpointError` naming the
+    module, value and what is allowed.
     """
     name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     with refusals_of(source):
-        return _read(name, folder, allow_pickle)
+        return _read(name, folder, allow_pickle, max_seq_length)
 
 
-def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
+def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | None) -> Checkpoint:
     # Its progress bar and load report are for people who load models by hand.
     from transformers.utils import logging
 
@@ -79,7 +80,13 @@ def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
     transformer, *others = model
     _require_plain_text(transformer)
     layer_weights = _layer_weights(transformer, others.pop(0)) if type(others[0]).__name__ == _LAYER_POOLING else None
-    encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length, layer_weights)
+    limit = transformer.max_seq_length if max_seq_length is None else max_seq_length
+    encoder_spec, encoder = read_encoder(transformer.auto_model, limit, layer_weights)
+    if max_seq_length is not None and encoder_spec.max_seq_length < max_seq_length:
+        raise CheckpointError(
+            f"max_seq_length {max_seq_length} is more than the encoder has positions for; allowed are 1 to "
+            f"{encoder_spec.max_seq_length}"
+        )
     # The reference fails on texts beyond the position table unless it is capped as well.
     transformer.max_seq_length = encoder_spec.max_seq_length
     tokenizer = read_tokenizer(transformer.tokenizer, encoder_spec.max_seq_length)

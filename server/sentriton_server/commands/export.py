@@ -40,6 +40,7 @@ def export(
         device=settings.device,
         operators=settings.operators,
         overwrite=overwrite,
+        max_seq_length=settings.max_seq_length,
         allow_pickle=settings.allow_pickle,
         say=say,
     )

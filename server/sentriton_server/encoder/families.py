@@ -49,6 +49,22 @@ class Family:
     window: str | None = None
     bias_distance: int = 0
 
+    @property
+    def positions_in_words(self) -> str:
+        """How the encoder knows the places of tokens, for the documentation."""
+        if self.positions == "rotary":
+            return "rotary, local and global attention" if self.window else "rotary"
+        return "table, and a bias by distance" if self.bias_distance else "table"
+
+    @property
+    def operators(self) -> str:
+        """Whose operators its layers have on a CPU with AVX-512, for the documentation."""
+        return (
+            "torch"
+            if self.gated or self.norm_first or self.bias_distance or self.positions == "rotary"
+            else "sentriton"
+        )
+
     def setting(self, config: Any, name: str) -> Any:
         """A setting of a configuration by BERT's name; None where there is none."""
         return self.constants[name] if name in self.constants else getattr(config, self.settings.get(name, name), None)

@@ -21,6 +21,7 @@ def prepare_repository(
     precision: str | None,
     device: str,
     operators: str = "auto",
+    max_seq_length: int | None = None,
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -29,11 +30,12 @@ def prepare_repository(
     None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
     """
     if source is not None and (Path(source) / "embed_text/config.pbtxt").is_file():
-        if precision is not None or device != "auto" or operators != "auto":
+        if precision is not None or device != "auto" or operators != "auto" or max_seq_length is not None:
             raise RepositoryError(
-                f"{source} is an exported repository: its precision, device and operators were fixed by the export; "
-                "leave out --precision, --device and --operators ($SENTRITON_PRECISION, $SENTRITON_DEVICE, "
-                "$SENTRITON_OPERATORS), or give the checkpoint"
+                f"{source} is an exported repository: its precision, device, operators and max_seq_length were fixed "
+                "by the export; leave out --precision, --device, --operators and --max-seq-length "
+                "($SENTRITON_PRECISION, $SENTRITON_DEVICE, $SENTRITON_OPERATORS, $SENTRITON_MAX_SEQ_LENGTH), or give "
+                "the checkpoint"
             )
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
@@ -49,7 +51,8 @@ def prepare_repository(
         sizes = read_sizes(folder)
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
     resolved = resolve_operators(operators, device, sizes).key if sizes else ""
-    key = hashlib.sha256(f"{content_key(folder)}{_exporter_key()}{operators}{resolved}".encode()).hexdigest()[:16]
+    decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{max_seq_length or ''}"
+    key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     repository = cache_folder() / "repositories" / f"{Path(name).name}-{chosen.name}-{device}-{key}"
     with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
         checked = _identity(repository)
@@ -64,6 +67,7 @@ def prepare_repository(
                 precision=chosen.name,
                 device=device,
                 operators=operators,
+                max_seq_length=max_seq_length,
                 allow_pickle=allow_pickle,
                 say=say,
             )
