@@ -55,7 +55,7 @@ def make_config(model_type: str, tokenizer: PreTrainedTokenizerFast, **changed: 
 
 
 def make_encoder(config: Any, seed: int = 0) -> Any:
-    """A random encoder: no bias is 0, and a few elements of each norm are three times as large as the others, as in
+    """A random encoder. No bias is 0. Two elements of each norm are three times as large as the others, as in
     trained encoders.
     """
     torch.manual_seed(seed)

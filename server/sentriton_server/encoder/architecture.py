@@ -53,7 +53,7 @@ class EncoderSpec:
     max_seq_length: int
     activation: str
     layer_norm_eps: float
-    # Outside the text of this object: a fingerprint has it, and that of a BERT must stay what it is.
+    # Not part of the text of this object, which every fingerprint has: those of BERT-like encoders stay the same.
     further: str = field(default="", repr=False)
 
     @property

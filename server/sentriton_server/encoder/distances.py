@@ -1,7 +1,7 @@
 """Attention whose scores depend on how far a key is from its query: a bias for each distance, or none beyond a window.
 
-Of rows that are longer than `Layout.max_bmm_tokens`, it takes a slice of queries at a time, with the keys that they can
-see: memory grows with the length of a row, not with its square, and with a window, time does so as well.
+Rows longer than `Layout.max_bmm_tokens` are taken a slice of queries at a time, with the keys that the slice can see.
+So memory grows with the length of a row and not with its square. With a window, time does so as well.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ SLICE_TOKENS = 256
 
 
 def by_distance(of_distances: Tensor, queries: int, keys: int) -> Tensor:
-    """[heads, queries, keys] of `of_distances` [heads, queries + keys - 1]: the values of the distances from the last
-    query to the first key, up to those from the first query to the last key.
+    """[heads, queries, keys] of `of_distances` [heads, queries + keys - 1]. Its first value is that of the last query
+    and the first key, its last that of the first query and the last key.
     """
     # Each window of as many distances as keys is the row of one query, the last query's first.
     return of_distances.unfold(1, keys, 1).flip(1)

@@ -1,4 +1,4 @@
-"""The encoders of transformers that can be packed: what sets those of each model type apart, and no code."""
+"""The encoders of transformers that can be packed, each model type by its differences from the others."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# Positions of a table are counted from 0, or behind the padding id and over tokens that are not padding
-# (`create_position_ids_from_input_ids` in transformers); rotary positions have no table.
+# A table's positions are counted from 0, or from behind the padding id over all tokens that are not padding
+# (`create_position_ids_from_input_ids` in transformers). Rotary positions have no table.
 Positions = Literal["from 0", "behind padding", "rotary"]
 
 
@@ -142,7 +142,7 @@ FAMILIES: Mapping[str, Family] = {
             "all-mpnet-base-v2, multi-qa-mpnet-*",
             _MPNET,
             "behind padding",
-            constants={"pad_token_id": 1, "type_vocab_size": None},  # whatever the configuration says
+            constants={"pad_token_id": 1, "type_vocab_size": None},  # fixed in transformers
             bias_distance=128,
         ),
         Family(

@@ -1,4 +1,4 @@
-"""The transformer layers of a packed encoder. What differs between encoders is chosen when a layer is made."""
+"""The transformer layers of a packed encoder. The parts in which encoders differ are chosen when a layer is made."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How an encoder knows the places of tokens where it has no table of positions: queries and keys turn with them.
 
-Rotary positions are those of RoFormer (Su et al. 2021), in the layout of transformers: element i of the first half of a
+Rotary positions are those of RoFormer (Su et al. 2021), in the layout of transformers. Element i of the first half of a
 head and element i of its second half are a pair.
 """
 

@@ -9,7 +9,7 @@ from sentriton_server.encoder.activations import OPERATOR_ACTIVATIONS
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What may differ from layer to layer. `window`: the largest distance of a key from its query, if not any.
+    """The differences between layers. `window`: the largest distance of a key from its query, if not any.
     `rotation`: which of the encoder's rotary frequencies turn queries and keys, if any. `norm`: whether a norm precedes
     the attention of a layer that has its norms in front.
     """
