@@ -82,8 +82,7 @@ go-modules:
 
 test: lint $(NODE_INSTALLED) go-modules prometheus helm coverage-quick
 	$(PYTEST) $(QUICK) tests/encoders
-	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot
-	$(PYTEST) tests/faults -m "not long and not slow"
+	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/polyglot tests/faults
 
 unit: $(VENV)/dev-installed
 	$(PYTEST) $(QUICK) tests/unit
@@ -174,7 +173,7 @@ engine:
 	} || echo "no Docker engine could be had: start one"
 
 test-faults: $(VENV)/dev-installed
-	$(PYTEST) --quiet-machine tests/faults
+	$(PYTEST) --quiet-machine tests/faults -m "not long"
 	$(PYTEST) --quiet-machine tests/server tests/polyglot -k "cleanly or batched or batches"
 
 test-fuzz: $(VENV)/dev-installed

@@ -23,9 +23,10 @@ from benchmarks.workload import hardware
 from sentriton_server.encoder import FAMILIES
 
 _ONE_LENGTH = """
-import json, resource, sys, time
-import numpy as np, torch
+import json, sys, time
+import torch
 from pathlib import Path
+from benchmarks.memory import growth
 from sentriton_server.encoder.operators import load_library
 torch._C._get_graph_executor_optimize(False)
 module, tokens = Path(sys.argv[1]), int(sys.argv[2])
@@ -36,12 +37,11 @@ def run(tokens):
     with torch.inference_mode():
         encoder(ids, torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.int64))
 run(8)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-run(tokens)
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+with growth() as grown:
+    run(tokens)
 started = time.perf_counter()
 run(tokens)
-print(json.dumps({"seconds": time.perf_counter() - started, "mib": grown / 1024}))
+print(json.dumps({"seconds": time.perf_counter() - started, "mib": grown.mib}))
 """
 
 

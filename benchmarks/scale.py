@@ -21,14 +21,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.memory import growth
 from benchmarks.report import print_report
 from benchmarks.workload import hardware
 from sentriton_server.encoder import PRECISIONS, compile_encoder, precisions_of, read_encoder
-
-
-def mebibytes(name: str) -> float:
-    """VmRSS or VmHWM of this process."""
-    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0]) / 1024
 
 
 def measure(path: str, rows: int, length: int) -> tuple[float, float]:
@@ -39,13 +35,11 @@ def measure(path: str, rows: int, length: int) -> tuple[float, float]:
     key = torch.zeros_like(row)  # that of a module that no export gave its own
     with torch.inference_mode():
         module(ids[:length], row[:length], key[:length])
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-        before = mebibytes("VmRSS")
-        module(ids, row, key)
-        memory = mebibytes("VmHWM") - before
+        with growth() as grown:
+            module(ids, row, key)
         started = time.perf_counter()
         module(ids, row, key)
-        return time.perf_counter() - started, memory
+        return time.perf_counter() - started, grown.mib
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -40,14 +40,19 @@ def pytest_configure(config: pytest.Config) -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def cannot_run(reason: str) -> NoReturn:
+    """Skip the test with what is missing; in CI it fails, since there nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 def public_data(name: str) -> Path:
     """The file of a public data set (`sentriton data`). Where it is missing the test is skipped, and fails in CI."""
     try:
         return find(name)
     except InvalidInput as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        cannot_run(str(error))
 
 
 @pytest.fixture(scope="session", autouse=True)

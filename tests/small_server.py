@@ -23,8 +23,6 @@ from tests.example_manifest import make_manifest
 
 DIMENSION = 4
 WORDS = [f"w{number}" for number in range(6000)]
-# A busy machine is far below it, and a client that waits for its default of 60 s is above.
-SOON_S = 30
 Change = Callable[[ModelInferResponse], None]
 
 

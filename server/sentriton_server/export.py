@@ -21,7 +21,7 @@ from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder, precisions_of
 from sentriton_server.encoder.operators import LIBRARY, EncoderSizes, OperatorsUnavailable
-from sentriton_server.encoder.operators.choice import Choice, choose_operators
+from sentriton_server.encoder.operators.choice import ChosenOperators, choose_operators
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel, ParityReport, compare
@@ -80,7 +80,7 @@ def resolve_choices(precision: str | None, device: str, say: Callable[[str], Non
     return chosen, chosen_device
 
 
-def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice:
+def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> ChosenOperators:
     """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes."""
     try:
         return choose_operators(operators, device, sizes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +11,8 @@ import numpy as np
 from sentriton import (
     SentenceEncoder,
 )
-from tests.small_server import SOON_S, WORDS, SmallServer, first_tokens, vectors
+from tests.small_server import WORDS, SmallServer, first_tokens, vectors
+from tests.waiting import SOON_S, until
 
 PLACES = 4  # requests in flight before calls wait
 BAD = "w13"
@@ -46,13 +45,6 @@ class Callers:
         self.server.silent.clear()
         for place, call in enumerate(self.held):
             np.testing.assert_array_equal(call.result(SOON_S), vectors([WORDS[place]])[0])
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON_S
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def error_of(call: Future[Any]) -> BaseException:

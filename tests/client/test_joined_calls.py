@@ -17,8 +17,9 @@ from sentriton import (
     SentritonError,
     ServerError,
 )
-from tests.client.joined import BAD, PLACES, Callers, assert_vectors, rows_of, until
-from tests.small_server import SOON_S, WORDS, SmallServer, first_tokens, vectors
+from tests.client.joined import BAD, PLACES, Callers, assert_vectors, rows_of
+from tests.small_server import WORDS, SmallServer, first_tokens, vectors
+from tests.waiting import SOON_S, until
 
 
 def test_an_idle_encoder_sends_at_once_and_calls_that_wait_leave_together(callers: Callers) -> None:

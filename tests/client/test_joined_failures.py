@@ -19,8 +19,9 @@ from sentriton import (
     ServerError,
 )
 from sentriton.errors import own_error
-from tests.client.joined import BAD, PLACES, Callers, assert_vectors, error_of, refuse_word, rows_of, until
-from tests.small_server import SOON_S, WORDS, SmallServer
+from tests.client.joined import BAD, PLACES, Callers, assert_vectors, error_of, refuse_word, rows_of
+from tests.small_server import WORDS, SmallServer
+from tests.waiting import SOON_S, until
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,10 @@ import numpy as np
 import pytest
 
 from sentriton import AsyncSentenceEncoder, DeadlineExceeded, InvalidInput, SentritonError
-from tests.small_server import SOON_S, WORDS, SmallServer, first_tokens, vectors
+from tests.small_server import WORDS, SmallServer, first_tokens, vectors
+from tests.waiting import SOON_S, until_async
 
 PLACES = 4  # requests in flight before calls wait
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + SOON_S
-    while not holds():
-        assert time.monotonic() < end
-        await asyncio.sleep(0.002)
 
 
 class Callers:
@@ -40,11 +34,11 @@ class Callers:
         self.server.silent.set()
         for place in range(PLACES):
             self.held.append(self.call(WORDS[place]))
-            await until(lambda: self.server.received == len(self.held))
+            await until_async(lambda: self.server.received == len(self.held))
 
     async def waiting(self, *calls: asyncio.Task[Any]) -> list[asyncio.Task[Any]]:
         """The calls, once all wait."""
-        await until(lambda: len(self.encoder._session.joiner._waiting) == len(calls))
+        await until_async(lambda: len(self.encoder._session.joiner._waiting) == len(calls))
         return list(calls)
 
     async def release(self) -> None:
@@ -117,12 +111,12 @@ def test_cancelled_calls_leave_without_a_trace(server: SmallServer) -> None:
         # Under way: one of two leaves the other; the last one takes the request with it.
         server.silent.set()
         first, second = callers.call("w30"), callers.call("w31")
-        await until(lambda: server.received == PLACES + 2)
+        await until_async(lambda: server.received == PLACES + 2)
         first.cancel()
         await asyncio.sleep(0.1)
         assert server.under_way == 1
         second.cancel()
-        await until(lambda: server.under_way == 0)
+        await until_async(lambda: server.under_way == 0)
         server.silent.clear()
         await assert_vectors([callers.call("w32")], ["w32"])
         assert callers.encoder._session.joiner._in_flight == 0
@@ -157,7 +151,7 @@ def test_closing_ends_calls_that_wait_and_calls_under_way(server: SmallServer) -
 def test_a_busy_event_loop_is_no_silence_of_the_server(server: SmallServer) -> None:
     async def body(callers: Callers) -> None:
         call = callers.call("w10")
-        await until(lambda: server.received == 1)
+        await until_async(lambda: server.received == 1)
         time.sleep(2.5)  # a caller that computes in the event loop
         await assert_vectors([call], ["w10"])
 

@@ -24,7 +24,8 @@ from sentriton import (
     ServerUnavailable,
 )
 from sentriton.connection import AsyncConnection
-from tests.small_server import SOON_S, WORDS, SmallServer, silent_from, vectors
+from tests.small_server import WORDS, SmallServer, silent_from, vectors
+from tests.waiting import SOON_S
 
 SENTENCES = WORDS[:400]
 

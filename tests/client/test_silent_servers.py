@@ -13,7 +13,8 @@ import pytest
 
 from sentriton import DeadlineExceeded
 from tests.faults.proxy import FaultyProxy
-from tests.small_server import SOON_S, WORDS, SmallServer, silent_from, vectors
+from tests.small_server import WORDS, SmallServer, silent_from, vectors
+from tests.waiting import SOON_S
 
 SENTENCES = WORDS[:400]
 

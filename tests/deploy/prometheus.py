@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import yaml
 
 from sentriton_server.settings import ServerSettings
 from tests.ports import with_free_ports
+from tests.waiting import until
 
 
 class Prometheus:
@@ -62,16 +63,8 @@ def prometheus(binary: str, configuration: dict[str, Any], folder: Path) -> Iter
                 except URLError:
                     return False
 
-            wait_until(answers, 20)
+            until(answers, 20)
             yield running
         finally:
             process.terminate()
             process.wait(20)
-
-
-def wait_until(condition: Callable[[], Any], timeout_s: float) -> None:
-    """Ask until it holds; fails naming the condition."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{condition.__qualname__} did not hold within {timeout_s:.0f} s"
-        time.sleep(0.2)

@@ -22,9 +22,10 @@ from sentriton_server.repository import MANIFEST
 from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
-from tests.deploy.prometheus import Prometheus, wait_until
+from tests.deploy.prometheus import Prometheus
 from tests.manifests.files import DOCKER, KUBERNETES, kustomize, of_kind
 from tests.ports import with_free_ports
+from tests.waiting import until
 
 IMAGE, GPU_IMAGE = "sentriton:cpu", "sentriton:gpu"
 SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차를 탄다" for number in range(64)]
@@ -201,7 +202,7 @@ def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: Vectors)
     def scraped() -> bool:
         return [value for _, value in stack.monitor.query("sum(sentriton_rows_total)")] >= [len(SENTENCES)]
 
-    wait_until(scraped, 60)
+    until(scraped, 60)
     assert not stack.monitor.firing()
 
 
@@ -210,7 +211,7 @@ def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors) -> Non
         time.sleep(3)
         before = counted.calls
         stack.compose("restart", "sentriton")
-        wait_until(lambda: counted.calls > before + 50, 60)
+        until(lambda: counted.calls > before + 50, 60)
     print(f"\n{counted.calls} calls, {len(counted.errors)} lost, {counted.wrong} wrong")
     assert (counted.errors, counted.wrong) == ([], 0)
     assert before > 20
@@ -218,7 +219,7 @@ def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors) -> Non
 
 def test_an_alert_stays_while_the_server_is_down(stack: Stack) -> None:
     stack.compose("stop", "sentriton")
-    wait_until(lambda: "SentritonDown" in stack.monitor.firing(), 120)
+    until(lambda: "SentritonDown" in stack.monitor.firing(), 120)
     # Its name leaves DNS now, and with it Prometheus' target.
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -226,4 +227,4 @@ def test_an_alert_stays_while_the_server_is_down(stack: Stack) -> None:
         time.sleep(2)
     assert stack.monitor.get("targets")["activeTargets"] == []
     stack.compose("start", "sentriton")
-    wait_until(lambda: "SentritonDown" not in stack.monitor.firing(), 90)
+    until(lambda: "SentritonDown" not in stack.monitor.firing(), 90)

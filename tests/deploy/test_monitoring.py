@@ -23,8 +23,9 @@ from sentriton.connection import Connection
 from sentriton.tokenization import pack_rows
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from tests.deploy.hanging import hanging_main_threads
-from tests.deploy.prometheus import Prometheus, prometheus, wait_until
+from tests.deploy.prometheus import Prometheus, prometheus
 from tests.manifests.files import KUBERNETES, MONITORING, tool
+from tests.waiting import until
 
 # Metrics that this server has no cause for.
 ABSENT = ("nv_gpu_", "nv_cache_", "sentriton_cached_rows", "sentriton_row_cache")
@@ -128,7 +129,7 @@ def test_every_expression_has_data_under_load_and_no_alert_fires(server: TritonS
             return not lacking
 
         try:
-            wait_until(all_have_data, 30)
+            until(all_have_data, 30)
         except AssertionError:
             pytest.fail(f"no data within 30 s: {lacking}")
         for name in absent:
@@ -170,7 +171,7 @@ class Alerts:
 
     def expect(self, *alerts: str, provoke: Callable[[], object] = lambda: None, lasting: bool = False) -> None:
         """Wait until none of `alerts` fires, then provoke them again and again until each of them has."""
-        wait_until(lambda: self._monitor.firing() <= self._lasting, 40)
+        until(lambda: self._monitor.firing() <= self._lasting, 40)
         seen: set[str] = set()
 
         def have_fired() -> bool:
@@ -178,7 +179,7 @@ class Alerts:
             seen.update(self._monitor.firing())
             return set(alerts) <= seen
 
-        wait_until(have_fired, 40)
+        until(have_fired, 40)
         assert seen - self._lasting == set(alerts)
         self.fired |= seen
         if lasting:

@@ -25,10 +25,10 @@ from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import SentenceEncoder, protocol
 from sentriton_server.serving import ServerSettings, prepare_repository
-from tests.deploy.prometheus import wait_until
 from tests.manifests.files import KUBERNETES, kustomize, of_kind
 from tests.manifests.test_kubernetes import environment
 from tests.ports import with_free_ports
+from tests.waiting import until
 
 BIN = Path(sys.executable).parent
 
@@ -99,7 +99,7 @@ def running(folder: Path, component: str | None = None, **secrets: str) -> Itera
         return pod.probe("startupProbe")
 
     try:
-        wait_until(started, 60)
+        until(started, 60)
         yield pod
     finally:
         pod.process.terminate()
@@ -118,11 +118,11 @@ def test_probes_see_a_dead_stub_and_a_server_that_goes(tmp_path: Path) -> None:
         def is_back() -> bool:
             return pod.probe("readinessProbe")
 
-        wait_until(is_out, 5)
-        wait_until(is_back, 30)
+        until(is_out, 5)
+        until(is_back, 30)
         assert pod.probe("livenessProbe")
         pod.process.send_signal(signal.SIGTERM)
-        wait_until(is_out, 5)
+        until(is_out, 5)
     assert not pod.probe("livenessProbe")
 
 

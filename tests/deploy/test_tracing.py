@@ -14,7 +14,7 @@ from opentelemetry.trace import Tracer
 
 from sentriton import AsyncSentenceEncoder, InvalidInput, SentenceEncoder
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
-from tests.deploy.prometheus import wait_until
+from tests.waiting import until
 
 
 class Collector(ThreadingHTTPServer):
@@ -93,7 +93,7 @@ def test_every_way_to_encode_goes_on_with_the_callers_trace(
     def all_have_come() -> bool:
         return all(map(collector.has, trace_ids))
 
-    wait_until(all_have_come, 20)
+    until(all_have_come, 20)
     spans = b"".join(collector.bodies)
     for name in (b"embed_tokens", b"sentriton"):
         assert name in spans

@@ -9,13 +9,11 @@ from pathlib import Path
 from transformers import RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, read_encoder
+from tests.conftest import ROOT
 
 PEAK_OF_A_FULL_BATCH = """
-import pathlib, sys, torch
-
-def mebibytes(name):
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split(name + ":")[1].split()[0]) / 1024
+import sys, torch
+from benchmarks.memory import growth
 
 module = torch.jit.load(sys.argv[1])
 ids = torch.full([64 * 512, 1], 9, dtype=torch.int32)
@@ -23,10 +21,9 @@ row = torch.arange(64, dtype=torch.int32).repeat_interleave(512)[:, None]
 key = torch.zeros(64 * 512, 1, dtype=torch.int64)
 with torch.inference_mode(), torch.jit.optimized_execution(False):
     module(ids[:8], row[:8], key[:8])
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    before = mebibytes("VmRSS")
-    module(ids, row, key)
-print(mebibytes("VmHWM") - before)
+    with growth() as grown:
+        module(ids, row, key)
+print(grown.mib)
 """
 
 
@@ -44,6 +41,7 @@ def test_64_rows_of_512_tokens_take_little_memory_beyond_the_weights(tmp_path: P
     compile_encoder(encoder, PRECISIONS["int8"]).save(str(tmp_path / "model.pt"))
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PEAK_OF_A_FULL_BATCH, str(tmp_path / "model.pt")],
+        cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,

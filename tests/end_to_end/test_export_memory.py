@@ -14,6 +14,7 @@ from transformers import RobertaConfig, RobertaModel
 
 from sentriton_server.module_file import save_module
 from tests.checkpoints import make_tokenizer
+from tests.conftest import ROOT
 
 # Widths of RoBERTa-base: 225 MB of weights.
 CONFIG = RobertaConfig(
@@ -30,16 +31,13 @@ PEAK_OF_AN_EXPORT = """
 import pathlib, sys, torch
 import sentence_transformers
 from transformers import RobertaModel, RobertaTokenizerFast
+from benchmarks.memory import growth
 from sentriton_server.export import export
 
-def mebibytes(name):
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(status.split(name + ":")[1].split()[0]) / 1024
-
 torch.set_num_threads(1)
-before = mebibytes("VmRSS")
-export(sys.argv[1], pathlib.Path(sys.argv[2]), precision=sys.argv[3], device="cpu")
-print(mebibytes("VmHWM") - before)
+with growth() as grown:
+    export(sys.argv[1], pathlib.Path(sys.argv[2]), precision=sys.argv[3], device="cpu")
+print(grown.mib)
 """
 
 
@@ -63,6 +61,7 @@ def test_an_export_takes_at_most_two_and_a_half_times_the_weights(
             *(sys.executable, "-W", "ignore", "-c", PEAK_OF_AN_EXPORT),
             *(str(checkpoint), str(tmp_path / "repository"), precision),
         ],
+        cwd=ROOT,
         check=True,
         capture_output=True,
         text=True,

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,14 +124,6 @@ def expected(served: Served) -> NDArray[np.float32]:
     with SentenceEncoder(served.url) as encoder:
         embeddings: NDArray[np.float32] = encoder.encode(SENTENCES)
     return embeddings
-
-
-def wait_for(condition: object, timeout_s: float, what: str) -> None:
-    """Poll until `condition()` holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def check(fault: str, load: Load, recovery_s: float = 0.0) -> None:

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.commands import SENTRITON
-from tests.faults.conftest import note, serve, wait_for
+from tests.faults.conftest import note, serve
 from tests.faults.load import SENTENCES
+from tests.waiting import until
 
 SOURCE = Path(__file__).with_name("wandering_clock.c")
 
@@ -43,10 +44,10 @@ def test_launcher_and_client_do_not_mind_a_clock_that_jumps(
             text=True,
             env={**os.environ, **wandering},
         ) as embedding:
-            wait_for((tmp_path / "out.npy.partial").exists, 30, "embed did not begin")
+            until((tmp_path / "out.npy.partial").exists, 30, "embed did not begin")
             served.process("encoder").kill()
             killed = time.monotonic()
-            wait_for(lambda: served.restarts() == 1, 45, "no restart")
+            until(lambda: served.restarts() == 1, 45, "no restart")
             recovery_s = time.monotonic() - killed
             _, said = embedding.communicate(timeout=90)
         assert embedding.returncode == 0, said

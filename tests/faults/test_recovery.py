@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from sentriton import SentenceEncoder, protocol
 from tests.faults.attacks import send_all
-from tests.faults.conftest import BUSY_RECOVERY_S, Served, check, serve, wait_for
+from tests.faults.conftest import BUSY_RECOVERY_S, Served, check, serve
 from tests.faults.load import SENTENCES, Load
 from tests.faults.proxy import FaultyProxy
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("victim", ["encoder", "pooling", "embed_text", "embed_tokens", "triton"])
@@ -30,7 +31,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
         mortal.process(victim).kill()
         killed = time.monotonic()
         # Of the callers one alone needs the server's tokenizer; what all notice is the restart.
-        wait_for(lambda: mortal.restarts(before) == 1, BUSY_RECOVERY_S, f"no restart: {mortal.said[before:]}")
+        until(lambda: mortal.restarts(before) == 1, BUSY_RECOVERY_S, f"no restart: {mortal.said[before:]}")
         recovery_s = load.recovery_s(killed)
         recovery_s = max(recovery_s, time.monotonic() - killed)
     check(f"SIGKILL of {victim}", load, recovery_s)
@@ -45,7 +46,7 @@ def test_a_triton_that_crashes_is_replaced_before_it_has_printed_its_stack(
         time.sleep(0.5)
         mortal.process("triton").send_signal(signal.SIGSEGV)
         crashed = time.monotonic()
-        wait_for(lambda: mortal.restarts(before) == 1, BUSY_RECOVERY_S, f"no restart: {mortal.said[before:]}")
+        until(lambda: mortal.restarts(before) == 1, BUSY_RECOVERY_S, f"no restart: {mortal.said[before:]}")
         recovery_s = max(load.recovery_s(crashed), time.monotonic() - crashed)
     check("SIGSEGV of triton", load, recovery_s)
     assert any("Triton crashed (signal 11)" in line for line in mortal.said[before:]), mortal.said
@@ -105,7 +106,7 @@ def test_a_server_that_hangs_for_good_is_started_again(
         time.sleep(0.5)
         served.process(victim).send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
-        wait_for(lambda: served.restarts() == 1, BUSY_RECOVERY_S, "a server that hangs was not restarted")
+        until(lambda: served.restarts() == 1, BUSY_RECOVERY_S, "a server that hangs was not restarted")
         load.recovery_s(stopped)
         recovery_s = time.monotonic() - stopped
     check(f"SIGSTOP of {victim} for good", load, recovery_s)
@@ -117,13 +118,13 @@ def test_a_server_that_hangs_for_good_is_started_again(
 def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) -> None:
     ready = tmp_path / "ready"
     with serve(repository, "--restarts", 2, "--ready-file", ready) as served:
-        wait_for(ready.exists, 5, "not ready")
+        until(ready.exists, 5, "not ready")
         assert ready.read_text().strip() == served.url
         for restart in range(3):
-            wait_for(ready.exists, BUSY_RECOVERY_S, "not ready again")
+            until(ready.exists, BUSY_RECOVERY_S, "not ready again")
             served.process("triton").kill()
             if restart < 2:
-                wait_for(lambda: not ready.exists(), 5, "a dead server called itself ready")
+                until(lambda: not ready.exists(), 5, "a dead server called itself ready")
         assert served.launcher.wait(20) == 1
     assert not ready.exists()
     last = served.said[-1]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from sentriton import SentenceEncoder
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.commands import SENTRITON
-from tests.faults.conftest import BUSY_RECOVERY_S, Served, check, note, serve, wait_for
+from tests.faults.conftest import BUSY_RECOVERY_S, Served, check, note, serve
 from tests.faults.load import SENTENCES, Load
+from tests.waiting import until
 
 # A mount namespace with a small file system at $1, and $2 run in it with what follows as its arguments.
 PRIVATE = ("unshare", "--map-root-user", "--mount", "sh", "-ec")
@@ -119,7 +120,7 @@ def test_a_full_temporary_folder_does_not_end_a_server(
             filler.write_bytes(bytes(30 << 20))
         served.process("encoder").kill()
         killed = time.monotonic()
-        wait_for(lambda: served.restarts() == 1, BUSY_RECOVERY_S, f"no restart: {served.said}")
+        until(lambda: served.restarts() == 1, BUSY_RECOVERY_S, f"no restart: {served.said}")
         recovery_s = load.recovery_s(killed)
         recovery_s = max(recovery_s, time.monotonic() - killed)
     check("SIGKILL of the encoder's stub, $TMPDIR full", load, recovery_s)

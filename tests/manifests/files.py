@@ -10,10 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, cannot_run
 
 DOCKER = ROOT / "docker"
 KUBERNETES = DOCKER / "kubernetes"
@@ -25,10 +24,7 @@ def needed(command: str, package: str) -> str:
     """The path of a program. Where it is missing the test is skipped, and fails in CI."""
     found = shutil.which(command)
     if found is None:
-        message = f"needs {command} on PATH ({package})"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        cannot_run(f"needs {command} on PATH ({package})")
     return found
 
 

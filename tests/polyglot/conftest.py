@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, cannot_run
 from tests.polyglot.callers import environment
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.table import PROPERTY, RecordCases, table
@@ -46,12 +46,12 @@ def node_tools() -> Path:
     the test is skipped, and fails in CI."""
     tools = NODE_CLIENT / "node_modules" / ".bin"
     if shutil.which("node") is None:
-        _cannot_run("needs Node.js 20.3 or later, and there is no `node` on the PATH")
+        cannot_run("needs Node.js 20.3 or later, and there is no `node` on the PATH")
     version = subprocess.run(["node", "-p", "process.versions.node"], capture_output=True, text=True, check=True).stdout
     if tuple(map(int, version.split(".")[:2])) < (20, 3):
-        _cannot_run(f"needs Node.js 20.3 or later, and `node` is {version.strip()}")
+        cannot_run(f"needs Node.js 20.3 or later, and `node` is {version.strip()}")
     if not (tools / "buf").exists():
-        _cannot_run("needs the packages of client/node; run: make node")
+        cannot_run("needs the packages of client/node; run: make node")
     return tools
 
 
@@ -94,10 +94,10 @@ def run_go() -> RunGo:
     missing or too old the test is skipped, and fails in CI.
     """
     if shutil.which("go") is None:
-        _cannot_run("needs Go 1.26 or later, and there is no `go` on the PATH")
+        cannot_run("needs Go 1.26 or later, and there is no `go` on the PATH")
     version = subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()
     if tuple(map(int, version.removeprefix("go").split(".")[:2])) < (1, 26):
-        _cannot_run(f"needs Go 1.26 or later, and `go` is {version}")
+        cannot_run(f"needs Go 1.26 or later, and `go` is {version}")
 
     def run(
         *arguments: str | Path, folder: Path = GO_CLIENT, stdin: str = "", **variables: str
@@ -114,9 +114,3 @@ def run_go() -> RunGo:
         )
 
     return run
-
-
-def _cannot_run(reason: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)

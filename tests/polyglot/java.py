@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, cannot_run
 from tests.polyglot.callers import environment
 from tests.polyglot.conformance import CONFORMANCE
-from tests.polyglot.conftest import _cannot_run
 
 JAVA_CLIENT = ROOT / "client" / "java"
 TARGET = JAVA_CLIENT / "target"
@@ -37,11 +36,11 @@ def check_tools() -> None:
     """Skips the test if the JDK or Maven is missing, and fails it in CI."""
     for tool in ("javac", "mvn"):
         if shutil.which(tool) is None:
-            _cannot_run(f"needs a JDK of version 11 or later and Maven, and there is no `{tool}` on the PATH")
+            cannot_run(f"needs a JDK of version 11 or later and Maven, and there is no `{tool}` on the PATH")
     version = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=True)
     number = re.search(r"\d+", version.stdout + version.stderr)
     if number is None or int(number[0]) < _LEAST_JAVA:
-        _cannot_run(f"needs a JDK of version {_LEAST_JAVA} or later, and `javac` is {version.stdout.strip()}")
+        cannot_run(f"needs a JDK of version {_LEAST_JAVA} or later, and `javac` is {version.stdout.strip()}")
 
 
 def maven(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -25,6 +25,7 @@ from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 from tests.conftest import public_data
 from tests.ports import FREE_PORTS
+from tests.waiting import until
 
 logging.disable_progress_bar()
 
@@ -60,10 +61,7 @@ class RunningServer:
                 connection.infer(request, 30)
             sent = refused()
         connection.close()
-        deadline = time.monotonic() + 30
-        while refused() == sent:
-            assert time.monotonic() < deadline, "embed_tokens publishes no counts"
-            time.sleep(0.02)
+        until(lambda: refused() != sent, 30, "embed_tokens publishes no counts")
         time.sleep(0.1)  # a publication takes some milliseconds, metric by metric
 
     def metric(self, name: str, **labels: str) -> float:

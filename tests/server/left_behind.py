@@ -11,7 +11,7 @@ from pathlib import Path
 from sentriton_server.repository import MODELS, read_config
 from sentriton_server.serving import TritonServer
 from sentriton_server.serving.scratch import SHARED_MEMORY
-from tests.server.serve_command import wait_until
+from tests.waiting import until
 
 
 def regions(server: TritonServer) -> list[Path]:
@@ -47,7 +47,7 @@ def require_end(group: int) -> None:
         return False
 
     try:
-        wait_until(has_ended, 5)
+        until(has_ended, 5)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)

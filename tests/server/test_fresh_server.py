@@ -18,7 +18,7 @@ from sentriton_server.serving.scratch import SHARED_MEMORY
 from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer
 from tests.server.left_behind import python_instances, regions
-from tests.server.serve_command import wait_until
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready(fresh: TritonS
     assert metrics.hostname is not None
     assert metrics.port is not None
     host, port = metrics.hostname, metrics.port
-    wait_until(lambda: all(read_work(host, port, 5).values()), 10)  # embed_text publishes its counts by itself
+    until(lambda: all(read_work(host, port, 5).values()), 10)  # embed_text publishes its counts by itself
 
 
 def test_a_canary_knows_its_own_server(fresh: TritonServer) -> None:

@@ -16,7 +16,8 @@ from sentriton_server.serving import ServerSettings, Supervisor, TritonServer
 from tests.bounds import bound_s
 from tests.commands import SENTRITON
 from tests.ports import FREE_PORT_FLAGS, FREE_PORTS, with_free_ports
-from tests.server.serve_command import running, serve, wait_until, wait_until_gone
+from tests.server.serve_command import running, serve, wait_until_gone
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -64,7 +65,7 @@ def test_of_two_launchers_with_one_port_one_serves_and_one_says_why_not(reposito
     port = with_free_ports(ServerSettings(grpc_port=0)).grpc_port
     both = [serve(repository, "--grpc-port", port, "--metrics-port", 0) for _ in range(2)]
     try:
-        wait_until(lambda: any(process.poll() is not None for process in both), 60)
+        until(lambda: any(process.poll() is not None for process in both), 60)
         (loser,) = [process for process in both if process.poll() is not None]
         _, errors = loser.communicate()
         assert f"error: port {port} on 127.0.0.1 cannot be used" in errors

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from sentriton_server.parity import ParityReport
 from sentriton_server.repository import MANIFEST, RepositoryError, check_repository, read_config
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.checkpoints import make_checkpoint
-from tests.commands import SENTRITON
 
 
 @pytest.fixture
@@ -99,30 +96,6 @@ def test_a_checkpoint_that_misses_the_bound_either_way_is_refused(
         )
     assert any(message.startswith("operators torch (auto: with") for message in said) == (choice == "auto")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_export_needs_no_compiler(tmp_path: Path) -> None:
-    # In a process of its own: this one has the library loaded.
-    environment = {**os.environ, "SENTRITON_CACHE": str(tmp_path), "PATH": str(tmp_path)}
-    command = ["export", str(BUNDLED_CHECKPOINT), str(tmp_path / "repository"), "--precision", "int8"]
-    done = subprocess.run([SENTRITON, *command], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "operators torch (auto: no C++ compiler is installed; install g++)" in done.stderr
-    manifest = json.loads((tmp_path / "repository" / MANIFEST).read_bytes())
-    assert manifest["operators"] == "torch"
-
-
-def test_an_export_whose_operators_cannot_be_loaded_has_no_library(tmp_path: Path) -> None:
-    compiler = tmp_path / "g++"
-    compiler.write_text('#!/bin/sh\nfor output; do :; done\necho "no library" > "$output"\n')
-    compiler.chmod(0o755)
-    environment = {**os.environ, "SENTRITON_CACHE": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
-    command = ["export", str(BUNDLED_CHECKPOINT), str(tmp_path / "repository"), "--precision", "int8"]
-    done = subprocess.run([SENTRITON, *command], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "operators torch (auto: cannot load " in done.stderr
-    assert json.loads((tmp_path / "repository" / MANIFEST).read_bytes())["operators"] == "torch"
-    assert not list((tmp_path / "repository").rglob("*.so"))
 
 
 def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:

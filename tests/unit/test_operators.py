@@ -253,6 +253,13 @@ def test_a_library_is_compiled_with_torchs_layout_and_again_with_other_options(
     assert build_library() != first
 
 
+def test_a_library_is_the_same_wherever_it_is_compiled() -> None:
+    """It names no folder, so that a process may load the copies of two exports from two installations."""
+    library = build_library().read_bytes()
+    for folder in (Path(operators.__file__).parent, Path(torch.__file__).parent):
+        assert str(folder).encode() not in library
+
+
 def test_without_torchs_headers_the_reason_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
     monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))

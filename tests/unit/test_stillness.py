@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from itertools import chain, repeat
 
 import pytest
 
 from sentriton_server.serving import stillness
 from sentriton_server.serving.stillness import OBSERVATION_S, Stillness, work_s
+from tests.waiting import until
 
 
 def test_work_is_the_time_of_all_processes() -> None:
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
         pids = [process.pid for process in spinning]
-        deadline = time.monotonic() + 20
-        while work_s(pids) < 0.5:
-            assert time.monotonic() < deadline, work_s(pids)
-            time.sleep(0.02)
+        until(lambda: work_s(pids) >= 0.5)
         assert work_s(pids) == pytest.approx(work_s(pids[:1]) + work_s(pids[1:]), abs=0.2)
     finally:
         for process in spinning:

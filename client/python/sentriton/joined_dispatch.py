@@ -8,7 +8,7 @@ import asyncio
 import queue
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -45,18 +45,9 @@ class JoinedDispatcher:
             return True
         with _member_of(call, partial(self._looks.put, None)) as member:
             while not member.ended:
-                call.check_open()
-                now = time.monotonic()
-                if (joint := joiner.gather(now)) is not None:
-                    _depart(call, joint, self._send)
-                elif (again := joiner.next(member, now)) is not None:
-                    with _kept_on_failure(call, again[0]):
-                        self._send(*again)
-                else:
-                    try:
-                        self._looks.get(timeout=joiner.wait_s(member, now))
-                    except queue.Empty:
-                        continue
+                if not _send_one(call, member, self._send):
+                    with suppress(queue.Empty):
+                        self._looks.get(timeout=joiner.wait_s(member, time.monotonic()))
         return call.take(member)
 
     def _send(self, joint: Joint[Connection], sending: Sending[Connection]) -> None:
@@ -93,15 +84,8 @@ class AsyncJoinedDispatcher:
             await asyncio.sleep(0)
             idle = joiner.take_idle(member)
             while not idle and not member.ended:
-                call.check_open()
-                now = time.monotonic()
-                if (joint := joiner.gather(now)) is not None:
-                    _depart(call, joint, self._send)
-                elif (again := joiner.next(member, now)) is not None:
-                    with _kept_on_failure(call, again[0]):
-                        self._send(*again)
-                else:
-                    timer = loop.call_later(joiner.wait_s(member, now), look.set)
+                if not _send_one(call, member, self._send):
+                    timer = loop.call_later(joiner.wait_s(member, time.monotonic()), look.set)
                     await look.wait()
                     look.clear()
                     timer.cancel()
@@ -137,15 +121,24 @@ def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
         joiner.give_back(time.monotonic())
 
 
-def _depart(
+def _send_one(
     call: Call[AnyConnection],
-    joint: Joint[AnyConnection],
+    member: Member[AnyConnection],
     send: Callable[[Joint[AnyConnection], Sending[AnyConnection]], None],
-) -> None:
-    with _kept_on_failure(call, joint):
-        joint.tokenize()
-        if (sending := call.joiner.depart(joint, time.monotonic())) is not None:
-            send(joint, sending)
+) -> bool:
+    """Send a request if one may go now: of calls that wait, or again after a failure. False if there is none."""
+    call.check_open()
+    if (joint := call.joiner.gather(time.monotonic())) is not None:
+        with _kept_on_failure(call, joint):
+            joint.tokenize()
+            if (sending := call.joiner.depart(joint, time.monotonic())) is not None:
+                send(joint, sending)
+    elif (again := call.joiner.next(member, time.monotonic())) is not None:
+        with _kept_on_failure(call, again[0]):
+            send(*again)
+    else:
+        return False
+    return True
 
 
 @contextmanager

@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
-from tests.conftest import ROOT
+from tests.conftest import ROOT, cannot_run
 from tests.deploy.engine.bases import load_bases
 from tests.deploy.engine.docker import Docker
 
@@ -33,10 +31,7 @@ def engine(folder: Path) -> Iterator[Docker]:
         yield docker
         return
     if reason := _missing():
-        message = f"no Docker engine answers, and none can be started here: {reason}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        cannot_run(f"no Docker engine answers, and none can be started here: {reason}")
     with _own(folder) as docker:
         load_bases(docker, folder)
         yield docker

@@ -7,7 +7,6 @@ import inspect
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -27,6 +26,7 @@ from sentriton import (
 from tests.faults.proxy import FaultyProxy
 from tests.server.client.sentences import MANY, SENTENCES
 from tests.server.conftest import RunningServer
+from tests.waiting import until, until_async
 
 
 def test_health_has_a_time_of_its_own(encoder: Any) -> None:
@@ -159,14 +159,12 @@ def in_flight(encoder: Any) -> int:
 
 def when_busy(encoder: SentenceEncoder, action: Callable[[], Any]) -> None:
     """Does something once requests are under way."""
-    while not in_flight(encoder):
-        time.sleep(0.01)
+    until(lambda: in_flight(encoder))
     action()
 
 
 async def when_busy_async(encoder: AsyncSentenceEncoder, action: Callable[[], Any]) -> None:
-    while not in_flight(encoder):
-        await asyncio.sleep(0.01)
+    await until_async(lambda: in_flight(encoder))
     done = action()
     if inspect.isawaitable(done):
         await done

@@ -112,7 +112,10 @@ def _compile(library: Path) -> None:
         # Compiled aside and moved: another process never sees half a file.
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             compiled, linked = Path(scratch, "layer.o"), Path(scratch, LIBRARY)
-            _run(compiler, *_COMPILE, f"-I{torch_folder / 'include'}", str(_FOLDER / "layer.cpp"), "-o", str(compiled))
+            # Checks name their source file: without the folders the same source gives the same library everywhere.
+            include = torch_folder / "include"
+            folders = [f"-ffile-prefix-map={folder}=." for folder in (_FOLDER, include)]
+            _run(compiler, *_COMPILE, *folders, f"-I{include}", str(_FOLDER / "layer.cpp"), "-o", str(compiled))
             # Without -fopenmp: threads are those of the OpenMP that torch has loaded.
             libraries = (f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10")
             _run(compiler, "-shared", str(compiled), *libraries, "-o", str(linked))

@@ -16,7 +16,7 @@ from sentriton_server.settings import OPERATORS
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenOperators:
     """`library`: the one of Sentriton's operators, in the cache and loaded; None for torch's. `reason`: of `auto`."""
 
     library: Path | None
@@ -32,7 +32,7 @@ class Choice:
         return "torch" if self.library is None else self.library.parent.name
 
 
-def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice:
+def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> ChosenOperators:
     """The operators for an encoder of these sizes on a device, cpu or gpu; may compile them.
 
     Raises `OperatorsUnavailable` for `sentriton` where they cannot be had, and for an unknown name.
@@ -44,7 +44,7 @@ def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice
             "operators sentriton are for a CPU, and the device is gpu; use --operators auto or torch"
         )
     if device == "gpu" or operators == "torch":
-        return Choice(None)
+        return ChosenOperators(None)
     try:
         check_sizes(sizes)
         library = build_library()
@@ -53,5 +53,5 @@ def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> Choice
     except OperatorsUnavailable as error:
         if operators == "sentriton":
             raise OperatorsUnavailable(f"{error}; or use --operators torch") from error
-        return Choice(None, str(error))
-    return Choice(library, "they are compiled and suit the encoder's sizes" if operators == "auto" else "")
+        return ChosenOperators(None, str(error))
+    return ChosenOperators(library, "they are compiled and suit the encoder's sizes" if operators == "auto" else "")
