@@ -2,6 +2,7 @@
 # make test      lint, types, unit tests, the client, server tests, manifests, faults (CI runs polyglot and gateway as well)
 # make unit      unit tests alone (under three quarters of a minute on two cores)
 # make client    the Python client with servers that answer wrongly, late or not at all (half a minute)
+# make encoders  every supported kind of encoder and tokenizer at every precision, without Triton (a minute)
 # make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
 # make server    tests against a real Triton (five minutes on two cores)
 # make typing    mypy and pyright on the client's public interface (half a minute)
@@ -52,7 +53,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -92,6 +93,7 @@ rust-crates:
 	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
 
 test: lint $(NODE_INSTALLED) prometheus helm coverage-quick
+	$(PYTEST) $(QUICK) tests/encoders
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/faults
 
 unit: $(VENV)/dev-installed
@@ -99,6 +101,9 @@ unit: $(VENV)/dev-installed
 
 client: $(VENV)/dev-installed
 	$(PYTEST) $(WAITING) tests/client
+
+encoders: $(VENV)/dev-installed
+	$(PYTEST) $(QUICK) tests/encoders
 
 end-to-end: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/end_to_end

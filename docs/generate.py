@@ -1,6 +1,7 @@
-"""Writes the tables of settings from their declarations: docs/settings.md, and the client's table in client/README.md.
+"""Writes the tables of settings and encoders from their declarations: docs/settings.md, the client's table in
+client/README.md, and the table of encoders in README.md.
 
-make docs    (python -m docs.generate; a test checks that both files are current)
+make docs    (python -m docs.generate; a test checks that the files are current)
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ FILES = (
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_PAGE = ROOT / "docs/settings.md"
 CLIENT_PAGE = ROOT / "client/README.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end of the table -->\n"
 
 HEAD = """\
 # Settings of the commands
 
 `make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
-`sentriton serve` takes all of them but those of Files and of the gateway, and
-`sentriton export` takes `--precision`, `--device`, `--check-on`, `--operators` and `--allow-pickle`.
+`sentriton serve` takes all of them but those of Files and of the gateway, and `sentriton export`
+takes `--precision`, `--device`, `--check-on`, `--operators`, `--max-seq-length` and `--allow-pickle`.
 
 A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for
 every switch. A variable that is set to nothing counts as unset.
@@ -76,11 +78,36 @@ def server_page() -> str:
 
 def client_page() -> str:
     """The content of client/README.md, its table written anew."""
-    before, rest = CLIENT_PAGE.read_text(encoding="utf-8").split(BEGIN)
     table = "| setting | variable | values | default | effect |\n|---|---|---|---|---|\n" + rows(
         (f"`{each.field}`", f"`{each.variable}`", values(each), default(each), each.help)
         for each in settings_of(ClientSettings)
     )
+    return with_table(CLIENT_PAGE, table)
+
+
+def readme() -> str:
+    """The content of README.md, its table of encoders written anew."""
+    from sentriton_server.encoder import FAMILIES
+
+    table = (
+        "| encoder | model_type | known checkpoints | positions | operators on AVX-512 |\n|---|---|---|---|---|\n"
+        + rows(
+            (
+                each.title,
+                f"`{each.model_type}`",
+                each.known.replace("*", "\\*"),
+                each.positions_in_words,
+                each.operators,
+            )
+            for each in FAMILIES.values()
+        )
+    )
+    return with_table(README, table)
+
+
+def with_table(page: Path, table: str) -> str:
+    """The content of a page with `table` in place of the one between the marks."""
+    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     return f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}"
 
 
@@ -111,3 +138,4 @@ def former(declared: Setting) -> tuple[str, ...]:
 if __name__ == "__main__":
     SERVER_PAGE.write_text(server_page(), encoding="utf-8")
     CLIENT_PAGE.write_text(client_page(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")

@@ -70,6 +70,7 @@ def export(
     check_on: str = "auto",
     operators: str = "auto",
     overwrite: bool = False,
+    max_seq_length: int | None = None,
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
@@ -77,7 +78,7 @@ def export(
 
     `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
     without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
-    encoder and keep the precision's bound.
+    encoder and keep the precision's bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
     `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
@@ -87,7 +88,9 @@ def export(
     choices = resolve_choices(precision, device, say, check_on)
     _check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
-    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
+    if checkpoint.defaults:
+        say(f"{checkpoint.defaults} (the default of sentence-transformers for an encoder without modules.json)")
     # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
         while True:
@@ -106,7 +109,7 @@ def export(
                 say(f"operators torch (auto: with sentriton's, {error})")
             shutil.rmtree(draft, ignore_errors=True)
             del checkpoint  # its encoder is used up
-            checkpoint = read_checkpoint(source, allow_pickle=allow_pickle)
+            checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
 
 
 @contextmanager
@@ -115,10 +118,7 @@ def _draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
     be written, and `RepositoryError` where another export was there first.
     """
     try:
-        with (
-            _parent_folder(repository),
-            private_folder(repository.parent, ".export-") as scratch,
-        ):
+        with _parent_folder(repository), private_folder(repository.parent, ".export-") as scratch:
             draft = scratch / "repository"
             yield draft
             # Again: a server may run from an export that came meanwhile, and each has a key of its own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel
-from sentriton_server.repository import read_key, read_operators
+from sentriton_server.repository import read_key, read_manifest, read_operators
 
 _CHUNK_SENTENCES = 256
 REFERENCE = "sentence-transformers"
@@ -36,7 +37,11 @@ def quality_by_precision(
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     scores = [pair.score for pair in pairs]
     say(f"embedding {len(pairs):,} pairs with {REFERENCE}")
-    model = read_checkpoint(source, allow_pickle=allow_pickle).model
+    options: dict[str, Any] = {
+        "allow_pickle": allow_pickle,
+        "max_seq_length": read_manifest(repository).max_seq_length,
+    }
+    model = read_checkpoint(source, **options).model
     # Sentences of like length, a chunk at a time: a large data set shows how far it is.
     order = sorted(range(len(sentences)), key=lambda place: -len(sentences[place]))
     chunks = []
@@ -56,7 +61,7 @@ def quality_by_precision(
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "model.pt"
             # Compiling uses an encoder up: each precision reads its own.
-            encoder = read_checkpoint(source, allow_pickle=allow_pickle).encoder
+            encoder = read_checkpoint(source, **options).encoder
             encoder.key = read_key(repository)
             save_module(compile_encoder(encoder, precision, device, operators=operators), path)
             del encoder

@@ -19,6 +19,7 @@ PRECISION_NAMES: tuple[PrecisionName, ...] = get_args(PrecisionName)
 OPERATORS: tuple[OperatorsName, ...] = get_args(OperatorsName)
 
 _MODEL = "Model"
+_TEXT = "Text"
 _NETWORK = "Network"
 _SECURITY = "Security"
 _TRACING = "Tracing"
@@ -64,6 +65,15 @@ class ExportSettings:
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
+    )
+    max_seq_length: int | None = setting(
+        None,
+        "Tokens beyond which a text is truncated, special ones included. A lower limit bounds the time and the memory "
+        "that a long text takes. Another limit makes another fingerprint.",
+        group=_TEXT,  # of its own: beside the switches of the model, its variable does not fit 80 columns
+        allowed=whole(1, of="tokens"),
+        unit="tokens",
+        unset="the checkpoint's own",
     )
     allow_pickle: bool = setting(
         False,

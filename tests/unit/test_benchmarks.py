@@ -27,7 +27,9 @@ def calls(ends: list[float], *, took: float = 1.0, begin: float = 10.0, end: flo
     return Calls(answered, begin, end, refused)
 
 
-@pytest.mark.parametrize("name", "batches cache chain contention first gpu limit offline online overhead scale".split())
+@pytest.mark.parametrize(
+    "name", "batches cache chain contention first gpu limit long_texts offline online overhead scale".split()
+)
 def test_every_benchmark_describes_its_options(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

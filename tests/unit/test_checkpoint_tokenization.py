@@ -23,11 +23,6 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
         edit("sentence_bert_config.json", query_expansion={"strategy": "fixed", "length": 16}),
         "query_expansion {'strategy': 'fixed'",
     ),
-    "split_special_tokens": (edit("tokenizer_config.json", split_special_tokens=True), "split_special_tokens: true"),
-    "split_special_tokens, tokenizer_args": (
-        edit("sentence_bert_config.json", tokenizer_args={"split_special_tokens": True}),
-        "split_special_tokens: true",
-    ),
     "split_special_tokens, processing_kwargs": (
         edit("sentence_bert_config.json", processing_kwargs={"text": {"split_special_tokens": True}}),
         'processing_kwargs {"text": {"split_special_tokens": true}} are not supported',
@@ -127,6 +122,10 @@ HONOURED: dict[str, Change] = {
     "truncation in front": edit("tokenizer_config.json", truncation_side="left"),
     "do_lower_case": edit("sentence_bert_config.json", do_lower_case=True),
     "a lower limit": edit("tokenizer_config.json", model_max_length=9),
+    "split_special_tokens": edit("tokenizer_config.json", split_special_tokens=True),
+    "split_special_tokens, tokenizer_args": edit(
+        "sentence_bert_config.json", tokenizer_args={"split_special_tokens": True}
+    ),
     "a prefix space": edit("tokenizer_config.json", add_prefix_space=True),
     "padding to the limit": edit("sentence_bert_config.json", processing_kwargs={"text": {"padding": "max_length"}}),
     "a chat template": edit("tokenizer_config.json", chat_template="{{ messages[0].content }}"),

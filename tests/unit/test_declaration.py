@@ -14,7 +14,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from docs.generate import CLIENT_PAGE, SERVER_PAGE, client_page, server_page
+from docs.generate import CLIENT_PAGE, README, SERVER_PAGE, client_page, readme, server_page
 from sentriton import ClientSettings, InvalidInput
 from sentriton.cli import app
 from sentriton.command_options import takes_settings
@@ -52,6 +52,7 @@ def test_precisions_are_those_of_the_encoder() -> None:
 def test_the_documentation_is_current() -> None:
     assert SERVER_PAGE.read_text(encoding="utf-8") == server_page(), "run `make docs`"
     assert CLIENT_PAGE.read_text(encoding="utf-8") == client_page(), "run `make docs`"
+    assert README.read_text(encoding="utf-8") == readme(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reliability.md", *CLIENT_PAGES])

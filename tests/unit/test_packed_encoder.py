@@ -14,9 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from transformers import DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
+from transformers import AlbertConfig, GteConfig, Qwen3Config, RobertaConfig, RobertaModel
 
-from sentriton_server.encoder import PRECISIONS, PackedEncoder, UnsupportedEncoder, compile_encoder, read_encoder
+from sentriton_server.encoder import (
+    PRECISIONS,
+    PackedEncoder,
+    UnsupportedEncoder,
+    check_config,
+    compile_encoder,
+    read_encoder,
+)
+from sentriton_server.encoder.activations import ACTIVATION_FUNCTIONS
 from sentriton_server.encoder.linear import Int8Linear
 from sentriton_server.encoder.packed import BLOCK_MULTIPLE_TOKENS, GPU_BLOCK_TOKENS
 from sentriton_server.serving import warmup
@@ -243,7 +251,7 @@ def test_token_embeddings_have_the_dtype_that_the_configuration_gets(precision: 
     assert encode(compiled(precision=precision), [[3, 4]])[0].dtype == dtype
 
 
-@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "gelu_pytorch_tanh", "relu"])
+@pytest.mark.parametrize("activation", ACTIVATION_FUNCTIONS)
 def test_every_supported_activation_equals_hugging_face(activation: str) -> None:
     config_class, model_class = ARCHITECTURES["bert"]
     sizes = {"vocab_size": 30, "hidden_size": HIDDEN, "num_hidden_layers": 1, "intermediate_size": 64}
@@ -259,7 +267,7 @@ def test_every_supported_activation_equals_hugging_face(activation: str) -> None
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"hidden_act": "silu"}, "hidden_act is 'silu'; supported are gelu"),
+        ({"hidden_act": "tanh"}, "hidden_act is 'tanh'; supported are gelu"),
         ({"is_decoder": True}, "decoder"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type is 'relative_key'"),
     ],
@@ -274,10 +282,30 @@ def test_an_encoder_that_cannot_be_packed_is_refused_by_name(changed: dict[str, 
         read_encoder(model, None)
 
 
-def test_an_encoder_of_another_type_is_refused_by_name() -> None:
-    config = DistilBertConfig(vocab_size=9, dim=8, n_layers=1, n_heads=2, hidden_dim=8)
-    with pytest.raises(UnsupportedEncoder, match="'distilbert'; supported are bert, roberta, xlm-roberta"):
-        read_encoder(DistilBertModel(config), None)
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        (AlbertConfig(), "'albert'; supported are bert, .*; take an embedding model of one of these"),
+        (Qwen3Config(), "'qwen3', a decoder: .*; supported are bert, .*; take an embedding model of one of these"),
+    ],
+    ids=["encoder", "decoder"],
+)
+def test_an_encoder_of_another_type_is_refused_by_name(config: Any, named: str) -> None:
+    with pytest.raises(UnsupportedEncoder, match=named):
+        check_config(config)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "named"),
+    [
+        ({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}, "rope_parameters are .*'dynamic'"),
+        ({"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}, "turn whole heads"),
+    ],
+    ids=["frequencies that change", "half of a head"],
+)
+def test_rotary_positions_of_another_kind_are_refused(rotation: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnsupportedEncoder, match=named):
+        check_config(GteConfig(vocab_size=9, hidden_size=8, num_attention_heads=2, rope_parameters=rotation))
 
 
 @pytest.mark.parametrize(("architecture", "first"), [("bert", 0), ("roberta", PAD + 1), ("xlm-roberta", PAD + 1)])

@@ -1,7 +1,7 @@
-"""What sentence-transformers puts behind the encoder (Pooling, Dense, Normalize): plain functions, free of Triton, in
-numpy, or in torch where the token embeddings are on a GPU.
+"""What sentence-transformers puts behind the encoder (Pooling, Dense, LayerNorm, Normalize): plain functions, free of
+Triton, in numpy, or in torch where the token embeddings are on a GPU.
 
-Semantics are those of sentence_transformers.sentence_transformer.modules.Pooling, .Dense and .Normalize, release 6.
+Semantics are those of the modules of these names in sentence_transformers.sentence_transformer.modules, release 6.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Head:
 
 
 def load_head(folder: Path) -> Head:
-    """Read head.json, and head.npz with the weights of its Dense modules."""
+    """Read head.json, and head.npz with the weights of its modules."""
     description = json.loads((folder / "head.json").read_text())
     pooling, *rest = description["modules"]
     with np.load(folder / "head.npz", allow_pickle=False) as weights:
@@ -142,7 +142,21 @@ ACTIVATIONS: dict[str, Layer] = {
 def _layer(module: dict[str, Any], weights: Any) -> Layer:
     if module["type"] == "truncate":
         return lambda embedding, arrays: arrays.first(embedding, module["dimension"])
+    if module["type"] == "layer_norm":
+        return _layer_norm(module, weights)
     return normalize if module["type"] == "normalize" else _dense(module, weights)
+
+
+def _layer_norm(module: dict[str, Any], weights: Any) -> Layer:
+    weight, bias = (Weight(weights[f"{module['weights']}.{kind}"]) for kind in ("weight", "bias"))
+    eps = float(module["eps"])
+
+    def layer_norm(embedding: Array, arrays: Arrays) -> Array:
+        centred = embedding - embedding.mean(axis=1, keepdims=True)
+        variance = (centred * centred).mean(axis=1, keepdims=True)
+        return centred / arrays.module.sqrt(variance + eps) * weight.on(arrays) + bias.on(arrays)
+
+    return layer_norm
 
 
 def _dense(module: dict[str, Any], weights: Any) -> Layer:

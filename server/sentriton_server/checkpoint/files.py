@@ -12,8 +12,10 @@ from tokenizers import Tokenizer
 
 from sentriton_server.checkpoint.errors import CheckpointError
 
-_SUPPORTED = "Transformer, Pooling, then any of Dense and Normalize"
-_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+# Behind Pooling, in any order.
+HEAD_MODULES = ("Dense", "Dropout", "LayerNorm", "Normalize")
+_SUPPORTED = f"Transformer, perhaps WeightedLayerPooling, Pooling, then any of {', '.join(HEAD_MODULES)}"
+_MODULES = ("Transformer", "WeightedLayerPooling", "Pooling", *HEAD_MODULES)
 _ONLY_DENSE = "supported are SentenceTransformer checkpoints, which have one dense vector per text"
 _CROSS_ENCODER = "a cross-encoder: it scores pairs of texts and has no sentence embeddings"
 _SPARSE_ENCODER = "a sparse encoder: its vectors have one dimension per vocabulary entry or latent"
@@ -64,7 +66,7 @@ _TRANSFORMER_FILES = (
 class ModuleFiles:
     """One entry of modules.json."""
 
-    kind: str  # Transformer, Pooling, Dense or Normalize
+    kind: str  # Transformer, Pooling, Dense and so on
     path: str  # relative to the checkpoint, "" for its root
     folder: Path
 
@@ -83,7 +85,7 @@ def read_modules(folder: Path) -> list[ModuleFiles]:
     for module in modules:
         if module.kind == "Transformer":
             _check_transformer(module.folder)
-        elif module.kind in ("Pooling", "Dense"):
+        elif module.kind not in ("Dropout", "Normalize"):
             _require(module.folder, "config.json")
             read_object(module.folder / "config.json")
     return modules
@@ -91,7 +93,9 @@ def read_modules(folder: Path) -> list[ModuleFiles]:
 
 def check_order(kinds: list[str]) -> None:
     """Raises `CheckpointError` where modules do not follow each other as they can be served."""
-    if kinds[:2] != ["Transformer", "Pooling"] or not set(kinds[2:]) <= {"Dense", "Normalize"}:
+    first = ["Transformer", "WeightedLayerPooling"] if "WeightedLayerPooling" in kinds else ["Transformer"]
+    behind = len(first) + 1
+    if kinds[:behind] != [*first, "Pooling"] or not set(kinds[behind:]) <= set(HEAD_MODULES):
         raise CheckpointError(f"the checkpoint's modules are {', '.join(kinds)}; supported are {_SUPPORTED}")
 
 

@@ -19,7 +19,14 @@ from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
 from sentriton_server.checkpoint.files import check_order, read_modules, read_object
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
-from sentriton_server.encoder import EncoderSpec, PackedEncoder, is_count, read_encoder
+from sentriton_server.encoder import (
+    FAMILIES,
+    EncoderSpec,
+    PackedEncoder,
+    UnsupportedEncoder,
+    read_encoder,
+    read_shape,
+)
 from sentriton_server.encoder.operators import EncoderSizes
 from sentriton_server.hub import download
 from sentriton_server.resources import hash_files, load_model_code
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
 
 _SAYS_LITTLE = re.compile(r"models?|best|best_model|final|output|snapshots|checkpoint-\d+|[0-9a-f]{40}", re.IGNORECASE)
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_LAYER_POOLING = "WeightedLayerPooling"
 
 
 @dataclass
@@ -46,18 +54,20 @@ class Checkpoint:
     head_modules: list[dict[str, Any]]  # as head.json lists them
     head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
     fingerprint: str
+    defaults: str  # what sentence-transformers adds to a checkpoint that is an encoder alone; nothing otherwise
 
 
-def read_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> Checkpoint:
+def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_length: int | None = None) -> Checkpoint:
     """Load a sentence-transformers folder or hub id; pickled weights only where `allow_pickle` says so, and code that
-    comes along never. Raises `CheckpointError` naming the module, value and what is allowed.
+    comes along never. `max_seq_length` takes the place of the checkpoint's own. Raises `CheckpointError` naming the
+    module, value and what is allowed.
     """
     name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     with refusals_of(source):
-        return _read(name, folder, allow_pickle)
+        return _read(name, folder, allow_pickle, max_seq_length)
 
 
-def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
+def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | None) -> Checkpoint:
     # Its progress bar and load report are for people who load models by hand.
     from transformers.utils import logging
 
@@ -69,7 +79,14 @@ def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
     check_order([type(module).__name__ for module in model])
     transformer, *others = model
     _require_plain_text(transformer)
-    encoder_spec, encoder = read_encoder(transformer.auto_model, transformer.max_seq_length)
+    layer_weights = _layer_weights(transformer, others.pop(0)) if type(others[0]).__name__ == _LAYER_POOLING else None
+    limit = transformer.max_seq_length if max_seq_length is None else max_seq_length
+    encoder_spec, encoder = read_encoder(transformer.auto_model, limit, layer_weights)
+    if max_seq_length is not None and encoder_spec.max_seq_length < max_seq_length:
+        raise CheckpointError(
+            f"max_seq_length {max_seq_length} is more than the encoder has positions for; allowed are 1 to "
+            f"{encoder_spec.max_seq_length}"
+        )
     # The reference fails on texts beyond the position table unless it is capped as well.
     transformer.max_seq_length = encoder_spec.max_seq_length
     tokenizer = read_tokenizer(transformer.tokenizer, encoder_spec.max_seq_length)
@@ -84,14 +101,15 @@ def _read(name: str, folder: Path, allow_pickle: bool) -> Checkpoint:
         head_modules=head_modules,
         head_weights=head_weights,
         fingerprint=fingerprint(encoder_spec, encoder, tokenizer, head_modules, head_weights),
+        defaults="" if len(modules) > 1 else f"pooling {', '.join(head_modules[0]['modes'])}",
     )
 
 
 def read_head(
     modules: list[Any], truncate_dim: int | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
-    """Describe the modules behind the Transformer (a Pooling, then any number of Dense and Normalize) for head.json;
-    vectors are truncated to `truncate_dim` behind all of them.
+    """Describe the modules behind the encoder (a Pooling, then any of `HEAD_MODULES`) for head.json; vectors are
+    truncated to `truncate_dim` behind all of them.
     """
     described: list[dict[str, Any]] = []
     weights: dict[str, NDArray[np.float32]] = {}
@@ -104,7 +122,10 @@ def read_head(
         elif kind == "Dense":
             described.append(_describe_dense(module, f"dense_{place}"))
             weights |= _dense_weights(module, f"dense_{place}")
-        else:
+        elif kind == "LayerNorm":
+            described.append({"type": "layer_norm", "weights": f"norm_{place}", "eps": module.norm.eps})
+            weights |= _norm_weights(module.norm, f"norm_{place}")
+        elif kind == "Normalize":
             _require_sentence_embedding(module)
             described.append({"type": "normalize"})
     if truncate_dim is not None:
@@ -121,7 +142,7 @@ def fingerprint(
 ) -> str:
     """sha256 of everything that decides which vector a text gets, and of nothing else (not of precision or device)."""
     digest = hashlib.sha256()
-    described = [repr(spec), tokenizer.to_str(), json.dumps(head_modules, sort_keys=True)]
+    described = [repr(spec) + spec.further, tokenizer.to_str(), json.dumps(head_modules, sort_keys=True)]
     for text in described:
         digest.update(text.encode())
     for name, tensor in sorted(encoder.state_dict().items()):
@@ -135,13 +156,19 @@ def fingerprint(
 
 def read_sizes(folder: Path) -> EncoderSizes | None:
     """The encoder's sizes as a checkpoint's config.json has them; None where `read_checkpoint` refuses it."""
+    from transformers import AutoConfig
+
     modules = [module.folder for module in read_modules(folder) if module.kind == "Transformer"]
     if not modules:
         return None
-    config = read_object(modules[0] / "config.json")
-    defaults = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}  # of transformers
-    sizes = [config.get(name, default) for name, default in defaults.items()]
-    return EncoderSizes(*sizes) if all(is_count(size) for size in sizes) else None
+    settings = read_object(modules[0] / "config.json")
+    model_type = settings.pop("model_type", None)
+    if model_type not in FAMILIES:
+        return None
+    try:
+        return EncoderSizes.of(read_shape(AutoConfig.for_model(model_type, **settings)))
+    except UnsupportedEncoder:
+        return None
 
 
 def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tuple[str, Path]:
@@ -152,11 +179,15 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
     """
     folder = Path(source)
     with refusals_of(source):
-        if (folder / "modules.json").is_file():
+        # Without modules.json, sentence-transformers takes a folder for an encoder alone.
+        if (folder / "modules.json").is_file() or (folder / "config.json").is_file():
             return name_of_folder(folder), folder
         exists = folder.exists()
     if exists:
-        raise CheckpointError(f"{source} is not a sentence-transformers checkpoint: it has no modules.json")
+        raise CheckpointError(
+            f"{source} is no checkpoint: it has neither modules.json (of sentence-transformers) nor config.json (of "
+            "transformers); give the folder that holds one of them"
+        )
     if not HUB_ID.fullmatch(str(source)):
         raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
     try:
@@ -217,6 +248,27 @@ def _require_plain_text(transformer: Any) -> None:
             )
 
 
+def _layer_weights(transformer: Any, pooling: Any) -> torch.Tensor | None:
+    """The weights of the outputs of embeddings and layers, [layers + 1]. None where the module changes nothing, because
+    the encoder does not hand them out.
+    """
+    config = transformer.auto_model.config
+    if not config.output_hidden_states:
+        return None
+    weights, start = pooling.layer_weights.detach().float(), pooling.layer_start
+    layers = int(config.num_hidden_layers) + 1
+    if not 0 <= start < layers or len(weights) != layers - start:
+        raise CheckpointError(
+            f"module {_LAYER_POOLING} has {len(weights)} weights from layer_start {start} on; allowed is one for each "
+            f"of the encoder's {layers} outputs from there on; save the checkpoint again"
+        )
+    if not bool(torch.isfinite(weights).all()) or float(weights.sum()) == 0:
+        raise CheckpointError(
+            f"module {_LAYER_POOLING} has weights {weights.tolist()}; allowed are finite numbers, and not a sum of 0"
+        )
+    return torch.nn.functional.pad(weights, [start, 0])
+
+
 def _describe_truncation(dimension: Any) -> dict[str, Any]:
     if not isinstance(dimension, int) or isinstance(dimension, bool) or dimension < 1:
         raise CheckpointError(
@@ -244,6 +296,11 @@ def _dense_weights(module: Any, name: str) -> dict[str, NDArray[np.float32]]:
             "module Dense has weights that are not finite numbers; take an earlier state of the training"
         )
     return weights
+
+
+def _norm_weights(norm: Any, name: str) -> dict[str, NDArray[np.float32]]:
+    weights = {f"{name}.weight": norm.weight, f"{name}.bias": norm.bias}
+    return {key: tensor.detach().float().numpy() for key, tensor in weights.items()}
 
 
 def _require_sentence_embedding(module: Any) -> None:

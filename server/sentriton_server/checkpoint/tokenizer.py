@@ -46,17 +46,15 @@ def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
     Truncation is written into it, so that one file has all that a client needs. Raises `CheckpointError` for a setting
     that such a file cannot hold.
     """
-    if getattr(tokenizer, "split_special_tokens", False):
-        raise CheckpointError(
-            "its tokenizer has split_special_tokens: true, which tokenizer.json cannot hold; allowed is false; "
-            "remove the setting if special tokens may be recognized in a text"
-        )
     if tokenizer.pad_token_id is None:
         raise CheckpointError(
             "its tokenizer has no padding token, so that sentence-transformers cannot embed a batch; set pad_token, "
             "to the token of the pad_token_id in config.json"
         )
-    copy = Tokenizer.from_str(_fast(tokenizer).to_str())
+    description = _fast(tokenizer).to_str()
+    if getattr(tokenizer, "split_special_tokens", False):
+        description = _without_special_tokens(description)
+    copy = Tokenizer.from_str(description)
     special_tokens = copy.num_special_tokens_to_add(False)
     if max_seq_length <= special_tokens:
         raise CheckpointError(
@@ -109,6 +107,15 @@ def _fast(tokenizer: Any) -> Any:
             f"the checkpoint's tokenizer {type(tokenizer).__name__} is a slow one and cannot be converted; "
             "save the checkpoint with a fast tokenizer (tokenizer.json)"
         ) from error
+
+
+def _without_special_tokens(description: str) -> str:
+    """A tokenizer that takes special tokens in a text for text: the file has no setting for it, but one that it does
+    not list is none. Those around a text stay, since they are the post-processor's.
+    """
+    content = json.loads(description)
+    content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"]]
+    return json.dumps(content, ensure_ascii=False)
 
 
 def _require_embeddings(tokenizer: Tokenizer, spec: EncoderSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,8 +20,12 @@ _SHOWN_NAMES = 3
 _POOLER_WEIGHTS = re.compile(r"(^|\.)pooler\.")
 # Heads of other tasks and constant buffers, which may stand in a file and are not part of the encoder.
 _HEAD_WEIGHTS = re.compile(
-    r"^((bert|roberta)\.)?(pooler|lm_head|cls|classifier|qa_outputs)\.|(^|\.)(position|token_type)_ids$"
+    r"^((bert|roberta|distilbert|electra|mpnet|model|nomic_bert|gte)\.)?"
+    r"(pooler|lm_head|cls|classifier|pre_classifier|qa_outputs|head|decoder|vocab_(transform|layer_norm|projector)"
+    r"|(discriminator|generator)_(predictions|lm_head))\.|(^|\.)(position|token_type)_ids$"
 )
+# The sizes of a module beside the encoder, of whose product it has weights.
+_MODULE_SIZES = {"Dense": ("in_features", "out_features"), "LayerNorm": ("dimension",)}
 _PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "use_safetensors"}
 
 
@@ -32,8 +37,9 @@ def check_weights(folder: Path, modules: list[ModuleFiles], *, allow_pickle: boo
         if module.kind == "Transformer":
             files = _weight_files(module.folder, "*.safetensors", "*.bin", allow_pickle)
             _check_encoder(folder, module, files, allow_pickle)
-        elif module.kind == "Dense":
-            _check_dense(module.folder, _weight_files(module.folder, "model.safetensors", "*.bin", allow_pickle))
+        elif module.kind in ("Dense", "LayerNorm", "WeightedLayerPooling"):
+            files = _weight_files(module.folder, "model.safetensors", "*.bin", allow_pickle)
+            _check_module(module, files)
 
 
 def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> list[Path]:
@@ -123,20 +129,25 @@ def _require_numbers(model: torch.nn.Module) -> None:
         raise CheckpointError(f"weights are not finite numbers: {_some(broken)}; take an earlier state of the training")
 
 
-def _check_dense(folder: Path, files: list[Path]) -> None:
-    config = read_object(folder / "config.json")
-    width, dimension = (config.get(name) for name in ("in_features", "out_features"))
-    if not is_count(width) or not is_count(dimension):
-        raise CheckpointError(
-            f"module Dense has in_features {width!r} and out_features {dimension!r}; allowed are positive integers"
-        )
+def _check_module(module: ModuleFiles, files: list[Path]) -> None:
+    config = read_object(module.folder / "config.json")
+    names = _MODULE_SIZES.get(module.kind, ())
+    sizes: list[Any] = [config.get(name) for name in names]
+    if not all(is_count(size) for size in sizes):
+        described = " and ".join(f"{name} {size!r}" for name, size in zip(names, sizes, strict=True))
+        raise CheckpointError(f"module {module.kind} has {described}; allowed are positive integers")
+    if module.kind == "Dense":
+        _check_activation(config)
+    _require_room(math.prod(sizes), files, f"{module.folder / 'config.json'} describes a {module.kind} layer")
+
+
+def _check_activation(config: dict[str, Any]) -> None:
     activation = config.get("activation_function", "torch.nn.modules.activation.Tanh")
     if not isinstance(activation, str) or not activation.startswith("torch."):
         raise CheckpointError(
             f"module Dense has activation_function {activation!r}, which is not torch's own, and other code is never "
             "run; supported are modules of torch.nn"
         )
-    _require_room(width * dimension, files, f"{folder / 'config.json'} describes a Dense layer")
 
 
 def _require_room(parameters: int, files: list[Path], described: str) -> None:

@@ -41,6 +41,7 @@ def export(
         check_on=settings.check_on,
         operators=settings.operators,
         overwrite=overwrite,
+        max_seq_length=settings.max_seq_length,
         allow_pickle=settings.allow_pickle,
         say=say,
     )

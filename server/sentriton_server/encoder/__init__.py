@@ -7,11 +7,14 @@ from sentriton_server.encoder.architecture import (
     count_parameters,
     is_count,
     read_encoder,
+    read_shape,
 )
+from sentriton_server.encoder.families import FAMILIES
 from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import PRECISIONS, Precision, compile_encoder, precisions_of
 
 __all__ = [
+    "FAMILIES",
     "PRECISIONS",
     "EncoderSpec",
     "PackedEncoder",
@@ -23,4 +26,5 @@ __all__ = [
     "is_count",
     "precisions_of",
     "read_encoder",
+    "read_shape",
 ]

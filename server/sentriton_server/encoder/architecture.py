@@ -1,20 +1,37 @@
-"""Which Hugging Face encoders can be packed, and where their weights lie."""
+"""Which Hugging Face encoders can be packed, and what shape they have."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sentriton.errors import SentritonError
-from sentriton_server.encoder.packed import ACTIVATION_FUNCTIONS, PackedEncoder
+from sentriton_server.encoder.activations import ACTIVATION_FUNCTIONS
+from sentriton_server.encoder.families import FAMILIES, Family
+from sentriton_server.encoder.packed import PackedEncoder
+from sentriton_server.encoder.renaming import distance_state, packed_state, rotary_state
+from sentriton_server.encoder.shape import EncoderShape, LayerShape
 
-# How each model type numbers its positions. RoBERTa counts the tokens that are not padding and starts behind the
-# padding id (`create_position_ids_from_input_ids` in transformers); BERT counts places from zero.
-_POSITIONS_FOLLOW_PADDING_ID = {"bert": False, "roberta": True, "xlm-roberta": True}
+# Decoders that people embed with, by the beginning of their model type.
+_DECODERS = (
+    "bloom",
+    "falcon",
+    "gemma",
+    "gpt",
+    "llama",
+    "mistral",
+    "ministral",
+    "opt",
+    "phi",
+    "qwen",
+    "embedding_gemma",
+)
+# Frequencies that change with the length of a text.
+_CHANGING_ROTATIONS = ("dynamic", "longrope")
 
 
 class UnsupportedEncoder(SentritonError, ValueError):
@@ -23,7 +40,9 @@ class UnsupportedEncoder(SentritonError, ValueError):
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """The numbers that fix an encoder's shape; `max_seq_length` counts tokens, special ones included."""
+    """The numbers that fix an encoder's shape; `max_seq_length` counts tokens, special ones included. `further`: what
+    else decides its vectors, for encoders unlike BERT.
+    """
 
     model_type: str
     vocab_size: int
@@ -34,143 +53,224 @@ class EncoderSpec:
     max_seq_length: int
     activation: str
     layer_norm_eps: float
+    # Not part of the text of this object, which every fingerprint has: those of BERT-like encoders stay the same.
+    further: str = field(default="", repr=False)
 
     @property
     def positions_follow_padding_id(self) -> bool:
-        return _POSITIONS_FOLLOW_PADDING_ID[self.model_type]
+        return FAMILIES[self.model_type].positions == "behind padding"
 
 
-def read_encoder(model: nn.Module, max_seq_length: int | None) -> tuple[EncoderSpec, PackedEncoder]:
-    """Make a `PackedEncoder` (float32, CPU, eval mode) of a BertModel, RobertaModel or XLMRobertaModel. It shares the
-    weights that it does not fuse.
+def read_encoder(
+    model: nn.Module, max_seq_length: int | None, layer_weights: Tensor | None = None
+) -> tuple[EncoderSpec, PackedEncoder]:
+    """Make a `PackedEncoder` (float32, CPU, eval mode) of an encoder of transformers, such as a BertModel. It shares
+    the weights that it does not fuse.
 
-    `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond the position table, becomes the
-    table's. Raises `UnsupportedEncoder` naming what the checkpoint has and what is supported.
+    `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond the encoder's positions, becomes
+    theirs. `layer_weights` [layers + 1] mixes the outputs of embeddings and layers (WeightedLayerPooling). Raises
+    `UnsupportedEncoder` naming what the checkpoint has and what is supported.
     """
     config: Any = model.config
     check_config(config)
-    longest = config.max_position_embeddings - _first_position(config)
+    family = FAMILIES[config.model_type]
+    longest = config.max_position_embeddings - _first_position(config, family)
     if max_seq_length is not None and not is_count(max_seq_length):
         raise UnsupportedEncoder(
             f"the checkpoint's max_seq_length is {max_seq_length!r}; allowed are integers from 1 to {longest}, "
             "or null for the longest"
         )
+    shape = _shape(config, min(max_seq_length or longest, longest))
     spec = EncoderSpec(
         model_type=config.model_type,
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_layers=config.num_hidden_layers,
-        num_heads=config.num_attention_heads,
-        pad_token_id=config.pad_token_id,
-        max_seq_length=min(max_seq_length or longest, longest),
-        activation=config.hidden_act,
-        layer_norm_eps=config.layer_norm_eps,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        num_layers=len(shape.layers),
+        num_heads=shape.num_heads,
+        pad_token_id=shape.pad_token_id,
+        max_seq_length=shape.max_seq_length,
+        activation=family.setting(config, "hidden_act"),
+        layer_norm_eps=shape.layer_norm_eps,
+        further=repr(shape.layers) if family.window else "",
     )
+    state = packed_state(model, family, shape)
+    if shape.num_rotations:
+        state |= rotary_state(model, _rotations(config, family))
+    if shape.bias_distance:
+        state |= distance_state(model, shape.bias_distance)
+    if layer_weights is not None:
+        state["mix.weights"] = layer_weights / layer_weights.sum()
     with torch.device("meta"):  # no memory for weights that others replace
-        packed = PackedEncoder(
-            vocab_size=spec.vocab_size,
-            hidden_size=spec.hidden_size,
-            intermediate_size=config.intermediate_size,
-            num_layers=spec.num_layers,
-            num_heads=spec.num_heads,
-            num_positions=config.max_position_embeddings,
-            max_seq_length=spec.max_seq_length,
-            pad_token_id=spec.pad_token_id,
-            positions_follow_padding_id=spec.positions_follow_padding_id,
-            activation=spec.activation,
-            layer_norm_eps=spec.layer_norm_eps,
-        )
-    packed.load_state_dict(packed_state(model.state_dict(), spec.num_layers), assign=True)
+        packed = PackedEncoder(shape, mixes_layers=layer_weights is not None)
+    packed.load_state_dict(state, assign=True)
     return spec, packed.float().eval()
 
 
-def packed_state(state: dict[str, Any], num_layers: int) -> dict[str, Any]:
-    """Rename and fuse the weights of a Hugging Face BERT-like module (no `roberta.` or `bert.` prefix)."""
-    # Every token has type 0, so its embedding is part of every position's.
-    positions = state["embeddings.position_embeddings.weight"] + state["embeddings.token_type_embeddings.weight"][0]
-    packed = {
-        "word_embeddings.weight": state["embeddings.word_embeddings.weight"],
-        "position_embeddings.weight": positions,
-    }
-    names = {"embedding_norm": "embeddings.LayerNorm"}
-    for number in range(num_layers):
-        source, target = f"encoder.layer.{number}", f"layers.{number}"
-        for kind in ("weight", "bias"):
-            parts = [state[f"{source}.attention.self.{name}.{kind}"] for name in ("query", "key", "value")]
-            packed[f"{target}.query_key_value.{kind}"] = torch.cat(parts)
-        names |= {
-            f"{target}.attention_output": f"{source}.attention.output.dense",
-            f"{target}.attention_norm": f"{source}.attention.output.LayerNorm",
-            f"{target}.intermediate": f"{source}.intermediate.dense",
-            f"{target}.output": f"{source}.output.dense",
-            f"{target}.output_norm": f"{source}.output.LayerNorm",
-        }
-    for target, source in names.items():
-        for kind in ("weight", "bias"):
-            packed[f"{target}.{kind}"] = state[f"{source}.{kind}"]
-    return packed
+def read_shape(config: Any) -> EncoderShape:
+    """The shape of an encoder with all of its positions. Raises `UnsupportedEncoder` as `check_config`."""
+    check_config(config)
+    return _shape(config, config.max_position_embeddings - _first_position(config, FAMILIES[config.model_type]))
+
+
+def _shape(config: Any, max_seq_length: int) -> EncoderShape:
+    family = FAMILIES[config.model_type]
+    return EncoderShape(
+        vocab_size=config.vocab_size,
+        embedding_size=_embedding_size(config),
+        hidden_size=config.hidden_size,
+        intermediate_size=family.setting(config, "intermediate_size"),
+        num_heads=config.num_attention_heads,
+        layers=_layers(config, family),
+        num_positions=0 if family.positions == "rotary" else config.max_position_embeddings,
+        positions_follow_padding_id=family.positions == "behind padding",
+        pad_token_id=family.setting(config, "pad_token_id"),
+        max_seq_length=max_seq_length,
+        activation=family.setting(config, "hidden_act"),
+        layer_norm_eps=family.setting(config, "layer_norm_eps"),
+        num_rotations=len(_rotations(config, family)),
+        bias_distance=family.bias_distance,
+        gated=family.gated,
+        norm_first=family.norm_first,
+    )
+
+
+def _layers(config: Any, family: Family) -> tuple[LayerShape, ...]:
+    """The layers one by one: of those of several types, the local ones have a window, and each type its rotation."""
+    rotations = _rotations(config, family)
+    if family.window is None:
+        return (LayerShape(rotation=0 if rotations else None),) * int(config.num_hidden_layers)
+    return tuple(
+        LayerShape(
+            window=getattr(config, family.window) if kind == "sliding_attention" else None,
+            rotation=rotations.index(kind),
+            norm=number > 0 or not family.norm_first,  # in front of the first layer is the norm of the embeddings
+        )
+        for number, kind in enumerate(config.layer_types)
+    )
+
+
+def _rotations(config: Any, family: Family) -> list[str]:
+    """The names of the sets of rotary frequencies: none, one without a name, or one for each type of layers."""
+    if family.positions != "rotary":
+        return []
+    return sorted(set(config.layer_types)) if family.window else [""]
 
 
 def check_config(config: Any) -> None:
     """Raises `UnsupportedEncoder` where a transformers configuration describes an encoder that cannot be packed."""
-    if config.model_type not in _POSITIONS_FOLLOW_PADDING_ID:
+    family = FAMILIES.get(config.model_type)
+    if family is None:
+        raise UnsupportedEncoder(_other_type(config.model_type))
+    activation = family.setting(config, "hidden_act")
+    if activation not in ACTIVATION_FUNCTIONS:
+        name = family.settings.get("hidden_act", "hidden_act")
         raise UnsupportedEncoder(
-            f"the checkpoint's encoder is of type {config.model_type!r}; "
-            f"supported are {', '.join(sorted(_POSITIONS_FOLLOW_PADDING_ID))}"
-        )
-    if config.hidden_act not in ACTIVATION_FUNCTIONS:
-        raise UnsupportedEncoder(
-            f"the encoder's hidden_act is {config.hidden_act!r}; supported are {', '.join(ACTIVATION_FUNCTIONS)}"
+            f"the encoder's {name} is {activation!r}; supported are {', '.join(ACTIVATION_FUNCTIONS)}"
         )
     position_type = getattr(config, "position_embedding_type", None) or "absolute"
     if position_type != "absolute":
         raise UnsupportedEncoder(
-            f"the encoder's position_embedding_type is {position_type!r}; supported is 'absolute' alone"
+            f"the encoder's position_embedding_type is {position_type!r}; supported is 'absolute' alone; "
+            "take a checkpoint that was trained with absolute positions"
         )
     if getattr(config, "is_decoder", False):
         raise UnsupportedEncoder("the checkpoint is a decoder (is_decoder: true); supported are encoders alone")
-    _check_sizes(config)
+    _check_sizes(config, family)
+    if family.positions == "rotary":
+        _check_rotation(config, family)
+
+
+def _other_type(model_type: str) -> str:
+    supported = f"supported are {', '.join(sorted(FAMILIES))}"
+    if str(model_type).startswith(_DECODERS):
+        return (
+            f"the checkpoint's encoder is of type {model_type!r}, a decoder: its layers (causal attention, heads that "
+            "share keys, RMSNorm) are not those of an encoder, and its size asks for a server of decoders on a GPU; "
+            f"{supported}; take an embedding model of one of these, such as bge-m3 or multilingual-e5"
+        )
+    return (
+        f"the checkpoint's encoder is of type {model_type!r}; {supported}; take an embedding model of one of these, "
+        "or distil this one into one with sentence-transformers' MSELoss"
+    )
+
+
+def _check_rotation(config: Any, family: Family) -> None:
+    head_size = config.hidden_size // config.num_attention_heads
+    if head_size % 2 or getattr(config, "head_dim", None) not in (None, head_size):
+        raise UnsupportedEncoder(
+            f"the encoder's heads are of {getattr(config, 'head_dim', None) or head_size} elements with rotary "
+            "positions; supported are an even number, and hidden_size / num_attention_heads"
+        )
+    parameters = config.rope_parameters
+    for name in _rotations(config, family):
+        kind = (parameters[name] if name else parameters).get("rope_type", "default")
+        if (
+            kind in _CHANGING_ROTATIONS
+            or (parameters[name] if name else parameters).get("partial_rotary_factor", 1) != 1
+        ):
+            raise UnsupportedEncoder(
+                f"the encoder's rope_parameters are {parameters}; supported are frequencies that stay the same for "
+                "texts of any length and turn whole heads; set rope_type to 'default' if no text is longer than those "
+                "of the training"
+            )
 
 
 def count_parameters(config: Any) -> int:
-    """How many weights an encoder of this configuration has, without its pooler."""
-    hidden, inner = config.hidden_size, config.intermediate_size
-    embeddings = (config.vocab_size + config.max_position_embeddings + config.type_vocab_size + 2) * hidden
-    layer = 4 * hidden * (hidden + 1) + 2 * hidden * inner + inner + 5 * hidden
-    return int(embeddings + config.num_hidden_layers * layer)
+    """How many weights an encoder of this configuration has, without its pooler; some 1 % fewer where layers have no
+    biases.
+    """
+    family = FAMILIES[config.model_type]
+    hidden, inner, width = config.hidden_size, family.setting(config, "intermediate_size"), _embedding_size(config)
+    positions = 0 if family.positions == "rotary" else config.max_position_embeddings
+    embeddings = (config.vocab_size + positions + (family.setting(config, "type_vocab_size") or 0) + 2) * width
+    projection = 0 if width == hidden else (width + 1) * hidden
+    if family.gated:  # without biases, since some of these encoders have none
+        layer = 4 * hidden * hidden + 3 * hidden * inner
+    else:
+        layer = 4 * hidden * (hidden + 1) + 2 * hidden * inner + inner + 5 * hidden
+    return int(embeddings + projection + config.num_hidden_layers * layer)
 
 
-def _check_sizes(config: Any) -> None:
-    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    for name in (*sizes, "max_position_embeddings", "type_vocab_size"):
-        if not is_count(getattr(config, name)):
-            raise UnsupportedEncoder(
-                f"the encoder's {name} is {getattr(config, name)!r}; allowed are positive integers"
-            )
+def _embedding_size(config: Any) -> int:
+    """The width of the embeddings: ELECTRA's alone is another than the layers'."""
+    return int(getattr(config, "embedding_size", config.hidden_size))
+
+
+def _check_sizes(config: Any, family: Family) -> None:
+    sizes = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
+    sizes += ["max_position_embeddings"]
+    sizes += ["embedding_size"] if hasattr(config, "embedding_size") else []
+    for name in sizes:
+        value = family.setting(config, name)
+        if not is_count(value):
+            raise UnsupportedEncoder(f"the encoder's {name} is {value!r}; allowed are positive integers")
+    types = family.setting(config, "type_vocab_size")
+    without = "type_vocab_size" in family.constants or (types == 0 and family.positions == "rotary")
+    if not without and not is_count(types):
+        raise UnsupportedEncoder(f"the encoder's type_vocab_size is {types!r}; allowed are positive integers")
     if config.hidden_size % config.num_attention_heads != 0:
         raise UnsupportedEncoder(
             f"the encoder's hidden_size is {config.hidden_size} with {config.num_attention_heads} attention heads; "
             "hidden_size must be a multiple of num_attention_heads"
         )
-    padding = config.pad_token_id
+    padding = family.setting(config, "pad_token_id")
     if not (padding == 0 or is_count(padding)) or padding >= config.vocab_size:
         raise UnsupportedEncoder(
             f"the encoder's pad_token_id is {padding!r}; allowed are integers from 0 to {config.vocab_size - 1}; "
             "set it to the id of the tokenizer's padding token"
         )
-    if config.max_position_embeddings <= _first_position(config):
+    if config.max_position_embeddings <= _first_position(config, family):
         raise UnsupportedEncoder(
             f"the encoder's max_position_embeddings is {config.max_position_embeddings}, and its first "
-            f"{_first_position(config)} positions are padding's; none is left for tokens"
+            f"{_first_position(config, family)} positions are padding's; none is left for tokens"
         )
-    if not 0 <= config.layer_norm_eps < math.inf:
-        raise UnsupportedEncoder(
-            f"the encoder's layer_norm_eps is {config.layer_norm_eps!r}; allowed are numbers from 0"
-        )
+    eps = family.setting(config, "layer_norm_eps")
+    if not 0 <= eps < math.inf:
+        raise UnsupportedEncoder(f"the encoder's layer_norm_eps is {eps!r}; allowed are numbers from 0")
 
 
-def _first_position(config: Any) -> int:
-    return int(config.pad_token_id) + 1 if _POSITIONS_FOLLOW_PADDING_ID[config.model_type] else 0
+def _first_position(config: Any, family: Family) -> int:
+    return int(family.setting(config, "pad_token_id")) + 1 if family.positions == "behind padding" else 0
 
 
 def is_count(value: Any) -> TypeGuard[int]:

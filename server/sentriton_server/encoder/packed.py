@@ -1,4 +1,4 @@
-"""A BERT-like encoder that runs on the tokens alone.
+"""An encoder that runs on the tokens alone.
 
 The module takes packed rows: the tokens of all rows one behind the other, and the number of each token's row. Padding
 never enters it: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
@@ -14,8 +14,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-from sentriton_server.encoder.attention import Attention, Layout, lay_out, lay_out_ragged
+from sentriton_server.encoder.attention import lay_out, lay_out_ragged
+from sentriton_server.encoder.layers import make_layers
+from sentriton_server.encoder.positions import NotRotary, Rotary, TypeEmbedding
 from sentriton_server.encoder.ragged import PADDED, kernel_here
+from sentriton_server.encoder.shape import EncoderShape
 
 # Bounds the memory of a token block, however large the batch is. On a CPU it keeps activations near the caches, 256
 # tokens of a width of 1,024: the kernels are at their full rate from some 64 tokens on. A narrow model takes more
@@ -28,99 +31,95 @@ BLOCK_MULTIPLE_TOKENS = 8
 # A GPU computes a batch of ordinary sentences best in one block.
 GPU_BLOCK_TOKENS = 8192
 
-ACTIVATION_FUNCTIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
-
 
 def cpu_block_tokens(hidden_size: int) -> int:
     """The most tokens of a block on a CPU, except for a single row that is longer."""
     return min(_MAX_BLOCK_TOKENS, _MAX_BLOCK_ACTIVATIONS // hidden_size)
 
 
-class PackedLayer(nn.Module):
-    """One transformer layer, post-norm as in BERT, with the three attention projections fused."""
+class LastLayer(nn.Module):
+    """The token embeddings are the last layer's output."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, activation: str, eps: float) -> None:
+    def begin(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    def add(self, mixed: Tensor, hidden: Tensor, number: int) -> Tensor:
+        return hidden
+
+
+class LayerMix(nn.Module):
+    """The token embeddings are a sum of all layers' outputs: `weights` [layers + 1], the embeddings' first."""
+
+    def __init__(self, layers: int) -> None:
         super().__init__()
-        self.activation = activation
-        self.query_key_value = nn.Linear(hidden_size, 3 * hidden_size)
-        self.attention = Attention()
-        self.attention_output = nn.Linear(hidden_size, hidden_size)
-        self.attention_norm = nn.LayerNorm(hidden_size, eps=eps)
-        self.intermediate = nn.Linear(hidden_size, intermediate_size)
-        self.output = nn.Linear(intermediate_size, hidden_size)
-        self.output_norm = nn.LayerNorm(hidden_size, eps=eps)
+        self.weights = nn.Parameter(torch.empty(layers + 1))
 
-    def by_operators(self, hidden: Tensor, lengths: list[int], heads: int) -> None:
-        """`hidden` [tokens, hidden] float32, row by row, in place; `lengths`: the tokens of each row."""
-        # The linear layers are those of linear.py by now.
-        parameters: list[Tensor] = self.query_key_value.for_operators  # type: ignore[assignment]
-        parameters = parameters + self.attention_output.for_operators  # type: ignore[operator]
-        parameters += self.intermediate.for_operators + self.output.for_operators  # type: ignore[operator]
-        parameters += [self.attention_norm.weight, self.attention_norm.bias]
-        parameters += [self.output_norm.weight, self.output_norm.bias]
-        torch.ops.sentriton.layer(hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation)
+    def begin(self, hidden: Tensor) -> Tensor:
+        return torch.zeros_like(hidden)
 
-    def forward(self, hidden: Tensor, layout: Layout) -> Tensor:
-        """`hidden` [tokens and filling, hidden]."""
-        context = self.attention(self.query_key_value(hidden), layout)
-        hidden = self.attention_norm(hidden + self.attention_output(context))
-        return self.output_norm(hidden + self.output(self.activate(self.intermediate(hidden))))
+    def add(self, mixed: Tensor, hidden: Tensor, number: int) -> Tensor:
+        return mixed + hidden * self.weights[number]
 
-    def activate(self, hidden: Tensor) -> Tensor:
-        if self.activation == "gelu":
-            return F.gelu(hidden)
-        if self.activation == "relu":
-            return F.relu(hidden)
-        return F.gelu(hidden, approximate="tanh")
+
+class Projection(nn.Module):
+    """From embeddings of another width to the layers', as in ELECTRA. Tokens are filled up as in a block."""
+
+    __constants__: ClassVar = ["multiple"]
+
+    def __init__(self, embedding_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.multiple = BLOCK_MULTIPLE_TOKENS
+        self.linear = nn.Linear(embedding_size, hidden_size)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        filled = F.pad(embeddings, [0, 0, 0, -embeddings.size(0) % self.multiple])
+        projected: Tensor = self.linear(filled)
+        return projected[: embeddings.size(0)]
 
 
 class PackedEncoder(nn.Module):
-    """Token embeddings of ragged rows; a BERT, RobertaModel or XLMRobertaModel without its pooler.
+    """Token embeddings of ragged rows; an encoder of transformers without its pooler.
 
     `operators`: the module is for Sentriton's operators, which the process must have loaded, and calls them where the
-    processor suits its `weights`.
+    processor suits its `weights`. `mixes_layers`: its output is a mix of all layers'.
     """
 
     __constants__: ClassVar = ["operators"]
 
-    def __init__(
-        self,
-        *,
-        vocab_size: int,
-        hidden_size: int,
-        intermediate_size: int,
-        num_layers: int,
-        num_heads: int,
-        num_positions: int,
-        max_seq_length: int,
-        pad_token_id: int,
-        positions_follow_padding_id: bool,
-        activation: str,
-        layer_norm_eps: float,
-    ) -> None:
+    def __init__(self, shape: EncoderShape, mixes_layers: bool = False) -> None:
         super().__init__()
         self.operators = False
         self.weights = torch.float32
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.intermediate_size = intermediate_size
-        self.num_heads = num_heads
-        self.max_seq_length = max_seq_length
-        self.pad_token_id = pad_token_id
-        self.positions_follow_padding_id = positions_follow_padding_id
+        self.vocab_size = shape.vocab_size
+        self.hidden_size = shape.hidden_size
+        self.intermediate_size = shape.intermediate_size
+        self.num_heads = shape.num_heads
+        self.max_seq_length = shape.max_seq_length
+        self.pad_token_id = shape.pad_token_id
+        self.positions_follow_padding_id = shape.positions_follow_padding_id
+        self.beyond_operators = shape.beyond_operators
         self.key = 0  # an export sets its own, which every request must carry
-        self.block_tokens = cpu_block_tokens(hidden_size)
+        self.block_tokens = cpu_block_tokens(shape.hidden_size)
         self.block_multiple = BLOCK_MULTIPLE_TOKENS
         # A kernel of ragged.py, and the device that has it; an export for a GPU chooses one.
         self.kernel = PADDED
         self.kernel_device = "cuda"
         self.output_dtype = torch.float32
-        self.word_embeddings = nn.Embedding(vocab_size, hidden_size)
-        self.position_embeddings = nn.Embedding(num_positions, hidden_size)
-        self.embedding_norm = nn.LayerNorm(hidden_size, eps=layer_norm_eps)
-        self.layers = nn.ModuleList(
-            PackedLayer(hidden_size, intermediate_size, activation, layer_norm_eps) for _ in range(num_layers)
+        width, hidden, eps = shape.embedding_size, shape.hidden_size, shape.layer_norm_eps
+        self.word_embeddings = nn.Embedding(shape.vocab_size, width)
+        self.position_embeddings = (
+            nn.Embedding(shape.num_positions, width) if shape.num_positions else TypeEmbedding(width)
         )
+        self.embedding_norm = nn.LayerNorm(width, eps=eps)
+        self.projection = nn.Identity() if width == hidden else Projection(width, hidden)
+        self.rotary = Rotary(shape.num_rotations, hidden // shape.num_heads) if shape.num_rotations else NotRotary()
+        if shape.bias_distance:
+            self.distance_bias: Tensor = nn.Parameter(torch.empty(shape.num_heads, 2 * shape.bias_distance + 1))
+        else:  # of one element: torch does not write a tensor without any into a pipe
+            self.distance_bias = torch.zeros([1, 1], device="cpu")
+        self.layers = make_layers(shape)
+        self.last_norm = nn.LayerNorm(hidden, eps=eps) if shape.norm_first else nn.Identity()
+        self.mix = LayerMix(len(shape.layers)) if mixes_layers else LastLayer()
 
     def forward(self, input_ids: Tensor, row: Tensor, key: Tensor) -> Tensor:
         """Token embeddings [tokens, hidden] of packed rows: one behind the other, without padding.
@@ -218,19 +217,24 @@ class PackedEncoder(nn.Module):
         """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first, or with a
         `kernel` for ragged rows `row_ends` and `longest`, as in `Layout`.
         """
+        hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
+        hidden = self.projection(hidden)
+        mixed: Tensor = self.mix.begin(hidden)
         if self.operators:  # noqa: SIM102 - as in encode_rows
             if torch.ops.sentriton.suits(self.weights):
-                hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
-                for layer in self.layers:
+                for number, layer in enumerate(self.layers):
+                    mixed = self.mix.add(mixed, hidden, number)
                     layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
-                return hidden
+                return self.mix.add(mixed, hidden, len(self.layers))
         filling = -ids.size(0) % self.block_multiple
         if kernel == "":
             layout = lay_out(lengths, filling, self.num_heads, ids.device)
         else:
             layout = lay_out_ragged(row_ends, longest, self.num_heads, kernel)
-        hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
-        hidden = F.pad(hidden, [0, 0, 0, filling])
-        for layer in self.layers:
-            hidden = layer(hidden, layout)
-        return hidden[: ids.size(0)]
+        rotations = self.rotary(positions, filling)
+        hidden, mixed = F.pad(hidden, [0, 0, 0, filling]), F.pad(mixed, [0, 0, 0, filling])
+        for number, layer in enumerate(self.layers):
+            mixed = self.mix.add(mixed, hidden, number)
+            hidden = layer(hidden, layout, rotations, self.distance_bias)
+        mixed = self.mix.add(mixed, self.last_norm(hidden), len(self.layers))
+        return mixed[: ids.size(0)]

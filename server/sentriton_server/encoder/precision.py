@@ -10,7 +10,7 @@ from torch import nn
 
 from sentriton_server.encoder.attention import Attention
 from sentriton_server.encoder.linear import Int8Linear, OrderedLinear
-from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder
+from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder, Projection
 from sentriton_server.encoder.ragged import PADDED, ragged_kernel
 
 
@@ -56,11 +56,11 @@ def compile_encoder(
         encoder.block_tokens = GPU_BLOCK_TOKENS
         encoder.block_multiple = 1
         encoder.kernel = _ragged_kernel_of(encoder, dtype)
-        encoder = encoder.to(dtype)
+        encoder = _cast(encoder, dtype)
     elif precision.name == "int8":
         _replace_linears(encoder, lambda linear: Int8Linear(linear, operators))
     elif precision.name == "fp16":
-        encoder = encoder.to(dtype)
+        encoder = _cast(encoder, dtype)
     else:
         _replace_linears(encoder, lambda linear: OrderedLinear(linear, dtype, operators))
     encoder.operators = operators
@@ -82,9 +82,18 @@ def _ragged_kernel_of(encoder: PackedEncoder, dtype: torch.dtype) -> str:
     return ragged_kernel(dtype, encoder.hidden_size // encoder.num_heads)
 
 
+def _cast(encoder: PackedEncoder, dtype: torch.dtype) -> PackedEncoder:
+    """The encoder with all its weights in `dtype`."""
+    encoder = encoder.to(dtype)
+    encoder.rotary.float()  # an angle is a product of a place and a frequency
+    return encoder
+
+
 def _replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:
     for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
+        if isinstance(child, Projection):  # once for a token, and no part of a layer
+            setattr(child, "linear", OrderedLinear(child.linear, torch.float32))  # noqa: B010 - another class
+        elif isinstance(child, nn.Linear):
             setattr(module, name, replacement(child))
         else:
             _replace_linears(child, replacement)

@@ -86,7 +86,9 @@ def check_shared_memory(repository: Path, free: int | None = None) -> None:
     token_bytes = encoder.output[0].dims[-1] * 4
     on_gpu = any(group.kind == ModelInstanceGroup.KIND_GPU for group in encoder.instance_group)
     largest = 0 if on_gpu else encoder.max_batch_size * token_bytes  # a GPU's token embeddings stay there
-    largest_answer = int(embed_tokens.parameters["TOKEN_EMBEDDINGS_TOKENS"].string_value) * token_bytes
+    settings = embed_tokens.parameters
+    longest_row = embed_tokens.max_batch_size // int(settings["REQUEST_ROWS"].string_value)
+    largest_answer = max(int(settings["TOKEN_EMBEDDINGS_TOKENS"].string_value), longest_row) * token_bytes
     # A batch once as the encoder's output, once as pooling's input, and as much again for what it leaves while the next
     # is made; an answer of token embeddings while the one before it is sent.
     needed = 4 * largest + 2 * largest_answer + 32 * MIB
@@ -94,5 +96,6 @@ def check_shared_memory(repository: Path, free: int | None = None) -> None:
     if needed > free:
         raise LaunchError(
             f"{SHARED_MEMORY} has {free / MIB:.0f} MiB free and the largest batch needs {needed / MIB:.0f} MiB; "
-            "give it more (docker run --shm-size=1g; Kubernetes: a memory emptyDir at /dev/shm)"
+            "give it more (docker run --shm-size=1g; Kubernetes: a memory emptyDir at /dev/shm), or export with a "
+            "lower --max-seq-length"
         )

@@ -23,6 +23,7 @@ def prepare_repository(
     device: str,
     check_on: str = "auto",
     operators: str = "auto",
+    max_seq_length: int | None = None,
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
@@ -31,11 +32,13 @@ def prepare_repository(
     None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
     """
     if source is not None and (Path(source) / "embed_text/config.pbtxt").is_file():
-        if precision is not None or device != "auto" or operators != "auto" or check_on != "auto":
+        fixed = (precision is None, device == "auto", operators == "auto", check_on == "auto", max_seq_length is None)
+        if not all(fixed):
             raise RepositoryError(
-                f"{source} is an exported repository: its precision, device and operators were fixed by the export; "
-                "leave out --precision, --device, --operators and --check-on ($SENTRITON_PRECISION, $SENTRITON_DEVICE, "
-                "$SENTRITON_OPERATORS, $SENTRITON_CHECK_ON), or give the checkpoint"
+                f"{source} is an exported repository: its precision, device, operators and max_seq_length were fixed "
+                "by the export; leave out --precision, --device, --operators, --check-on and --max-seq-length "
+                "($SENTRITON_PRECISION, $SENTRITON_DEVICE, $SENTRITON_OPERATORS, $SENTRITON_CHECK_ON, "
+                "$SENTRITON_MAX_SEQ_LENGTH), or give the checkpoint"
             )
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
@@ -53,7 +56,7 @@ def prepare_repository(
         sizes = read_sizes(folder)
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
     resolved = resolve_operators(operators, device, sizes).key if sizes else ""
-    decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{choices.checked_on}"
+    decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     # fp16 that nobody asked for may become bf16.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
@@ -72,6 +75,7 @@ def prepare_repository(
                 device=device,
                 check_on=choices.checked_on,
                 operators=operators,
+                max_seq_length=max_seq_length,
                 allow_pickle=allow_pickle,
                 say=say,
             )

@@ -19,6 +19,7 @@ import torch
 from sentriton.cache import cache_folder
 from sentriton.errors import SentritonError
 from sentriton_server.encoder.packed import PackedEncoder
+from sentriton_server.encoder.shape import EncoderShape
 from sentriton_server.resources import hash_files
 
 _FOLDER = Path(__file__).parent
@@ -42,19 +43,22 @@ class OperatorsUnavailable(SentritonError, RuntimeError):
 
 @dataclass(frozen=True)
 class EncoderSizes:
-    """What decides whether the operators suit an encoder."""
+    """What decides whether the operators suit an encoder. `beyond`: why they cannot compute its layers, if so."""
 
     hidden_size: int
     num_heads: int
     intermediate_size: int
+    beyond: str = ""
 
     @classmethod
-    def of(cls, encoder: PackedEncoder) -> EncoderSizes:
-        return cls(encoder.hidden_size, encoder.num_heads, encoder.intermediate_size)
+    def of(cls, encoder: PackedEncoder | EncoderShape) -> EncoderSizes:
+        return cls(encoder.hidden_size, encoder.num_heads, encoder.intermediate_size, encoder.beyond_operators)
 
 
 def check_sizes(sizes: EncoderSizes) -> None:
-    """Raises `OperatorsUnavailable` for an encoder whose sizes the operators do not have."""
+    """Raises `OperatorsUnavailable` for an encoder whose layers or sizes the operators do not have."""
+    if sizes.beyond:
+        raise OperatorsUnavailable(f"the operators compute layers like BERT's, and of this encoder {sizes.beyond}")
     head_size = sizes.hidden_size // sizes.num_heads
     for name, size in (("feed-forward size", sizes.intermediate_size), ("head size", head_size)):
         if size % _PANEL:

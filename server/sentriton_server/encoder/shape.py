@@ -1,0 +1,60 @@
+"""The shape of a packed encoder: all that decides how it computes, beside its weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sentriton_server.encoder.activations import OPERATOR_ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """The differences between layers. `window`: the largest distance of a key from its query, if not any.
+    `rotation`: which of the encoder's rotary frequencies turn queries and keys, if any. `norm`: whether a norm precedes
+    the attention of a layer that has its norms in front.
+    """
+
+    window: int | None = None
+    rotation: int | None = None
+    norm: bool = True
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """`num_positions`: rows of the position table, 0 for an encoder without one. `num_rotations`: how many sets of
+    rotary frequencies there are. `bias_distance`: the distance from which on the bias of attention is the same, 0 for
+    an encoder without such a bias. `gated`: the intermediate layer has twice the outputs, the second half factors of
+    the first. `norm_first`: norms are in front of attention and feed-forward, and behind the last layer.
+    """
+
+    vocab_size: int
+    embedding_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    layers: tuple[LayerShape, ...]
+    num_positions: int
+    positions_follow_padding_id: bool
+    pad_token_id: int
+    max_seq_length: int
+    activation: str
+    layer_norm_eps: float
+    num_rotations: int = 0
+    bias_distance: int = 0
+    gated: bool = False
+    norm_first: bool = False
+
+    @property
+    def beyond_operators(self) -> str:
+        """Why Sentriton's own operators cannot compute the layers; nothing where they can."""
+        if self.norm_first:
+            return "the norms are in front of attention"
+        if self.gated:
+            return "the feed-forward layers are gated"
+        if self.num_rotations:
+            return "the positions are rotary"
+        if self.bias_distance:
+            return "attention has a bias by distance"
+        if self.activation not in OPERATOR_ACTIVATIONS:
+            return f"the activation is {self.activation}"
+        return ""
