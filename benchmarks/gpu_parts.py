@@ -86,7 +86,7 @@ def serve(repository: Path) -> Iterator[tuple[TritonServer, SentenceEncoder]]:
 
 def tokens_per_second(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> tuple[float, int]:
     """Of the best round over `sentences`; and their tokens."""
-    tokens = sum(map(len, encoder.tokenize(sentences)))
+    tokens = sum(map(len, encoder.token_ids(sentences)))
     return tokens / best_seconds(lambda: encoder.encode(sentences), seconds), tokens
 
 

@@ -75,7 +75,7 @@ def test_it_is_served(tmp_path: Path) -> None:
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         SentenceEncoder(server.url, timeout_s=120) as encoder,
     ):
-        assert max(map(len, encoder.tokenize(long_texts()))) == LONG
+        assert max(map(len, encoder.token_ids(long_texts()))) == LONG
         found = encoder.encode(long_texts())
         tokens = encoder.encode(long_texts()[:1], output_value="token_embeddings")
     assert tokens[0].shape[0] == LONG
