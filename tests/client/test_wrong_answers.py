@@ -185,7 +185,7 @@ def test_a_panic_of_the_tokenizers_library_is_the_servers_error(
     server.manifest.update(include_prompt=False)
     with closing(connect(server.url)) as encoder:
         message = r"^the server's tokenizer\.json does not tokenize these sentences: .*stride.* must be"
-        for call in (encoder.encode, encoder.tokenize):
+        for call in (encoder.encode, encoder.token_ids):
             with pytest.raises(ServerError, match=message):
                 call(["w1 w2 w3 w4"])
         with pytest.raises(ServerError, match=r"^the server's tokenizer\.json does not tokenize the prompt: .*stride"):

@@ -33,14 +33,14 @@ def many() -> list[str]:
 def test_one_input(gateway: RunningGateway, model: str, encoder: SentenceEncoder) -> None:
     answer = gateway.openai().embeddings.create(input=TEXTS[0], model=model)
     np.testing.assert_allclose(vectors(answer)[0], encoder.encode(TEXTS[0]), atol=1e-6, rtol=0)
-    tokens = len(encoder.tokenize([TEXTS[0]])[0])
+    tokens = len(encoder.token_ids([TEXTS[0]])[0])
     assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == (model, tokens, tokens)
 
 
 def test_2048_inputs(gateway: RunningGateway, model: str, encoder: SentenceEncoder, many: list[str]) -> None:
     answer = gateway.openai().embeddings.create(input=many, model=model)
     np.testing.assert_allclose(vectors(answer), encoder.encode(many), atol=1e-6, rtol=0)
-    assert answer.usage.prompt_tokens == sum(map(len, encoder.tokenize(many)))
+    assert answer.usage.prompt_tokens == sum(map(len, encoder.token_ids(many)))
 
 
 def test_floats_are_those_of_base64(gateway: RunningGateway, model: str) -> None:
@@ -60,7 +60,7 @@ def test_dimensions_truncate(gateway: RunningGateway, model: str, encoder: Sente
 
 
 def test_tokens_are_those_of_tokenize(gateway: RunningGateway, model: str, encoder: SentenceEncoder) -> None:
-    tokens, expected = encoder.tokenize(TEXTS), encoder.encode(TEXTS)
+    tokens, expected = encoder.token_ids(TEXTS), encoder.encode(TEXTS)
     client = gateway.openai()
     many = client.embeddings.create(input=tokens, model=model)
     np.testing.assert_allclose(vectors(many), expected, atol=1e-6, rtol=0)

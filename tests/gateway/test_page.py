@@ -91,7 +91,7 @@ def test_similarities_by_keyboard(
     assert encoder.manifest.fingerprint[:12] in facts
     type_texts(browser, TEXTS)
     by_id(browser, "text").send_keys(Keys.CONTROL, Keys.ENTER)
-    tokens = sum(map(len, encoder.tokenize(TEXTS)))
+    tokens = sum(map(len, encoder.token_ids(TEXTS)))
     assert wait_for(browser, "time").startswith(f"3 sentences with {tokens} tokens in ")
     embeddings = encoder.encode(TEXTS)
     expected = encoder.similarity(embeddings, embeddings)
