@@ -15,7 +15,7 @@ from sentriton.arguments import as_texts
 from sentriton.course import Course, Sending
 from sentriton.endpoints import AnyConnection
 from sentriton.errors import ContractMismatch, SentritonError, ServerError, own_error, progress_words
-from sentriton.joining import SMALL, Joiner
+from sentriton.joining import LONG, SMALL, Joiner
 from sentriton.joint import Member, wrong_answer
 from sentriton.keywords import AnyArguments, Encoded, Sentences
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
@@ -76,14 +76,20 @@ class Call(Generic[AnyConnection]):
         self._results = Results(len(self.texts), self._options)
 
     @property
+    def is_long(self) -> bool:
+        """Whether its text is tokenized in a thread."""
+        return sum(map(len, self.texts)) > LONG
+
+    @property
     def is_small(self) -> bool:
-        """Whether it may share its requests with other calls of the encoder."""
+        """Whether it may share its requests."""
         options = self._options
         return (
             0 < len(self.texts) <= min(SMALL, options.max_rows - 1)
             and options.output_value == "sentence_embedding"
             and self._pin is None
             and not options.show_progress_bar
+            and not self.is_long
         )
 
     def member(self, wake: Callable[[], object]) -> Member[AnyConnection]:

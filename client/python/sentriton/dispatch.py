@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sentriton.connection import PendingCall
 
 _GLANCE_S = 0.25  # between two looks at whether the encoder was closed
-_INLINE_SENTENCES = 64  # more are tokenized in a thread, so that the event loop does not wait
 
 
 class Dispatcher:
@@ -67,12 +66,13 @@ class AsyncDispatcher:
         self._outcomes = asyncio.Queue()
 
     async def run(self) -> None:
-        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
+        """As `Dispatcher.run`."""
         call, course = self._call, self._call.course
+        is_long = call.is_long
         with call.under_way():
             while not course.done:
                 call.check_open()
-                if course.unprepared and len(call.texts) > _INLINE_SENTENCES:
+                if is_long and course.unprepared:
                     await asyncio.to_thread(course.prepare)
                 else:
                     course.prepare()

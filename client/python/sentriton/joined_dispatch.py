@@ -72,7 +72,7 @@ class AsyncJoinedDispatcher:
         self._look = asyncio.Event()
 
     async def run(self) -> bool:
-        """Returns when every sentence is embedded; false if the call needs requests of its own."""
+        """As `JoinedDispatcher.run`."""
         call, joiner, look = self._call, self._joiner, self._look
         loop = asyncio.get_running_loop()
         with _member_of(call, look.set) as member:

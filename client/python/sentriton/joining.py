@@ -18,14 +18,15 @@ from sentriton.pacing import MIN_REQUESTS, RetryBudget, Window
 from sentriton.requests import TOKENS_PER_REQUEST, RequestRows
 
 SMALL = 8  # sentences; a larger call fills a good part of a request by itself
+LONG = 1 << 16  # characters; tokenizing more would hold up an event loop
 _LOOK_AGAIN_S = 0.1  # for a place that a retry needs
 
 
 class Joiner(Generic[AnyConnection]):
     """The small calls of one encoder. Methods may be called from any thread, and none blocks.
 
-    A call enters, and leaves in the end. Meanwhile its caller waits, and sends the requests that `gather` and `depart`,
-    or `next`, return. A call is woken when it has ended, and when it is its turn to send.
+    A call enters, and leaves in the end. Meanwhile its caller sends what `gather` and `depart`, or `next`, return. It
+    is woken when its call has ended, and when it may send.
     """
 
     def __init__(self, endpoints: Endpoints[AnyConnection], budget: RetryBudget, max_in_flight: int) -> None:
@@ -48,8 +49,8 @@ class Joiner(Generic[AnyConnection]):
             self._waiting.append(member)
 
     def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
-        """Whether no request is in flight and no call waits but `member`. The call then has a place until `give_back`,
-        also in the pauses of its retries: a request of its own costs it less than a shared one.
+        """Whether no request is in flight and no call waits but `member`, which then has a place until `give_back`,
+        also between its retries: a request of its own costs less than a shared one.
         """
         with self._lock:
             others = self._in_flight or self._pausing or any(other is not member for other in self._waiting)
@@ -79,7 +80,7 @@ class Joiner(Generic[AnyConnection]):
                 self._waiting.remove(member)
 
     def gather(self, now: float) -> Joint[AnyConnection] | None:
-        """The next request, with all calls that may be in it. None if no call waits, or none may go now."""
+        """The next request, with all calls that may be in it; None if none may go now."""
         if not self._waiting:  # most often; a call that comes meanwhile looks for itself
             return None
         with self._changing(now):
@@ -123,9 +124,7 @@ class Joiner(Generic[AnyConnection]):
     def next(
         self, member: Member[AnyConnection], now: float
     ) -> tuple[Joint[AnyConnection], Sending[AnyConnection]] | None:
-        """The call's request with a retry, or with a second request to another server, that is to be sent now. Raises
-        when the call's time is over.
-        """
+        """The call's retry, or second request to another server, to send now. Raises when the call's time is over."""
         member.deadline.looked(now)
         joint = member.joint
         if not member.deadline.over(now) and (joint is None or self._is_simple(joint)):
@@ -169,7 +168,7 @@ class Joiner(Generic[AnyConnection]):
         result: Callable[[], ModelInferResponse],
         now: float,
     ) -> None:
-        """Note the outcome of a request: `result` returns the response, or raises."""
+        """As `Call.settle`."""
         if not joint.awaits(sending):
             return
         load, address = joint.loads[sending], sending.endpoint.address
@@ -217,11 +216,14 @@ class Joiner(Generic[AnyConnection]):
 
     def _with_others(self, first: Member[AnyConnection], now: float) -> list[Member[AnyConnection]]:
         """`first`, and the waiting calls that may share its request, in the order of arrival."""
-        members, rows, left = [first], len(first.texts), deque[Member[AnyConnection]]()
+        members, rows, length = [first], len(first.texts), first.length
+        left = deque[Member[AnyConnection]]()
         for member in self._waiting:
-            if rows + len(member.texts) <= first.max_rows and member.joins(first, now):
+            fits = rows + len(member.texts) <= first.max_rows and length + member.length <= LONG
+            if fits and member.joins(first, now):
                 members.append(member)
                 rows += len(member.texts)
+                length += member.length
             else:
                 left.append(member)
         self._waiting = left
@@ -266,7 +268,7 @@ class Joiner(Generic[AnyConnection]):
                 self._to_wake.append(joint.members[0])
 
     def _end(self, joint: Joint[AnyConnection], error: SentritonError, *, late: bool = False) -> None:
-        """Every call of a request fails. If it was `late`, each fails with the error of its own deadline."""
+        """Every call of a request fails, if `late` with the error of its own deadline."""
         for member in joint.members:
             member.error = member.deadline.exceeded(self._endpoints.url) if late else error
         self._dismiss(joint)

@@ -49,6 +49,11 @@ class Member(Generic[AnyConnection]):
         return self.embeddings is not None or self.error is not None or self.too_long
 
     @property
+    def length(self) -> int:
+        """Its characters."""
+        return sum(map(len, self.texts))
+
+    @property
     def size(self) -> int:
         """Its tokens."""
         return sum(map(len, self.tokens or ()))
@@ -153,7 +158,7 @@ class Joint(Generic[AnyConnection]):
             member.tokens = [next(tokens) for _ in member.texts]
 
     def request(self, sending: Sending[AnyConnection], priority: str) -> tuple[ModelInferRequest, float]:
-        """The request to send, and the seconds that the server has for it."""
+        """As `Call.request`."""
         load, time_s = self.loads[sending], sending.until - sending.sent
         fingerprint = load.members[0].model.manifest.fingerprint
         parameters = protocol.parameters(fingerprint=fingerprint, priority=priority, timeout_s=time_s)
