@@ -57,7 +57,7 @@ class Gateway:
         self._due = self._started = 0.0
 
     def start(self, client: ClientSettings) -> None:
-        """Start it for the server that `client` reaches."""
+        """Start it for the server that `client` reaches. Raises `LaunchError` as `look`."""
         # During a roll-out a call begins again with the new model.
         self._client = dataclasses.replace(client, on_model_change="reload")
         self._listener.listen()  # from now on callers who connect wait for the process
@@ -70,15 +70,7 @@ class Gateway:
                 self._start()
         elif (code := self._process.poll()) is not None:
             self._process = None
-            reason = f"the gateway ended by itself with exit code {code}"
-            pause_s = self._policy.pause_s(time.monotonic() - self._started)
-            if pause_s is None:
-                raise LaunchError(
-                    f"{reason} {self._policy.in_a_row} times in a row and is not started again "
-                    f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its fault"
-                )
-            self._say(f"{reason}; starting it again in {pause_s:.1f} s")
-            self._due = time.monotonic() + pause_s
+            self._pause(f"the gateway ended by itself with exit code {code}", time.monotonic() - self._started)
 
     def stop(self) -> None:
         """End it when its requests in progress are answered, and give up the port."""
@@ -95,16 +87,30 @@ class Gateway:
     def _start(self) -> None:
         descriptor = self._listener.fileno()
         options = ["gateway", "--listener-fd", str(descriptor), "--beside", str(os.getpid())]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, *options],
-            env=_environment(self._client, self.settings),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[descriptor],
-            # Ctrl-C in the terminal is for `serve`, which ends the gateway before Triton.
-            start_new_session=True,
-        )
-        self._started = time.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM, *options],
+                env=_environment(self._client, self.settings),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[descriptor],
+                # Ctrl-C in the terminal is for `serve`, which ends the gateway before Triton.
+                start_new_session=True,
+            )
+            self._started = time.monotonic()
+        except OSError as error:  # too many processes, or too little memory
+            self._pause(f"the gateway could not be started ({error.strerror})", 0.0)
+
+    def _pause(self, reason: str, served_s: float) -> None:
+        """Start it later, after it served this long. Raises `LaunchError` when it keeps failing."""
+        pause_s = self._policy.pause_s(served_s)
+        if pause_s is None:
+            raise LaunchError(
+                f"{reason} {self._policy.in_a_row} times in a row and is not started again "
+                f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its fault"
+            )
+        self._say(f"{reason}; starting it again in {pause_s:.1f} s")
+        self._due = time.monotonic() + pause_s
 
 
 def _check_server(own: ServeSettings, server: ServerSettings) -> None:
