@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -17,8 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from sentriton import ClientSettings, __version__
-from sentriton.errors import SentritonError, own_error
-from sentriton.golden import HealthReport
+from sentriton.errors import Overloaded, SentritonError
 from sentriton.manifest import Manifest
 from sentriton_gateway.answers import (
     Refused,
@@ -30,12 +28,12 @@ from sentriton_gateway.answers import (
 from sentriton_gateway.embeddings import Embedder, check_model
 from sentriton_gateway.encoder import CountingEncoder
 from sentriton_gateway.guard import Guard
+from sentriton_gateway.kept import Kept
 from sentriton_gateway.messages import EmbeddingsAnswer, EmbeddingsRequest, ErrorAnswer, Health, Model, Models
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.page import PAGE, PAGE_HEADERS
 from sentriton_gateway.settings import GatewaySettings
 
-_HEALTH_AGE_S = 1.0  # a canary counts this long: probes need no key, and must not become load
 _HEALTH_TIMEOUT_S = 5.0
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorAnswer, "description": "The request is wrong."},
@@ -99,23 +97,27 @@ def _add_api(app: FastAPI, encoder: CountingEncoder, settings: GatewaySettings, 
     @app.get("/v1/models", responses=_ERRORS, dependencies=[key])
     async def list_models() -> Models:
         """The served model."""
-        return Models(data=[_model(await encoder.info())])
+        return Models(data=[_model(await encoder.served_now())])
 
     @app.get("/v1/models/{model:path}", responses=_ERRORS, dependencies=[key])
     async def retrieve_model(model: str) -> Model:
         """The served model by its name."""
-        manifest = await encoder.info()
+        manifest = await encoder.served_now()
         check_model(model, manifest.name, settings.gateway_model_name)
         return _model(manifest)
 
 
 def _add_pages(app: FastAPI, encoder: CountingEncoder, metrics: GatewayMetrics) -> None:
-    canary = _Canary(encoder)
+    canary = Kept(partial(encoder.health, _HEALTH_TIMEOUT_S))  # probes need no key
 
     @app.get("/health", responses=_ERRORS)
     async def health() -> Health:
         """Whether the server answers, and its vectors are those of its checkpoint."""
-        report = await canary.report()
+        try:
+            report = await canary.get()
+        except Overloaded:
+            # A server with a full queue serves: without its gateway it would be no less busy.
+            return Health(status="overloaded", model=None, min_cosine=None)
         return Health(model=report.manifest.name, min_cosine=report.min_cosine)
 
     @app.get("/metrics", include_in_schema=False)
@@ -125,29 +127,6 @@ def _add_pages(app: FastAPI, encoder: CountingEncoder, metrics: GatewayMetrics) 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return Response(PAGE, media_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
-
-
-class _Canary:
-    """The server's health: asked for once at a time, and kept for a second."""
-
-    def __init__(self, encoder: CountingEncoder) -> None:
-        self._encoder = encoder
-        self._asking = asyncio.Lock()
-        self._asked = -_HEALTH_AGE_S
-        self._last: HealthReport | SentritonError | None = None
-
-    async def report(self) -> HealthReport:
-        """Raises the `SentritonError` of a canary that failed."""
-        async with self._asking:
-            if self._last is None or time.monotonic() - self._asked >= _HEALTH_AGE_S:
-                try:
-                    self._last = await self._encoder.health(_HEALTH_TIMEOUT_S)
-                except SentritonError as error:
-                    self._last = error
-                self._asked = time.monotonic()
-        if isinstance(self._last, SentritonError):
-            raise own_error(self._last)
-        return self._last
 
 
 def _model(manifest: Manifest) -> Model:

@@ -35,7 +35,7 @@ class Embedder:
         rows, most = body.rows(), self._settings.gateway_max_inputs
         if len(rows) > most:
             raise Refused(400, f"input has {len(rows)} elements; allowed are 1 to {most}", "invalid_value", "input")
-        check_model(body.model, (await self._encoder.info()).name, self._settings.gateway_model_name)
+        await self._check_served(body.model)
         embeddings, tokens, manifest = await _while_connected(
             request,
             self._encoder.embed(
@@ -45,6 +45,8 @@ class Embedder:
                 normalize_embeddings=self._settings.gateway_normalize,
             ),
         )
+        # The server may have changed its model meanwhile.
+        check_model(body.model, manifest.name, self._settings.gateway_model_name)
         self._metrics.inputs.inc(len(rows))
         self._metrics.tokens.inc(tokens)
         values = _in_base64(embeddings) if body.encoding_format == "base64" else list(embeddings)
@@ -56,6 +58,14 @@ class Embedder:
         }
         # float32 in its fewest digits, which read back to the same float32.
         return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+    async def _check_served(self, asked: str) -> None:
+        """Raises `Refused` for a model that the server does not serve now."""
+        try:
+            check_model(asked, (await self._encoder.info()).name, self._settings.gateway_model_name)
+        except Refused:
+            manifest = await self._encoder.served_now()
+            check_model(asked, manifest.name, self._settings.gateway_model_name)
 
 
 def check_model(asked: str, name: str, second_name: str | None) -> None:

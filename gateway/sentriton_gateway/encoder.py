@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import cast
+import time
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.aio import AsyncSentenceEncoder
+from sentriton.assets import MANIFEST, parse_manifest
 from sentriton.call import Call
-from sentriton.connection import AsyncConnection
-from sentriton.errors import InvalidInput
+from sentriton.connection import AsyncConnection, Question, ask_async
+from sentriton.deadline import Deadline
+from sentriton.endpoints import Endpoints, Inquiry
+from sentriton.errors import ContractMismatch, InvalidInput, SentritonError
 from sentriton.joint import Member
 from sentriton.keywords import AnyArguments
+from sentriton.kserve import ModelInferResponse
 from sentriton.manifest import Manifest
+from sentriton.protocol import asset_request, read_asset
 from sentriton.requests import TOKENS_PER_REQUEST, RequestRows, cut
+from sentriton.served_model import ServedModel
 from sentriton.session import Session
 from sentriton.tokenization import pack_rows
+from sentriton_gateway.kept import Kept
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from sentriton.keywords import Settings
+
+_READING_TIMEOUT_S = 5.0  # of a manifest that is read again
 
 
 class CountedCall(Call[AsyncConnection]):
@@ -40,9 +56,9 @@ class CountedCall(Call[AsyncConnection]):
             yield rows
 
     @property
-    def manifest(self) -> Manifest:
-        """The manifest of the model that made the vectors."""
-        return self._model.manifest
+    def model(self) -> ServedModel:
+        """The model that made the vectors."""
+        return self._model
 
 
 class TokensCall(CountedCall):
@@ -59,7 +75,7 @@ class TokensCall(CountedCall):
 
     def begin(self) -> None:
         super().begin()
-        manifest = self.manifest
+        manifest = self.model.manifest
         edges = self._model.tokenizer.tokenize([""])[0]
         for place, row in enumerate(self._rows):
             if not 0 < len(row) <= manifest.max_seq_length:
@@ -80,6 +96,10 @@ class TokensCall(CountedCall):
                     "text (LangChain: check_embedding_ctx_length=False)"
                 )
 
+    def changed(self, error: ContractMismatch) -> ServedModel:
+        """Raises `error`: the ids are of the tokenizer of the model that is served no more."""
+        raise error
+
     def _plan(self) -> Iterator[RequestRows]:
         order = sorted(range(len(self._rows)), key=lambda index: -len(self._rows[index]))
         lengths = [len(self._rows[index]) for index in order]
@@ -90,7 +110,16 @@ class TokensCall(CountedCall):
 
 
 class CountingEncoder(AsyncSentenceEncoder):
-    """`AsyncSentenceEncoder` with a method for the gateway."""
+    """`AsyncSentenceEncoder` with methods for the gateway."""
+
+    def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
+        super().__init__(url, **settings)
+        self._reading = Kept(self._read)
+
+    async def served_now(self) -> Manifest:
+        """The manifest, read anew unless it was in the last second. Later calls use the model that was found."""
+        await self._reading.get()
+        return self.manifest
 
     async def embed(
         self,
@@ -111,5 +140,32 @@ class CountingEncoder(AsyncSentenceEncoder):
             call = TokensCall(self._session, rows, arguments)
         else:
             call = CountedCall(self._session, cast("list[str]", rows), prompt_name, None, arguments)
-        embeddings = await self._encode(call)
-        return cast("NDArray[np.float32]", embeddings), call.tokens, call.manifest
+        try:
+            embeddings = await self._encode(call)
+        except ContractMismatch:
+            with suppress(SentritonError):
+                await self._reload(call.model, call.deadline)  # for later calls
+            raise
+        return cast("NDArray[np.float32]", embeddings), call.tokens, call.model.manifest
+
+    async def _read(self) -> None:
+        await self.connect()
+        old, deadline = self._session.model, self._session.deadline(_READING_TIMEOUT_S)
+        manifest = await ask_async(_manifest_questions(self._session.open_endpoints, deadline))
+        if manifest != old.manifest:  # a tokenizer takes long to read
+            await self._reload(old, deadline)
+
+
+def _manifest_questions(
+    endpoints: Endpoints[AsyncConnection], deadline: Deadline
+) -> Generator[Question[AsyncConnection], ModelInferResponse, Manifest]:
+    """The manifest of the first server that answers. Raises the last error if none does."""
+    inquiry = Inquiry(endpoints.all, deadline)
+    while turn := inquiry.turn(time.monotonic()):
+        endpoint, time_s = turn
+        try:
+            response = yield Question(endpoint.connection, asset_request(MANIFEST), time_s)
+            return parse_manifest(endpoint.address, read_asset(response))
+        except SentritonError as error:
+            inquiry.failed(error, time.monotonic())
+    raise inquiry.failure

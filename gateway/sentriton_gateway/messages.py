@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag, model_validator
 
-TokenIds: TypeAlias = list[StrictInt]
+# Only the first fault is told: one for each of millions of elements would take gigabytes.
+TokenIds: TypeAlias = Annotated[list[StrictInt], Field(fail_fast=True)]
 
 
 def _form(given: Any) -> str | None:
@@ -23,9 +24,9 @@ def _form(given: Any) -> str | None:
 
 InputValue: TypeAlias = Annotated[
     Annotated[str, Tag("text")]
-    | Annotated[list[str], Tag("texts")]
+    | Annotated[list[str], Field(fail_fast=True), Tag("texts")]
     | Annotated[TokenIds, Tag("tokens")]
-    | Annotated[list[TokenIds], Tag("token arrays")],
+    | Annotated[list[TokenIds], Field(fail_fast=True), Tag("token arrays")],
     Discriminator(
         _form,
         custom_error_type="input_form",
@@ -47,6 +48,15 @@ class EmbeddingsRequest(BaseModel):
     prompt_name: str | None = Field(
         None, description="A prompt of the model, as in `encode`. OpenAI has no such field."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_one_unknown_field(cls, given: Any) -> Any:
+        """The body with the first of its unknown fields alone: pydantic makes an error for each."""
+        if not isinstance(given, dict):
+            return given
+        unknown = [name for name in given if name not in cls.model_fields]
+        return {name: value for name, value in given.items() if name in cls.model_fields or name == unknown[0]}
 
     def rows(self) -> list[str] | list[TokenIds]:
         """Every input as an element of a list."""
@@ -112,6 +122,8 @@ class ErrorAnswer(BaseModel):
 
 
 class Health(BaseModel):
-    status: Literal["ok"] = "ok"
-    model: str
-    min_cosine: float = Field(description="The smallest cosine to the golden vectors.")
+    """A server that serves. While its queue is full, it is "overloaded" and tells nothing else."""
+
+    status: Literal["ok", "overloaded"] = "ok"
+    model: str | None
+    min_cosine: float | None = Field(description="The smallest cosine to the golden vectors.")

@@ -1,0 +1,28 @@
+"""Bodies with very many faults: one is told, so that a body of 16 MiB does not take gigabytes."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from sentriton_gateway.messages import EmbeddingsRequest
+
+MANY = 1000
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ({"input": ["x", *range(MANY)]}, ("input", "texts", 1)),
+        ({"input": [0, *["x"] * MANY]}, ("input", "tokens", 1)),
+        ({"input": [[0], *["x"] * MANY]}, ("input", "token arrays", 1)),
+        ({"input": [[0, *["x"] * MANY]] * MANY}, ("input", "token arrays", 0, 1)),
+        ({"input": "x", **{f"field{number}": 0 for number in range(MANY)}}, ("field0",)),
+    ],
+    ids=["texts", "tokens", "no arrays", "token arrays", "fields"],
+)
+def test_the_first_fault_alone_is_told(wrong: dict[str, object], place: tuple[object, ...]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        EmbeddingsRequest.model_validate({"model": "m", **wrong})
+    (fault,) = raised.value.errors()
+    assert fault["loc"] == place
