@@ -91,6 +91,8 @@ def export(
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
     if checkpoint.defaults:
         say(f"{checkpoint.defaults} (the default of sentence-transformers for an encoder without modules.json)")
+    if checkpoint.adapters:
+        say(f"adapters {', '.join(checkpoint.adapters)} are not applied, as in SentenceTransformer: merge one")
     # An OSError concerns the repository, not the checkpoint.
     with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
         while True:

@@ -93,6 +93,8 @@ class ExportedModel:
         key = np.full(len(row), self._key, np.int64)
         tensors = [torch.from_numpy(values[:, None]).to(self._device) for values in (input_ids, row, key)]
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            token_embeddings = self._encoder(*tensors).cpu().numpy()
+            token_embeddings = self._encoder(*tensors)
+        if not token_embeddings.is_cuda:  # there, as in Triton, the head computes as well
+            token_embeddings = token_embeddings.numpy()
         sentence_embedding: NDArray[np.float32] = self._head.embed(token_embeddings, np.ones(len(row), np.bool_), row)
         return sentence_embedding

@@ -102,3 +102,25 @@ def test_weights_of_other_heads_are_no_part_of_the_encoder(tmp_path: Path) -> No
         model.save_pretrained(folder)
         shutil.copy(tmp_path / "config.json", folder / "config.json")
         assert read_checkpoint(folder).fingerprint == plain
+
+
+def test_a_rotary_encoder_has_the_length_and_ignores_the_position_type_of_its_checkpoint(tmp_path: Path) -> None:
+    """Neither do transformers and sentence-transformers end its positions, or read the type that other code wrote."""
+    folder = make_checkpoint(tmp_path, "gte")
+    edit_json(folder / "config.json", position_embedding_type="rope")
+    edit_json(folder / "sentence_bert_config.json", max_seq_length=300)
+    longest = " ".join(texts()[-2:] * 3)
+    model = SentenceTransformer(str(folder), device="cpu")
+    manifest = export(folder, tmp_path / "exported", precision="fp32", device="cpu")
+    assert manifest.max_seq_length == 300
+    assert len(model.tokenizer(longest)["input_ids"]) > 300
+    expected = model.encode([longest], show_progress_bar=False)
+    assert compare(ExportedModel(tmp_path / "exported", "cpu").encode([longest]), expected).min_cosine >= 1 - 1e-6
+
+
+def test_adapters_beside_the_weights_are_said_not_to_be_applied(tmp_path: Path) -> None:
+    folder, said = make_checkpoint(tmp_path, "bert"), list[str]()
+    (folder / "for_queries").mkdir()
+    (folder / "for_queries/adapter_config.json").write_text("{}")
+    export(folder, tmp_path / "exported", precision="fp32", device="cpu", say=said.append)
+    assert any(message.startswith("adapters for_queries are not applied") for message in said)

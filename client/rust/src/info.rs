@@ -34,28 +34,27 @@ impl SentenceEncoder {
 
     /// Waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
     pub(crate) async fn manifest(&self, deadline: &Deadline) -> Result<ReadManifest, Error> {
-        let reading = self.read();
-        let mut receiver = reading.clone();
-        let known = receiver.wait_for(Option::is_some);
-        let known = match deadline.end() {
-            Some(end) => timeout_at(TokioInstant::from_std(end), known)
-                .await
-                .map_err(|_| deadline.exceeded(self.url()))?
-                .map(|known| known.clone()),
-            None => known.await.map(|known| known.clone()),
-        };
-        match known.ok().flatten() {
-            Some(Ok(manifest)) => {
-                deadline.moved(Instant::now());
-                Ok(ReadManifest { manifest, reading })
-            }
-            Some(Err(failure)) => {
-                self.forget(&reading); // the next call asks again
-                Err(failure)
-            }
-            None => {
-                self.forget(&reading);
-                Err(Error::new(Error::ServerUnavailable, "the runtime that read the manifest ended; call again"))
+        loop {
+            let reading = self.read();
+            let mut receiver = reading.clone();
+            let known = receiver.wait_for(Option::is_some);
+            let known = match deadline.end() {
+                Some(end) => timeout_at(TokioInstant::from_std(end), known)
+                    .await
+                    .map_err(|_| deadline.exceeded(self.url()))?
+                    .map(|known| known.clone()),
+                None => known.await.map(|known| known.clone()),
+            };
+            match known.ok().flatten() {
+                Some(Ok(manifest)) => {
+                    deadline.moved(Instant::now());
+                    return Ok(ReadManifest { manifest, reading });
+                }
+                Some(Err(failure)) => {
+                    self.forget(&reading); // the next call asks again
+                    return Err(failure);
+                }
+                None => self.forget(&reading), // the runtime that read it has ended: this one reads it
             }
         }
     }

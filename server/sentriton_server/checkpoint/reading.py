@@ -55,6 +55,7 @@ class Checkpoint:
     head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
     fingerprint: str
     defaults: str  # what sentence-transformers adds to a checkpoint that is an encoder alone; nothing otherwise
+    adapters: list[str]  # folders of adapters beside the weights, which sentence-transformers does not load either
 
 
 def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_length: int | None = None) -> Checkpoint:
@@ -102,6 +103,7 @@ def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | Non
         head_weights=head_weights,
         fingerprint=fingerprint(encoder_spec, encoder, tokenizer, head_modules, head_weights),
         defaults="" if len(modules) > 1 else f"pooling {', '.join(head_modules[0]['modes'])}",
+        adapters=sorted(path.parent.name for path in modules[0].folder.glob("*/adapter_config.json")),
     )
 
 

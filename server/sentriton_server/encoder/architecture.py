@@ -67,8 +67,8 @@ def read_encoder(
     """Make a `PackedEncoder` (float32, CPU, eval mode) of an encoder of transformers, such as a BertModel. It shares
     the weights that it does not fuse.
 
-    `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond the encoder's positions, becomes
-    theirs. `layer_weights` [layers + 1] mixes the outputs of embeddings and layers (WeightedLayerPooling). Raises
+    `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond a table of positions, becomes theirs.
+    `layer_weights` [layers + 1] mixes the outputs of embeddings and layers (WeightedLayerPooling). Raises
     `UnsupportedEncoder` naming what the checkpoint has and what is supported.
     """
     config: Any = model.config
@@ -80,7 +80,9 @@ def read_encoder(
             f"the checkpoint's max_seq_length is {max_seq_length!r}; allowed are integers from 1 to {longest}, "
             "or null for the longest"
         )
-    shape = _shape(config, min(max_seq_length or longest, longest))
+    # Rotary positions have no table that ends.
+    bounded = longest if family.positions != "rotary" or max_seq_length is None else max_seq_length
+    shape = _shape(config, min(max_seq_length or longest, bounded))
     spec = EncoderSpec(
         model_type=config.model_type,
         vocab_size=shape.vocab_size,
@@ -168,7 +170,8 @@ def check_config(config: Any) -> None:
             f"the encoder's {name} is {activation!r}; supported are {', '.join(ACTIVATION_FUNCTIONS)}"
         )
     position_type = getattr(config, "position_embedding_type", None) or "absolute"
-    if position_type != "absolute":
+    # Rotary encoders of transformers do not read it, and other code wrote it into their configurations.
+    if position_type != "absolute" and family.positions != "rotary":
         raise UnsupportedEncoder(
             f"the encoder's position_embedding_type is {position_type!r}; supported is 'absolute' alone; "
             "take a checkpoint that was trained with absolute positions"
@@ -233,13 +236,13 @@ def count_parameters(config: Any) -> int:
 
 def _embedding_size(config: Any) -> int:
     """The width of the embeddings: ELECTRA's alone is another than the layers'."""
-    return int(getattr(config, "embedding_size", config.hidden_size))
+    return int(config.embedding_size if config.model_type == "electra" else config.hidden_size)
 
 
 def _check_sizes(config: Any, family: Family) -> None:
     sizes = ["vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
     sizes += ["max_position_embeddings"]
-    sizes += ["embedding_size"] if hasattr(config, "embedding_size") else []
+    sizes += ["embedding_size"] if config.model_type == "electra" else []
     for name in sizes:
         value = family.setting(config, name)
         if not is_count(value):

@@ -160,7 +160,7 @@ FAMILIES: Mapping[str, Family] = {
             window="sliding_window",
         ),
         Family("nomic_bert", "Nomic BERT", "nomic-embed-text-v1.5", _GATED, "rotary", gated=True),
-        Family("gte", "GTE", "gte-multilingual-base", _GATED, "rotary", gated=True),
+        Family("gte", "GTE", "alibaba-nlp-community/gte-multilingual-base", _GATED, "rotary", gated=True),
         Family(
             "jina_embeddings_v3",
             "Jina embeddings v3",

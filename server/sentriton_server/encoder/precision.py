@@ -11,6 +11,7 @@ from torch import nn
 from sentriton_server.encoder.attention import Attention
 from sentriton_server.encoder.linear import Int8Linear, OrderedLinear
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, PackedEncoder, Projection
+from sentriton_server.encoder.positions import NotRotary
 from sentriton_server.encoder.ragged import PADDED, ragged_kernel
 
 
@@ -83,9 +84,12 @@ def _ragged_kernel_of(encoder: PackedEncoder, dtype: torch.dtype) -> str:
 
 
 def _cast(encoder: PackedEncoder, dtype: torch.dtype) -> PackedEncoder:
-    """The encoder with all its weights in `dtype`."""
+    """The encoder with its weights in `dtype`."""
+    # Not those of rotary positions: an angle is a place times a frequency, whose error grows with the place.
+    rotary = encoder.rotary
+    encoder.rotary = NotRotary()
     encoder = encoder.to(dtype)
-    encoder.rotary.float()  # an angle is a product of a place and a frequency
+    encoder.rotary = rotary
     return encoder
 
 

@@ -2,6 +2,7 @@ package io.sentriton;
 
 import io.grpc.Metadata;
 import io.grpc.Status;
+import java.io.IOException;
 import java.net.ConnectException;
 import java.security.cert.CertificateException;
 import java.util.ArrayList;
@@ -109,6 +110,10 @@ enum Errors {
     static SentritonException translate(Status status, @Nullable Metadata trailers, String address) {
         String message = status.getDescription() == null ? "" : status.getDescription();
         Errors kind = kind(status.getCode(), message);
+        // gRPC calls it UNKNOWN where a connection closes before a request is written. Only the transport gives a cause.
+        if (kind == SERVER_ERROR && status.getCause() instanceof IOException) {
+            kind = SERVER_UNAVAILABLE;
+        }
         if (kind == SERVER_UNAVAILABLE && isUntrusted(status.getCause())) {
             kind = ACCESS_DENIED;
         }

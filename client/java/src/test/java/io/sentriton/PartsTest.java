@@ -3,6 +3,7 @@ package io.sentriton;
 import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -17,6 +18,7 @@ import io.grpc.Status;
 import io.sentriton.internal.inference.ModelInferRequest;
 import io.sentriton.internal.inference.ModelInferResponse;
 import java.nio.FloatBuffer;
+import java.nio.channels.ClosedChannelException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Base64;
@@ -50,6 +52,14 @@ class PartsTest {
         assertNotNull(error.getStatus());
         assertEquals(message, error.getStatus().getDescription());
         assertFalse(error.getMessage().isEmpty());
+    }
+
+    @Test
+    void aConnectionThatClosedUnderARequestIsAnAbsentServer() {
+        Status closed = Status.UNKNOWN.withDescription("channel closed").withCause(new ClosedChannelException());
+        assertInstanceOf(ServerUnavailableException.class, Errors.translate(closed, null, "host:1"));
+        Status own = Status.UNKNOWN.withDescription("channel closed");
+        assertInstanceOf(ServerErrorException.class, Errors.translate(own, null, "host:1"));
     }
 
     @Test
