@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from sentriton_server.private_folder import private_folder
 EXPORTS = "repositories"
 # By folder in the cache.
 KINDS = {EXPORTS: "export", "operators": "operators", "assets": "tokenizer", "data": "data set"}
+# The names that the cache gives: what lies beside them, in a folder that was there before, is somebody else's.
+_NAMES = {EXPORTS: ".+-[0-9a-f]{16}", "operators": "[0-9a-f]{16}", "assets": "[0-9a-f]{64}", "data": "[^.].*"}
 KEPT_EXPORTS = 10
 KEPT_DAYS = 7.0
 _DAY_S = 86_400.0
@@ -45,7 +48,7 @@ def entries() -> list[Entry]:
     for folder, kind in KINDS.items():
         with contextlib.suppress(OSError):
             for path in (cache_folder() / folder).iterdir():
-                if not path.name.startswith("."):
+                if re.fullmatch(_NAMES[folder], path.name):
                     found.append(Entry(kind, path, _size(path), path.stat().st_mtime))
     return sorted(found, key=lambda entry: -entry.used)
 

@@ -260,58 +260,6 @@ def test_similarity_draws_a_heat_map(server: RunningServer, tmp_path: Path) -> N
     assert "Warning" not in result.stderr
 
 
-def test_other_columns_travel_to_json_lines(server: RunningServer, encoder: SentenceEncoder, tmp_path: Path) -> None:
-    given = [{"id": 1, "body": TEXTS[0], "tags": ["뉴스"]}, {"id": 2, "body": TEXTS[1], "date": None}]
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given), encoding="utf-8")
-    arguments = ["embed", "--input", tmp_path / "in.jsonl", "--column", "body", "--url", server.url]
-    written = run(*arguments, "--output", tmp_path / "out.jsonl")
-    assert written.returncode == 0, written.stderr
-    for lines in ((tmp_path / "out.jsonl").read_text(encoding="utf-8"), run(*arguments).stdout):
-        rows = [json.loads(line) for line in lines.splitlines()]
-        embeddings = [row.pop("embedding") for row in rows]
-        assert rows == given
-        np.testing.assert_allclose(embeddings, encoder.encode(TEXTS[:2]), atol=1e-5)
-
-
-def test_parquet_keeps_the_types_of_the_other_columns(server: RunningServer, tmp_path: Path) -> None:
-    when = pa.array([0, 1_700_000_000_000_000_001], pa.timestamp("ns"))
-    columns = {"text": TEXTS[:2], "n": pa.array([1, None], pa.int8()), "tags": [["a"], []], "when": when}
-    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
-    result = run("embed", "--input", tmp_path / "in.parquet", "--output", tmp_path / "out.parquet", "--url", server.url)
-    assert result.returncode == 0, result.stderr
-    table = pq.read_table(tmp_path / "out.parquet")
-    assert table.column_names == ["text", "n", "tags", "when", "embedding"]
-    assert table.schema.field("n").type == pa.int8()
-    assert table["tags"].to_pylist() == [["a"], []]
-    # Nanoseconds are text, since a Python object has none.
-    assert table["when"].to_pylist()[1] == "2023-11-14 22:13:20.000000001"
-
-
-@pytest.mark.parametrize("ending", [".npy", ".jsonl"])
-def test_wrong_rows_are_skipped_and_listed(
-    server: RunningServer, encoder: SentenceEncoder, tmp_path: Path, ending: str
-) -> None:
-    content = '{"id": 1, "text": "하나"}\n{"id": 2, "text": null}\n{"id": 3, "text": "둘"}\n{"id": 4\n'
-    (tmp_path / "in.jsonl").write_bytes(content.encode("cp949") + b'"\xff"\n')
-    output = tmp_path / f"out{ending}"
-    arguments = ["embed", "--input", tmp_path / "in.jsonl", "--output", output, "--url", server.url]
-    failed = run(*arguments, "--encoding", "cp949")
-    assert failed.returncode == 1
-    assert "line 2, column 'text' is null" in failed.stderr
-    skipping = run(*arguments, "--encoding", "cp949", "--on-error", "skip")
-    assert skipping.returncode == 0, skipping.stderr
-    assert f"; skipped 3 rows, which {output}.skipped.txt lists" in skipping.stdout
-    lines = (tmp_path / f"out{ending}.skipped.txt").read_text(encoding="utf-8").splitlines()
-    assert [line.split(" is ")[0] for line in lines] == [
-        "in.jsonl, line 2, column 'text'",
-        "in.jsonl, line 4",
-        "in.jsonl, line 5",
-    ]
-    np.testing.assert_allclose(read_embeddings(output), encoder.encode(["하나", "둘"]), atol=1e-5)
-    again = run(*arguments, "--overwrite", "--on-error", "ask")
-    assert (again.returncode, "allowed are fail, skip" in again.stderr) == (1, True)
-
-
 def test_a_long_line_is_cut_as_encode_cuts_it(server: RunningServer, encoder: SentenceEncoder, tmp_path: Path) -> None:
     text = "긴 문장입니다. " * 60_000
     (tmp_path / "in.txt").write_text(text + "\n", encoding="utf-8")

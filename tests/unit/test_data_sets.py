@@ -26,7 +26,7 @@ from sentriton_server.data_sets import (
     data_folder,
     fetch,
     find,
-    require,
+    require_data_sets,
     reviews,
 )
 from sentriton_server.data_sets.reviews import ArchiveError, read_reviews
@@ -251,7 +251,7 @@ def test_the_folder_is_the_variables_else_in_the_cache(monkeypatch: pytest.Monke
 
 def test_missing_data_sets_are_named_with_licence_home_and_remedy(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="lacks") as raised:
-        require(["klue-sts-dev", "nsmc", "nsmc"], tmp_path)
+        require_data_sets(["klue-sts-dev", "nsmc", "nsmc"], tmp_path)
     assert str(raised.value) == (
         f"{tmp_path} lacks klue-sts-v1.1_dev.json (KLUE-STS 1.1 dev, CC BY-SA 4.0, "
         "https://github.com/KLUE-benchmark/KLUE), nsmc-reviews.txt.xz (NSMC reviews, CC0 1.0, "

@@ -15,6 +15,7 @@ from sentriton.errors import InvalidInput
 from sentriton.files.columns import SentenceRow, plain_row
 from sentriton.files.outputs import npy_header, open_rows
 from sentriton.files.resume import PartialRun
+from sentriton.files.sources import open_source
 
 EMBEDDINGS = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
 SENTENCES = [f"문장 {number}" for number in range(10)]
@@ -144,6 +145,26 @@ def test_columns_keep_their_types_in_parquet(tmp_path: Path) -> None:
         {"text": "a", "id": 1, "score": 1.0, "kept": True, "tags": '["x", 1]', "any": "word"},
         {"text": "b", "id": None, "score": 0.5, "kept": None, "tags": None, "any": "5"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([2**53 + 1, 7, None], [2**53 + 1, 7, None]),
+        ([2**53 + 1, 0.5, 7], ["9007199254740993", "0.5", "7"]),
+        ([2**53, 0.5], [2.0**53, 0.5]),
+        ([2**63, 7], ["9223372036854775808", "7"]),
+    ],
+)
+def test_a_number_in_another_column_stays_what_it_is(tmp_path: Path, values: list[Any], expected: list[Any]) -> None:
+    path, output = tmp_path / "in.jsonl", tmp_path / "out.parquet"
+    path.write_text("".join(json.dumps({"text": "a", "n": value}) + "\n" for value in values), encoding="utf-8")
+    source = open_source(None, path, "text")
+    count, columns = source.survey()
+    rows = open_rows(output, tmp_path / "out.partial", 3, EMBEDDINGS.dtype, columns)
+    rows.append(list(source.read(None)), EMBEDDINGS[:count])
+    rows.finish(output)
+    assert pq.read_table(output)["n"].to_pylist() == expected
 
 
 def test_half_a_character_in_another_column_does_not_stop_a_run(tmp_path: Path) -> None:

@@ -157,7 +157,12 @@ def test_reading_goes_no_further_than_asked(tmp_path: Path) -> None:
             ["a\nb", "c"],
             ["line 4 is not UTF-8", "line 6 has 1 columns"],
         ),
-        ("a.tsv", b"text\n" + b"x" * (MAX_LINE_BYTES + 5) + b"\nlast\n", ["last"], ["line 2 is longer than 1,048,576"]),
+        (
+            "a.tsv",
+            b"text\n" + b"x" * (MAX_LINE_BYTES + 5) + b"\nlast\na\tb\n",
+            ["last"],
+            ["line 2 is longer than 1,048,576", "line 4 has 2 columns"],
+        ),
     ],
 )
 def test_wrong_rows_are_skipped_where_they_may_be(
@@ -168,6 +173,26 @@ def test_wrong_rows_are_skipped_where_they_may_be(
     assert list(read_sentences(write(tmp_path / name, content), None, reading)) == expected
     assert len(errors) == len(skipped)
     assert [part for part, error in zip(skipped, errors, strict=True) if part not in error] == [], errors
+
+
+LONG = b"x" * (MAX_LINE_BYTES + 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("a.csv", b'text,n\n"a\n' + LONG + b'\nb",1\nc,2\n', "line 3 is longer than", id="in a field"),
+        pytest.param("a.csv", b'text,n\n"' + LONG + b'\nb,1\nc",2\n', "line 2 is longer than", id="begins a field"),
+        pytest.param("a.csv", LONG + b"\na,b\n", "line 1 is longer than", id="long header"),
+        pytest.param("a.tsv", LONG + b"\na\tb\n", "line 1 is longer than", id="long header between tabs"),
+        pytest.param("a.csv", b"te\xffxt,n\ntext,1\nb,2\n", "line 1 is not UTF-8; is --encoding", id="header"),
+        pytest.param("a.tsv", b"\nte\xffxt\ntext\nb\n", "line 2 is not UTF-8; is --encoding", id="header between tabs"),
+    ],
+)
+def test_what_other_rows_depend_on_is_not_skipped(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    reading = Reading(reject=lambda error: pytest.fail(f"skipped: {error}"))
+    with pytest.raises(InvalidInput, match=message):
+        list(read_sentences(write(tmp_path / name, content), "text", reading))
 
 
 def test_a_missing_column_is_no_wrong_row(tmp_path: Path) -> None:

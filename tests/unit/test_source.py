@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
+from sentriton_server.export_cache import entries, hold, remove
 from sentriton_server.repository import RepositoryError, check_repository, read_operators
 from sentriton_server.serving.source import prepare_repository
 from tests.checkpoints import make_checkpoint
@@ -25,6 +26,36 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_repository_is_served_as_it_is(repository: Path, cache: Path) -> None:
     assert prepare_repository(str(repository), precision=None, device="auto") == repository
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("by_link", [False, True], ids=["by its path", "by a link"])
+def test_an_export_that_is_served_from_the_cache_is_held(cache: Path, tmp_path: Path, by_link: bool) -> None:
+    export = cache / "repositories/model-int8-cpu-0123456789abcdef"
+    (export / "embed_text").mkdir(parents=True)
+    (export / "embed_text/config.pbtxt").touch()
+    given = tmp_path / "link" if by_link else export
+    if by_link:
+        given.symlink_to(export)
+    (entry,) = entries()
+    assert prepare_repository(str(given), precision=None, device="auto") == given
+    assert not remove(entry)
+    assert export.is_dir()
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_export_that_is_removed_at_once_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hold_too_late(repository: Path) -> bool:
+        if repository.exists() and not removed:
+            shutil.rmtree(repository)
+            removed.append(repository)
+        return hold(repository)
+
+    removed: list[Path] = []
+    monkeypatch.setattr("sentriton_server.serving.source.hold", hold_too_late)
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    found = prepare_repository(str(folder), precision="fp32", device="cpu")
+    assert removed == [found]
+    assert check_repository(found).name == "checkpoint"
 
 
 @pytest.mark.parametrize("options", [{"precision": "int8", "device": "auto"}, {"precision": None, "device": "cpu"}])

@@ -101,13 +101,10 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         async def encode(chunk: list[str]) -> Encoded:
             return await self._encode(Call(self._session, chunk, prompt_name, prompt, arguments, pin=pin))
 
-        try:
+        with self._session.checking():
             async with aclosing(async_encode_chunks(given, size, encode)) as stream:
                 async for embeddings in stream:
                     yield embeddings
-        except Exception as error:
-            self._session.check_open(error)
-            raise
 
     async def info(self) -> Manifest:
         """The manifest of the served model; reads it if this encoder is not connected yet."""
@@ -118,11 +115,8 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """The canary of the first server, as `SentenceEncoder.health`."""
         deadline = self._session.deadline(timeout_s)
         await self._connect(deadline)
-        try:
+        with self._session.checking():
             return await ask_async(health_questions(self._session.open_endpoints.all[0], deadline))
-        except Exception as error:
-            self._session.check_open(error)
-            raise
 
     async def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
@@ -181,11 +175,8 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """Take up the model that is served now, unless another task did."""
         async with self._connecting:
             if self._session.model is old:
-                try:
+                with self._session.checking():
                     self._session.served = await ask_async(model_questions(self._session.open_endpoints, deadline))
-                except Exception as error:
-                    self._session.check_open(error)
-                    raise
 
     def _check_loop(self) -> None:
         """Raises in any event loop but that of the first call, to which gRPC's channel belongs."""

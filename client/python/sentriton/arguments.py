@@ -82,12 +82,10 @@ def check_unicode(name: str, text: str) -> None:
 def whole_number(name: str, value: object, *, most: int | None = None) -> int:
     """`value` as an int from 1 to `most`; numpy's integers are taken, booleans are not."""
     words = "whole numbers from 1" if most is None else f"1 to {most}"
-    if isinstance(value, (bool, np.bool_)):
-        raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     try:
-        number = operator.index(cast("SupportsIndex", value))
-    except TypeError as error:
-        raise InvalidInput(f"{name} is {value!r}; allowed are {words}") from error
+        number = 0 if isinstance(value, (bool, np.bool_)) else operator.index(cast("SupportsIndex", value))
+    except TypeError:
+        number = 0
     if number < 1 or (most is not None and number > most):
         raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
     return number

@@ -151,7 +151,7 @@ class Call(Generic[AnyConnection]):
         """The request to send, and the seconds that the server has for it."""
         time_s = sending.until - sending.sent
         parameters = protocol.parameters(
-            fingerprint=self._model.manifest.fingerprint, priority=self._session.settings.priority, timeout_s=time_s
+            fingerprint=self._model.manifest.fingerprint, priority=self.priority, timeout_s=time_s
         )
         return protocol.tokens_request(sending.attempt.rows.tokens, parameters, self._options.output_value), time_s
 

@@ -115,11 +115,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
         def encode(chunk: list[str]) -> Encoded:
             return self._encode(Call(self._session, chunk, prompt_name, prompt, arguments, pin=pin))
 
-        try:
+        with self._session.checking():
             yield from encode_chunks(given, size, encode, pin.left.set)
-        except Exception as error:
-            self._session.check_open(error)
-            raise
 
     def info(self) -> Manifest:
         """The manifest of the served model, which is `manifest` too."""
@@ -134,11 +131,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """
         self._session.check_usable()
         first = self._session.open_endpoints.all[0]
-        try:
+        with self._session.checking():
             return ask(health_questions(first, self._session.deadline(timeout_s)))
-        except Exception as error:
-            self._session.check_open(error)
-            raise
 
     def close(self) -> None:
         """Close the connections. Calls that are still under way fail."""
@@ -167,8 +161,5 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Take up the model that is served now, unless another thread did."""
         with self._reloading:
             if self._session.model is old:
-                try:
+                with self._session.checking():
                     self._session.served = ask(model_questions(self._session.open_endpoints, deadline))
-                except Exception as error:
-                    self._session.check_open(error)
-                    raise

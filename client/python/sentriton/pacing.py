@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 MIN_REQUESTS = 4  # one computed, one next, and two on their ways
 
@@ -22,7 +22,7 @@ class Window:
     best_rate: float = 0.0
     _tokens: int = 0
     _answers: int = 0
-    _since: float = field(default=-1.0)
+    _since: float = -1.0
 
     def __post_init__(self) -> None:
         self.limit = min(self.limit, self.most)

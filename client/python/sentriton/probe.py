@@ -33,36 +33,34 @@ def explained(error: SentritonError, address: str, settings: ClientSettings, tim
 
 def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> SentritonError | None:
     try:
-        goes_on = _try_tls(place, settings, timeout_s)
+        after = _try_tls(place, settings, timeout_s)
     except ssl.SSLCertVerificationError as error:
         # Of a name with several addresses, gRPC tells only why the last one failed.
         return AccessDenied(distrust_words(error.verify_message))
-    if goes_on is not None and not settings.uses_tls:
+    if after and not settings.uses_tls:
         return ServerUnavailable(
             "this port speaks TLS; set tls (or $SENTRITON_TLS=yes), or root_certificates to its authority's PEM file"
         )
-    if goes_on is False and settings.client_certificate is None:
-        return AccessDenied(
-            "the server asks for a client's certificate (mutual TLS); give client_certificate and client_key"
-        )
-    if goes_on is False:
+    if after == "refuses":
         return AccessDenied(
             f"the server does not accept the client certificate {settings.client_certificate}; give one that its "
             "--client-root-certificates signed"
+            if settings.client_certificate
+            else "the server asks for a client's certificate (mutual TLS); give client_certificate and client_key"
         )
-    if goes_on is None and (kind := _http_kind(place, timeout_s)):
+    if after == "closes":
+        return ServerUnavailable("it closes after TLS; is its backend up, or does it ask for a client's certificate?")
+    if not after and (kind := _http_kind(place, timeout_s)):
         return ServerUnavailable(f"{place[1]} is {kind}; give the port of gRPC, 8001 unless --grpc-port is set")
-    if goes_on is None and settings.uses_tls:
+    if not after and settings.uses_tls:
         return ServerUnavailable(
             "this port speaks gRPC without TLS; leave out tls and the certificates, or serve with --tls-certificate"
         )
     return None
 
 
-def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> bool | None:
-    """Whether the server goes on after TLS's handshake: one that misses or rejects the client's certificate does not.
-    None if the port speaks no TLS.
-    """
+def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> str:
+    """What follows TLS's handshake; it "refuses" where the client's certificate is missing or rejected."""
     context = ssl.create_default_context(cafile=settings.root_certificates)
     if not settings.uses_tls:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -73,13 +71,18 @@ def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float)
         try:
             secure = context.wrap_socket(plain, server_hostname=settings.server_name or place[0])
             with secure:
-                return bool(secure.recv(1))  # a server of HTTP/2 speaks first
+                if secure.recv(1):  # a server of HTTP/2 speaks first
+                    return "goes on"
+                # A server of gRPC sends no alert, but no ticket either to whom it does not let in.
+                return "closes" if secure.session and secure.session.has_ticket else "refuses"
         except ssl.SSLCertVerificationError:
             raise
         except TimeoutError:
-            return None if secure is None else True
+            return "" if secure is None else "goes on"
         except OSError as error:
-            return False if secure is not None or "ALERT" in (getattr(error, "reason", "") or "") else None
+            if "ALERT" in (getattr(error, "reason", "") or ""):
+                return "refuses"
+            return "closes" if secure else ""
 
 
 def _http_kind(place: tuple[str, int], timeout_s: float) -> str:

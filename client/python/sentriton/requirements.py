@@ -6,7 +6,9 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
+from importlib import import_module, metadata
+
+from sentriton.errors import InvalidInput
 
 CLIENT, SERVER, GATEWAY = "sentriton", "sentriton-server", "sentriton-gateway"
 # A line of the metadata: "pyarrow>=16; extra == 'files'".
@@ -34,6 +36,14 @@ def how_to_install_module(module: str, distribution: str) -> str:
             extra = match["extra"]
             return how_to_install(extra, distribution) if extra else f"run: pip install {shlex.quote(match['package'])}"
     return how_to_install(distribution=distribution)
+
+
+def require(module: str, extra: str, what: str) -> None:
+    """Raises `InvalidInput` that says how to install the client's `extra` if `what` needs its `module` in vain."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        raise InvalidInput(f"{what} needs the package {error.name}; {how_to_install(extra)}") from error
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic
 
 from sentriton.arguments import positive
@@ -69,6 +71,15 @@ class Session(Generic[AnyConnection]):
                 "this encoder was made in another process and does not survive a fork; make a new one in each process"
             )
         self.check_open()
+
+    @contextmanager
+    def checking(self) -> Iterator[None]:
+        """Around calls: an error after `close` is that of a closed encoder."""
+        try:
+            yield
+        except Exception as error:
+            self.check_open(error)
+            raise
 
     def check_open(self, cause: BaseException | None = None) -> None:
         """Raises when the encoder was closed; `cause` is the error of a call that this ended."""

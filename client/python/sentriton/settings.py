@@ -32,7 +32,6 @@ CONNECTION_FIELDS = (
     "access_key",
 )
 
-_SERVER = "Server"
 _DEADLINES = "Deadlines"
 _REQUESTS = "Requests"
 _SECURITY = "Security"
@@ -65,7 +64,7 @@ class ClientSettings:
     url: str = setting(
         "localhost:8001",
         "Address of the server, host:port. Several, separated by commas, share the requests.",
-        group=_SERVER,
+        group="Server",
         allowed=_URL,
         unit="host:port",
     )
@@ -122,12 +121,7 @@ class ClientSettings:
         group=_SECURITY,
         unit="file",
     )
-    client_key: str | None = setting(
-        None,
-        "PEM file of the certificate's key.",
-        group=_SECURITY,
-        unit="file",
-    )
+    client_key: str | None = setting(None, "PEM file of the certificate's key.", group=_SECURITY, unit="file")
     server_name: str | None = setting(
         None,
         "Name in the server's certificate, if it differs from the address.",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     import numpy as np
     from torch import Tensor
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
             Later[Tensor],
             Later[list[Tensor]],
             Later[Tensor | Matrix[np.float32]],
-            Later[list[Tensor] | list[Matrix[np.float32]]],
+            Later[Tokens],
             Later[EncodedOne],
             Later[EncodedMany],
             Later[Vector[np.float32] | Matrix[np.float32]],
@@ -101,21 +101,18 @@ class Signed(Protocol[Signature]):
     def __get__(self, instance: object, owner: type | None = None) -> Signature: ...
 
 
-def encode_signature(method: Callable[..., object]) -> Signed[BlockingEncode]:
-    """Declare a method to have the overloads of `BlockingEncode`."""
-    return cast("Signed[BlockingEncode]", method)
+class Declares(Protocol[Signature]):
+    """Decorates a method to be seen as `Signature`."""
+
+    def __call__(self, method: Callable[..., object]) -> Signed[Signature]: ...
 
 
-def stream_signature(method: Callable[..., object]) -> Signed[BlockingStream]:
-    """Declare a method to have the overloads of `BlockingStream`."""
-    return cast("Signed[BlockingStream]", method)
+def as_it_is(method: Any) -> Any:
+    """The method, for `Declares`."""
+    return method
 
 
-def async_encode_signature(method: Callable[..., object]) -> Signed[AsyncEncode]:
-    """Declare a method to have the overloads of `AsyncEncode`."""
-    return cast("Signed[AsyncEncode]", method)
-
-
-def async_stream_signature(method: Callable[..., object]) -> Signed[AsyncStream]:
-    """Declare a method to have the overloads of `AsyncStream`."""
-    return cast("Signed[AsyncStream]", method)
+encode_signature: Declares[BlockingEncode] = as_it_is
+stream_signature: Declares[BlockingStream] = as_it_is
+async_encode_signature: Declares[AsyncEncode] = as_it_is
+async_stream_signature: Declares[AsyncStream] = as_it_is

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, cast, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput
 from sentriton.keywords import Matrix, Vector
-from sentriton.signatures import Signed
+from sentriton.signatures import Declares, as_it_is
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,14 +59,8 @@ class PairwiseSimilarity(Protocol):
     def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
 
 
-def similarity_signature(method: Callable[..., object]) -> Signed[Similarity]:
-    """Declare a method to have the overloads of `Similarity`."""
-    return cast("Signed[Similarity]", method)
-
-
-def pairwise_signature(method: Callable[..., object]) -> Signed[PairwiseSimilarity]:
-    """Declare a method to have the overloads of `PairwiseSimilarity`."""
-    return cast("Signed[PairwiseSimilarity]", method)
+similarity_signature: Declares[Similarity] = as_it_is
+pairwise_signature: Declares[PairwiseSimilarity] = as_it_is
 
 
 class Named(Protocol):
@@ -93,14 +87,12 @@ def dot(first: Embeddings, second: Embeddings) -> Embeddings:
 
 def euclidean(first: Embeddings, second: Embeddings) -> Embeddings:
     """Negative straight distance: [n, d] and [m, d] to [n, m]."""
-    scores = [-np.linalg.norm(row - second, axis=1) for row in first]
-    return np.array(scores, dtype=first.dtype).reshape(len(first), len(second))
+    return _by_row(first, second, PAIRWISE["euclidean"])
 
 
 def manhattan(first: Embeddings, second: Embeddings) -> Embeddings:
     """Negative sum of absolute differences: [n, d] and [m, d] to [n, m]."""
-    scores = [-np.abs(row - second).sum(axis=1) for row in first]
-    return np.array(scores, dtype=first.dtype).reshape(len(first), len(second))
+    return _by_row(first, second, PAIRWISE["manhattan"])
 
 
 SIMILARITY: dict[str, Score] = {"cosine": cosine, "dot": dot, "euclidean": euclidean, "manhattan": manhattan}
@@ -141,6 +133,11 @@ def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrA
 
 
 _SAME_MODEL = "the last dimension must be equal; were they made by one model, with one truncate_dim?"
+
+
+def _by_row(first: Embeddings, second: Embeddings, score: Score) -> Embeddings:
+    scores = [score(row, second) for row in first]
+    return np.array(scores, dtype=first.dtype).reshape(len(first), len(second))
 
 
 def _as_matrix(embeddings: Any) -> NDArray[Any]:

@@ -20,11 +20,11 @@ def data_folder() -> Path:
 def find(name: str, folder: Path | None = None) -> Path:
     """The file of a data set in `folder` (default: `data_folder()`). Raises `InvalidInput` if it is missing."""
     folder = folder or data_folder()
-    require([name], folder)
+    require_data_sets([name], folder)
     return folder / CATALOGUE[name].file
 
 
-def require(names: Iterable[str], folder: Path) -> None:
+def require_data_sets(names: Iterable[str], folder: Path) -> None:
     """Raise `InvalidInput` that names all data sets whose files are missing in `folder`."""
     data_sets = [CATALOGUE[name] for name in dict.fromkeys(names)]
     if missing := [data_set for data_set in data_sets if not (folder / data_set.file).is_file()]:

@@ -40,6 +40,7 @@ def prepare_repository(
                 "($SENTRITON_PRECISION, $SENTRITON_DEVICE, $SENTRITON_OPERATORS, $SENTRITON_CHECK_ON, "
                 "$SENTRITON_MAX_SEQ_LENGTH), or give the checkpoint"
             )
+        _hold_in_cache(Path(source))
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
     from sentriton_server.checkpoint import content_key, locate_checkpoint, read_sizes, refusals_of
@@ -66,7 +67,8 @@ def prepare_repository(
         if why := _why_useless(repository):
             say(f"{why}: it is made again")
             _remove(repository, checked)
-    if not hold(repository):
+    is_new = False
+    while not hold(repository):  # another process may remove what has just been made
         try:
             export(
                 folder if source is None else source,
@@ -79,17 +81,23 @@ def prepare_repository(
                 allow_pickle=allow_pickle,
                 say=say,
             )
+            is_new = True
         except RepositoryError:
             if _why_useless(repository):
                 raise
             # Another serve was first, and runs from it.
-        else:
-            hold(repository)
-            prune(say)
-            return repository
-        hold(repository)
-    say(f"using the export in {repository}")
+    if is_new:
+        prune(say)
+    else:
+        say(f"using the export in {repository}")
     return repository
+
+
+def _hold_in_cache(repository: Path) -> None:
+    """Hold a repository that is an export of the cache. Raises `RepositoryError` if it is being removed."""
+    export = repository.resolve()
+    if export.parent == (cache_folder() / EXPORTS).resolve() and not hold(export):
+        raise RepositoryError(f"{repository} was removed from the cache just now; give its checkpoint")
 
 
 def _why_useless(repository: Path) -> str | None:

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 from sentriton.errors import InvalidInput
 from sentriton.evaluation import read_pairs, read_rows
 from sentriton.files.columns import checked
-from sentriton_server.data_sets import CATALOGUE, PublicDataSet, require
+from sentriton_server.data_sets import CATALOGUE, PublicDataSet, require_data_sets
 
 Objective = Literal["mlm", "contrastive", "cosine"]
 Pairing = Literal["alike", "noised"]
@@ -161,7 +161,7 @@ class TrainingData:
     def require(self, data_sets: Iterable[DataSet]) -> None:
         """Raise `InvalidInput` now, not hours later, when a data set that training needs is missing."""
         absent = [data_set for data_set in (KLUE_STS_DEV, *data_sets) if not self.has(data_set)]
-        require([data_set.public.name for data_set in absent], self.directory)
+        require_data_sets([data_set.public.name for data_set in absent], self.directory)
 
     def has(self, data_set: DataSet) -> bool:
         """Whether a data set's file is there, or the hub has it."""

@@ -11,14 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from sentriton.command_options import AsJson, open_encoder, takes_settings
-from sentriton.errors import InvalidInput
 from sentriton.evaluation.figures import FIGURES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs
 from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
-from sentriton.requirements import how_to_install
+from sentriton.requirements import require
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings, EvaluationSettings
 from sentriton.similarity import score_pairs
 
@@ -80,10 +79,7 @@ def evaluate(
 
 def read_scored(data: str) -> list[ScoredPair]:
     """`read_pairs`, once it is sure that the figures can be computed."""
-    try:
-        import scipy  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"evaluate needs the package {error.name}; {how_to_install('evaluate')}") from error
+    require("scipy", "evaluate", "evaluate")
     return read_pairs(data)
 
 

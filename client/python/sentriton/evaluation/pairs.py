@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import checked
-from sentriton.files.parquet import require_pyarrow
 from sentriton.files.rows import json_line_values, json_list_values, table_rows
+from sentriton.requirements import require
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _SCORES = ("score", "label", "labels")
@@ -107,7 +107,7 @@ def _mapping(row: Any, where: str) -> Mapping[str, Any]:
 
 
 def _read_parquet(path: Path) -> Rows:
-    require_pyarrow(f"reading {path.name}")
+    require("pyarrow.parquet", "files", f"reading {path.name}")
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource
 from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
+from sentriton.requirements import require
 from sentriton.stream import CHUNK_SENTENCES
 
 _CHUNK_S = 2.0
@@ -59,26 +60,38 @@ class Summary:
 
 
 class Skipped:
-    """Counts rows that are skipped, and lists their errors in a file, or on standard error without a `path`."""
+    """Counts rows that are skipped, and lists their errors in OUTPUT.skipped.txt, or on standard error without one."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.path, self.rows = path, 0
+    def __init__(self, output: Path | None) -> None:
+        self.rows = 0
+        self.path, self._partial = (
+            output and output.with_name(f"{output.name}{part}.skipped.txt") for part in ("", ".partial")
+        )
         self._file: TextIO | None = None
 
     def add(self, error: InvalidInput) -> None:
-        if self.path is None:
+        if self._partial is None:
             print(f"skipped: {error}", file=sys.stderr)
         else:
-            self._file = self._file or self.path.open("w", encoding="utf-8", errors="replace")
+            self._file = self._file or self._partial.open("w", encoding="utf-8", errors="replace")
             self._file.write(f"{error}\n")
         self.rows += 1
 
+    def publish(self) -> None:
+        """The output is whole: its list, or none, takes the place of an earlier one's."""
+        if self.path and self._partial:
+            if self._file:
+                self._file.close()
+                self._partial.replace(self.path)
+            else:
+                self.path.unlink(missing_ok=True)
+
     def close(self) -> None:
-        """All are added. Removes the list of an earlier run if this one skipped none."""
-        if self._file is not None:
+        """Remove a list that was not published: the run that goes on makes it again."""
+        if self._file:
             self._file.close()
-        elif self.path is not None:
-            self.path.unlink(missing_ok=True)
+        if self._partial:
+            self._partial.unlink(missing_ok=True)
 
 
 class _Pace:
@@ -106,9 +119,7 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
     if output.suffix.lower() == ".parquet":
-        from sentriton.files.parquet import require_pyarrow
-
-        require_pyarrow(f"writing {output.name}")
+        require("pyarrow.parquet", "files", f"writing {output.name}")
     if not output.parent.is_dir():
         raise InvalidInput(f"--output {output}: there is no folder {output.parent}; make it first")
     if output.is_dir():
@@ -167,9 +178,9 @@ def embed_to_file(
     empty = _array(encoder.encode([], **options))
     dimension, dtype = empty.shape[1], empty.dtype
     identity = {**source.identity, "column": column, "on error": on_error, **_meaning(encoder, options, dimension)}
-    skipped = Skipped(output.with_name(f"{output.name}.skipped.txt"))
+    skipped = Skipped(output)
     run = PartialRun(output)
-    with _telling(output), run:
+    with _telling(output), run, closing(skipped):
         total, columns = source.survey(skipped.add if on_error == "skip" else None)
         run.begin(identity, restart=restart, resumable=source.resumable)
         rows = open_rows(output, run.rows_path, dimension, dtype, columns)
@@ -180,9 +191,9 @@ def embed_to_file(
                 reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
                 _embed_rest(encoder, source, reject, rows, options, total, progress)
                 rows.finish(output)
+            skipped.publish()
         finally:
             rows.close()
-            skipped.close()
             if not source.resumable:
                 run.discard()
     now = time.monotonic()

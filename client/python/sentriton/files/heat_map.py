@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.requirements import how_to_install
+from sentriton.requirements import require
 
 _LABEL_LETTERS = 24
 _MAX_NUMBERED_SENTENCES = 20
@@ -20,10 +20,7 @@ _FONTS = "nanum", "malgun", "apple sd gothic", "cjk", "noto sans kr", "pretendar
 
 def check_plot(path: Path) -> None:
     """Raises `InvalidInput` when no plot can be written there, or matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"--plot needs the package {error.name}; {how_to_install('plot')}") from error
+    require("matplotlib", "plot", "--plot")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidInput(f"--plot is {path.name!r}; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():

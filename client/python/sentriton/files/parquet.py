@@ -15,19 +15,10 @@ from numpy.typing import NDArray
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import EMBEDDING, SentenceRow, checked, choose_column, json_text
 from sentriton.files.rows import Reading
-from sentriton.requirements import how_to_install
 
 _READ_ROWS = 1024
 _READ_BYTES = 1 << 20
 _ROW_GROUP_BYTES = 32 << 20
-
-
-def require_pyarrow(what: str) -> None:
-    """Raises `InvalidInput` that says how to install pyarrow if `what` needs it in vain."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise InvalidInput(f"{what} needs the package {error.name}; {how_to_install('files')}") from error
 
 
 def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
@@ -150,7 +141,7 @@ def _type_for(kinds: set[type]) -> Any:
 
     if kinds == {bool}:
         return pa.bool_()
-    if kinds == {int}:
+    if kinds and kinds <= {int, np.int64}:
         return pa.int64()
     return pa.float64() if kinds in ({float}, {int, float}) else pa.string()
 

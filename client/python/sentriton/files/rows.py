@@ -102,26 +102,37 @@ def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
 
 def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRICT) -> Iterator[tuple[str, list[str]]]:
     """The header of a table, then its rows, each behind where it stands. Between commas by RFC 4180; between tabs,
-    quotation marks are letters.
+    quotation marks are letters. A wrong header is raised, and so is a line between commas that cannot be read whole: it
+    may be part of a row.
     """
+    header: list[str] = []
+    begins, dropped = 1, 0  # lines: a quoted field may hold ends of them
+
+    def drop_line(error: InvalidInput) -> None:
+        nonlocal dropped
+        if not (tabs and header):
+            raise error
+        dropped += 1
+        reading.wrong(error)
+
     csv.field_size_limit(MAX_LINE_BYTES)
     # Lines of a row that is skipped must reach the reader of the table.
     errors = "surrogateescape" if reading.reject else "strict"
-    lines = (line for _, line in numbered_lines(file, name, reading, errors=errors))
+    dropping = Reading(reading.encoding, drop_line)
+    lines = (line for _, line in numbered_lines(file, name, dropping, errors=errors))
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
-    header: list[str] = []
-    begins = 1  # of a row: a quoted field may hold ends of lines
     try:
         for row in rows:
+            judge = reading if header else STRICT
             header = header or row
-            where = f"{name}, line {begins}"
+            where = f"{name}, line {begins + dropped}"
             begins = rows.line_num + 1
             if row and len(row) != len(header):
-                reading.wrong(f"{where} has {len(row)} columns; the header has {len(header)}")
+                judge.wrong(f"{where} has {len(row)} columns; the header has {len(header)}")
             elif any("\ud800" <= letter <= "\udfff" for field in row if not field.isascii() for letter in field):
-                reading.wrong(f"{where} is not {reading.encoding.upper()}")
+                judge.wrong(f"{where} is not {reading.encoding.upper()}; is --encoding another?")
             elif row:
                 yield where, row
     except csv.Error as error:
-        raise InvalidInput(f"{name}, the row that begins on line {begins} is malformed: {error}") from error
+        raise InvalidInput(f"{name}, the row that begins on line {begins + dropped} is malformed: {error}") from error

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import SENTENCE, SentenceRow, checked, plain_row
 from sentriton.files.rows import Reading, Reject, checked_encoding
@@ -42,7 +44,7 @@ class SentenceSource:
             for name, value in row.columns.items():
                 kinds = types.setdefault(name, set())
                 if value is not None:
-                    kinds.add(object if type(value) is int and not -(2**63) <= value < 2**63 else type(value))
+                    kinds.add(_kind(value))
         if kind_of(self.path) == ".parquet":
             import pyarrow.parquet as pq
 
@@ -96,6 +98,13 @@ def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
     return SentenceSource(
         name, {"input": name}, lambda reject: read_lines(sys.stdin.buffer, name, Reading(encoding, reject))
     )
+
+
+def _kind(value: object) -> type:
+    """Its type; of an integer that no float64 holds exactly numpy's, and `object` beyond 64 bits."""
+    if type(value) is not int or abs(value) <= 2**53:
+        return type(value)
+    return np.int64 if -(2**63) <= value < 2**63 else object
 
 
 def _file_identity(path: Path) -> dict[str, Any]:
