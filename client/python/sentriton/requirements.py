@@ -38,7 +38,7 @@ def how_to_install_module(module: str, distribution: str) -> str:
     return how_to_install(distribution=distribution)
 
 
-def require(module: str, extra: str, what: str) -> None:
+def check_module(module: str, extra: str, what: str) -> None:
     """Raises `InvalidInput` that says how to install the client's `extra` if `what` needs its `module` in vain."""
     try:
         import_module(module)

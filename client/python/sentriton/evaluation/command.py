@@ -17,7 +17,7 @@ from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
 from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
-from sentriton.requirements import require
+from sentriton.requirements import check_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings, EvaluationSettings
 from sentriton.similarity import score_pairs
 
@@ -79,7 +79,7 @@ def evaluate(
 
 def read_scored(data: str) -> list[ScoredPair]:
     """`read_pairs`, once it is sure that the figures can be computed."""
-    require("scipy", "evaluate", "evaluate")
+    check_module("scipy", "evaluate", "evaluate")
     return read_pairs(data)
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import checked
 from sentriton.files.rows import json_line_values, json_list_values, table_rows
-from sentriton.requirements import require
+from sentriton.requirements import check_module
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _SCORES = ("score", "label", "labels")
@@ -107,7 +107,7 @@ def _mapping(row: Any, where: str) -> Mapping[str, Any]:
 
 
 def _read_parquet(path: Path) -> Rows:
-    require("pyarrow.parquet", "files", f"reading {path.name}")
+    check_module("pyarrow.parquet", "files", f"reading {path.name}")
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -25,7 +25,7 @@ from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource
 from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
-from sentriton.requirements import require
+from sentriton.requirements import check_module
 from sentriton.stream import CHUNK_SENTENCES
 
 _CHUNK_S = 2.0
@@ -119,7 +119,7 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
     if output.suffix.lower() == ".parquet":
-        require("pyarrow.parquet", "files", f"writing {output.name}")
+        check_module("pyarrow.parquet", "files", f"writing {output.name}")
     if not output.parent.is_dir():
         raise InvalidInput(f"--output {output}: there is no folder {output.parent}; make it first")
     if output.is_dir():

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.requirements import require
+from sentriton.requirements import check_module
 
 _LABEL_LETTERS = 24
 _MAX_NUMBERED_SENTENCES = 20
@@ -20,7 +20,7 @@ _FONTS = "nanum", "malgun", "apple sd gothic", "cjk", "noto sans kr", "pretendar
 
 def check_plot(path: Path) -> None:
     """Raises `InvalidInput` when no plot can be written there, or matplotlib is missing."""
-    require("matplotlib", "plot", "--plot")
+    check_module("matplotlib", "plot", "--plot")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidInput(f"--plot is {path.name!r}; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():

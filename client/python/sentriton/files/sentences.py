@@ -9,7 +9,7 @@ from typing import BinaryIO
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import SentenceRow, checked, choose_column, plain_row
 from sentriton.files.rows import STRICT, Reading, json_line_values, numbered_lines, table_rows
-from sentriton.requirements import require
+from sentriton.requirements import check_module
 
 INPUT_ENDINGS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 
@@ -32,7 +32,7 @@ def check_kind(path: Path, column: str | None) -> None:
     if kind == ".txt" and column is not None:
         raise InvalidInput(f"--column is {column!r} and {path.name} has lines, not columns; leave it out")
     if kind == ".parquet":
-        require("pyarrow.parquet", "files", f"reading {path.name}")
+        check_module("pyarrow.parquet", "files", f"reading {path.name}")
 
 
 def kind_of(path: Path) -> str:
