@@ -107,14 +107,14 @@ def test_an_interrupt_whose_exception_was_lost_ends_the_training_at_its_next_bat
 
 
 def test_another_recipe_does_not_go_on_from_there(data_dir: Path, base: Path, tmp_path: Path) -> None:
-    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training/stage-0/finished").mkdir(parents=True)
     (tmp_path / "out.training" / "recipe.json").write_text("{}", encoding="utf-8")
     with pytest.raises(InvalidInput, match="holds an unfinished training of another recipe"):
         train(load_recipe("klue-sts", str(base)), output=tmp_path / "out", data_dir=data_dir)
 
 
 def test_a_base_that_is_not_there_is_named(data_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"base checkpoint '.*nowhere' cannot be loaded"):
+    with pytest.raises(InvalidInput, match=r"--base is '.*nowhere', and there is no such folder"):
         train(load_recipe("klue-sts", str(tmp_path / "nowhere")), output=tmp_path / "out", data_dir=data_dir)
 
 

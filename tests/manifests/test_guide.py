@@ -77,4 +77,4 @@ def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
 def test_settings_are_those_of_sentriton() -> None:
     assert set(re.findall(r"SENTRITON_\w+", GUIDE)) <= known_variables("serve")
     for flag in set(re.findall(r"`(--[a-z-]+)[ `]", GUIDE)):
-        parse(["serve", flag, "1" if flag == "--trace-rate" else "http://collector:4318/v1/traces"])
+        parse(["serve", flag, "http://collector:4318/v1/traces" if flag == "--trace-url" else "1"])
