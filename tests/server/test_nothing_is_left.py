@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
     class Popen(subprocess.Popen[str]):
         def __init__(self, arguments: list[str], **options: Any) -> None:
             super().__init__(arguments, **options)
-            if Path(arguments[0]).name == "tritonserver":
+            if any(Path(each).name == "tritonserver" for each in arguments):
                 found.append(self)
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.1)  # an exception of the signal's handler has struck by then
@@ -53,19 +53,25 @@ def test_a_signal_at_the_moment_of_its_start_ends_triton(
     require_end(triton.pid)
 
 
-def test_a_triton_that_cannot_be_guarded_is_ended(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guarded: list[int | None] = []
+def test_a_triton_whose_log_nobody_can_read_is_ended(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    start, start_thread = Scratch.start, threading.Thread.start
 
-    def guard(scratch: Scratch, pid: int | None) -> None:
-        guarded.append(pid)
-        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+    def noted(scratch: Scratch, command: list[str], **options: Any) -> subprocess.Popen[str]:
+        started.append(start(scratch, command, **options))
+        return started[-1]
 
-    monkeypatch.setattr(Scratch, "guard", guard)
-    with pytest.raises(OSError, match="Resource temporarily unavailable"):
+    def refuse(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        start_thread(thread)
+
+    monkeypatch.setattr(Scratch, "start", noted)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
         TritonServer(repository, FREE_PORTS).start()
-    group = guarded[0]
-    assert group is not None
-    require_end(group)
+    (triton,) = started
+    require_end(triton.pid)
 
 
 def test_nothing_is_left_when_the_launcher_itself_is_killed(repository: Path, tmp_path: Path) -> None:

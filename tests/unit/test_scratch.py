@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch, remove_stale
+from tests.waiting import until
 
 # Stands in for Triton: SIGTERM ends the leader, and a child of its group stays, as a stub does that is still loading.
 _LAUNCHER = """
@@ -18,8 +19,7 @@ from sentriton_server.serving.scratch import Scratch
 
 scratch = Scratch(exit_timeout_s=5)
 scratch.environments.write_text(sys.argv[1] + "\\n")
-triton = subprocess.Popen(["sh", "-c", "sleep 60 & echo $!; wait"], start_new_session=True, stdout=subprocess.PIPE)
-scratch.guard(triton.pid)
+triton = scratch.start(["sh", "-c", "sleep 60 & echo $!; wait"], stdout=subprocess.PIPE)
 print(triton.pid, int(triton.stdout.readline()), scratch.folder, flush=True)
 time.sleep(60)
 """
@@ -38,6 +38,26 @@ def test_a_killed_launcher_leaves_no_process_and_no_folder_of_triton(tmp_path: P
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
     assert not Path(folder).exists()
     assert not environment.exists()
+
+
+_KILLED_AS_IT_STARTS = """
+import os, signal, subprocess, sys, time
+from sentriton_server.serving.scratch import Scratch
+
+scratch = Scratch(exit_timeout_s=5)
+print(scratch.start(["sleep", "60"]).pid, scratch.folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_launcher_that_is_killed_as_it_starts_triton_leaves_none() -> None:
+    """It does nothing more once Triton is started, so no moment is too early for its end."""
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED_AS_IT_STARTS], stdout=subprocess.PIPE, text=True, check=False
+    )
+    pid, folder = killed.stdout.split()
+    until(lambda: not psutil.pid_exists(int(pid)), 20)
+    until(lambda: not Path(folder).exists(), 20)
 
 
 def test_the_name_of_a_folder_is_no_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +93,7 @@ def test_a_guard_that_was_killed_is_replaced() -> None:
         (guard,) = set(psutil.Process().children()) - others
         guard.kill()
         guard.wait(5)
-        scratch.guard(None)
+        scratch.forget()
         assert [child.name() for child in set(psutil.Process().children()) - others - {guard}] == ["sh"]
     finally:
         scratch.remove()

@@ -86,16 +86,14 @@ class TritonProcess:
                     for backend in (installation.backends or ("python",))
                 ),
             ]
-            self._process = subprocess.Popen(
+            self._process = self._scratch.start(
                 [str(installation.binary.absolute()), *arguments],
                 env=_environment(profile, installation, settings, self.canary_key, len(gpus)),
                 cwd=self._scratch.empty,
                 umask=0o077,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,
                 errors="replace",
-                start_new_session=True,
             )
         except BaseException:
             if self._owns_scratch:
@@ -104,9 +102,8 @@ class TritonProcess:
         self.client_settings = security.client
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         try:
-            self._scratch.guard(self.pid)
             self._reader.start()
-        except BaseException:  # no process or thread is to be had
+        except BaseException:  # no thread is to be had
             self.kill()
             raise
 
@@ -200,7 +197,7 @@ class TritonProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
         with contextlib.suppress(OSError):  # it was killed and cannot be replaced now: the next Triton needs one
-            self._scratch.guard(None)
+            self._scratch.forget()
         self._environments.remove()
         self._scratch.clear_shared_memory()
         if self._owns_scratch:

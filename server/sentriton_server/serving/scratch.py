@@ -12,6 +12,7 @@ import stat
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import IO, Any
 
 from sentriton_server.private_folder import PrivateFolder, is_own, remove_abandoned
 from sentriton_server.serving.environments import remove_recorded
@@ -20,9 +21,9 @@ SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "sentriton-"
 _ENVIRONMENTS = "environments"
 
-# The launcher writes the process id of each Triton that it starts. The input ends when the launcher dies: then the
-# guard does what the launcher cannot do any more, to the last of them. No "--" before the group's id: Debian's sh takes
-# it for a number. The regions' prefix has no character that the shell could read as a pattern.
+# Each Triton writes its process id, and the launcher an empty line when one has ended. The input ends when the launcher
+# dies: then the guard does what the launcher cannot do any more, to the last of them. No "--" before the group's id:
+# Debian's sh takes it for a number. The regions' prefix has no character that the shell could read as a pattern.
 _GUARD = """
 while read -r pid; do triton=$pid; done
 if [ -n "$triton" ]; then
@@ -36,6 +37,9 @@ fi
 rm -f -- "$3"*
 rm -rf -- "$2"
 """
+# The guard's input is that of the shell, which becomes the command: the guard knows the process id before the command
+# runs, also where the launcher is killed meanwhile.
+_GUARDED = 'echo "$$" >&0 && exec "$0" "$@" </dev/null'
 
 
 class Scratch:
@@ -68,17 +72,17 @@ class Scratch:
         """Whether the folder is still there: programs that tidy up remove what is old."""
         return self.empty.is_dir()
 
-    def guard(self, pid: int | None) -> None:
-        """Name the Triton, leader of its process group, that must not outlive the launcher; None: it has ended, and the
-        guard must not act on a process id that another process may have by now.
-        """
-        if self._guard.poll() is not None:
-            self._close_guard()
-            self._guard = self._start_guard()
-        assert self._guard.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has just been killed: the next call starts another
-            self._guard.stdin.write(f"{pid or ''}\n".encode())
-            self._guard.stdin.flush()
+    def start(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
+        """Start a process, leader of a group of its own, that does not outlive the launcher. `options` of Popen."""
+        command = ["/bin/sh", "-c", _GUARDED, *command]
+        return subprocess.Popen(command, stdin=self._living_guard(), start_new_session=True, text=True, **options)
+
+    def forget(self) -> None:
+        """The process has ended: the guard must not act on a process id that another one may have by now."""
+        with contextlib.suppress(BrokenPipeError):  # the guard has just been killed: the next start has another
+            guard = self._living_guard()
+            guard.write(b"\n")
+            guard.flush()
 
     def hide_shared_memory(self) -> None:
         """Let this user alone read the stubs' shared memory, which holds callers' texts and vectors: Triton creates it
@@ -99,6 +103,14 @@ class Scratch:
             os.killpg(self._guard.pid, signal.SIGKILL)
         self._close_guard()
         self._private.close()
+
+    def _living_guard(self) -> IO[bytes]:
+        """The input of the guard, which is replaced if it was killed."""
+        if self._guard.poll() is not None:
+            self._close_guard()
+            self._guard = self._start_guard()
+        assert self._guard.stdin is not None
+        return self._guard.stdin
 
     def _start_guard(self) -> subprocess.Popen[bytes]:
         regions = SHARED_MEMORY / self.shared_memory_prefix
