@@ -78,8 +78,10 @@ def resolve_choices(precision: str | None, device: str, say: Callable[[str], Non
     return Choices(chosen, chosen_device, checked_on, is_default=precision is None)
 
 
-def resolve_operators(operators: str, device: str, sizes: EncoderSizes) -> ChosenOperators:
-    """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes."""
+def resolve_operators(operators: str, device: str, sizes: EncoderSizes | None) -> ChosenOperators:
+    """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes, if
+    they are known.
+    """
     try:
         return choose_operators(operators, device, sizes)
     except OperatorsUnavailable as error:

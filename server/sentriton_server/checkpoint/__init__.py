@@ -8,7 +8,6 @@ from sentriton_server.checkpoint.reading import (
     locate_checkpoint,
     read_checkpoint,
     read_head,
-    read_sizes,
 )
 from sentriton_server.checkpoint.tokenizer import read_tokenizer
 
@@ -20,7 +19,6 @@ __all__ = [
     "locate_checkpoint",
     "read_checkpoint",
     "read_head",
-    "read_sizes",
     "read_tokenizer",
     "refusals_of",
 ]

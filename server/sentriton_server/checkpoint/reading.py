@@ -16,18 +16,14 @@ from tokenizers import Tokenizer
 
 from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint.files import check_order, read_modules, read_object
+from sentriton_server.checkpoint.files import check_order, read_modules
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
 from sentriton_server.encoder import (
-    FAMILIES,
     EncoderSpec,
     PackedEncoder,
-    UnsupportedEncoder,
     read_encoder,
-    read_shape,
 )
-from sentriton_server.encoder.operators import EncoderSizes
 from sentriton_server.hub import download
 from sentriton_server.resources import hash_files, load_model_code
 
@@ -154,23 +150,6 @@ def fingerprint(
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
-
-
-def read_sizes(folder: Path) -> EncoderSizes | None:
-    """The encoder's sizes as a checkpoint's config.json has them; None where `read_checkpoint` refuses it."""
-    from transformers import AutoConfig
-
-    modules = [module.folder for module in read_modules(folder) if module.kind == "Transformer"]
-    if not modules:
-        return None
-    settings = read_object(modules[0] / "config.json")
-    model_type = settings.pop("model_type", None)
-    if model_type not in FAMILIES:
-        return None
-    try:
-        return EncoderSizes.of(read_shape(AutoConfig.for_model(model_type, **settings)))
-    except UnsupportedEncoder:
-        return None
 
 
 def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tuple[str, Path]:

@@ -7,7 +7,6 @@ from sentriton_server.encoder.architecture import (
     count_parameters,
     is_count,
     read_encoder,
-    read_shape,
 )
 from sentriton_server.encoder.families import FAMILIES
 from sentriton_server.encoder.packed import PackedEncoder
@@ -26,5 +25,4 @@ __all__ = [
     "is_count",
     "precisions_of",
     "read_encoder",
-    "read_shape",
 ]

@@ -108,12 +108,6 @@ def read_encoder(
     return spec, packed.float().eval()
 
 
-def read_shape(config: Any) -> EncoderShape:
-    """The shape of an encoder with all of its positions. Raises `UnsupportedEncoder` as `check_config`."""
-    check_config(config)
-    return _shape(config, config.max_position_embeddings - _first_position(config, FAMILIES[config.model_type]))
-
-
 def _shape(config: Any, max_seq_length: int) -> EncoderShape:
     family = FAMILIES[config.model_type]
     return EncoderShape(

@@ -77,4 +77,5 @@ def pool_bytes(repository: Path) -> int:
 
 def gpu_arguments(repository: Path, gpus: list[Gpu]) -> list[str]:
     """Triton's flags for these GPUs."""
-    return [f"{_FLAG}={number}:{pool_bytes(repository)}" for number in range(len(gpus))]
+    pool = pool_bytes(repository) if gpus else 0
+    return [f"{_FLAG}={number}:{pool}" for number in range(len(gpus))]

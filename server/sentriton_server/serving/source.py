@@ -43,7 +43,7 @@ def prepare_repository(
         _hold_in_cache(Path(source))
         return Path(source)
     # Exporting needs torch and transformers; serving a repository does not.
-    from sentriton_server.checkpoint import content_key, locate_checkpoint, read_sizes, refusals_of
+    from sentriton_server.checkpoint import content_key, locate_checkpoint
     from sentriton_server.choices import resolve_choices, resolve_operators
     from sentriton_server.export import export
 
@@ -53,10 +53,9 @@ def prepare_repository(
     if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
         operators = "torch"
         say(f"operators torch (auto: the libtorch backend of {tritonserver} cannot load sentriton's)")
-    with refusals_of(source or folder):
-        sizes = read_sizes(folder)
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
-    resolved = resolve_operators(operators, device, sizes).key if sizes else ""
+    # Whether they suit the encoder is left to the export: a start from a kept one does not read the checkpoint.
+    resolved = resolve_operators(operators, device, sizes=None).key
     decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     # fp16 that nobody asked for may become bf16.

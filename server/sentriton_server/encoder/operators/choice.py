@@ -32,8 +32,8 @@ class ChosenOperators:
         return "torch" if self.library is None else self.library.parent.name
 
 
-def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> ChosenOperators:
-    """The operators for an encoder of these sizes on a device, cpu or gpu; may compile them.
+def choose_operators(operators: str, device: str, sizes: EncoderSizes | None) -> ChosenOperators:
+    """The operators for an encoder of these sizes (None: of any that suit) on a device, cpu or gpu; may compile them.
 
     Raises `OperatorsUnavailable` for `sentriton` where they cannot be had, and for an unknown name.
     """
@@ -46,7 +46,8 @@ def choose_operators(operators: str, device: str, sizes: EncoderSizes) -> Chosen
     if device == "gpu" or operators == "torch":
         return ChosenOperators(None)
     try:
-        check_sizes(sizes)
+        if sizes is not None:
+            check_sizes(sizes)
         library = build_library()
         # Not an export's copy: who changes a file that a process has loaded ends the process.
         load_library(library.parent)
