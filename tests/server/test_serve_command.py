@@ -132,8 +132,9 @@ def test_a_server_outlives_the_terminal_that_it_was_started_from(repository: Pat
         process.stdout.close()
         process.stderr.close()
         stub = next(child for child in processes if child.name() == "triton_python_backend_stub")
-        stub.kill()
+        # Made before the restart: a new encoder fails at once where no server listens, calls wait.
         with SentenceEncoder(url, timeout_s=30) as encoder:
+            stub.kill()
             assert encoder.encode("x").shape == (encoder.manifest.dimension,)
         assert process.poll() is None
         process.stdout = process.stderr = None  # closed: there is nothing to read at the end
