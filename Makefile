@@ -76,11 +76,12 @@ $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
 demo: $(VENV)/server-installed
 	@$(BIN)/python -m sentriton_server.demo
 
-# Without npm there is nothing to install: the tests that need it say so, and fail in CI.
+# Without npm there is nothing to install: the tests that need it say so, and fail in CI. npm waits five minutes for a
+# download that stalls, if it is not told.
 $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	@if command -v npm >/dev/null; then \
 	    echo "installing what the Node client needs into $(NODE)/node_modules" && \
-	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
+	    (cd $(NODE) && npm ci --silent --no-audit --no-fund --fetch-timeout=60000) && touch $@; \
 	fi
 
 # Without Go there is nothing to fetch: its tests say so, and fail in CI.
