@@ -42,8 +42,7 @@ from sentriton_server.repository import (
     RepositoryError,
     read_config,
     record_files,
-    write_alike,
-    write_block_tokens,
+    write_batching,
     write_configs,
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
@@ -266,9 +265,9 @@ def _write_encoder(
     """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
     module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
-    write_block_tokens(repository, _block_tokens(checkpoint.encoder))
-    if has_kernel(checkpoint.encoder):
-        write_alike(repository, False)
+    encoder = checkpoint.encoder
+    write_batching(repository, _block_tokens(encoder), alike=not has_kernel(encoder))
+    del encoder
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
 
