@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ import trustme
 
 from sentriton import SentenceEncoder
 from tests.conftest import ROOT, cannot_run, public_data
+from tests.examples.postgresql import running_postgresql
 from tests.gateway.conftest import running_gateway
 from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer, serving
@@ -101,10 +101,9 @@ def test_faiss(server: RunningServer) -> None:
 
 
 def test_postgresql(server: RunningServer) -> None:
-    address = os.environ.get("SENTRITON_TEST_POSTGRESQL")
-    if address is None or find_spec("pgvector") is None:
-        pytest.skip("needs PostgreSQL with pgvector (SENTRITON_TEST_POSTGRESQL) and requirements-postgresql.txt")
-    assert "-> 숙소가 지하철역에서 아주 가까워요. (" in run("postgresql.py", address, url=server.url)
+    with running_postgresql() as address:
+        printed = run("postgresql.py", address, url=server.url)
+    assert "-> 숙소가 지하철역에서 아주 가까워요. (" in printed
 
 
 def test_curl(server: RunningServer, encoder: SentenceEncoder) -> None:
