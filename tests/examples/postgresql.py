@@ -46,13 +46,13 @@ def running_postgresql() -> Iterator[str]:
             until(lambda: subprocess.run(ready, check=False).returncode == 0, 30, "PostgreSQL does not answer")
             yield f"postgresql://postgres@/postgres?host={folder}"
         finally:
-            process.send_signal(signal.SIGINT)  # ends at once, whoever is connected
+            process.send_signal(signal.SIGINT)  # ends at once, connections as well
             process.wait(timeout=30)
 
 
 def _programs(package: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of PostgreSQL's programs, and the arguments of `subprocess` for the user who may run them. For root
-    that user is nobody, who may read neither a home of root's nor the folder of this test.
+    """The folder of PostgreSQL's programs, and the arguments of `subprocess` for the user that runs them. Root runs a
+    copy as nobody: others cannot read a home of root's.
     """
     installed = Path("pginstall", "bin")
     if os.geteuid() != 0:
