@@ -34,8 +34,9 @@ from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import has_kernel
 from sentriton_server.gpu_sizes import GpuSizes, gpu_sizes
 from sentriton_server.module_file import save_module
-from sentriton_server.overflow import LARGEST_FP16, hard_texts, largest_magnitude, overflows
+from sentriton_server.overflow import LARGEST_FP16, largest_magnitude, overflows
 from sentriton_server.parity import ExportedModel, ParityReport, compare
+from sentriton_server.parity_texts import hard_texts, long_texts, parity_sentences
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import (
     MANIFEST,
@@ -46,7 +47,7 @@ from sentriton_server.repository import (
     write_configs,
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
-from sentriton_server.resources import PARITY_SENTENCES, hash_files
+from sentriton_server.resources import hash_files
 
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
@@ -176,15 +177,22 @@ def _write(
     say: Callable[[str], None],
 ) -> Manifest:
     precision, device, spec = choices.precision, choices.device, checkpoint.encoder_spec
-    sentences = parity_sentences()
-    if device == "gpu":
-        sentences += hard_texts(checkpoint.tokenizer, sentences, spec.max_seq_length)
+    short = parity_sentences()
+    long = (hard_texts if device == "gpu" else long_texts)(checkpoint.tokenizer, short, spec.max_seq_length)
+    sentences = short + long
     if precision.name == "fp16":
         say("looking for numbers that fp16 cannot hold")
         _require_fp16(checkpoint, sentences, certainly=not choices.is_default)
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
-    # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
-    reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
+    # An empty prompt keeps a default prompt out: the models in the repository take text as it comes. A long text is
+    # alone, since the others of a batch are padded to its length.
+    reference = np.concatenate(
+        [
+            checkpoint.model.encode(texts, prompt="", batch_size=batch_size, show_progress_bar=False)
+            for texts, batch_size in ((short, 8), (long, 1))
+            if texts
+        ]
+    )
     checkpoint.model.to("meta")  # its weights have served, and take memory that compiling needs
     if not np.isfinite(reference).all():
         raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
@@ -249,14 +257,6 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
     parameters = sum(weight.numel() for weight in checkpoint.encoder.parameters())
     small = device == "cpu" and parameters <= SMALL_ENCODER_PARAMETERS
     return usable_cores() if small else None
-
-
-def parity_sentences() -> list[str]:
-    """The sentences that every export is checked on: Korean and English, short and long, with what tends to go
-    wrong.
-    """
-    lines = PARITY_SENTENCES.read_text(encoding="utf-8").splitlines()
-    return [*lines, "", "   ", " ".join(lines)]
 
 
 def _write_encoder(

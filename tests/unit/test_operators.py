@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import RobertaConfig, RobertaModel
+from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
 from sentriton_server.encoder.operators import (
@@ -40,20 +40,32 @@ def _library() -> None:
 
 
 @functools.cache
-def hugging_face(activation: str = "gelu", hidden: int = 128, heads: int = 4, intermediate: int = 352) -> Any:
+def hugging_face(
+    activation: str = "gelu",
+    hidden: int = 128,
+    heads: int = 4,
+    intermediate: int = 352,
+    by_distance: bool = False,
+    positions: int = 140,
+) -> Any:
     torch.manual_seed(3)
-    config = RobertaConfig(
+    kind, model = (MPNetConfig, MPNetModel) if by_distance else (RobertaConfig, RobertaModel)
+    config = kind(
         vocab_size=90,
         hidden_size=hidden,
         num_hidden_layers=2,
         num_attention_heads=heads,
         intermediate_size=intermediate,
-        max_position_embeddings=140,
+        max_position_embeddings=positions,
         hidden_act=activation,
         pad_token_id=1,
         initializer_range=0.1,
     )
-    return RobertaModel(config, add_pooling_layer=False).eval()
+    encoder = model(config, add_pooling_layer=False).eval()
+    if by_distance:
+        with torch.no_grad():  # as large as other scores
+            encoder.encoder.relative_attention_bias.weight.normal_(std=2)
+    return encoder
 
 
 @functools.cache
@@ -92,12 +104,39 @@ def test_the_operators_compute_what_torch_computes(precision: str, threads: int)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_bias_by_distance(threads: int) -> None:
+    skip_unless_suited("fp32")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        # The longest row has distances beyond those of the bias.
+        found, expected = (torch.cat(embed(compiled("fp32", own, by_distance=True), LENGTHS)) for own in (True, False))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    without = torch.cat(embed(compiled("fp32", True), LENGTHS))
+    assert not torch.allclose(found, without, atol=0.1)
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_rows_of_several_blocks_of_keys(by_distance: bool) -> None:
+    skip_unless_suited("fp32")
+    lengths, sizes = [1100, 1024, 600, 513, 512, 511, 20], {"by_distance": by_distance, "positions": 1110}
+    found, expected = (embed(compiled("fp32", own, **sizes), lengths) for own in (True, False))
+    torch.testing.assert_close(torch.cat(found), torch.cat(expected), rtol=0, atol=2e-5)
+    for length, together in zip(lengths, found, strict=True):
+        assert torch.equal(together, embed(compiled("fp32", True, **sizes), [length])[0])
+
+
 @every_precision
-def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str) -> None:
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str, by_distance: bool) -> None:
     skip_unless_suited(precision)
-    together = embed(compiled(precision, True), LENGTHS * 3)
+    encoder = compiled(precision, True, by_distance=by_distance)
+    together = embed(encoder, LENGTHS * 3)
     for length, found in zip(LENGTHS * 3, together, strict=True):
-        assert torch.equal(found, embed(compiled(precision, True), [length])[0])
+        assert torch.equal(found, embed(encoder, [length])[0])
 
 
 @every_precision
@@ -139,6 +178,7 @@ def test_other_sizes_are_refused_by_name(sizes: dict[str, int], named: str) -> N
 def wrong(name: str) -> Any:
     """The arguments of the operator for one layer, one of them changed as named."""
     hidden, heads, lengths, activation = torch.randn(5, 64), 2, [2, 3], "gelu"
+    distance_bias = torch.zeros(2, 9)
     weights = [torch.randn(size) for size in ((192, 64), (64, 64), (96, 64), (64, 96))]
     parameters = []
     for weight in weights:
@@ -157,6 +197,10 @@ def wrong(name: str) -> Any:
         hidden = torch.randn(64, 5).t()
     elif name == "parameters":
         parameters.pop()
+    elif name == "even distances":
+        distance_bias = torch.zeros(2, 8)
+    elif name == "heads of the bias":
+        distance_bias = torch.zeros(1, 9)
     else:
         at, changed = {
             "query_key_value": (0, parameters[4]),
@@ -168,7 +212,7 @@ def wrong(name: str) -> Any:
             "norm": (17, torch.randn(64, dtype=torch.float64)),
         }[name]
         parameters[at] = changed
-    return hidden, parameters, lengths, heads, 1e-5, activation
+    return hidden, parameters, lengths, heads, 1e-5, activation, distance_bias
 
 
 @pytest.mark.parametrize(
@@ -187,6 +231,8 @@ def wrong(name: str) -> Any:
         ("bias", r"the bias must be contiguous float32 \[64\]"),
         ("strided bias", "the bias must be contiguous"),
         ("norm", "the norm must be contiguous float32"),
+        ("even distances", r"an odd number of distances, of each head; given are \[2, 8\]"),
+        ("heads of the bias", r"the bias by distance must be contiguous float32 \[18\]"),
     ],
 )
 def test_what_does_not_fit_the_layer_is_refused(name: str, refusal: str) -> None:
