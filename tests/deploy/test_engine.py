@@ -51,6 +51,7 @@ def docker() -> Iterator[Docker]:
 @pytest.fixture(scope="module")
 def image(docker: Docker) -> str:
     took_s = docker.build("--file", DOCKER / "Dockerfile.cpu", "--tag", IMAGE, ROOT)
+    docker.forget_builds()
     size = docker.inspect(IMAGE)["Size"]
     unused = int(docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", BYTES_OF_CUDA).split()[0])
     print(
