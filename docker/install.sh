@@ -53,7 +53,12 @@ for part in "${@:3}"; do
     case $part in
         serve) "$folder/bin/python" -c 'import numpy, tokenizers, sentriton_server.serving' ;;
         pooling) "$folder/bin/python" -c 'import torch' ;;
-        export) "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export' ;;
+        export)
+            "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export'
+            # A container has no compiler.
+            "$folder/bin/python" -m sentriton_server.encoder.operators ||
+                echo "exports by $folder have torch's operators" >&2
+            ;;
         triton) "$folder/bin/python" -m sentriton_server.serving.prepare ;;
     esac
 done
