@@ -44,6 +44,13 @@ def test_the_encoders_operators_are_compiled_before_what_they_need_is_removed() 
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_health_checks_have_options_of_every_engine(dockerfile: str) -> None:
+    # Engines before Docker 25, and buildah, refuse --start-interval.
+    (check,) = values(dockerfile, "HEALTHCHECK")
+    assert set(re.findall(r"--([a-z-]+)=", check)) == {"interval", "timeout", "start-period", "retries"}
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_the_last_stage_runs_nothing_and_is_no_root(dockerfile: str) -> None:
     steps = instructions(dockerfile)
     last = [entry["instruction"] for entry in steps][
