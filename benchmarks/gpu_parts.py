@@ -29,7 +29,8 @@ from sentriton_server.serving import ServerSettings, TritonServer
 
 MEMORY = {"gpu": "of the GPU, all processes", "cpu": "resident, the server's processes"}
 _ROUNDS = 3
-_RECOVERY_LIMIT_S = 180.0
+_RECOVERY_LIMIT_S = 90.0
+_EXIT_LIMIT_S = 30.0
 _BATCH_SIZE = 64  # of sentence-transformers: its default of 32 leaves a GPU idle
 
 
@@ -118,7 +119,10 @@ def recovery_s(repository: Path, sentences: list[str]) -> float:
                 return _seconds_until_answered(encoder, sentences)
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(_EXIT_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _seconds_until_answered(encoder: SentenceEncoder, sentences: list[str]) -> float:

@@ -23,6 +23,7 @@ from sentriton_server.encoder.operators import (
     check_sizes,
     load_library,
 )
+from sentriton_server.encoder.operators.__main__ import main as prepare
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
 LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
@@ -310,6 +311,24 @@ def test_a_library_is_compiled_with_torchs_layout_and_again_with_other_options(
     assert f" -D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())} " in compiled
     monkeypatch.setattr(operators, "_COMPILE", (*operators._COMPILE, "-g"))
     assert build_library() != first
+
+
+def test_a_library_of_the_environment_needs_no_compiler(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiled = build_library()
+    monkeypatch.setattr(operators, "PREPARED", tmp_path / "prepared")
+    prepare()
+    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    prepared = build_library()
+    assert prepared == tmp_path / "prepared" / compiled.parent.name / operators.LIBRARY
+    assert prepared.read_bytes() == compiled.read_bytes()
+    prepare()
+    assert capsys.readouterr().out == f"prepared {prepared}\n" * 2
+    monkeypatch.setattr(operators, "PREPARED", tmp_path / "others")
+    with pytest.raises(SystemExit, match=r"error: no C\+\+ compiler is installed"):
+        prepare()
 
 
 def test_a_library_is_the_same_wherever_it_is_compiled() -> None:
