@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from sentriton import cli
+from tests.unit.conftest import Command
 
 # What serve and export say of their work before they fail.
 PROGRESS = ("settings: ", "device ", "precision ", "reading checkpoint ")
@@ -100,7 +99,7 @@ def test_a_wrong_command_line_gives_one_sentence(
     arguments: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     if line.startswith("cache") and not any(
         plugin.name == "cache" for plugin in entry_points(group="sentriton.commands")
@@ -109,16 +108,11 @@ def test_a_wrong_command_line_gives_one_sentence(
     for name, value in arguments.items():
         line = line.replace(name, value)
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["sentriton", *line.split()])
-    monkeypatch.setattr("os.dup2", lambda *descriptors: None)  # standard output is pytest's
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code in (1, 2)
-    captured = capsys.readouterr()
-    said = [text for text in captured.err.splitlines() if not text.startswith(PROGRESS)]
-    assert len(said) == 1, captured.err
+    code, out, err = command(*line.split())
+    assert (code in (1, 2), out) == (True, "")
+    said = [text for text in err.splitlines() if not text.startswith(PROGRESS)]
+    assert len(said) == 1, err
     assert words in said[0]
-    assert captured.out == ""
 
 
 def test_the_table_has_sixty_lines() -> None:
