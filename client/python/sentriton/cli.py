@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,15 +15,17 @@ from rich.console import Console
 from rich.table import Table
 
 from sentriton import __version__
-from sentriton.canary import check_canary
 from sentriton.command_options import AsJson, open_encoder, takes_settings
-from sentriton.connection import Connection
+from sentriton.connection import Connection, ask
+from sentriton.deadline import Deadline
+from sentriton.endpoints import Endpoint
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
-from sentriton.golden import HEALTH_TIMEOUT_S
+from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
 from sentriton.plugins import CommandGroup
+from sentriton.questions import health_questions
 from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
@@ -121,6 +124,16 @@ def health(settings: ClientSettings) -> None:
     """
     each = [dataclasses.replace(settings, url=address) for address in settings.addresses]
     raise typer.Exit(max(map(_check_health, each)))
+
+
+def check_canary(settings: ClientSettings, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
+    """Embed all golden sentences at the first server of `settings`. Raises as `SentenceEncoder.health`."""
+    connection = Connection(settings.addresses[0], settings)
+    try:
+        deadline = Deadline(timeout_s, timeout_s, time.monotonic())
+        return ask(health_questions(Endpoint(connection.address, connection), deadline))
+    finally:
+        connection.close()
 
 
 def _check_health(settings: ClientSettings) -> int:

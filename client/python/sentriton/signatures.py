@@ -19,77 +19,55 @@ if TYPE_CHECKING:
     Later: TypeAlias = Coroutine[Any, Any, Value]
     Tokens: TypeAlias = list[Tensor] | list[Matrix[np.float32]]
 
-    class BlockingEncode(
-        Encode[
-            Vector[np.float32],
-            Vector[np.int8],
-            Vector[np.uint8],
-            Matrix[np.float32],
-            Matrix[np.int8],
-            Matrix[np.uint8],
-            Tensor,
-            list[Tensor],
-            Tensor | Matrix[np.float32],
-            Tokens,
-            EncodedOne,
-            EncodedMany,
-            Vector[np.float32] | Matrix[np.float32],
-            EncodedOne | EncodedMany,
-        ],
-        Protocol,
-    ):
-        """`Encode` of `SentenceEncoder`."""
+    BlockingEncode: TypeAlias = Encode[
+        Vector[np.float32],
+        Vector[np.int8],
+        Vector[np.uint8],
+        Matrix[np.float32],
+        Matrix[np.int8],
+        Matrix[np.uint8],
+        Tensor,
+        list[Tensor],
+        Tokens,
+        EncodedOne,
+        EncodedMany,
+    ]
 
-    class AsyncEncode(
-        Encode[
-            Later[Vector[np.float32]],
-            Later[Vector[np.int8]],
-            Later[Vector[np.uint8]],
-            Later[Matrix[np.float32]],
-            Later[Matrix[np.int8]],
-            Later[Matrix[np.uint8]],
-            Later[Tensor],
-            Later[list[Tensor]],
-            Later[Tensor | Matrix[np.float32]],
-            Later[Tokens],
-            Later[EncodedOne],
-            Later[EncodedMany],
-            Later[Vector[np.float32] | Matrix[np.float32]],
-            Later[EncodedOne | EncodedMany],
-        ],
-        Protocol,
-    ):
-        """`Encode` of `AsyncSentenceEncoder`."""
+    AsyncEncode: TypeAlias = Encode[
+        Later[Vector[np.float32]],
+        Later[Vector[np.int8]],
+        Later[Vector[np.uint8]],
+        Later[Matrix[np.float32]],
+        Later[Matrix[np.int8]],
+        Later[Matrix[np.uint8]],
+        Later[Tensor],
+        Later[list[Tensor]],
+        Later[Tokens],
+        Later[EncodedOne],
+        Later[EncodedMany],
+    ]
 
-    class BlockingStream(
-        EncodeStream[
-            Iterable[str],
-            Generator[Matrix[np.float32]],
-            Generator[Matrix[np.int8]],
-            Generator[Matrix[np.uint8]],
-            Generator[Tensor],
-            Generator[list[Tensor]],
-            Generator[Tokens],
-            Generator[EncodedMany],
-        ],
-        Protocol,
-    ):
-        """`EncodeStream` of `SentenceEncoder`."""
+    BlockingStream: TypeAlias = EncodeStream[
+        Iterable[str],
+        Generator[Matrix[np.float32]],
+        Generator[Matrix[np.int8]],
+        Generator[Matrix[np.uint8]],
+        Generator[Tensor],
+        Generator[list[Tensor]],
+        Generator[Tokens],
+        Generator[EncodedMany],
+    ]
 
-    class AsyncStream(
-        EncodeStream[
-            AsyncSentences,
-            AsyncGenerator[Matrix[np.float32]],
-            AsyncGenerator[Matrix[np.int8]],
-            AsyncGenerator[Matrix[np.uint8]],
-            AsyncGenerator[Tensor],
-            AsyncGenerator[list[Tensor]],
-            AsyncGenerator[Tokens],
-            AsyncGenerator[EncodedMany],
-        ],
-        Protocol,
-    ):
-        """`EncodeStream` of `AsyncSentenceEncoder`."""
+    AsyncStream: TypeAlias = EncodeStream[
+        AsyncSentences,
+        AsyncGenerator[Matrix[np.float32]],
+        AsyncGenerator[Matrix[np.int8]],
+        AsyncGenerator[Matrix[np.uint8]],
+        AsyncGenerator[Tensor],
+        AsyncGenerator[list[Tensor]],
+        AsyncGenerator[Tokens],
+        AsyncGenerator[EncodedMany],
+    ]
 
 
 Signature = TypeVar("Signature", covariant=True)
