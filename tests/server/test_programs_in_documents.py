@@ -1,0 +1,28 @@
+"""The programs in README.md, docs/ and the Python client's README run against a real server and print their output."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.server.conftest import RunningServer
+from tests.snippets import PAGES, Program, programs
+
+# Run by tests/polyglot/test_any_language.py, and by tests/gateway/test_tools.py.
+ELSEWHERE = ("from inference import", "from openai import")
+FOUND = [program for page in [*PAGES, ROOT / "client/python/README.md"] for program in programs(page)]
+HERE = [program for program in FOUND if not any(words in program.code for words in ELSEWHERE)]
+
+
+@pytest.mark.parametrize("program", HERE, ids=str)
+def test_a_program_prints_its_output(program: Program, server: RunningServer, tmp_path: Path) -> None:
+    code = program.code.replace("localhost:8001", server.url)
+    assert code != program.code, "it calls no server"
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert program.output in (None, done.stdout)
