@@ -57,7 +57,7 @@ def _introduction(report: TrainingReport) -> str:
     origin = "trained from nothing" if architecture else f"fine-tuned from `{report.recipe.base.name}`"
     return (
         f"# {report.recipe.name}\n\n"
-        f"A Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on "
+        f"This is a Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on "
         f"{_hardware(report)} in {report.duration_s / 60:.0f} minutes. It maps a sentence to {report.dimension} "
         "dimensions. The cosine of two sentences measures the similarity of their meanings."
     )
@@ -106,7 +106,7 @@ def _quality(report: TrainingReport) -> str:
     rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in FIGURES]
     return (
         "## Quality\n\n"
-        "Correlation of the similarities with people's judgement, measured on the files in this folder. "
+        "The table has the correlation of the similarities with human scores, measured on the files in this folder. "
         f"{choice}{held_out}\n\n" + _table(["", *report.figures], rows)
     )
 
@@ -177,7 +177,8 @@ def _log(report: TrainingReport) -> str:
         for row in stage.log
     ]
     headings = ["Stage", "Batches", "Epoch", "Training loss", "Spearman (cosine)"]
-    return "## Training log\n\nSpearman correlation on the set that chose the weights.\n\n" + _table(headings, rows)
+    words = "The last column is measured on the set that chose the weights."
+    return f"## Training log\n\n{words}\n\n{_table(headings, rows)}"
 
 
 def _stage_row(report: StageReport) -> list[str]:
