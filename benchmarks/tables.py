@@ -88,7 +88,7 @@ def summary(results: dict[str, list[Result]]) -> str:
             rows = [row for row in ran if (row["contender"], row["precision"]) == (contender, precision)]
             best = max(rows, key=lambda row: row["sentences_per_s"], default=None)
             cells.append("" if best is None else f"{best['sentences_per_s']:.1f}")
-            if best is not None and precision == "int8" and contender != "sentence-transformers ONNX":
+            if best is not None and precision == "int8":
                 cosines[contender.removeprefix("sentence-transformers ").removesuffix(", gRPC")] = best["min_cosine"]
         bold = "**" if contender == _SENTRITON else ""
         lines.append([title, *(cell and f"{bold}{cell}{bold}" for cell in cells)])

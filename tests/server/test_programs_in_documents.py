@@ -1,7 +1,8 @@
-"""The programs in README.md, docs/ and the Python client's README run against a real server and print their output."""
+"""The programs in README.md, docs/ and the Python client's README print their output, and so does the demo."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,3 +27,12 @@ def test_a_program_prints_its_output(program: Program, server: RunningServer, tm
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert program.output in (None, done.stdout)
+
+
+def test_the_demo_prints_its_output() -> None:
+    command = [sys.executable, "-m", "sentriton_server.demo"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    for page in ("README.md", "docs/quick-start.md"):
+        (output,) = re.findall(r"^```text\n(  1\. .*?)```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+        assert done.stdout.endswith(output), page
