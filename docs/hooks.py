@@ -42,6 +42,8 @@ _FOLDERS = {
         for path in sorted(ROOT.glob("benchmarks/results/*/README.md"))
     },
 }
+# Rust's documentation has words behind the language, and lines that it hides.
+_RUST = re.compile(r"^```rust(?:,\w+)?\n(?P<code>.*?)^```", re.M | re.S)
 _CODE = r"^```.*?^```|`[^`\n]+`"
 _LINK = re.compile(rf"(?P<code>{_CODE})|(?P<image>!?)\[(?P<words>[^\[\]]*)\]\((?P<target>[^()\s]+)\)", re.M | re.S)
 
@@ -73,7 +75,13 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         target = _target(link["target"], source, place, files, config)
         return f"{link['image']}[{link['words']}]({target})" if target else link["words"]
 
-    return _LINK.sub(replaced, markdown)
+    return _LINK.sub(replaced, _RUST.sub(_shown, markdown))
+
+
+def _shown(block: re.Match[str]) -> str:
+    """A block of Rust as its readers see it."""
+    lines = [line for line in block["code"].splitlines(keepends=True) if not line.startswith("# ")]
+    return f"```rust\n{''.join(lines)}```"
 
 
 def _target(link: str, source: Path, place: str, files: Files, config: MkDocsConfig) -> str | None:
