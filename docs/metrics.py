@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
-from sentriton_gateway.metrics import GatewayMetrics
+from sentriton_server.resources import load_model_code
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVER_FILES = ("model_repository/embed_tokens/1/metrics.py", "model_repository/embed_text/1/model.py")
-STAND_IN_FILE = "server_config/backends/pytorch/model.py"
-# Counters by the endings of their names, as Prometheus has them.
-COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
+EMBED_TEXT = ROOT / "model_repository/embed_text/1/model.py"
+STAND_IN_MODEL = ROOT / "server_config/backends/pytorch/model.py"
+GATEWAY_METRICS = ROOT / "gateway/sentriton_gateway/metrics.py"
+BACKEND = "triton_python_backend_utils"
 
 HEAD = """\
 # Metrics
@@ -21,9 +24,7 @@ HEAD = """\
 `make docs` writes this page from the code. The server publishes these metrics beside
 [Triton's](https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html), at
 `http://127.0.0.1:8002/metrics`. They are at most one second old. [Monitoring](monitoring.md) has queries, and
-[Deploy](../docker/README.md#monitoring) has the labels, the dashboard and the alerts.
-
-A row is one text. `lane` is `query`, `bulk` or `canary`.
+[Deploy](../docker/README.md#monitoring) has the dashboard and the alerts. A row is one text.
 
 ## Server
 """
@@ -39,48 +40,83 @@ The [gateway](gateway.md) publishes these at its own `/metrics`:
 """
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A family of metrics: its name, type and description."""
+@dataclass
+class Family:
+    """A family of metrics. It stands in for Triton's `MetricFamily`, and keeps the labels of its metrics."""
+
+    COUNTER: ClassVar[str] = "counter"
+    GAUGE: ClassVar[str] = "gauge"
 
     name: str
-    kind: str
     description: str
+    kind: str
+    labels: dict[str, list[str]] = field(default_factory=dict)
+
+    def Metric(self, labels: dict[str, str]) -> SimpleNamespace:  # noqa: N802
+        """A metric that counts nothing."""
+        for label, value in labels.items():
+            self.labels.setdefault(label, []).append(value)
+        return SimpleNamespace(increment=lambda value: None, set=lambda value: None)
 
 
 def metrics_page() -> str:
     """The content of docs/metrics.md."""
-    server = [metric for file in SERVER_FILES for metric in published(ROOT / file)]
-    stand_in = list(published(ROOT / STAND_IN_FILE))
-    return f"{HEAD}\n{table(server)}{STAND_IN}\n{table(stand_in)}{GATEWAY}\n{table(gateway())}"
+    server = [*of_embed_tokens(), *of_source(EMBED_TEXT)]
+    return f"{HEAD}\n{table(server)}{STAND_IN}\n{table(of_source(STAND_IN_MODEL))}{GATEWAY}\n{table(of_gateway())}"
 
 
-def published(file: Path) -> Iterator[Metric]:
-    """The metrics of a model's source: a name in a literal, and its description as the next one."""
+def of_embed_tokens() -> list[Family]:
+    """The families that the model makes, under their present names."""
+    families: list[Family] = []
+
+    class Kept(Family):
+        def __init__(self, name: str, description: str, kind: str) -> None:
+            super().__init__(name, description, kind)
+            families.append(self)
+
+    backend: Any = ModuleType(BACKEND)
+    backend.MetricFamily = Kept
+    before = sys.modules.get(BACKEND)
+    sys.modules[BACKEND] = backend
+    try:
+        code: Any = load_model_code("embed_tokens", "metrics")
+    finally:
+        sys.modules.pop(BACKEND) if before is None else sys.modules.update({BACKEND: before})
+    code.pb_utils = backend
+    lanes = load_model_code("embed_tokens", "request").LANES
+    code.Metrics(lanes, row_cache=True).publish(dict.fromkeys(lanes, 0), {"triton": 0}, 0)
+    return [family for family in families if family.name not in code.OLD_NAMES.values()]
+
+
+def of_source(file: Path) -> Iterator[Family]:
+    """The families of a model's source: calls with a name and a description as literals."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        words = [part.value for part in _parts(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
-        if len(words) > 1 and words[0].startswith("sentriton_") and " " in words[1]:
-            kind = "counter" if words[0].endswith(COUNTER_ENDINGS) else "gauge"
-            yield Metric(words[0], kind, f"{words[1]}.")
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("MetricFamily"):
+            given = {word.arg: word.value for word in node.keywords}
+            kind = ast.unparse(given["kind"]).rpartition(".")[2].lower()
+            yield Family(ast.literal_eval(given["name"]), ast.literal_eval(given["description"]), kind)
 
 
-def _parts(node: ast.AST) -> list[ast.expr]:
-    if isinstance(node, ast.Tuple):
-        return node.elts
-    if isinstance(node, ast.Call):
-        return [*node.args, *(keyword.value for keyword in node.keywords)]
-    return []
+def of_gateway() -> Iterator[Family]:
+    """The families of the gateway's source: name, description and, of some, the list of labels as literals."""
+    for node in ast.walk(ast.parse(GATEWAY_METRICS.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and (kind := ast.unparse(node.func)) in ("Counter", "Gauge", "Histogram"):
+            name, description, *labels = map(ast.literal_eval, node.args)
+            family = Family(f"{name}_total" if kind == "Counter" else name, description.removesuffix("."), kind.lower())
+            family.labels = {label: [] for label in labels[0]} if labels else {}
+            yield family
 
 
-def gateway() -> Iterator[Metric]:
-    """The metrics of the gateway's registry."""
-    for family in GatewayMetrics().registry.collect():
-        name = f"{family.name}_total" if family.type == "counter" else family.name
-        yield Metric(name, family.type, family.documentation)
-
-
-def table(metrics: Iterator[Metric] | list[Metric]) -> str:
+def table(families: Iterable[Family]) -> str:
     """A table in Markdown, by name."""
-    rows = sorted(metrics, key=lambda metric: metric.name)
-    lines = [f"| `{metric.name}` | {metric.kind} | {metric.description} |\n" for metric in rows]
-    return "| metric | type | meaning |\n|---|---|---|\n" + "".join(lines)
+    lines = [
+        f"| `{family.name}` | {family.kind} | {words(family.labels)} | {family.description}. |\n"
+        for family in sorted(families, key=lambda family: family.name)
+    ]
+    return "| metric | type | labels | meaning |\n|---|---|---|---|\n" + "".join(lines)
+
+
+def words(labels: dict[str, list[str]]) -> str:
+    """Labels with their values, where the code fixes a few."""
+    fixed = {label: dict.fromkeys(values) for label, values in labels.items() if label not in ("le", "process")}
+    return "; ".join(f"`{label}`: {', '.join(fixed[label])}" if fixed.get(label) else f"`{label}`" for label in labels)
