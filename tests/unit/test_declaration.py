@@ -18,12 +18,12 @@ from docs.generate import PAGES
 from sentriton import ClientSettings, InvalidInput
 from sentriton.cli import app
 from sentriton.command_options import takes_settings
-from sentriton.declaration import resolve, settings_of, source_of
+from sentriton.declaration import name_of, resolve, settings_of, source_of
 from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.encoder.precision import PRECISIONS
 from sentriton_server.serving import LaunchError
 from sentriton_server.serving.preflight import check_ports
-from sentriton_server.setting_names import described, name_of
+from sentriton_server.setting_names import described
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 from tests.conftest import ROOT
 
