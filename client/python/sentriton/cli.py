@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -128,25 +129,20 @@ def health(settings: ClientSettings) -> None:
 
 def check_canary(settings: ClientSettings, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
     """Embed all golden sentences at the first server of `settings`. Raises as `SentenceEncoder.health`."""
-    connection = Connection(settings.addresses[0], settings)
-    try:
+    with closing(Connection(settings.addresses[0], settings)) as connection:
         deadline = Deadline(timeout_s, timeout_s, time.monotonic())
         return ask(health_questions(Endpoint(connection.address, connection), deadline))
-    finally:
-        connection.close()
 
 
 def _check_health(settings: ClientSettings) -> int:
     """Look at one server, say how it is, and give the exit code."""
     timeout_s = settings.timeout_s or HEALTH_TIMEOUT_S
-    connection = Connection(settings.url, settings)
     try:
-        connection.is_ready(timeout_s)
+        with closing(Connection(settings.url, settings)) as connection:
+            connection.is_ready(timeout_s)
     except SentritonError as error:
         typer.echo(f"unreachable: {error}", err=True)
         return 2
-    finally:
-        connection.close()
     try:
         report = check_canary(settings, timeout_s)
     except Overloaded as error:

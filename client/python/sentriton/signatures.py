@@ -1,4 +1,7 @@
-"""What type checkers see of the encoders' methods: decorators declare the overloads, with values or coroutines."""
+"""What type checkers see of the encoders' methods: decorators declare the overloads, with values or coroutines.
+
+Classes, since pyright tells users without torch of the unknown tensors in an alias.
+"""
 
 from __future__ import annotations
 
@@ -19,55 +22,71 @@ if TYPE_CHECKING:
     Later: TypeAlias = Coroutine[Any, Any, Value]
     Tokens: TypeAlias = list[Tensor] | list[Matrix[np.float32]]
 
-    BlockingEncode: TypeAlias = Encode[
-        Vector[np.float32],
-        Vector[np.int8],
-        Vector[np.uint8],
-        Matrix[np.float32],
-        Matrix[np.int8],
-        Matrix[np.uint8],
-        Tensor,
-        list[Tensor],
-        Tokens,
-        EncodedOne,
-        EncodedMany,
-    ]
+    class BlockingEncode(
+        Encode[
+            Vector[np.float32],
+            Vector[np.int8],
+            Vector[np.uint8],
+            Matrix[np.float32],
+            Matrix[np.int8],
+            Matrix[np.uint8],
+            Tensor,
+            list[Tensor],
+            Tokens,
+            EncodedOne,
+            EncodedMany,
+        ],
+        Protocol,
+    ):
+        """`Encode` of `SentenceEncoder`."""
 
-    AsyncEncode: TypeAlias = Encode[
-        Later[Vector[np.float32]],
-        Later[Vector[np.int8]],
-        Later[Vector[np.uint8]],
-        Later[Matrix[np.float32]],
-        Later[Matrix[np.int8]],
-        Later[Matrix[np.uint8]],
-        Later[Tensor],
-        Later[list[Tensor]],
-        Later[Tokens],
-        Later[EncodedOne],
-        Later[EncodedMany],
-    ]
+    class AsyncEncode(
+        Encode[
+            Later[Vector[np.float32]],
+            Later[Vector[np.int8]],
+            Later[Vector[np.uint8]],
+            Later[Matrix[np.float32]],
+            Later[Matrix[np.int8]],
+            Later[Matrix[np.uint8]],
+            Later[Tensor],
+            Later[list[Tensor]],
+            Later[Tokens],
+            Later[EncodedOne],
+            Later[EncodedMany],
+        ],
+        Protocol,
+    ):
+        """`Encode` of `AsyncSentenceEncoder`."""
 
-    BlockingStream: TypeAlias = EncodeStream[
-        Iterable[str],
-        Generator[Matrix[np.float32]],
-        Generator[Matrix[np.int8]],
-        Generator[Matrix[np.uint8]],
-        Generator[Tensor],
-        Generator[list[Tensor]],
-        Generator[Tokens],
-        Generator[EncodedMany],
-    ]
+    class BlockingStream(
+        EncodeStream[
+            Iterable[str],
+            Generator[Matrix[np.float32]],
+            Generator[Matrix[np.int8]],
+            Generator[Matrix[np.uint8]],
+            Generator[Tensor],
+            Generator[list[Tensor]],
+            Generator[Tokens],
+            Generator[EncodedMany],
+        ],
+        Protocol,
+    ):
+        """`EncodeStream` of `SentenceEncoder`."""
 
-    AsyncStream: TypeAlias = EncodeStream[
-        AsyncSentences,
-        AsyncGenerator[Matrix[np.float32]],
-        AsyncGenerator[Matrix[np.int8]],
-        AsyncGenerator[Matrix[np.uint8]],
-        AsyncGenerator[Tensor],
-        AsyncGenerator[list[Tensor]],
-        AsyncGenerator[Tokens],
-        AsyncGenerator[EncodedMany],
-    ]
+    class AsyncStream(
+        EncodeStream[
+            AsyncSentences,
+            AsyncGenerator[Matrix[np.float32]],
+            AsyncGenerator[Matrix[np.int8]],
+            AsyncGenerator[Matrix[np.uint8]],
+            AsyncGenerator[Tensor],
+            AsyncGenerator[list[Tensor]],
+            AsyncGenerator[Tokens],
+            AsyncGenerator[EncodedMany],
+        ],
+        Protocol,
+    ):
+        """`EncodeStream` of `AsyncSentenceEncoder`."""
 
 
 Signature = TypeVar("Signature", covariant=True)

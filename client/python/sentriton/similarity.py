@@ -66,32 +66,19 @@ def normalize(embeddings: Embeddings) -> Embeddings:
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
 
 
-def cosine(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Cosine of the angle: [n, d] and [m, d] to [n, m]."""
-    return normalize(first) @ normalize(second).T
-
-
-def dot(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Inner product: [n, d] and [m, d] to [n, m]."""
-    return first @ second.T
-
-
-def euclidean(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Negative straight distance: [n, d] and [m, d] to [n, m]."""
-    return _by_row(first, second, PAIRWISE["euclidean"])
-
-
-def manhattan(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Negative sum of absolute differences: [n, d] and [m, d] to [n, m]."""
-    return _by_row(first, second, PAIRWISE["manhattan"])
-
-
-SIMILARITY: dict[str, Score] = {"cosine": cosine, "dot": dot, "euclidean": euclidean, "manhattan": manhattan}
+# [n, d] and [n, d] to [n].
 PAIRWISE: dict[str, Score] = {
     "cosine": lambda first, second: (normalize(first) * normalize(second)).sum(axis=-1),
     "dot": lambda first, second: (first * second).sum(axis=-1),
     "euclidean": lambda first, second: -np.linalg.norm(first - second, axis=-1),
     "manhattan": lambda first, second: -np.abs(first - second).sum(axis=-1),
+}
+# [n, d] and [m, d] to [n, m].
+SIMILARITY: dict[str, Score] = {
+    "cosine": lambda first, second: normalize(first) @ normalize(second).T,
+    "dot": lambda first, second: first @ second.T,
+    "euclidean": lambda first, second: _by_row(first, second, PAIRWISE["euclidean"]),
+    "manhattan": lambda first, second: _by_row(first, second, PAIRWISE["manhattan"]),
 }
 
 
