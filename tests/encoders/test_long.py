@@ -30,7 +30,7 @@ MOST_MIB = 200
 MEMORY = """
 import sys
 from pathlib import Path
-from benchmarks.memory import growth
+from benchmarks.growth import growth
 from sentriton_server.parity import ExportedModel
 model = ExportedModel(Path(sys.argv[1]), "cpu")
 model.encode(["the " * 500])
