@@ -22,7 +22,7 @@
 # make coverage  the same with training and tests against a real Triton: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
-# make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
+# make examples-large  the examples for Ray Data and Spark, on a local Ray and Spark (fetches some 700 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
@@ -56,7 +56,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -216,9 +216,9 @@ test-fuzz: $(VENV)/dev-installed
 test-soak: $(VENV)/dev-installed
 	$(PYTEST) tests/faults -m long
 
-test-spark: $(VENV)/dev-installed
-	@$(PIP) --requirement examples/requirements-spark.txt
-	$(PYTEST) tests/deploy/test_beyond_one_machine.py -m spark
+examples-large: $(VENV)/dev-installed
+	@$(PIP) --requirement examples/requirements-ray.txt --requirement examples/requirements-spark.txt
+	$(PYTEST) tests/deploy/test_beyond_one_machine.py
 
 test-large: $(VENV)/dev-installed
 	$(PYTEST) tests/server -m large

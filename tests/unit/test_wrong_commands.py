@@ -34,6 +34,7 @@ WRONG: list[tuple[str, str]] = [
     ("embed --input {in} --column text", "has lines, not columns"),
     ("embed --input pyproject.toml", "ends in '.toml'"),
     ("embed x --output out.xlsx", "its ending must be one of .npy, .jsonl, .parquet"),
+    ("embed x --output .", "--output is '.'; its ending must be one of"),
     ("embed x --output out", "its ending must be one of"),
     ("embed x --output /nowhere/out.npy", "there is no folder /nowhere"),
     ("embed x --output {folder}/in.npy", "is a folder; give a file name"),
@@ -60,6 +61,7 @@ WRONG: list[tuple[str, str]] = [
     ("health --url 127.0.0.1:9", "unreachable: no answer from 127.0.0.1:9"),
     ("evaluate", "Missing argument"),
     ("evaluate missing.csv", "there is no file missing.csv"),
+    ("evaluate /dev/null", "there is no file /dev/null; give one, or a hub data set as ID:CONFIG:SPLIT"),
     ("evaluate {bad}", "line 1 is not JSON"),
     ("evaluate {bad} --plot out.gif", "its ending must be one of"),
     ("serve a b", "Got unexpected extra argument"),
@@ -77,6 +79,7 @@ WRONG: list[tuple[str, str]] = [
     ("export {folder} {folder}/out --evaluate missing.csv", "there is no file missing.csv"),
     ("train", "Missing argument"),
     ("train nonsense", "nonsense"),
+    ("train {binary}", "binary.toml is not UTF-8"),
     ("data nonsense", "no data set 'nonsense': must be all or one of"),
     ("cache clear nonsense", "'nonsense' is no entry of the cache"),
     ("cache clear --older-than-days -1", "allowed are numbers from 0"),
@@ -88,8 +91,10 @@ WRONG: list[tuple[str, str]] = [
 def arguments(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "in.txt").write_text("a sentence\n")
     (tmp_path / "bad.jsonl").write_text("{\n")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\x00")
     (tmp_path / "in.npy").mkdir()
-    return {"{in}": f"{tmp_path}/in.txt", "{bad}": f"{tmp_path}/bad.jsonl", "{folder}": str(tmp_path)}
+    files = {"{in}": "in.txt", "{bad}": "bad.jsonl", "{binary}": "binary.toml"}
+    return {name: f"{tmp_path}/{file}" for name, file in files.items()} | {"{folder}": str(tmp_path)}
 
 
 @pytest.mark.parametrize(("line", "words"), WRONG, ids=[line for line, _ in WRONG])
