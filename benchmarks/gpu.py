@@ -1,14 +1,15 @@
 """All that a GPU is asked on the day that there is one, in one run: one table, one file of JSON.
 
     .venv/bin/python -W ignore -m benchmarks.gpu [--size large] [--layers N] [--precisions fp16 bf16 fp32]
-        [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--device gpu|cpu]
-        [--save FILE.json]
+        [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--part-limit 180]
+        [--device gpu|cpu] [--save FILE.json]
 
 For each precision: an export of random weights with its parity report, the rate of the matrix products alone, and the
 service on a real Triton: tokens per second of the length mixture up to 512 tokens, the share that these are of the
 matrix rate, and memory. For the first precision also callers of single sentences, a killed encoder and its recovery,
-and the same sentences by sentence-transformers and by the usual padded repository. A part that fails is a row of the
-table; a part that would begin beyond `--budget` seconds is left out and says so. `--device cpu` rehearses every line.
+and the same sentences by sentence-transformers and by the usual padded repository. A part that fails or exceeds
+`--part-limit` seconds is a row of the table. The run ends after `--budget` seconds: it stops the part that runs, and
+leaves out the others. `--device cpu` rehearses every line.
 """
 
 from __future__ import annotations
@@ -28,22 +29,27 @@ import psutil
 
 from benchmarks import gpu_parts as parts
 from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.limits import OverTime, time_limit
 from benchmarks.peers import Job
 from benchmarks.products import layers_of_products
 from benchmarks.report import print_report
-from benchmarks.targets import Service
+from benchmarks.targets import SENTRITON, Service, token_requests
 from benchmarks.workload import SENTENCES, hardware, spread_by_length
+from sentriton import SentenceEncoder
 
 SIZE = {"gpu": "large", "cpu": "4x256"}
 PRECISIONS = {"gpu": ["fp16", "bf16", "fp32"], "cpu": ["fp32", "bf16"]}
 CALLERS = (1, 8, 64, 256, 1024)
+# A part that would have less time than this is left out.
+_SHORTEST_PART_S = 5.0
 
 
 @dataclass
 class Run:
-    """The rows so far, and how long a part may still begin."""
+    """The rows so far, and how long all parts and each part may take."""
 
     budget_s: float
+    part_limit_s: float
     started: float = field(default_factory=time.monotonic)
     rows: list[dict[str, Any]] = field(default_factory=list)
 
@@ -53,12 +59,14 @@ class Run:
 
     def part(self, name: str, precision: str, measure: Callable[[], None]) -> bool:
         """Measure a part; whether it came to its end. What goes wrong is a row, and the next part has its turn."""
-        if time.monotonic() - self.started > self.budget_s:
-            self.add(name, precision, None, "", f"left out: {self.budget_s:.0f} s are over")
+        left_s = self.started + self.budget_s - time.monotonic()
+        if left_s < _SHORTEST_PART_S:
+            self.add(name, precision, None, "", f"left out: the budget of {self.budget_s:.0f} s is used up")
             return False
         try:
-            measure()
-        except (Exception, SystemExit) as error:
+            with time_limit(min(left_s, self.part_limit_s)):
+                measure()
+        except (Exception, SystemExit, OverTime) as error:
             traceback.print_exc()
             self.add(name, precision, None, "", f"failed: {type(error).__name__}: {error}"[:300])
             return False
@@ -88,12 +96,12 @@ def measure_precision(run: Run, job: Job, operations: float, arguments: argparse
             run.add("service", precision, round(tokens_per_s), "tokens/s", share)
             run.add("memory", precision, round(parts.memory_bytes(device) / 2**30, 2), "GiB", parts.MEMORY[device])
             if first:
-                run.part("callers", precision, lambda: callers(server.url))
+                run.part("callers", precision, lambda: callers(server.url, encoder))
             del tokens
 
-    def callers(url: str) -> None:
+    def callers(url: str, encoder: SentenceEncoder) -> None:
         with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-            target = Service("Sentriton", parts.token_requests(repository, url, job.sentences))
+            target = Service(SENTRITON, token_requests(url, encoder.token_ids(job.sentences)))
             for number in arguments.callers:
                 row = parts.call_single(pool, target, number, arguments)
                 note = f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms{'; ' + row['note'] if row['note'] else ''}"
@@ -142,7 +150,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--most-seconds", type=float, default=20, help="of a turn of callers whose answers are slow")
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS)
     parser.add_argument("--processes", type=int, default=4, help="that callers share")
-    parser.add_argument("--budget", type=float, default=480, help="seconds after which no part begins")
+    parser.add_argument("--budget", type=float, default=480, help="seconds of all parts together")
+    parser.add_argument("--part-limit", type=float, default=180, help="seconds of one part")
     parser.add_argument("--device", choices=SIZE, default="gpu")
     parser.add_argument("--save", type=Path, help="a file for the JSON")
     return parser
@@ -156,27 +165,42 @@ def main() -> None:
     if device == "gpu":
         parts.require_gpu()
     logging.disable(logging.WARNING)
-    run = Run(arguments.budget)
+    run = Run(arguments.budget, arguments.part_limit)
+    precisions = arguments.precisions or PRECISIONS[device]
+    try:
+        measure(run, precisions, layers, arguments)
+    finally:
+        memory, seconds = psutil.virtual_memory().total / 2**30, time.monotonic() - run.started
+        title = (
+            f"RoBERTa-{arguments.size}, {layers} layers, {arguments.sentences} sentences of the mixture, "
+            f"{hardware(device)}, {memory:.0f} GiB, {seconds:.0f} s"
+        )
+        if run.rows:
+            print_report("gpu", title, run.rows, save=arguments.save)
+
+
+def add_kernel(run: Run, precision: str, size: str) -> None:
+    run.add("kernel", precision, parts.kernel_name(precision, size), "", "for ragged attention")
+
+
+def measure(run: Run, precisions: list[str], layers: int, arguments: argparse.Namespace) -> None:
+    """All parts, those of the first precision first."""
+    device = arguments.device
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=layers)
         sentences = spread_by_length(SENTENCES["mixture"](arguments.sentences))
-        precisions = arguments.precisions or PRECISIONS[device]
         jobs = [
             Job(checkpoint, checkpoint, Path(scratch), precision, device, (32,), {}, sentences)
             for precision in precisions
         ]
+
+        if device == "gpu":
+            run.part("kernel", precisions[0], lambda: add_kernel(run, precisions[0], arguments.size))
         for number, job in enumerate(jobs):
             operations = parts.operations(arguments.size, layers)
             measure_precision(run, job, operations, arguments, first=number == 0)
             if number == 0:
                 measure_others(run, job, arguments)
-    if device == "gpu":
-        run.add("kernel", precisions[0], parts.kernel_name(precisions[0], arguments.size), "", "for ragged attention")
-    title = (
-        f"RoBERTa-{arguments.size}, {layers} layers, {len(sentences)} sentences of the mixture, {hardware(device)}, "
-        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {time.monotonic() - run.started:.0f} s"
-    )
-    print_report("gpu", title, run.rows, save=arguments.save)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import psutil
 import torch
 
 from benchmarks import online
-from benchmarks.callers import Target
 from benchmarks.checkpoints import SIZES
 from benchmarks.peers import Job, padded_service
 from benchmarks.products import DTYPES, operations_per_token
@@ -23,15 +22,15 @@ from benchmarks.targets import Service
 from sentriton import SentenceEncoder
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
-from sentriton.protocol import tokens_request
-from sentriton.tokenization import TextTokenizer, pack_rows
+from sentriton.tokenization import TextTokenizer
 from sentriton_server.encoder.ragged import kernel_here, ragged_kernel
 from sentriton_server.export import export
 from sentriton_server.serving import ServerSettings, TritonServer
 
 MEMORY = {"gpu": "of the GPU, all processes", "cpu": "resident, the server's processes"}
 _ROUNDS = 3
-_RECOVERY_LIMIT_S = 180.0
+_RECOVERY_LIMIT_S = 90.0
+_EXIT_LIMIT_S = 30.0
 _BATCH_SIZE = 64  # of sentence-transformers: its default of 32 leaves a GPU idle
 
 
@@ -98,13 +97,6 @@ def memory_bytes(device: str) -> int:
     return sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))
 
 
-def token_requests(repository: Path, url: str, sentences: list[str]) -> Target:
-    """A request of one sentence each, as Sentriton's client sends them."""
-    tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
-    rows = tokenizer.tokenize(sentences)
-    return Target(url, [tokens_request(pack_rows([row])).SerializeToString() for row in rows])
-
-
 def call_single(pool: Any, service: Service, number: int, arguments: Namespace) -> dict[str, Any]:
     """A turn of `number` callers of single sentences: a row of `benchmarks.online`."""
     return online.call(pool, service, number, arguments)
@@ -127,7 +119,10 @@ def recovery_s(repository: Path, sentences: list[str]) -> float:
                 return _seconds_until_answered(encoder, sentences)
         finally:
             process.terminate()
-            process.wait(60)
+            try:
+                process.wait(_EXIT_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _seconds_until_answered(encoder: SentenceEncoder, sentences: list[str]) -> float:

@@ -61,6 +61,10 @@ PROGRAM = "#!{python}\nimport sys\nfrom sentriton.cli import main\nsys.exit(main
 def main() -> None:
     wheels, environment = Path(sys.argv[1]), Path(sys.argv[2]).resolve()
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not (wheels / "python").is_file():
+        raise SystemExit(
+            f"{wheels} has no wheels; run `make gpu-wheels` on a machine with a network, and bring the folder along"
+        )
     collected = (wheels / "python").read_text()
     if collected != version:
         raise SystemExit(f"{wheels} is for Python {collected}, and this is {version}; run that one, or collect again")

@@ -11,7 +11,7 @@
 #          `export` to make repositories there as well, `triton` for the wheel's Triton; `pip install sentriton-server`
 #          brings all of them
 #
-# $PYTHON is the interpreter (python3), with pip 22.3 or later. pip's own variables hold, such as PIP_EXTRA_INDEX_URL.
+# $PYTHON is the interpreter (python3): 3.11 or 3.12, with pip 22.3 or later. pip's own variables hold, such as PIP_EXTRA_INDEX_URL.
 set -euo pipefail
 if [[ $# -lt 3 ]]; then
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
@@ -27,6 +27,14 @@ for part in "${@:3}"; do
     esac
 done
 python=${PYTHON:-python3}
+"$python" - "$0" <<'END'
+import sys
+
+version = sys.version_info
+if not (3, 11) <= version < (3, 13):
+    given = f"{sys.executable} is Python {version[0]}.{version[1]}"
+    sys.exit(f"{sys.argv[1]}: {given}; the pinned packages need 3.11 or 3.12; take a base image that has it")
+END
 
 "$python" -m venv --without-pip "$folder"
 pip=("$python" -m pip --python "$folder/bin/python" install --disable-pip-version-check --no-warn-script-location --no-compile --quiet)
@@ -45,7 +53,12 @@ for part in "${@:3}"; do
     case $part in
         serve) "$folder/bin/python" -c 'import numpy, tokenizers, sentriton_server.serving' ;;
         pooling) "$folder/bin/python" -c 'import torch' ;;
-        export) "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export' ;;
+        export)
+            "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export'
+            # A container has no compiler.
+            "$folder/bin/python" -m sentriton_server.encoder.operators ||
+                echo "exports by $folder have torch's operators" >&2
+            ;;
         triton) "$folder/bin/python" -m sentriton_server.serving.prepare ;;
     esac
 done

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sentriton import __version__
@@ -29,6 +28,7 @@ from sentriton_server.choices import (
 )
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
+from sentriton_server.encoder.linear import operators_suit
 from sentriton_server.encoder.operators import LIBRARY, EncoderSizes
 from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import has_kernel
@@ -42,8 +42,7 @@ from sentriton_server.repository import (
     MANIFEST,
     read_config,
     record_files,
-    write_alike,
-    write_block_tokens,
+    write_batching,
     write_configs,
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
@@ -238,16 +237,16 @@ def _write_encoder(
     module = compile_encoder(
         checkpoint.encoder, choices.precision, choices.device, operators=operators, in_bf16=in_bf16
     )
-    write_block_tokens(repository, _block_tokens(checkpoint.encoder))
-    if has_kernel(checkpoint.encoder):
-        write_alike(repository, False)
+    encoder = checkpoint.encoder
+    write_batching(repository, _block_tokens(encoder), alike=not has_kernel(encoder))
+    del encoder
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
 
 
 def _block_tokens(encoder: PackedEncoder) -> int:
     """Of how many tokens a batch for a compiled encoder is to be a multiple."""
-    if encoder.operators and torch.ops.sentriton.suits(encoder.weights):
+    if encoder.operators and operators_suit(encoder.weights, encoder.mixed):
         return 1  # the operators share out any number evenly, and their own block is as large as the largest batch
     return 1 if has_kernel(encoder) else encoder.block_tokens
 

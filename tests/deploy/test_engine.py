@@ -21,7 +21,7 @@ from sentriton import SentenceEncoder
 from sentriton_server.repository import MANIFEST
 from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
-from tests.deploy.engine import GPU_BASE, Docker, engine, load_gpu_base
+from tests.deploy.engine import GPU_BASE, Docker, Figures, engine, load_gpu_base
 from tests.deploy.prometheus import Prometheus
 from tests.manifests.files import DOCKER, KUBERNETES, kustomize, of_kind
 from tests.ports import with_free_ports
@@ -49,13 +49,21 @@ def docker() -> Iterator[Docker]:
 
 
 @pytest.fixture(scope="module")
-def image(docker: Docker) -> str:
+def figures() -> Iterator[Figures]:
+    """What the tests note; in the end the table of docker/README.md, in build/deploy.md."""
+    noted = Figures()
+    yield noted
+    noted.write(ROOT / "build/deploy.md")
+
+
+@pytest.fixture(scope="module")
+def image(docker: Docker, figures: Figures) -> str:
     took_s = docker.build("--file", DOCKER / "Dockerfile.cpu", "--tag", IMAGE, ROOT)
+    docker.forget_builds()
     size = docker.inspect(IMAGE)["Size"]
     unused = int(docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", BYTES_OF_CUDA).split()[0])
-    print(
-        f"\n{IMAGE}: built in {took_s:.0f} s, {size / 1e9:.2f} GB, {(size - unused) / 1e9:.2f} GB without CUDA's files"
-    )
+    figures.note(IMAGE, "built in", f"{took_s:.0f} s")
+    figures.note(IMAGE, "size", f"{size / 1e9:.2f} GB; {(size - unused) / 1e9:.2f} GB without CUDA's files")
     assert size - unused < 1.5e9
     return IMAGE
 
@@ -121,7 +129,22 @@ def test_the_cpu_image_has_the_encoders_operators(docker: Docker, image: str) ->
     assert json.loads(manifest)["operators"] == ("sentriton" if platform.machine() == "x86_64" else "torch")
 
 
-def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str, expected: Vectors) -> None:
+def test_an_export_in_a_container_has_the_operators_without_a_compiler(docker: Docker, image: str) -> None:
+    export = f"sentriton export $(python -c '{BUNDLED}') /models/repository"
+    # As the init container of the component repository-export: a volume beside the read-only root file system.
+    volume = "sentriton-test-export"
+    options = [*LOCKED_UP, "--volume", f"{volume}:/models", "--user", "0", "--entrypoint", "sh"]
+    try:
+        docker("run", "--rm", *options, image, "-c", f"rm -rf /models/repository && {export}", timeout_s=180)
+        manifest = docker("run", "--rm", *options, image, "-c", f"cat /models/repository/{MANIFEST}")
+        assert json.loads(manifest)["operators"] == ("sentriton" if platform.machine() == "x86_64" else "torch")
+    finally:
+        docker("volume", "rm", "--force", volume)
+
+
+def test_the_cpu_image_serves_locked_up_and_ends_soon(
+    docker: Docker, image: str, expected: Vectors, figures: Figures
+) -> None:
     with container(docker, image, *LOCKED_UP) as (name, address):
         ready_s = docker.wait_until_healthy(name, 120)
         with SentenceEncoder(address) as encoder:
@@ -134,7 +157,8 @@ def test_the_cpu_image_serves_locked_up_and_ends_soon(docker: Docker, image: str
         assert json.loads(line)["sentence"] == caller["args"][-1]
         started = time.monotonic()
         docker("stop", "--time", "60", name, timeout_s=70)
-        print(f"\nhealthy after {ready_s:.0f} s, stopped within {time.monotonic() - started:.1f} s")
+        figures.note(IMAGE, "healthy after", f"{ready_s:.0f} s")
+        figures.note(IMAGE, "stopped within", f"{time.monotonic() - started:.1f} s")
         assert docker.inspect(name)["State"]["ExitCode"] == 0
 
 
@@ -145,10 +169,13 @@ def test_the_cpu_image_serves_with_the_engines_defaults(docker: Docker, image: s
             assert_right(encoder.encode(SENTENCES), expected)
 
 
-def test_the_gpu_image_serves_a_mounted_repository_locked_up(docker: Docker, image: str, expected: Vectors) -> None:
+def test_the_gpu_image_serves_a_mounted_repository_locked_up(
+    docker: Docker, image: str, expected: Vectors, figures: Figures
+) -> None:
     # The base is a stand-in where it cannot be pulled; the repository is one by the CPU image, in a volume.
     volume = "sentriton-test-models"
     load_gpu_base(docker, image)
+    docker.forget_builds()
     # Without torch for pooling on a GPU: several GB, and there is no GPU here.
     took_s = docker.build("--file", DOCKER / "Dockerfile", "--build-arg", "PARTS=serve", "--tag", GPU_IMAGE, ROOT)
     added = docker.inspect(GPU_IMAGE)["Size"] - docker.inspect(GPU_BASE)["Size"]
@@ -161,7 +188,10 @@ def test_the_gpu_image_serves_a_mounted_repository_locked_up(docker: Docker, ima
                 assert_right(encoder.encode(SENTENCES), expected)
     finally:
         docker("volume", "rm", volume)
-    print(f"\n{GPU_IMAGE}: built in {took_s:.0f} s, {added / 1e6:.0f} MB above its base, healthy after {ready_s:.0f} s")
+    figures.note(GPU_IMAGE, "built in", f"{took_s:.0f} s")
+    figures.note(GPU_IMAGE, "size", f"{added / 1e6:.0f} MB above its base, without torch for pooling")
+    figures.note(GPU_IMAGE, "healthy after", f"{ready_s:.0f} s")
+    figures.note(GPU_IMAGE, "", "with a repository for CPUs")
 
 
 @dataclass(frozen=True)
@@ -207,13 +237,14 @@ def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: Vectors)
     assert not stack.monitor.firing()
 
 
-def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors) -> None:
+def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors, figures: Figures) -> None:
     with load(stack.address, expected) as counted:
         time.sleep(3)
         before = counted.calls
         stack.compose("restart", "sentriton")
         until(lambda: counted.calls > before + 50, 60)
-    print(f"\n{counted.calls} calls, {len(counted.errors)} lost, {counted.wrong} wrong")
+    lost = f"{counted.calls:,} calls during a restart, {len(counted.errors)} lost, {counted.wrong} wrong"
+    figures.note("compose.yaml", "", lost)
     assert (counted.errors, counted.wrong) == ([], 0)
     assert before > 20
 

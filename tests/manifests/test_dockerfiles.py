@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def test_the_encoders_operators_are_compiled_before_what_they_need_is_removed() 
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_health_checks_have_options_of_every_engine(dockerfile: str) -> None:
+    # Engines before Docker 25, and buildah, refuse --start-interval.
+    (check,) = values(dockerfile, "HEALTHCHECK")
+    assert set(re.findall(r"--([a-z-]+)=", check)) == {"interval", "timeout", "start-period", "retries"}
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_the_last_stage_runs_nothing_and_is_no_root(dockerfile: str) -> None:
     steps = instructions(dockerfile)
     last = [entry["instruction"] for entry in steps][
@@ -62,3 +70,18 @@ def test_everything_that_the_scripts_read_travels_to_the_builder() -> None:
     assert all((ROOT / name).exists() for name in sent)
     wheel = tomllib.loads((ROOT / "server/pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert set(wheel["hooks"]["custom"]["resources"]) < sent
+
+
+def test_an_interpreter_without_the_pinned_packages_is_refused_at_once(tmp_path: Path) -> None:
+    older = tmp_path / "python"
+    code = "import sys; sys.version_info = (3, 10, 13); exec(sys.stdin.read())"
+    older.write_text(f"#!/bin/sh\nshift\nexec {sys.executable} -c '{code}' \"$@\"\n")
+    older.chmod(0o755)
+    command = [ROOT / "docker/install.sh", ROOT, tmp_path / "environment", "serve"]
+    refused = subprocess.run(
+        command, env={**os.environ, "PYTHON": str(older)}, capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert line.endswith("is Python 3.10; the pinned packages need 3.11 or 3.12; take a base image that has it")
+    assert not (tmp_path / "environment").exists()

@@ -180,7 +180,7 @@ def test_limit_gives_rates_and_shares() -> None:
 
 
 def test_a_part_that_fails_or_comes_too_late_is_a_row_and_the_next_has_its_turn() -> None:
-    run = gpu.Run(budget_s=60)
+    run = gpu.Run(budget_s=60, part_limit_s=60)
 
     def fail() -> None:
         raise RuntimeError("no such kernel")
@@ -189,4 +189,25 @@ def test_a_part_that_fails_or_comes_too_late_is_a_row_and_the_next_has_its_turn(
     assert run.part("service", "fp16", lambda: run.add("service", "fp16", 7, "tokens/s"))
     run.budget_s = 0
     assert not run.part("callers", "fp16", fail)
-    assert [row["note"] for row in run.rows] == ["failed: RuntimeError: no such kernel", None, "left out: 0 s are over"]
+    notes = ["failed: RuntimeError: no such kernel", None, "left out: the budget of 0 s is used up"]
+    assert [row["note"] for row in run.rows] == notes
+
+
+def test_a_part_that_hangs_ends_at_its_limit_and_the_one_around_it_at_its_own() -> None:
+    run = gpu.Run(budget_s=60, part_limit_s=0.2)
+
+    def hang() -> None:
+        try:
+            time.sleep(30)
+        except Exception:  # as a library might
+            time.sleep(30)
+
+    def service() -> None:
+        run.part("callers", "fp16", hang)
+        hang()
+
+    started = time.monotonic()
+    assert not run.part("service", "fp16", service)
+    assert time.monotonic() - started < 5
+    assert [row["part"] for row in run.rows] == ["callers", "service"]
+    assert all(row["note"].startswith("failed: OverTime: more than") for row in run.rows)

@@ -46,6 +46,9 @@ class Kernels:
         self._library.impl("_flash_attention_forward", self.flash)
         self._library.impl("_efficient_attention_forward", self.efficient)
 
+    def remove(self) -> None:
+        self._library._destroy()  # type: ignore[no-untyped-call]
+
     def flash(self, query: Tensor, key: Tensor, value: Tensor, *arguments: Any, **further: Any) -> tuple[Tensor, ...]:
         cum_seq_q, cum_seq_k, max_q, max_k, dropout_p, is_causal, return_debug_mask = arguments
         assert query.dtype in (torch.float16, torch.bfloat16)
@@ -88,7 +91,7 @@ class Kernels:
 def kernels() -> Iterator[Kernels]:
     made = Kernels()
     yield made
-    made._library._destroy()  # type: ignore[no-untyped-call]
+    made.remove()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sentriton.settings import ClientSettings
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
-from sentriton_server.serving.gpus import check_gpus, find_gpus
+from sentriton_server.serving.gpus import Gpu, check_gpus, find_gpus
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.patience import Patience
 from sentriton_server.serving.ports import Ports
@@ -104,14 +104,15 @@ class TritonServer:
         check_operators(self.repository)
         check_memory(self.repository, self.settings.row_cache_mib)
         check_shared_memory(self.repository)
+        gpus = find_gpus() if self.manifest.device == "gpu" else []
         if self.manifest.device == "gpu":
-            check_gpus(self.repository, find_gpus())
+            check_gpus(self.repository, gpus)
         if self._ports is None:
             self._ports = Ports(self.settings)
         if self._scratch is None or not self._scratch.is_whole:
             self._remove_scratch()
             self._scratch = Scratch(self.settings.exit_timeout_s + EXIT_MARGIN_S)
-        process = self._start_process(self._scratch)
+        process = self._start_process(self._scratch, gpus)
         try:
             self._canary = self._wait_until_ready(process, interrupted or threading.Event())
             self._patience.note_work(time.monotonic())
@@ -184,13 +185,14 @@ class TritonServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _start_process(self, scratch: Scratch) -> TritonProcess:
+    def _start_process(self, scratch: Scratch, gpus: list[Gpu]) -> TritonProcess:
         """Start Triton as `process`. In a thread: an exception that a signal raises strikes the main thread alone, and
         so never between Triton's start and the moment from which `kill` knows it.
         """
 
         def start() -> TritonProcess:
-            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch, self.manifest.device)
+            device = self.manifest.device
+            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch, device, gpus)
             return self.process
 
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # its end waits for the thread

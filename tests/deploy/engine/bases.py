@@ -11,10 +11,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.conftest import ROOT
 from tests.deploy.engine.docker import Docker
 from tests.manifests.dockerfiles import values
-from tests.manifests.files import DOCKER, read
+from tests.manifests.files import DOCKER, read, tool
 
 PYTHON = f"python:{dict(value.split('=', 1) for value in values('Dockerfile.cpu', 'ARG') if '=' in value)['PYTHON']}"
 GPU_BASE = values("Dockerfile", "FROM")[-1].replace(
@@ -80,7 +79,7 @@ def _build_prometheus(docker: Docker, folder: Path) -> None:
     context = folder / "prometheus"
     context.mkdir()
     for name in ("prometheus", "promtool"):
-        shutil.copy(ROOT / "build/prometheus/usr/bin" / name, context)
+        shutil.copy(tool(name), context)
     (context / "Dockerfile").write_text(
         f"FROM {PYTHON}\n"
         "COPY prometheus promtool /bin/\n"

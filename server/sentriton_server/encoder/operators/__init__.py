@@ -2,6 +2,9 @@
 
 A TorchScript module that names these operators can be loaded where their library is loaded, and nowhere else. So the
 library is part of the export, beside `model.pt`.
+
+`python -m sentriton_server.encoder.operators` compiles it once into the environment, for exports where no compiler is
+installed (docker/install.sh does this).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import hashlib
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +29,8 @@ from sentriton_server.resources import hash_files
 _FOLDER = Path(__file__).parent
 SOURCES = sorted([*_FOLDER.glob("*.cpp"), *_FOLDER.glob("*.h")])
 _TORCH_VERSION = ".".join(torch.__version__.split(".")[:2])
+# Belongs to the environment and not to a user, as serving's backends do.
+PREPARED_OPERATORS = Path(sys.prefix) / "libexec/sentriton/operators"
 # torch's C++ interface holds within one minor release.
 LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
 # Strings and lists have the layout that torch was built with: an option of the compiler.
@@ -66,11 +72,15 @@ def check_sizes(sizes: EncoderSizes) -> None:
 
 
 def build_library() -> Path:
-    """The compiled library for this torch, from the cache or compiled now. Raises `OperatorsUnavailable`."""
+    """The compiled library for this torch: of the environment, from the cache, or compiled now. Raises
+    `OperatorsUnavailable`.
+    """
     if platform.machine() != "x86_64":
         raise OperatorsUnavailable(f"the processor is of type {platform.machine()}; the operators are for x86_64")
     key = hashlib.sha256(f"{hash_files(SOURCES)} {' '.join(_COMPILE)}".encode()).hexdigest()[:16]
-    library = cache_folder() / "operators" / key / LIBRARY
+    prepared, library = (folder / key / LIBRARY for folder in (PREPARED_OPERATORS, cache_folder() / "operators"))
+    if prepared.is_file():
+        return prepared
     if not library.is_file():
         _compile(library)
     return library
