@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Collection
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def _gpu_sizes(checkpoint: Checkpoint, precision: Precision) -> GpuSizes:
 def _require_fp16(checkpoint: Checkpoint, sentences: list[str], *, certainly: bool) -> None:
     """Raises `Overflow` where numbers of the encoder do not fit float16, or without `certainly`, may not."""
     longest = checkpoint.encoder_spec.max_seq_length
-    rows = [encoding.ids[:longest] for encoding in checkpoint.tokenizer.encode_batch(sentences)]
+    rows = [row[:longest] for row in _rows(checkpoint, sentences)]
     largest = largest_magnitude(checkpoint.encoder, [row for row in rows if row])
     if overflows(largest, certainly=certainly):
         raise Overflow(
@@ -225,8 +226,13 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
 
 
 def _short_rows(checkpoint: Checkpoint) -> list[list[int]]:
-    rows = [encoding.ids for encoding in checkpoint.tokenizer.encode_batch(parity_sentences()[::2])]
-    return sorted(filter(None, rows), key=len)[:_SHORT_ROWS]
+    return sorted(filter(None, _rows(checkpoint, parity_sentences()[::2])), key=len)[:_SHORT_ROWS]
+
+
+def _rows(checkpoint: Checkpoint, texts: list[str]) -> list[list[int]]:
+    """The token ids of texts; some tokenizers pad those of a batch."""
+    encodings = checkpoint.tokenizer.encode_batch(texts)
+    return [list(compress(encoding.ids, encoding.attention_mask)) for encoding in encodings]
 
 
 def _write_encoder(
