@@ -10,7 +10,7 @@
 # make browser   unpack Debian's headless Chromium into build/ (700 MB), which the tests of the gateway's page need
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
-# make docs      write the tables of settings: docs/settings.md, client/README.md
+# make docs      write the generated pages and tables, and build the documentation site into build/site (links checked)
 # make node      install and build the Node client (what the tests do by themselves)
 # make go        fetch what the Go client and its checks need, and build it
 # make rust      fetch what the Rust client and its checks need, and build it
@@ -30,7 +30,8 @@
 # make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make lint      ruff and mypy;  make format  puts the code in shape;  make clean  removes everything that make made
+# make prose     check the English of all Markdown files: length of sentences, words to avoid (part of make lint)
+# make lint      ruff, mypy and the prose;  make format  puts the code in shape;  make clean  removes everything that make made
 # An index with CPU builds of torch, which pip then takes: make demo TORCH_INDEX=URL
 ifdef TORCH_INDEX
 export PIP_EXTRA_INDEX_URL := $(strip $(TORCH_INDEX) $(PIP_EXTRA_INDEX_URL))
@@ -40,6 +41,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE := client/node
 NODE_INSTALLED := $(NODE)/node_modules/installed
+PROSE := docs/prose
+PROSE_INSTALLED := $(PROSE)/node_modules/installed
 JAVA := client/java
 RUST := client/rust
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
@@ -53,7 +56,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -76,11 +79,12 @@ $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
 demo: $(VENV)/server-installed
 	@$(BIN)/python -m sentriton_server.demo
 
-# Without npm there is nothing to install: the tests that need it say so, and fail in CI.
+# Without npm there is nothing to install: the tests that need it say so, and fail in CI. npm waits five minutes for a
+# download that stalls, if it is not told.
 $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	@if command -v npm >/dev/null; then \
 	    echo "installing what the Node client needs into $(NODE)/node_modules" && \
-	    (cd $(NODE) && npm ci --silent --no-audit --no-fund) && touch $@; \
+	    (cd $(NODE) && npm ci --silent --no-audit --no-fund --fetch-timeout=60000) && touch $@; \
 	fi
 
 # Without Go there is nothing to fetch: its tests say so, and fail in CI.
@@ -152,8 +156,14 @@ protos: $(NODE_INSTALLED) go-modules rust-crates
 	    cd protos && ../$(NODE)/node_modules/.bin/buf generate --template buf.gen.java.yaml; \
 	else echo "client/java/src/generated is unchanged: it needs Maven"; fi
 
-docs: $(VENV)/server-installed
+docs: $(VENV)/docs-installed
 	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/docs-installed: $(VENV)/server-installed docs/requirements.txt
+	@echo "installing the documentation's tools into $(VENV)"
+	@$(PIP) --requirement docs/requirements.txt
+	@touch $@
 
 manifests: $(VENV)/dev-installed prometheus helm
 	$(PYTEST) tests/manifests
@@ -284,17 +294,29 @@ bench-peers: peers
 release: $(VENV)/dev-installed $(NODE_INSTALLED)
 	@$(BIN)/python -m release
 
-lint: $(VENV)/dev-installed
+lint: $(VENV)/dev-installed prose
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Without npm the prose is not checked, which fails in CI.
+prose: $(PROSE_INSTALLED)
+	@if test -f $(PROSE_INSTALLED); then \
+	    cd $(PROSE) && node_modules/.bin/textlint --config textlint.json --format unix $$(git ls-files ':/*.md'); \
+	else echo "the prose is not checked: install Node.js 20.3 or later with npm"; test -z "$$CI"; fi
+
+$(PROSE_INSTALLED): $(PROSE)/package.json $(PROSE)/package-lock.json
+	@if command -v npm >/dev/null; then \
+	    echo "installing the linter of the prose into $(PROSE)/node_modules" && \
+	    (cd $(PROSE) && npm ci --silent --no-audit --no-fund --fetch-timeout=60000) && touch $@; \
+	fi
 
 format: $(VENV)/dev-installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(NODE)/node_modules $(NODE)/dist $(JAVA)/target $(RUST)/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) .venv-peers .venv-infinity build dist $(PROSE)/node_modules $(NODE)/node_modules $(NODE)/dist $(JAVA)/target $(RUST)/target .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 
 # The data sets that tests and benchmarks read. NAMES="nsmc korsts-dev" or NAMES=all fetches others (docs/data.md).
 NAMES ?= klue-sts-dev chatbot

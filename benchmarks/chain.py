@@ -51,13 +51,15 @@ class BestRound:
     client_share: float | None = None
 
 
-def direct(repository: Path, sentences: list[str], batch_size: int, device: str = "cpu") -> Callable[[], None]:
-    """A loop over the module itself on cpu or gpu, batches of `batch_size` rows alike in length."""
+def direct(
+    repository: Path, sentences: list[str], batch_size: int, device: str = "cpu", max_tokens: int = 1 << 30
+) -> Callable[[], None]:
+    """A loop over the module itself on cpu or gpu, batches of `batch_size` rows alike in length, or of `max_tokens`."""
     where = "cuda" if device == "gpu" else "cpu"
     module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     batches = []
-    for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=1 << 30):
+    for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=max_tokens):
         key = np.full(len(rows.tokens.row), read_key(repository))
         parts = (rows.tokens.input_ids, rows.tokens.row, key)
         batches.append([torch.from_numpy(part[:, None]).to(where) for part in parts])

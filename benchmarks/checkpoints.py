@@ -5,6 +5,7 @@ values.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -39,9 +40,14 @@ def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Pa
         pad_token_id=1,
         type_vocab_size=1,
     )
-    RobertaModel(config).save_pretrained(folder / "encoder")
+    return save_checkpoint(RobertaModel(config), folder, f"roberta-{size}", max_seq_length=512)
+
+
+def save_checkpoint(encoder: Any, folder: Path, name: str, *, max_seq_length: int) -> Path:
+    """Write an encoder of transformers with mean pooling and the bundled Korean tokenizer to `folder`, as `name`."""
+    encoder.save_pretrained(folder / "encoder")
     AutoTokenizer.from_pretrained(BUNDLED_CHECKPOINT).save_pretrained(folder / "encoder")
-    transformer = Transformer(str(folder / "encoder"), max_seq_length=512)
-    model = SentenceTransformer(modules=[transformer, Pooling(hidden)], device="cpu")
-    model.save(str(folder / f"roberta-{size}"), create_model_card=False)
-    return folder / f"roberta-{size}"
+    transformer = Transformer(str(folder / "encoder"), max_seq_length=max_seq_length)
+    model = SentenceTransformer(modules=[transformer, Pooling(encoder.config.hidden_size)], device="cpu")
+    model.save(str(folder / name), create_model_card=False)
+    return folder / name

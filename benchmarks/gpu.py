@@ -33,8 +33,9 @@ from benchmarks.limits import OverTime, time_limit
 from benchmarks.peers import Job
 from benchmarks.products import layers_of_products
 from benchmarks.report import print_report
-from benchmarks.targets import Service
+from benchmarks.targets import SENTRITON, Service, token_requests
 from benchmarks.workload import SENTENCES, hardware, spread_by_length
+from sentriton import SentenceEncoder
 
 SIZE = {"gpu": "large", "cpu": "4x256"}
 PRECISIONS = {"gpu": ["fp16", "bf16", "fp32"], "cpu": ["fp32", "bf16"]}
@@ -95,12 +96,12 @@ def measure_precision(run: Run, job: Job, operations: float, arguments: argparse
             run.add("service", precision, round(tokens_per_s), "tokens/s", share)
             run.add("memory", precision, round(parts.memory_bytes(device) / 2**30, 2), "GiB", parts.MEMORY[device])
             if first:
-                run.part("callers", precision, lambda: callers(server.url))
+                run.part("callers", precision, lambda: callers(server.url, encoder))
             del tokens
 
-    def callers(url: str) -> None:
+    def callers(url: str, encoder: SentenceEncoder) -> None:
         with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-            target = Service("Sentriton", parts.token_requests(repository, url, job.sentences))
+            target = Service(SENTRITON, token_requests(url, encoder.token_ids(job.sentences)))
             for number in arguments.callers:
                 row = parts.call_single(pool, target, number, arguments)
                 note = f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms{'; ' + row['note'] if row['note'] else ''}"

@@ -15,7 +15,6 @@ import psutil
 import torch
 
 from benchmarks import online
-from benchmarks.callers import Target
 from benchmarks.checkpoints import SIZES
 from benchmarks.peers import Job, padded_service
 from benchmarks.products import DTYPES, operations_per_token
@@ -23,8 +22,7 @@ from benchmarks.targets import Service
 from sentriton import SentenceEncoder
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
-from sentriton.protocol import tokens_request
-from sentriton.tokenization import TextTokenizer, pack_rows
+from sentriton.tokenization import TextTokenizer
 from sentriton_server.encoder.ragged import kernel_here, ragged_kernel
 from sentriton_server.export import export
 from sentriton_server.serving import ServerSettings, TritonServer
@@ -97,13 +95,6 @@ def memory_bytes(device: str) -> int:
         free, total = torch.cuda.mem_get_info(0)
         return int(total - free)
     return sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))
-
-
-def token_requests(repository: Path, url: str, sentences: list[str]) -> Target:
-    """A request of one sentence each, as Sentriton's client sends them."""
-    tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
-    rows = tokenizer.tokenize(sentences)
-    return Target(url, [tokens_request(pack_rows([row])).SerializeToString() for row in rows])
 
 
 def call_single(pool: Any, service: Service, number: int, arguments: Namespace) -> dict[str, Any]:

@@ -7,7 +7,8 @@ Each precision has three rates in operations per second, measured in turn in one
 
 - products: the matrix products alone, on the model's own shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
   On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
-- module: the exported TorchScript module in this process.
+- module: the exported TorchScript module in this process, on batches as large as the scheduler's and with the variables
+  that the server sets.
 - service: the same over gRPC.
 
 For module and service only useful work counts: the projections of real tokens, without padding and attention. Fewer
@@ -30,19 +31,21 @@ import torch
 
 from benchmarks.chain import direct
 from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.environment import as_in_server
 from benchmarks.products import FP32_BY_TORCH, layers_of_products, operations_per_token
 from benchmarks.report import print_report
 from benchmarks.workload import SENTENCES, hardware
 from sentriton import SentenceEncoder
 from sentriton_server.encoder import precisions_of
 from sentriton_server.export import export
+from sentriton_server.repository import read_config
 from sentriton_server.serving import ServerSettings, TritonServer
 
 DEVICES = ("cpu", "gpu")
 # Whose products are measured and nothing else: no encoder runs so.
 PRODUCTS_ONLY_PRECISION = {"cpu": FP32_BY_TORCH, "gpu": "bf16"}
 _MIN_TURN_S = 3.0
-DIRECT_BATCH_SIZE = {"cpu": 32, "gpu": 64}
+_MOST_ROWS = 1 << 20  # of a batch: its tokens bound it
 
 
 @dataclass
@@ -100,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = parser().parse_args()
     device, precisions = arguments.device, arguments.precisions or precisions_of(arguments.device)
+    as_in_server(device)
     logging.disable(logging.WARNING)
     _, hidden, _, intermediate = SIZES[arguments.size]
     sentences = SENTENCES[arguments.lengths](arguments.sentences)
@@ -115,7 +119,9 @@ def main() -> None:
             encoder = stack.enter_context(SentenceEncoder(server.url, timeout_s=3600))
             tokens = sum(map(len, encoder.token_ids(sentences)))
             operations = tokens * operations_per_token(hidden, intermediate, arguments.layers)
-            module = direct(repository, sentences, DIRECT_BATCH_SIZE[device], device)
+            parameters = read_config(repository, "embed_tokens").parameters
+            batch_tokens = int(parameters["MOST_BATCH_TOKENS"].string_value)
+            module = direct(repository, sentences, _MOST_ROWS, device, batch_tokens)
             measured[precision, "products"] = Measured(*layers_of_products(precision, hidden, intermediate, device))
             measured[precision, "module"] = Measured(module, operations, tokens)
             measured[precision, "service"] = Measured(

@@ -1,56 +1,108 @@
-"""Writes benchmarks/results/README.md: a section per processor, from the results that lie there as JSON.
+"""Writes benchmarks/results/README.md and a page per processor, from the results that lie there as JSON.
 
     .venv/bin/python -m benchmarks.tables
 
-A benchmark saves its results there with `--save benchmarks/results/PROCESSOR/NAME.json`.
+A benchmark saves its results there with `--save benchmarks/results/PROCESSOR/NAME.json`. `make docs` writes the table
+in README.md from them (`summary`).
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-`python -m benchmarks.tables` writes this page from the JSON files in this folder. The
+`python -m benchmarks.tables` writes this page and the page of each processor from JSON files. The
 [benchmarks](../README.md) say how each figure is measured.
 """
+PROCESSOR_HEADING = """# {processor}
+
+`python -m benchmarks.tables` writes this page from the JSON files in its folder. The
+[benchmarks](../../README.md) say how each figure is measured. [Results](../README.md) has the other processors.
+"""
 _SENTRITON = "Sentriton, gRPC"
+# The rows of README's table, by the contenders' names in the results.
+_PEERS = {
+    "sentence-transformers torch": "sentence-transformers, in process",
+    "sentence-transformers ONNX": "the same with ONNX Runtime",
+    "sentence-transformers OpenVINO": "the same with OpenVINO",
+    "CTranslate2": "CTranslate2, in process",
+    _SENTRITON: "**Sentriton, over gRPC**",
+}
+_PRECISIONS = ("fp32", "bf16", "int8")
+
+Result = dict[str, Any]
 
 
-def read_results(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """The results by their processor, in the order of their files' names."""
-    results: dict[str, list[dict[str, Any]]] = {}
+def read_results(folder: Path) -> dict[str, list[Result]]:
+    """The results by their folder, in the order of their files' names."""
+    results: dict[str, list[Result]] = {}
     for path in sorted(folder.rglob("*.json")):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        results.setdefault(result["processor"], []).append(result)
+        results.setdefault(path.parent.name, []).append(json.loads(path.read_text(encoding="utf-8")))
     return results
 
 
-def page(results: dict[str, list[dict[str, Any]]]) -> str:
-    """The whole page in Markdown."""
-    return "\n".join([HEADING, *(section(processor, its) for processor, its in results.items())])
+def pages(results: dict[str, list[Result]]) -> dict[str, str]:
+    """The pages in Markdown by their paths: one of all processors, and one per processor."""
+    index = [HEADING]
+    found = {}
+    for folder, its in results.items():
+        processor = its[0]["processor"]
+        index.append(f"## {processor}\n\n[All results of this processor]({folder}/README.md)\n")
+        if ratios := [row for result in its if result["benchmark"] == "offline" for row in ratio_rows(result)]:
+            index += ["Sentriton and the best peer, sentences/s:\n", markdown(ratios)]
+        found[f"{folder}/README.md"] = processor_page(processor, its)
+    return {"README.md": "\n".join(index), **found}
 
 
-def section(processor: str, results: list[dict[str, Any]]) -> str:
-    """A processor's results: offline's ratios first, then each table."""
-    offline = [result for result in results if result["benchmark"] == "offline"]
-    ratios = [row for result in offline for row in ratio_rows(result)]
-    parts = [f"## {processor}\n"]
-    if ratios:
-        parts += ["### Sentriton and the best peer, sentences/s\n", markdown(ratios)]
+def processor_page(processor: str, results: list[Result]) -> str:
+    """A processor's results: each table with its date and command."""
+    parts = [PROCESSOR_HEADING.format(processor=processor)]
     for result in results:
         parts += [
-            f"### {result['benchmark']}: {result['title'].removesuffix(', ' + processor)}\n",
+            f"## {result['benchmark']}: {result['title'].removesuffix(', ' + processor)}\n",
             f"{result['date']}, `{result['command']}`\n",
             markdown(result["rows"]),
         ]
     return "\n".join(parts)
 
 
-def ratio_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+def summary(results: dict[str, list[Result]]) -> str:
+    """README's table: the newest results of RoBERTa-base with every peer, each at its best batch size."""
+    measured = {
+        folder: [result for result in its if result["benchmark"] == "offline" and "RoBERTa-base," in result["title"]]
+        for folder, its in results.items()
+    }
+    folder = max(measured, key=lambda folder: max((result["date"] for result in measured[folder]), default=""))
+    newest = measured[folder]
+    ran = [row for result in newest for row in result["rows"] if row["sentences_per_s"] is not None]
+    lines = [["", *_PRECISIONS], ["---"] * (1 + len(_PRECISIONS))]
+    cosines = {}
+    for contender, title in _PEERS.items():
+        cells = []
+        for precision in _PRECISIONS:
+            rows = [row for row in ran if (row["contender"], row["precision"]) == (contender, precision)]
+            best = max(rows, key=lambda row: row["sentences_per_s"], default=None)
+            cells.append("" if best is None else f"{best['sentences_per_s']:.1f}")
+            if best is not None and precision == "int8":
+                cosines[contender.removeprefix("sentence-transformers ").removesuffix(", gRPC")] = best["min_cosine"]
+        bold = "**" if contender == _SENTRITON else ""
+        lines.append([title, *(cell and f"{bold}{cell}{bold}" for cell in cells)])
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    words = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
+    processor = f"{newest[0]['processor'].split(',')[0]}, {re.sub(r'^zen', 'Zen ', folder)}"
+    date = max(result["date"] for result in newest)
+    return (
+        f"[{processor}](benchmarks/results/{folder}/README.md), {date}:\n\n{table}\n"
+        f"Smallest cosine to fp32 at int8: {words}.\n"
+    )
+
+
+def ratio_rows(result: Result) -> list[dict[str, Any]]:
     """A row per precision of an offline result: Sentriton beside the fastest peer."""
     ran = [row for row in result["rows"] if row["sentences_per_s"] is not None]
     rows = []
@@ -86,7 +138,8 @@ def _cell(value: Any) -> str:
 
 
 def main() -> None:
-    (RESULTS / "README.md").write_text(page(read_results(RESULTS)), encoding="utf-8")
+    for name, text in pages(read_results(RESULTS)).items():
+        (RESULTS / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

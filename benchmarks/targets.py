@@ -48,11 +48,10 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Servi
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,
     ):
-        requests = [tokens_request(pack_rows([row])).SerializeToString() for row in rows]
         services = [
             Service(
                 SENTRITON,
-                Target(server.url, requests),
+                token_requests(server.url, rows),
                 lambda: counters(server, "sentriton_rows_total", "sentriton_batches_total"),
             )
         ]
@@ -66,6 +65,11 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Servi
                 )
             )
         yield encoder, services
+
+
+def token_requests(url: str, rows: list[list[int]]) -> Target:
+    """A request of one row each, as Sentriton's client sends them."""
+    return Target(url, [tokens_request(pack_rows([row])).SerializeToString() for row in rows])
 
 
 def counters(server: TritonServer, rows: str, batches: str, model: str | None = None) -> tuple[float, float]:

@@ -1,5 +1,5 @@
-"""Writes the tables of settings and encoders from their declarations: docs/settings.md, the client's table in
-client/README.md, and the table of encoders in README.md.
+"""Writes the pages and tables that have a source in the code: docs/settings.md, docs/metrics.md, the settings in
+client/README.md, the encoders in docs/encoders.md, and the benchmark in README.md.
 
 make docs    (python -m docs.generate; a test checks that the files are current)
 """
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from benchmarks.tables import RESULTS, read_results, summary
+from docs.metrics import metrics_page
 from sentriton.allowed import ANYTHING
 from sentriton.declaration import TRUTH_WORDS, Setting, settings_of
 from sentriton.settings import CacheSettings, ClientSettings, EvaluationSettings
@@ -26,6 +28,8 @@ FILES = (
 ROOT = Path(__file__).resolve().parents[1]
 SERVER_PAGE = ROOT / "docs/settings.md"
 CLIENT_PAGE = ROOT / "client/README.md"
+ENCODERS_PAGE = ROOT / "docs/encoders.md"
+METRICS_PAGE = ROOT / "docs/metrics.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end of the table -->\n"
 
@@ -33,16 +37,18 @@ HEAD = """\
 # Settings of the commands
 
 `make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
-`sentriton serve` takes all of them but those of Files and of the gateway, and `sentriton export`
-takes `--precision`, `--device`, `--check-on`, `--operators`, `--max-seq-length` and `--allow-pickle`.
 
-A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for
-every switch. A variable that is set to nothing counts as unset.
-`serve` prints the settings that are not defaults at its start, with their source; with `--verbose` it prints all.
-Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
-`sentriton gateway` takes those of the [gateway](gateway.md) and of a client. `serve --gateway-port` reads the
-others of the gateway from their variables.
-[client/README.md](../client/README.md#settings) has the settings of a client.
+| command | settings |
+|---|---|
+| `sentriton serve` | all, except those of the gateway and of Files |
+| `sentriton export` | `--precision`, `--device`, `--check-on`, `--operators`, `--max-seq-length`, `--allow-pickle` |
+| `sentriton gateway` | those of the gateway and [those of a client](../client/README.md#settings) |
+| `sentriton serve --gateway-port` | reads the others of the [gateway](gateway.md) from their variables |
+
+A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for every switch.
+An empty variable counts as unset. Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
+
+At its start `serve` prints the settings that are not defaults, with their source. With `--verbose` it prints all.
 """
 
 FORMER = """
@@ -86,7 +92,12 @@ def client_page() -> str:
 
 
 def readme() -> str:
-    """The content of README.md, its table of encoders written anew."""
+    """The content of README.md, its benchmark written anew."""
+    return with_table(README, summary(read_results(RESULTS)))
+
+
+def encoders_page() -> str:
+    """The content of docs/encoders.md, its table written anew."""
     from sentriton_server.encoder import FAMILIES
 
     table = (
@@ -102,7 +113,7 @@ def readme() -> str:
             for each in FAMILIES.values()
         )
     )
-    return with_table(README, table)
+    return with_table(ENCODERS_PAGE, table)
 
 
 def with_table(page: Path, table: str) -> str:
@@ -135,7 +146,14 @@ def former(declared: Setting) -> tuple[str, ...]:
     return f"`{declared.former_flag}`", f"`{declared.flag}`", *variables
 
 
+PAGES = {
+    SERVER_PAGE: server_page,
+    CLIENT_PAGE: client_page,
+    ENCODERS_PAGE: encoders_page,
+    METRICS_PAGE: metrics_page,
+    README: readme,
+}
+
 if __name__ == "__main__":
-    SERVER_PAGE.write_text(server_page(), encoding="utf-8")
-    CLIENT_PAGE.write_text(client_page(), encoding="utf-8")
-    README.write_text(readme(), encoding="utf-8")
+    for path, content in PAGES.items():
+        path.write_text(content(), encoding="utf-8")

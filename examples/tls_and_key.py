@@ -1,10 +1,13 @@
 """A server with TLS and an access key, and the errors of callers without them.
 
+    openssl req -x509 -newkey rsa:2048 -nodes -days 30 -keyout server.key -out server.pem -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost,IP:127.0.0.1
     export SENTRITON_ACCESS_KEY=$(openssl rand -hex 32)
     sentriton serve --tls-certificate server.pem --tls-key server.key          # in another terminal, with the same key
-    python examples/tls_and_key.py localhost:8001 authority.pem
+    python examples/tls_and_key.py localhost:8001 server.pem
 
-authority.pem has the certificate of the authority that signed server.pem, or server.pem itself if it signed itself.
+The certificate signed itself: for trials, it is its own authority. With another, give the file of the authority that
+signed it.
 """
 
 from __future__ import annotations

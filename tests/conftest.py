@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -34,10 +35,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     set_quiet_machine(config.getoption("--quiet-machine"))
+    # What is imported stays: looking through a million objects of torch and transformers takes seconds of a run.
+    gc.disable()
     # A shell that starts the tests in the background has them ignore these; the commands under test would do so too.
     for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def cannot_run(reason: str) -> NoReturn:

@@ -31,6 +31,7 @@ from sentriton.errors import (
     ServerError,
     ServerUnavailable,
 )
+from sentriton_gateway.faults import invalid_field, no_json
 
 _BY_CLASS: dict[type[SentritonError], tuple[int, str]] = {
     ContractMismatch: (503, "model_changed"),
@@ -50,14 +51,13 @@ _PARAMETERS = {
     "truncate_dim": "dimensions",
     "prompt_name": "prompt_name",
 }  # by the client's arguments
-_SHOWN_CHARACTERS = 100  # of a value in a message
 
 
-class Refused(Exception):
+class Refused(HTTPException):
     """A request that the gateway refuses by itself."""
 
     def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(status, message)
         self.answer = error_answer(status, message, code, param)
 
 
@@ -99,18 +99,6 @@ async def answer_invalid_body(request: Request, error: Exception) -> Response:
     """The first fault of a body, by pydantic."""
     assert isinstance(error, RequestValidationError)
     fault: Mapping[str, Any] = error.errors()[0]
-    kind, message = fault["type"], str(fault["msg"])
-    if kind == "json_invalid":
-        return error_answer(400, f"the body is no JSON: {fault['ctx']['error']}", "invalid_json")
-    # ("body", "input", "texts", 3): the form of an input is no part of the caller's path.
-    field, *inside = [part for part in fault["loc"][1:] if part not in ("text", "texts", "tokens", "token arrays")] or [
-        "body"
-    ]
-    name = f"{field}{''.join(f'[{place}]' for place in inside if isinstance(place, int))}"
-    if kind == "missing":
-        return error_answer(400, f"{name} is missing", "missing_required_parameter", str(field))
-    if kind == "extra_forbidden":
-        return error_answer(400, f"{name} is an unknown parameter", "unknown_parameter", str(field))
-    shown = repr(fault.get("input"))
-    shown = shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
-    return error_answer(400, f"{name} is {shown}: {message}", "invalid_value", None if field == "body" else str(field))
+    if fault["type"] == "json_invalid":
+        return error_answer(400, *no_json(fault["ctx"]["error"]))
+    return error_answer(400, *invalid_field({**fault, "loc": fault["loc"][1:]}))  # behind "body"

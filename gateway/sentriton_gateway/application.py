@@ -29,6 +29,7 @@ from sentriton_gateway.embeddings import Embedder, check_model
 from sentriton_gateway.encoder import CountingEncoder
 from sentriton_gateway.guard import Guard
 from sentriton_gateway.kept import Kept
+from sentriton_gateway.large_bodies import Reader, reading_route
 from sentriton_gateway.messages import EmbeddingsAnswer, EmbeddingsRequest, ErrorAnswer, Health, Model, Models
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.page import PAGE, PAGE_HEADERS
@@ -81,6 +82,7 @@ def make_application(client: ClientSettings, settings: GatewaySettings) -> ASGIA
 
 def _add_api(app: FastAPI, encoder: CountingEncoder, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
     embedder = Embedder(encoder, settings, metrics)
+    app.router.route_class = reading_route(Reader(settings.gateway_max_inputs))
     # For the OpenAPI file alone: the guard has looked at the key before.
     key = Depends(HTTPBearer(auto_error=False, description="The access key, if the gateway has one."))
 

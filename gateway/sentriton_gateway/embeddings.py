@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sentriton_gateway.answers import Refused
 from sentriton_gateway.encoder import CountingEncoder
+from sentriton_gateway.faults import too_many_inputs
 from sentriton_gateway.messages import EmbeddingsRequest
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
@@ -34,7 +35,7 @@ class Embedder:
         """Raises `Refused` and `SentritonError`s."""
         rows, most = body.rows(), self._settings.gateway_max_inputs
         if len(rows) > most:
-            raise Refused(400, f"input has {len(rows)} elements; allowed are 1 to {most}", "invalid_value", "input")
+            raise Refused(400, *too_many_inputs(len(rows), most))
         await self._check_served(body.model)
         embeddings, tokens, manifest = await _while_connected(
             request,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
@@ -11,17 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentriton.aio import AsyncSentenceEncoder
-from sentriton.assets import MANIFEST, parse_manifest
 from sentriton.call import Call
-from sentriton.connection import AsyncConnection, Question, ask_async
-from sentriton.deadline import Deadline
-from sentriton.endpoints import Endpoints, Inquiry
+from sentriton.connection import AsyncConnection
 from sentriton.errors import ContractMismatch, InvalidInput, SentritonError
 from sentriton.joint import Member
 from sentriton.keywords import AnyArguments
-from sentriton.kserve import ModelInferResponse
 from sentriton.manifest import Manifest
-from sentriton.protocol import asset_request, read_asset
 from sentriton.requests import TOKENS_PER_REQUEST, RequestRows, cut
 from sentriton.served_model import ServedModel
 from sentriton.session import Session
@@ -150,22 +144,4 @@ class CountingEncoder(AsyncSentenceEncoder):
 
     async def _read(self) -> None:
         await self.connect()
-        old, deadline = self._session.model, self._session.deadline(_READING_TIMEOUT_S)
-        manifest = await ask_async(_manifest_questions(self._session.open_endpoints, deadline))
-        if manifest != old.manifest:  # a tokenizer takes long to read
-            await self._reload(old, deadline)
-
-
-def _manifest_questions(
-    endpoints: Endpoints[AsyncConnection], deadline: Deadline
-) -> Generator[Question[AsyncConnection], ModelInferResponse, Manifest]:
-    """The manifest of the first server that answers. Raises the last error if none does."""
-    inquiry = Inquiry(endpoints.all, deadline)
-    while turn := inquiry.turn(time.monotonic()):
-        endpoint, time_s = turn
-        try:
-            response = yield Question(endpoint.connection, asset_request(MANIFEST), time_s)
-            return parse_manifest(endpoint.address, read_asset(response))
-        except SentritonError as error:
-            inquiry.failed(error, time.monotonic())
-    raise inquiry.failure
+        await self._reload(self._session.model, self._session.deadline(_READING_TIMEOUT_S))

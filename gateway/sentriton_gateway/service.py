@@ -12,9 +12,10 @@ import time
 import uvicorn
 
 from sentriton import ClientSettings
+from sentriton.declaration import name_of
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton_gateway.application import make_application
-from sentriton_gateway.settings import GatewaySettings, given_name
+from sentriton_gateway.settings import GatewaySettings
 
 _WAITING_CONNECTIONS = 2048
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,7 +36,7 @@ def bind(settings: GatewaySettings) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        names = f"{given_name(settings, 'gateway_host')} {host!r}, {given_name(settings, 'gateway_port')} {port}"
+        names = f"{name_of(settings, 'gateway_host')} {host!r}, {name_of(settings, 'gateway_port')} {port}"
         raise SentritonError(
             f"the gateway cannot listen ({names}): {error.strerror}; choose another port (0 takes a free one)"
         ) from error
@@ -95,7 +96,7 @@ def _check_certificates(settings: GatewaySettings) -> None:
     except OSError as error:  # ssl.SSLError is one
         names = ("gateway_tls_certificate", "gateway_tls_key", "gateway_client_root_certificates")
         set_ones = [name for name in names if getattr(settings, name)]
-        given = [f"{given_name(settings, name)} {getattr(settings, name)}" for name in set_ones]
+        given = [f"{name_of(settings, name)} {getattr(settings, name)}" for name in set_ones]
         raise InvalidInput(
             f"the gateway cannot use {', '.join(given)}: {error.strerror or error}; give PEM files that belong together"
         ) from error

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, whole
-from sentriton.declaration import check_settings, setting, source_of
+from sentriton.allowed import ABOVE_0, HOST, KEY, PORT, TRUTH, matching, whole
+from sentriton.declaration import check_settings, name_of, setting
 from sentriton.errors import InvalidInput
 
 _NETWORK = "Gateway"
 _ANSWERS = "Gateway's answers"
 _SECURITY = "Gateway's security"
 _LIMITS = "Gateway's limits"
-
-
-def given_name(settings: GatewaySettings, field: str) -> str:
-    """The name of a setting in an error message: its source, or its flag."""
-    return source_of(settings, field) or f"--{field.replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -27,14 +22,14 @@ class GatewaySettings:
         "127.0.0.1",
         "Address to listen on.",
         group=_NETWORK,
-        allowed=matching(r"[\w.:%-]+", "host names and addresses, such as 0.0.0.0"),
+        allowed=HOST,
         unit="host",
     )
     gateway_port: int = setting(
         8080,
         "Port of the OpenAI API. 0 takes a free port.",
         group=_NETWORK,
-        allowed=whole(0, 65535, zero="a free port"),
+        allowed=PORT,
         unit="port",
     )
     gateway_model_name: str | None = setting(
@@ -97,8 +92,8 @@ class GatewaySettings:
         certificate, key = self.gateway_tls_certificate, self.gateway_tls_key
         if (certificate is None) != (key is None):
             given = "gateway_tls_certificate" if key is None else "gateway_tls_key"
-            raise InvalidInput(f"{given_name(self, given)} is given alone; a certificate and its key belong together")
+            raise InvalidInput(f"{name_of(self, given)} is given alone; a certificate and its key belong together")
         if self.gateway_client_root_certificates is not None and certificate is None:
             fields = ("gateway_client_root_certificates", "gateway_tls_certificate", "gateway_tls_key")
-            roots_name, certificate_name, key_name = (given_name(self, field) for field in fields)
+            roots_name, certificate_name, key_name = (name_of(self, field) for field in fields)
             raise InvalidInput(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS is TLS")

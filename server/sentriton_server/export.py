@@ -34,20 +34,20 @@ from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import has_kernel
 from sentriton_server.gpu_sizes import GpuSizes, gpu_sizes
 from sentriton_server.module_file import save_module
-from sentriton_server.overflow import LARGEST_FP16, hard_texts, largest_magnitude, overflows
+from sentriton_server.overflow import LARGEST_FP16, largest_magnitude, overflows
 from sentriton_server.parity import ExportedModel, ParityReport, compare
+from sentriton_server.parity_texts import hard_texts, long_texts, parity_sentences
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import (
     MANIFEST,
     RepositoryError,
     read_config,
     record_files,
-    write_alike,
-    write_block_tokens,
+    write_batching,
     write_configs,
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
-from sentriton_server.resources import PARITY_SENTENCES, hash_files
+from sentriton_server.resources import hash_files
 
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
@@ -177,15 +177,22 @@ def _write(
     say: Callable[[str], None],
 ) -> Manifest:
     precision, device, spec = choices.precision, choices.device, checkpoint.encoder_spec
-    sentences = parity_sentences()
-    if device == "gpu":
-        sentences += hard_texts(checkpoint.tokenizer, sentences, spec.max_seq_length)
+    short = parity_sentences()
+    long = (hard_texts if device == "gpu" else long_texts)(checkpoint.tokenizer, short, spec.max_seq_length)
+    sentences = short + long
     if precision.name == "fp16":
         say("looking for numbers that fp16 cannot hold")
         _require_fp16(checkpoint, sentences, certainly=not choices.is_default)
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
-    # An empty prompt keeps a default prompt out: the models in the repository take text as it comes.
-    reference = checkpoint.model.encode(sentences, prompt="", batch_size=8, show_progress_bar=False)
+    # An empty prompt keeps a default prompt out: the models in the repository take text as it comes. A long text is
+    # alone, since the others of a batch are padded to its length.
+    reference = np.concatenate(
+        [
+            checkpoint.model.encode(texts, prompt="", batch_size=batch_size, show_progress_bar=False)
+            for texts, batch_size in ((short, 8), (long, 1))
+            if texts
+        ]
+    )
     checkpoint.model.to("meta")  # its weights have served, and take memory that compiling needs
     if not np.isfinite(reference).all():
         raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
@@ -252,23 +259,15 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
     return usable_cores() if small else None
 
 
-def parity_sentences() -> list[str]:
-    """The sentences that every export is checked on: Korean and English, short and long, with what tends to go
-    wrong.
-    """
-    lines = PARITY_SENTENCES.read_text(encoding="utf-8").splitlines()
-    return [*lines, "", "   ", " ".join(lines)]
-
-
 def _write_encoder(
     checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, operators: bool
 ) -> None:
     """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
     module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
-    write_block_tokens(repository, _block_tokens(checkpoint.encoder))
-    if has_kernel(checkpoint.encoder):
-        write_alike(repository, False)
+    encoder = checkpoint.encoder
+    write_batching(repository, _block_tokens(encoder), alike=not has_kernel(encoder))
+    del encoder
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
 

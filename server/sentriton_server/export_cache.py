@@ -9,7 +9,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,14 +42,14 @@ class Entry:
         return f"{self.kind} {self.path.name} ({self.size / 1e6:,.1f} MB, last used {used})"
 
 
-def entries() -> list[Entry]:
-    """Everything in the cache, the most recently used first."""
+def entries(folders: Iterable[str] = tuple(KINDS)) -> list[Entry]:
+    """Everything in these folders of the cache, the most recently used first."""
     found = []
-    for folder, kind in KINDS.items():
+    for folder in folders:
         with contextlib.suppress(OSError):
             for path in (cache_folder() / folder).iterdir():
                 if re.fullmatch(_NAMES[folder], path.name):
-                    found.append(Entry(kind, path, _size(path), path.stat().st_mtime))
+                    found.append(Entry(KINDS[folder], path, _size(path), path.stat().st_mtime))
     return sorted(found, key=lambda entry: -entry.used)
 
 
@@ -93,8 +93,7 @@ def remove(entry: Entry) -> bool:
 
 def prune(say: Callable[[str], None]) -> None:
     """Remove exports beyond the `KEPT_EXPORTS` newest that were not used for `KEPT_DAYS`."""
-    exports = [entry for entry in entries() if entry.kind == KINDS[EXPORTS]]
-    for entry in exports[KEPT_EXPORTS:]:
+    for entry in entries([EXPORTS])[KEPT_EXPORTS:]:
         if time.time() - entry.used > KEPT_DAYS * _DAY_S:
             with contextlib.suppress(OSError):
                 if remove(entry):

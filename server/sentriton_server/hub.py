@@ -1,58 +1,39 @@
-"""The model hub. Its client retries for more than a minute without a network. So a connection is tried first, and
-without one only the hub's cache is asked.
+"""The model hub. Its client retries for more than a minute without a network. So one request is tried first, and
+without an answer only the hub's cache is asked.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from sentriton.errors import InvalidInput
+from sentriton.evaluation.hub import ABSENT, hub_answers
 
 # Other frameworks' copies of the same weights.
 _UNNEEDED_FILES = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
 _PICKLED_FILES = ["*.bin"]
-_CONNECT_S = 3.0
-
-
-def is_reachable() -> bool:
-    """Whether the hub's host can be connected to; behind a proxy only a request could tell."""
-    from huggingface_hub import constants
-
-    endpoint = urlsplit(constants.ENDPOINT)
-    if constants.HF_HUB_OFFLINE or endpoint.hostname is None:
-        return False
-    if getproxies().get(endpoint.scheme):
-        return True
-    port = endpoint.port or (80 if endpoint.scheme == "http" else 443)
-    try:
-        with socket.create_connection((endpoint.hostname, port), _CONNECT_S):
-            return True
-    except OSError:
-        return False
 
 
 def download(hub_id: str, *, allow_pickle: bool) -> Path:
-    """The folder of a model in the hub's cache, fetched if the hub can be reached; pickled weights only where
-    `allow_pickle` says so. Raises `InvalidInput` of one line.
+    """The folder of a model in the hub's cache, fetched if the hub answers; pickled weights only where `allow_pickle`
+    says so. Raises `InvalidInput` of one line.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError
 
-    reachable = is_reachable()
+    answers = hub_answers()
     ignored = _UNNEEDED_FILES if allow_pickle else [*_UNNEEDED_FILES, *_PICKLED_FILES]
     try:
-        return Path(snapshot_download(hub_id, ignore_patterns=ignored, local_files_only=not reachable))
+        return Path(snapshot_download(hub_id, ignore_patterns=ignored, local_files_only=not answers))
     except Exception as error:  # of the hub's client, of the transport beneath it, of the file system
-        if not reachable:
-            raise InvalidInput(
-                f"there is no folder {hub_id!r} here, and the hub did not deliver it: it cannot be reached, and its "
-                "cache has no such model; check the name and the network"
-            ) from error
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if not answers:
+            reason = ABSENT.format("model")
+        elif isinstance(error, RepositoryNotFoundError):
+            reason = "it has no such model, or shows it to other accounts alone; check the name, or set $HF_TOKEN"
+        else:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidInput(f"there is no folder {hub_id!r} here, and the hub did not deliver it: {reason}") from error
 
 
@@ -63,7 +44,7 @@ def prepare_libraries() -> None:
     if not sys.stderr.isatty():
         for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
             os.environ.setdefault(name, "1")
-    if "HF_HUB_OFFLINE" not in os.environ and not is_reachable():
+    if "HF_HUB_OFFLINE" not in os.environ and not hub_answers():
         os.environ["HF_HUB_OFFLINE"] = "1"
         from huggingface_hub import constants
 

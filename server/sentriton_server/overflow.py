@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from sentriton_server.encoder import PackedEncoder
@@ -17,21 +16,6 @@ from sentriton_server.encoder import PackedEncoder
 LARGEST_FP16 = 65_504.0
 # Other texts may make them larger than those that were looked at.
 _MARGIN = 2.0
-# Attention takes the square of a row's length.
-_MAX_HARD_TOKENS = 2048
-_RARE_TOKENS = 200
-
-
-def hard_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) -> list[str]:
-    """Texts as long as a row may be, or 2,048 tokens: `sentences` one behind the other, one word and one sign repeated,
-    and the rarest tokens of the vocabulary, which tokenizers give the highest ids.
-    """
-    tokens = min(max_seq_length, _MAX_HARD_TOKENS)
-    vocabulary = tokenizer.get_vocab_size()
-    rarest = range(max(0, vocabulary - _RARE_TOKENS), vocabulary)
-    rare = " ".join(tokenizer.decode([token], skip_special_tokens=True) for token in rarest)
-    whole = " ".join(sentences)
-    return [_filled(text, tokenizer, tokens) for text in (whole, "the", "하", "!", rare) if text.strip()]
 
 
 def largest_magnitude(encoder: PackedEncoder, rows: list[list[int]]) -> float:
@@ -59,9 +43,3 @@ def largest_magnitude(encoder: PackedEncoder, rows: list[list[int]]) -> float:
 def overflows(magnitude: float, *, certainly: bool) -> bool:
     """Whether numbers of this magnitude do not fit float16, or without `certainly`, may not for other texts."""
     return not magnitude * (1.0 if certainly else _MARGIN) <= LARGEST_FP16
-
-
-def _filled(text: str, tokenizer: Tokenizer, tokens: int) -> str:
-    """`text` repeated until it has at least this number of tokens."""
-    own = max(1, len(tokenizer.encode(text, add_special_tokens=False).ids))
-    return " ".join([text] * -(-tokens // own))

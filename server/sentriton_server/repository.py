@@ -71,20 +71,18 @@ def write_configs(
     token_embeddings_dtype: str,
     device: str,
     single_threaded_encoders: int | None = None,
-    batch_tokens: int | None = None,
     gpu: GpuSizes | None = None,
 ) -> None:
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
-    instances of the encoder with one thread each; None: one instance with all threads. `batch_tokens`: the tokens of
-    each full batch of embed_tokens; None: by the processor's rate, within the bounds of the checked-in configuration.
-    `gpu`: the sizes for a GPU instead. Where rows are packed, `max_batch_size` counts tokens.
+    instances of the encoder with one thread each; None: one instance with all threads. `gpu`: the sizes for a GPU. A
+    full batch has as many tokens as the processor's rate asks for, within the bounds of the checked-in configuration,
+    or a fixed number for several instances or a GPU. Where rows are packed, `max_batch_size` counts tokens.
     """
-    if batch_tokens is None and single_threaded_encoders:
-        # A larger batch would leave the others without rows.
-        batch_tokens = _checked_in("BATCH_TOKENS")
-    batch_tokens = gpu.batch_tokens if gpu else batch_tokens
-    most_batch_tokens = batch_tokens or _checked_in("MOST_BATCH_TOKENS")
+    least_batch_tokens = gpu.batch_tokens if gpu else _checked_in("BATCH_TOKENS")
+    # With several instances a larger batch would leave the others without rows.
+    is_fixed = gpu or single_threaded_encoders
+    most_batch_tokens = least_batch_tokens if is_fixed else _checked_in("MOST_BATCH_TOKENS")
     instances = _scheduling_instances(single_threaded_encoders)
     for model in MODELS:
         shutil.copytree(
@@ -109,7 +107,7 @@ def write_configs(
         if model in _SHARED_LIMITS:
             _set_instances(config, model, instances, computed=single_threaded_encoders or 1)
         if model == "embed_tokens":
-            config.parameters["BATCH_TOKENS"].string_value = str(batch_tokens or _checked_in("BATCH_TOKENS"))
+            config.parameters["BATCH_TOKENS"].string_value = str(least_batch_tokens)
             config.parameters["MOST_BATCH_TOKENS"].string_value = str(most_batch_tokens)
             if single_threaded_encoders:
                 config.parameters["BATCH_ROWS"].string_value = config.parameters["REQUEST_ROWS"].string_value
@@ -124,10 +122,11 @@ def write_configs(
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
 
 
-def write_block_tokens(repository: Path, block_tokens: int) -> None:
-    """Have embed_tokens make batches of whole token blocks of this size."""
+def write_batching(repository: Path, block_tokens: int, *, alike: bool) -> None:
+    """Have embed_tokens make batches of whole token blocks of this size, of rows of `alike` lengths or of any."""
     config = read_config(repository, "embed_tokens")
     config.parameters["BLOCK_TOKENS"].string_value = str(block_tokens)
+    config.parameters["ALIKE_ROWS"].string_value = str(int(alike))
     (repository / "embed_tokens/config.pbtxt").write_text(text_format.MessageToString(config))
 
 
@@ -156,13 +155,6 @@ def _set_gpu_sizes(config: Any, gpu: GpuSizes) -> None:
         ("WAITING_ROWS", gpu.waiting_rows),
     ):
         config.parameters[name].string_value = str(value)
-
-
-def write_alike(repository: Path, alike: bool) -> None:
-    """Whether a batch of embed_tokens is to hold rows of like length alone."""
-    config = read_config(repository, "embed_tokens")
-    config.parameters["ALIKE_ROWS"].string_value = str(int(alike))
-    (repository / "embed_tokens/config.pbtxt").write_text(text_format.MessageToString(config))
 
 
 def _checked_in(parameter: str) -> int:

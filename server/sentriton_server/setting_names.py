@@ -1,15 +1,10 @@
-"""How messages and logs of the server name its settings: by flag, variable or default."""
+"""How logs of the server name its settings: by flag, variable or default."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from sentriton.declaration import settings_of, source_of
-
-
-def name_of(settings: Any, field: str) -> str:
-    """The name of a setting in an error message about several of them: its source, or its flag."""
-    return source_of(settings, field) or f"--{field.replace('_', '-')}"
 
 
 def described(settings: Any, *, all: bool) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from sentriton.allowed import ABOVE_0, KEY, TRUTH, matching, one_of, whole
+from sentriton.allowed import ABOVE_0, HOST, KEY, PORT, TRUTH, matching, one_of, whole
 from sentriton.declaration import check_settings, setting
 
 DeviceName = Literal["auto", "cpu", "gpu"]
@@ -26,8 +26,6 @@ _TRACING = "Tracing"
 _SUPERVISION = "Supervision"
 _FILES = "Files"
 
-_HOST = matching(r"[\w.:%-]+", "host names and addresses, such as 0.0.0.0")
-_PORT = whole(0, 65535, zero="a free port")
 _SECONDS_OR_NONE = whole(0, of="seconds")
 
 
@@ -93,21 +91,21 @@ class ServerSettings:
     The default addresses are loopback: the wheel's Triton is an older release and must not face a network.
     """
 
-    host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, allowed=_HOST, unit="host")
-    grpc_port: int = setting(8001, "Port of gRPC. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port")
+    host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, allowed=HOST, unit="host")
+    grpc_port: int = setting(8001, "Port of gRPC. 0 takes a free port.", group=_NETWORK, allowed=PORT, unit="port")
     http_port: int | None = setting(
         None,
         "Port of KServe's HTTP protocol, which has no TLS. 0 takes a free port.",
         group=_NETWORK,
-        allowed=_PORT,
+        allowed=PORT,
         unit="port",
         unset="no HTTP",
     )
     metrics_host: str = setting(
-        "127.0.0.1", "Address of the Prometheus metrics.", group=_NETWORK, allowed=_HOST, unit="host"
+        "127.0.0.1", "Address of the Prometheus metrics.", group=_NETWORK, allowed=HOST, unit="host"
     )
     metrics_port: int = setting(
-        8002, "Port of the Prometheus metrics. 0 takes a free port.", group=_NETWORK, allowed=_PORT, unit="port"
+        8002, "Port of the Prometheus metrics. 0 takes a free port.", group=_NETWORK, allowed=PORT, unit="port"
     )
     tls_certificate: str | None = setting(
         None, "PEM file of the server's certificate.", group=_SECURITY, unit="file", unset="no TLS"
@@ -243,7 +241,7 @@ class ServeSettings:
         None,
         "Port of a gateway beside the server, with OpenAI's API. 0 takes a free port.",
         group=_NETWORK,
-        allowed=_PORT,
+        allowed=PORT,
         unit="port",
         unset="no gateway",
     )

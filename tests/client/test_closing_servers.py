@@ -25,13 +25,14 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @contextlib.contextmanager
-def balancer(certificates: Certificates, *, ending: str) -> Iterator[str]:
+def balancer(certificates: Certificates, *, ending: str, tickets: int = 2) -> Iterator[str]:
     """The address of a port that shakes hands by TLS and then ends each connection: by a close_notify, by the end of
     the stream alone, or by a reset. "asks" ends none, and needs a client's certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server, certificates.server_key)
     context.set_alpn_protocols(["h2"])
+    context.num_tickets = tickets
     if ending == "asks":
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(certificates.authority)
@@ -56,9 +57,14 @@ def balancer(certificates: Certificates, *, ending: str) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.parametrize("ending", ["notify", "end", "reset"])
-def test_a_connection_that_closes_after_tls_is_no_refusal(certificates: Certificates, ending: str) -> None:
-    with balancer(certificates, ending=ending) as url, pytest.raises(ServerUnavailable) as caught:
+@pytest.mark.parametrize(
+    ("ending", "tickets"), [("notify", 2), ("end", 2), ("reset", 2), ("notify", 0), ("end", 0), ("reset", 0)]
+)
+def test_a_connection_that_closes_after_tls_is_no_refusal(
+    certificates: Certificates, ending: str, tickets: int
+) -> None:
+    url_of = balancer(certificates, ending=ending, tickets=tickets)
+    with url_of as url, pytest.raises(ServerUnavailable) as caught:
         SentenceEncoder(url, timeout_s=3, root_certificates=certificates.authority)
     assert "closes after TLS; is its backend up, or does it ask for a client's certificate?" in str(caught.value)
 

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving import prepare_repository
@@ -37,15 +39,16 @@ def installed(folder: Path) -> dict[str, str]:
         capture_output=True,
         check=True,
     )
-    return {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in json.loads(listed.stdout)}
+    return {canonicalize_name(one["name"]): one["version"] for one in json.loads(listed.stdout)}
 
 
 def pinned(*folders: Path) -> dict[str, str]:
     lines = [line for folder in folders for line in (folder / "constraints.txt").read_text().splitlines()]
-    pairs = [line.split("==") for line in lines if "==" in line]
-    names = [re.sub(r"[-_.]+", "-", name).lower() for name, _ in pairs]
+    pins = [Requirement(line) for line in lines if "==" in line]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    names = [canonicalize_name(pin.name) for pin in here]
     assert len(names) == len(set(names)), "a package is pinned in one place"
-    return dict(zip(names, (version for _, version in pairs), strict=True))
+    return {name: str(pin.specifier).removeprefix("==") for name, pin in zip(names, here, strict=True)}
 
 
 def install(folder: Path, *parts: str) -> None:

@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
+from torch import Tensor
 
 from sentriton import SentenceEncoder
 from sentriton_server.checkpoint import CheckpointError, read_checkpoint
-from sentriton_server.export import export
+from sentriton_server.encoder.positions import Rotary
+from sentriton_server.export import ParityError, export
 from sentriton_server.parity import ExportedModel, compare
+from sentriton_server.parity_texts import parity_sentences
 from sentriton_server.serving import ServerSettings, TritonServer
 from sentriton_server.serving.preflight import GIB, MIB, check_shared_memory
 from tests.conftest import ROOT
@@ -96,3 +100,19 @@ def test_the_longest_row_counts_in_an_answer_of_token_embeddings(tmp_path: Path)
     folder = long_checkpoint(tmp_path, "bert")
     export(folder, tmp_path / "repository", device="cpu", max_seq_length=LONG)
     check_shared_memory(tmp_path / "repository", free=(4 * 2 + 2 * 2 + 32) * MIB)
+
+
+def test_an_error_at_far_places_alone_is_seen_at_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_far_places(self: Rotary, positions: Tensor, filling: int) -> Tensor:
+        places = torch.nn.functional.pad(positions, [0, filling]).clamp(max=1200).to(torch.float32)
+        angles = places.view([1, -1, 1, 1]) * self.frequencies.view([self.frequencies.size(0), 1, 1, -1])
+        return torch.stack([angles.cos(), angles.sin()], dim=1) * self.scales.view([-1, 1, 1, 1, 1])
+
+    folder = long_checkpoint(tmp_path, "modernbert")
+    manifest = export(folder, tmp_path / "right", device="cpu", max_seq_length=LONG)
+    assert manifest.parity["sentences"] == len(parity_sentences()) + 1
+    monkeypatch.setattr(Rotary, "forward", without_far_places)
+    with pytest.raises(ParityError):
+        export(folder, tmp_path / "wrong", device="cpu", max_seq_length=LONG)
+    shorter = export(folder, tmp_path / "short", device="cpu", max_seq_length=128)
+    assert shorter.parity["sentences"] == len(parity_sentences())

@@ -11,8 +11,9 @@ from sentence_transformers import SentenceTransformer
 
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import FAMILIES, precisions_of
-from sentriton_server.export import export, parity_sentences
+from sentriton_server.export import export
 from sentriton_server.parity import ExportedModel, compare
+from sentriton_server.parity_texts import parity_sentences
 from tests.encoders.shapes import LONGEST, make_checkpoint
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9995, "int8": 0.99, "fp16": 0.9999}

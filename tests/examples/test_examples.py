@@ -4,6 +4,7 @@ tests/deploy.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -11,15 +12,14 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-import trustme
 
 from sentriton import SentenceEncoder
 from tests.conftest import ROOT, cannot_run, public_data
+from tests.examples.postgresql import running_postgresql
 from tests.gateway.conftest import running_gateway
 from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer, serving
@@ -67,20 +67,17 @@ def test_large_file(server: RunningServer, encoder: SentenceEncoder, tmp_path: P
 
 
 def test_tls_and_key(tmp_path: Path) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    files = {name: tmp_path / f"{name}.pem" for name in ("certificate", "key", "authority")}
-    certificate.cert_chain_pems[0].write_to_path(files["certificate"])
-    certificate.private_key_pem.write_to_path(files["key"])
-    authority.cert_pem.write_to_path(files["authority"])
-    settings = replace(
-        FREE_PORTS,
-        tls_certificate=str(files["certificate"]),
-        tls_key=str(files["key"]),
-        access_key="a-key-of-the-example",
-    )
+    """With the certificate that the example's first command makes."""
+    if shutil.which("openssl") is None:
+        cannot_run("needs openssl; install Debian's package openssl")
+    text = (EXAMPLES / "tls_and_key.py").read_text(encoding="utf-8")
+    command = re.search(r"openssl req .*", ast.get_docstring(ast.parse(text)) or "")
+    assert command is not None
+    subprocess.run(command[0], shell=True, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    certificate, key = (str(tmp_path / name) for name in ("server.pem", "server.key"))
+    settings = replace(FREE_PORTS, tls_certificate=certificate, tls_key=key, access_key="a-key-of-the-example")
     with serving(None, settings=settings) as running:
-        printed = run("tls_and_key.py", running.url, files["authority"], SENTRITON_ACCESS_KEY="a-key-of-the-example")
+        printed = run("tls_and_key.py", running.url, certificate, SENTRITON_ACCESS_KEY="a-key-of-the-example")
     assert "embeds: (256,)" in printed
     assert "with a wrong key: AccessDenied" in printed
     assert "without TLS: " in printed
@@ -101,10 +98,9 @@ def test_faiss(server: RunningServer) -> None:
 
 
 def test_postgresql(server: RunningServer) -> None:
-    address = os.environ.get("SENTRITON_TEST_POSTGRESQL")
-    if address is None or find_spec("pgvector") is None:
-        pytest.skip("needs PostgreSQL with pgvector (SENTRITON_TEST_POSTGRESQL) and requirements-postgresql.txt")
-    assert "-> 숙소가 지하철역에서 아주 가까워요. (" in run("postgresql.py", address, url=server.url)
+    with running_postgresql() as address:
+        printed = run("postgresql.py", address, url=server.url)
+    assert "-> 숙소가 지하철역에서 아주 가까워요. (" in printed
 
 
 def test_curl(server: RunningServer, encoder: SentenceEncoder) -> None:

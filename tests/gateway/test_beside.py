@@ -111,7 +111,7 @@ def test_key_and_settings_are_the_server_s(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "variables", "says"),
     [
-        (("--gateway-port", "8001"), {}, "--gateway-port and --grpc-port are both 8001; give each a port of its own"),
+        (("--gateway-port", "8001"), {}, "--grpc-port and --gateway-port are both 8001; give each a port of its own"),
         (("--gateway-port", "0"), {"SENTRITON_GATEWAY_MAX_INPUTS": "0"}, "$SENTRITON_GATEWAY_MAX_INPUTS is '0'; allo"),
         (("--gateway-port", "0"), {"SENTRITON_GATEWAY_TLS_KEY": "x"}, "$SENTRITON_GATEWAY_TLS_KEY is given alone"),
     ],

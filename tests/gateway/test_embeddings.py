@@ -142,7 +142,7 @@ def test_other_wrong_requests(gateway: RunningGateway) -> None:
         answer = httpx.post(url, content=content, headers=headers, timeout=30)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     in_parts = httpx.post(url, content=(b" " * (1 << 20) for _ in range(17)), headers=headers, timeout=30)
-    assert in_parts.status_code == 413
+    assert (in_parts.status_code, in_parts.json()["error"]["code"]) == (413, "body_too_large")
     assert httpx.get(url).json()["error"]["code"] == "method_not_allowed"
     assert httpx.get(f"{gateway.url}/v1/completions").json()["error"]["code"] == "not_found"
 

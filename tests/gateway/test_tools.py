@@ -1,6 +1,9 @@
-"""LangChain's and LlamaIndex's classes for OpenAI on a gateway."""
+"""OpenAI's client, as docs/gateway.md uses it, and LangChain's and LlamaIndex's classes for OpenAI on a gateway."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
 
 import numpy as np
 import openai
@@ -9,7 +12,9 @@ from langchain_openai import OpenAIEmbeddings
 from llama_index.embeddings.openai import OpenAIEmbedding
 
 from sentriton import SentenceEncoder
+from tests.conftest import ROOT
 from tests.gateway.conftest import RunningGateway
+from tests.snippets import programs
 
 TEXTS = ["숙소가 역에서 가까워요.", "지하철역 근처 숙소입니다.", "내일 비가 오나요?"]
 
@@ -38,3 +43,10 @@ def test_llama_index(gateway: RunningGateway, model: str, encoder: SentenceEncod
     embedding = OpenAIEmbedding(api_base=f"{gateway.url}/v1", api_key="none", model_name=model)
     np.testing.assert_allclose(embedding.get_text_embedding_batch(TEXTS), encoder.encode(TEXTS), atol=1e-6, rtol=0)
     np.testing.assert_allclose(embedding.get_query_embedding(TEXTS[0]), encoder.encode(TEXTS[0]), atol=1e-6, rtol=0)
+
+
+def test_the_program_of_its_page(gateway: RunningGateway) -> None:
+    (program,) = programs(ROOT / "docs/gateway.md")
+    code = program.code.replace("http://localhost:8080", gateway.url)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.stdout) == ("", program.output)

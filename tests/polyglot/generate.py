@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from sentriton_server.export import parity_sentences
+from sentriton_server.parity_texts import parity_sentences
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.polyglot.conformance import CONFORMANCE
 

@@ -1,5 +1,5 @@
-"""A caller that knows the proto file and nothing of Sentriton's code: the lines in the README, in a process of their
-own.
+"""A caller that knows the proto file and nothing of Sentriton's code: the lines in README.md and docs/protocol.md, in a
+process of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.polyglot.conformance import Conformance
 from tests.server.conftest import RunningServer
 
-# After the README's lines: what they received, and that nothing of Sentriton's or Triton's client helped them.
+# After the page's lines: what they received, and that nothing of Sentriton's or Triton's client helped them.
 REPORT = """
 import pathlib, sys
 assert not {"sentriton", "tritonclient", "numpy"} & set(sys.modules), "the caller knows more than the proto file"
@@ -24,18 +24,21 @@ pathlib.Path("received").write_bytes(response.raw_output_contents[0])
 """
 
 
-def readme_section() -> tuple[str, str, str]:
-    """The command that generates, the lines of code, and what they print."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = readme.split("## From any language\n")[1].split("\n## ")[0]
+def section_of(page: str) -> tuple[str, str, str]:
+    """The command that generates, the lines of code, and their output."""
+    section = (ROOT / page).read_text(encoding="utf-8").split("## From any language\n")[1].split("\n## ")[0]
     (command,), (code,), (printed,) = (
         re.findall(rf"```{kind}\n(.*?)```", section, re.S) for kind in ("console", "python", "text")
     )
     return command, code, printed
 
 
+def test_the_pages_have_the_same_lines() -> None:
+    assert section_of("README.md") == section_of("docs/protocol.md")
+
+
 def test_the_readmes_ten_lines_embed_text(server: RunningServer, conformance: Conformance, tmp_path: Path) -> None:
-    command, code, printed = readme_section()
+    command, code, printed = section_of("README.md")
     assert len([line for line in code.splitlines() if line]) <= 10
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 

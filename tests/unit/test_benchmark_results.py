@@ -55,27 +55,45 @@ def test_files_that_are_written_are_no_part_of_the_command() -> None:
     ]
 
 
-def test_the_page_has_a_section_per_processor_with_ratios_first(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    for processor, date in (("2 cores of A", "2026-11-01"), ("64 cores of B", "2026-11-26")):
-        result = {
-            "benchmark": "offline",
-            "title": f"RoBERTa-base, 512 sentences (klue), {processor}",
-            "processor": processor,
-            "date": date,
-            "command": "benchmarks.offline --size base",
-            "rows": rows,
-        }
-        (tmp_path / f"{processor}.json").write_text(json.dumps(result))
-    page = tables.page(tables.read_results(tmp_path))
-    assert page.index("## 2 cores of A") < page.index("## 64 cores of B")
-    assert "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |" in page
-    assert "2026-11-26, `benchmarks.offline --size base`" in page
-    assert "note" not in page  # no row has one
+def save(folder: Path, processor: str, date: str, rows: list[dict[str, Any]]) -> None:
+    result = {
+        "benchmark": "offline",
+        "title": f"RoBERTa-base, 512 sentences (klue), {processor}",
+        "processor": processor,
+        "date": date,
+        "command": "benchmarks.offline --size base",
+        "rows": rows,
+    }
+    folder.mkdir()
+    (folder / "offline.json").write_text(json.dumps(result))
 
 
-def test_the_page_of_results_is_current() -> None:
-    page = (tables.RESULTS / "README.md").read_text(encoding="utf-8")
-    assert page == tables.page(tables.read_results(tables.RESULTS)), "run: python -m benchmarks.tables"
+def test_each_processor_has_a_page_and_a_section_with_ratios(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    save(tmp_path / "a", "2 cores of A", "2026-11-01", rows)
+    save(tmp_path / "b", "64 cores of B", "2026-11-26", rows)
+    pages = tables.pages(tables.read_results(tmp_path))
+    assert sorted(pages) == ["README.md", "a/README.md", "b/README.md"]
+    assert pages["README.md"].index("## 2 cores of A") < pages["README.md"].index("## 64 cores of B")
+    ratios = "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |"
+    assert ratios in pages["README.md"]
+    assert pages["b/README.md"].startswith("# 64 cores of B\n")
+    assert "2026-11-26, `benchmarks.offline --size base`" in pages["b/README.md"]
+    assert "note" not in pages["b/README.md"]  # no row has one
+
+
+def test_the_summary_has_the_newest_processor_with_date(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    save(tmp_path / "old", "2 cores of A", "2026-11-01", [entry for entry in rows if entry["contender"] == SENTRITON])
+    save(tmp_path / "zen5", "64 cores of B", "2026-11-26", rows)
+    summary = tables.summary(tables.read_results(tmp_path))
+    assert summary.startswith("[64 cores of B, Zen 5](benchmarks/results/zen5/README.md), 2026-11-26:\n")
+    assert "| the same with OpenVINO |  |  | 100.0 |\n" in summary
+    assert "| **Sentriton, over gRPC** |  |  | **120.0** |\n" in summary
+    assert summary.endswith("int8: OpenVINO 0.9950, CTranslate2 0.9997, Sentriton 0.9998.\n")
+
+
+def test_the_pages_of_results_are_current() -> None:
+    for name, text in tables.pages(tables.read_results(tables.RESULTS)).items():
+        assert (tables.RESULTS / name).read_text(encoding="utf-8") == text, "run: python -m benchmarks.tables"
 
 
 @pytest.mark.parametrize("session", contention.SESSIONS)

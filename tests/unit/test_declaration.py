@@ -14,21 +14,25 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from docs.generate import CLIENT_PAGE, README, SERVER_PAGE, client_page, readme, server_page
+from docs.generate import PAGES
 from sentriton import ClientSettings, InvalidInput
 from sentriton.cli import app
 from sentriton.command_options import takes_settings
-from sentriton.declaration import resolve, settings_of, source_of
+from sentriton.declaration import name_of, resolve, settings_of, source_of
 from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.encoder.precision import PRECISIONS
 from sentriton_server.serving import LaunchError
 from sentriton_server.serving.preflight import check_ports
-from sentriton_server.setting_names import described, name_of
+from sentriton_server.setting_names import described
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 from tests.conftest import ROOT
 
 CLASSES = (ClientSettings, ExportSettings, GatewaySettings, ServerSettings, ServeSettings)
 CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in ("go", "java", "node", "rust"))]
+PAGES_WITH_VARIABLES = ["README.md", "README.ko.md", *CLIENT_PAGES]
+PAGES_WITH_VARIABLES += [
+    str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md") if page.name != "settings.md"
+]
 OTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 UNITS = {"_s": "seconds", "_mib": "MiB"}
 
@@ -49,13 +53,12 @@ def test_precisions_are_those_of_the_encoder() -> None:
     assert precision.allowed.words == ", ".join(PRECISIONS)
 
 
-def test_the_documentation_is_current() -> None:
-    assert SERVER_PAGE.read_text(encoding="utf-8") == server_page(), "run `make docs`"
-    assert CLIENT_PAGE.read_text(encoding="utf-8") == client_page(), "run `make docs`"
-    assert README.read_text(encoding="utf-8") == readme(), "run `make docs`"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_documentation_is_current(page: Path) -> None:
+    assert page.read_text(encoding="utf-8") == PAGES[page](), "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/reliability.md", *CLIENT_PAGES])
+@pytest.mark.parametrize("page", PAGES_WITH_VARIABLES)
 def test_variables_that_the_documentation_names_exist(page: str) -> None:
     declared = {each.variable for cls in CLASSES for each in settings_of(cls)}
     assert set(re.findall(r"SENTRITON_\w+", (ROOT / page).read_text(encoding="utf-8"))) <= declared | OTHER_VARIABLES

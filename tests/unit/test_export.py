@@ -16,8 +16,9 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from sentriton.manifest import Manifest
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.export import export
+from sentriton_server.gpu_sizes import GpuSizes
 from sentriton_server.parity import ExportedModel
-from sentriton_server.repository import MODELS, check_repository, read_key, write_block_tokens, write_configs
+from sentriton_server.repository import MODELS, check_repository, read_key, write_batching, write_configs
 from tests.checkpoints import make_checkpoint
 from tests.exports import HIDDEN, SENTENCES, files, read_manifest, reference
 
@@ -83,7 +84,7 @@ def test_no_dimension_is_left_open_to_callers(model: str, repository: Path) -> N
 
 def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Path) -> None:
     sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
-    write_configs(tmp_path, **sizes, max_seq_length=4096, batch_tokens=1024)
+    write_configs(tmp_path, **sizes, max_seq_length=4096, single_threaded_encoders=2)
     found = {model: read_config(tmp_path, model).max_batch_size for model in MODELS}
     assert found["embed_tokens"] == found["embed_text"] * 4096
     assert {found[model] for model in ("embed_batch", "encoder", "pooling")} == {4096}
@@ -94,15 +95,15 @@ def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Pa
     [
         ({}, ("1024", "2048"), "128"),
         ({"single_threaded_encoders": 2}, ("1024", "1024"), "64"),
-        ({"batch_tokens": 8192}, ("8192", "8192"), "128"),
+        ({"gpu": GpuSizes(request_rows=256, batch_tokens=8192, batch_rows=1024)}, ("8192", "8192"), "1024"),
     ],
 )
 def test_a_batch_has_a_fixed_size_or_one_by_the_processors_rate(
-    settings: dict[str, int], tokens: tuple[str, str], rows: str, tmp_path: Path
+    settings: dict[str, Any], tokens: tuple[str, str], rows: str, tmp_path: Path
 ) -> None:
     sizes = {"hidden_size": 8, "dimension": 4, "token_embeddings_dtype": "TYPE_FP32", "device": "cpu"}
     write_configs(tmp_path, **sizes, max_seq_length=64, **settings)
-    write_block_tokens(tmp_path, 341)
+    write_batching(tmp_path, 341, alike=True)
     parameters = {name: value.string_value for name, value in read_config(tmp_path, "embed_tokens").parameters.items()}
     assert (parameters["BATCH_TOKENS"], parameters["MOST_BATCH_TOKENS"]) == tokens
     assert (parameters["BLOCK_TOKENS"], parameters["BATCH_ROWS"]) == ("341", rows)

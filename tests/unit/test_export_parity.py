@@ -20,9 +20,9 @@ from sentriton_server.export import (
     ParityError,
     _require_parity,
     export,
-    parity_sentences,
 )
 from sentriton_server.parity import ExportedModel, ParityReport, compare
+from sentriton_server.parity_texts import parity_sentences
 from sentriton_server.repository import read_key
 from sentriton_server.resources import load_model_code
 from tests.checkpoints import ARCHITECTURES, make_checkpoint

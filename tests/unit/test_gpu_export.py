@@ -13,10 +13,11 @@ from tritonclient.grpc.model_config_pb2 import TYPE_FP16, TYPE_FP32, ModelInstan
 
 from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS
-from sentriton_server.export import Overflow, _require_finite, export, parity_sentences
+from sentriton_server.export import Overflow, _require_finite, export
 from sentriton_server.gpu_sizes import gpu_sizes
-from sentriton_server.overflow import hard_texts, largest_magnitude, overflows
+from sentriton_server.overflow import largest_magnitude, overflows
 from sentriton_server.parity import ExportedModel
+from sentriton_server.parity_texts import hard_texts, parity_sentences
 from sentriton_server.repository import MANIFEST, check_repository, read_config
 from tests.checkpoints import make_checkpoint
 from tests.exports import SENTENCES, reference

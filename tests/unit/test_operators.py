@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import RobertaConfig, RobertaModel
+from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
 from sentriton_server.encoder.operators import (
@@ -23,7 +23,6 @@ from sentriton_server.encoder.operators import (
     check_sizes,
     load_library,
 )
-from sentriton_server.encoder.operators.__main__ import main as prepare
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
 LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
@@ -41,20 +40,32 @@ def _library() -> None:
 
 
 @functools.cache
-def hugging_face(activation: str = "gelu", hidden: int = 128, heads: int = 4, intermediate: int = 352) -> Any:
+def hugging_face(
+    activation: str = "gelu",
+    hidden: int = 128,
+    heads: int = 4,
+    intermediate: int = 352,
+    by_distance: bool = False,
+    positions: int = 140,
+) -> Any:
     torch.manual_seed(3)
-    config = RobertaConfig(
+    kind, model = (MPNetConfig, MPNetModel) if by_distance else (RobertaConfig, RobertaModel)
+    config = kind(
         vocab_size=90,
         hidden_size=hidden,
         num_hidden_layers=2,
         num_attention_heads=heads,
         intermediate_size=intermediate,
-        max_position_embeddings=140,
+        max_position_embeddings=positions,
         hidden_act=activation,
         pad_token_id=1,
         initializer_range=0.1,
     )
-    return RobertaModel(config, add_pooling_layer=False).eval()
+    encoder = model(config, add_pooling_layer=False).eval()
+    if by_distance:
+        with torch.no_grad():  # as large as other scores
+            encoder.encoder.relative_attention_bias.weight.normal_(std=2)
+    return encoder
 
 
 @functools.cache
@@ -93,12 +104,39 @@ def test_the_operators_compute_what_torch_computes(precision: str, threads: int)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_bias_by_distance(threads: int) -> None:
+    skip_unless_suited("fp32")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        # The longest row has distances beyond those of the bias.
+        found, expected = (torch.cat(embed(compiled("fp32", own, by_distance=True), LENGTHS)) for own in (True, False))
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    without = torch.cat(embed(compiled("fp32", True), LENGTHS))
+    assert not torch.allclose(found, without, atol=0.1)
+
+
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_rows_of_several_blocks_of_keys(by_distance: bool) -> None:
+    skip_unless_suited("fp32")
+    lengths, sizes = [1100, 1024, 600, 513, 512, 511, 20], {"by_distance": by_distance, "positions": 1110}
+    found, expected = (embed(compiled("fp32", own, **sizes), lengths) for own in (True, False))
+    torch.testing.assert_close(torch.cat(found), torch.cat(expected), rtol=0, atol=2e-5)
+    for length, together in zip(lengths, found, strict=True):
+        assert torch.equal(together, embed(compiled("fp32", True, **sizes), [length])[0])
+
+
 @every_precision
-def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str) -> None:
+@pytest.mark.parametrize("by_distance", [False, True])
+def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str, by_distance: bool) -> None:
     skip_unless_suited(precision)
-    together = embed(compiled(precision, True), LENGTHS * 3)
+    encoder = compiled(precision, True, by_distance=by_distance)
+    together = embed(encoder, LENGTHS * 3)
     for length, found in zip(LENGTHS * 3, together, strict=True):
-        assert torch.equal(found, embed(compiled(precision, True), [length])[0])
+        assert torch.equal(found, embed(encoder, [length])[0])
 
 
 @every_precision
@@ -140,6 +178,7 @@ def test_other_sizes_are_refused_by_name(sizes: dict[str, int], named: str) -> N
 def wrong(name: str) -> Any:
     """The arguments of the operator for one layer, one of them changed as named."""
     hidden, heads, lengths, activation = torch.randn(5, 64), 2, [2, 3], "gelu"
+    distance_bias = torch.zeros(2, 9)
     weights = [torch.randn(size) for size in ((192, 64), (64, 64), (96, 64), (64, 96))]
     parameters = []
     for weight in weights:
@@ -158,6 +197,10 @@ def wrong(name: str) -> Any:
         hidden = torch.randn(64, 5).t()
     elif name == "parameters":
         parameters.pop()
+    elif name == "even distances":
+        distance_bias = torch.zeros(2, 8)
+    elif name == "heads of the bias":
+        distance_bias = torch.zeros(1, 9)
     else:
         at, changed = {
             "query_key_value": (0, parameters[4]),
@@ -169,7 +212,7 @@ def wrong(name: str) -> Any:
             "norm": (17, torch.randn(64, dtype=torch.float64)),
         }[name]
         parameters[at] = changed
-    return hidden, parameters, lengths, heads, 1e-5, activation
+    return hidden, parameters, lengths, heads, 1e-5, activation, distance_bias
 
 
 @pytest.mark.parametrize(
@@ -188,6 +231,8 @@ def wrong(name: str) -> Any:
         ("bias", r"the bias must be contiguous float32 \[64\]"),
         ("strided bias", "the bias must be contiguous"),
         ("norm", "the norm must be contiguous float32"),
+        ("even distances", r"an odd number of distances, of each head; given are \[2, 8\]"),
+        ("heads of the bias", r"the bias by distance must be contiguous float32 \[18\]"),
     ],
 )
 def test_what_does_not_fit_the_layer_is_refused(name: str, refusal: str) -> None:
@@ -243,68 +288,3 @@ def test_only_a_module_by_the_operators_needs_their_library(tmp_path: Path) -> N
     command = [sys.executable, "-W", "ignore", "-c", LOAD_EACH, *modules]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == expected
-
-
-def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OperatorsUnavailable, match=r"no C\+\+ compiler is installed; install g\+\+"):
-        build_library()
-
-
-def test_a_library_is_compiled_with_torchs_layout_and_again_with_other_options(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compiler = tmp_path / "g++"
-    compiler.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/commands\nfor output; do :; done\n: > "$output"\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    first = build_library()
-    compiled, _ = (tmp_path / "commands").read_text().splitlines()
-    assert f" -D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())} " in compiled
-    monkeypatch.setattr(operators, "_COMPILE", (*operators._COMPILE, "-g"))
-    assert build_library() != first
-
-
-def test_a_library_of_the_environment_needs_no_compiler(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    compiled = build_library()
-    monkeypatch.setattr(operators, "PREPARED", tmp_path / "prepared")
-    prepare()
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    prepared = build_library()
-    assert prepared == tmp_path / "prepared" / compiled.parent.name / operators.LIBRARY
-    assert prepared.read_bytes() == compiled.read_bytes()
-    prepare()
-    assert capsys.readouterr().out == f"prepared {prepared}\n" * 2
-    monkeypatch.setattr(operators, "PREPARED", tmp_path / "others")
-    with pytest.raises(SystemExit, match=r"error: no C\+\+ compiler is installed"):
-        prepare()
-
-
-def test_a_library_is_the_same_wherever_it_is_compiled() -> None:
-    """It names no folder, so that a process may load the copies of two exports from two installations."""
-    library = build_library().read_bytes()
-    for folder in (Path(operators.__file__).parent, Path(torch.__file__).parent):
-        assert str(folder).encode() not in library
-
-
-def test_without_torchs_headers_the_reason_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
-    monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
-    with pytest.raises(OperatorsUnavailable, match=r"no headers in .*/torch/include; install torch anew"):
-        build_library()
-
-
-def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    compiler = tmp_path / "g++"
-    compiler.write_text("#!/bin/sh\necho 'layer.cpp:1: error: no such thing' >&2\nexit 1\n")
-    compiler.chmod(0o755)
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(OperatorsUnavailable, match=r"the C\+\+ compiler failed: layer.cpp:1: error: no such thing"):
-        build_library()
-    assert not list((tmp_path / "operators").rglob(operators.LIBRARY))

@@ -175,8 +175,9 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """Take up the model that is served now, unless another task did."""
         async with self._connecting:
             if self._session.model is old:
+                questions = model_questions(self._session.open_endpoints, deadline, old)
                 with self._session.checking():
-                    self._session.served = await ask_async(model_questions(self._session.open_endpoints, deadline))
+                    self._session.served = await ask_async(questions)
 
     def _check_loop(self) -> None:
         """Raises in any event loop but that of the first call, to which gRPC's channel belongs."""

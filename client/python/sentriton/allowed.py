@@ -65,6 +65,8 @@ def _is_above_0(value: Any) -> bool:
 
 ABOVE_0 = Allowed("finite numbers above 0", _is_above_0)
 TRUTH = Allowed("True, False", _is_truth)
+HOST = matching(r"[\w.:%-]+", "host names and addresses, such as 0.0.0.0")
+PORT = whole(0, 65535, zero="a free port")
 ANYTHING = Allowed("any text", lambda value: True)
 # A header of gRPC can carry these.
 KEY = matching(

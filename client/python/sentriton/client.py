@@ -161,5 +161,6 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Take up the model that is served now, unless another thread did."""
         with self._reloading:
             if self._session.model is old:
+                questions = model_questions(self._session.open_endpoints, deadline, old)
                 with self._session.checking():
-                    self._session.served = ask(model_questions(self._session.open_endpoints, deadline))
+                    self._session.served = ask(questions)

@@ -161,6 +161,11 @@ def source_of(settings: Any, field: str) -> str | None:
     return source
 
 
+def name_of(settings: Any, field: str) -> str:
+    """The name of a setting in a command's error message: its source, or its flag."""
+    return source_of(settings, field) or _flag(field)
+
+
 def _flag(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 

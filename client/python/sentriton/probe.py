@@ -14,8 +14,8 @@ _LOOK_S = 1.0
 
 
 def explained(error: SentritonError, address: str, settings: ClientSettings, timeout_s: float) -> SentritonError:
-    """The error of a first call to `address`, or one with the cause that a look at the port finds, within two seconds
-    and twice `timeout_s`.
+    """The error of a first call to `address`, or one with the cause that a look at the port finds, within three seconds
+    and three times `timeout_s`.
     """
     if not isinstance(error, ServerUnavailable):
         return error
@@ -59,9 +59,15 @@ def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -
     return None
 
 
-def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -> str:
+def _try_tls(
+    place: tuple[str, int],
+    settings: ClientSettings,
+    timeout_s: float,
+    newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
+) -> str:
     """What follows TLS's handshake; it "refuses" where the client's certificate is missing or rejected."""
     context = ssl.create_default_context(cafile=settings.root_certificates)
+    context.maximum_version = newest
     if not settings.uses_tls:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -74,7 +80,10 @@ def _try_tls(place: tuple[str, int], settings: ClientSettings, timeout_s: float)
                 if secure.recv(1):  # a server of HTTP/2 speaks first
                     return "goes on"
                 # A server of gRPC sends no alert, but no ticket either to whom it does not let in.
-                return "closes" if secure.session and secure.session.has_ticket else "refuses"
+                if secure.version() == "TLSv1.2" or (secure.session and secure.session.has_ticket):
+                    return "closes"
+            # Some send nobody a ticket. By TLS 1.2 a refusal ends the handshake itself.
+            return "closes" if _try_tls(place, settings, timeout_s, ssl.TLSVersion.TLSv1_2) == "closes" else "refuses"
         except ssl.SSLCertVerificationError:
             raise
         except TimeoutError:

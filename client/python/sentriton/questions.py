@@ -20,13 +20,19 @@ from sentriton.served_model import ServedModel
 Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Result]
 
 
-def model_questions(endpoints: Endpoints[AnyConnection], deadline: Deadline) -> Questions[AnyConnection, ServedModel]:
-    """Manifest and tokenizer of the first server that answers. Raises the last error if none does."""
+def model_questions(
+    endpoints: Endpoints[AnyConnection], deadline: Deadline, known: ServedModel | None = None
+) -> Questions[AnyConnection, ServedModel]:
+    """Manifest and tokenizer of the first server that answers, or the model that is `known` if its manifest is the
+    same. Raises the last error if none does.
+    """
     inquiry = Inquiry(endpoints.all, deadline)
     while turn := inquiry.turn(time.monotonic()):
         endpoint, time_s = turn
         try:
             manifest = parse_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, time_s)))
+            if known is not None and manifest == known.manifest:
+                return known
             deadline.moved(time.monotonic())
             tokenizer = kept_tokenizer(endpoint.address, manifest)
             if tokenizer is None:

@@ -61,7 +61,7 @@ class Metrics:
                 "kind",
                 POSITION_KINDS,
             ),
-            ("sentriton_requests_total", "Requests, whatever became of them", "lane", lanes),
+            ("sentriton_requests_total", "Requests, whether they succeed or fail", "lane", lanes),
             ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REFUSAL_REASONS),
             ("sentriton_request_seconds_sum", "Seconds that answered requests took", "lane", lanes),
             ("sentriton_request_seconds_count", "Answered requests", "lane", lanes),

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sentriton.command_options import takes_settings
+from sentriton.declaration import name_of
 from sentriton_server.commands.terminal import catch_signals, say, show
-from sentriton_server.setting_names import described, name_of
+from sentriton_server.setting_names import described
 from sentriton_server.settings import ExportSettings, ServerSettings, ServeSettings
 
 if TYPE_CHECKING:
@@ -48,12 +49,12 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     try:
         # Before minutes are spent on an export.
         check_security(settings)
-        check_ports(settings)
+        check_ports(settings, own)
         check_ready_file(own)
         gateway = None if own.gateway_port is None else Gateway(own, settings, say)
         repository = prepare_repository(source, **dataclasses.asdict(exports), say=say)
         server = TritonServer(repository, settings, _log_printer(own.verbose))
-        supervisor = Supervisor(server, say, own.ready_file, _nothing if gateway is None else gateway.look)
+        supervisor = Supervisor(server, say, own.ready_file, gateway.look if gateway else None)
         supervisor.start(interrupted)
         if gateway is not None:
             gateway.start(server.client_settings)
@@ -68,10 +69,6 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
             gateway.stop()
         if server is not None:
             server.stop()
-
-
-def _nothing() -> None:
-    """Nothing runs beside the server."""
 
 
 def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettings) -> str:

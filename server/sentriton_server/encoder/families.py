@@ -59,11 +59,7 @@ class Family:
     @property
     def operators(self) -> str:
         """Whose operators its layers have on a CPU with AVX-512, for the documentation."""
-        return (
-            "torch"
-            if self.gated or self.norm_first or self.bias_distance or self.positions == "rotary"
-            else "sentriton"
-        )
+        return "torch" if self.gated or self.norm_first or self.positions == "rotary" else "sentriton"
 
     def setting(self, config: Any, name: str) -> Any:
         """A setting of a configuration by BERT's name; None where there is none."""

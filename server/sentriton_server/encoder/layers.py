@@ -28,7 +28,7 @@ class PackedLayer(nn.Module):
         self.output = nn.Linear(inner, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
 
-    def by_operators(self, hidden: Tensor, lengths: list[int], heads: int) -> None:
+    def by_operators(self, hidden: Tensor, lengths: list[int], heads: int, distance_bias: Tensor) -> None:
         """`hidden` [tokens, hidden] float32, row by row, in place; `lengths`: the tokens of each row."""
         # The linear layers are those of linear.py by now.
         parameters: list[Tensor] = self.query_key_value.for_operators  # type: ignore[assignment]
@@ -36,7 +36,9 @@ class PackedLayer(nn.Module):
         parameters += self.intermediate.for_operators + self.output.for_operators  # type: ignore[operator]
         parameters += [self.attention_norm.weight, self.attention_norm.bias]  # type: ignore[list-item]
         parameters += [self.output_norm.weight, self.output_norm.bias]
-        torch.ops.sentriton.layer(hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation.function)
+        torch.ops.sentriton.layer(
+            hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation.function, distance_bias
+        )
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
         """`hidden` [tokens and filling, hidden]; `rotations` of `Rotary`, `distance_bias` of `DistanceBias`."""

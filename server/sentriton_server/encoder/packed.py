@@ -224,7 +224,7 @@ class PackedEncoder(nn.Module):
             if torch.ops.sentriton.suits(self.weights):
                 for number, layer in enumerate(self.layers):
                     mixed = self.mix.add(mixed, hidden, number)
-                    layer.by_operators(hidden, lengths, self.num_heads)  # type: ignore[operator]
+                    layer.by_operators(hidden, lengths, self.num_heads, self.distance_bias)  # type: ignore[operator]
                 return self.mix.add(mixed, hidden, len(self.layers))
         filling = -ids.size(0) % self.block_multiple
         if kernel == "":

@@ -53,8 +53,6 @@ class EncoderShape:
             return "the feed-forward layers are gated"
         if self.num_rotations:
             return "the positions are rotary"
-        if self.bias_distance:
-            return "attention has a bias by distance"
         if self.activation not in OPERATOR_ACTIVATIONS:
             return f"the activation is {self.activation}"
         return ""

@@ -16,12 +16,12 @@ from pathlib import Path
 from sentriton_server.serving.errors import LaunchError
 
 # Belongs to the environment and not to a user: no other user can replace what a server runs.
-PREPARED = Path(sys.prefix) / "libexec/sentriton/backends"
+PREPARED_BACKENDS = Path(sys.prefix) / "libexec/sentriton/backends"
 
 Backends = Mapping[str, Sequence[Path]]
 
 
-def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPARED) -> Path:
+def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPARED_BACKENDS) -> Path:
     """A folder with a folder for each of `backends`, a backend's name to its files: `prepared` if it has these files,
     else `scratch`, where they are written. Raises `LaunchError` where programs of `scratch` cannot run.
     """

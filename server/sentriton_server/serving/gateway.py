@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sentriton.declaration import resolve, settings_of
+from sentriton.declaration import name_of, resolve, settings_of
 from sentriton.requirements import GATEWAY, how_to_install
 from sentriton.settings import ClientSettings
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.restarts import RestartPolicy
-from sentriton_server.setting_names import name_of
 from sentriton_server.settings import ServerSettings, ServeSettings
 
 if TYPE_CHECKING:
@@ -114,16 +113,11 @@ class Gateway:
 
 
 def _check_server(own: ServeSettings, server: ServerSettings) -> None:
-    port_name = name_of(own, "gateway_port")
-    for field in ("grpc_port", "http_port", "metrics_port"):
-        if own.gateway_port and own.gateway_port == getattr(server, field):
-            raise LaunchError(
-                f"{port_name} and {name_of(server, field)} are both {own.gateway_port}; give each a port of its own"
-            )
     if server.client_root_certificates is not None:
+        port, roots = name_of(own, "gateway_port"), name_of(server, "client_root_certificates")
         raise LaunchError(
-            f"{port_name} does not go with {name_of(server, 'client_root_certificates')}: the gateway needs a "
-            "certificate of its own for mutual TLS; run `sentriton gateway` with --client-certificate and --client-key"
+            f"{port} does not go with {roots}: the gateway needs a certificate of its own for mutual TLS; run "
+            "`sentriton gateway` with --client-certificate and --client-key"
         )
 
 

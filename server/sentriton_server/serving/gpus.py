@@ -5,6 +5,7 @@ driver's library; torch need not be installed.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def pool_bytes(repository: Path) -> int:
     return int(_COPIES_OF_A_BATCH * batches * encoder.max_batch_size * of_token + _POOL_FOR_THE_REST)
 
 
-def gpu_arguments(repository: Path, gpus: list[Gpu]) -> list[str]:
+def gpu_arguments(repository: Path, gpus: Sequence[Gpu]) -> list[str]:
     """Triton's flags for these GPUs."""
     pool = pool_bytes(repository) if gpus else 0
     return [f"{_FLAG}={number}:{pool}" for number in range(len(gpus))]

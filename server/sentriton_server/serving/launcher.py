@@ -17,8 +17,9 @@ from sentriton.settings import ClientSettings
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
-from sentriton_server.serving.gpus import check_gpus, find_gpus
+from sentriton_server.serving.gpus import Gpu, check_gpus, find_gpus
 from sentriton_server.serving.log import UNHEALTHY, LogLine
+from sentriton_server.serving.patience import Patience
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_memory, check_operators, check_ports, check_shared_memory
 from sentriton_server.serving.process import EXIT_MARGIN_S, POLL_S, TritonProcess
@@ -36,7 +37,7 @@ _METRICS_TIMEOUT_S = 2.0
 
 
 class Slow(SentritonError):
-    """The canary got no answer in time, from a server all of whose parts are at work."""
+    """The canary got no answer in time, from a server all of whose parts are at work, or may be."""
 
 
 class TritonServer:
@@ -62,6 +63,7 @@ class TritonServer:
         self.process: TritonProcess | None = None
         self._scratch: Scratch | None = None
         self._canary: Canary | None = None
+        self._patience = Patience(self.repository)
         self._on_log = on_log
 
     @property
@@ -102,16 +104,18 @@ class TritonServer:
         check_operators(self.repository)
         check_memory(self.repository, self.settings.row_cache_mib)
         check_shared_memory(self.repository)
+        gpus = find_gpus() if self.manifest.device == "gpu" else []
         if self.manifest.device == "gpu":
-            check_gpus(self.repository, find_gpus())
+            check_gpus(self.repository, gpus)
         if self._ports is None:
             self._ports = Ports(self.settings)
         if self._scratch is None or not self._scratch.is_whole:
             self._remove_scratch()
             self._scratch = Scratch(self.settings.exit_timeout_s + EXIT_MARGIN_S)
-        process = self._start_process(self._scratch)
+        process = self._start_process(self._scratch, gpus)
         try:
             self._canary = self._wait_until_ready(process, interrupted or threading.Event())
+            self._patience.note_work(time.monotonic())
         except Exception:
             self.kill()
             raise
@@ -119,19 +123,24 @@ class TritonServer:
     def check(self, sentence: int) -> float:
         """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
         Raises a `SentritonError` when it does not come, or comes out wrong: `Slow` when it does not come in time, and
-        every part on its way worked meanwhile.
+        every part on its way worked meanwhile, or the encoder may be at a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
         began, before = time.monotonic(), self._work()
         try:
-            return self._canary.check(self.settings.canary_timeout_s, sentence)
+            cosine = self._canary.check(self.settings.canary_timeout_s, sentence)
         except (DeadlineExceeded, Overloaded) as error:
             until = began + max(self.settings.canary_timeout_s, _MIN_OBSERVATION_S)
             while still := stalled(before, self._work()):
                 if time.monotonic() > until or self._canary is None:
+                    if self._patience.excuses(still, time.monotonic()):
+                        raise Slow(f"{error}; the encoder is at a large batch") from error
                     raise ServerError(f"{error}; {', '.join(still)} did nothing meanwhile") from error
                 time.sleep(POLL_S)
+            self._patience.note_work(time.monotonic())
             raise Slow(f"{error}; all parts are at work") from error
+        self._patience.note_work(time.monotonic())
+        return cosine
 
     def what_ended(self) -> str | None:
         """None while Triton and its Python stubs run, else a sentence about what ended."""
@@ -176,13 +185,14 @@ class TritonServer:
     def __exit__(self, *exception: object) -> None:
         self.stop()
 
-    def _start_process(self, scratch: Scratch) -> TritonProcess:
+    def _start_process(self, scratch: Scratch, gpus: list[Gpu]) -> TritonProcess:
         """Start Triton as `process`. In a thread: an exception that a signal raises strikes the main thread alone, and
         so never between Triton's start and the moment from which `kill` knows it.
         """
 
         def start() -> TritonProcess:
-            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch, self.manifest.device)
+            device = self.manifest.device
+            self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch, device, gpus)
             return self.process
 
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # its end waits for the thread

@@ -8,8 +8,8 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from sentriton.declaration import name_of
 from sentriton_server.serving.errors import LaunchError
-from sentriton_server.setting_names import name_of
 from sentriton_server.settings import ServerSettings
 
 _PORT_ATTEMPTS = 20  # free ports that another launcher takes at the same moment

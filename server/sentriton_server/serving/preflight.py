@@ -9,24 +9,25 @@ from pathlib import Path
 import psutil
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
+from sentriton.declaration import name_of
 from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import tritonserver_on_path
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
-from sentriton_server.setting_names import name_of
 from sentriton_server.settings import ServerSettings, ServeSettings
 
 GIB = 1 << 30
 MIB = 1 << 20
 
 
-def check_ports(settings: ServerSettings) -> None:
-    """Raises `LaunchError` naming the first port that cannot be taken."""
+def check_ports(settings: ServerSettings, own: ServeSettings | None = None) -> None:
+    """Raises `LaunchError` naming the first port that cannot be taken, or that is the port in `own` as well."""
     seen: dict[int, str] = {}
-    for field in ("grpc_port", "http_port", "metrics_port"):
-        if port := getattr(settings, field):
-            name = name_of(settings, field)
+    fields = [*((settings, field) for field in ("grpc_port", "http_port", "metrics_port")), (own, "gateway_port")]
+    for given, field in fields:
+        if port := getattr(given, field, None):
+            name = name_of(given, field)
             if port in seen:
                 raise LaunchError(f"{seen[port]} and {name} are both {port}; give each a port of its own")
             seen[port] = name

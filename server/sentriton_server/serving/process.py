@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.serving.environments import Environments
-from sentriton_server.serving.gpus import find_gpus, gpu_arguments
+from sentriton_server.serving.gpus import Gpu, gpu_arguments
 from sentriton_server.serving.installation import Installation, find_installation
 from sentriton_server.serving.log import (
     UNHEALTHY,
@@ -46,7 +46,7 @@ class TritonProcess:
     """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread.
 
     `scratch` is its launcher's; without one it has its own, which ends with it. `device`, cpu or gpu, chooses the
-    profile of `server_config/triton.toml`.
+    profile of `server_config/triton.toml`; `gpus` are those that Triton uses.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class TritonProcess:
         on_log: Callable[[LogLine], None] = lambda line: None,
         scratch: Scratch | None = None,
         device: str = "cpu",
+        gpus: Sequence[Gpu] = (),
     ) -> None:
         installation, profile = find_installation(), read_profile(device)
-        gpus = find_gpus() if device == "gpu" else []
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)

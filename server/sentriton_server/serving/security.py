@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from sentriton.declaration import name_of
 from sentriton.settings import ClientSettings
 from sentriton_server.serving.errors import LaunchError
-from sentriton_server.setting_names import name_of
 from sentriton_server.settings import ServerSettings
 
 # Triton's names. `health` stays open: probes carry no keys.

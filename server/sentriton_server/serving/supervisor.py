@@ -32,7 +32,7 @@ class Supervisor:
         server: TritonServer,
         say: Callable[[str], None],
         ready_file: Path | None = None,
-        beside: Callable[[], None] = lambda: None,
+        beside: Callable[[], None] | None = None,
     ) -> None:
         self._server = server
         self._say = say
@@ -76,7 +76,8 @@ class Supervisor:
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
             try:
                 while not interrupted.wait(POLL_S):
-                    self._beside()
+                    if self._beside is not None:
+                        self._beside()
                     if reason := self._server.what_ended():
                         return reason
                     if canary is None and time.monotonic() >= due:

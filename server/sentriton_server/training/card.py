@@ -57,9 +57,9 @@ def _introduction(report: TrainingReport) -> str:
     origin = "trained from nothing" if architecture else f"fine-tuned from `{report.recipe.base.name}`"
     return (
         f"# {report.recipe.name}\n\n"
-        f"A Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on "
+        f"This is a Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on "
         f"{_hardware(report)} in {report.duration_s / 60:.0f} minutes. It maps a sentence to {report.dimension} "
-        "dimensions, where the cosine of two sentences says how alike they are in meaning."
+        "dimensions. The cosine of two sentences measures the similarity of their meanings."
     )
 
 
@@ -106,7 +106,7 @@ def _quality(report: TrainingReport) -> str:
     rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in FIGURES]
     return (
         "## Quality\n\n"
-        "Correlation of the similarities with people's judgement, measured on the files in this folder. "
+        "The table has the correlation of the similarities with human scores, measured on the files in this folder. "
         f"{choice}{held_out}\n\n" + _table(["", *report.figures], rows)
     )
 
@@ -121,7 +121,7 @@ def _model(report: TrainingReport) -> str:
             ["Vocabulary", f"{report.vocab_size:,} entries"],
             ["Sentence embedding", f"mean of the token embeddings, {report.dimension} dimensions"],
             ["Similarity", "cosine"],
-            ["Longest input", f"{report.max_seq_length} tokens; what is longer is cut"],
+            ["Longest input", f"{report.max_seq_length} tokens; longer text is truncated"],
             ["Parameters", f"{report.parameters:,}; float16 on disk, float32 in memory"],
         ],
     )
@@ -143,7 +143,7 @@ def _training(report: TrainingReport) -> str:
     return (
         "## Training\n\n"
         f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} with "
-        f"{autocast} autocast; AdamW, linear decay after a warm-up. Objectives: masked tokens (`mlm`), "
+        f"{autocast} autocast. AdamW with linear decay after a warm-up. The objectives are masked tokens (`mlm`), "
         "in-batch negatives (`contrastive`, MultipleNegativesRankingLoss) and judged scores (`cosine`, "
         "CosineSimilarityLoss).\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
     )
@@ -177,7 +177,8 @@ def _log(report: TrainingReport) -> str:
         for row in stage.log
     ]
     headings = ["Stage", "Batches", "Epoch", "Training loss", "Spearman (cosine)"]
-    return "## Training log\n\nSpearman correlation on the set that chose the weights.\n\n" + _table(headings, rows)
+    words = "The last column is measured on the set that chose the weights."
+    return f"## Training log\n\n{words}\n\n{_table(headings, rows)}"
 
 
 def _stage_row(report: StageReport) -> list[str]:
@@ -204,22 +205,22 @@ def _data(report: TrainingReport) -> str:
         rows.append([name, public.title, public.licence, public.homepage, f"{report.left_out.get(name, 0):,}"])
     return (
         "## Data\n\n"
-        "A record (a sentence, a pair, a ParaKQC group of ten) that shares a sentence with KLUE-STS dev is left out, "
-        "compared by letters and digits alone.\n\n"
+        "A record is a sentence, a pair or a ParaKQC group of ten. A record that shares a sentence with KLUE-STS dev "
+        "is left out. The comparison uses letters and digits alone.\n\n"
         + _table(["Name", "Data set", "Licence", "Source", "Records left out"], rows)
     )
 
 
 def _limits(report: TrainingReport) -> str:
     small = (
-        "Made to try the service, to test and to demonstrate it. Not for production: it is small and has read little "
-        "text, so it knows few words beyond those of its training data. "
+        "This model is made to try, test and demonstrate the service. It is not for production: it is small and has "
+        "read little text, so it knows few words beyond its training data. "
     )
     return (
         "## Limits\n\n"
         + (small if report.recipe.base.architecture else "")
-        + f"Not for long documents (over {report.max_seq_length} tokens), for other languages than Korean, or for "
-        "judging facts: sentences on one topic that contradict each other come out alike."
+        + f"The model is not for long documents (over {report.max_seq_length} tokens), for other languages than Korean "
+        "or for judging facts. Sentences on one topic that contradict each other have similar vectors."
     )
 
 

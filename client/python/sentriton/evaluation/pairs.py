@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sentriton.errors import InvalidInput
+from sentriton.evaluation.hub import ABSENT, hub_answers
 from sentriton.files.columns import checked
 from sentriton.files.rows import json_line_values, json_list_values, table_rows
 from sentriton.requirements import check_module
@@ -123,16 +124,23 @@ def _read_hub(data: str) -> Rows:
     name, _, rest = data.partition(":")
     config, _, split = rest.partition(":")
     try:
+        from datasets import config as libraries
         from datasets import load_dataset
     except ModuleNotFoundError as error:
         raise InvalidInput(
             f"there is no file {data}, and a hub data set needs the package {error.name}; run: pip install datasets"
         ) from error
+    offline = libraries.HF_HUB_OFFLINE
+    answers = Path(name).exists() or (not offline and hub_answers())
+    libraries.HF_HUB_OFFLINE = not answers
     try:
         found = load_dataset(name, config or None)
     # The hub, the network or a data set's own files may raise anything.
     except Exception as error:
-        raise InvalidInput(f"there is no file {data}, and it is no data set to be had: {error}") from error
+        reason = str(error).strip().partition("\n")[0] if answers else ABSENT.format("data set")
+        raise InvalidInput(f"there is no file {data}, and the hub did not deliver it: {reason}") from error
+    finally:
+        libraries.HF_HUB_OFFLINE = offline
     if not split and len(found) > 1:
         raise InvalidInput(f"{data}: give a split as {name}:{config}:SPLIT; there are {', '.join(found)}")
     if split and split not in found:

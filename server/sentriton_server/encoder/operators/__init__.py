@@ -30,7 +30,7 @@ _FOLDER = Path(__file__).parent
 SOURCES = sorted([*_FOLDER.glob("*.cpp"), *_FOLDER.glob("*.h")])
 _TORCH_VERSION = ".".join(torch.__version__.split(".")[:2])
 # Belongs to the environment and not to a user, as serving's backends do.
-PREPARED = Path(sys.prefix) / "libexec/sentriton/operators"
+PREPARED_OPERATORS = Path(sys.prefix) / "libexec/sentriton/operators"
 # torch's C++ interface holds within one minor release.
 LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
 # Strings and lists have the layout that torch was built with: an option of the compiler.
@@ -78,7 +78,7 @@ def build_library() -> Path:
     if platform.machine() != "x86_64":
         raise OperatorsUnavailable(f"the processor is of type {platform.machine()}; the operators are for x86_64")
     key = hashlib.sha256(f"{hash_files(SOURCES)} {' '.join(_COMPILE)}".encode()).hexdigest()[:16]
-    prepared, library = (folder / key / LIBRARY for folder in (PREPARED, cache_folder() / "operators"))
+    prepared, library = (folder / key / LIBRARY for folder in (PREPARED_OPERATORS, cache_folder() / "operators"))
     if prepared.is_file():
         return prepared
     if not library.is_file():

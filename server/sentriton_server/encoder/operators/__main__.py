@@ -11,7 +11,7 @@ from sentriton_server.encoder import operators
 def main() -> None:
     try:
         library = operators.build_library()
-        prepared = operators.PREPARED / library.parent.name / library.name
+        prepared = operators.PREPARED_OPERATORS / library.parent.name / library.name
         if library != prepared:
             prepared.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(library, prepared)

@@ -10,8 +10,15 @@
 
 namespace sentriton {
 
-// scores become e^(scale * (scores - maximum)); returns 1 / their sum.
-float softmax(float* scores, int64_t length, float scale) {
+constexpr int64_t kKeyBlock = 512;  // keys whose panels and values stay in the second-level cache
+
+// The largest of a query's scores so far, and the sum of their e^(scale * (score - most)).
+struct Met {
+  float most, sum;
+};
+
+// scores become e^(scale * (scores - most)).
+Met softmax(float* scores, int64_t length, float scale) {
   const auto mask = [&](int64_t at) { return __mmask16(length - at >= kLanes ? 0xffff : (1 << (length - at)) - 1); };
   auto most = constant(-INFINITY), sum = _mm512_setzero_ps();
   for (int64_t at = 0; at < length; at += kLanes)
@@ -23,7 +30,7 @@ float softmax(float* scores, int64_t length, float scale) {
     _mm512_storeu_ps(scores + at, weight);
     sum = _mm512_mask_add_ps(sum, mask(at), sum, weight);
   }
-  return 1.0f / _mm512_reduce_add_ps(sum);
+  return {_mm512_cvtss_f32(most), _mm512_reduce_add_ps(sum)};
 }
 
 // `keys` [length, size] to panels of 32 keys, [size, 32] each; behind the last key stands anything finite.
@@ -41,6 +48,26 @@ void order_keys(const float* keys, int64_t length, int64_t size, float* panels) 
   }
 }
 
+// What the scores of a head gain by how far a key is from its query, the same in all layers.
+struct DistanceBias {
+  const float* data;  // [heads, 2 * far + 1]: of the distances -far to far, the outer ones of all beyond
+  int64_t far;        // 0 where distance does not count
+
+  // `to` becomes the bias of a head, times `factor`, for a row of this length: at length - 1 + key - query.
+  void spread(int64_t head, int64_t length, float factor, std::vector<float>& to) const {
+    to.resize(std::max<int64_t>(to.size(), 2 * length - 1 + kLanes));  // `add` reads beyond the last
+    const float* middle = data + head * (2 * far + 1) + far;
+    for (int64_t distance = 1 - length; distance < length; distance++)
+      to[length - 1 + distance] = factor * middle[std::clamp(distance, -far, far)];
+  }
+};
+
+// Adds the bias of one query, from its first key on.
+void add(float* scores, int64_t length, const float* bias) {
+  for (int64_t at = 0; at < length; at += kLanes)
+    _mm512_storeu_ps(scores + at, _mm512_add_ps(_mm512_loadu_ps(scores + at), _mm512_loadu_ps(bias + at)));
+}
+
 struct Rows {
   const int64_t* starts;  // the first token of each row, and the end of the last
   int64_t count;
@@ -52,44 +79,63 @@ struct Heads {
   int64_t count, size;
 };
 
-// context [tokens, hidden] of a turn's tokens, of its share of the heads.
-void attend(const Heads& heads, const Rows& rows, const Turn& turn, float* context) {
+// context [tokens, hidden] of a turn's tokens, of its share of the heads. Of a long row, all queries meet one block of keys
+// after the other, and the context of those before is scaled to what the next one has.
+void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, const Turn& turn, float* context) {
   const int64_t hidden = heads.count * heads.size, of_head = rows.end() * heads.size;
   const float scale = 1.0f / std::sqrt((float)heads.size);
-  const auto own = Range{0, heads.count}.part(turn.share, turn.shares);
-  std::vector<float> keys, scores;
+  const auto own_heads = Range{0, heads.count}.part(turn.share, turn.shares);
+  std::vector<float> keys(kKeyBlock * heads.size), scores(kTileTokens * kKeyBlock), sums(kTileTokens * heads.size), spread;
+  std::vector<Met> met(turn.tokens.size());
   int64_t row = std::upper_bound(rows.starts, rows.starts + rows.count, turn.tokens.begin) - rows.starts - 1;
   for (; row < rows.count && rows.starts[row] < turn.tokens.end; row++) {
     const int64_t start = rows.starts[row], length = rows.starts[row + 1] - start;
-    const int64_t padded = (length + kPanel - 1) / kPanel * kPanel;
     const Range queries{std::max(start, turn.tokens.begin), std::min(start + length, turn.tokens.end)};
-    keys.resize(std::max<int64_t>(keys.size(), padded * heads.size));
-    scores.resize(std::max<int64_t>(scores.size(), kTileTokens * padded));
-    for (int64_t head = own.begin; head < own.end; head++) {
+    for (int64_t head = own_heads.begin; head < own_heads.end; head++) {
       const float* query = heads.query_key_value + head * of_head;
       const float* key = query + heads.count * of_head + start * heads.size;
       const float* value = key + heads.count * of_head;
-      order_keys(key, length, heads.size, keys.data());
-      for_tiles(queries, [&](Range tokens) {
-        // The next head's parts come from memory meanwhile.
-        const int64_t ahead = of_head + (tokens.begin - queries.begin) * heads.size;
-        const auto kernel = kTiles<Kind::fp32>[tokens.size() - 1];
-        for (int64_t at = 0; at < padded; at += kPanel)
-          kernel(query + tokens.begin * heads.size, heads.size, keys.data() + at * heads.size, kPanel, heads.size,
-                 scores.data() + at, padded, key + ahead, kLanes);
-        float factors[kTileTokens];
-        for (int64_t at = 0; at < tokens.size(); at++)
-          factors[at] = softmax(scores.data() + at * padded, length, scale);
-        float* to = context + tokens.begin * hidden + head * heads.size;
-        for (int64_t element = 0; element < heads.size; element += kPanel)
-          kernel(scores.data(), padded, value + element, heads.size, length, to + element, hidden,
-                 (element ? query + start * heads.size : value) + ahead, kLanes);
-        for (int64_t at = 0; at < tokens.size(); at++)
-          for (int64_t element = 0; element < heads.size; element += kLanes) {
-            float* those = to + at * hidden + element;
-            _mm512_storeu_ps(those, _mm512_mul_ps(_mm512_loadu_ps(those), constant(factors[at])));
+      if (bias.far) bias.spread(head, length, 1.0f / scale, spread);
+      for (int64_t first = 0; first < length; first += kKeyBlock) {
+        const int64_t count = std::min(length - first, kKeyBlock), padded = (count + kPanel - 1) / kPanel * kPanel;
+        const bool is_last = first + count == length;
+        order_keys(key + first * heads.size, count, heads.size, keys.data());
+        for_tiles(queries, [&](Range tokens) {
+          // The next head's parts come from memory meanwhile.
+          const int64_t ahead = of_head + (tokens.begin - queries.begin) * heads.size;
+          const auto kernel = kTiles<Kind::fp32>[tokens.size() - 1];
+          for (int64_t at = 0; at < padded; at += kPanel)
+            kernel(query + tokens.begin * heads.size, heads.size, keys.data() + at * heads.size, kPanel, heads.size,
+                   scores.data() + at, padded, key + ahead, kLanes);
+          float before[kTileTokens], now[kTileTokens];  // factors of the context so far, and of this block's
+          for (int64_t at = 0; at < tokens.size(); at++) {
+            float* own_scores = scores.data() + at * padded;
+            if (bias.far) add(own_scores, count, spread.data() + length - 1 + first - (tokens.begin + at - start));
+            const Met found = softmax(own_scores, count, scale);
+            Met& all = met[tokens.begin + at - turn.tokens.begin];
+            before[at] = 0.0f, now[at] = 1.0f;
+            if (first) {
+              const float most = std::max(all.most, found.most);
+              before[at] = std::exp(scale * (all.most - most)), now[at] = std::exp(scale * (found.most - most));
+              all = {most, before[at] * all.sum + now[at] * found.sum};
+            } else {
+              all = found;
+            }
+            if (is_last) before[at] /= all.sum, now[at] /= all.sum;
           }
-      });
+          for (int64_t element = 0; element < heads.size; element += kPanel)
+            kernel(scores.data(), padded, value + first * heads.size + element, heads.size, count,
+                   sums.data() + element, heads.size, (element ? query + start * heads.size : value) + ahead, kLanes);
+          float* to = context + tokens.begin * hidden + head * heads.size;
+          for (int64_t at = 0; at < tokens.size(); at++)
+            for (int64_t element = 0; element < heads.size; element += kLanes) {
+              float* those = to + at * hidden + element;
+              auto sum = _mm512_mul_ps(_mm512_loadu_ps(sums.data() + at * heads.size + element), constant(now[at]));
+              if (first) sum = _mm512_fmadd_ps(_mm512_loadu_ps(those), constant(before[at]), sum);
+              _mm512_storeu_ps(those, sum);
+            }
+        });
+      }
     }
   }
 }

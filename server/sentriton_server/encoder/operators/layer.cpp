@@ -70,7 +70,7 @@ struct Values {
 };
 
 template <Kind kind, class Activation>
-void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& rows) {
+void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& rows, const DistanceBias& bias) {
   const Plan plan(rows.end());
   const int64_t width = layer.output.height, inner = layer.intermediate.height, widest = std::max(width, inner);
   std::vector<Tensor> kept;
@@ -109,7 +109,7 @@ void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& row
     const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, value); };
     apply<kind>(layer.query_key_value, input_of(hidden, turn), turn, place, finish);
   });
-  plan.run([&](const Turn& turn) { attend(heads, rows, turn, context.of(turn)); }, prepared(context),
+  plan.run([&](const Turn& turn) { attend(heads, rows, bias, turn, context.of(turn)); }, prepared(context),
            added(layer.attention_output, context), normalized(layer.attention_norm), prepared(hidden),
            [&](const Turn& turn) {
              const auto place = [&](int64_t output) { return Output{wide.of(turn) + output, inner}; };
@@ -172,7 +172,7 @@ void check_weight(const Tensor& weight, at::ScalarType type, int64_t outputs, in
 
 // Raises for what the layer would read or write beyond.
 void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads,
-           const std::string& activation) {
+           const std::string& activation, const Tensor& distance_bias) {
   int64_t tokens = 0;
   for (int64_t length : lengths) {
     TORCH_CHECK(length > 0, "a row has at least one token; given is ", length);
@@ -201,6 +201,10 @@ void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef leng
     check_floats(parameters[4 * layer + 3], outputs[layer], "sums of rows");
   }
   for (int64_t norm = 16; norm < 20; norm++) check_floats(parameters[norm], width, "norm");
+  TORCH_CHECK(distance_bias.dim() == 2 && distance_bias.size(1) % 2 == 1,
+              "the bias by distance must have an odd number of distances, of each head; given are ",
+              distance_bias.sizes());
+  check_floats(distance_bias, (distance_bias.size(1) == 1 ? 1 : heads) * distance_bias.size(1), "bias by distance");
 }
 
 // A weight [outputs, inputs] as panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
@@ -214,10 +218,10 @@ Tensor order(const Tensor& weight) {
 // The layer on `hidden` float32 [tokens, hidden], in place. `parameters`: of the linear layers query_key_value,
 // attention_output, intermediate, output each the ordered weight, bias, scales and sums of rows (float32 [outputs],
 // the last two of 8-bit weights alone), then weight and bias of attention_norm and output_norm. `lengths`: the tokens
-// of each row.
+// of each row. `distance_bias` float32 [heads, 2 * far + 1], or of one element where distance does not count.
 void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
-                  std::string activation) {
-  check(hidden, parameters, lengths, heads, activation);
+                  std::string activation, const Tensor& distance_bias) {
+  check(hidden, parameters, lengths, heads, activation, distance_bias);
   std::vector<int64_t> starts{0};
   for (int64_t length : lengths) starts.push_back(starts.back() + length);
   const auto linear = [&](int64_t first) {
@@ -232,7 +236,8 @@ void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef leng
   const auto run = kind == Kind::fp32   ? encode_by<Kind::fp32>(activation)
                    : kind == Kind::bf16 ? encode_by<Kind::bf16>(activation)
                                         : encode_by<Kind::int8>(activation);
-  run(layer, data(hidden), {nullptr, heads, width / heads}, {starts.data(), (int64_t)lengths.size()});
+  run(layer, data(hidden), {nullptr, heads, width / heads}, {starts.data(), (int64_t)lengths.size()},
+      {data(distance_bias), distance_bias.size(1) / 2});
 }
 
 }  // namespace sentriton
@@ -242,6 +247,7 @@ TORCH_LIBRARY(sentriton, library) {
   library.def("block_tokens() -> int", &sentriton::block_tokens);
   library.def("order(Tensor weight) -> Tensor", &sentriton::order);
   library.def(
-      "layer(Tensor(a!) hidden, Tensor[] parameters, int[] lengths, int heads, float eps, str activation) -> ()",
+      "layer(Tensor(a!) hidden, Tensor[] parameters, int[] lengths, int heads, float eps, str activation, "
+      "Tensor distance_bias) -> ()",
       &sentriton::encode_layer);
 }

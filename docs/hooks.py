@@ -1,0 +1,102 @@
+"""The hooks of the documentation site: pages from files beside their code, and links that fit both GitHub and the site.
+
+A page is written for GitHub: its links are paths in the repository. Here a link to another page becomes that page's
+place on the site. A link to another file becomes one to `repo_url`, or its words alone while that is unset.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[1]
+# Places on the site of the pages outside docs/.
+OUTSIDE = {
+    "README.md": "index.md",
+    "README.ko.md": "korean.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+    "client/README.md": "clients/rules.md",
+    "docker/README.md": "deploy.md",
+    "checkpoints/sentriton-ko-mini/README.md": "bundled-model.md",
+    "benchmarks/README.md": "benchmarks/README.md",
+    "benchmarks/results/README.md": "benchmarks/results/README.md",
+}
+# Sections of the navigation that get a page for each folder: clients after the rules, processors after the results.
+_FOLDERS = {
+    "Clients": {
+        f"client/{path.parent.name}/README.md": f"clients/{path.parent.name}.md"
+        for path in sorted(ROOT.glob("client/*/README.md"))
+        if path.parent.name != "python"  # docs/python-client.md
+    },
+    "Benchmarks": {
+        f"benchmarks/results/{path.parent.name}/README.md": f"benchmarks/results/{path.parent.name}.md"
+        for path in sorted(ROOT.glob("benchmarks/results/*/README.md"))
+    },
+}
+# Rust's documentation has words behind the language, and lines that it hides.
+_RUST = re.compile(r"^```rust(?:,\w+)?\n(?P<code>.*?)^```", re.M | re.S)
+_CODE = r"^```.*?^```|`[^`\n]+`"
+_LINK = re.compile(rf"(?P<code>{_CODE})|(?P<image>!?)\[(?P<words>[^\[\]]*)\]\((?P<target>[^()\s]+)\)", re.M | re.S)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the pages of the folders to their sections."""
+    for section in config.nav or []:
+        for title, entries in section.items() if isinstance(section, dict) else ():
+            entries.extend(_FOLDERS.get(title, {}).values())
+    return config
+
+
+@event_priority(100)  # before the plugin that checks links reads the list
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are outside docs/."""
+    for source, place in _outside().items():
+        files.append(File.generated(config, place, abs_src_path=str(ROOT / source)))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """The page with its links as the site needs them."""
+    place = page.file.src_uri
+    source = ROOT / {page: source for source, page in _outside().items()}.get(place, f"docs/{place}")
+
+    def replaced(link: re.Match[str]) -> str:
+        if link["code"] or urlsplit(link["target"]).scheme or link["target"].startswith("#"):
+            return link[0]
+        target = _target(link["target"], source, place, files, config)
+        return f"{link['image']}[{link['words']}]({target})" if target else link["words"]
+
+    return _LINK.sub(replaced, _RUST.sub(_shown, markdown))
+
+
+def _shown(block: re.Match[str]) -> str:
+    """A block of Rust as its readers see it."""
+    lines = [line for line in block["code"].splitlines(keepends=True) if not line.startswith("# ")]
+    return f"```rust\n{''.join(lines)}```"
+
+
+def _target(link: str, source: Path, place: str, files: Files, config: MkDocsConfig) -> str | None:
+    """The target of a link on the site, or None for a file that is not on it."""
+    path, _, fragment = link.partition("#")
+    absolute = (source.parent / path).resolve()
+    name = absolute.relative_to(ROOT).as_posix()
+    on_site = _outside().get(name) or name.removeprefix("docs/")
+    if name in _outside() or (name.startswith("docs/") and files.get_file_from_path(on_site)):
+        relative = os.path.relpath(on_site, Path(place).parent)
+        return f"{relative}#{fragment}" if fragment else relative
+    if not absolute.exists():
+        return link  # MkDocs warns
+    return f"{config.repo_url.rstrip('/')}/blob/main/{name}" if config.repo_url else None
+
+
+def _outside() -> dict[str, str]:
+    return {**OUTSIDE, **{source: place for folder in _FOLDERS.values() for source, place in folder.items()}}

@@ -1,0 +1,33 @@
+"""What is wrong with a body: message, code and param of OpenAI's error object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+_SHOWN_CHARACTERS = 100  # of a value in a message
+Fault: TypeAlias = tuple[str, str, str | None]
+
+
+def no_json(reason: str) -> Fault:
+    return f"the body is no JSON: {reason}", "invalid_json", None
+
+
+def too_many_inputs(count: int, most: int) -> Fault:
+    return f"input has {count} elements; allowed are 1 to {most}", "invalid_value", "input"
+
+
+def invalid_field(error: Mapping[str, Any]) -> Fault:
+    """An error of pydantic's, whose `loc` begins with the field."""
+    # ("input", "texts", 3): the form of an input is no part of the caller's path.
+    field, *inside = [part for part in error["loc"] if part not in ("text", "texts", "tokens", "token arrays")] or [
+        "body"
+    ]
+    name = f"{field}{''.join(f'[{place}]' for place in inside if isinstance(place, int))}"
+    if error["type"] == "missing":
+        return f"{name} is missing", "missing_required_parameter", str(field)
+    if error["type"] == "extra_forbidden":
+        return f"{name} is an unknown parameter", "unknown_parameter", str(field)
+    shown = repr(error.get("input"))
+    shown = shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
+    return f"{name} is {shown}: {error['msg']}", "invalid_value", None if field == "body" else str(field)

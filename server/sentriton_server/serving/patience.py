@@ -1,0 +1,30 @@
+"""How long the encoder may be at one batch: it shows no work before the end, and 8,192 tokens may take a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sentriton_server.repository import read_config
+
+# Bytes of weights times tokens, a second: two cores without AVX-512 have about as much.
+_SLOWEST_RATE = 5e10
+# Parts without work while the encoder is at a batch.
+_WAITING_PARTS = {"embed_tokens", "encoder"}
+
+
+class Patience:
+    """Tells an encoder at a large batch from one that is dead, by the largest batch of its repository."""
+
+    def __init__(self, repository: Path) -> None:
+        weights = (repository / "encoder/1/model.pt").stat().st_size
+        self.batch_s = weights * read_config(repository, "encoder").max_batch_size / _SLOWEST_RATE
+        self._worked_at = 0.0
+
+    def note_work(self, now: float) -> None:
+        """All parts have shown work, at this moment or since."""
+        self._worked_at = now
+
+    def excuses(self, stalled_parts: list[str], now: float) -> bool:
+        """Whether the encoder may still be at the batch that it began when the parts last showed work."""
+        at_a_batch = "encoder" in stalled_parts and _WAITING_PARTS.issuperset(stalled_parts)
+        return at_a_batch and now - self._worked_at < self.batch_s
