@@ -204,8 +204,8 @@ def test_sigterm_under_load_loses_no_request_of_the_client(two_pods: tuple[Pod, 
 
 
 def test_sigterm_under_load_loses_no_request_of_a_plain_grpc_client(two_pods: tuple[Pod, Pod]) -> None:
-    # Any language's gRPC with round robin, and a loop around it. A server that drains refuses by one of two statuses; its
-    # gRPC ends a call that comes as it closes with the third (sentriton/errors.py).
+    # Any language's gRPC with round robin, and a loop around it. A server that drains refuses by one of two statuses,
+    # and breaks off a call that arrives as it closes (sentriton/errors.py).
     request = protocol.text_request(SENTENCES)
     addresses = ",".join(pod.address.replace("localhost", "127.0.0.1") for pod in two_pods)
     options = [("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')]
