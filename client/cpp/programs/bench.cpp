@@ -1,7 +1,7 @@
 // Measures an encoder: bench URL CALLERS SECONDS. Standard input has a JSON list of sentences.
 //
-// It writes a line of JSON: sentences per second, and CPU time of this process for each in microseconds, of one call with all
-// sentences, and of CALLERS threads with one sentence a call.
+// It writes a line of JSON: sentences per second, and CPU time of this process for each in microseconds, of one call
+// with all sentences, and of CALLERS threads with one sentence a call.
 
 #include <sentriton/sentriton.hpp>
 
@@ -75,7 +75,9 @@ int main(int, char** arguments) {
         sentences.push_back(each.string_value());
     }
     const sentriton::SentenceEncoder encoder(arguments[1]);
-    encoder.encode(std::vector<std::string>(sentences.begin(), sentences.begin() + std::min<std::ptrdiff_t>(1000, std::distance(sentences.begin(), sentences.end()))));
+    encoder.encode(std::vector<std::string>(
+        sentences.begin(),
+        sentences.begin() + std::min<std::ptrdiff_t>(1000, std::distance(sentences.begin(), sentences.end()))));
     const Found all = list(encoder, sentences);
     const Found one = single(encoder, sentences, std::stoi(arguments[2]), Seconds(std::stod(arguments[3])));
     std::printf("{\"list_per_s\": %f, \"list_cpu_us\": %f, \"single_per_s\": %f, \"single_cpu_us\": %f}\n", all.per_s,

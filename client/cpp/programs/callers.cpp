@@ -1,8 +1,8 @@
 // Embeds single sentences in 64 threads: callers URL CONFORMANCE CALLS [SECONDS]
 //
-// Every caller makes CALLS calls, and goes on for SECONDS if that is longer. "answered" is written to standard output with
-// the first 64 answers. The last line is JSON: the number of calls, the failures, and the smallest cosine to the golden
-// vectors.
+// Every caller makes CALLS calls, and goes on for SECONDS if that is longer. "answered" is written to standard output
+// with the first 64 answers. The last line is JSON: the number of calls, the failures, and the smallest cosine to the
+// golden vectors.
 
 #include <absl/strings/escaping.h>
 #include <sentriton/sentriton.hpp>
@@ -87,12 +87,12 @@ int main(int count, char** arguments) {
     const auto& sentences = file.struct_value().fields().at("sentences").list_value().values();
     for (int caller = 0; caller < callers; ++caller) {
         const auto& sentence = sentences[caller].struct_value().fields();
-        threads.emplace_back([&, text = sentence.at("text").string_value(),
-                              expected = decode(sentence.at("vector").string_value())] {
-            for (int made = 0; made < calls || Clock::now() < end; ++made) {
-                call_once(encoder, text, expected, found);
-            }
-        });
+        threads.emplace_back(
+            [&, text = sentence.at("text").string_value(), expected = decode(sentence.at("vector").string_value())] {
+                for (int made = 0; made < calls || Clock::now() < end; ++made) {
+                    call_once(encoder, text, expected, found);
+                }
+            });
     }
     for (auto& thread : threads) {
         thread.join();

@@ -46,7 +46,8 @@ int main() {
         const std::string name = each.list_value().values(0).string_value();
         std::string raw;
         absl::Base64Unescape(each.list_value().values(1).string_value(), &raw);
-        std::printf("%s[\"%s\", \"%s\"]", separator.c_str(), name.c_str(), absl::Base64Escape(again(name, raw)).c_str());
+        std::printf("%s[\"%s\", \"%s\"]", separator.c_str(), name.c_str(),
+                    absl::Base64Escape(again(name, raw)).c_str());
         separator = ", ";
     }
     std::puts("]");

@@ -37,8 +37,8 @@ Failure not_utf8(std::string_view text, std::size_t place, std::size_t character
     const bool surrogate = place + 1 < text.size() && byte(place) == 0xed && byte(place + 1) >= 0xa0;
     char hexadecimal[8];
     std::snprintf(hexadecimal, sizeof hexadecimal, "0x%02x", byte(place));
-    return invalid_input(name + " has the byte " + hexadecimal + " at position " + std::to_string(place) + " (character " +
-                         std::to_string(characters) + "), which " +
+    return invalid_input(name + " has the byte " + hexadecimal + " at position " + std::to_string(place) +
+                         " (character " + std::to_string(characters) + "), which " +
                          (surrogate ? "begins a surrogate, half of a UTF-16 pair" : "is not UTF-8 there") +
                          "; give valid UTF-8");
 }

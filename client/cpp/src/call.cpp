@@ -22,7 +22,8 @@ public:
           core_(core),
           call_(std::move(call)),
           window_(core.window.next()),
-          plan_(call_->texts, {call_->max_rows, static_cast<std::size_t>(call_->manifest->max_seq_length), call_->prompt}),
+          plan_(call_->texts,
+                {call_->max_rows, static_cast<std::size_t>(call_->manifest->max_seq_length), call_->prompt}),
           course_(call_->deadline, window_, core.budget, core.endpoints) {}
 
     void run() {
@@ -47,7 +48,8 @@ public:
 
     void done(const std::optional<Failure>& failure) override {
         core_.window = window_;
-        call_->done(*call_, failure ? std::optional(failure->with_progress(course_.finished(), course_.total())) : failure);
+        call_->done(*call_,
+                    failure ? std::optional(failure->with_progress(course_.finished(), course_.total())) : failure);
     }
 
     void closed() override {
@@ -124,8 +126,9 @@ std::optional<Failure> Call::fill_all(const std::vector<std::size_t>& indices, s
     return std::nullopt;
 }
 
-std::shared_ptr<Call> make_call(std::shared_ptr<const Manifest> manifest, const Texts& texts, const EncodeOptions& options,
-                                const PromptNames& preferred, std::shared_ptr<Deadline> deadline) {
+std::shared_ptr<Call> make_call(std::shared_ptr<const Manifest> manifest, const Texts& texts,
+                                const EncodeOptions& options, const PromptNames& preferred,
+                                std::shared_ptr<Deadline> deadline) {
     std::string prompt = resolve_prompt(*manifest, options, preferred);
     const int rows = std::min(options.batch_size.value_or(manifest->max_batch_size), manifest->max_batch_size);
     const int dimension = options.truncate_dim.value_or(manifest->dimension);

@@ -42,8 +42,9 @@ struct Call {
 using PromptNames = std::vector<std::string>;
 
 /// A call on this model; InvalidInput if its options are not for the model.
-std::shared_ptr<Call> make_call(std::shared_ptr<const Manifest> manifest, const Texts& texts, const EncodeOptions& options,
-                                const PromptNames& preferred, std::shared_ptr<Deadline> deadline);
+std::shared_ptr<Call> make_call(std::shared_ptr<const Manifest> manifest, const Texts& texts,
+                                const EncodeOptions& options, const PromptNames& preferred,
+                                std::shared_ptr<Deadline> deadline);
 
 /// Embeds the sentences: in a request that the call shares with others if it is small, else in its own. For the loop's
 /// thread.

@@ -50,15 +50,15 @@ public:
         std::shared_ptr<Sending> sending;  // send it; null: nothing to send
         std::optional<Failure> failure;    // the call has to end
     };
-    /// The request to send now, and its server; none if the gate is closed or no rows are left. If the call has to end, the
-    /// error is the last one of the rows that wait for a retry, or DeadlineExceeded.
+    /// The request to send now, and its server; none if the gate is closed or no rows are left. If the call has to end,
+    /// the error is the last one of the rows that wait for a retry, or DeadlineExceeded.
     Step next(Time now);
     /// Whether the outcome of a request still matters: not if another server's answer came first.
     static bool awaits(const std::shared_ptr<Sending>& sending);
     /// Notes that the rows of a request are embedded. Another request for them is cancelled.
     void answered(const std::shared_ptr<Sending>& sending, Time now);
-    /// Lets the rows of a request wait for a retry, unless another server still has them. The result is the error of the
-    /// call if a retry cannot help, or no time or no budget is left for it.
+    /// Lets the rows of a request wait for a retry, unless another server still has them. The result is the error of
+    /// the call if a retry cannot help, or no time or no budget is left for it.
     std::optional<Failure> failed(const std::shared_ptr<Sending>& sending, const Failure& failure, Time now);
     /// When `next` is worth another look if no outcome comes before.
     Time wait(Time now) const;
@@ -85,8 +85,8 @@ private:
     Endpoints& endpoints_;
     std::function<std::shared_ptr<RequestRows>()> next_rows_;
     std::shared_ptr<RequestRows> prepared_;
-    std::vector<std::shared_ptr<Attempt>> waiting_;  // for a retry, by due
-    std::optional<Failure> last_failure_;            // of those that wait
+    std::vector<std::shared_ptr<Attempt>> waiting_;    // for a retry, by due
+    std::optional<Failure> last_failure_;              // of those that wait
     std::vector<std::shared_ptr<Attempt>> in_flight_;  // in the order of sending
 };
 

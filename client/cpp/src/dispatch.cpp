@@ -46,8 +46,8 @@ void Dispatcher::send(const std::shared_ptr<Sending>& sending) {
             settle(sending, std::move(answer));
         }
     };
-    sending->operation = sending->endpoint->connection->infer(request(*sending->attempt->rows, left), left,
-                                                              std::move(settle_it));
+    sending->operation =
+        sending->endpoint->connection->infer(request(*sending->attempt->rows, left), left, std::move(settle_it));
 }
 
 void Dispatcher::settle(const std::shared_ptr<Sending>& sending, Answer answer) {

@@ -43,8 +43,8 @@ Matrix encode_now(Core& core, const std::vector<std::string_view>& sentences, co
 
 /// A future of the result, which `take` makes of the matrix.
 template <typename Value, typename Take>
-std::future<Value> encode_later(Core& core, const std::vector<std::string_view>& sentences, const EncodeOptions& options,
-                                const PromptNames& preferred, Take take) {
+std::future<Value> encode_later(Core& core, const std::vector<std::string_view>& sentences,
+                                const EncodeOptions& options, const PromptNames& preferred, Take take) {
     const auto promise = std::make_shared<std::promise<Value>>();
     auto future = promise->get_future();
     const auto done = [promise, take](Result<Matrix> result) {
@@ -66,7 +66,8 @@ std::vector<float> values_of(Matrix&& matrix) { return std::move(matrix).values(
 
 std::future<Matrix> many_later(Core& core, const Sentences& sentences, const EncodeOptions& options,
                                const PromptNames& preferred) {
-    return encode_later<Matrix>(core, sentences.texts(), options, preferred, [](Matrix&& all) { return std::move(all); });
+    return encode_later<Matrix>(core, sentences.texts(), options, preferred,
+                                [](Matrix&& all) { return std::move(all); });
 }
 
 std::future<std::vector<float>> one_later(Core& core, std::string_view sentence, const EncodeOptions& options,
@@ -113,7 +114,8 @@ std::future<Matrix> SentenceEncoder::encode_async(const Sentences& sentences, co
     return many_later(open(core_), sentences, options, none);
 }
 
-std::future<Matrix> SentenceEncoder::encode_query_async(const Sentences& sentences, const EncodeOptions& options) const {
+std::future<Matrix> SentenceEncoder::encode_query_async(const Sentences& sentences,
+                                                        const EncodeOptions& options) const {
     return many_later(open(core_), sentences, options, query);
 }
 

@@ -47,15 +47,15 @@ public:
     void answered(Endpoint& from, Duration took, Time now);
     /// Notes that a server was unavailable: the others are tried first for a moment.
     static void rest(Endpoint& one, Time now);
-    /// Notes that a request sent at `sent` came to nothing. If its server answered nothing for the patience, the server is
-    /// silent and rests.
+    /// Notes that a request sent at `sent` came to nothing. If its server answered nothing for the patience, the server
+    /// is silent and rests.
     void late(Endpoint& one, Time sent, Time now) const;
 
-    /// The least busy server that answers, in turn among equals; if none answers, the one that has rested longest. A silent
-    /// server gets one request at a time until it answers.
+    /// The least busy server that answers, in turn among equals; if none answers, the one that has rested longest. A
+    /// silent server gets one request at a time until it answers.
     Endpoint& choose(Time now);
-    /// The least busy server that answers, besides the first; null if none does. One that has nearly used up the patience
-    /// is no better than the first: slow servers do not get requests twice.
+    /// The least busy server that answers, besides the first; null if none does. One that has nearly used up the
+    /// patience is no better than the first: slow servers do not get requests twice.
     Endpoint* another(const Endpoint& first, Time now);
 
 private:

@@ -39,9 +39,10 @@ constexpr std::string_view mismatch = "fingerprint mismatch";
 
 // In the order of the codes.
 constexpr std::array<std::string_view, 17> code_names = {
-    "OK",           "CANCELLED",      "UNKNOWN",          "INVALID_ARGUMENT",  "DEADLINE_EXCEEDED",   "NOT_FOUND",
-    "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE",
-    "UNIMPLEMENTED", "INTERNAL",       "UNAVAILABLE",      "DATA_LOSS",         "UNAUTHENTICATED",
+    "OK",        "CANCELLED",       "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS",  "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",    "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED",
 };
 
 bool has(std::string_view text, std::string_view words) { return text.find(words) != std::string_view::npos; }
@@ -103,10 +104,13 @@ std::string distrust(const std::string& reason) {
         return "the server's certificate has another name; give that as server_name (" + reason + ")";
     }
     if (has(text, "verify")) {
-        return "no authority that this client trusts signed the server's certificate; give the PEM file of one that did as "
-               "root_certificates (" + reason + ")";
+        return "no authority that this client trusts signed the server's certificate; give the PEM file of one that "
+               "did as "
+               "root_certificates (" +
+               reason + ")";
     }
-    return "the server does not accept the client's certificate; give client_certificate and client_key (" + reason + ")";
+    return "the server does not accept the client's certificate; give client_certificate and client_key (" + reason +
+           ")";
 }
 
 /// Writes 20000 as 20,000.

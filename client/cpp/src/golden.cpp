@@ -35,7 +35,8 @@ Golden read_golden(std::string_view content, std::size_t dimension) {
     float* place = golden.embeddings.data();
     for (auto row = rows.begin(); right && row != rows.end(); ++row) {
         right = row->list_value().values_size() == static_cast<int>(dimension);
-        for (auto each = row->list_value().values().begin(); right && each != row->list_value().values().end(); ++each) {
+        for (auto each = row->list_value().values().begin(); right && each != row->list_value().values().end();
+             ++each) {
             *place = static_cast<float>(each->number_value());
             right = each->kind_case() == Json::kNumberValue && std::isfinite(*place++);
         }

@@ -15,8 +15,8 @@ struct Golden {
     Matrix embeddings;
 };
 
-/// Reads golden.json; std::runtime_error if it is anything but sentences, at least one, with a vector of `dimension` finite
-/// numbers for each.
+/// Reads golden.json; std::runtime_error if it is anything but sentences, at least one, with a vector of `dimension`
+/// finite numbers for each.
 Golden read_golden(std::string_view content, std::size_t dimension);
 
 }  // namespace sentriton

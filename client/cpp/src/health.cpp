@@ -37,9 +37,8 @@ void Canary::run() {
         self->manifest_ = std::make_shared<const Manifest>(read_manifest(content));
     };
     core_.endpoints.all().front()->connection->read_asset_of(
-        "manifest.json", left(), read, [self](const std::optional<Failure>& failure) {
-            failure ? self->finish(*failure) : self->read_vectors();
-        });
+        "manifest.json", left(), read,
+        [self](const std::optional<Failure>& failure) { failure ? self->finish(*failure) : self->read_vectors(); });
 }
 
 void Canary::read_vectors() {
@@ -48,9 +47,8 @@ void Canary::read_vectors() {
         self->golden_ = read_golden(content, static_cast<std::size_t>(self->manifest_->dimension));
     };
     core_.endpoints.all().front()->connection->read_asset_of(
-        "golden.json", left(), read, [self](const std::optional<Failure>& failure) {
-            failure ? self->finish(*failure) : self->embed();
-        });
+        "golden.json", left(), read,
+        [self](const std::optional<Failure>& failure) { failure ? self->finish(*failure) : self->embed(); });
 }
 
 void Canary::embed() {
@@ -90,8 +88,9 @@ void Canary::compare(const Matrix& found) {
     // Above 1 - 1e-6 float32 itself is the noise.
     if (smallest < manifest_->min_cosine - 1e-6) {
         return finish(server_error("the canary failed at " + core_.endpoints.all().front()->connection->address() +
-                                   ": the smallest cosine to the golden vectors is " + shown_cosine("%.6f", smallest) + ", " +
-                                   manifest_->precision + " must reach " + shown_cosine("%g", manifest_->min_cosine)));
+                                   ": the smallest cosine to the golden vectors is " + shown_cosine("%.6f", smallest) +
+                                   ", " + manifest_->precision + " must reach " +
+                                   shown_cosine("%g", manifest_->min_cosine)));
     }
     finish(HealthReport{*manifest_, smallest});
 }

@@ -14,7 +14,8 @@ namespace sentriton {
 
 class Core;
 
-/// Embeds the golden sentences of the first server, and compares the vectors with those that sentence-transformers made.
+/// Embeds the golden sentences of the first server, and compares the vectors with those that sentence-transformers
+/// made.
 class Canary : public Sleeper {
 public:
     using Done = std::function<void(Result<HealthReport>)>;

@@ -55,10 +55,9 @@ public:
         const auto read = [self = shared_from_this()](std::string_view content) {
             self->manifest_ = std::make_shared<const Manifest>(read_manifest(content));
         };
-        turn->endpoint->connection->read_asset_of("manifest.json", turn->allowed, read,
-                                                  [self = shared_from_this()](const std::optional<Failure>& failure) {
-                                                      self->answered(failure);
-                                                  });
+        turn->endpoint->connection->read_asset_of(
+            "manifest.json", turn->allowed, read,
+            [self = shared_from_this()](const std::optional<Failure>& failure) { self->answered(failure); });
     }
 
 private:
@@ -78,7 +77,8 @@ private:
 }  // namespace
 
 void Info::wait(const std::shared_ptr<Deadline>& deadline, Done done) {
-    if (reading_ && reading_->manifest) {  // so that a call with no time at all, on a known model, fails by its own rules
+    if (reading_ &&
+        reading_->manifest) {  // so that a call with no time at all, on a known model, fails by its own rules
         deadline->moved(Clock::now());
         return done(reading_);
     }

@@ -26,8 +26,8 @@ public:
     explicit Info(Core& core) : core_(core) {}
 
     using Done = std::function<void(Result<std::shared_ptr<Reading>>)>;
-    /// Gives the reading when the manifest is here, unless the call has to end before: then its error. It does not end the
-    /// wait of other calls.
+    /// Gives the reading when the manifest is here, unless the call has to end before: then its error. It does not end
+    /// the wait of other calls.
     void wait(const std::shared_ptr<Deadline>& deadline, Done done);
     /// Makes the next call read the manifest that is served then, unless another call did so.
     void forget(const std::shared_ptr<Reading>& one);

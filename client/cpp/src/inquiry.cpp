@@ -5,7 +5,8 @@
 
 namespace sentriton {
 
-Inquiry::Inquiry(const Endpoints& endpoints, Deadline deadline) : endpoints_(endpoints), deadline_(std::move(deadline)) {
+Inquiry::Inquiry(const Endpoints& endpoints, Deadline deadline)
+    : endpoints_(endpoints), deadline_(std::move(deadline)) {
     for (const auto& each : endpoints.all()) {
         turns_.push_back({each.get(), least_patience});
     }

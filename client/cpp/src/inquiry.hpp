@@ -10,9 +10,9 @@
 
 namespace sentriton {
 
-/// The search for a server that hands out its manifest. Each of several has little time at first, and a silent one has more
-/// in its next turn. A server that failed in another way, or that said before its time was over that it was late, has no
-/// further turn.
+/// The search for a server that hands out its manifest. Each of several has little time at first, and a silent one has
+/// more in its next turn. A server that failed in another way, or that said before its time was over that it was late,
+/// has no further turn.
 class Inquiry {
 public:
     Inquiry(const Endpoints& endpoints, Deadline deadline);

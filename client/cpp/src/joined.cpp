@@ -94,12 +94,11 @@ void JoinedRequest::done(const std::optional<Failure>& failure) {
     forget();
 }
 
-/// Gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then each
-/// waits for a request of its own.
+/// Gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then
+/// each waits for a request of its own.
 void JoinedRequest::fail(const Failure& failure) {
     const bool of_server = failure.status != nullptr;  // a wrong answer has none
-    const bool of_one =
-        of_server && (failure.kind == Kind::invalid_input || failure.kind == Kind::server_error);
+    const bool of_one = of_server && (failure.kind == Kind::invalid_input || failure.kind == Kind::server_error);
     const bool late = !of_server && failure.kind == Kind::deadline_exceeded;
     if (of_one && sent_.size() > 1) {
         core_.joiner->wait_alone(present());

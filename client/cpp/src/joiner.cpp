@@ -35,7 +35,8 @@ void Joiner::run(const std::shared_ptr<Member>& one) {
 std::optional<Failure> Joiner::leave(Member& one) {
     one.over = true;
     if (one.request == nullptr) {
-        queue_.erase(std::find_if(queue_.begin(), queue_.end(), [&](const auto& each) { return each.member.get() == &one; }));
+        queue_.erase(
+            std::find_if(queue_.begin(), queue_.end(), [&](const auto& each) { return each.member.get() == &one; }));
         return std::nullopt;
     }
     const std::optional<Failure> last = one.request->waits_after();

@@ -11,17 +11,17 @@
 
 namespace sentriton {
 
-/// Lets small calls that wait at the same time share requests. While fewer joined requests than its limit are in flight, a
-/// call leaves at once, with all that are ready to. Else it waits in the order of arrival, and leaves with others when a
-/// request ends.
+/// Lets small calls that wait at the same time share requests. While fewer joined requests than its limit are in
+/// flight, a call leaves at once, with all that are ready to. Else it waits in the order of arrival, and leaves with
+/// others when a request ends.
 class Joiner : public Sleeper {
 public:
     explicit Joiner(Core& core);
 
     /// Embeds the member's rows in a request that others share.
     void run(const std::shared_ptr<Member>& one);
-    /// Takes out a member whose time is over. The result is the error of its request if that waits for a retry. The last
-    /// member's end is the request's.
+    /// Takes out a member whose time is over. The result is the error of its request if that waits for a retry. The
+    /// last member's end is the request's.
     std::optional<Failure> leave(Member& one);
 
     /// Lets waiters leave while fewer requests than the limit are in flight.

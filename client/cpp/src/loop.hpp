@@ -41,8 +41,8 @@ public:
     virtual void abandon() = 0;
 };
 
-/// The one thread of an encoder: it waits for the answers of gRPC, for times and for the work of callers. All state of an
-/// encoder belongs to it, so that none needs a lock.
+/// The one thread of an encoder: it waits for the answers of gRPC, for times and for the work of callers. All state of
+/// an encoder belongs to it, so that none needs a lock.
 class Loop {
 public:
     Loop();

@@ -15,7 +15,8 @@ namespace {
 constexpr int largest_dimension = 65'536;  // far above any encoder's
 constexpr int largest_number = 2'147'483'647;
 
-/// A field of manifest.json: the allowed values in words, and a function that reads it; false if the value is not allowed.
+/// A field of manifest.json: the allowed values in words, and a function that reads it; false if the value is not
+/// allowed.
 struct Field {
     std::string name;
     std::string allowed;
@@ -145,7 +146,8 @@ Manifest read_manifest(std::string_view content) {
     }
     for (const auto& field : fields) {
         if (const Json& value = values.at(field.name); !field.read(value)) {
-            throw std::runtime_error("the manifest's " + field.name + " is " + shown(value) + "; expected " + field.allowed);
+            throw std::runtime_error("the manifest's " + field.name + " is " + shown(value) + "; expected " +
+                                     field.allowed);
         }
     }
     const auto& name = manifest.default_prompt_name;

@@ -14,7 +14,8 @@ Matrix Matrix::from_rows(const std::vector<std::vector<float>>& rows) {
     for (std::size_t i = 0; i < rows.size(); ++i) {
         if (rows[i].size() != matrix.columns()) {
             raise(invalid_input("row " + std::to_string(i) + " has " + std::to_string(rows[i].size()) +
-                                " numbers and row 0 has " + std::to_string(matrix.columns()) + "; give rows of one length"));
+                                " numbers and row 0 has " + std::to_string(matrix.columns()) +
+                                "; give rows of one length"));
         }
         place = std::copy(rows[i].begin(), rows[i].end(), place);
     }

@@ -26,8 +26,8 @@ public:
 };
 
 /// How many requests of a call may be in flight. It opens while that raises the rate, and halves when the server is
-/// overloaded. A round is as many answers as requests are allowed; it compares its rate in characters per second with the
-/// best one. The next call begins with `next`.
+/// overloaded. A round is as many answers as requests are allowed; it compares its rate in characters per second with
+/// the best one. The next call begins with `next`.
 class Window : public Gate {
 public:
     explicit Window(int most) : Window(most, std::min(least_in_flight, most)) {}
@@ -61,8 +61,8 @@ double jitter();
 constexpr Duration first_pause = 100ms;
 constexpr double retry_tokens = 100;
 
-/// Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A server
-/// that is unavailable has no load, and every request waits for it within its deadline.
+/// Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A
+/// server that is unavailable has no load, and every request waits for it within its deadline.
 class RetryBudget {
 public:
     /// Gives a fifth of a token back.

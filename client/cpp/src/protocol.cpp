@@ -118,8 +118,8 @@ Result<std::string_view> read_embeddings(const Response& response, std::size_t r
                             shown_shape(std::vector{rows, dimension}));
     }
     if (raw.size() != rows * dimension * 4) {
-        return server_error("the server sent " + std::to_string(raw.size()) + " bytes for a sentence_embedding; expected " +
-                            std::to_string(rows * dimension * 4));
+        return server_error("the server sent " + std::to_string(raw.size()) +
+                            " bytes for a sentence_embedding; expected " + std::to_string(rows * dimension * 4));
     }
     return raw;
 }

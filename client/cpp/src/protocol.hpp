@@ -30,13 +30,13 @@ inference::ModelInferRequest asset_request(const std::string& name);
 /// Appends an element of a BYTES tensor: its length as 4 bytes, little-endian, then its UTF-8.
 void push_element(std::string& tensor, std::string_view prompt, std::string_view text);
 
-/// The bytes of the sentence_embedding of a response of embed_text: FP32 [rows, dimension]. Numbers are checked row by row:
-/// see `decode_row`.
+/// The bytes of the sentence_embedding of a response of embed_text: FP32 [rows, dimension]. Numbers are checked row by
+/// row: see `decode_row`.
 Result<std::string_view> read_embeddings(const inference::ModelInferResponse& response, std::size_t rows,
                                          std::size_t dimension);
 
-/// Fills `row`, of `columns` numbers, with the first of these floats of 4 bytes, little-endian; false if any of them is NaN
-/// or infinity.
+/// Fills `row`, of `columns` numbers, with the first of these floats of 4 bytes, little-endian; false if any of them is
+/// NaN or infinity.
 bool decode_row(float* row, std::size_t columns, std::string_view raw);
 Failure not_finite(std::size_t row);
 

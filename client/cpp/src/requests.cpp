@@ -29,9 +29,7 @@ Texts check_texts(const std::vector<std::string_view>& sentences, bool copies) {
 }
 
 Plan::Plan(const Texts& texts, Limits limits)
-    : texts_(texts),
-      limits_(std::move(limits)),
-      prompt_characters_(count_characters(limits_.prompt, "prompt")) {}
+    : texts_(texts), limits_(std::move(limits)), prompt_characters_(count_characters(limits_.prompt, "prompt")) {}
 
 std::shared_ptr<RequestRows> Plan::next() {
     auto rows = std::make_shared<RequestRows>();

@@ -9,7 +9,7 @@
 namespace sentriton {
 
 constexpr std::size_t tokens_per_request = 4096;
-constexpr std::size_t special_tokens = 2;          // of a row, with most models
+constexpr std::size_t special_tokens = 2;           // of a row, with most models
 constexpr std::size_t bytes_per_request = 1 << 20;  // of UTF-8: the server's limit
 
 /// The rows of one request: the places of its sentences, and its BYTES tensor.
@@ -37,8 +37,9 @@ struct Limits {
     std::string prompt;
 };
 
-/// Cuts texts into requests of at most `max_rows` rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one row may have
-/// more. The server tokenizes, so a character counts as a token, up to `max_seq_length`: a few more requests at worst.
+/// Cuts texts into requests of at most `max_rows` rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one row may
+/// have more. The server tokenizes, so a character counts as a token, up to `max_seq_length`: a few more requests at
+/// worst.
 class Plan {
 public:
     Plan(const Texts& texts, Limits limits);

@@ -5,7 +5,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
-#include <regex>
 
 #include "arguments.hpp"
 #include "failure.hpp"
@@ -82,14 +81,33 @@ bool is_sendable(const std::string& text) {
            std::all_of(text.begin(), text.end(), [](char each) { return ' ' <= each && each <= '~'; });
 }
 
-bool is_address(const std::string& text) {
-    static const std::regex shape(R"((?:dns://[^\s/]*/)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5}))");
-    std::smatch found;
-    if (!std::regex_match(text, found, shape)) {
-        return false;
+/// Whether a text is the name or the number of a host; an IPv6 address is in brackets.
+bool is_host(std::string_view text) {
+    if (text.size() > 2 && text.front() == '[' && text.back() == ']') {
+        return text.substr(1, text.size() - 2).find_first_not_of("0123456789abcdefABCDEF:.") == std::string_view::npos;
     }
-    const int port = std::stoi(found[1]);
-    return 1 <= port && port <= 65535;
+    return !text.empty() && text.find_first_of(" \t\r\n/:[]") == std::string_view::npos;
+}
+
+bool is_port(std::string_view text) {
+    int port = 0;
+    const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), port);
+    const bool is_number = !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+    return is_number && wrong == std::errc() && end == text.data() + text.size() && 1 <= port && port <= 65535;
+}
+
+/// Whether a text is host:port, or that after dns:/// or dns://SERVER/.
+bool is_address(std::string_view text) {
+    constexpr std::string_view scheme = "dns://";
+    if (text.substr(0, scheme.size()) == scheme) {
+        const auto place = text.find('/', scheme.size());
+        if (place == std::string_view::npos) {
+            return false;
+        }
+        text.remove_prefix(place + 1);
+    }
+    const auto colon = text.rfind(':');
+    return colon != std::string_view::npos && is_host(text.substr(0, colon)) && is_port(text.substr(colon + 1));
 }
 
 std::vector<std::string> read_addresses(const std::string& url) {
@@ -136,8 +154,9 @@ CheckedSettings resolve_settings(std::string_view url, const Settings& given) {
     }
     if (!found.access_key.empty() && !is_sendable(found.access_key)) {
         // Not shown: it is a secret.
-        raise(invalid_input("the access key cannot be sent; allowed are printable ASCII characters, without spaces or line "
-                            "ends around them"));
+        raise(invalid_input(
+            "the access key cannot be sent; allowed are printable ASCII characters, without spaces or line "
+            "ends around them"));
     }
     found.tls = resolve_tls(given.tls) || !found.root_certificates.empty() || !found.client_certificate.empty();
     return found;

@@ -41,10 +41,10 @@ double score(Similarity similarity, Row a, Row b) {
 
 Matrix score_matrix(Similarity similarity, const Matrix& first, const Matrix& second) {
     if (first.rows() > 0 && second.rows() > 0 && first.columns() != second.columns()) {
-        raise(invalid_input("embeddings of " + std::to_string(first.columns()) + " and " +
-                            std::to_string(second.columns()) +
-                            " dimensions cannot be compared: these must be equal; use one model and one truncate_dim for "
-                            "both"));
+        raise(invalid_input(
+            "embeddings of " + std::to_string(first.columns()) + " and " + std::to_string(second.columns()) +
+            " dimensions cannot be compared: these must be equal; use one model and one truncate_dim for "
+            "both"));
     }
     Matrix result(first.rows(), second.rows());
     float* place = result.data();

@@ -16,7 +16,8 @@ std::string read_file(const std::string& file) {
     std::string content{std::istreambuf_iterator<char>(stream), {}};
     if (!stream) {
         const std::string reason = std::strerror(errno);
-        raise(invalid_input("cannot read the certificate file " + file + ": " + reason + "; give the path of a PEM file"));
+        raise(invalid_input("cannot read the certificate file " + file + ": " + reason +
+                            "; give the path of a PEM file"));
     }
     return content;
 }

@@ -28,7 +28,9 @@ Change shaped(const std::vector<std::int64_t>& shape) {
 }
 
 Change numbered(float value) {
-    return [value](Response& answer) { std::memcpy(&answer.mutable_raw_output_contents(0)->at(20), &value, sizeof value); };
+    return [value](Response& answer) {
+        std::memcpy(&answer.mutable_raw_output_contents(0)->at(20), &value, sizeof value);
+    };
 }
 
 struct Wrong {
@@ -79,8 +81,8 @@ TEST(Answers, WrongEmbeddingsAreRefusedAndNotRetried) {
             server.with([&](auto& state) { state.change = wrong.change; });
             const auto encode = [&] { encoder.encode(three, options); };
             expect_error<ServerError>(encode, wrong.says);
-            expect_error<ServerError>(encode, "^a wrong answer of " + server.address() +
-                                                  ": .* \\(0 of 3 sentences were embedded\\)$");
+            expect_error<ServerError>(
+                encode, "^a wrong answer of " + server.address() + ": .* \\(0 of 3 sentences were embedded\\)$");
         }
         expect_error<ServerError>([&] { encoder.health(); }, wrong.says);
         EXPECT_EQ(server.count() - before, 2 * 3 + 1);
@@ -103,7 +105,8 @@ TEST(Answers, AWrongManifestIsTheServersError) {
         SmallServer server;
         server.with([text = text](auto& state) { state.assets["manifest.json"] = text; });
         const SentenceEncoder encoder(server.address());
-        const std::string message = "^" + server.address() + " sent a manifest.json that this client cannot read: .*" + says;
+        const std::string message =
+            "^" + server.address() + " sent a manifest.json that this client cannot read: .*" + says;
         expect_error<ServerError>([&] { encoder.encode({"w1"}); }, message);
         expect_error<ServerError>([&] { encoder.health(); }, message);
     }

@@ -82,23 +82,22 @@ std::vector<float> decode_vector(const std::string& text) {
 }
 
 StatusCode code_named(const std::string& name) {
-    static const std::map<std::string, StatusCode> all = {
-        {"CANCELLED", StatusCode::cancelled},
-        {"UNKNOWN", StatusCode::unknown},
-        {"INVALID_ARGUMENT", StatusCode::invalid_argument},
-        {"DEADLINE_EXCEEDED", StatusCode::deadline_exceeded},
-        {"NOT_FOUND", StatusCode::not_found},
-        {"ALREADY_EXISTS", StatusCode::already_exists},
-        {"PERMISSION_DENIED", StatusCode::permission_denied},
-        {"RESOURCE_EXHAUSTED", StatusCode::resource_exhausted},
-        {"FAILED_PRECONDITION", StatusCode::failed_precondition},
-        {"ABORTED", StatusCode::aborted},
-        {"OUT_OF_RANGE", StatusCode::out_of_range},
-        {"UNIMPLEMENTED", StatusCode::unimplemented},
-        {"INTERNAL", StatusCode::internal},
-        {"UNAVAILABLE", StatusCode::unavailable},
-        {"DATA_LOSS", StatusCode::data_loss},
-        {"UNAUTHENTICATED", StatusCode::unauthenticated}};
+    static const std::map<std::string, StatusCode> all = {{"CANCELLED", StatusCode::cancelled},
+                                                          {"UNKNOWN", StatusCode::unknown},
+                                                          {"INVALID_ARGUMENT", StatusCode::invalid_argument},
+                                                          {"DEADLINE_EXCEEDED", StatusCode::deadline_exceeded},
+                                                          {"NOT_FOUND", StatusCode::not_found},
+                                                          {"ALREADY_EXISTS", StatusCode::already_exists},
+                                                          {"PERMISSION_DENIED", StatusCode::permission_denied},
+                                                          {"RESOURCE_EXHAUSTED", StatusCode::resource_exhausted},
+                                                          {"FAILED_PRECONDITION", StatusCode::failed_precondition},
+                                                          {"ABORTED", StatusCode::aborted},
+                                                          {"OUT_OF_RANGE", StatusCode::out_of_range},
+                                                          {"UNIMPLEMENTED", StatusCode::unimplemented},
+                                                          {"INTERNAL", StatusCode::internal},
+                                                          {"UNAVAILABLE", StatusCode::unavailable},
+                                                          {"DATA_LOSS", StatusCode::data_loss},
+                                                          {"UNAUTHENTICATED", StatusCode::unauthenticated}};
     return all.at(name);
 }
 
@@ -111,11 +110,13 @@ bool is_of_class(const Failure& failure, const std::string& name) {
 }
 
 bool is_of_class(const std::exception& error, const std::string& name) {
-    const std::map<std::string, const std::type_info*> all = {
-        {"InvalidInput", &typeid(InvalidInput)},         {"ContractMismatch", &typeid(ContractMismatch)},
-        {"AccessDenied", &typeid(AccessDenied)},         {"Overloaded", &typeid(Overloaded)},
-        {"ServerUnavailable", &typeid(ServerUnavailable)}, {"DeadlineExceeded", &typeid(DeadlineExceeded)},
-        {"ServerError", &typeid(ServerError)}};
+    const std::map<std::string, const std::type_info*> all = {{"InvalidInput", &typeid(InvalidInput)},
+                                                              {"ContractMismatch", &typeid(ContractMismatch)},
+                                                              {"AccessDenied", &typeid(AccessDenied)},
+                                                              {"Overloaded", &typeid(Overloaded)},
+                                                              {"ServerUnavailable", &typeid(ServerUnavailable)},
+                                                              {"DeadlineExceeded", &typeid(DeadlineExceeded)},
+                                                              {"ServerError", &typeid(ServerError)}};
     return typeid(error) == *all.at(name);
 }
 

@@ -22,7 +22,8 @@ static_assert(std::is_nothrow_move_constructible_v<SentenceEncoder> && !std::is_
 static_assert(std::is_base_of_v<InvalidInput, ContractMismatch>);
 static_assert(std::is_nothrow_copy_constructible_v<Overloaded>);
 // What has no order, or is no list of texts.
-static_assert(!std::is_convertible_v<std::set<std::string>, Sentences> && !std::is_convertible_v<std::string, Sentences>);
+static_assert(!std::is_convertible_v<std::set<std::string>, Sentences> &&
+              !std::is_convertible_v<std::string, Sentences>);
 static_assert(!std::is_convertible_v<std::vector<std::vector<std::string>>, Sentences>);
 
 TEST(Failure, HasTheClassOfItsStatus) {
@@ -104,8 +105,8 @@ TEST(Plan, KeepsTheLimitsAndBeginsWithTheLongest) {
         EXPECT_LE(rows.indices.size(), 64U);
         EXPECT_LE(tokens, 4096U);
     }
-    EXPECT_TRUE(std::is_sorted(order.begin(), order.end(),
-                               [&](auto a, auto b) { return texts[a].size() > texts[b].size(); }));
+    EXPECT_TRUE(
+        std::is_sorted(order.begin(), order.end(), [&](auto a, auto b) { return texts[a].size() > texts[b].size(); }));
     EXPECT_EQ(std::set<std::size_t>(order.begin(), order.end()).size(), 300U);
 
     std::vector<std::string> big = {repeated("가", 400'000)};
@@ -143,7 +144,8 @@ TEST(Settings, ComeFromTheCallThenTheEnvironmentThenTheDefaults) {
     const CheckedSettings others = resolve_settings("c:3", {});
     EXPECT_EQ(others.url, "c:3");
     EXPECT_EQ(others.timeout, Duration(2500ms));
-    for (const std::string name : {"TIMEOUT_S", "STALL_TIMEOUT_S", "MAX_IN_FLIGHT", "TLS", "PRIORITY", "ON_MODEL_CHANGE"}) {
+    for (const std::string name :
+         {"TIMEOUT_S", "STALL_TIMEOUT_S", "MAX_IN_FLIGHT", "TLS", "PRIORITY", "ON_MODEL_CHANGE"}) {
         for (const std::string value : {"soon", "-1", "NaN", "Infinity"}) {
             const Variable wrong("SENTRITON_" + name, value);
             expect_error<InvalidInput>([] { SentenceEncoder("a:1"); },
@@ -162,7 +164,8 @@ TEST(Settings, AreRefusedIfTheyAreWrong) {
     expect_refused([](auto& given) { given.timeout = 0s; }, "^timeout is 0 s; allowed are times above 0$");
     expect_refused([](auto& given) { given.timeout = Seconds(std::nan("")); }, "^timeout is nan s; allowed are");
     expect_refused([](auto& given) { given.stall_timeout = -1s; }, "^stall_timeout is -1 s; allowed are");
-    expect_refused([](auto& given) { given.max_in_flight = 0; }, "^max_in_flight is 0; allowed are whole numbers from 1$");
+    expect_refused([](auto& given) { given.max_in_flight = 0; },
+                   "^max_in_flight is 0; allowed are whole numbers from 1$");
     for (const std::string url : {",", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80"}) {
         expect_error<InvalidInput>([&] { SentenceEncoder{url}; }, "^url is .*; give host:port");
     }
@@ -176,8 +179,9 @@ TEST(Settings, AreRefusedIfTheyAreWrong) {
 
 TEST(Arguments, AreRefusedIfTheyAreNotUtf8) {
     const SentenceEncoder encoder("localhost:1");
-    expect_error<InvalidInput>([&] { encoder.encode({"fine", "not \xff fine"}); },
-                               "^sentences\\[1\\] has the byte 0xff at position 4 \\(character 4\\), .*; give valid UTF-8$");
+    expect_error<InvalidInput>(
+        [&] { encoder.encode({"fine", "not \xff fine"}); },
+        "^sentences\\[1\\] has the byte 0xff at position 4 \\(character 4\\), .*; give valid UTF-8$");
     expect_error<InvalidInput>([&] { encoder.encode({"fine \xef\xbf\xbd", "가\xed\xa0\x80"}); },
                                "^sentences\\[1\\] has the byte 0xed at position 3 \\(character 1\\), .* surrogate");
     EncodeOptions options;

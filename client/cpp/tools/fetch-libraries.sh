@@ -70,8 +70,8 @@ done
 # Programs find the libraries here, those that libraries need as well: that is the older one of the two tags.
 cat >"$folder/libraries.cmake.new" <<EOF
 set(CMAKE_PREFIX_PATH "$folder/usr" CACHE PATH "")
-set(CMAKE_EXE_LINKER_FLAGS "-Wl,-rpath,$libraries -Wl,--disable-new-dtags" CACHE STRING "")
-set(CMAKE_SHARED_LINKER_FLAGS "-Wl,-rpath,$libraries -Wl,--disable-new-dtags" CACHE STRING "")
+set(CMAKE_EXE_LINKER_FLAGS "-L$libraries -Wl,-rpath,$libraries -Wl,--disable-new-dtags" CACHE STRING "")
+set(CMAKE_SHARED_LINKER_FLAGS "-L$libraries -Wl,-rpath,$libraries -Wl,--disable-new-dtags" CACHE STRING "")
 EOF
 mv "$folder/libraries.cmake.new" "$folder/libraries.cmake"
 rm -rf "$folder/packages" "$folder/lists" "$folder/cache"

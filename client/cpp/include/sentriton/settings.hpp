@@ -20,8 +20,8 @@ enum class OnModelChange {
     reload,
 };
 
-/// The settings of an encoder. One that is not given comes from its variable, such as $SENTRITON_TIMEOUT_S, then from its
-/// default. A text that is empty is not given.
+/// The settings of an encoder. One that is not given comes from its variable, such as $SENTRITON_TIMEOUT_S, then from
+/// its default. A text that is empty is not given.
 struct Settings {
     /// Bounds a whole call, retries included. The default is no bound but `stall_timeout`.
     std::optional<Seconds> timeout;
