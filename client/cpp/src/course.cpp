@@ -9,6 +9,13 @@ namespace {
 
 constexpr Duration look_again = 100ms;  // for a server that could get the request as well
 
+/// Ends a request that is under way; its own answer may be what ends the call.
+void cancel_sending(const Sending& sending) {
+    if (sending.operation) {
+        sending.operation->cancel();
+    }
+}
+
 }  // namespace
 
 Course::Step Course::next(Time now) {
@@ -49,7 +56,7 @@ void Course::answered(const std::shared_ptr<Sending>& sending, Time now) {
     const std::shared_ptr<Attempt> one = sending->attempt;
     for (const auto& other : one->sendings) {
         if (other != sending) {
-            other->operation->cancel();
+            cancel_sending(*other);
             endpoints_.late(*other->endpoint, other->sent, now);
         }
     }
@@ -122,7 +129,7 @@ Time Course::wait(Time now) const {
 void Course::cancel() {
     for (const auto& each : std::exchange(in_flight_, {})) {
         for (const auto& sending : std::exchange(each->sendings, {})) {
-            sending->operation->cancel();
+            cancel_sending(*sending);
         }
     }
 }

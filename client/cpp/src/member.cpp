@@ -37,6 +37,9 @@ std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& cal
 }
 
 void Member::woken(Time now) {
+    if (over) {
+        return;
+    }
     Deadline& deadline = *call->deadline;
     deadline.looked(now);
     if (!deadline.over(now)) {
