@@ -44,8 +44,8 @@ def run(*command: str | Path, folder: Path = ROOT, stdin: str = "", timeout_s: f
 
 
 def check_libraries() -> None:
-    """Makes the libraries ready. Where the compiler, CMake or the libraries cannot be had, the test is skipped, and fails
-    in CI.
+    """Makes the libraries ready. Where the compiler, CMake or the libraries are missing and cannot be fetched, the test
+    is skipped, and fails in CI.
     """
     for tool in ("c++", "cmake"):
         if shutil.which(tool) is None:
@@ -69,9 +69,13 @@ def configure(source: Path, build: Path, *options: str) -> None:
 def build(name: str, *targets: str, flags: str, sanitizers: str = "") -> Path:
     """Builds client/cpp with these flags of the compiler, and returns the folder of the build."""
     folder = BUILDS / name
-    settings = {"CMAKE_CXX_FLAGS": f"{WARNINGS} {flags}", "SENTRITON_SANITIZERS": sanitizers, "CMAKE_BUILD_TYPE": "None"}
+    settings = {
+        "CMAKE_CXX_FLAGS": f"{WARNINGS} {flags}",
+        "SENTRITON_SANITIZERS": sanitizers,
+        "CMAKE_BUILD_TYPE": "None",
+    }
     configure(CPP_CLIENT, folder, *(f"-D{name}={value}" for name, value in settings.items()))
-    ran = run("cmake", "--build", folder, "--parallel", "2", "--target", *targets)
+    ran = run("cmake", "--build", folder, "--parallel", "2", "--target", *targets, timeout_s=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return folder
 

@@ -46,8 +46,9 @@ def test_cpps_own_tests_pass_under_a_sanitizer_and_skip_nothing(
 ) -> None:
     """gRPC itself is not instrumented: client/cpp/tests/*.supp says what that means."""
     folder = cpp.build(sanitizer, "sentriton_tests", flags="-O0 -g1", sanitizers=SANITIZERS[sanitizer])
-    suppressions = f"suppressions={CPP_CLIENT / 'tests' / 'thread.supp'}:halt_on_error=1"
-    report = cpp.own_tests(folder, SENTRITON_URL=server.url, TSAN_OPTIONS=suppressions)
+    of_library = f"suppressions={CPP_CLIENT / 'tests'}"
+    options = {"LSAN_OPTIONS": f"{of_library}/address.supp", "TSAN_OPTIONS": f"{of_library}/thread.supp"}
+    report = cpp.own_tests(folder, SENTRITON_URL=server.url, **options)
     assert not report.failed, report.output
     assert not report.skipped
     cases = [case["name"] for case in conformance.cases]
@@ -68,7 +69,9 @@ def test_public_headers_need_nothing_else() -> None:
     """Each compiles alone, without gRPC's and protobuf's headers on the path."""
     headers = sorted((CPP_CLIENT / "include" / "sentriton").glob("*.hpp"))
     assert len(headers) > 5
-    including = "".join(f"#include <sentriton/{header.name}>\n#include <sentriton/{header.name}>\n" for header in headers)
+    including = "".join(
+        f"#include <sentriton/{header.name}>\n#include <sentriton/{header.name}>\n" for header in headers
+    )
     include = ["-I", CPP_CLIENT / "include"]
     for code in [*(f"#include <sentriton/{header.name}>\n" for header in headers), including]:
         ran = run("c++", "-std=c++17", *WARNINGS.split(), *include, "-fsyntax-only", "-x", "c++", "-", stdin=code)

@@ -28,7 +28,8 @@ from sentriton_server.settings import ExportSettings, ServerSettings, ServeSetti
 from tests.conftest import ROOT
 
 CLASSES = (ClientSettings, ExportSettings, GatewaySettings, ServerSettings, ServeSettings)
-CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in ("cpp", "go", "java", "node", "rust"))]
+LANGUAGES = ("cpp", "go", "java", "node", "rust")
+CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in LANGUAGES)]
 OTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 UNITS = {"_s": "seconds", "_mib": "MiB"}
 

@@ -1,11 +1,11 @@
 #include "certificates.hpp"
 
-#include <gtest/gtest.h>
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 
@@ -28,12 +28,24 @@ void extend(X509* certificate, int kind, const char* value) {
     X509_EXTENSION_free(extension);
 }
 
-void write(const std::string& file, const std::string& content) { std::ofstream(file, std::ios::trunc) << content; }
-
 }  // namespace
 
-Certificate::Certificate(const std::string& name)
-    : certificate_file(testing::TempDir() + name + ".pem"), key_file(testing::TempDir() + name + ".key.pem") {
+Folder::Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "sentriton-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+}
+
+Folder::~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+}
+
+std::string Folder::write(const std::string& name, const std::string& content) const {
+    std::ofstream(path_ / name) << content;
+    return (path_ / name).string();
+}
+
+Certificate::Certificate(const Folder& folder, const std::string& name) {
     const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> pair(EVP_EC_gen("P-256"), EVP_PKEY_free);
     const std::unique_ptr<X509, decltype(&X509_free)> x509(X509_new(), X509_free);
     X509_set_version(x509.get(), 2);
@@ -55,8 +67,8 @@ Certificate::Certificate(const std::string& name)
     PEM_write_bio_PrivateKey(of_key.get(), pair.get(), nullptr, nullptr, 0, nullptr, nullptr);
     certificate = content_of(of_certificate.get());
     key = content_of(of_key.get());
-    write(certificate_file, certificate);
-    write(key_file, key);
+    certificate_file = folder.write(name + ".pem", certificate);
+    key_file = folder.write(name + ".key.pem", key);
 }
 
 }  // namespace sentriton

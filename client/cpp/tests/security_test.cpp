@@ -1,7 +1,5 @@
 // TLS and the access key.
 
-#include <fstream>
-
 #include "certificates.hpp"
 #include "checks.hpp"
 #include "small_server.hpp"
@@ -26,8 +24,9 @@ Settings trusting(const Certificate& authority) {
 }
 
 TEST(Security, TheServersCertificateIsChecked) {
-    const Certificate own("server");
-    const Certificate stranger("stranger");
+    const Folder folder;
+    const Certificate own(folder, "server");
+    const Certificate stranger(folder, "stranger");
     SmallServer server(credentials_of(own, nullptr));
     const std::string host = "localhost:" + std::to_string(server.port());
     expect_words(SentenceEncoder(host, trusting(own)).encode(words(3)), words(3));
@@ -50,8 +49,9 @@ TEST(Security, TheServersCertificateIsChecked) {
 }
 
 TEST(Security, TheClientsCertificateIsChecked) {
-    const Certificate own("server");
-    const Certificate known("client");
+    const Folder folder;
+    const Certificate own(folder, "server");
+    const Certificate known(folder, "client");
     SmallServer server(credentials_of(own, &known));
     const std::string host = "localhost:" + std::to_string(server.port());
     const auto with = [&](const Certificate* one) {
@@ -71,9 +71,9 @@ TEST(Security, TheClientsCertificateIsChecked) {
 }
 
 TEST(Security, CertificateFilesThatAreWrongAreRefused) {
-    const Certificate own("server");
-    const std::string empty = testing::TempDir() + "empty.pem";
-    std::ofstream(empty, std::ios::trunc).close();
+    const Folder folder;
+    const Certificate own(folder, "server");
+    const std::string empty = folder.write("empty.pem", "");
     const auto refused = [](const Settings& settings, const std::string& says) {
         expect_error<InvalidInput>([&] { SentenceEncoder("localhost:1", settings); }, says);
     };
