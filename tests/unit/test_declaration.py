@@ -26,7 +26,8 @@ from tests.conftest import ROOT
 from tests.unit.conftest import Command
 
 CLASSES = (ClientSettings, ExportSettings, GatewaySettings, ServerSettings, ServeSettings)
-CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in ("go", "java", "node", "rust"))]
+LANGUAGES = ("cpp", "go", "java", "node", "rust")
+CLIENT_PAGES = ["client/README.md", *(f"client/{language}/README.md" for language in LANGUAGES)]
 PAGES_WITH_VARIABLES = ["README.md", "README.ko.md", *CLIENT_PAGES]
 PAGES_WITH_VARIABLES += [
     str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md") if page.name != "settings.md"
