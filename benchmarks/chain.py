@@ -28,6 +28,7 @@ from benchmarks.workload import cpu_seconds, hardware, public_data
 from sentriton import SentenceEncoder
 from sentriton.requests import plan_requests
 from sentriton.tokenization import TextTokenizer
+from sentriton_server.encoder.operators import load_library
 from sentriton_server.export import export
 from sentriton_server.repository import read_key
 from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -56,6 +57,7 @@ def direct(
 ) -> Callable[[], None]:
     """A loop over the module itself on cpu or gpu, batches of `batch_size` rows alike in length, or of `max_tokens`."""
     where = "cuda" if device == "gpu" else "cpu"
+    load_library(repository / "encoder/1")
     module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     batches = []
