@@ -52,7 +52,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages of the folders to their sections."""
     for section in config.nav or []:
         for title, entries in section.items() if isinstance(section, dict) else ():
-            entries.extend(_FOLDERS.get(title, {}).values())
+            places = _FOLDERS.get(title, {}).values()
+            # The titles of results name every cache of a processor, so their folders name them in the navigation.
+            entries.extend({Path(place).stem: place} if title == "Benchmarks" else place for place in places)
     return config
 
 
