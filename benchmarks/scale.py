@@ -21,7 +21,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from benchmarks.checkpoints import SIZES, make_checkpoint
-from benchmarks.memory import growth
+from benchmarks.growth import growth
 from benchmarks.report import print_report
 from benchmarks.workload import hardware
 from sentriton_server.encoder import PRECISIONS, compile_encoder, precisions_of, read_encoder

@@ -82,7 +82,7 @@ def load_base(name: str) -> SentenceTransformer:
     Raises `InvalidInput` when there is none.
     """
     folder = Path(name)
-    if not folder.exists():
+    if not name or not folder.exists():
         if not HUB_ID.fullmatch(name):
             raise InvalidInput(f"--base is {name!r}, and there is no such folder; give a checkpoint's folder or hub id")
         folder = download(name, allow_pickle=True)
