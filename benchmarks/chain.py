@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -88,7 +89,9 @@ def main() -> None:
         repository = Path(scratch) / "repository"
         export(arguments.checkpoint, repository, precision=arguments.precision, device="cpu")
         torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
-        runs = {f"module, batches of {size}": direct(repository, sentences, size) for size in DIRECT_BATCH_SIZES}
+        runs: dict[str, Callable[[], Any]] = {
+            f"module, batches of {size}": direct(repository, sentences, size) for size in DIRECT_BATCH_SIZES
+        }
         with (
             TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
             SentenceEncoder(server.url, timeout_s=600) as encoder,
