@@ -52,7 +52,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def max_seq_length(self) -> int:
-        """Most tokens of a sentence, special ones included; what is longer is cut."""
+        """Most tokens of a sentence, special ones included; longer ones are truncated."""
         return self.manifest.max_seq_length
 
     @property

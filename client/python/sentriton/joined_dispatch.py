@@ -122,7 +122,7 @@ def _send_one(
     member: Member[AnyConnection],
     send: Callable[[Joint[AnyConnection], Sending[AnyConnection]], None],
 ) -> bool:
-    """Send a request if one may go now: of calls that wait, or again after a failure. False if there is none."""
+    """Send a request if one may go now: of calls that wait, or after a failure. False if none may."""
     call.check_open()
     if (joint := call.joiner.gather(time.monotonic())) is not None:
         with _kept_on_failure(call, joint):

@@ -14,5 +14,5 @@ class ModelCardData:
     def set_evaluation_metrics(
         self, evaluator: object, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
     ) -> None:
-        """Keep a copy of `metrics`. `epoch` and `step` are a training's, and there is none."""
+        """Keep a copy of `metrics`. `epoch` and `step` are a training's: not used here."""
         self.eval_results_dict[evaluator] = dict(metrics)
