@@ -11,7 +11,7 @@ from sentriton_server.serving.profile import read_profile
 def as_in_server(device: str = "cpu") -> None:
     """Start this program again with the variables of the server's profile. Those that are set take precedence.
 
-    The libraries for threads and memory read them at the start of a process alone.
+    The libraries for threads and memory read them only when a process starts.
     """
     variables = read_profile(device).environment
     if any(name not in os.environ for name in variables):

@@ -4,7 +4,7 @@
         [--plot FILE.png]
 
 The TorchScript module alone, in a process of its own for each size: seconds for a batch (the second of two), and the
-most memory that it took beyond what was there before, token embeddings for all places included.
+most memory that it took beyond that of its start, token embeddings for all places included.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def export(
     `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
     without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
     encoder and keep the precision's bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
-    `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
+    `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
     device, operators, a folder that cannot be written) and `ParityError`.
@@ -131,8 +131,8 @@ def _draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
-    """Move `draft` to `repository`. What is there moves to `replaced`, and back where the draft cannot be moved.
-    Without `replaced`, only an empty folder may be there.
+    """Move `draft` to `repository`. The former folder moves to `replaced`, and back if the draft cannot be moved.
+    Without `replaced`, `repository` must be absent or an empty folder.
     """
     if replaced is None or not repository.exists():
         draft.rename(repository)

@@ -71,7 +71,7 @@ WRONG: list[tuple[str, str]] = [
     ("serve --tls-key {in}", "--tls-key"),
     ("serve --tls-certificate {in} --tls-key {in}", "is not a certificate in PEM"),
     ("serve --access-key same --admin-key same", "--access-key and --admin-key are the same"),
-    ("serve /nowhere/model --grpc-port 0 --metrics-port 0", "there is no checkpoint at /nowhere/model"),
+    ("serve /nowhere/model --grpc-port 0 --metrics-port 0", "no checkpoint at /nowhere/model"),
     ("serve {folder} --grpc-port 0 --metrics-port 0", "is no checkpoint: it has neither modules.json"),
     ("export {folder}", "Missing argument"),
     ("export {folder} {folder}/out", "is no checkpoint: it has neither modules.json"),
