@@ -14,6 +14,7 @@
 # make node      install and build the Node client (what the tests do by themselves)
 # make go        fetch what the Go client and its checks need, and build it
 # make rust      fetch what the Rust client and its checks need, and build it
+# make cpp       build the C++ client, with the system's gRPC or Debian's, unpacked into build/ (a minute)
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make prometheus  unpack Debian's Prometheus into build/, which the tests of docker/ need
 # make manifests images, manifests and alert rules as files (a minute; kubectl, Go for helm and, on Debian, apt-get)
@@ -22,7 +23,7 @@
 # make coverage  the same with training and tests against a real Triton: at least 85 in 100
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
-# make test-spark  the Spark example on a local Spark (fetches some 500 MB; Java 17 or later)
+# make examples-large  the examples for Ray Data and Spark, on a local Ray and Spark (fetches some 700 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
@@ -45,6 +46,7 @@ PROSE := docs/prose
 PROSE_INSTALLED := $(PROSE)/node_modules/installed
 JAVA := client/java
 RUST := client/rust
+CPP := client/cpp
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
@@ -56,7 +58,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick test-spark test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates cpp cpp-libraries java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -96,6 +98,10 @@ go-modules:
 rust-crates:
 	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
 
+# Without apt-get and a gRPC of the system there are none: its tests say so, and fail in CI.
+cpp-libraries:
+	@sh $(CPP)/tools/fetch-libraries.sh build/cpp-libraries || true
+
 test: lint $(NODE_INSTALLED) prometheus helm coverage-quick
 	$(PYTEST) $(QUICK) tests/encoders
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/faults
@@ -121,7 +127,7 @@ gateway: $(VENV)/dev-installed browser
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
 
-polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules rust-crates
+polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules rust-crates cpp-libraries
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
@@ -144,6 +150,10 @@ go: go-modules
 
 rust: rust-crates
 	cd $(RUST) && cargo build --locked
+
+cpp: cpp-libraries
+	cmake -C build/cpp-libraries/libraries.cmake -S $(CPP) -B build/cpp/make -D CMAKE_BUILD_TYPE=Release
+	cmake --build build/cpp/make --parallel
 
 java:
 	cd $(JAVA) && mvn --batch-mode --quiet install
@@ -216,9 +226,9 @@ test-fuzz: $(VENV)/dev-installed
 test-soak: $(VENV)/dev-installed
 	$(PYTEST) tests/faults -m long
 
-test-spark: $(VENV)/dev-installed
-	@$(PIP) --requirement examples/requirements-spark.txt
-	$(PYTEST) tests/deploy/test_beyond_one_machine.py -m spark
+examples-large: $(VENV)/dev-installed
+	@$(PIP) --requirement examples/requirements-ray.txt --requirement examples/requirements-spark.txt
+	$(PYTEST) tests/deploy/test_beyond_one_machine.py
 
 test-large: $(VENV)/dev-installed
 	$(PYTEST) tests/server -m large

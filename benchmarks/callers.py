@@ -25,8 +25,8 @@ Send = Callable[[bytes], Awaitable[bool]]  # false: the server refused, being to
 
 @dataclass(frozen=True)
 class Target:
-    """Callers' server and requests: `url` is host:port of a gRPC server, or an http:// address; `requests` are serialized
-    messages, or bodies, of a sentence each."""
+    """Callers' server and requests: `url` is host:port of a gRPC server, or an http:// address. `requests` are
+    serialized messages, or bodies, of a sentence each."""
 
     url: str
     requests: list[bytes]

@@ -27,7 +27,8 @@ from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
 WARM_UP_S = 1.0
-GO, JAVA, RUST = (Path(__file__).resolve().parents[1] / "client" / language for language in ("go", "java", "rust"))
+ROOT = Path(__file__).resolve().parents[1]
+CPP, GO, JAVA, RUST = (ROOT / "client" / language for language in ("cpp", "go", "java", "rust"))
 
 
 def measure(url: str, sentences: list[str], callers: int, seconds: float) -> dict[str, float]:
@@ -88,9 +89,25 @@ def _rust(_folder: Path) -> list[str]:
     return [program]
 
 
+def _cpp(folder: Path) -> list[str]:
+    libraries, build = ROOT / "build" / "cpp-libraries", folder / "cpp"
+    subprocess.run(["sh", CPP / "tools" / "fetch-libraries.sh", libraries], check=True)
+    initial = ["-C", libraries / "libraries.cmake", "-D", "CMAKE_BUILD_TYPE=Release"]
+    subprocess.run(["cmake", *initial, "-S", CPP, "-B", build], stdout=subprocess.DEVNULL, check=True)
+    command = ["cmake", "--build", build, "--parallel", "--target", "bench"]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    return [str(build / "programs" / "bench")]
+
+
 # Builds the program of a client and returns its command. The program takes URL, CALLERS and SECONDS, sentences as JSON
 # on standard input, and prints the figures of `measure`.
-CONTENDERS: dict[str, Callable[[Path], list[str]]] = {"python": _python, "go": _go, "java": _java, "rust": _rust}
+CONTENDERS: dict[str, Callable[[Path], list[str]]] = {
+    "python": _python,
+    "go": _go,
+    "java": _java,
+    "rust": _rust,
+    "cpp": _cpp,
+}
 
 
 def main() -> None:

@@ -19,9 +19,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-
 from benchmarks.workload import public_data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,20 +38,23 @@ KEPT_OF_OTHERS = ("__init__", "configuration_")
 UNUSED = ("tests", "*.pyi", "*.a", "numpy/f2py", "numpy/core/include", "nvidia_pytriton.libs/libpython3-*")
 
 
-def pins(python: str) -> dict[str, str]:
-    """The pinned requirement of each package for this version of Python, by its normalized name."""
+def pins() -> dict[str, str]:
+    """The pinned requirement of each package, by its name in lower case with underscores."""
     files = (ROOT / "constraints.txt", ROOT / "docker/constraints.txt")
-    found = [Requirement(line) for file in files for line in file.read_text().splitlines() if "==" in line]
-    here = [pin for pin in found if pin.marker is None or pin.marker.evaluate({"python_version": python})]
-    return {canonicalize_name(pin.name): f"{pin.name}{pin.specifier}" for pin in here}
+    lines = [line for file in files for line in file.read_text().split()]
+    return {_key(line.partition("==")[0]): line for line in lines if "==" in line}
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def download(folder: Path, python: str) -> None:
-    pinned = pins(python)
+    pinned = pins()
     platforms = [argument for platform in PLATFORMS for argument in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary", ":all:", "--python-version", python, *platforms, "--dest", str(folder)]
-    subprocess.run([*command, *(pinned.get(canonicalize_name(name), name) for name in PACKAGES)], check=True)
+    subprocess.run([*command, *(pinned.get(_key(name), name) for name in PACKAGES)], check=True)
 
 
 def unpack(wheels: Path, site: Path, python: str) -> None:

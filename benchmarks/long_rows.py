@@ -77,7 +77,7 @@ def main() -> None:
     pod = Pod.of_base()
     with tempfile.TemporaryDirectory() as scratch:
         repository = _exported(arguments, Path(scratch))
-        texts = [f"{number} 한국어 문장 임베딩 the quick brown fox " * arguments.tokens for number in range(10)]
+        texts = [f"{number} 한국어 문장 임베딩 the quick brown fox " * (arguments.tokens // 8) for number in range(10)]
         expected = ExportedModel(repository, "cpu").encode(texts[:1])
         with pod.serving(repository, Path(scratch)) as (url, watch), SentenceEncoder(url, timeout_s=3600) as encoder:
             assert [len(row) for row in encoder.token_ids(texts[:1])] == [arguments.tokens]
@@ -144,7 +144,9 @@ class Pod:
         command += [str(Path(sys.executable).with_name("sentriton")), "serve", str(repository)]
         command += ["--grpc-port", "0", "--metrics-port", "0"]
         environment = {**os.environ, **self.environment, "TMPDIR": str(scratch)}
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         try:
             url = _address(process)
             with Watch(process.pid, group / "memory.stat", kinds) as watch:

@@ -26,7 +26,7 @@ _ONE_LENGTH = """
 import json, sys, time
 import torch
 from pathlib import Path
-from benchmarks.memory import growth
+from benchmarks.growth import growth
 from sentriton_server.encoder.operators import load_library
 torch._C._get_graph_executor_optimize(False)
 module, tokens = Path(sys.argv[1]), int(sys.argv[2])

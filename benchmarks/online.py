@@ -4,14 +4,15 @@
         [--callers 1 8 64 256] [--seconds 15] [--most-seconds 60] [--rounds 2] [--lengths klue|mixture]
         [--sentences 512] [--processes 1] [--padded] [--infinity torch optimum] [--plot FILE.png]
 
-Every caller sends one sentence, made into a request beforehand (of tokens, as Sentriton's client sends it; of text for
-Infinity), waits for its vector, and sends the next. Callers share `--processes` client processes on the same cores as
+Every caller sends one sentence, waits for its vector, and sends the next. Requests are made beforehand: of tokens, as
+Sentriton's client does, or of text for Infinity. Callers share `--processes` client processes on the same cores as
 the server. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
 `--most-seconds`. It may answer few of the sentences: they come in an order that spreads their lengths evenly.
 
 With every number of callers peers take turns, and the best round of each counts. They are Sentriton, and the same
-sentences as a corpus through `SentenceEncoder.encode` (`offline_per_s`). With `--padded` comes the usual Triton
-repository, fp32, every sentence padded to the longest of the work load; with `--infinity` Infinity's server over HTTP, after `make peers`.
+sentences as a corpus through `SentenceEncoder.encode` (`offline_per_s`). `--padded` adds the usual Triton
+repository, fp32, every sentence padded to the longest of the work load. `--infinity` adds Infinity's server over HTTP,
+after `make peers`.
 """
 
 from __future__ import annotations

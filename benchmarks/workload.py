@@ -69,8 +69,8 @@ def spread_by_length(sentences: list[str]) -> list[str]:
 
 
 def with_padding(sentences: list[str], tokens: list[int], batch_size: int) -> float:
-    """The ratio of padded tokens to tokens in batches that are sorted by length in characters, and padded to the
-    longest of each batch, as `SentenceTransformer.encode` has them. `tokens`: of each sentence."""
+    """The ratio of padded tokens to tokens in the batches of `SentenceTransformer.encode`: sorted by length in
+    characters, and padded to the longest of each. `tokens`: of each sentence."""
     longest_first = sorted(range(len(sentences)), key=lambda at: -len(sentences[at]))
     batches = [longest_first[begin : begin + batch_size] for begin in range(0, len(sentences), batch_size)]
     return sum(len(batch) * max(tokens[at] for at in batch) for batch in batches) / sum(tokens)

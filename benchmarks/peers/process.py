@@ -101,8 +101,8 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def wait_until_idle(limit_s: float = 10.0) -> None:
-    """Wait until the threads of all peers sleep: those of OpenMP and ONNX Runtime spin for a while after their
-    work, on cores that the next one needs. Raises `TimeoutError` if they spin for `limit_s`.
+    """Wait until the threads of all peers sleep. Those of OpenMP and ONNX Runtime spin for a while after their work, on
+    cores that the next one needs. Raises `TimeoutError` if they spin for `limit_s`.
     """
     end = time.monotonic() + limit_s
     interval_s, busy_cores = 0.25, 0.2

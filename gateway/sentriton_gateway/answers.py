@@ -31,7 +31,7 @@ from sentriton.errors import (
     ServerError,
     ServerUnavailable,
 )
-from sentriton_gateway.faults import invalid_field, no_json
+from sentriton_gateway.faults import invalid_field, no_json, shown, unreadable
 
 _BY_CLASS: dict[type[SentritonError], tuple[int, str]] = {
     ContractMismatch: (503, "model_changed"),
@@ -44,7 +44,7 @@ _BY_CLASS: dict[type[SentritonError], tuple[int, str]] = {
     SentritonError: (500, "server_error"),
 }
 _RETRY_AFTER_S = 1  # of an answer that a later request may not get
-_CODES = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _PARAMETERS = {
     "sentences": "input",
     "input": "input",
@@ -90,6 +90,8 @@ async def answer_sentriton_error(request: Request, error: Exception) -> Response
 async def answer_http_error(request: Request, error: Exception) -> Response:
     """An error of Starlette, such as a path that does not exist."""
     assert isinstance(error, HTTPException)
+    if error.status_code == 400:  # FastAPI hides why it could not read a body
+        return error_answer(400, *unreadable())
     code = _CODES.get(error.status_code, "invalid_request")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return error_answer(error.status_code, message, code, headers=error.headers)
@@ -99,6 +101,10 @@ async def answer_invalid_body(request: Request, error: Exception) -> Response:
     """The first fault of a body, by pydantic."""
     assert isinstance(error, RequestValidationError)
     fault: Mapping[str, Any] = error.errors()[0]
+    if isinstance(fault.get("input"), bytes):  # FastAPI reads nothing else as JSON
+        given = shown(request.headers.get("content-type", ""))
+        message = f"the Content-Type of the body is {given}; send JSON with Content-Type: application/json"
+        return error_answer(400, message, "invalid_value")
     if fault["type"] == "json_invalid":
         return error_answer(400, *no_json(fault["ctx"]["error"]))
     return error_answer(400, *invalid_field({**fault, "loc": fault["loc"][1:]}))  # behind "body"

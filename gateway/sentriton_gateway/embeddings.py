@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sentriton_gateway.answers import Refused
 from sentriton_gateway.encoder import CountingEncoder
-from sentriton_gateway.faults import too_many_inputs
+from sentriton_gateway.faults import shown, too_many_inputs
 from sentriton_gateway.messages import EmbeddingsRequest
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
@@ -75,7 +75,7 @@ def check_model(asked: str, name: str, second_name: str | None) -> None:
     if asked not in names:
         raise Refused(
             404,
-            f"model is {asked!r}; the server has {' or '.join(map(repr, names))}",
+            f"model is {shown(asked)}; the server has {' or '.join(map(repr, names))}",
             "model_not_found",
             "model",
         )

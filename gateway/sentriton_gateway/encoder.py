@@ -20,6 +20,7 @@ from sentriton.requests import TOKENS_PER_REQUEST, RequestRows, cut
 from sentriton.served_model import ServedModel
 from sentriton.session import Session
 from sentriton.tokenization import pack_rows
+from sentriton_gateway.faults import shown
 from sentriton_gateway.kept import Kept
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class TokensCall(CountedCall):
             if min(row) < 0 or max(row) >= manifest.vocab_size:
                 wrong = next(token for token in row if not 0 <= token < manifest.vocab_size)
                 raise InvalidInput(
-                    f"input[{place}] has the token id {wrong}; allowed are 0 to {manifest.vocab_size - 1}; "
+                    f"input[{place}] has the token id {shown(wrong)}; allowed are 0 to {manifest.vocab_size - 1}; "
                     "send text if the tokens are of another model (LangChain: check_embedding_ctx_length=False)"
                 )
             if edges and (row[0], row[-1]) != (edges[0], edges[-1]):

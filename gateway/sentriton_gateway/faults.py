@@ -9,8 +9,18 @@ _SHOWN_CHARACTERS = 100  # of a value in a message
 Fault: TypeAlias = tuple[str, str, str | None]
 
 
+def shown(value: object) -> str:
+    """A value in a message, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
 def no_json(reason: str) -> Fault:
     return f"the body is no JSON: {reason}", "invalid_json", None
+
+
+def unreadable() -> Fault:
+    return no_json("it must be UTF-8, not compressed, and not nested thousands of levels deep")
 
 
 def too_many_inputs(count: int, most: int) -> Fault:
@@ -28,6 +38,5 @@ def invalid_field(error: Mapping[str, Any]) -> Fault:
         return f"{name} is missing", "missing_required_parameter", str(field)
     if error["type"] == "extra_forbidden":
         return f"{name} is an unknown parameter", "unknown_parameter", str(field)
-    shown = repr(error.get("input"))
-    shown = shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
-    return f"{name} is {shown}: {error['msg']}", "invalid_value", None if field == "body" else str(field)
+    message = f"{name} is {shown(error.get('input'))}: {error['msg']}"
+    return message, "invalid_value", None if field == "body" else str(field)

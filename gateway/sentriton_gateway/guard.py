@@ -6,9 +6,10 @@ import secrets
 import time
 
 from starlette.datastructures import Headers
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sentriton_gateway.answers import Refused, error_answer
+from sentriton_gateway.answers import error_answer
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
 
@@ -25,7 +26,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings, key: str | None, metrics: GatewayMetrics) -> None:
         self._most_bytes = settings.gateway_max_body_mib * _MIB
-        self._app = app
+        self._app = RequestBodyLimitMiddleware(app, self._most_bytes)
         self._settings = settings
         self._key = None if key is None else key.encode()
         self._metrics = metrics
@@ -46,10 +47,7 @@ class Guard:
         self._in_progress += 1
         self._metrics.in_progress.inc()
         try:
-            if refusal := self._refusal(Headers(scope=scope)):
-                await refusal(scope, receive, noting)
-            else:
-                await self._app(scope, self._limited(receive), noting)
+            await (self._refusal(Headers(scope=scope)) or self._app)(scope, receive, noting)
         finally:
             self._in_progress -= 1
             self._metrics.in_progress.dec()
@@ -72,21 +70,6 @@ class Guard:
             message = f"the body has {length} bytes; allowed are {self._most_bytes}; send fewer inputs at a time"
             return _Discarding(error_answer(413, message, "body_too_large"), int(length))
         return None
-
-    def _limited(self, receive: Receive) -> Receive:
-        """Raises `Refused` for a body that is too large and did not say so: one in chunks."""
-        bytes_read = 0
-
-        async def counting() -> Message:
-            nonlocal bytes_read
-            message = await receive()
-            bytes_read += len(message.get("body", b""))
-            if bytes_read > self._most_bytes:
-                told = f"the body has more than the allowed {self._most_bytes} bytes; send fewer inputs at a time"
-                raise Refused(413, told, "body_too_large")
-            return message
-
-        return counting
 
     def _has_key(self, authorization: str) -> bool:
         if self._key is None:

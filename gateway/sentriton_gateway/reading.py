@@ -11,7 +11,7 @@ import sys
 
 from pydantic import ValidationError
 
-from sentriton_gateway.faults import Fault, invalid_field, no_json, too_many_inputs
+from sentriton_gateway.faults import Fault, invalid_field, no_json, too_many_inputs, unreadable
 from sentriton_gateway.messages import EmbeddingsRequest
 
 
@@ -27,8 +27,8 @@ def read(body: bytes, most_inputs: int) -> EmbeddingsRequest | Fault:
         return invalid_field(error.errors(include_url=False)[0])
     except json.JSONDecodeError as error:
         return no_json(error.msg)
-    except (RecursionError, UnicodeDecodeError, ValueError) as error:
-        return no_json(str(error))
+    except (RecursionError, ValueError):  # UnicodeDecodeError is one
+        return unreadable()
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from sentriton import __version__
@@ -29,18 +29,18 @@ from sentriton_server.choices import (
 )
 from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
+from sentriton_server.encoder.linear import operators_suit
 from sentriton_server.encoder.operators import LIBRARY, EncoderSizes
 from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import has_kernel
+from sentriton_server.export_target import check_target, draft_of
 from sentriton_server.gpu_sizes import GpuSizes, gpu_sizes
 from sentriton_server.module_file import save_module
 from sentriton_server.overflow import LARGEST_FP16, largest_magnitude, overflows
 from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.parity_texts import hard_texts, long_texts, parity_sentences
-from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import (
     MANIFEST,
-    RepositoryError,
     read_config,
     record_files,
     write_batching,
@@ -48,9 +48,16 @@ from sentriton_server.repository import (
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
 from sentriton_server.resources import hash_files
+from sentriton_server.sensitivity import sensitive_linears
 
 # Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
 SMALL_ENCODER_PARAMETERS = 25_000_000
+
+
+# Of the linear layers at int8, this share stays in bf16 where the others alone keep the bound.
+BF16_SHARES = (1 / 16, 1 / 8, 1 / 4)
+# So many sentences show which layers are sensitive: the shortest of every second one.
+_SHORT_ROWS = 24
 
 
 class ParityError(ExportError):
@@ -78,7 +85,8 @@ def export(
 
     `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
     without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
-    encoder and keep the precision's bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
+    encoder and keep the precision's bound. Linear layers that 8 bits change too much stay in bf16 at int8, as few as
+    keep the bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
     `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
@@ -86,7 +94,7 @@ def export(
     """
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)
-    _check_target(repository, overwrite)
+    check_target(repository, overwrite)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
     if checkpoint.defaults:
@@ -94,79 +102,35 @@ def export(
     if checkpoint.adapters:
         say(f"adapters {', '.join(checkpoint.adapters)} are not applied, as in SentenceTransformer: merge one")
     # An OSError concerns the repository, not the checkpoint.
-    with _draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
+    with draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
+        given, shares, share = operators, iter(BF16_SHARES if choices.precision.name == "int8" else ()), 0.0
+        sensitive: list[str] = []
         while True:
+            if share and not sensitive:
+                say("looking for the linear layers that 8 bits change most")
+                sensitive = sensitive_linears(checkpoint.encoder, _short_rows(checkpoint))
+            in_bf16 = sensitive[: math.ceil(share * len(sensitive))]
             try:
-                return _write(checkpoint, draft, choices, operators, say)
+                return _write(checkpoint, draft, choices, operators, in_bf16, say)
             except Overflow as error:
                 if not choices.is_default or choices.precision == WIDER_THAN_FP16:
                     raise
                 choices = dataclasses.replace(choices, precision=WIDER_THAN_FP16)
                 say(f"precision {WIDER_THAN_FP16.name} (auto: {error})")
             except ParityError as error:
-                if operators != "auto" or not (draft / "encoder/1" / LIBRARY).is_file():
-                    raise
-                # At 8 bits the last bit of a sum decides roundings: a checkpoint near the bound may pass with torch's.
-                operators = "torch"
-                say(f"operators torch (auto: with sentriton's, {error})")
+                if not share and operators == "auto" and (draft / "encoder/1" / LIBRARY).is_file():
+                    # The last bit of a sum decides roundings: a checkpoint near the bound may pass with torch's.
+                    operators = "torch"
+                    say(f"operators torch (auto: with sentriton's, {error})")
+                else:
+                    share = next(shares, 0.0)
+                    if not share:
+                        raise
+                    operators = given
+                    say(f"{share:.0%} of the linear layers in bf16 (auto: {error})")
             shutil.rmtree(draft, ignore_errors=True)
             del checkpoint  # its encoder is used up
             checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
-
-
-@contextmanager
-def _draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` where it cannot
-    be written, and `RepositoryError` where another export was there first.
-    """
-    try:
-        with _parent_folder(repository), private_folder(repository.parent, ".export-") as scratch:
-            draft = scratch / "repository"
-            yield draft
-            # Again: a server may run from an export that came meanwhile, and each has a key of its own.
-            _check_target(repository, overwrite)
-            _put_in_place(draft, repository, scratch / "replaced" if overwrite else None)
-    except OSError as error:
-        raise ExportError(f"cannot write {repository}: {error.strerror or error}") from error
-
-
-def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
-    """Move `draft` to `repository`. The former folder moves to `replaced`, and back if the draft cannot be moved.
-    Without `replaced`, `repository` must be absent or an empty folder.
-    """
-    if replaced is None or not repository.exists():
-        draft.rename(repository)
-        return
-    try:
-        repository.rename(replaced)
-        draft.rename(repository)
-    except BaseException:
-        with suppress(OSError):  # it was not moved, or its place is taken
-            replaced.rename(repository)
-        raise
-
-
-@contextmanager
-def _parent_folder(repository: Path) -> Iterator[None]:
-    """Make the folders above `repository`; those that are new go again when the export fails."""
-    new = [folder for folder in repository.parents if not folder.exists()]
-    repository.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):  # another export is in it
-            for folder in new:
-                folder.rmdir()
-        raise
-
-
-def _check_target(repository: Path, overwrite: bool) -> None:
-    if not repository.exists() or (repository.is_dir() and not any(repository.iterdir())):
-        return
-    if not (repository / MANIFEST).is_file():
-        raise RepositoryError(f"{repository} exists and is not an exported model repository; choose another folder")
-    if not overwrite:
-        raise RepositoryError(f"{repository} already holds an exported model; use --overwrite or choose another folder")
 
 
 def _write(
@@ -174,6 +138,7 @@ def _write(
     repository: Path,
     choices: Choices,
     operators: str,
+    in_bf16: Collection[str],
     say: Callable[[str], None],
 ) -> Manifest:
     precision, device, spec = choices.precision, choices.device, checkpoint.encoder_spec
@@ -220,7 +185,7 @@ def _write(
         # A server loads a library that it finds, whatever the manifest says.
         shutil.copyfile(library, repository / "encoder/1" / LIBRARY)
     say(f"compiling the encoder ({precision.name}, {device})")
-    _write_encoder(checkpoint, repository, precision, device, library is not None)
+    _write_encoder(checkpoint, repository, choices, library is not None, in_bf16)
     say(f"comparing with sentence-transformers{'' if choices.checked_on == device else ' on a CPU'}")
     embeddings = ExportedModel(repository, choices.checked_on).encode(sentences)
     if precision.name == "fp16":
@@ -228,7 +193,8 @@ def _write(
     parity = compare(embeddings, reference)
     _require_parity(parity, precision)
     manifest = _manifest(checkpoint, repository, precision, device, dimension, parity)
-    more = {"operators": choice.name, "checked_on": choices.checked_on, **_old_fields(checkpoint)}
+    more: dict[str, Any] = {"operators": choice.name, "checked_on": choices.checked_on, **_old_fields(checkpoint)}
+    more |= {"in_bf16": sorted(in_bf16)} if in_bf16 else {}
     write_json(repository / MANIFEST, {**json.loads(manifest.to_json()), **more})
     record_files(repository)
     return manifest
@@ -243,7 +209,7 @@ def _gpu_sizes(checkpoint: Checkpoint, precision: Precision) -> GpuSizes:
 def _require_fp16(checkpoint: Checkpoint, sentences: list[str], *, certainly: bool) -> None:
     """Raises `Overflow` where numbers of the encoder do not fit float16, or without `certainly`, may not."""
     longest = checkpoint.encoder_spec.max_seq_length
-    rows = [encoding.ids[:longest] for encoding in checkpoint.tokenizer.encode_batch(sentences)]
+    rows = [row[:longest] for row in _rows(checkpoint, sentences)]
     largest = largest_magnitude(checkpoint.encoder, [row for row in rows if row])
     if overflows(largest, certainly=certainly):
         raise Overflow(
@@ -259,12 +225,24 @@ def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None
     return usable_cores() if small else None
 
 
+def _short_rows(checkpoint: Checkpoint) -> list[list[int]]:
+    return sorted(filter(None, _rows(checkpoint, parity_sentences()[::2])), key=len)[:_SHORT_ROWS]
+
+
+def _rows(checkpoint: Checkpoint, texts: list[str]) -> list[list[int]]:
+    """The token ids of texts; some tokenizers pad those of a batch."""
+    encodings = checkpoint.tokenizer.encode_batch(texts)
+    return [list(compress(encoding.ids, encoding.attention_mask)) for encoding in encodings]
+
+
 def _write_encoder(
-    checkpoint: Checkpoint, repository: Path, precision: Precision, device: str, operators: bool
+    checkpoint: Checkpoint, repository: Path, choices: Choices, operators: bool, in_bf16: Collection[str]
 ) -> None:
     """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
     # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
-    module = compile_encoder(checkpoint.encoder, precision, device, operators=operators)
+    module = compile_encoder(
+        checkpoint.encoder, choices.precision, choices.device, operators=operators, in_bf16=in_bf16
+    )
     encoder = checkpoint.encoder
     write_batching(repository, _block_tokens(encoder), alike=not has_kernel(encoder))
     del encoder
@@ -274,7 +252,7 @@ def _write_encoder(
 
 def _block_tokens(encoder: PackedEncoder) -> int:
     """Of how many tokens a batch for a compiled encoder is to be a multiple."""
-    if encoder.operators and torch.ops.sentriton.suits(encoder.weights):
+    if encoder.operators and operators_suit(encoder.weights, encoder.mixed):
         return 1  # the operators share out any number evenly, and their own block is as large as the largest batch
     return 1 if has_kernel(encoder) else encoder.block_tokens
 

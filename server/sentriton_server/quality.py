@@ -15,7 +15,7 @@ from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.encoder import PRECISIONS, compile_encoder
 from sentriton_server.module_file import save_module
 from sentriton_server.parity import ExportedModel
-from sentriton_server.repository import read_key, read_manifest, read_operators
+from sentriton_server.repository import read_in_bf16, read_key, read_manifest, read_operators
 
 _CHUNK_SENTENCES = 256
 REFERENCE = "sentence-transformers"
@@ -52,7 +52,7 @@ def quality_by_precision(
             advance(start + len(texts))
     embeddings = np.concatenate(chunks)[np.argsort(order)]
     del model
-    operators = read_operators(repository) == "sentriton"
+    operators, in_bf16 = read_operators(repository) == "sentriton", read_in_bf16(repository)
     figures = {REFERENCE: measure(embeddings[: len(pairs)], embeddings[len(pairs) :], scores)}
     for precision in PRECISIONS.values():
         if device not in precision.devices:
@@ -63,7 +63,8 @@ def quality_by_precision(
             # Compiling uses an encoder up: each precision reads its own.
             encoder = read_checkpoint(source, **options).encoder
             encoder.key = read_key(repository)
-            save_module(compile_encoder(encoder, precision, device, operators=operators), path)
+            module = compile_encoder(encoder, precision, device, operators=operators, in_bf16=in_bf16)
+            save_module(module, path)
             del encoder
             with progress_bar(True, len(sentences)) as advance:
                 embeddings = ExportedModel(repository, device, path).encode(sentences, advance=advance)

@@ -62,6 +62,12 @@ def read_operators(repository: Path) -> str:
     return operators
 
 
+def read_in_bf16(repository: Path) -> list[str]:
+    """The linear layers of an int8 repository's encoder that stay in bf16."""
+    in_bf16: list[str] = json.loads((repository / MANIFEST).read_bytes()).get("in_bf16", [])
+    return in_bf16
+
+
 def write_configs(
     repository: Path,
     *,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sentriton import SentenceEncoder, ServerError
-from sentriton.canary import check_canary
+from sentriton.cli import check_canary
 from sentriton.settings import ClientSettings
 from sentriton.tokenization import TextTokenizer
 from tests.event_loop import InEventLoop

@@ -5,6 +5,7 @@ servers, 20,000 sentences.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ def embedded_by(server: RunningServer) -> float:
     return server.published("sentriton_rows_total")
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray; make deploy installs it")
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs Ray; make examples-large and make deploy install it")
 def test_ray_data(corpus: Path, tmp_path: Path, servers: list[RunningServer], expected: NDArray[np.float32]) -> None:
     before = [embedded_by(server) for server in servers]
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "/tmp/ray", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
@@ -91,7 +92,10 @@ def test_ray_data(corpus: Path, tmp_path: Path, servers: list[RunningServer], ex
     assert min(shares) > len(SENTENCES) / 10, "both servers take part"
 
 
-@pytest.mark.spark
+@pytest.mark.skipif(
+    find_spec("pyspark") is None or shutil.which("java") is None,
+    reason="needs PySpark, which make examples-large installs, and a Java of version 17 or later",
+)
 def test_spark(corpus: Path, tmp_path: Path, servers: list[RunningServer], expected: NDArray[np.float32]) -> None:
     before = [embedded_by(server) for server in servers]
     local = {"SPARK_LOCAL_IP": "127.0.0.1", "MASTER": "local[2]", "PYSPARK_PYTHON": sys.executable}

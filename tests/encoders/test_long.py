@@ -30,7 +30,7 @@ MOST_MIB = 200
 MEMORY = """
 import sys
 from pathlib import Path
-from benchmarks.memory import growth
+from benchmarks.growth import growth
 from sentriton_server.parity import ExportedModel
 model = ExportedModel(Path(sys.argv[1]), "cpu")
 model.encode(["the " * 500])
@@ -102,16 +102,20 @@ def test_the_longest_row_counts_in_an_answer_of_token_embeddings(tmp_path: Path)
     check_shared_memory(tmp_path / "repository", free=(4 * 2 + 2 * 2 + 32) * MIB)
 
 
-def test_an_error_at_far_places_alone_is_seen_at_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_far_places(self: Rotary, positions: Tensor, filling: int) -> Tensor:
+class WithoutFarPlaces(Rotary):
+    """Tokens from place 1,200 on are all at this place."""
+
+    def forward(self, positions: Tensor, filling: int) -> Tensor:
         places = torch.nn.functional.pad(positions, [0, filling]).clamp(max=1200).to(torch.float32)
         angles = places.view([1, -1, 1, 1]) * self.frequencies.view([self.frequencies.size(0), 1, 1, -1])
         return torch.stack([angles.cos(), angles.sin()], dim=1) * self.scales.view([-1, 1, 1, 1, 1])
 
+
+def test_an_error_at_far_places_alone_is_seen_at_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = long_checkpoint(tmp_path, "modernbert")
     manifest = export(folder, tmp_path / "right", device="cpu", max_seq_length=LONG)
     assert manifest.parity["sentences"] == len(parity_sentences()) + 1
-    monkeypatch.setattr(Rotary, "forward", without_far_places)
+    monkeypatch.setattr("sentriton_server.encoder.packed.Rotary", WithoutFarPlaces)
     with pytest.raises(ParityError):
         export(folder, tmp_path / "wrong", device="cpu", max_seq_length=LONG)
     shorter = export(folder, tmp_path / "short", device="cpu", max_seq_length=128)

@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 PEAK_OF_A_FULL_BATCH = """
 import sys, torch
-from benchmarks.memory import growth
+from benchmarks.growth import growth
 
 module = torch.jit.load(sys.argv[1])
 ids = torch.full([64 * 512, 1], 9, dtype=torch.int32)

@@ -31,7 +31,7 @@ PEAK_OF_AN_EXPORT = """
 import pathlib, sys, torch
 import sentence_transformers
 from transformers import RobertaModel, RobertaTokenizerFast
-from benchmarks.memory import growth
+from benchmarks.growth import growth
 from sentriton_server.export import export
 
 torch.set_num_threads(1)

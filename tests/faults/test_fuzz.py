@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tritonclient.grpc.service_pb2 import ModelInferRequest
 
-from sentriton.canary import check_canary
+from sentriton.cli import check_canary
 from sentriton.settings import ClientSettings
 from tests.faults.conftest import Served, note
 from tests.faults.flood import resident_bytes

@@ -136,11 +136,19 @@ def test_other_wrong_requests(gateway: RunningGateway) -> None:
         (b"{", 400, "invalid_json"),
         (b'"\xff"', 400, "invalid_json"),
         (b"[]", 400, "invalid_value"),
+        (b"\x1f\x8b", 400, "invalid_json"),
+        (b"[" * 100_000 + b"]" * 100_000, 400, "invalid_json"),
+        (b'{"input": [%s], "model": "x"}' % (b"9" * 9000), 400, "invalid_json"),
+        (json.dumps({"input": "x", "model": "x" * 100_000}).encode(), 404, "model_not_found"),
         (json.dumps({"input": "\ud800", "model": "x"}).encode(), 404, "model_not_found"),
         (b" " * (17 << 20), 413, "body_too_large"),
     ):
         answer = httpx.post(url, content=content, headers=headers, timeout=30)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert len(answer.content) < 400
+    for other in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):  # curl's
+        told = httpx.post(url, content=b'{"input": "x", "model": "x"}', headers=other).json()["error"]["message"]
+        assert told.startswith(f"the Content-Type of the body is {other.get('Content-Type', '')!r}; send JSON with")
     in_parts = httpx.post(url, content=(b" " * (1 << 20) for _ in range(17)), headers=headers, timeout=30)
     assert (in_parts.status_code, in_parts.json()["error"]["code"]) == (413, "body_too_large")
     assert httpx.get(url).json()["error"]["code"] == "method_not_allowed"

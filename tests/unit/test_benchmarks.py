@@ -28,7 +28,9 @@ def calls(ends: list[float], *, took: float = 1.0, begin: float = 10.0, end: flo
 
 
 @pytest.mark.parametrize(
-    "name", "batches cache chain contention first gpu limit long_rows long_texts offline online overhead scale".split()
+    "name",
+    "batches cache chain contention first gateway gpu install limit long_rows long_texts offline online "
+    "overhead processes scale".split(),
 )
 def test_every_benchmark_describes_its_options(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -55,6 +55,36 @@ KINDS: dict[str, tuple[Change, str]] = {
     ),
     "quantized weights": (edit("config.json", quantization_config={"quant_method": "x"}), "weights are quantized"),
     "a tokenizer elsewhere": (edit("sentence_bert_config.json", tokenizer_name_or_path="."), "tokenizer is elsewhere"),
+    "code of its own": (
+        edit("config.json", model_type="new", auto_map={"AutoModel": "modeling.NewModel"}),
+        "the code that comes with it (auto_map in config.json) is never run",
+    ),
+    "code of its own, under the name of an encoder": (
+        edit("config.json", num_hidden_layers=3, auto_map={"AutoModel": "modeling.NewModel"}),
+        "never run: take the checkpoint in the native form of transformers",
+    ),
+    "a type that transformers does not know": (
+        edit("config.json", model_type="bidirectional_x"),
+        "encoder is of type 'bidirectional_x'; supported are bert, ",
+    ),
+    "a decoder": (edit("config.json", model_type="modernbert-decoder"), "'modernbert-decoder', a decoder: its layers"),
+    "no type": (edit("config.json", model_type=None), "config.json has the model_type None; supported are bert, "),
+    "a decoder's switch": (
+        edit("config.json", is_decoder=True),
+        "supported are encoders alone; take an embedding model",
+    ),
+    "no vocabulary": (
+        lambda folder: [path.unlink() for path in folder.glob("token*.json")],
+        "has no vocabulary of a tokenizer (tokenizer.json); save the checkpoint with its tokenizer",
+    ),
+    "weights for ONNX Runtime": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "model.onnx"),
+        "but model.onnx, made from them for another program; take the checkpoint that they come from",
+    ),
+    "weights for llama.cpp": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "model-q8_0.gguf"),
+        "but model-q8_0.gguf, made from them for another program",
+    ),
     "model_args": (edit("sentence_bert_config.json", model_args={"variant": "x"}), "model_args have variant; allowed"),
 }
 
@@ -74,6 +104,9 @@ def test_what_is_not_an_embedding_model_is_refused_by_its_kind(change: Change, n
         ("sentence_transformers.sparse_encoder.modules.SparseAutoEncoder", "makes the checkpoint a sparse encoder"),
         ("sentence_transformers.multi_vector_encoder.modules.MultiVectorMask", "a multi-vector encoder"),
         ("sentence_transformers.models.Nonsense", "module Nonsense of the checkpoint is not supported"),
+        ("sentence_transformers.models.StaticEmbedding", "need no server: use SentenceTransformer itself"),
+        ("sentence_transformers.models.Router", "save the modules of one route as a checkpoint of its own"),
+        ("sentence_transformers.models.LSTM", "take or train an embedding model without it"),
         ("sentence_transformers.nowhere.Transformer", "No module named"),
         ("mine.Transformer", "module mine.Transformer does not belong to sentence-transformers"),
         ("Transformer", "module Transformer does not belong to sentence-transformers"),

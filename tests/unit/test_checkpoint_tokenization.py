@@ -87,7 +87,7 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
         ),
         "has the token '<new>' with id",
     ),
-    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "cannot load checkpoint"),
+    "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no vocabulary of a tokenizer"),
     "a tokenizer of no class": (
         edit("tokenizer.json", model={"type": "Nonsense"}),
         "tokenizer.json is not a tokenizer of the tokenizers library",

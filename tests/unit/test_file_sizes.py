@@ -6,7 +6,7 @@ from tests.conftest import ROOT
 from tests.unit.test_documentation import FILES
 
 MOST_LINES = 350
-CODE = {".py", ".pyi", ".ts", ".mts", ".cts", ".mjs", ".js", ".c", ".cpp", ".h", ".go", ".java", ".rs", ".sh", ".proto"}
+CODE = set(".py .pyi .ts .mts .cts .mjs .js .c .cpp .hpp .h .go .java .rs .sh .proto".split())
 GENERATED = [
     ROOT / "client" / folder
     for folder in ("node/src/generated", "go/internal/generated", "java/src/generated", "rust/src/generated")

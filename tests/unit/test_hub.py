@@ -34,7 +34,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def use_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
-    """Makes a port of this machine the hub, with an empty cache. It has a second to answer."""
+    """Makes a port of this machine the hub, with an empty cache."""
 
     def use(port: int) -> None:
         url = f"http://127.0.0.1:{port}"
@@ -44,7 +44,6 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], 
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + path)
         for name in ("huggingface_hub.constants.HF_HUB_CACHE", "datasets.config.HF_DATASETS_CACHE"):
             monkeypatch.setattr(name, str(tmp_path))
-        monkeypatch.setattr("sentriton.evaluation.hub._ANSWER_S", 1.0)
 
     return use
 
@@ -80,8 +79,9 @@ def test_a_hub_that_is_not_there(use_hub: Callable[[int], None]) -> None:
     assert f"{ABSENT} data set; check the name" in message_of(lambda: read_pairs("no/data:sts:validation"))
 
 
-def test_a_hub_that_never_answers(use_hub: Callable[[int], None], silent: int) -> None:
+def test_a_hub_that_never_answers(use_hub: Callable[[int], None], silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     use_hub(silent)
+    monkeypatch.setattr("sentriton.evaluation.hub._ANSWER_S", 1.0)
     assert f"{ABSENT} model" in message_of(lambda: download("no/model", allow_pickle=False))
     assert f"{ABSENT} data set" in message_of(lambda: read_pairs("no/data"))
 

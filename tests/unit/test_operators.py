@@ -149,6 +149,34 @@ def test_on_a_processor_that_they_do_not_suit_torch_computes(precision: str, mon
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+IN_BF16 = ("layers.0.output", "layers.0.query_key_value", "layers.1.attention_output", "layers.1.intermediate")
+
+
+def mixed(by_operators: bool) -> Any:
+    """With 8 bits, and some linear layers in bfloat16."""
+    _, encoder = read_encoder(hugging_face(), None)
+    return encoder, compile_encoder(encoder, PRECISIONS["int8"], operators=by_operators, in_bf16=IN_BF16)
+
+
+def test_linear_layers_of_two_types() -> None:
+    skip_unless_suited("int8")
+    skip_unless_suited("bf16")
+    ours, torchs = mixed(True)[1], mixed(False)[1]
+    found, expected = (torch.cat(embed(encoder, LENGTHS)) for encoder in (ours, torchs))
+    assert torch.cosine_similarity(found.double(), expected.double()).min() >= LEAST_COSINE["int8"]
+    assert not torch.equal(found, torch.cat(embed(compiled("int8", True), LENGTHS)))
+    for length, together in zip(LENGTHS, embed(ours, LENGTHS), strict=True):
+        assert torch.equal(together, embed(ours, [length])[0])
+
+
+def test_on_a_processor_with_8_bits_alone_torch_computes_both_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.sentriton, "suits", lambda weights: weights != torch.bfloat16)
+    # Not as TorchScript, which would ask the library.
+    encoder, _ = mixed(True)
+    found, expected = (torch.cat(embed(module, LENGTHS)) for module in (encoder, mixed(False)[1]))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_every_activation(activation: str) -> None:
     skip_unless_suited("fp32")
@@ -206,6 +234,7 @@ def wrong(name: str) -> Any:
             "query_key_value": (0, parameters[4]),
             "order": (4, weights[1]),
             "dtype": (8, parameters[8].double()),
+            "another dtype": (8, parameters[8].to(torch.int8)),
             "output": (12, torch.ops.sentriton.order(torch.randn(64, 64))),
             "bias": (5, torch.randn(32)),
             "strided bias": (5, torch.randn(128)[::2]),
@@ -226,7 +255,8 @@ def wrong(name: str) -> Any:
         ("parameters", "a layer has 20 parameters"),
         ("query_key_value", "the query_key_value must be an ordered weight of 192 outputs and 64 inputs, as Float"),
         ("order", "the attention_output must be an ordered weight"),
-        ("dtype", "the intermediate must be an ordered weight"),
+        ("dtype", "the operators have no Double on this processor"),
+        ("another dtype", "the intermediate must be an ordered weight"),
         ("output", "the output must be an ordered weight of 64 outputs and 96 inputs"),
         ("bias", r"the bias must be contiguous float32 \[64\]"),
         ("strided bias", "the bias must be contiguous"),

@@ -90,10 +90,8 @@ def test_bytecode_is_no_part_of_an_export_and_is_removed(repository: Path) -> No
 
 
 @pytest.mark.parametrize("damaged", ["assets/1/golden.json", "embed_text/config.pbtxt", MANIFEST, CHECKSUMS])
-def test_a_damaged_export_that_is_kept_is_made_again(
-    damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("own_cache")
+def test_a_damaged_export_that_is_kept_is_made_again(damaged: str, tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     said: list[str] = []
     first = prepare_repository(str(folder), precision="fp32", device="cpu")
@@ -107,16 +105,14 @@ def test_a_damaged_export_that_is_kept_is_made_again(
     assert [path.name for path in first.parent.iterdir()] == [first.name]
 
 
-def test_a_damaged_export_that_another_serve_has_made_again_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_a_damaged_export_that_another_serve_has_made_again_is_kept(tmp_path: Path) -> None:
     def make_again(step: str) -> None:
         said.append(step)
         if step.endswith("made again"):
             prepare_repository(str(folder), precision="fp32", device="cpu")
             keys.append(read_key(first))
 
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
     folder = make_checkpoint(tmp_path / "checkpoint")
     said: list[str] = []
     keys: list[int] = []

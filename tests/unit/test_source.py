@@ -42,7 +42,7 @@ def test_an_export_that_is_served_from_the_cache_is_held(cache: Path, tmp_path: 
     assert export.is_dir()
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_an_export_that_is_removed_at_once_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hold_too_late(repository: Path) -> bool:
         if repository.exists() and not removed:
@@ -64,7 +64,7 @@ def test_a_repositorys_precision_and_device_cannot_be_changed(options: dict[str,
         prepare_repository(str(repository), **options)
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     said: list[str] = []
@@ -77,7 +77,7 @@ def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
     assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_other_parity_sentences_make_another_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_checkpoint(tmp_path / "checkpoint")
     first = prepare_repository(str(folder), precision="fp32", device="cpu")
@@ -114,7 +114,7 @@ def test_a_full_triton_gets_an_export_with_torchs_operators(tmp_path: Path, monk
     assert said[0] == f"operators torch (auto: the libtorch backend of {triton} cannot load sentriton's)"
 
 
-@pytest.mark.usefixtures("cache")
+@pytest.mark.usefixtures("own_cache")
 def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> None:
     def export_the_first(step: str) -> None:
         said.append(step)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from sentriton import cli
+from tests.unit.conftest import Command
 
 # What serve and export say of their work before they fail.
 PROGRESS = ("settings: ", "device ", "precision ", "reading checkpoint ")
@@ -35,6 +34,7 @@ WRONG: list[tuple[str, str]] = [
     ("embed --input {in} --column text", "has lines, not columns"),
     ("embed --input pyproject.toml", "ends in '.toml'"),
     ("embed x --output out.xlsx", "its ending must be one of .npy, .jsonl, .parquet"),
+    ("embed x --output .", "--output is '.'; its ending must be one of"),
     ("embed x --output out", "its ending must be one of"),
     ("embed x --output /nowhere/out.npy", "no folder /nowhere"),
     ("embed x --output {folder}/in.npy", "is a folder; give a file name"),
@@ -61,6 +61,7 @@ WRONG: list[tuple[str, str]] = [
     ("health --url 127.0.0.1:9", "unreachable: no answer from 127.0.0.1:9"),
     ("evaluate", "Missing argument"),
     ("evaluate missing.csv", "no file missing.csv"),
+    ("evaluate /dev/null", "no file /dev/null; give one, or a hub data set as ID:CONFIG:SPLIT"),
     ("evaluate {bad}", "line 1 is not JSON"),
     ("evaluate {bad} --plot out.gif", "its ending must be one of"),
     ("serve a b", "Got unexpected extra argument"),
@@ -78,6 +79,7 @@ WRONG: list[tuple[str, str]] = [
     ("export {folder} {folder}/out --evaluate missing.csv", "no file missing.csv"),
     ("train", "Missing argument"),
     ("train nonsense", "nonsense"),
+    ("train {binary}", "binary.toml is not UTF-8"),
     ("data nonsense", "no data set 'nonsense': must be all or one of"),
     ("cache clear nonsense", "'nonsense' is no entry of the cache"),
     ("cache clear --older-than-days -1", "allowed are numbers from 0"),
@@ -89,8 +91,10 @@ WRONG: list[tuple[str, str]] = [
 def arguments(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "in.txt").write_text("a sentence\n")
     (tmp_path / "bad.jsonl").write_text("{\n")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\x00")
     (tmp_path / "in.npy").mkdir()
-    return {"{in}": f"{tmp_path}/in.txt", "{bad}": f"{tmp_path}/bad.jsonl", "{folder}": str(tmp_path)}
+    files = {"{in}": "in.txt", "{bad}": "bad.jsonl", "{binary}": "binary.toml"}
+    return {name: f"{tmp_path}/{file}" for name, file in files.items()} | {"{folder}": str(tmp_path)}
 
 
 @pytest.mark.parametrize(("line", "words"), WRONG, ids=[line for line, _ in WRONG])
@@ -100,7 +104,7 @@ def test_a_wrong_command_line_gives_one_sentence(
     arguments: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: Command,
 ) -> None:
     if line.startswith("cache") and not any(
         plugin.name == "cache" for plugin in entry_points(group="sentriton.commands")
@@ -109,16 +113,11 @@ def test_a_wrong_command_line_gives_one_sentence(
     for name, value in arguments.items():
         line = line.replace(name, value)
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sys, "argv", ["sentriton", *line.split()])
-    monkeypatch.setattr("os.dup2", lambda *descriptors: None)  # standard output is pytest's
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code in (1, 2)
-    captured = capsys.readouterr()
-    said = [text for text in captured.err.splitlines() if not text.startswith(PROGRESS)]
-    assert len(said) == 1, captured.err
+    code, out, err = command(*line.split())
+    assert (code in (1, 2), out) == (True, "")
+    said = [text for text in err.splitlines() if not text.startswith(PROGRESS)]
+    assert len(said) == 1, err
     assert words in said[0]
-    assert captured.out == ""
 
 
 def test_the_table_has_sixty_lines() -> None:

@@ -68,7 +68,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """`encode` with the model's "query" prompt, unless another is given."""
+        """As `SentenceEncoder.encode_query`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return await self._encode(call)
 
@@ -80,7 +80,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
+        """As `SentenceEncoder.encode_document`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return await self._encode(call)
 

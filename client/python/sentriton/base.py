@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Generic, cast
 
 from sentriton.arguments import as_texts, choice
 from sentriton.endpoints import AnyConnection
 from sentriton.manifest import Manifest
-from sentriton.model_card import ModelCardData
 from sentriton.session import Session
 from sentriton.settings import ClientSettings
 from sentriton.similarity import (
@@ -27,13 +26,26 @@ if TYPE_CHECKING:
     from sentriton.similarity import Named, TensorsOrArrays
 
 
+class ModelCardData:
+    """Takes the figures of sentence-transformers' evaluators; `eval_results_dict` has the last ones."""
+
+    def __init__(self) -> None:
+        self.eval_results_dict: dict[object, dict[str, float]] = {}
+
+    def set_evaluation_metrics(
+        self, evaluator: object, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
+    ) -> None:
+        """Keep a copy of `metrics`. `epoch` and `step` are a training's: unused here."""
+        self.eval_results_dict[evaluator] = dict(metrics)
+
+
 class BaseEncoder(Generic[AnyConnection]):
     """The part of both encoders that sends nothing. It needs a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
         self._similarity_fn_name: SimilarityName | None = None
-        self.model_card_data: ModelCardData = ModelCardData()
+        self.model_card_data = ModelCardData()
 
     @property
     def settings(self) -> ClientSettings:
@@ -79,9 +91,7 @@ class BaseEncoder(Generic[AnyConnection]):
         """Length of a sentence's vector."""
         return self.manifest.dimension
 
-    def get_sentence_embedding_dimension(self) -> int:
-        """Length of a sentence's vector."""
-        return self.manifest.dimension
+    get_sentence_embedding_dimension = get_embedding_dimension
 
     def get_max_seq_length(self) -> int:
         """Most tokens of a sentence, special ones included."""

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,15 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from sentriton import __version__
-from sentriton.canary import check_canary
 from sentriton.command_options import AsJson, open_encoder, takes_settings
-from sentriton.connection import Connection
+from sentriton.connection import Connection, ask
+from sentriton.deadline import Deadline
+from sentriton.endpoints import Endpoint
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
-from sentriton.golden import HEALTH_TIMEOUT_S
+from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
 from sentriton.plugins import CommandGroup
+from sentriton.questions import health_questions
 from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
@@ -123,17 +127,22 @@ def health(settings: ClientSettings) -> None:
     raise typer.Exit(max(map(_check_health, each)))
 
 
+def check_canary(settings: ClientSettings, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
+    """Embed all golden sentences at the first server of `settings`. Raises as `SentenceEncoder.health`."""
+    with closing(Connection(settings.addresses[0], settings)) as connection:
+        deadline = Deadline(timeout_s, timeout_s, time.monotonic())
+        return ask(health_questions(Endpoint(connection.address, connection), deadline))
+
+
 def _check_health(settings: ClientSettings) -> int:
     """Look at one server, say how it is, and give the exit code."""
     timeout_s = settings.timeout_s or HEALTH_TIMEOUT_S
-    connection = Connection(settings.url, settings)
     try:
-        connection.is_ready(timeout_s)
+        with closing(Connection(settings.url, settings)) as connection:
+            connection.is_ready(timeout_s)
     except SentritonError as error:
         typer.echo(f"unreachable: {error}", err=True)
         return 2
-    finally:
-        connection.close()
     try:
         report = check_canary(settings, timeout_s)
     except Overloaded as error:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -55,11 +55,7 @@ class Connection:
     def __init__(self, address: str, settings: ClientSettings | None = None) -> None:
         self.address, self.settings = address, settings or ClientSettings()
         self._metadata = _call_metadata(self.settings)
-        options, credentials = _channel_options(self.settings), channel_credentials(self.settings)
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=options)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, options=options)
+        self._channel: grpc.Channel = _channel(grpc, address, self.settings)
         self._stub = Stub(self._channel)
 
     def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
@@ -99,11 +95,7 @@ class AsyncConnection:
     def __init__(self, address: str, settings: ClientSettings) -> None:
         self.address, self.settings = address, settings
         self._metadata = _call_metadata(settings)
-        options, credentials = _channel_options(settings), channel_credentials(settings)
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(address, options=options)
-        else:
-            self._channel = grpc.aio.secure_channel(address, credentials, options=options)
+        self._channel: grpc.aio.Channel = _channel(grpc.aio, address, settings)
         self._stub = AsyncStub(self._channel)
 
     async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
@@ -132,9 +124,7 @@ def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) 
             try:
                 response = question.connection.infer(question.request, question.timeout_s)
             except SentritonError as error:
-                connection = question.connection
-                error = explained(error, connection.address, connection.settings, question.timeout_s)
-                question = questions.throw(error)
+                question = questions.throw(_explained(error, question))
             else:
                 question = questions.send(response)
     except StopIteration as ended:
@@ -150,9 +140,7 @@ async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferRe
             try:
                 response = await question.connection.infer(question.request, question.timeout_s)
             except SentritonError as error:
-                connection = question.connection
-                look = (connection.address, connection.settings, question.timeout_s)
-                question = questions.throw(await asyncio.to_thread(explained, error, *look))
+                question = questions.throw(await asyncio.to_thread(_explained, error, question))
             else:
                 question = questions.send(response)
     except StopIteration as ended:
@@ -160,10 +148,18 @@ async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferRe
         return result
 
 
-def _channel_options(settings: ClientSettings) -> list[tuple[str, int | str]]:
-    if settings.uses_tls and settings.server_name is not None:
-        return [*_OPTIONS, ("grpc.ssl_target_name_override", settings.server_name)]
-    return _OPTIONS
+def _explained(error: SentritonError, question: Question[Any]) -> SentritonError:
+    return explained(error, question.connection.address, question.connection.settings, question.timeout_s)
+
+
+def _channel(grpc: Any, address: str, settings: ClientSettings) -> Any:
+    """A channel of the module `grpc` or `grpc.aio`."""
+    credentials = channel_credentials(settings)
+    if credentials is None:
+        return grpc.insecure_channel(address, options=_OPTIONS)
+    name = settings.server_name
+    options = _OPTIONS if name is None else [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
+    return grpc.secure_channel(address, credentials, options=options)
 
 
 def _call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:

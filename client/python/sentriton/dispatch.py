@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import queue
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sentriton.call import Call
 from sentriton.connection import AsyncConnection, Connection
 from sentriton.course import Sending
 from sentriton.deadline import LOOK_EVERY_S
-from sentriton.kserve import ModelInferResponse
+from sentriton.endpoints import AnyConnection
+from sentriton.kserve import ModelInferRequest, ModelInferResponse
 
 if TYPE_CHECKING:
     from sentriton.connection import PendingCall
 
+# Returns the response of a request that has ended, or raises.
+Outcome: TypeAlias = Callable[[], ModelInferResponse]
+Came: TypeAlias = Callable[[Sending[AnyConnection], Outcome], object]
 _GLANCE_S = 0.25  # between two looks at whether the encoder was closed
 
 
@@ -25,7 +30,7 @@ class Dispatcher:
 
     def __init__(self, call: Call[Connection]) -> None:
         self._call = call
-        self._outcomes: queue.SimpleQueue[tuple[Sending[Connection], PendingCall]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[Sending[Connection], Outcome]] = queue.SimpleQueue()
 
     def run(self) -> None:
         """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
@@ -35,26 +40,14 @@ class Dispatcher:
                 call.check_open()
                 course.prepare()
                 if (next_sending := course.next(time.monotonic())) is not None:
-                    self._send(next_sending)
+                    send(next_sending, *call.request(next_sending), lambda *came: self._outcomes.put(came))
                     continue
                 try:
                     wait_s = min(_GLANCE_S, course.wait_s(time.monotonic()))
-                    sending, pending = self._outcomes.get(timeout=wait_s)
+                    sending, outcome = self._outcomes.get(timeout=wait_s)
                 except queue.Empty:
                     continue
-                call.settle(sending, partial(sending.endpoint.connection.result_of, pending))
-
-    def _send(self, sending: Sending[Connection]) -> None:
-        request, time_s = self._call.request(sending)
-        pending = sending.endpoint.connection.start_infer(request, time_s)
-        sending.endpoint.begin(sending, sending.sent)
-        sending.cancel = pending.cancel
-
-        def ended(pending: PendingCall) -> None:
-            sending.endpoint.end(sending)
-            self._outcomes.put((sending, pending))
-
-        pending.add_done_callback(ended)
+                call.settle(sending, outcome)
 
 
 class AsyncDispatcher:
@@ -62,8 +55,7 @@ class AsyncDispatcher:
 
     def __init__(self, call: Call[AsyncConnection]) -> None:
         self._call = call
-        self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], asyncio.Task[ModelInferResponse]]]
-        self._outcomes = asyncio.Queue()
+        self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], Outcome]] = asyncio.Queue()
 
     async def run(self) -> None:
         """As `Dispatcher.run`."""
@@ -77,26 +69,43 @@ class AsyncDispatcher:
                 else:
                     course.prepare()
                 if (next_sending := course.next(time.monotonic())) is not None:
-                    self._send(next_sending)
+                    send_async(next_sending, *call.request(next_sending), lambda *came: self._outcomes.put_nowait(came))
                     continue
                 try:
                     wait_s = min(LOOK_EVERY_S, course.wait_s(time.monotonic()))
-                    sending, task = await asyncio.wait_for(self._outcomes.get(), wait_s)
+                    sending, outcome = await asyncio.wait_for(self._outcomes.get(), wait_s)
                 except asyncio.TimeoutError:
                     continue
                 call.check_open()
-                call.settle(sending, task.result)
+                call.settle(sending, outcome)
 
-    def _send(self, sending: Sending[AsyncConnection]) -> None:
-        request, time_s = self._call.request(sending)
-        task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
-        sending.endpoint.begin(sending, sending.sent)
-        sending.cancel = task.cancel
 
-        def ended(task: asyncio.Task[ModelInferResponse]) -> None:
-            sending.endpoint.end(sending)
-            if not task.cancelled():
-                task.exception()  # asked for, as asyncio wants it
-            self._outcomes.put_nowait((sending, task))
+def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float, came: Came[Connection]) -> None:
+    """Send a request that has `time_s`. `came` gets its outcome, from any thread."""
+    connection = sending.endpoint.connection
+    pending = connection.start_infer(request, time_s)
+    sending.endpoint.begin(sending, sending.sent)
+    sending.cancel = pending.cancel
 
-        task.add_done_callback(ended)
+    def ended(pending: PendingCall) -> None:
+        sending.endpoint.end(sending)
+        came(sending, partial(connection.result_of, pending))
+
+    pending.add_done_callback(ended)
+
+
+def send_async(
+    sending: Sending[AsyncConnection], request: ModelInferRequest, time_s: float, came: Came[AsyncConnection]
+) -> None:
+    """`send` for asyncio."""
+    task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
+    sending.endpoint.begin(sending, sending.sent)
+    sending.cancel = task.cancel
+
+    def ended(task: asyncio.Task[ModelInferResponse]) -> None:
+        sending.endpoint.end(sending)
+        if not task.cancelled():
+            task.exception()  # asked for, as asyncio wants it
+        came(sending, task.result)
+
+    task.add_done_callback(ended)

@@ -8,19 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from sentriton.call import Call
 from sentriton.connection import AsyncConnection, Connection
 from sentriton.course import Sending
-from sentriton.dispatch import AsyncDispatcher, Dispatcher
+from sentriton.dispatch import AsyncDispatcher, Came, Dispatcher, Outcome, send, send_async
 from sentriton.endpoints import AnyConnection
 from sentriton.joining import Joiner
 from sentriton.joint import Joint, Member
-from sentriton.kserve import ModelInferResponse
+from sentriton.kserve import ModelInferRequest
 
 if TYPE_CHECKING:
-    from sentriton.connection import PendingCall
+    Send: TypeAlias = Callable[[Sending[AnyConnection], ModelInferRequest, float, Came[AnyConnection]], None]
 
 
 class JoinedDispatcher:
@@ -28,12 +28,11 @@ class JoinedDispatcher:
 
     def __init__(self, call: Call[Connection]) -> None:
         self._call = call
-        self._joiner = call.joiner
         self._looks: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def run(self) -> bool:
         """Returns when every sentence is embedded; false if the call needs requests of its own."""
-        call, joiner = self._call, self._joiner
+        call, joiner = self._call, self._call.joiner
         if joiner.take_idle():
             with _place_given_back(joiner):
                 call.open_course()
@@ -41,26 +40,10 @@ class JoinedDispatcher:
             return True
         with _member_of(call, partial(self._looks.put, None)) as member:
             while not member.ended:
-                if not _send_one(call, member, self._send):
+                if not _send_one(call, member, send):
                     with suppress(queue.Empty):
                         self._looks.get(timeout=joiner.wait_s(member, time.monotonic()))
         return call.take(member)
-
-    def _send(self, joint: Joint[Connection], sending: Sending[Connection]) -> None:
-        request, time_s = joint.request(sending, self._call.priority)
-        connection = sending.endpoint.connection
-        pending = connection.start_infer(request, time_s)
-        sending.endpoint.begin(sending, sending.sent)
-        sending.cancel = pending.cancel
-
-        def ended(pending: PendingCall) -> None:
-            sending.endpoint.end(sending)
-            with _kept_on_failure(self._call, joint):
-                self._joiner.settle(joint, sending, partial(connection.result_of, pending), time.monotonic())
-
-        pending.add_done_callback(ended)
-        if not joint.awaits(sending):  # its calls have gone meanwhile
-            pending.cancel()
 
 
 class AsyncJoinedDispatcher:
@@ -68,19 +51,18 @@ class AsyncJoinedDispatcher:
 
     def __init__(self, call: Call[AsyncConnection]) -> None:
         self._call = call
-        self._joiner = call.joiner
         self._look = asyncio.Event()
 
     async def run(self) -> bool:
         """As `JoinedDispatcher.run`."""
-        call, joiner, look = self._call, self._joiner, self._look
+        call, joiner, look = self._call, self._call.joiner, self._look
         loop = asyncio.get_running_loop()
         with _member_of(call, look.set) as member:
             # Tasks that are ready to run as well may join.
             await asyncio.sleep(0)
             idle = joiner.take_idle(member)
             while not idle and not member.ended:
-                if not _send_one(call, member, self._send):
+                if not _send_one(call, member, send_async):
                     timer = loop.call_later(joiner.wait_s(member, time.monotonic()), look.set)
                     await look.wait()
                     look.clear()
@@ -92,22 +74,6 @@ class AsyncJoinedDispatcher:
             return True
         return call.take(member)
 
-    def _send(self, joint: Joint[AsyncConnection], sending: Sending[AsyncConnection]) -> None:
-        request, time_s = joint.request(sending, self._call.priority)
-        task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
-        sending.endpoint.begin(sending, sending.sent)
-        sending.cancel = task.cancel
-
-        def ended(task: asyncio.Task[ModelInferResponse]) -> None:
-            sending.endpoint.end(sending)
-            if task.cancelled():
-                return
-            task.exception()  # asked for, as asyncio wants it
-            with _kept_on_failure(self._call, joint):
-                self._joiner.settle(joint, sending, task.result, time.monotonic())
-
-        task.add_done_callback(ended)
-
 
 @contextmanager
 def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
@@ -117,24 +83,32 @@ def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
         joiner.give_back(time.monotonic())
 
 
-def _send_one(
-    call: Call[AnyConnection],
-    member: Member[AnyConnection],
-    send: Callable[[Joint[AnyConnection], Sending[AnyConnection]], None],
-) -> bool:
+def _send_one(call: Call[AnyConnection], member: Member[AnyConnection], send: Send[AnyConnection]) -> bool:
     """Send a request if one may go now: of calls that wait, or after a failure. False if none may."""
     call.check_open()
     if (joint := call.joiner.gather(time.monotonic())) is not None:
         with _kept_on_failure(call, joint):
             joint.tokenize()
             if (sending := call.joiner.depart(joint, time.monotonic())) is not None:
-                send(joint, sending)
+                _send_joint(call, joint, sending, send)
     elif (again := call.joiner.next(member, time.monotonic())) is not None:
         with _kept_on_failure(call, again[0]):
-            send(*again)
+            _send_joint(call, *again, send)
     else:
         return False
     return True
+
+
+def _send_joint(
+    call: Call[AnyConnection], joint: Joint[AnyConnection], sending: Sending[AnyConnection], send: Send[AnyConnection]
+) -> None:
+    def came(sending: Sending[AnyConnection], outcome: Outcome) -> None:
+        with _kept_on_failure(call, joint), suppress(asyncio.CancelledError):
+            call.joiner.settle(joint, sending, outcome, time.monotonic())
+
+    send(sending, *joint.request(sending, call.priority), came)
+    if not joint.awaits(sending):  # its calls have gone meanwhile
+        sending.cancel()
 
 
 @contextmanager

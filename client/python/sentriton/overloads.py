@@ -28,12 +28,9 @@ Int8 = TypeVar("Int8", covariant=True)
 Uint8 = TypeVar("Uint8", covariant=True)
 OneTensor = TypeVar("OneTensor", covariant=True)
 SeveralTensors = TypeVar("SeveralTensors", covariant=True)
-TokensOne = TypeVar("TokensOne", covariant=True)
 Tokens = TypeVar("Tokens", covariant=True)
 AnyOne = TypeVar("AnyOne", covariant=True)
 AnyMany = TypeVar("AnyMany", covariant=True)
-Float32Either = TypeVar("Float32Either", covariant=True)
-AnyEither = TypeVar("AnyEither", covariant=True)
 
 
 class Encode(
@@ -46,12 +43,9 @@ class Encode(
         Uint8,
         OneTensor,
         SeveralTensors,
-        TokensOne,
         Tokens,
         AnyOne,
         AnyMany,
-        Float32Either,
-        AnyEither,
     ]
 ):
     """`encode`, `encode_query` and `encode_document`."""
@@ -78,9 +72,9 @@ class Encode(
     @overload
     def __call__(self, *, inputs: str, **to: Unpack[ToTensors]) -> OneTensor: ...
     @overload
-    def __call__(self, sentences: str, *prompts: Prompt, **to: Unpack[ToTokens]) -> TokensOne: ...
+    def __call__(self, sentences: str, *prompts: Prompt, **to: Unpack[ToTokens]) -> OneTensor | Float32: ...
     @overload
-    def __call__(self, *, inputs: str, **to: Unpack[ToTokens]) -> TokensOne: ...
+    def __call__(self, *, inputs: str, **to: Unpack[ToTokens]) -> OneTensor | Float32: ...
     @overload
     def __call__(self, sentences: str, *prompts: Prompt, **to: Unpack[ToAny]) -> AnyOne: ...
     @overload
@@ -114,13 +108,13 @@ class Encode(
     @overload
     def __call__(self, *, inputs: Several, **to: Unpack[ToAny]) -> AnyMany: ...
     @overload
-    def __call__(self, sentences: Sentences, *prompts: Prompt, **to: Unpack[ToFloat32]) -> Float32Either: ...
+    def __call__(self, sentences: Sentences, *prompts: Prompt, **to: Unpack[ToFloat32]) -> Float32One | Float32: ...
     @overload
-    def __call__(self, *, inputs: Sentences, **to: Unpack[ToFloat32]) -> Float32Either: ...
+    def __call__(self, *, inputs: Sentences, **to: Unpack[ToFloat32]) -> Float32One | Float32: ...
     @overload
-    def __call__(self, sentences: Sentences, *prompts: Prompt, **to: Unpack[ToAny]) -> AnyEither: ...
+    def __call__(self, sentences: Sentences, *prompts: Prompt, **to: Unpack[ToAny]) -> AnyOne | AnyMany: ...
     @overload
-    def __call__(self, *, inputs: Sentences, **to: Unpack[ToAny]) -> AnyEither: ...
+    def __call__(self, *, inputs: Sentences, **to: Unpack[ToAny]) -> AnyOne | AnyMany: ...
     @overload
     def __call__(self, sentences: Texts, *prompts: Prompt, **to: Unpack[ToFloat32]) -> Float32: ...
     @overload

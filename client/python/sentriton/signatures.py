@@ -1,4 +1,7 @@
-"""The encoders' methods as type checkers see them: decorators declare the overloads, with values or coroutines."""
+"""The encoders' methods as type checkers see them: decorators declare the overloads, with values or coroutines.
+
+Classes, since pyright tells users without torch of the unknown tensors in an alias.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,9 @@ if TYPE_CHECKING:
             Matrix[np.uint8],
             Tensor,
             list[Tensor],
-            Tensor | Matrix[np.float32],
             Tokens,
             EncodedOne,
             EncodedMany,
-            Vector[np.float32] | Matrix[np.float32],
-            EncodedOne | EncodedMany,
         ],
         Protocol,
     ):
@@ -50,12 +50,9 @@ if TYPE_CHECKING:
             Later[Matrix[np.uint8]],
             Later[Tensor],
             Later[list[Tensor]],
-            Later[Tensor | Matrix[np.float32]],
             Later[Tokens],
             Later[EncodedOne],
             Later[EncodedMany],
-            Later[Vector[np.float32] | Matrix[np.float32]],
-            Later[EncodedOne | EncodedMany],
         ],
         Protocol,
     ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, Union, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, Union, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,34 +33,25 @@ class TensorLike(Protocol):
     def detach(self) -> Any: ...
 
 
-class Similarity(Protocol):
-    """The overloads of `similarity`: a matrix of scores."""
+Exact = TypeVar("Exact", covariant=True)
+Floats = TypeVar("Floats", covariant=True)
+
+
+class Scores(Protocol[Exact, Floats]):
+    """The overloads of `similarity` and `similarity_pairwise`."""
 
     @overload
-    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Matrix[np.float32]: ...
+    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Exact: ...
     @overload
-    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Matrix[np.float32] | Matrix[np.float64]: ...
+    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Floats: ...
     @overload
     def __call__(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
     @overload
     def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
 
 
-class PairwiseSimilarity(Protocol):
-    """The overloads of `similarity_pairwise`: a score for each pair."""
-
-    @overload
-    def __call__(self, embeddings1: EncodedArray, embeddings2: EncodedArray) -> Vector[np.float32]: ...
-    @overload
-    def __call__(self, embeddings1: Arrays, embeddings2: Arrays) -> Vector[np.float32] | Vector[np.float64]: ...
-    @overload
-    def __call__(self, embeddings1: Tensors, embeddings2: TensorsOrArrays) -> Tensor: ...
-    @overload
-    def __call__(self, embeddings1: Arrays, embeddings2: Tensors) -> Tensor: ...
-
-
-similarity_signature: Declares[Similarity] = as_it_is
-pairwise_signature: Declares[PairwiseSimilarity] = as_it_is
+similarity_signature: Declares[Scores[Matrix[np.float32], Matrix[np.float32] | Matrix[np.float64]]] = as_it_is
+pairwise_signature: Declares[Scores[Vector[np.float32], Vector[np.float32] | Vector[np.float64]]] = as_it_is
 
 
 class Named(Protocol):
@@ -75,32 +66,19 @@ def normalize(embeddings: Embeddings) -> Embeddings:
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
 
 
-def cosine(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Cosine of the angle: [n, d] and [m, d] to [n, m]."""
-    return normalize(first) @ normalize(second).T
-
-
-def dot(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Inner product: [n, d] and [m, d] to [n, m]."""
-    return first @ second.T
-
-
-def euclidean(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Negative straight distance: [n, d] and [m, d] to [n, m]."""
-    return _by_row(first, second, PAIRWISE["euclidean"])
-
-
-def manhattan(first: Embeddings, second: Embeddings) -> Embeddings:
-    """Negative sum of absolute differences: [n, d] and [m, d] to [n, m]."""
-    return _by_row(first, second, PAIRWISE["manhattan"])
-
-
-SIMILARITY: dict[str, Score] = {"cosine": cosine, "dot": dot, "euclidean": euclidean, "manhattan": manhattan}
+# [n, d] and [n, d] to [n].
 PAIRWISE: dict[str, Score] = {
     "cosine": lambda first, second: (normalize(first) * normalize(second)).sum(axis=-1),
     "dot": lambda first, second: (first * second).sum(axis=-1),
     "euclidean": lambda first, second: -np.linalg.norm(first - second, axis=-1),
     "manhattan": lambda first, second: -np.abs(first - second).sum(axis=-1),
+}
+# [n, d] and [m, d] to [n, m].
+SIMILARITY: dict[str, Score] = {
+    "cosine": lambda first, second: normalize(first) @ normalize(second).T,
+    "dot": lambda first, second: first @ second.T,
+    "euclidean": lambda first, second: _by_row(first, second, PAIRWISE["euclidean"]),
+    "manhattan": lambda first, second: _by_row(first, second, PAIRWISE["manhattan"]),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from sentriton_server.checkpoint.errors import CheckpointError
+from sentriton_server.encoder import check_model_type
 
 # Behind Pooling, in any order.
 HEAD_MODULES = ("Dense", "Dropout", "LayerNorm", "Normalize")
@@ -60,6 +61,15 @@ _TRANSFORMER_FILES = (
     "model.safetensors.index.json",
     "pytorch_model.bin.index.json",
 )
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
+# The nearest way out for modules of sentence-transformers that are not served.
+_WAYS_OUT = {
+    "StaticEmbedding": "its vectors are looked up and need no server: use SentenceTransformer itself",
+    "Router": "save the modules of one route as a checkpoint of its own",
+    "Asym": "save the modules of one route as a checkpoint of its own",
+    "CLIPModel": "take an embedding model of texts alone",
+}
+_OTHER_WAY_OUT = "take or train an embedding model without it"
 
 
 @dataclass(frozen=True)
@@ -96,7 +106,10 @@ def check_order(kinds: list[str]) -> None:
     first = ["Transformer", "WeightedLayerPooling"] if "WeightedLayerPooling" in kinds else ["Transformer"]
     behind = len(first) + 1
     if kinds[:behind] != [*first, "Pooling"] or not set(kinds[behind:]) <= set(HEAD_MODULES):
-        raise CheckpointError(f"the checkpoint's modules are {', '.join(kinds)}; supported are {_SUPPORTED}")
+        raise CheckpointError(
+            f"the checkpoint's modules are {', '.join(kinds) or 'none'}; supported are {_SUPPORTED}; save the "
+            "checkpoint with its modules in this order"
+        )
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -178,7 +191,10 @@ def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
             f"supported are {_SUPPORTED}"
         )
     if kind not in _MODULES:
-        raise CheckpointError(f"module {kind} of the checkpoint is not supported; supported are {_SUPPORTED}")
+        raise CheckpointError(
+            f"module {kind} of the checkpoint is not supported; supported are {_SUPPORTED}; "
+            f"{_WAYS_OUT.get(kind, _OTHER_WAY_OUT)}"
+        )
     if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
         raise CheckpointError(f"module {kind} has the path {path!r}; allowed are paths inside the checkpoint")
     return ModuleFiles(kind, path, folder / path)
@@ -200,8 +216,14 @@ def _check_transformer(folder: Path) -> None:
                 f"config.json has the architecture {architecture}, so the checkpoint is a classifier or "
                 f"{_CROSS_ENCODER}; {_ONLY_DENSE}"
             )
+    check_model_type(config)
     for name in _TRANSFORMER_FILES:
         read_object(folder / name)
+    # transformers makes some tokenizers without a vocabulary, for which every word is unknown.
+    if not any(path.is_file() for pattern in _VOCABULARIES for path in folder.glob(pattern)):
+        raise CheckpointError(
+            f"{folder} has no vocabulary of a tokenizer (tokenizer.json); save the checkpoint with its tokenizer"
+        )
     _check_tokenizer_file(folder / "tokenizer.json")
     task = transformer_settings(folder).get("transformer_task", "feature-extraction")
     if task != "feature-extraction":

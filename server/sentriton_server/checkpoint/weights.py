@@ -16,6 +16,8 @@ from sentriton_server.checkpoint.files import ModuleFiles, read_object, transfor
 from sentriton_server.encoder import check_config, count_parameters, is_count
 
 _SHOWN_NAMES = 3
+# Weights of other programs: ONNX Runtime, OpenVINO, llama.cpp, TensorFlow, Flax.
+_CONVERTED = ("*.onnx", "openvino*.xml", "*.gguf", "*.h5", "*.msgpack")
 # Sentence embeddings do not use the encoder's own pooler.
 _POOLER_WEIGHTS = re.compile(r"(^|\.)pooler\.")
 # Heads of other tasks and constant buffers, which may stand in a file and are not part of the encoder.
@@ -47,16 +49,21 @@ def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> 
     if not files and allow_pickle:
         files = [path for path in folder.glob(pickled) if path.is_file()]
     if not files:
-        raise CheckpointError(
-            f"{folder} has no weights in a .safetensors file"
-            + (
-                " or a .bin file; copy or download the checkpoint again"
-                if allow_pickle
-                else "; pickled weights are refused, since reading them may run code; trust them with --allow-pickle, "
-                "or save the checkpoint with safe_serialization=True"
-            )
-        )
+        raise CheckpointError(f"{folder} has no weights in a .safetensors file{_others(folder, pickled, allow_pickle)}")
     return files
+
+
+def _others(folder: Path, pickled: str, allow_pickle: bool) -> str:
+    """The files in place of safetensors, and the remedy."""
+    converted = sorted(path.name for pattern in _CONVERTED for path in folder.rglob(pattern))
+    if converted and not any(folder.glob(pickled)):
+        return f", but {_some(converted)}, made from them for another program; take the checkpoint that they come from"
+    if allow_pickle:
+        return " or a .bin file; copy or download the checkpoint again"
+    return (
+        "; pickled weights are refused, since reading them may run code; trust them with --allow-pickle, or save the "
+        "checkpoint with safe_serialization=True"
+    )
 
 
 def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_pickle: bool) -> None:
@@ -96,7 +103,7 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
             "output_loading_info": True,
         },
     )
-    _require_all_loaded(info)
+    _require_all_loaded(info, of_code=hasattr(config, "auto_map"))
     _require_numbers(model)
 
 
@@ -105,7 +112,7 @@ def _options(settings: dict[str, Any], old_name: str, name: str) -> dict[str, An
     return dict(settings.get(old_name, settings.get(name)) or {})
 
 
-def _require_all_loaded(info: dict[str, Any]) -> None:
+def _require_all_loaded(info: dict[str, Any], *, of_code: bool) -> None:
     missing = [name for name in info["missing_keys"] if not _POOLER_WEIGHTS.search(name)]
     shapes = [f"{name} is {list(found)}, not {list(wanted)}" for name, found, wanted in info["mismatched_keys"]]
     unused = [name for name in info["unexpected_keys"] if not _HEAD_WEIGHTS.search(name)]
@@ -119,7 +126,13 @@ def _require_all_loaded(info: dict[str, Any]) -> None:
     if faults:
         raise CheckpointError(
             f"its weights do not fit config.json: {', '.join(faults)}; only a pooler may be missing, and only heads of "
-            "other tasks may be unused; save the checkpoint again from the trained model"
+            "other tasks may be unused; "
+            + (
+                "the code that comes with it (auto_map in config.json) is never run: take the checkpoint in the native "
+                "form of transformers"
+                if of_code
+                else "save the checkpoint again from the trained model"
+            )
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -161,7 +162,8 @@ def check_config(config: Any) -> None:
     if activation not in ACTIVATION_FUNCTIONS:
         name = family.settings.get("hidden_act", "hidden_act")
         raise UnsupportedEncoder(
-            f"the encoder's {name} is {activation!r}; supported are {', '.join(ACTIVATION_FUNCTIONS)}"
+            f"the encoder's {name} is {activation!r}; supported are {', '.join(ACTIVATION_FUNCTIONS)}; take a "
+            "checkpoint that was trained with one of these"
         )
     position_type = getattr(config, "position_embedding_type", None) or "absolute"
     # Rotary encoders of transformers do not read it, and other code wrote it into their configurations.
@@ -171,15 +173,36 @@ def check_config(config: Any) -> None:
             "take a checkpoint that was trained with absolute positions"
         )
     if getattr(config, "is_decoder", False):
-        raise UnsupportedEncoder("the checkpoint is a decoder (is_decoder: true); supported are encoders alone")
+        raise UnsupportedEncoder(
+            "the checkpoint is a decoder (is_decoder: true), whose tokens do not see those behind them; supported are "
+            "encoders alone; take an embedding model of one"
+        )
     _check_sizes(config, family)
     if family.positions == "rotary":
         _check_rotation(config, family)
 
 
+def check_model_type(config: Mapping[str, Any]) -> None:
+    """Raises `UnsupportedEncoder` where the content of a config.json names no encoder that can be packed: transformers
+    would ask for another release of it, or for leave to run code.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise UnsupportedEncoder(
+            f"config.json has the model_type {model_type!r}; supported are {', '.join(sorted(FAMILIES))}; save the "
+            "encoder again with save_pretrained of transformers"
+        )
+    if model_type not in FAMILIES:
+        of_code = "auto_map" in config
+        raise UnsupportedEncoder(
+            _other_type(model_type)
+            + ("; the code that comes with it (auto_map in config.json) is never run" if of_code else "")
+        )
+
+
 def _other_type(model_type: str) -> str:
     supported = f"supported are {', '.join(sorted(FAMILIES))}"
-    if str(model_type).startswith(_DECODERS):
+    if model_type.startswith(_DECODERS) or model_type.endswith("decoder"):
         return (
             f"the checkpoint's encoder is of type {model_type!r}, a decoder: its layers (causal attention, heads that "
             "share keys, RMSNorm) are not those of an encoder, and its size asks for a server of decoders on a GPU; "

@@ -14,17 +14,28 @@ import torch
 from torch import Tensor, nn
 
 
+def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
+    """Whether Sentriton's operators, loaded already, take an encoder with weights of this type here; `mixed`: with
+    8-bit weights and some in bfloat16.
+    """
+    if mixed:
+        return bool(torch.ops.sentriton.suits(torch.int8)) and bool(torch.ops.sentriton.suits(torch.bfloat16))
+    return bool(torch.ops.sentriton.suits(dtype))
+
+
 class OrderedLinear(nn.Module):
-    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it.
+    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it. `mixed`: others of
+    the encoder are of another type.
 
     `for_operators`: the ordered weight, bias, scales and row sums, parameters of `sentriton::layer`.
     """
 
-    __constants__: ClassVar = ["operators"]
+    __constants__: ClassVar = ["operators", "mixed"]
 
-    def __init__(self, linear: nn.Linear, dtype: torch.dtype, operators: bool = False) -> None:
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype, operators: bool = False, mixed: bool = False) -> None:
         super().__init__()
         self.operators = operators
+        self.mixed = mixed
         self.plain_weight = linear.weight.detach().to(dtype)
         self.bias = linear.bias.detach().to(dtype)
         self.prepare(self.plain_weight)
@@ -35,7 +46,7 @@ class OrderedLinear(nn.Module):
 
     def order(self, weight: Tensor) -> Tensor:
         if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
-            if torch.ops.sentriton.suits(weight.dtype):
+            if operators_suit(weight.dtype, self.mixed):
                 return torch.ops.sentriton.order(weight)
         # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
         if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -75,11 +86,12 @@ class Int8Linear(nn.Module):
     numbers; the weight has zeros for these eight.
     """
 
-    __constants__: ClassVar = ["operators"]
+    __constants__: ClassVar = ["operators", "mixed"]
 
-    def __init__(self, linear: nn.Linear, operators: bool = False) -> None:
+    def __init__(self, linear: nn.Linear, operators: bool = False, mixed: bool = False) -> None:
         super().__init__()
         self.operators = operators
+        self.mixed = mixed
         weight = linear.weight.detach().float()
         self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
         self.plain_weight = (weight / self.scales[:, None]).round().to(torch.int8)
@@ -94,11 +106,13 @@ class Int8Linear(nn.Module):
 
     def order(self, weight: Tensor) -> Tensor:
         if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
-            if torch.ops.sentriton.suits(weight.dtype):
+            if operators_suit(weight.dtype, self.mixed):
                 return torch.ops.sentriton.order(weight)
         return torch.ops.onednn.qlinear_prepack(nn.functional.pad(weight, [0, 8]), None)
 
     def forward(self, hidden: Tensor) -> Tensor:
+        if self.mixed:
+            hidden = hidden.to(torch.float32)
         numbers = torch.ops.quantized.embedding_bag_byte_prepack(hidden)
         # The same bytes as float32: TorchScript has no `view` to another dtype, and `set_` asks for none.
         scale_and_low = torch.empty([0]).set_(numbers[:, hidden.size(1) :].clone(), 0, [hidden.size(0), 2], [2, 1])

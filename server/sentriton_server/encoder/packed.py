@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sentriton_server.encoder.attention import lay_out, lay_out_ragged
 from sentriton_server.encoder.layers import make_layers
+from sentriton_server.encoder.linear import operators_suit
 from sentriton_server.encoder.positions import NotRotary, Rotary, TypeEmbedding
 from sentriton_server.encoder.ragged import PADDED, kernel_here
 from sentriton_server.encoder.shape import EncoderShape
@@ -80,15 +81,17 @@ class Projection(nn.Module):
 class PackedEncoder(nn.Module):
     """Token embeddings of ragged rows; an encoder of transformers without its pooler.
 
-    `operators`: the module is for Sentriton's operators, which the process must have loaded, and calls them where the
-    processor suits its `weights`. `mixes_layers`: its output is a mix of all layers'.
+    `operators`: the module is for Sentriton's operators, which the process must have loaded. It calls them where the
+    processor suits its `weights`; some of `mixed` ones are in bfloat16. `mixes_layers`: its output is a mix of all
+    layers'.
     """
 
-    __constants__: ClassVar = ["operators"]
+    __constants__: ClassVar = ["operators", "mixed"]
 
     def __init__(self, shape: EncoderShape, mixes_layers: bool = False) -> None:
         super().__init__()
         self.operators = False
+        self.mixed = False
         self.weights = torch.float32
         self.vocab_size = shape.vocab_size
         self.hidden_size = shape.hidden_size
@@ -194,7 +197,7 @@ class PackedEncoder(nn.Module):
 
         most_tokens = self.block_tokens
         if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
-            if torch.ops.sentriton.suits(self.weights):
+            if operators_suit(self.weights, self.mixed):
                 most_tokens = torch.ops.sentriton.block_tokens()
         lengths: list[int] = row_tokens.tolist()
         rows = len(lengths)
@@ -221,7 +224,7 @@ class PackedEncoder(nn.Module):
         hidden = self.projection(hidden)
         mixed: Tensor = self.mix.begin(hidden)
         if self.operators:  # noqa: SIM102 - as in encode_rows
-            if torch.ops.sentriton.suits(self.weights):
+            if operators_suit(self.weights, self.mixed):
                 for number, layer in enumerate(self.layers):
                     mixed = self.mix.add(mixed, hidden, number)
                     layer.by_operators(hidden, lengths, self.num_heads, self.distance_bias)  # type: ignore[operator]

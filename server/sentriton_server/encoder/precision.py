@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -43,11 +43,17 @@ def precisions_of(device: str) -> list[str]:
 
 
 def compile_encoder(
-    encoder: PackedEncoder, precision: Precision, device: str = "cpu", *, operators: bool = False
+    encoder: PackedEncoder,
+    precision: Precision,
+    device: str = "cpu",
+    *,
+    operators: bool = False,
+    in_bf16: Collection[str] = (),
 ) -> torch.jit.ScriptModule:
     """Script the encoder at a precision for a device, cpu or gpu. The module is changed on the way: give it up.
 
     `operators`: for a CPU, by Sentriton's operators, loaded already; a process that loads the module needs them too.
+    `in_bf16`: names of linear layers that stay in bfloat16 at int8.
     """
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
@@ -59,11 +65,19 @@ def compile_encoder(
         encoder.kernel = _ragged_kernel_of(encoder, dtype)
         encoder = _cast(encoder, dtype)
     elif precision.name == "int8":
-        _replace_linears(encoder, lambda linear: Int8Linear(linear, operators))
+        encoder.mixed = mixed = bool(in_bf16)
+        _replace_linears(
+            encoder,
+            lambda name, linear: (
+                OrderedLinear(linear, torch.bfloat16, operators, mixed)
+                if name in in_bf16
+                else Int8Linear(linear, operators, mixed)
+            ),
+        )
     elif precision.name == "fp16":
         encoder = _cast(encoder, dtype)
     else:
-        _replace_linears(encoder, lambda linear: OrderedLinear(linear, dtype, operators))
+        _replace_linears(encoder, lambda _, linear: OrderedLinear(linear, dtype, operators))
     encoder.operators = operators
     encoder.weights = {"int8": torch.int8, "bf16": torch.bfloat16}.get(precision.name, torch.float32)
     # Not frozen: an ordered weight would become a constant, and such a constant cannot be saved.
@@ -93,11 +107,12 @@ def _cast(encoder: PackedEncoder, dtype: torch.dtype) -> PackedEncoder:
     return encoder
 
 
-def _replace_linears(module: nn.Module, replacement: Callable[[nn.Linear], nn.Module]) -> None:
+def _replace_linears(module: nn.Module, replacement: Callable[[str, nn.Linear], nn.Module], prefix: str = "") -> None:
+    """Replace the linear layers within a module. `replacement` gets the name of each, as in `named_modules`."""
     for name, child in module.named_children():
         if isinstance(child, Projection):  # once for a token, and no part of a layer
             setattr(child, "linear", OrderedLinear(child.linear, torch.float32))  # noqa: B010 - another class
         elif isinstance(child, nn.Linear):
-            setattr(module, name, replacement(child))
+            setattr(module, name, replacement(f"{prefix}{name}", child))
         else:
-            _replace_linears(child, replacement)
+            _replace_linears(child, replacement, f"{prefix}{name}.")

@@ -53,7 +53,7 @@ def check_operators(repository: Path) -> None:
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:
-    """Raises `LaunchError` if the weights, their working memory and the row cache exceed the available memory (bytes)."""
+    """Raises `LaunchError` if the weights, their working memory and the row cache exceed the free memory (bytes)."""
     weights = (repository / "encoder/1/model.pt").stat().st_size
     needed = int(1.3 * weights) + GIB + row_cache_mib * MIB
     available = available_memory() if available is None else available

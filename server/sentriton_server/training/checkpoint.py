@@ -82,7 +82,7 @@ def load_base(name: str) -> SentenceTransformer:
     Raises `InvalidInput` if it does not exist.
     """
     folder = Path(name)
-    if not folder.exists():
+    if not name or not folder.exists():
         if not HUB_ID.fullmatch(name):
             raise InvalidInput(f"--base is {name!r}, which does not exist; give a checkpoint's folder or hub id")
         folder = download(name, allow_pickle=True)

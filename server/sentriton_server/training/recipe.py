@@ -153,6 +153,8 @@ def load_recipe(name_or_path: str, base: str | None = None) -> Recipe:
     try:
         table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         recipe: Recipe = build(Recipe, table, "recipe")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} is not UTF-8; a recipe is a TOML file, and TOML is UTF-8") from error
     except (InvalidInput, tomllib.TOMLDecodeError) as error:
         raise InvalidInput(f"{path}: {error}") from error
     if base is not None and recipe.base.checkpoint is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -15,7 +16,6 @@ from sentriton.evaluation.figures import FIGURES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs
 from sentriton.evaluation.plot import draw_evaluation
 from sentriton.files.heat_map import check_plot
-from sentriton.manifest import Manifest
 from sentriton.plugins import checkpoint_reader
 from sentriton.requirements import check_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings, EvaluationSettings
@@ -56,16 +56,19 @@ def evaluate(
     """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
     if plot is not None:
         check_plot(plot)
-    checkpoint = own.checkpoint
-    if checkpoint is not None:
-        checkpoint_reader()  # raises if the server's packages are missing
+    read_checkpoint = None if own.checkpoint is None else partial(checkpoint_reader(), own.checkpoint)
     pairs = read_scored(data)
     with open_encoder(settings) as encoder:
         manifest = encoder.manifest
+        # Before the work: a mistyped name is told at once.
+        checkpoint = None if read_checkpoint is None else read_checkpoint()
+        if checkpoint is not None and checkpoint.fingerprint != manifest.fingerprint:
+            typer.echo(f"note: {own.checkpoint} is another model than the {manifest.name} that is served", err=True)
         embeddings = _embed(encoder, pairs)
-    figures = {"service": measure(*embeddings, [pair.score for pair in pairs])}
+    scores = [pair.score for pair in pairs]
+    figures = {"service": measure(*embeddings, scores)}
     if checkpoint is not None:
-        figures["checkpoint"] = _in_process(checkpoint, pairs, manifest)
+        figures["checkpoint"] = measure(*_embed(checkpoint.model, pairs), scores)
     title = f"{manifest.name} ({manifest.precision} on {manifest.device}), {len(pairs):,} pairs of {Path(data).name}"
     if plot is not None:
         draw_evaluation(pairs, score_pairs("cosine", *embeddings), title, plot)
@@ -99,10 +102,3 @@ def _embed(encoder: Encoder, pairs: list[ScoredPair]) -> tuple[Any, Any]:
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     embeddings = encoder.encode(sentences, show_progress_bar=len(sentences) > 5_000)
     return embeddings[: len(pairs)], embeddings[len(pairs) :]
-
-
-def _in_process(source: str, pairs: list[ScoredPair], served: Manifest) -> dict[str, float]:
-    checkpoint = checkpoint_reader()(source)
-    if checkpoint.fingerprint != served.fingerprint:
-        typer.echo(f"note: {source} is another model than the {served.name} that is served", err=True)
-    return measure(*_embed(checkpoint.model, pairs), [pair.score for pair in pairs])

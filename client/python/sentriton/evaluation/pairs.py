@@ -7,6 +7,7 @@ A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from sentriton.files.rows import json_line_values, json_list_values, table_rows
 from sentriton.requirements import check_module
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")
 
@@ -40,8 +42,10 @@ def read_pairs(data: str) -> list[ScoredPair]:
     id may be a folder that `datasets` reads. Raises `InvalidInput` that names the line or the row.
     """
     path = Path(data)
-    if not path.is_file() and path.suffix.lower() in ENDINGS:
-        raise InvalidInput(f"no file {data}; give a file that exists")
+    name = data.partition(":")[0]
+    may_be_data_set = _HUB_ID.fullmatch(name) or (name and Path(name).is_dir())
+    if not path.is_file() and (path.suffix.lower() in ENDINGS or not may_be_data_set):
+        raise InvalidInput(f"no file {data}; give one, or a hub data set as ID:CONFIG:SPLIT")
     rows = read_rows(path) if path.is_file() else _read_hub(data)
     pairs = [_pair(row, where) for where, row in rows]
     if not pairs:
@@ -131,14 +135,16 @@ def _read_hub(data: str) -> Rows:
             f"no file {data}, and a hub data set needs the package {error.name}; run: pip install datasets"
         ) from error
     offline = libraries.HF_HUB_OFFLINE
-    answers = Path(name).exists() or (not offline and hub_answers())
+    is_folder = Path(name).is_dir()
+    answers = is_folder or (not offline and hub_answers())
     libraries.HF_HUB_OFFLINE = not answers
     try:
         found = load_dataset(name, config or None)
     # The hub, the network or a data set's own files may raise anything.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] if answers else ABSENT.format("data set")
-        raise InvalidInput(f"no file {data}, and the hub did not deliver it: {reason}") from error
+        no = f"{name} is no data set" if is_folder else f"no file {data}, and the hub did not deliver it"
+        raise InvalidInput(f"{no}: {reason}") from error
     finally:
         libraries.HF_HUB_OFFLINE = offline
     if not split and len(found) > 1:

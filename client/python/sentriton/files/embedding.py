@@ -117,7 +117,7 @@ class _Pace:
 def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> None:
     """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
     if output.suffix.lower() not in OUTPUT_ENDINGS:
-        raise InvalidInput(f"--output is {output.name!r}; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
+        raise InvalidInput(f"--output is '{output}'; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
     if output.suffix.lower() == ".parquet":
         check_module("pyarrow.parquet", "files", f"writing {output.name}")
     if not output.parent.is_dir():

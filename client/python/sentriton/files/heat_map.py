@@ -22,7 +22,7 @@ def check_plot(path: Path) -> None:
     """Raises `InvalidInput` when no plot can be written there, or matplotlib is missing."""
     check_module("matplotlib", "plot", "--plot")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise InvalidInput(f"--plot is {path.name!r}; its ending must be one of .png, .svg, .pdf")
+        raise InvalidInput(f"--plot is '{path}'; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():
         raise InvalidInput(f"--plot {path}: no folder {path.parent}; make it first")
 

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <string>
+#include <type_traits>
 
 #include "attention.h"
 
@@ -56,6 +57,12 @@ struct Layer {
   Linear query_key_value, attention_output, intermediate, output;
   Norm attention_norm, output_norm;
   float eps;
+
+  // The fewest numbers of 4 bytes in an input.
+  int64_t least_group() const {
+    const auto kinds = {query_key_value.kind, attention_output.kind, intermediate.kind, output.kind};
+    return std::ranges::min(kinds) == Kind::fp32 ? 1 : std::ranges::min(kinds) == Kind::bf16 ? 2 : 4;
+  }
 };
 
 float* data(const Tensor& tensor) { return (float*)tensor.data_ptr(); }
@@ -69,7 +76,15 @@ struct Values {
   }
 };
 
-template <Kind kind, class Activation>
+// Calls `work` with the kind as a constant.
+template <class Work>
+void by_kind(Kind kind, Work work) {
+  if (kind == Kind::fp32) return work(std::integral_constant<Kind, Kind::fp32>());
+  if (kind == Kind::bf16) return work(std::integral_constant<Kind, Kind::bf16>());
+  work(std::integral_constant<Kind, Kind::int8>());
+}
+
+template <class Activation>
 void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& rows, const DistanceBias& bias) {
   const Plan plan(rows.end());
   const int64_t width = layer.output.height, inner = layer.intermediate.height, widest = std::max(width, inner);
@@ -80,49 +95,55 @@ void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& row
   };
   heads.query_key_value = floats(rows.end() * 3 * width);
   const Values hidden{hidden_data, width, 0}, context = buffer(width), wide = buffer(inner);
-  const Values numbers = buffer(widest / kGroup<kind>), scale = buffer(1), low = buffer(1);
+  const Values numbers = buffer(widest / layer.least_group()), scale = buffer(1), low = buffer(1);
   // With float32, a product takes the values where they are.
-  const auto input_of = [&](const Values& values, const Turn& turn) {
-    return kind == Kind::fp32 ? Input{values.of(turn), nullptr, nullptr, values.width}
-                              : Input{numbers.of(turn), scale.of(turn), low.of(turn), numbers.width};
+  const auto input_of = [&](const Linear& linear, const Values& values, const Turn& turn) {
+    return linear.kind == Kind::fp32 ? Input{values.of(turn), nullptr, nullptr, values.width}
+                                     : Input{numbers.of(turn), scale.of(turn), low.of(turn), numbers.width};
   };
-  const auto prepared = [&](const Values& values) {
+  const auto prepared = [&](const Linear& linear, const Values& values) {
     return [&](const Turn& turn) {
-      prepare<kind>(values.of(turn), values.width, turn.own_tokens(), input_of(values, turn));
+      by_kind(linear.kind, [&](auto kind) {
+        prepare<kind()>(values.of(turn), values.width, turn.own_tokens(), input_of(linear, values, turn));
+      });
     };
+  };
+  const auto multiply = [&](const Linear& linear, const Values& values, const Turn& turn, auto place, auto finish) {
+    by_kind(linear.kind, [&](auto kind) {
+      apply<kind()>(linear, input_of(linear, values, turn), turn, place, finish);
+    });
   };
   const auto add = [](float* to, __m512 value) { _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), value)); };
   const auto added = [&](const Linear& linear, const Values& values) {
     return [&](const Turn& turn) {
-      const auto place = [&](int64_t output) { return Output{hidden.data + output, width}; };
-      apply<kind>(linear, input_of(values, turn), turn, place, add);
+      multiply(linear, values, turn, [&](int64_t output) { return Output{hidden.data + output, width}; }, add);
     };
   };
   const auto normalized = [&](const Norm& norm) {
     return [&](const Turn& turn) { normalize(norm, layer.eps, hidden.data, width, turn.own_tokens()); };
   };
-  plan.run(prepared(hidden), [&](const Turn& turn) {
+  plan.run(prepared(layer.query_key_value, hidden), [&](const Turn& turn) {
     const auto place = [&](int64_t output) {
       const int64_t head = output / heads.size;
       return Output{heads.query_key_value + head * rows.end() * heads.size + output % heads.size, heads.size};
     };
     const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, value); };
-    apply<kind>(layer.query_key_value, input_of(hidden, turn), turn, place, finish);
+    multiply(layer.query_key_value, hidden, turn, place, finish);
   });
-  plan.run([&](const Turn& turn) { attend(heads, rows, bias, turn, context.of(turn)); }, prepared(context),
-           added(layer.attention_output, context), normalized(layer.attention_norm), prepared(hidden),
+  plan.run([&](const Turn& turn) { attend(heads, rows, bias, turn, context.of(turn)); },
+           prepared(layer.attention_output, context), added(layer.attention_output, context),
+           normalized(layer.attention_norm), prepared(layer.intermediate, hidden),
            [&](const Turn& turn) {
              const auto place = [&](int64_t output) { return Output{wide.of(turn) + output, inner}; };
              const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, Activation::of(value)); };
-             apply<kind>(layer.intermediate, input_of(hidden, turn), turn, place, finish);
+             multiply(layer.intermediate, hidden, turn, place, finish);
            },
-           prepared(wide), added(layer.output, wide), normalized(layer.output_norm));
+           prepared(layer.output, wide), added(layer.output, wide), normalized(layer.output_norm));
 }
 
-template <Kind kind>
 auto encode_by(const std::string& activation) {
-  if (activation == "gelu") return &encode<kind, Gelu>;
-  return activation == "relu" ? &encode<kind, Relu> : &encode<kind, GeluByTanh>;
+  if (activation == "gelu") return &encode<Gelu>;
+  return activation == "relu" ? &encode<Relu> : &encode<GeluByTanh>;
 }
 
 }  // namespace sentriton
@@ -188,12 +209,12 @@ void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef leng
               "the activation ", activation, " is unknown");
   TORCH_CHECK(parameters.size() == 20 && parameters[8].dim() == 4,
               "a layer has 20 parameters, the weights in order; given are ", parameters.size());
-  const auto type = parameters[0].scalar_type();
-  TORCH_CHECK(suits(type), "the operators have no ", type, " on this processor");
   const int64_t inner = parameters[8].size(0) * kPanel;
   const char* names[] = {"query_key_value", "attention_output", "intermediate", "output"};
   const int64_t outputs[] = {3 * width, width, inner, width}, inputs[] = {width, width, width, inner};
   for (int64_t layer = 0; layer < 4; layer++) {
+    const auto type = parameters[4 * layer].scalar_type();
+    TORCH_CHECK(suits(type), "the operators have no ", type, " on this processor");
     check_weight(parameters[4 * layer], type, outputs[layer], inputs[layer], names[layer]);
     check_floats(parameters[4 * layer + 1], outputs[layer], "bias");
     if (type != at::kChar) continue;
@@ -216,7 +237,7 @@ Tensor order(const Tensor& weight) {
 }
 
 // The layer on `hidden` float32 [tokens, hidden], in place. `parameters`: of the linear layers query_key_value,
-// attention_output, intermediate, output each the ordered weight, bias, scales and sums of rows (float32 [outputs],
+// attention_output, intermediate, output, each of a type of its own, the ordered weight, bias, scales and sums of rows (float32 [outputs],
 // the last two of 8-bit weights alone), then weight and bias of attention_norm and output_norm. `lengths`: the tokens
 // of each row. `distance_bias` float32 [heads, 2 * far + 1], or of one element where distance does not count.
 void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
@@ -227,17 +248,13 @@ void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef leng
   const auto linear = [&](int64_t first) {
     const Tensor& weight = parameters[first];
     return Linear{data(weight), data(parameters[first + 1]), data(parameters[first + 2]), data(parameters[first + 3]),
-                  weight.size(1) * weight.size(3), weight.size(0) * kPanel};
+                  weight.size(1) * weight.size(3), weight.size(0) * kPanel, kind_of(weight.scalar_type())};
   };
   const auto norm = [&](int64_t first) { return Norm{data(parameters[first]), data(parameters[first + 1])}; };
   const Layer layer{linear(0), linear(4), linear(8), linear(12), norm(16), norm(18), (float)eps};
   const int64_t width = hidden.size(1);
-  const Kind kind = kind_of(parameters[0].scalar_type());
-  const auto run = kind == Kind::fp32   ? encode_by<Kind::fp32>(activation)
-                   : kind == Kind::bf16 ? encode_by<Kind::bf16>(activation)
-                                        : encode_by<Kind::int8>(activation);
-  run(layer, data(hidden), {nullptr, heads, width / heads}, {starts.data(), (int64_t)lengths.size()},
-      {data(distance_bias), distance_bias.size(1) / 2});
+  encode_by(activation)(layer, data(hidden), {nullptr, heads, width / heads},
+                        {starts.data(), (int64_t)lengths.size()}, {data(distance_bias), distance_bias.size(1) / 2});
 }
 
 }  // namespace sentriton

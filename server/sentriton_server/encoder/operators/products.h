@@ -18,6 +18,7 @@ struct Turn {
 struct Linear {
   const float *weight, *bias, *scales, *row_sums;
   int64_t width, height;
+  Kind kind;
 };
 
 struct Norm {

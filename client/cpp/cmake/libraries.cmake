@@ -1,0 +1,12 @@
+# gRPC and protobuf: of their own CMake packages, which Debian, vcpkg and builds from source have.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+if(NOT TARGET protobuf::libprotobuf)
+  find_package(Protobuf CONFIG QUIET)
+  if(NOT Protobuf_FOUND)
+    find_dependency(Protobuf)
+  endif()
+endif()
+if(NOT TARGET gRPC::grpc++)
+  find_dependency(gRPC CONFIG)
+endif()

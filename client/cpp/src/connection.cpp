@@ -1,0 +1,129 @@
+#include "connection.hpp"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include "inference/inference.grpc.pb.h"
+#include "protocol.hpp"
+#include "queue.hpp"
+#include "tls.hpp"
+
+namespace sentriton {
+
+namespace {
+
+// Triton puts "triton-grpc-protocol-" before the name that it is given.
+constexpr const char* access_header = "triton-grpc-protocol-access-key";
+
+grpc::ChannelArguments channel_arguments(const CheckedSettings& settings) {
+    grpc::ChannelArguments arguments;
+    // gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+    arguments.SetMaxSendMessageSize(-1);
+    arguments.SetMaxReceiveMessageSize(-1);
+    // Each encoder has connections of its own.
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    // A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+    arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+    // A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
+    arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // the time of an attempt to connect
+    // Servers that moved are found under their new addresses soon: gRPC resolves a name every 30 s at most.
+    arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 5'000);
+    // Retries are the client's own work, inside its deadline and budget.
+    arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+    arguments.SetServiceConfigJSON(R"({"loadBalancingConfig": [{"round_robin": {}}]})");
+    if (!settings.server_name.empty()) {
+        arguments.SetSslTargetNameOverride(settings.server_name);
+    }
+    return arguments;
+}
+
+/// A request and what becomes of it.
+struct Exchange : Operation {
+    std::string address;
+    grpc::ClientContext context;
+    inference::ModelInferResponse response;
+    grpc::Status status;
+    std::unique_ptr<grpc::ClientAsyncResponseReader<inference::ModelInferResponse>> reader;
+    std::function<void(Answer)> done;
+
+    void complete() override {
+        if (const auto settle = std::move(done)) {
+            settle(answer());
+        }
+    }
+
+    void cancel() override { context.TryCancel(); }
+
+    void abandon() override {
+        done = nullptr;
+        context.TryCancel();
+    }
+
+    Answer answer() {
+        if (status.ok()) {
+            return std::make_unique<inference::ModelInferResponse>(std::move(response));
+        }
+        return translate({static_cast<StatusCode>(status.error_code()), status.error_message()}, address);
+    }
+};
+
+}  // namespace
+
+struct Connection::Channel {
+    std::string access_key;
+    std::unique_ptr<inference::GRPCInferenceService::Stub> stub;
+};
+
+Connection::Connection(const std::string& address, const CheckedSettings& settings, Loop& loop)
+    : address_(address), loop_(loop), channel_(std::make_unique<Channel>()) {
+    const auto credentials =
+        settings.tls ? grpc::SslCredentials(tls_options(settings)) : grpc::InsecureChannelCredentials();
+    const auto channel = grpc::CreateCustomChannel(address, credentials, channel_arguments(settings));
+    channel_->access_key = settings.access_key;
+    channel_->stub = inference::GRPCInferenceService::NewStub(channel);
+}
+
+Connection::~Connection() = default;
+
+std::shared_ptr<Operation> Connection::infer(const inference::ModelInferRequest& request, Duration timeout,
+                                             std::function<void(Answer)> done) {
+    auto exchange = std::make_shared<Exchange>();
+    exchange->address = address_;
+    exchange->done = std::move(done);
+    auto& context = exchange->context;
+    context.set_deadline(std::chrono::system_clock::now() +
+                         std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout));
+    if (!channel_->access_key.empty()) {
+        context.AddMetadata(access_header, channel_->access_key);
+    }
+    exchange->reader = channel_->stub->AsyncModelInfer(&context, request, &loop_.queue().completions);
+    void* tag = loop_.keep(exchange);
+    exchange->reader->Finish(&exchange->response, &exchange->status, tag);
+    return exchange;
+}
+
+std::shared_ptr<Operation> Connection::read_asset_of(const std::string& name, Duration timeout, AssetReader read,
+                                                     std::function<void(std::optional<Failure>)> done) {
+    auto settle = [address = address_, name, read = std::move(read), done = std::move(done)](Answer answer) {
+        if (auto* failure = std::get_if<Failure>(&answer)) {
+            return done(*failure);
+        }
+        auto content = read_asset(*std::get<std::unique_ptr<inference::ModelInferResponse>>(answer));
+        if (auto* failure = std::get_if<Failure>(&content)) {
+            return done(failure->of_wrong_answer(address));
+        }
+        try {
+            read(std::get<std::string_view>(content));
+        } catch (const std::runtime_error& wrong) {
+            return done(server_error(address + " sent a " + name + " that this client cannot read: " + wrong.what()));
+        }
+        done(std::nullopt);
+    };
+    return infer(asset_request(name), timeout, std::move(settle));
+}
+
+}  // namespace sentriton

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "sentriton/errors.hpp"
+
+namespace sentriton {
+
+/// The classes of errors.
+enum class Kind {
+    invalid_input,
+    contract_mismatch,
+    access_denied,
+    overloaded,
+    server_unavailable,
+    deadline_exceeded,
+    server_error,
+    closed,
+};
+
+/// An error on its way to the caller, in whose thread it is thrown.
+struct Failure {
+    Kind kind;
+    std::string message;
+    std::shared_ptr<const Status> status = nullptr;  // null: the client itself found it
+
+    /// Names the server of an answer that the client refused.
+    Failure of_wrong_answer(const std::string& address) const;
+    /// Says how far a call with several sentences got.
+    Failure with_progress(std::size_t finished, std::size_t total) const;
+};
+
+/// A value, or why there is none.
+template <typename Value>
+using Result = std::variant<Value, Failure>;
+
+Failure invalid_input(std::string message);
+Failure server_error(std::string message);
+Failure closed_failure();
+
+/// The error for a status of gRPC, with the server's message and address.
+Failure translate(const Status& status, const std::string& address);
+
+/// Throws the exception of the failure's class.
+[[noreturn]] void raise(const Failure& failure);
+std::exception_ptr exception_of(const Failure& failure);
+
+template <typename Value>
+Value value_or_raise(Result<Value>&& result) {
+    if (const auto* failure = std::get_if<Failure>(&result)) {
+        raise(*failure);
+    }
+    return std::get<Value>(std::move(result));
+}
+
+}  // namespace sentriton

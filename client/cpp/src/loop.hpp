@@ -1,0 +1,91 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "clock.hpp"
+
+namespace sentriton {
+
+/// A part of a call that waits: for a time, and for what others tell it.
+class Sleeper : public std::enable_shared_from_this<Sleeper> {
+public:
+    virtual ~Sleeper() = default;
+    /// Its time has come.
+    virtual void woken(Time now) = 0;
+    /// The encoder closes.
+    virtual void closed() = 0;
+
+private:
+    friend class Loop;
+    std::optional<Time> due_;
+};
+
+/// A request of gRPC that is under way.
+class Operation {
+public:
+    virtual ~Operation() = default;
+    /// It ended.
+    virtual void complete() = 0;
+    /// Ends it early, on the server too. It completes nevertheless.
+    virtual void cancel() = 0;
+    /// Cancels it, and its end concerns nobody.
+    virtual void abandon() = 0;
+};
+
+/// The one thread of an encoder: it waits for the answers of gRPC, for times and for the work of callers. All state of
+/// an encoder belongs to it, so that none needs a lock.
+class Loop {
+public:
+    Loop();
+    ~Loop();
+    Loop(const Loop&) = delete;
+    Loop& operator=(const Loop&) = delete;
+
+    /// Runs a task in the thread; false if the loop is closed. For every thread.
+    bool post(std::function<void()> task);
+    /// Ends all sleepers and operations, and the thread. For every thread but the loop's own.
+    void close();
+
+    // The rest is for the loop's own thread.
+
+    /// Wakes the sleeper at this time instead of an earlier or later one. Meanwhile the loop keeps it alive.
+    void wake(Sleeper& sleeper, Time at);
+    /// Does not wake the sleeper.
+    void forget(Sleeper& sleeper);
+    /// Keeps the operation until it ends. The result is its tag for gRPC.
+    void* keep(std::shared_ptr<Operation> operation);
+
+    struct Queue;  // of gRPC
+    Queue& queue() { return *queue_; }
+
+private:
+    void run();
+    bool run_posted();  // false: the loop closes
+    void wake_due();
+    void end_all();
+    void wait();
+    void call();
+
+    std::unique_ptr<Queue> queue_;
+    std::mutex mutex_;
+    std::vector<std::function<void()>> posted_;
+    bool called_ = false;  // the thread will look at what is posted
+    bool closed_ = false;
+
+    std::map<std::pair<Time, Sleeper*>, std::shared_ptr<Sleeper>> sleepers_;
+    std::unordered_map<void*, std::shared_ptr<Operation>> operations_;
+    bool ending_ = false;
+    std::mutex joining_;
+    std::thread thread_;
+};
+
+}  // namespace sentriton

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "call.hpp"
+#include "loop.hpp"
+
+namespace sentriton {
+
+class JoinedRequest;
+
+/// A small call that shares a request with others.
+class Member : public Sleeper {
+public:
+    Member(Core& core, std::shared_ptr<Call> of) : call(std::move(of)), core_(core) {}
+
+    /// Watches the call's time.
+    void woken(Time now) override;
+    void closed() override;
+    /// Ends the call with its result or a failure, unless it has one.
+    void take(const std::optional<Failure>& failure);
+    /// Takes the member's own rows, which `raw` begins with.
+    std::optional<Failure> answered(std::string_view raw);
+    std::size_t rows() const { return call->texts.views.size(); }
+
+    std::shared_ptr<Call> call;
+    std::string texts;  // the elements of a BYTES tensor, with the call's prompt
+    std::size_t characters = 0;
+    std::size_t tokens = 0;
+    std::size_t bytes = 0;
+    JoinedRequest* request = nullptr;  // null: it waits for one
+    bool over = false;                 // it has its result, or left
+    bool alone = false;                // it shares no request: one with others failed, and it may be the cause
+
+private:
+    Core& core_;
+};
+
+/// Null if the call sends requests of its own: it has many sentences or characters, or a full batch of them, or they
+/// exceed the limits of one request.
+std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& call);
+
+/// The members of one request, and their sums.
+class Crowd {
+public:
+    /// Lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
+    /// two, and the limits of a request. One that goes alone is in no crowd.
+    bool add(const std::shared_ptr<Member>& one, Time now);
+    const std::vector<std::shared_ptr<Member>>& members() const { return members_; }
+
+private:
+    std::vector<std::shared_ptr<Member>> members_;
+    std::size_t rows_ = 0;
+    std::size_t tokens_ = 0;
+    std::size_t bytes_ = 0;
+    std::size_t characters_ = 0;
+    Duration shortest_{};  // of their remaining times
+    Duration longest_{};
+};
+
+}  // namespace sentriton
