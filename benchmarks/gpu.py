@@ -4,12 +4,12 @@
         [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--part-limit 180]
         [--device gpu|cpu] [--save FILE.json]
 
-Each precision has an export of random weights with its parity report, the rate of the matrix products alone, and the
-service on a real Triton. The service's figures are tokens per second of the length mixture up to 512 tokens, their
-share of the matrix rate, and memory. The first precision also has callers of single sentences, and a killed encoder
-with its recovery. Its peers are sentence-transformers and the usual padded repository, on the same sentences. A part
-that fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget` seconds: it stops the
-part that runs, and leaves out the others. `--device cpu` rehearses every line.
+Each precision has an export of random weights with its parity report. The other parts are the rate of the matrix
+products alone, and the service on a real Triton. The service's figures are tokens per second of the length mixture up
+to 512 tokens, their share of the matrix rate, and memory. The first precision also has callers of single sentences, and
+a killed encoder with its recovery. Its peers are sentence-transformers and the usual padded repository, on the same
+sentences. A part that fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget`
+seconds: it stops the part that runs, and leaves out the others. `--device cpu` rehearses every line.
 """
 
 from __future__ import annotations

@@ -105,6 +105,8 @@ class BaseEncoder(Generic[AnyConnection]):
     def similarity(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
         """Score every row of the first against every row of the second by `similarity_fn_name`: [n, d] and [m, d] to
         [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` where d differs.
+
+        >>> scores = encoder.similarity(queries, documents)
         """
         return score_matrix(self.similarity_fn_name, embeddings1, embeddings2)
 

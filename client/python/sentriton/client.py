@@ -68,6 +68,9 @@ class SentenceEncoder(BaseEncoder[Connection]):
         `chunk_size` have no effect: the server decides. `timeout_s` bounds the whole call. If unset, only a pause of
         `stall_timeout_s` between answers ends it. Raises `InvalidInput` before anything is sent, and the other
         `SentritonError`s.
+
+        >>> encoder.encode(["A first sentence.", "And a second one."]).shape
+        (2, 256)
         """
         return self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
 
@@ -108,6 +111,10 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
         `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
         those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks under way.
+
+        >>> for chunk in encoder.encode_stream(lines):
+        ...     print(chunk.shape)
+        (2, 256)
         """
         given, size, arguments = stream_arguments(sentences, arguments)
         pin = Pin(self._session.model)
@@ -128,6 +135,9 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
         Raises a `SentritonError` if it does not answer within `timeout_s`, or a cosine is below the manifest's
         `min_cosine`.
+
+        >>> encoder.health().min_cosine > 0.999
+        True
         """
         self._session.check_usable()
         first = self._session.open_endpoints.all[0]
