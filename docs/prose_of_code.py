@@ -83,22 +83,18 @@ def faults(paths: Iterable[Path]) -> list[str]:
                 page = Path(folder) / f"{len(pages)}.md"
                 page.write_text(content, encoding="utf-8")
                 pages[page] = path, origin
-        return [f"{path}:{line}: {message}" for path, line, message in sorted(set(_lint(pages)))]
+        found = sorted(set(_lint(pages, Path(folder) / "report.json"))) if pages else []
+    return [f"{path}:{line}: {message}" for path, line, message in found]
 
 
-def _lint(pages: Pages) -> Iterator[tuple[str, int, str]]:
-    command = [
-        str(PROSE / "node_modules/.bin/textlint"),
-        "--config",
-        "textlint.json",
-        "--format",
-        "json",
-        *map(str, pages),
-    ]
+def _lint(pages: Pages, report: Path) -> Iterator[tuple[str, int, str]]:
+    """The faults of pages. textlint writes them to `report`, since it cuts off long output to a pipe."""
+    options = ["--config", "textlint.json", "--format", "json", "--output-file", str(report)]
+    command = [str(PROSE / "node_modules/.bin/textlint"), *options, *map(str, pages)]
     done = subprocess.run(command, cwd=PROSE, capture_output=True, text=True, check=False)
-    if done.stderr or not done.stdout:
+    if done.stderr or not report.exists():
         raise SystemExit(f"textlint failed: {done.stderr}")
-    for result in json.loads(done.stdout):
+    for result in json.loads(report.read_text(encoding="utf-8")):
         path, origin = pages[Path(result["filePath"])]
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
         for message in result["messages"]:
