@@ -23,7 +23,7 @@ export class SentritonError extends Error {
   }
 }
 
-/** An argument or a request is wrong: the message names what was given and what is allowed. */
+/** An argument or a request is wrong: the message names the given and the allowed value. */
 export class InvalidInput extends SentritonError {}
 
 /** The server has another model than the one whose manifest this client holds. */
@@ -61,7 +61,7 @@ const BY_STATUS = new Map<status, ErrorClass>([
 const OVERLOAD = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
 const DENIED = [
   "this protocol is restricted",
-  // OpenSSL's, by way of Node: what is wrong with a certificate.
+  // OpenSSL's, by way of Node: the fault of a certificate.
   "self-signed certificate",
   "unable to verify the first certificate",
   "unable to get local issuer certificate",

@@ -104,7 +104,7 @@ class BaseEncoder(Generic[AnyConnection]):
     @similarity_signature
     def similarity(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
         """Score every row of the first against every row of the second by `similarity_fn_name`: [n, d] and [m, d] to
-        [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` where d differs.
+        [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` if d differs.
 
         >>> scores = encoder.similarity(queries, documents)
         """
@@ -112,5 +112,5 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @pairwise_signature
     def similarity_pairwise(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
-        """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` where shapes differ."""
+        """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` if shapes differ."""
         return score_pairs(self.similarity_fn_name, embeddings1, embeddings2)
