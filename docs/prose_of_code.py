@@ -19,15 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "docs/prose"
 # Folders and files whose texts follow the rules. The list grows until it is the whole tree.
 CHECKED = (
-    "benchmarks",
-    "client",
-    "docs",
-    "examples",
-    "gateway",
-    "model_repository",
-    "release",
-    "server",
-    "server_config",
+    *("benchmarks", "client", "docs", "examples", "gateway", "model_repository", "release", "server", "server_config"),
+    *(f"tests/{folder}" for folder in ("client", "encoders", "examples", "gateway", "manifests", "polyglot", "typing")),
 )
 # Calls whose arguments are read by people, by the last part of the function's name.
 SPOKEN = {"setting", "print", "echo", "info", "warning", "warn", "error", "exception", "say"}

@@ -32,13 +32,13 @@ export class ContractMismatch extends InvalidInput {}
 /** The server asks for another access key, or its certificate is not one that this client trusts. */
 export class AccessDenied extends SentritonError {}
 
-/** The server turned the request away because of too much work; it was not computed. */
+/** The server rejected the request because of overload; it was not computed. */
 export class Overloaded extends SentritonError {}
 
 /** The server cannot be reached or does not serve. */
 export class ServerUnavailable extends SentritonError {}
 
-/** The call's time is over. */
+/** The call's deadline has passed. */
 export class DeadlineExceeded extends SentritonError {}
 
 /** The server failed to answer for a reason of its own. */
