@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -28,6 +29,7 @@ from benchmarks.workload import cpu_seconds, hardware, public_data
 from sentriton import SentenceEncoder
 from sentriton.requests import plan_requests
 from sentriton.tokenization import TextTokenizer
+from sentriton_server.encoder.operators import load_library
 from sentriton_server.export import export
 from sentriton_server.repository import read_key
 from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -56,6 +58,7 @@ def direct(
 ) -> Callable[[], None]:
     """A loop over the module itself on cpu or gpu, batches of `batch_size` rows alike in length, or of `max_tokens`."""
     where = "cuda" if device == "gpu" else "cpu"
+    load_library(repository / "encoder/1")
     module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     batches = []
@@ -86,7 +89,9 @@ def main() -> None:
         repository = Path(scratch) / "repository"
         export(arguments.checkpoint, repository, precision=arguments.precision, device="cpu")
         torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
-        runs = {f"module, batches of {size}": direct(repository, sentences, size) for size in DIRECT_BATCH_SIZES}
+        runs: dict[str, Callable[[], Any]] = {
+            f"module, batches of {size}": direct(repository, sentences, size) for size in DIRECT_BATCH_SIZES
+        }
         with (
             TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
             SentenceEncoder(server.url, timeout_s=600) as encoder,

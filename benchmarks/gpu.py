@@ -31,7 +31,7 @@ from benchmarks import gpu_parts as parts
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.limits import OverTime, time_limit
 from benchmarks.peers import Job
-from benchmarks.products import layers_of_products
+from benchmarks.products import layers_of_products, operations_of_products
 from benchmarks.report import print_report
 from benchmarks.targets import SENTRITON, Service, token_requests
 from benchmarks.workload import SENTENCES, hardware, spread_by_length
@@ -86,7 +86,10 @@ def measure_precision(run: Run, job: Job, operations: float, arguments: argparse
     def products() -> None:
         nonlocal rate
         _, hidden, _, intermediate = SIZES[arguments.size]
-        rate = parts.best_rate(*layers_of_products(precision, hidden, intermediate, device))
+        rate = parts.best_rate(
+            layers_of_products(precision, hidden, intermediate, device),
+            operations_of_products(hidden, intermediate, device),
+        )
         run.add("products", precision, round(rate / 1e12, 2), "TFLOP/s")
 
     def service() -> None:

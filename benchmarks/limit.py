@@ -3,12 +3,12 @@
     .venv/bin/python -m benchmarks.limit [--size large] [--layers 6] [--sentences 256] [--lengths klue|mixture]
         [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--plot FILE.png] [--save FILE.json]
 
-Each precision has three rates in operations per second, measured in turn in one run:
+Each precision has three rates in operations per second, measured in turn in one run, each in its own process:
 
 - products: the matrix products alone, on the model's own shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
   On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
-- module: the exported TorchScript module in this process, on batches as large as the scheduler's and with the variables
-  that the server sets.
+- module: the exported TorchScript module, on batches as large as the scheduler's and with the variables that the server
+  sets.
 - service: the same over gRPC.
 
 For module and service only useful work counts: the projections of real tokens, without padding and attention. Fewer
@@ -20,19 +20,17 @@ from __future__ import annotations
 import argparse
 import logging
 import tempfile
-import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, TypeAlias
 
 from benchmarks.chain import direct
 from benchmarks.checkpoints import SIZES, make_checkpoint
-from benchmarks.environment import as_in_server
-from benchmarks.products import FP32_BY_TORCH, layers_of_products, operations_per_token
+from benchmarks.own_process import OwnProcess, seconds_per_call
+from benchmarks.products import FP32_BY_TORCH, layers_of_products, operations_of_products, operations_per_token
 from benchmarks.report import print_report
 from benchmarks.workload import SENTENCES, hardware
 from sentriton import SentenceEncoder
@@ -40,6 +38,7 @@ from sentriton_server.encoder import precisions_of
 from sentriton_server.export import export
 from sentriton_server.repository import read_config
 from sentriton_server.serving import ServerSettings, TritonServer
+from sentriton_server.serving.profile import read_profile
 
 DEVICES = ("cpu", "gpu")
 # Whose products are measured and nothing else: no encoder runs so.
@@ -48,22 +47,21 @@ _MIN_TURN_S = 3.0
 _MOST_ROWS = 1 << 20  # of a batch: its tokens bound it
 
 
+Turn: TypeAlias = Callable[[float], float]
+
+
 @dataclass
 class Measured:
-    """A `run`, its operations and tokens, and the seconds of its best round."""
+    """One `turn`, which returns seconds, its operations and tokens, and the seconds of its best round."""
 
-    run: Callable[[], Any]
+    turn: Turn
     operations: float
     tokens: int | None = None
     seconds: float = float("inf")
 
     def take_turn(self) -> None:
         # Products alone take milliseconds: as long a turn for them, or they would meet another moment of the machine.
-        started, runs = time.perf_counter(), 0
-        while (elapsed := time.perf_counter() - started) < _MIN_TURN_S or not runs:
-            self.run()
-            runs += 1
-        self.seconds = min(self.seconds, elapsed / runs)
+        self.seconds = min(self.seconds, self.turn(_MIN_TURN_S))
 
     @property
     def rate(self) -> float:
@@ -103,15 +101,21 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = parser().parse_args()
     device, precisions = arguments.device, arguments.precisions or precisions_of(arguments.device)
-    as_in_server(device)
     logging.disable(logging.WARNING)
     _, hidden, _, intermediate = SIZES[arguments.size]
     sentences = SENTENCES[arguments.lengths](arguments.sentences)
-    torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
-
     measured: dict[tuple[str, str], Measured] = {}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+
+        def in_own_process(
+            make: Callable[..., Callable[[], Any]], *values: Any, **more: Any
+        ) -> Callable[[float], float]:
+            return stack.enter_context(closing(OwnProcess(make, *values, **more))).turn
+
         checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=arguments.layers)
+        for precision in [*precisions, PRODUCTS_ONLY_PRECISION[device]]:
+            turn = in_own_process(layers_of_products, precision, hidden, intermediate, device)
+            measured[precision, "products"] = Measured(turn, operations_of_products(hidden, intermediate, device))
         for precision in precisions:
             repository = Path(scratch) / precision
             export(checkpoint, repository, precision=precision, device=device)
@@ -121,16 +125,13 @@ def main() -> None:
             operations = tokens * operations_per_token(hidden, intermediate, arguments.layers)
             parameters = read_config(repository, "embed_tokens").parameters
             batch_tokens = int(parameters["MOST_BATCH_TOKENS"].string_value)
-            module = direct(repository, sentences, _MOST_ROWS, device, batch_tokens)
-            measured[precision, "products"] = Measured(*layers_of_products(precision, hidden, intermediate, device))
-            measured[precision, "module"] = Measured(module, operations, tokens)
-            measured[precision, "service"] = Measured(
-                lambda encoder=encoder: encoder.encode(sentences), operations, tokens
-            )
-        alone = PRODUCTS_ONLY_PRECISION[device]
-        measured[alone, "products"] = Measured(*layers_of_products(alone, hidden, intermediate, device))
+            loop = (direct, repository, sentences, _MOST_ROWS, device, batch_tokens)
+            turn = in_own_process(*loop, variables=read_profile(device).environment)
+            measured[precision, "module"] = Measured(turn, operations, tokens)
+            turn = partial(seconds_per_call, partial(encoder.encode, sentences))
+            measured[precision, "service"] = Measured(turn, operations, tokens)
         for each in measured.values():
-            each.run()
+            each.turn(0.0)
         for _ in range(arguments.rounds):
             for each in measured.values():
                 each.take_turn()

@@ -32,9 +32,14 @@ def finish(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def layers_of_products(precision: str, hidden: int, intermediate: int, device: str) -> tuple[Callable[[], None], int]:
-    """A call that computes the matrix products of some layers on a block of tokens, and how many operations it has."""
-    tokens, calls = GPU_BLOCK_TOKENS if device == "gpu" else cpu_block_tokens(hidden), []
+def operations_of_products(hidden: int, intermediate: int, device: str) -> int:
+    """The operations of a call of `layers_of_products`."""
+    return _block_tokens(hidden, device) * operations_per_token(hidden, intermediate, _TIMED_LAYERS[device])
+
+
+def layers_of_products(precision: str, hidden: int, intermediate: int, device: str) -> Callable[[], None]:
+    """A call that computes the matrix products of some layers on a block of tokens."""
+    tokens, calls = _block_tokens(hidden, device), []
     for width, height in products(hidden, intermediate):
         calls.append(_product(nn.Linear(width, height), torch.randn(tokens, width), precision, device))
 
@@ -45,7 +50,11 @@ def layers_of_products(precision: str, hidden: int, intermediate: int, device: s
                     product(numbers)
             finish(device)
 
-    return run, tokens * operations_per_token(hidden, intermediate, _TIMED_LAYERS[device])
+    return run
+
+
+def _block_tokens(hidden: int, device: str) -> int:
+    return GPU_BLOCK_TOKENS if device == "gpu" else cpu_block_tokens(hidden)
 
 
 def _product(

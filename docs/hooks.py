@@ -51,8 +51,10 @@ _LINK = re.compile(rf"(?P<code>{_CODE})|(?P<image>!?)\[(?P<words>[^\[\]]*)\]\((?
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Add the pages of the folders to their sections."""
     for section in config.nav or []:
-        for title, entries in section.items() if isinstance(section, dict) else ():
-            entries.extend(_FOLDERS.get(title, {}).values())
+        for title in section.keys() & _FOLDERS if isinstance(section, dict) else ():
+            places = _FOLDERS[title].values()
+            # The titles of results name every cache of a processor, so their folders name them in the navigation.
+            section[title].extend({Path(place).stem: place} if title == "Benchmarks" else place for place in places)
     return config
 
 

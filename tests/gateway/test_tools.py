@@ -1,7 +1,8 @@
-"""OpenAI's client, as docs/gateway.md uses it, and LangChain's and LlamaIndex's classes for OpenAI on a gateway."""
+"""OpenAI's client and curl, as the pages use them, and LangChain's and LlamaIndex's classes for OpenAI on a gateway."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from sentriton import SentenceEncoder
 from tests.conftest import ROOT
 from tests.gateway.conftest import RunningGateway
-from tests.snippets import programs
+from tests.snippets import commands, programs
 
 TEXTS = ["숙소가 역에서 가까워요.", "지하철역 근처 숙소입니다.", "내일 비가 오나요?"]
 
@@ -50,3 +51,12 @@ def test_the_program_of_its_page(gateway: RunningGateway) -> None:
     code = program.code.replace("http://localhost:8080", gateway.url)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stderr, done.stdout) == ("", program.output)
+
+
+def test_curl_as_the_questions_show_it(gateway: RunningGateway, model: str) -> None:
+    (command,) = [words for words in commands(ROOT / "docs/questions.md") if words[0] == "curl"]
+    command = [
+        word.replace("http://127.0.0.1:8080", gateway.url).replace("sentriton-ko-mini", model) for word in command
+    ]
+    done = subprocess.run([*command, "--silent"], capture_output=True, text=True, timeout=60, check=True)
+    assert len(json.loads(done.stdout)["data"][0]["embedding"]) == 256

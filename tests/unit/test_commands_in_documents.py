@@ -28,7 +28,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.M))
 VARIABLES = set(re.findall(r"^(?:ifdef )?([A-Z_]+)(?: \??:?=.*)?$", MAKEFILE, re.M))
 FOLDER = re.compile(r"(?:PATH_TO_SENTRITON/)?((?:client|server|gateway)[\w/]*)(?:\[([\w,-]+)\])?")
 # Programs of others, whose arguments only they know.
-FOREIGN = {"cd", "git", "source"}
+FOREIGN = {"cd", "curl", "git", "source"}
 
 
 def check(words: Sequence[str]) -> None:

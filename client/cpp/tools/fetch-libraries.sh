@@ -21,9 +21,10 @@ missing() {
 fetch() {
     cd "$folder/packages"
     # As root, apt would drop its rights, and could not write here.
-    apt-get "$@" -o APT::Sandbox::User=root download $(missing "$@") >/dev/null
+    wanted=$(missing "$@")
+    [ -n "$wanted" ] && apt-get "$@" -o APT::Sandbox::User=root download $wanted >/dev/null || return 1
     for package in *.deb; do
-        dpkg --extract "$package" "$folder"
+        dpkg --extract "$package" "$folder" || return 1
     done
 }
 
@@ -55,7 +56,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
 fi
 rm -rf "$folder/usr" "$folder/packages"
 mkdir -p "$folder/packages"
-(fetch) || (fetch_with_own_lists)
+(fetch 2>/dev/null) || (fetch_with_own_lists)
 libraries=$(dirname "$(find "$folder/usr/lib" -name libgrpc++.so)")
 for program in protoc grpc_cpp_plugin; do
     wrap "$program"
