@@ -1,12 +1,12 @@
-"""What does the row cache save where sentences come again, and what does it cost where they do not?
+"""The row cache: its savings for repeated sentences, and its cost for others.
 
     .venv/bin/python -m benchmarks.cache [--mib 64] [--callers 64] [--seconds 4] [--rounds 2]
 
 Single sentences of the chatbot data go as text to two servers of the bundled checkpoint, without and with a cache of
-`--mib`, in turn: one sentence over and over from one caller; a stream in which the sentence of rank r comes 1/r times
-as often as the first (Zipf), new to the server in every round; and sentences that never come again. Beside rates and
-latencies of the best round stand the CPU time that a request takes in the server, and the share of requests that the
-cache answered, over all rounds.
+`--mib`, in turn. One caller sends one sentence over and over. In a stream, the sentence of rank r comes 1/r times as
+often as the first (Zipf), new to the server in every round. A third work load repeats no sentence. The report has rates
+and latencies of the best round. It also has, over all rounds, the CPU time per request in the server, and the share of
+requests that the cache answered.
 """
 
 from __future__ import annotations

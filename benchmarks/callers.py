@@ -1,4 +1,4 @@
-"""Many callers of one server, each with one request under way, and what is learned from their calls."""
+"""Many callers of one server, each with one request under way, and the figures of their calls."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Send = Callable[[bytes], Awaitable[bool]]  # false: the server refused, being to
 
 @dataclass(frozen=True)
 class Target:
-    """Where callers send what: `url` is host:port of a gRPC server, or an http:// address; `requests` are serialized
-    messages, or bodies, of a sentence each."""
+    """Callers' server and requests: `url` is host:port of a gRPC server, or an http:// address. `requests` are
+    serialized messages, or bodies, of a sentence each."""
 
     url: str
     requests: list[bytes]
@@ -34,7 +34,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Calls:
-    """What callers saw. `answered` float64 [calls, 2]: when each call began and was answered. `begin` and `end`: the
+    """The calls' results. `answered` float64 [calls, 2]: when each call began and was answered. `begin` and `end`: the
     window that is measured, warm-up left out. All are seconds of `time.monotonic`, which processes of one machine
     share. `refused`: calls that the server rejected because it was too busy."""
 
@@ -100,8 +100,8 @@ def rate_and_latencies(calls: Calls) -> tuple[float, NDArray[np.float64]]:
     """Answers a second within the window, and the latencies in seconds of the calls that were answered in it.
 
     Both ends of the window are moved back to the last answer before them. A server that computes batches answers many
-    calls at once and then none for a while, for longer than a window may last: the rate of whole batches is wanted,
-    whatever part of such a pause the window's ends cut off.
+    calls at once and then none for a while, for longer than a window may last. The result is the rate of whole batches,
+    with any part of a pause cut off by the window's ends.
     """
     answered = calls.answered[calls.answered[:, 1].argsort()]
     ends = answered[:, 1]
@@ -113,8 +113,8 @@ def rate_and_latencies(calls: Calls) -> tuple[float, NDArray[np.float64]]:
 
 
 async def _until(enough: Callable[[], bool], tasks: list[asyncio.Task[None]], earliest: float, latest: float) -> float:
-    """Wait until there is `enough`, but not before `earliest` nor beyond `latest`; gives the time. Raises what ends one
-    of `tasks`."""
+    """Wait until `enough`, but not before `earliest` nor beyond `latest`; gives the time. Raises the error that ends
+    one of `tasks`."""
     while (now := time.monotonic()) < earliest or (now < latest and not enough()):
         ended, _ = await asyncio.wait(tasks, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:

@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.chain [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--rounds 3]
 
 The exported TorchScript module is called directly, in a loop, on tokens made beforehand and sorted by length, with
-every batch size; then the same sentences go through `SentenceEncoder.encode`, which tokenizes, to a server on the same
+every batch size. Then the same sentences go through `SentenceEncoder.encode`, which tokenizes, to a server on the same
 cores. All in one run, in rounds; the best round of each counts, since the machine may be busy with something else.
 """
 

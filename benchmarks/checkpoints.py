@@ -1,6 +1,4 @@
-"""Checkpoints of any size with random weights: what is measured is time, and time does not depend on the weights'
-values.
-"""
+"""Checkpoints of any size with random weights: measured time does not depend on the weights' values."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ SIZES = {
 
 def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Path:
     """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
-    `folder`; `layers`: this number of layers instead of its own.
+    `folder`. `layers`: this number of layers instead of its own.
     """
     all_layers, hidden, heads, intermediate = SIZES[size]
     torch.manual_seed(0)

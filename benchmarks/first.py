@@ -3,11 +3,10 @@
     .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--most-rows 1]
         [--plot F.png]
 
-A server is started, and as soon as it is ready a request of each of many lengths goes through it, one after the other,
-in an order drawn at random: shapes that the server has not seen, of one row each or of a number drawn at random. Then
-the same requests several times more: for each shape the 99th percentile of those calls is its steady time. Ratios are
-first call to steady p99 of the same shape. What the machine itself does to a call now and then is seen in the later
-rounds, each against the others in the same way.
+Once a server is ready, a request of each of many lengths goes through it, one after the other, in random order. The
+server has not seen their shapes, of one row each or of a random number. Then the same requests are sent several times
+more: for each shape the 99th percentile of those calls is its steady time. Ratios are first call to steady p99 of the
+same shape. The later rounds, each against the others in the same way, show the machine's own disturbances.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""All that a GPU is asked on the day that there is one, in one run: one table, one file of JSON.
+"""All measurements on a GPU, in one run: one table, one file of JSON.
 
     .venv/bin/python -W ignore -m benchmarks.gpu [--size large] [--layers N] [--precisions fp16 bf16 fp32]
         [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--part-limit 180]
         [--device gpu|cpu] [--save FILE.json]
 
-For each precision: an export of random weights with its parity report, the rate of the matrix products alone, and the
-service on a real Triton: tokens per second of the length mixture up to 512 tokens, the share that these are of the
-matrix rate, and memory. For the first precision also callers of single sentences, a killed encoder and its recovery,
-and the same sentences by sentence-transformers and by the usual padded repository. A part that fails or exceeds
-`--part-limit` seconds is a row of the table. The run ends after `--budget` seconds: it stops the part that runs, and
-leaves out the others. `--device cpu` rehearses every line.
+Each precision has an export of random weights with its parity report. The other parts are the rate of the matrix
+products alone, and the service on a real Triton. The service's figures are tokens per second of the length mixture up
+to 512 tokens, their share of the matrix rate, and memory. The first precision also has callers of single sentences, and
+a killed encoder with its recovery. Its peers are sentence-transformers and the usual padded repository, on the same
+sentences. A part that fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget`
+seconds: it stops the part that runs, and leaves out the others. `--device cpu` rehearses every line.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Run:
         print(f"{time.monotonic() - self.started:5.0f} s  {part} {precision}: {value} {unit} {note or ''}", flush=True)
 
     def part(self, name: str, precision: str, measure: Callable[[], None]) -> bool:
-        """Measure a part; whether it came to its end. What goes wrong is a row, and the next part has its turn."""
+        """Measure a part; whether it came to its end. A failure is a row, and the next part has its turn."""
         left_s = self.started + self.budget_s - time.monotonic()
         if left_s < _SHORTEST_PART_S:
             self.add(name, precision, None, "", f"left out: the budget of {self.budget_s:.0f} s is used up")

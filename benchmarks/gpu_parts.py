@@ -149,8 +149,8 @@ def _tokenizer_json(checkpoint: Path) -> str:
 
 
 def sentence_transformers(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """sentence-transformers on the same device, by each kind of attention that it has here: torch's, and on a GPU also
-    FlashAttention without padding, if its package is installed.
+    """sentence-transformers on the same device, by each kind of attention that it has here. That is torch's, and on a
+    GPU also FlashAttention without padding, if its package is installed.
     """
     from sentence_transformers import SentenceTransformer
 

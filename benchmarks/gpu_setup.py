@@ -1,4 +1,4 @@
-"""Makes an environment for `make gpu` without a network: what `benchmarks.gpu_wheels` collected, the machine's torch.
+"""Makes an environment for `make gpu` without a network: the files of `benchmarks.gpu_wheels`, the machine's torch.
 
     python3.12 benchmarks/gpu_setup.py WHEELS ENVIRONMENT
 

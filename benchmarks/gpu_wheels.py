@@ -1,10 +1,10 @@
-"""Collects what `make gpu` needs on a machine without a network: with the repository, 60 MB at most.
+"""Collects the packages of `make gpu` for a machine without a network: with the repository, 60 MB at most.
 
     python -m benchmarks.gpu_wheels FOLDER [--python 3.12] [--preset 9]
 
 The wheels are those of constraints.txt, unpacked, without tests, debug symbols, other Pythons' stubs and most of
-transformers' architectures, in one archive. torch comes with the machine. SciPy and scikit-learn would take 25 MB: what
-sentence-transformers imports of them at its start and never calls here is a placeholder (`benchmarks/gpu_setup.py`).
+transformers' architectures, in one archive. torch comes with the machine. SciPy and scikit-learn would take 25 MB.
+sentence-transformers imports them and never calls them here, so they are placeholders (`benchmarks/gpu_setup.py`).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def download(folder: Path, python: str) -> None:
 
 
 def unpack(wheels: Path, site: Path, python: str) -> None:
-    """Unpack all wheels, and remove what a GPU's day does not need."""
+    """Unpack all wheels, and remove files that `make gpu` does not need."""
     for wheel in wheels.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)

@@ -4,8 +4,8 @@
 
 pip installs each part of the checkout into an empty environment, with the versions of constraints.txt and from the
 indices of its own configuration; `--torch-index` adds one with CPU builds of torch. A part's wheels come from pip's
-cache where it has them: `cached` says so. `mb` is the environment's disk usage without pip, and `cuda_mb` the share of
-the packages that are for NVIDIA GPUs alone, with torch's own libraries for CUDA.
+cache where it has them: `cached` says so. `mb` is the environment's disk usage without pip. `cuda_mb` is the share of
+the packages for NVIDIA GPUs alone, with torch's own libraries for CUDA.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def installed(part: str, folder: Path, torch_index: str | None) -> dict[str, Any
 
 
 def megabytes(files: list[Path]) -> int:
-    """What files take on the disk."""
+    """The disk usage of files."""
     return round(sum(512 * file.stat().st_blocks for file in files) / 1e6)
 
 

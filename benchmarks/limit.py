@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.limit [--size large] [--layers 6] [--sentences 256] [--lengths klue|mixture]
         [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--plot FILE.png] [--save FILE.json]
 
-Each precision has three rates in operations per second, measured in turn in one run, in a process each:
+Each precision has three rates in operations per second, measured in turn in one run, each in its own process:
 
 - products: the matrix products alone, on the model's own shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
   On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.

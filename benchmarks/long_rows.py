@@ -113,7 +113,7 @@ def _together(encoder: SentenceEncoder, texts: list[str], callers: int) -> None:
 
 
 class Pod:
-    """What a container of the base may use: `memory` and `shared_memory` [bytes], and its environment."""
+    """The limits of a container of the base: `memory` and `shared_memory` [bytes], and its environment."""
 
     def __init__(self, memory: int, shared_memory: int, environment: dict[str, str]) -> None:
         self.memory = memory
@@ -135,7 +135,7 @@ class Pod:
 
     @contextmanager
     def serving(self, repository: Path, scratch: Path) -> Iterator[tuple[str, Watch]]:
-        """`sentriton serve` within the limits: its address, and what it uses."""
+        """`sentriton serve` within the limits: its address, and its usage."""
         root, limit, kinds = _IN_ONE_HIERARCHY if (_CGROUPS / "cgroup.controllers").exists() else _BY_CONTROLLER
         group = root / f"sentriton-long-rows-{os.getpid()}"
         group.mkdir()

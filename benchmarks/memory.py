@@ -17,7 +17,7 @@ class Growth:
 
 @contextmanager
 def growth() -> Iterator[Growth]:
-    """The most memory (resident, Linux) that the work inside takes beside what the process has before it."""
+    """The most memory (resident, Linux) that the work inside takes beyond that of the process before it."""
     grown = Growth()
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     before_mib = _mebibytes("VmRSS")

@@ -44,7 +44,7 @@ COSINE_DIGITS = 3  # to which a peer's vectors are as close to fp32's as ours
 
 @dataclasses.dataclass
 class Entry:
-    """A row of the table: a peer at a precision and a batch size, and its best round, or why there is none."""
+    """A row of the table: a peer at a precision and a batch size, and its best round, or why it has none."""
 
     peer: str
     precision: str

@@ -1,17 +1,18 @@
-"""How many single sentences a second do many callers get, and how long does each wait?
+"""How many single sentences per second do many callers get, and how long does each wait?
 
     .venv/bin/python -m benchmarks.online [--size large] [--layers N] [--precision fp32] [--device cpu|gpu]
         [--callers 1 8 64 256] [--seconds 15] [--most-seconds 60] [--rounds 2] [--lengths klue|mixture]
         [--sentences 512] [--processes 1] [--padded] [--infinity torch optimum] [--plot FILE.png]
 
-Every caller sends one sentence, made into a request beforehand (of tokens, as Sentriton's client sends it; of text for
-Infinity), waits for its vector, and sends the next; callers share `--processes` client processes on the same cores as
+Every caller sends one sentence, waits for its vector, and sends the next. Requests are made beforehand: of tokens, as
+Sentriton's client does, or of text for Infinity. Callers share `--processes` client processes on the same cores as
 the server. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
 `--most-seconds`. It may answer few of the sentences: they come in an order that spreads their lengths evenly.
 
-With every number of callers contenders take turns, and the best round of each counts: Sentriton; the same sentences as
-a corpus through `SentenceEncoder.encode` (`offline_per_s`); with `--padded` the usual Triton repository, fp32, every
-sentence padded to the longest of the work load; with `--infinity` Infinity's server over HTTP, after `make peers`.
+With every number of callers peers take turns, and the best round of each counts. They are Sentriton, and the same
+sentences as a corpus through `SentenceEncoder.encode` (`offline_per_s`). `--padded` adds the usual Triton
+repository, fp32, every sentence padded to the longest of the work load. `--infinity` adds Infinity's server over HTTP,
+after `make peers`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ IDLE_LIMIT_S = 120  # a batch whose callers have gone is computed to its end
 
 
 def figures(label: str, number: int, calls: Calls, mean_batch: float | None = None) -> dict[str, Any]:
-    """A row of the table, but for what compares it with others."""
+    """A row of the table, without its comparison with others."""
     rate, latencies = rate_and_latencies(calls)
     notes = [f"{calls.refused} refused"] if calls.refused else []
     percentiles: Any = [None] * 3
@@ -86,7 +87,7 @@ def call(pool: Any, service: Service, number: int, arguments: argparse.Namespace
 
 
 def corpus(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> float:
-    """Sentences a second of passages over `sentences`, as many as begin within `seconds`."""
+    """Sentences per second of passages over `sentences`, as many as begin within `seconds`."""
     passages, started = 0, time.perf_counter()
     while (since := time.perf_counter() - started) < seconds:
         encoder.encode(sentences)

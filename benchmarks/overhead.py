@@ -1,4 +1,4 @@
-"""How many requests a second can the chain carry around a model that computes next to nothing, and what takes the time?
+"""How many requests per second can the chain carry around an almost empty model, and which part takes the time?
 
     make perf-analyzer
     .venv/bin/python -m benchmarks.overhead [--callers 1 64 256] [--seconds 12] [--tokens 24] [--plot FILE.png]
@@ -37,7 +37,7 @@ MEASUREMENT_WINDOWS = 3
 
 
 def run_load(server: TritonServer, data: Path, tokens: int, callers: int, seconds: float) -> dict[str, float]:
-    """What perf_analyzer measures with `callers` requests under way."""
+    """perf_analyzer's figures with `callers` requests under way."""
     command = [
         *(str(PERF_ANALYZER / "perf_analyzer"), "-m", EMBED_TOKENS, "-u", server.url, "-i", "grpc", "--async"),
         *("--concurrency-range", str(callers), "--input-data", str(data)),
@@ -63,7 +63,7 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
 
 
 def processes(server: TritonServer) -> dict[str, list[psutil.Process]]:
-    """Triton, and its Python models by name, whatever number of processes they have."""
+    """Triton, and its Python models by name, with all of their processes."""
     assert server.process is not None
     triton = psutil.Process(server.process.pid)
     found = {"triton": [triton]}
@@ -111,7 +111,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     if not (PERF_ANALYZER / "perf_analyzer").is_file():
-        raise SystemExit(f"there is no {PERF_ANALYZER}/perf_analyzer; run: make perf-analyzer")
+        raise SystemExit(f"no {PERF_ANALYZER}/perf_analyzer; run: make perf-analyzer")
     token = {name: {"content": [value], "shape": [1]} for name, value in (("input_ids", 5), ("row", 0), ("pooled", 1))}
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "data.json"

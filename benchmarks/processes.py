@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.processes [--checkpoint FOLDER] [--precision fp32]
 
 A server serves a checkpoint and has embedded some hundred sentences. `rss_mib` counts pages that processes share in
-each of them, `pss_mib` shares them out: its sum is what the server takes.
+each of them, `pss_mib` shares them out: its sum is the server's memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The matrix products of an encoder's layers alone, by the kernels that the encoder uses: what a processor could do."""
+"""The matrix products of an encoder's layers alone, by the kernels that the encoder uses: the processor's limit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def operations_per_token(hidden: int, intermediate: int, layers: int) -> int:
 
 
 def finish(device: str) -> None:
-    """Wait until the device, cpu or gpu, has done what it was asked to."""
+    """Wait until the device, cpu or gpu, has done its work."""
     if device == "gpu":
         torch.cuda.synchronize()
 
@@ -60,7 +60,7 @@ def _block_tokens(hidden: int, device: str) -> int:
 def _product(
     linear: nn.Linear, tokens: Tensor, precision: str, device: str
 ) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-    """The product at a precision, and what it is applied to."""
+    """The product at a precision, and its operand."""
     if precision == "int8":
         return _int8_product(linear), torch.randint(0, 256, tokens.shape, dtype=torch.uint8)
     if precision == FP32_BY_TORCH:

@@ -1,4 +1,4 @@
-"""What every benchmark ends with: a table for people, one JSON line for programs, and a plot where one is wanted."""
+"""The report of every benchmark: a table for people, one JSON line for programs, and a plot on request."""
 
 from __future__ import annotations
 

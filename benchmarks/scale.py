@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.scale [--sizes 4x256 base] [--precision int8] [--rows 1 8 64] [--lengths 16 128 512]
         [--plot FILE.png]
 
-The TorchScript module alone, in a process of its own for each size: seconds for a batch (the second of two), and the
-most memory that it took beyond what was there before, token embeddings for all places included.
+The TorchScript module runs alone, in a process of its own for each size. Measured are seconds for a batch (the second
+of two), and the most memory beyond that of its start, token embeddings for all places included.
 """
 
 from __future__ import annotations

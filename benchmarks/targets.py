@@ -1,4 +1,4 @@
-"""The servers of `benchmarks.online`: what callers send to each, and how many rows each computes at once."""
+"""The servers of `benchmarks.online`: the requests for each, and the number of rows that each computes at once."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def infinity(job: Job, engines: list[str]) -> Iterator[list[Service]]:
     with ExitStack() as stack:
         for peer in (PEERS[INFINITY[engine]] for engine in engines):
             if not peer.python.exists():
-                raise SystemExit(f"there is no {peer.python} for --infinity; run: make peers")
+                raise SystemExit(f"no {peer.python} for --infinity; run: make peers")
             if job.precision not in peer.precisions["cpu"]:
                 raise SystemExit(f"{peer.label} has no {job.precision}; it has {', '.join(peer.precisions['cpu'])}")
             its_job = dataclasses.replace(job, batch_sizes=peer.batch_sizes, options=peer.options)

@@ -60,8 +60,8 @@ def mixture_sentences(count: int) -> list[str]:
 
 
 def spread_by_length(sentences: list[str]) -> list[str]:
-    """The same sentences in an order of which any run has short and long ones in about the shares that all have: what
-    answers some of them needs about as long for each as what answers all."""
+    """The same sentences in an order of which any run has about the shares of short and long ones that all have. A
+    server needs about as long for each sentence of a run as for each of all."""
     # Multiples of the golden ratio, modulo 1, lie evenly wherever they begin and end.
     turns = sorted(range(len(sentences)), key=lambda turn: turn * GOLDEN_RATIO % 1)
     placed = dict(zip(turns, sorted(sentences, key=len), strict=True))
@@ -69,8 +69,8 @@ def spread_by_length(sentences: list[str]) -> list[str]:
 
 
 def with_padding(sentences: list[str], tokens: list[int], batch_size: int) -> float:
-    """How many times their tokens the sentences are once they stand in batches, sorted by their length in characters
-    and padded to the longest of each batch, as `SentenceTransformer.encode` has them. `tokens`: of each sentence."""
+    """The ratio of padded tokens to tokens in the batches of `SentenceTransformer.encode`: sorted by length in
+    characters, and padded to the longest of each. `tokens`: of each sentence."""
     longest_first = sorted(range(len(sentences)), key=lambda at: -len(sentences[at]))
     batches = [longest_first[begin : begin + batch_size] for begin in range(0, len(sentences), batch_size)]
     return sum(len(batch) * max(tokens[at] for at in batch) for batch in batches) / sum(tokens)

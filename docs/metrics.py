@@ -42,7 +42,7 @@ The [gateway](gateway.md) publishes these at its own `/metrics`:
 
 @dataclass
 class Family:
-    """A family of metrics. It stands in for Triton's `MetricFamily`, and keeps the labels of its metrics."""
+    """A family of metrics. It replaces Triton's `MetricFamily`, and keeps the labels of its metrics."""
 
     COUNTER: ClassVar[str] = "counter"
     GAUGE: ClassVar[str] = "gauge"

@@ -1,4 +1,4 @@
-"""FAISS: an HNSW index of the sentences of KLUE-STS, and how often it finds what a full search finds.
+"""FAISS: an HNSW index of the sentences of KLUE-STS, and how often it finds the results of a full search.
 
     pip install ./client/python --requirement examples/requirements-search.txt     # in the root of a checkout
     sentriton data klue-sts-dev

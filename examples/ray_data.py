@@ -35,7 +35,7 @@ class Embed:
 def embed(
     dataset: ray.data.Dataset, *, url: str, column: str, workers: int, batch_size: int = 1024
 ) -> ray.data.Dataset:
-    """`dataset` with a column `embedding`, float32 [dimension], of what `column` says."""
+    """`dataset` with a column `embedding`, float32 [dimension], of the texts in `column`."""
     return dataset.map_batches(
         Embed,
         fn_constructor_kwargs={"url": url, "column": column},

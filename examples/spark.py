@@ -37,7 +37,7 @@ def embedding_udf(url: str, batch_size: int = 1024) -> Any:
 
 
 def embed(frame: DataFrame, *, url: str, column: str, partitions: int) -> DataFrame:
-    """`frame` with a column `embedding` of what `column` says."""
+    """`frame` with a column `embedding` of the texts in `column`."""
     return frame.repartition(partitions).withColumn("embedding", embedding_udf(url)(column))
 
 

@@ -35,7 +35,7 @@ def check_first_calls(
     client = Environment(work / "client")
     client.pip("install", "--constraint", CONSTRAINTS, client_wheel)
     _check_client_alone(client)
-    say("client alone: its commands are listed, and serve says what to install")
+    say("client alone: its commands are listed, and serve names the package to install")
     third_party = link_third_party(work / "third_party")
     server, both = (Environment(work / name, third_party) for name in ("server", "both"))
     for environment in (server, both):
@@ -67,7 +67,7 @@ def _check_client_alone(environment: Environment) -> None:
     assert serve.returncode == 1, serve
     assert "pip install ./client/python ./server" in serve.stderr, serve
     server = list(environment.folder.glob("lib/python*/site-packages/sentriton_server*"))
-    assert not server, f"the client must bring no server code; there is {server}"
+    assert not server, f"the client must bring no server code; it brings {server}"
 
 
 def _check_health(environment: Environment, url: str) -> None:

@@ -1,4 +1,4 @@
-"""Bounds that depend on what else runs on the machine."""
+"""Bounds that depend on other work of the machine."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Infinity's server (`infinity_emb v2`), a process a batch size, asked over HTTP on loopback by several callers at once
-the way OpenAI's client does it (vectors in base64).
+"""Infinity's server (`infinity_emb v2`), one process per batch size. Several callers send requests at once over HTTP on
+loopback, as OpenAI's client does (vectors in base64).
 
-Its settings are its defaults, but for two that its defaults get wrong here: pooling of the optimum engine (the first
-token unless told), and int8 of the torch engine, which with BetterTransformer changes no weight that is used.
+Its settings are its defaults, with two exceptions. The optimum engine pools the first token by default. The torch
+engine's int8 with BetterTransformer changes no weight that is used.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ def embeddings_request(sentences: list[str]) -> bytes:
 
 
 def _onnx_model(job: Job) -> Path:
-    """A checkpoint with the ONNX file that sentence-transformers exports, beside which Infinity puts what it makes of
-    it. Of several files Infinity takes one whose name has "quantize" in it."""
+    """A checkpoint with the ONNX file that sentence-transformers exports, beside Infinity's own. Of several
+    files Infinity takes one whose name has "quantize" in it."""
     exporter, onnx = PEERS["onnx"], job.scratch / "onnx"
     subprocess.run(
         [exporter.python, "-m", f"benchmarks.peers.{exporter.module}", job.older_checkpoint, onnx, job.precision],

@@ -45,7 +45,7 @@ class PeerProcess:
 
     def __enter__(self) -> PeerProcess:
         if not self._peer.python.exists():
-            raise Unavailable("absent: make peers", f"there is no {self._peer.python}")
+            raise Unavailable("absent: make peers", f"no {self._peer.python}")
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [self._peer.python, "-W", "ignore", "-m", "benchmarks.peers.worker", self._peer.module],
@@ -101,8 +101,8 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def wait_until_idle(limit_s: float = 10.0) -> None:
-    """Wait until the threads of all peers sleep: those of OpenMP and ONNX Runtime spin for a while when their work
-    is done, on cores that the next one needs. Raises `TimeoutError` if they go on for `limit_s`.
+    """Wait until the threads of all peers sleep. Those of OpenMP and ONNX Runtime spin for a while after their work, on
+    cores that the next one needs. Raises `TimeoutError` if they spin for `limit_s`.
     """
     end = time.monotonic() + limit_s
     interval_s, busy_cores = 0.25, 0.2

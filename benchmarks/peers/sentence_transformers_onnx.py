@@ -20,7 +20,7 @@ FILES = {"fp32": "onnx/model.onnx", "int8": f"onnx/model_qint8_{QUANTIZATION}.on
 
 
 def export(checkpoint: Path, folder: Path, precision: str) -> None:
-    """Write to `folder` what is not there yet of the precision's file in `FILES` and what that is made of."""
+    """Write to `folder` the precision's file in `FILES` and its sources, unless they exist."""
     if not (folder / FILES["fp32"]).exists():
         SentenceTransformer(
             str(checkpoint), device="cpu", backend="onnx", model_kwargs={"export": True}

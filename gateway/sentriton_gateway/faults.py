@@ -1,4 +1,4 @@
-"""What is wrong with a body: message, code and param of OpenAI's error object."""
+"""The faults of a body: message, code and param of OpenAI's error object."""
 
 from __future__ import annotations
 

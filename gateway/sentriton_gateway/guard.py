@@ -1,4 +1,4 @@
-"""What every request passes before the application: the key, the limits, the counts."""
+"""The checks of every request before the application: the key, the limits, the counts."""
 
 from __future__ import annotations
 

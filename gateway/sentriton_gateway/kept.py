@@ -1,4 +1,4 @@
-"""What the server said a moment ago."""
+"""The server's recent answers."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _LIMITS = "Gateway's limits"
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """How the gateway listens and what it answers. Raises `InvalidInput` for a value that is not allowed."""
+    """How the gateway listens and answers. Raises `InvalidInput` for a value that is not allowed."""
 
     gateway_host: str = setting(
         "127.0.0.1",

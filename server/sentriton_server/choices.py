@@ -1,4 +1,4 @@
-"""What an export is asked for, and what is chosen where it was not: device, precision, operators, and who checks it."""
+"""The choices of an export, given or by default: device, precision, operators, and the device that checks it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExportError(SentritonError, ValueError):
 @dataclass(frozen=True)
 class Choices:
     """`device`: where the model will run; `checked_on`: where the export is compared with sentence-transformers.
-    `is_default`: nobody asked for this precision.
+    `is_default`: the precision was not given.
     """
 
     precision: Precision

@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """What OpenMP is told in `$OMP_NUM_THREADS` (the server may run elsewhere, or get less than all of a machine); else
-    the cores of this process's affinity, or the whole ones of its control group's quota (cgroup v2) where that is less.
+    """`$OMP_NUM_THREADS` if set (the server may run elsewhere, or on a part of a machine). Else the smaller of CPU
+    affinity and cgroup quota (v2), rounded down.
     """
     told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if told.isdecimal() and int(told) > 0:

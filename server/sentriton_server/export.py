@@ -87,7 +87,7 @@ def export(
     without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
     encoder and keep the precision's bound. Linear layers that 8 bits change too much stay in bf16 at int8, as few as
     keep the bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
-    `allow_pickle` reads weights that are pickled where there are no safetensors; those may run code.
+    `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
     device, operators, a folder that cannot be written) and `ParityError`.

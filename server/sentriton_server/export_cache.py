@@ -1,4 +1,4 @@
-"""What the cache folder holds: exports that serve has made, compiled operators, tokenizers and data sets. A process
+"""The entries of the cache folder: exports of `serve`, compiled operators, tokenizers and data sets. A process
 locks the export that it uses, so that no other removes it meanwhile.
 """
 
@@ -101,7 +101,7 @@ def prune(say: Callable[[str], None]) -> None:
 
 
 def older_than(days: float, found: list[Entry]) -> list[Entry]:
-    """The entries that were not used for so many days."""
+    """The entries that were not used for this number of days."""
     return [entry for entry in found if time.time() - entry.used >= days * _DAY_S]
 
 

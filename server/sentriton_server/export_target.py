@@ -28,8 +28,8 @@ def draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
-    """Move `draft` to `repository`. What is there moves to `replaced`, and back where the draft cannot be moved.
-    Without `replaced`, only an empty folder may be there.
+    """Move `draft` to `repository`. The former folder moves to `replaced`, and back if the draft cannot be moved.
+    Without `replaced`, `repository` must be absent or an empty folder.
     """
     if replaced is None or not repository.exists():
         draft.rename(repository)

@@ -34,12 +34,12 @@ def download(hub_id: str, *, allow_pickle: bool) -> Path:
             reason = "it has no such model, or shows it to other accounts alone; check the name, or set $HF_TOKEN"
         else:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInput(f"there is no folder {hub_id!r} here, and the hub did not deliver it: {reason}") from error
+        raise InvalidInput(f"no folder {hub_id!r} here, and the hub did not deliver it: {reason}") from error
 
 
 def prepare_libraries() -> None:
-    """Set the variables of libraries, before they are imported, for a command that reads models and data sets of the
-    hub: no progress bars but on a terminal, and no requests without a network.
+    """Set the variables of libraries, before their import, for a command that reads models and data sets of the hub.
+    Progress bars need a terminal, and without a network no requests are sent.
     """
     if not sys.stderr.isatty():
         for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):

@@ -24,8 +24,8 @@ SMALLEST_PREFIX = 32
 class ParityReport:
     """The exported model against sentence-transformers in fp32: the worst sentence and the worst element.
 
-    `min_prefix_cosine` is the worst over all sentences truncated to every dimension from `SMALLEST_PREFIX` up to the
-    full one, or the same as `min_cosine` for shorter vectors.
+    `min_prefix_cosine` is the worst over all vectors, truncated to every dimension from `SMALLEST_PREFIX` on. It equals
+    `min_cosine` for shorter vectors.
     """
 
     sentences: int

@@ -12,7 +12,7 @@ _RARE_TOKENS = 200
 
 
 def parity_sentences() -> list[str]:
-    """Korean and English, short and long, with what tends to go wrong; the last is all of them as one text."""
+    """Korean and English, short and long, with texts that often fail; the last is all of them as one text."""
     lines = PARITY_SENTENCES.read_text(encoding="utf-8").splitlines()
     return [*lines, "", "   ", " ".join(lines)]
 
@@ -27,8 +27,8 @@ def long_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) 
 
 
 def hard_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) -> list[str]:
-    """Texts as long as a row may be, or 2,048 tokens: `sentences` one behind the other, one word and one sign repeated,
-    and the rarest tokens of the vocabulary, which tokenizers give the highest ids.
+    """Texts as long as a row may be, or 2,048 tokens. They are `sentences` joined, one word and one sign repeated, and
+    the rarest tokens of the vocabulary, which tokenizers give the highest ids.
     """
     tokens = min(max_seq_length, _MAX_LONG_TOKENS)
     vocabulary = tokenizer.get_vocab_size()

@@ -1,4 +1,4 @@
-"""What a precision costs in quality: the ten figures of a checkpoint at every precision that its device has."""
+"""The quality of each precision: the ten figures of a checkpoint at every precision that its device has."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ def write_configs(
     """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
     TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
     instances of the encoder with one thread each; None: one instance with all threads. `gpu`: the sizes for a GPU. A
-    full batch has as many tokens as the processor's rate asks for, within the bounds of the checked-in configuration,
-    or a fixed number for several instances or a GPU. Where rows are packed, `max_batch_size` counts tokens.
+    full batch's tokens follow from the processor's rate, within the bounds of the checked-in configuration. Several
+    instances or a GPU have a fixed number. Where rows are packed, `max_batch_size` counts tokens.
     """
     least_batch_tokens = gpu.batch_tokens if gpu else _checked_in("BATCH_TOKENS")
     # With several instances a larger batch would leave the others without rows.
@@ -192,7 +192,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def check_repository(folder: Path) -> Manifest:
     """The manifest of an exported repository all of whose files are those that were exported: Triton loads and runs
-    what it finds. Raises `RepositoryError` that names the first thing wrong with `folder`.
+    its findings. Raises `RepositoryError` that names the first fault of `folder`.
     """
     manifest = read_manifest(folder)
     exported = _read_checksums(folder)

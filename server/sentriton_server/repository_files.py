@@ -1,4 +1,4 @@
-"""The files of a model repository that hold what a checkpoint gives beside its encoder."""
+"""The files of a model repository for the parts of a checkpoint beside its encoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_head(checkpoint: Checkpoint, repository: Path) -> None:
 
 
 def write_contract(checkpoint: Checkpoint, repository: Path) -> None:
-    """What requests are checked against, and the key by which the models behind embed_tokens know it."""
+    """The limits of requests, and the key by which the models behind embed_tokens know it."""
     spec = checkpoint.encoder_spec
     checkpoint.encoder.key = secrets.randbelow(1 << 63)
     contract = {

@@ -10,8 +10,9 @@ from sentriton_server.encoder.linear import Int8Linear
 
 
 def sensitive_linears(encoder: PackedEncoder, rows: list[list[int]]) -> list[str]:
-    """The names of the layers' linear layers, the most sensitive first: by the mean cosine of the rows' mean token
-    embeddings, with 8 bits in this linear layer alone, to those without. The encoder is as `read_encoder` makes it.
+    """The names of the layers' linear layers, the most sensitive first. The measure is the mean cosine of the rows'
+    mean token embeddings, with 8 bits in this linear layer alone, to those without. The encoder is as `read_encoder`
+    makes it.
     """
     expected = _row_means(encoder, rows)
     cosines: dict[str, float] = {}

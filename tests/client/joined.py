@@ -19,7 +19,7 @@ BAD = "w13"
 
 
 class Callers:
-    """Calls in threads. `hold` keeps all places taken until `release`, so that what is called meanwhile waits."""
+    """Calls in threads. `hold` keeps all places taken until `release`, so that calls meanwhile wait."""
 
     def __init__(self, server: SmallServer, **settings: Any) -> None:
         self.server = server

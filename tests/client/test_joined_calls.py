@@ -1,4 +1,4 @@
-"""Small calls of one encoder that wait share a request, and each of them goes on as if it had its own."""
+"""Small calls of one encoder that wait share a request, and each of them ends as if it had its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fails a call that shares a request with others, and what leaves the others alone."""
+"""Failures of a call that shares a request with others, and failures that do not reach the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small calls of one asyncio encoder that wait share a request, and each of them goes on as if it had its own."""
+"""Small calls of one asyncio encoder that wait share a request, and each of them ends as if it had its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACES = 4  # requests in flight before calls wait
 
 
 class Callers:
-    """Calls in tasks. `hold` keeps all places taken until `release`, so that what is called meanwhile waits."""
+    """Calls in tasks. `hold` keeps all places taken until `release`, so that calls meanwhile wait."""
 
     def __init__(self, server: SmallServer, encoder: AsyncSentenceEncoder) -> None:
         self.server = server

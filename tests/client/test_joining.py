@@ -1,4 +1,4 @@
-"""Requests that small calls share, step by step: which calls, when they go, what comes after a failure."""
+"""Requests that small calls share, step by step: which calls, when they go, and the requests after a failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user of the client sees: its names, its keyword arguments, and what is no argument."""
+"""The client as its users see it: its names, its keyword arguments, and the error of any other argument."""
 
 from __future__ import annotations
 

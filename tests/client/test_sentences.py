@@ -1,4 +1,4 @@
-"""What `encode` takes for sentences, and what it refuses: both clients, both names of the argument."""
+"""The sentences that `encode` takes, and those that it refuses: both clients, both names of the argument."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_a_server_that_falls_silent_is_left_alone(
         asked, silent.at_once = silent.received, 0
         least, most = time.monotonic() + 2, time.monotonic() + SOON_S
         while time.monotonic() < least or silent.received == asked:
-            assert time.monotonic() < most, "it is never asked again"
+            assert time.monotonic() < most, "it never gets another request"
             np.testing.assert_array_equal(encoder.encode(SENTENCES, batch_size=8), vectors(SENTENCES))
         assert silent.at_once == 1
         assert silent.received - asked <= 6

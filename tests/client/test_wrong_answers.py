@@ -1,4 +1,4 @@
-"""A server whose answers are wrong: no client takes one for a right one, and the error says what came."""
+"""A server whose answers are wrong: no client takes one for a right one, and the error names the answer."""
 
 from __future__ import annotations
 

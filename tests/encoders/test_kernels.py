@@ -1,4 +1,4 @@
-"""Every supported kind of encoder with a GPU's kernel for ragged rows, whose arithmetic stands in for it on the CPU."""
+"""Every supported kind of encoder with a GPU's kernel for ragged rows, whose arithmetic replaces it on the CPU."""
 
 from __future__ import annotations
 

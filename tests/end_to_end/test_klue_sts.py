@@ -82,7 +82,7 @@ def test_an_interrupted_training_goes_on_to_the_same_figures(
     command = [SENTRITON, "train", "klue-sts", "--base", base, "--data", data_dir, "--output", output]
     stopped = _stop(command, signal.SIGINT, (checkpoints / "checkpoint-50" / "elapsed.json").is_file)
     assert stopped.returncode == 130
-    assert "interrupted; the same command goes on from here" in stopped.stderr
+    assert "interrupted; the same command resumes from here" in stopped.stderr
     killed = _stop(command, signal.SIGKILL, (checkpoints / "checkpoint-100" / "elapsed.json").is_file)
     assert killed.returncode == -signal.SIGKILL
     assert not output.exists()
@@ -114,7 +114,7 @@ def test_another_recipe_does_not_go_on_from_there(data_dir: Path, base: Path, tm
 
 
 def test_a_base_that_is_not_there_is_named(data_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"--base is '.*nowhere', and there is no such folder"):
+    with pytest.raises(InvalidInput, match=r"--base is '.*nowhere', which does not exist"):
         train(load_recipe("klue-sts", str(tmp_path / "nowhere")), output=tmp_path / "out", data_dir=data_dir)
 
 

@@ -192,8 +192,8 @@ def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(
     command = ["train", tmp_path / "more.toml", "--output", tmp_path / "more", "--data", data_dir]
     for base, words in {
         "no/such-encoder": "it does not answer, and its cache has no such model",
-        "./misspelt": "there is no such folder; give a checkpoint's folder or hub id",
-        "": "--base is '', and there is no such folder",
+        "./misspelt": "which does not exist; give a checkpoint's folder or hub id",
+        "": "--base is '', which does not exist",
         str(data_dir): "cannot be loaded",
     }.items():
         started = time.monotonic()

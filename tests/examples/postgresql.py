@@ -52,7 +52,7 @@ def running_postgresql() -> Iterator[str]:
 
 def _programs(package: Path, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The folder of PostgreSQL's programs, and the arguments of `subprocess` for the user that runs them. Root runs a
-    copy as nobody: others cannot read a home of root's.
+    copy as another user: others cannot read a home of root's.
     """
     installed = Path("pginstall", "bin")
     if os.geteuid() != 0:

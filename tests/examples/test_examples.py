@@ -31,7 +31,7 @@ ELSEWHERE = {"ray_data.py", "spark.py"}  # tests/deploy/test_beyond_one_machine.
 
 
 def run(example: str, *arguments: object, url: str = "", **variables: str) -> str:
-    """What an example prints. It must succeed."""
+    """The output of an example. It must succeed."""
     program = ["sh"] if example.endswith(".sh") else [sys.executable]
     done = subprocess.run(
         [*program, str(EXAMPLES / example), *map(str, arguments)],

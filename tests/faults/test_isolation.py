@@ -131,7 +131,7 @@ def test_messages_that_are_too_large(served: Served, expected: NDArray[np.float3
     request = protocol.text_request(["가" * 100_000] * 64)  # 19 MB
 
     def send() -> None:
-        with pytest.raises(InvalidInput, match="19,200,000 bytes in 64 rows; allowed are 1,048,576 a request"):
+        with pytest.raises(InvalidInput, match="19,200,000 bytes in 64 rows; allowed are 1,048,576 per request"):
             connection.infer(request, 30)
         time.sleep(0.1)
 

@@ -23,7 +23,7 @@ KEY = "a-key-of-the-gateway"
 
 @pytest.fixture
 def small() -> Iterator[SmallServer]:
-    """A server that computes nothing: what is under test is before it."""
+    """A server that computes nothing: the code under test is before it."""
     with SmallServer() as server:
         server.manifest["name"] = "small"
         yield server

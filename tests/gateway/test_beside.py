@@ -47,7 +47,7 @@ def gateways_of(serve: psutil.Process) -> list[psutil.Process]:
 
 
 def test_64_callers_through_restarts(repository: Path, port: int) -> None:
-    """Each caller's every answer is what `encode` returns, while a stub of Triton and then the gateway are killed."""
+    """Each caller's every answer equals that of `encode`, while a stub of Triton and then the gateway are killed."""
     texts = [f"{number}번 손님이 남긴 {'아주 ' * (number % 20)}좋은 후기입니다" for number in range(CALLERS)]
     with running(repository, "--gateway-port", port) as (process, line, processes):
         serve = psutil.Process(process.pid)

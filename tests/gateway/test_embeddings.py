@@ -48,7 +48,7 @@ def test_floats_are_those_of_base64(gateway: RunningGateway, model: str) -> None
     both = [client.embeddings.create(input=TEXTS, model=model, encoding_format=form) for form in ("float", "base64")]
     raw = gateway.post({"input": TEXTS, "model": model}).json()
     floats = np.array([each["embedding"] for each in raw["data"]], np.float32)
-    assert isinstance(both[1].data[0].embedding, str), "OpenAI's client decodes only what it chose by itself"
+    assert isinstance(both[1].data[0].embedding, str), "OpenAI's client decodes only an encoding of its own choice"
     decoded = [np.frombuffer(base64.b64decode(str(each.embedding)), "<f4") for each in both[1].data]
     assert (vectors(both[0]) == floats).all()
     assert (np.array(decoded) == floats).all()

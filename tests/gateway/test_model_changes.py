@@ -1,4 +1,4 @@
-"""A server that comes back at the same address with another model: nobody gets vectors of a model not asked for."""
+"""A server that comes back at the same address with another model: no caller gets vectors of an unnamed model."""
 
 from __future__ import annotations
 

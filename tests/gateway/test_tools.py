@@ -32,7 +32,7 @@ def test_langchain(gateway: RunningGateway, model: str, encoder: SentenceEncoder
 
 
 def test_tokens_of_another_model_are_refused(gateway: RunningGateway, model: str) -> None:
-    """What LangChain sends by itself: cl100k_base's tokens of "Hello world"."""
+    """The input that LangChain sends by itself: cl100k_base's tokens of "Hello world"."""
     with (
         gateway.openai() as client,
         pytest.raises(openai.BadRequestError, match="LangChain: check_embedding_ctx_length=False"),

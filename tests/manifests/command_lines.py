@@ -19,8 +19,8 @@ _FURTHER_VARIABLES = {"SENTRITON_CACHE", "SENTRITON_DATA"}
 
 
 def parse(arguments: Sequence[str]) -> dict[str, Any]:
-    """The parameters of the command that `arguments` (without `sentriton`) name; raises what the command line would
-    print.
+    """The parameters of the command that `arguments` (without `sentriton`) name; raises the error that the command
+    line would print.
     """
     group: Any = typer.main.get_command(app)
     context = group.make_context("sentriton", list(arguments))

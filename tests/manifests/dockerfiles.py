@@ -29,7 +29,7 @@ def variables(dockerfile: str) -> dict[str, str]:
 
 
 def command(dockerfile: str) -> list[str]:
-    """What a container runs."""
+    """The command of a container."""
     (entrypoint,), (arguments,) = values(dockerfile, "ENTRYPOINT"), values(dockerfile, "CMD")
     words: list[str] = json.loads(entrypoint) + json.loads(arguments)
     return words

@@ -37,7 +37,7 @@ def tool(name: str) -> str:
 
 @cache
 def kustomize(folder: Path) -> tuple[Manifest, ...]:
-    """What `kubectl apply --kustomize FOLDER` would apply."""
+    """The objects that `kubectl apply --kustomize FOLDER` would apply."""
     kubectl = needed("kubectl", "1.27 or later")
     built = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr

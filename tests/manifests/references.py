@@ -1,4 +1,4 @@
-"""What manifests name: images, Secrets, and the other objects of their own."""
+"""The references of manifests: images, Secrets, and the other objects of their own."""
 
 from __future__ import annotations
 

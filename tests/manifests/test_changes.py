@@ -84,7 +84,7 @@ def test_a_caller_is_admitted_everywhere(tmp_path: Path, component: str | None, 
     assert kubernetes_validate.validate(job, release, strict=True) == release
     template = job["spec"]["template"]
     check_locked_up(template["spec"])
-    assert template["metadata"]["labels"] == {"sentriton-client": "true"}, "what the NetworkPolicy admits"
+    assert template["metadata"]["labels"] == {"sentriton-client": "true"}, "the label that the NetworkPolicy admits"
     (container,) = template["spec"]["containers"]
     parse(container["args"])
     assert {entry["name"] for entry in container["env"]} <= known_variables("serve")

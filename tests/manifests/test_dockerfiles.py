@@ -1,4 +1,4 @@
-"""The Dockerfiles as files: what they run are scripts, what they start parses, and the last stage builds nothing."""
+"""The Dockerfiles as files: they run scripts, their command lines parse, and the last stage builds nothing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ USER = "10001:10001"
 def test_what_it_runs_are_scripts_and_what_it_starts_is_sentriton(dockerfile: str) -> None:
     for line in values(dockerfile, "RUN"):
         script, *_ = line.split()
-        assert os.access(ROOT / script, os.X_OK), f"{line}: what runs is to stand in a script that the tests run"
+        assert os.access(ROOT / script, os.X_OK), f"{line}: the commands must be in a script that the tests run"
     for words in (command(dockerfile), health_command(dockerfile)):
         assert words[0] == "sentriton"
         parse(words[1:])

@@ -1,4 +1,4 @@
-"""docker/README.md says what is there: files, components, alerts, build arguments, command lines."""
+"""docker/README.md lists all that exists: files, components, alerts, build arguments, command lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.manifests.references import images, secrets
 
 
 def table(header: str) -> set[str]:
-    """What stands in code type in the first column of a table."""
+    """The words in code type in the first column of a table."""
     rows = GUIDE.split(f"\n| {header} ")[1].split("\n\n")[0].splitlines()[2:]
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
 

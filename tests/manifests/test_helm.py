@@ -55,7 +55,7 @@ def template(values: dict[str, Any]) -> list[Manifest]:
 
 
 def comparable(value: Any) -> Any:
-    """Without what only one of the two has: Helm's label and annotations, the hash in the names of kustomize's
+    """Without the parts that only one of them has: Helm's label and annotations, the hash in the names of kustomize's
     ConfigMaps. Lists of named things are in the order of their names.
     """
     if isinstance(value, dict):

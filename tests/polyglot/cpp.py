@@ -22,7 +22,7 @@ Ran = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True)
 class Report:
-    """The results of GoogleTest: the names of the tests that passed, were skipped and failed, and what they printed."""
+    """The results of GoogleTest: the names of the tests that passed, were skipped and failed, and their output."""
 
     passed: list[str]
     skipped: list[str]

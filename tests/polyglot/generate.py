@@ -1,5 +1,5 @@
-"""Writes conformance.json: what every client must make of the same sentences, arguments and mistakes, with vectors
-that sentence-transformers computes from the bundled checkpoint. Run it again when checkpoint or cases change:
+"""Writes conformance.json: the results of every client for the same sentences, arguments and mistakes. The vectors are
+computed by sentence-transformers from the bundled checkpoint. Run it again when checkpoint or cases change:
 
     python -m tests.polyglot.generate
 """
@@ -136,7 +136,7 @@ def texts() -> list[str]:
 
 
 def cases() -> list[dict[str, Any]]:
-    """What clients are asked. `sentences` are places in the file's list; options are named as Python's arguments."""
+    """The clients' calls. `sentences` are places in the file's list; options are named as Python's arguments."""
     special = [{"name": name, "sentences": [place]} for place, name in enumerate(SPECIAL, len(PLAIN))]
     batches = [{"name": f"{rows} of 64", "sentences": [*range(rows)], "options": {"batch_size": 64}} for rows in ROWS]
     everything = list(range(len(texts())))
@@ -228,7 +228,7 @@ def conformance() -> dict[str, Any]:
 
 
 def write(content: dict[str, Any]) -> str:
-    """JSON with a line for each sentence, case and so on. Escaped throughout: no editor may compose what is split."""
+    """JSON with a line for each sentence and case. Escaped throughout: no editor may compose split characters."""
     lists = {
         name: "[\n    " + ",\n    ".join(json.dumps(row) for row in content[name]) + "\n  ]"
         for name in ("sentences", "cases", "statuses", "answers", "wrong_fields")

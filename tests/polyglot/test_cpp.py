@@ -1,5 +1,5 @@
-"""client/cpp: its own tests under sanitizers and against the server of the other clients, joined callers, a restarted
-server, the messages, its package, and the code of its README.
+"""client/cpp: its own tests under sanitizers and against the server of the other clients. Further tests are of joined
+callers, a restarted server, the messages, its package, and the code of its README.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def programs() -> Path:
 def test_cpps_own_tests_pass_under_a_sanitizer_and_skip_nothing(
     sanitizer: str, server: RunningServer, conformance: Conformance, record_cases: RecordCases
 ) -> None:
-    """gRPC itself is not instrumented: client/cpp/tests/*.supp says what that means."""
+    """gRPC itself is not instrumented: client/cpp/tests/*.supp names the consequences."""
     folder = cpp.build(sanitizer, "sentriton_tests", flags="-O0 -g1", sanitizers=SANITIZERS[sanitizer])
     of_library = f"suppressions={CPP_CLIENT / 'tests'}"
     options = {

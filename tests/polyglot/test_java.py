@@ -117,7 +117,7 @@ def test_generated_java_is_current(built: BUILT, node_tools: Path, tmp_path: Pat
     subprocess.run(command, cwd=PROTOS, check=True)
     made, committed = (read_tree(root / "src/generated") for root in (tmp_path / "client/java", JAVA_CLIENT))
     assert made
-    assert made == committed, "client/java/src/generated is not what inference.proto gives; run: make protos"
+    assert made == committed, "client/java/src/generated differs from inference.proto; run: make protos"
 
 
 def test_the_readmes_code_runs(built: BUILT, server: RunningServer, tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""client/node: its own tests against the server that the other clients use, its callers batched, a server restarted
-under them, and the code of its README.
+"""client/node: its own tests against the server of the other clients, its callers batched, a restarted server, and the
+code of its README.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""protos/inference/inference.proto is Triton's protocol, and what is generated from it is current."""
+"""protos/inference/inference.proto is Triton's protocol, and the code generated from it is current."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_go_generated_code_is_current(node_tools: Path, run_go: RunGo, tmp_path:
 
 
 def assert_current(node_tools: Path, scratch: Path, folder: str) -> None:
-    """The committed code in `folder` is what the entries of buf.gen.yaml for it give. Another language's tools may be
+    """The committed code in `folder` is that of the entries of buf.gen.yaml for it. Another language's tools may be
     missing.
     """
     template = yaml.safe_load((PROTOS / "buf.gen.yaml").read_text(encoding="utf-8"))
@@ -175,7 +175,7 @@ def assert_current(node_tools: Path, scratch: Path, folder: str) -> None:
     subprocess.run([node_tools / "buf", *generate], cwd=PROTOS, env=environment(), check=True)
     made, committed = (read_tree(root / folder) for root in (scratch, ROOT))
     assert made
-    assert made == committed, f"{folder} is not what inference.proto gives; run: make protos"
+    assert made == committed, f"{folder} differs from inference.proto; run: make protos"
 
 
 def read_tree(folder: Path) -> dict[str, str]:

@@ -230,11 +230,11 @@ def test_a_wrong_line_is_named_before_anything_is_embedded(server: RunningServer
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x", "--output", "/nowhere/out.npy"], "there is no folder /nowhere"),
+        (["x", "--output", "/nowhere/out.npy"], "no folder /nowhere"),
         (["x", "--precision", "int8"], "allowed are float32, binary, ubinary"),
         (["x", "--json"], "--output FILE"),
         (["x", "--column", "text"], "--column"),
-        (["--input", "missing.csv"], "there is no file missing.csv"),
+        (["--input", "missing.csv"], "no file missing.csv"),
         (["--input", "pyproject.toml"], "'.toml'"),
     ],
 )

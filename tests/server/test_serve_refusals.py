@@ -36,7 +36,7 @@ def test_settings_of_security_come_from_flags_and_variables(repository: Path, tm
 
 
 def test_unknown_checkpoint() -> None:
-    assert "there is no checkpoint at ./nowhere" in fails("./nowhere", *FREE_PORT_FLAGS)
+    assert "no checkpoint at ./nowhere" in fails("./nowhere", *FREE_PORT_FLAGS)
 
 
 def test_a_hub_id_that_cannot_be_had(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_what_does_not_come_whole_leaves_no_file(
 def test_a_home_that_does_not_answer_is_named(data_set: PublicDataSet, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    with pytest.raises(DataSetError, match=rf"from http://127\.0\.0\.1:{port}/file: there is no connection"):
+    with pytest.raises(DataSetError, match=rf"from http://127\.0\.0\.1:{port}/file: no connection"):
         fetch(replace(data_set, url=f"http://127.0.0.1:{port}/file"), tmp_path)
 
 

@@ -61,9 +61,9 @@ def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
     for split, rows in (("train", ROWS), ("validation", ROWS[:1])):
         write(tmp_path / f"{split}.jsonl", "\n".join(json.dumps(row) for row in rows))
     assert read_pairs(f"{tmp_path}::validation") == PAIRS[:1]
-    with pytest.raises(InvalidInput, match=r"give a split as .*:SPLIT; there are train, validation"):
+    with pytest.raises(InvalidInput, match=r"give a split as .*:SPLIT; allowed are train, validation"):
         read_pairs(str(tmp_path))
-    with pytest.raises(InvalidInput, match=r"there is no split 'test'; there are train, validation"):
+    with pytest.raises(InvalidInput, match=r"no split 'test'; allowed are train, validation"):
         read_pairs(f"{tmp_path}::test")
 
 
@@ -96,7 +96,7 @@ def test_a_malformed_row_is_named_by_its_line(tmp_path: Path, name: str, text: s
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(InvalidInput, match=r"there is no file nowhere/pairs\.csv"):
+    with pytest.raises(InvalidInput, match=r"no file nowhere/pairs\.csv"):
         read_pairs("nowhere/pairs.csv")
 
 

@@ -1,4 +1,4 @@
-"""The linter of the prose finds the sentences that it is for (`make prose` runs it over all Markdown files)."""
+"""The linter of the prose finds the sentences that it is for, in Markdown and in the texts of Python code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+from docs.prose_of_code import faults, texts
 from tests.conftest import ROOT, cannot_run
 
 PROSE = ROOT / "docs/prose"
+LINTER = PROSE / "node_modules/.bin/textlint"
 LONG = " ".join(["word"] * 26)
 # A sentence against the rules, and one that says the same by them.
 PAIRS = [
@@ -25,13 +27,40 @@ PAIRS = [
 ]
 
 
+CODE = '''\
+"""Sends what it has."""
+
+LIMIT = setting(
+    "The rest is sent again. "
+    "It has a default.",
+)
+
+
+def send(rows: int) -> None:
+    """Sends rows.
+
+    >>> send(what)
+
+    The training goes on.
+    """
+    # There is a comment, which the linter of code does not read.
+    if rows > 8:
+        raise ValueError(f"there is a limit of {rows} rows")
+    print(rows, f"{rows + 1} rows lie in what {LIMIT} names", help="nobody")
+    "there is a string that is shown to no reader"
+'''
+
+
+def needs_linter() -> None:
+    if not LINTER.exists():
+        cannot_run("needs the linter of the prose: run `make prose`, which needs npm")
+
+
 def lint(text: str, folder: Path) -> list[int]:
     """The lines with faults of a page."""
-    linter = PROSE / "node_modules/.bin/textlint"
-    if not linter.exists():
-        cannot_run("needs the linter of the prose: run `make prose`, which needs npm")
+    needs_linter()
     (folder / "page.md").write_text(text, encoding="utf-8")
-    command = [linter, "--config", "textlint.json", "--format", "unix", folder / "page.md"]
+    command = [LINTER, "--config", "textlint.json", "--format", "unix", folder / "page.md"]
     done = subprocess.run(command, cwd=PROSE, capture_output=True, text=True, timeout=60, check=False)
     assert not done.stderr
     return sorted({int(line) for line in re.findall(r"^\S+?:(\d+):\d+: .* \[Error/", done.stdout, re.M)})
@@ -44,3 +73,23 @@ def test_sentences_against_the_rules_are_found(tmp_path: Path) -> None:
         expected.append(page.count("\n"))
         page += "\n"
     assert lint(page, tmp_path) == expected
+
+
+def test_a_sentence_is_as_long_on_several_lines(tmp_path: Path) -> None:
+    most = LONG.removesuffix(" word")
+    assert lint(f"{most}.\n".replace(" ", "\n", 9), tmp_path) == []
+    assert lint(f"{LONG}.\n".replace(" ", "\n", 9), tmp_path) == [1]
+
+
+def test_faults_in_texts_of_code_are_found_at_their_lines(tmp_path: Path) -> None:
+    needs_linter()
+    path = tmp_path / "code.py"
+    path.write_text(CODE, encoding="utf-8")
+    found = [int(line) for line in re.findall(r"^\S+:(\d+): ", "\n".join(faults([path])), re.M)]
+    assert found == [1, 4, 14, 18, 19]
+
+
+def test_a_message_has_a_word_for_each_placeholder_and_is_read_in_parts() -> None:
+    given, allowed = texts('raise ValueError("a rate of " f"{rate!r} per {unit + 1:.2f}s; " "allowed is 1")')
+    assert given.lines == [(1, "a rate of VALUE per VALUEs")]
+    assert allowed.lines == [(1, "allowed is 1")]

@@ -155,7 +155,7 @@ def test_a_text_that_is_not_utf8_is_named_by_row_and_byte() -> None:
 def test_texts_of_too_many_bytes_are_refused() -> None:
     raw = np.array([["가".encode()], [b"abc"]], dtype=np.object_)
     assert tokenization.decode_texts(raw, 6) == ["가", "abc"]
-    with pytest.raises(tokenization.TextError, match="text has 6 bytes in 2 rows; allowed are 5 a request"):
+    with pytest.raises(tokenization.TextError, match="text has 6 bytes in 2 rows; allowed are 5 per request"):
         tokenization.decode_texts(raw, 5)
 
 

@@ -1,4 +1,4 @@
-/** Checks of what callers give: each throws `InvalidInput` naming argument, value and what is allowed. */
+/** Checks of callers' arguments: each throws `InvalidInput` naming argument, value and the allowed ones. */
 
 import { inspect } from "node:util";
 

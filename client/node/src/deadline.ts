@@ -32,7 +32,7 @@ export class Deadline {
     this.lastLook = begin;
   }
 
-  /** When the call ends whatever is answered. */
+  /** The time at which the call ends in any case. */
   get end(): number {
     return this.ends;
   }
@@ -71,7 +71,7 @@ export class Deadline {
     return time >= this.time;
   }
 
-  /** The error of a call that has to end: which bound it met, and what to do. */
+  /** The error of a call that has to end: the bound that it met, and the remedy. */
   exceeded(url: string): DeadlineExceeded {
     if (this.end <= this.stalls) {
       return new DeadlineExceeded(

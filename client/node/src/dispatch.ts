@@ -1,4 +1,4 @@
-/** The course of one `encode` call: what to send next, what to send again, when to give up. */
+/** The course of one `encode` call: the next requests, retries, and the time to give up. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -64,7 +64,7 @@ export class Dispatcher {
 
   constructor(private readonly call: Call) {}
 
-  /** Resolves when every sentence is embedded. At the first failure what is under way is cancelled. */
+  /** Resolves when every sentence is embedded. At the first failure its other requests are cancelled. */
   async run(plan: Iterable<RequestRows>): Promise<void> {
     const { signal, window, deadline, total } = this.call;
     signal?.throwIfAborted();
@@ -223,7 +223,7 @@ export class Dispatcher {
     return { error, tooLate };
   }
 
-  /** How long to wait before another attempt; throws the error where there is no time or no budget for one. */
+  /** How long to wait before another attempt; throws the error if no time or no budget is left for one. */
   private pauseS({ error, tooLate }: Failure, attempt: number): number {
     const { deadline, budget } = this.call;
     deadline.looked(now());

@@ -248,7 +248,7 @@ export class SentenceEncoder {
     throw this.closed ? closedError(inquiry.failure) : inquiry.failure;
   }
 
-  /** What `reading` gives, unless the call has to end or is aborted before. Other calls go on to wait for it. */
+  /** The result of `reading`, unless the call has to end or is aborted before. Other calls still wait for it. */
   private async within<T>(reading: Promise<T>, deadline: Deadline, signal: AbortSignal | undefined): Promise<T> {
     const leftS = Math.max(0, deadline.end - now());
     let timer: NodeJS.Timeout | undefined;

@@ -10,7 +10,7 @@ const LEAST_PATIENCE_S = 2;
 const PATIENCE = 4; // times the slowest recent answer
 const FADING = 0.95; // of the slowest answer, with each further one
 
-/** One server: the way there, and what is known of it. Times are seconds of any steady clock. */
+/** One server: its connection and its state. Times are seconds of any steady clock. */
 export class Endpoint {
   restingUntil = 0;
   private silences = 0; // in a row, since its last answer
@@ -34,7 +34,7 @@ export class Endpoint {
     this.underWay.set(request, now);
   }
 
-  /** A request came back, in whatever way. */
+  /** A request ended, with an answer or an error. */
   end(request: object): void {
     this.underWay.delete(request);
   }
@@ -51,7 +51,7 @@ export class Endpoint {
     this.restingUntil = Math.max(this.restingUntil, now + REST_S);
   }
 
-  /** Another server answered sooner what it was asked long before: it rests, longer each time in a row. */
+  /** Another server answered a later copy of its request sooner: it rests, longer each time in a row. */
   fellSilent(now: number): void {
     if (this.restingUntil > now) return;
     this.silences += 1;
@@ -127,7 +127,7 @@ export class Endpoints {
 /**
  * Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
  * silent one more when its turn comes again. One that failed in another way, or said before its time was over that it
- * was late, is not asked again.
+ * was late, has no second turn.
  */
 export class Inquiry {
   failure: unknown;

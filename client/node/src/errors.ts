@@ -23,7 +23,7 @@ export class SentritonError extends Error {
   }
 }
 
-/** An argument or a request is wrong: the message names what was given and what is allowed. */
+/** An argument or a request is wrong: the message names the given and the allowed value. */
 export class InvalidInput extends SentritonError {}
 
 /** The server has another model than the one whose manifest this client holds. */
@@ -32,13 +32,13 @@ export class ContractMismatch extends InvalidInput {}
 /** The server asks for another access key, or its certificate is not one that this client trusts. */
 export class AccessDenied extends SentritonError {}
 
-/** The server turned the request away because of too much work; it was not computed. */
+/** The server rejected the request because of overload; it was not computed. */
 export class Overloaded extends SentritonError {}
 
 /** The server cannot be reached or does not serve. */
 export class ServerUnavailable extends SentritonError {}
 
-/** The call's time is over. */
+/** The call's deadline has passed. */
 export class DeadlineExceeded extends SentritonError {}
 
 /** The server failed to answer for a reason of its own. */
@@ -61,7 +61,7 @@ const BY_STATUS = new Map<status, ErrorClass>([
 const OVERLOAD = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
 const DENIED = [
   "this protocol is restricted",
-  // OpenSSL's, by way of Node: what is wrong with a certificate.
+  // OpenSSL's, by way of Node: the fault of a certificate.
   "self-signed certificate",
   "unable to verify the first certificate",
   "unable to get local issuer certificate",

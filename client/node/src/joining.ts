@@ -50,7 +50,7 @@ export class Joiner {
     for (const joint of [...this.joints]) for (const member of [...joint.members]) member.fail(error());
   }
 
-  /** Sends what may go, once all that is ready to run has called. */
+  /** Sends the requests that may go, once all ready callers have called. */
   private gatherSoon(): void {
     if (this.gathering || this.waiting.length === 0 || this.inFlight >= this.window.limit) return;
     this.gathering = true;

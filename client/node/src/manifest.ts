@@ -3,11 +3,11 @@
 /** The served model. Read from the server's manifest.json, whose names have underscores. */
 export interface Manifest {
   readonly name: string;
-  /** sha256 of what fixes the vectors' meaning; the same at every precision and on every device. */
+  /** sha256 of all that fixes the vectors' meaning; the same at every precision and on every device. */
   readonly fingerprint: string;
   /** Length of a sentence's vector. */
   readonly dimension: number;
-  /** Most tokens of a sentence, special ones included; what is longer is cut. */
+  /** Most tokens of a sentence, special ones included; longer ones are truncated. */
   readonly maxSeqLength: number;
   readonly vocabSize: number;
   /** Most rows of one request. */

@@ -5,8 +5,8 @@ export const LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their wa
 
 /**
  * How many requests may be under way. It opens while that raises the rate, and halves when the server says it has too
- * much. A step compares the rate (characters a second) of one round, as many answers as requests are allowed, with the
- * best seen. A window is one call's; the next call begins `anew` with what it learned. Times are seconds of any steady
+ * much. A step compares the rate (characters per second) of one round, as many answers as requests are allowed, with the
+ * best seen. A window is one call's; the next call begins `anew` with its rates. Times are seconds of any steady
  * clock.
  */
 export class Window {
@@ -37,7 +37,7 @@ export class Window {
     this.answers += 1;
     if (this.answers < this.limit || now <= this.since) return;
     const rate = this.characters / (now - this.since);
-    // After an overload it opens again step by step, whatever the rate.
+    // After an overload it opens again step by step, at any rate.
     if (rate > 1.05 * this.bestRate || this.limit < LEAST_IN_FLIGHT) this.limit = Math.min(this.limit + 1, this.most);
     // The best fades, so that a server which became slower, or shared, is measured anew.
     this.bestRate = Math.max(rate, 0.98 * this.bestRate);
@@ -70,8 +70,8 @@ const CAPACITY = 100;
 const PER_ANSWER = 0.2;
 
 /**
- * Bounds what is sent again to an overloaded server to a share of what it answers, so that callers do not double its
- * load: a retry takes a token of 100, an answer gives a fifth of one back. A server that is away has no load, and every
+ * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load: a retry
+ * takes a token of 100, an answer gives a fifth of one back. A server that is away has no load, and every
  * request waits for it within its deadline.
  */
 export class RetryBudget {

@@ -74,7 +74,7 @@ const OPTIONS: Record<keyof ClientOptions, true> = {
 const PRIORITIES: readonly Priority[] = ["query", "bulk"];
 const CHANGES: readonly OnModelChange[] = ["raise", "reload"];
 
-/** Settings from what is given, then the environment, then the defaults. Throws `InvalidInput`. */
+/** Settings from the arguments, then the environment, then the defaults. Throws `InvalidInput`. */
 export function resolveSettings(url: string | undefined, options: ClientOptions): ClientSettings {
   checkNames("SentenceEncoder", options, OPTIONS);
   const target = url ?? variable("URL") ?? "localhost:8001";
@@ -108,7 +108,7 @@ export function resolveSettings(url: string | undefined, options: ClientOptions)
   };
 }
 
-/** The content of a PEM file, null where there is none. Throws `InvalidInput` that names the file. */
+/** The content of a PEM file, null if unset. Throws `InvalidInput` that names the file. */
 export function readPem(path: string | undefined): Buffer | null {
   if (path === undefined) return null;
   try {

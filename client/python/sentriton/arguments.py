@@ -20,7 +20,7 @@ def as_texts(
     sentences: Iterable[str] | None, inputs: Iterable[str] | None = None, go_on: Callable[[], None] = lambda: None
 ) -> tuple[list[str], bool]:
     """The sentences as a list, and whether it was a single string. Takes any iterable of strings in an order. Raises
-    `InvalidInput` naming the first that is no string or no Unicode, and what `go_on`, called after each, raises.
+    `InvalidInput` naming the first that is no string or no Unicode, and the errors of `go_on`, called after each.
     """
     name, given = one_name(sentences, inputs)
     if isinstance(given, str):
@@ -39,7 +39,7 @@ def as_texts(
 
 
 def one_name(sentences: object, inputs: object) -> tuple[str, Any]:
-    """The name by which the sentences were given, and what was given. Raises `InvalidInput` for both names."""
+    """The name by which the sentences were given, and their value. Raises `InvalidInput` for both names."""
     if sentences is not None and inputs is not None:
         raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
     return ("sentences", sentences) if inputs is None else ("inputs", inputs)

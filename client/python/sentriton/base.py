@@ -35,7 +35,7 @@ class ModelCardData:
     def set_evaluation_metrics(
         self, evaluator: object, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
     ) -> None:
-        """Keep a copy of `metrics`. `epoch` and `step` are a training's, and there is none."""
+        """Keep a copy of `metrics`. `epoch` and `step` are a training's: unused here."""
         self.eval_results_dict[evaluator] = dict(metrics)
 
 
@@ -64,7 +64,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def max_seq_length(self) -> int:
-        """Most tokens of a sentence, special ones included; what is longer is cut."""
+        """Most tokens of a sentence, special ones included; longer ones are truncated."""
         return self.manifest.max_seq_length
 
     @property
@@ -104,11 +104,13 @@ class BaseEncoder(Generic[AnyConnection]):
     @similarity_signature
     def similarity(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
         """Score every row of the first against every row of the second by `similarity_fn_name`: [n, d] and [m, d] to
-        [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` where d differs.
+        [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` if d differs.
+
+        >>> scores = encoder.similarity(queries, documents)
         """
         return score_matrix(self.similarity_fn_name, embeddings1, embeddings2)
 
     @pairwise_signature
     def similarity_pairwise(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
-        """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` where shapes differ."""
+        """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` if shapes differ."""
         return score_pairs(self.similarity_fn_name, embeddings1, embeddings2)

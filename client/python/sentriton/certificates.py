@@ -31,7 +31,7 @@ def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | N
 
 
 def load_identity(context: ssl.SSLContext, settings: ClientSettings) -> None:
-    """Give a context the client's certificate, if there is one. Raises `InvalidInput` for a key that does not fit."""
+    """Give a context the client's certificate, if set. Raises `InvalidInput` for a key that does not fit."""
     if settings.client_certificate is None:
         return
     try:

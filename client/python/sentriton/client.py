@@ -60,14 +60,17 @@ class SentenceEncoder(BaseEncoder[Connection]):
     ) -> Encoded:
         """Embed sentences: float32 [n, dimension] in the order given, or [dimension] for a single string.
 
-        `inputs` is another name for `sentences`. `prompt`, or the one that `prompt_name` names, is put before every
-        sentence. `batch_size` is the most rows of one request (None: as many as the server takes). `truncate_dim` keeps
-        the first dimensions, `normalize_embeddings` scales to length 1 after that, and `precision` (float32, int8,
-        uint8, binary, ubinary) makes smaller vectors at last. `output_value` "token_embeddings" gives a list of
-        [tokens, hidden] instead. `convert_to_tensor` gives a torch tensor, `convert_to_numpy=False` a list of them.
-        `device`, `pool` and `chunk_size` are accepted for sentence-transformers' sake: the server decides. `timeout_s`
-        bounds the whole call; unset, it goes on as long as answers come, at least one in `stall_timeout_s`. Raises
-        `InvalidInput` before anything is sent, and the other `SentritonError`s.
+        `inputs` is another name for `sentences`. `prompt`, or the one that `prompt_name` names, precedes every
+        sentence. `batch_size` is the most rows of one request (None: the server's limit). `truncate_dim` keeps the
+        first dimensions, then `normalize_embeddings` scales to length 1. `precision` (float32, int8, uint8, binary,
+        ubinary) quantizes last. `output_value` "token_embeddings" returns a list of [tokens, hidden].
+        `convert_to_tensor` returns a torch tensor, `convert_to_numpy=False` a list of them. `device`, `pool` and
+        `chunk_size` have no effect: the server decides. `timeout_s` bounds the whole call. If unset, only a pause of
+        `stall_timeout_s` between answers ends it. Raises `InvalidInput` before anything is sent, and the other
+        `SentritonError`s.
+
+        >>> encoder.encode(["A first sentence.", "And a second one."]).shape
+        (2, 256)
         """
         return self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
 
@@ -108,6 +111,10 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
         `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
         those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks under way.
+
+        >>> for chunk in encoder.encode_stream(lines):
+        ...     print(chunk.shape)
+        (2, 256)
         """
         given, size, arguments = stream_arguments(sentences, arguments)
         pin = Pin(self._session.model)
@@ -128,6 +135,9 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
         Raises a `SentritonError` if it does not answer within `timeout_s`, or a cosine is below the manifest's
         `min_cosine`.
+
+        >>> encoder.health().min_cosine > 0.999
+        True
         """
         self._session.check_usable()
         first = self._session.open_endpoints.all[0]

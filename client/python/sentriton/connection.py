@@ -77,7 +77,7 @@ class Connection:
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
 
     def is_ready(self, timeout_s: float) -> bool:
-        """What Triton says of itself; the canary says more."""
+        """Whether Triton reports ready; the canary tests more."""
         try:
             with translated(self.address):
                 answer = self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata)

@@ -134,8 +134,8 @@ class Course(Generic[AnyConnection]):
         self._budget.answered()
 
     def failed(self, sending: Sending[AnyConnection], error: SentritonError, now: float) -> None:
-        """Sends its rows again later, unless another server still has them. Raises `error` with how far the call got:
-        when a retry cannot help, when there is no time left for it, or when the retry budget is spent.
+        """Schedules a retry of its rows, unless another server still has them. Raises `error` with the call's progress
+        if a retry cannot help, if no time is left, or if the retry budget is spent.
         """
         attempt = sending.attempt
         attempt.sendings.remove(sending)

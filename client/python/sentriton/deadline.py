@@ -24,7 +24,7 @@ class Deadline:
 
     @property
     def end(self) -> float:
-        """When the call ends whatever is answered."""
+        """The time at which the call ends in any case."""
         return self._end
 
     @property
@@ -33,7 +33,7 @@ class Deadline:
         return min(self._end, self._stalls)
 
     def left_s(self, now: float) -> float:
-        """What a request sent now may take; 0 after the end."""
+        """The seconds that a request sent now may take; 0 after the end."""
         return min(max(0.0, self.time - now), _MAX_WAIT_S)
 
     def moved(self, now: float) -> None:
@@ -51,7 +51,7 @@ class Deadline:
         return now >= self.time
 
     def exceeded(self, url: str) -> DeadlineExceeded:
-        """The error of a call that has to end: which bound it met, and what to do."""
+        """The error of a call that has to end: the bound that it met, and the remedy."""
         if self._end <= self._stalls:
             return DeadlineExceeded(
                 f"the call took longer than its timeout_s of {self._timeout_s:g} s; set a longer one, or none"

@@ -23,7 +23,7 @@ AnySettings = TypeVar("AnySettings")
 
 
 class Details(TypedDict, total=False):
-    """What `setting` says of a field besides its default, help and group, with the defaults of `Setting`.
+    """Attributes of a `setting` besides its default, help and group, with the defaults of `Setting`.
 
     `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
     None. A `secret` is never shown. The former names work for one release, with a warning.

@@ -21,7 +21,7 @@ _FADING_FACTOR = 0.95  # of the slowest answer, with each further one
 
 @dataclass(eq=False)
 class Endpoint(Generic[AnyConnection]):
-    """One server: its address, the way there, and what is known of it."""
+    """One server: its address, its connection and its state."""
 
     address: str
     connection: AnyConnection
@@ -42,7 +42,7 @@ class Endpoint(Generic[AnyConnection]):
             self._under_way[request] = now
 
     def end(self, request: object) -> None:
-        """A request came back, in whatever way."""
+        """A request ended, with an answer or an error."""
         with self._lock:
             self._under_way.pop(request, None)
 
@@ -55,7 +55,7 @@ class Endpoint(Generic[AnyConnection]):
         self.resting_until = max(self.resting_until, now + _REST_S)
 
     def fell_silent(self, now: float) -> None:
-        """Another server answered sooner what it was asked long before: it rests, longer each time in a row."""
+        """Another server answered a later copy of its request sooner: it rests, longer each time in a row."""
         if self.resting_until <= now:
             self.silences += 1
             self.resting_until = now + min(_MAX_REST_S, _REST_S * 2.0 ** (self.silences - 1))
@@ -73,7 +73,7 @@ class Endpoint(Generic[AnyConnection]):
 
 class Inquiry(Generic[AnyConnection]):
     """Which server to ask for its manifest next, and how long to wait. A silent one gets another turn with more time;
-    one that failed is not asked again.
+    one that failed has no second turn.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]], deadline: Deadline) -> None:
@@ -97,7 +97,7 @@ class Inquiry(Generic[AnyConnection]):
         return endpoint, time_s
 
     def failed(self, error: SentritonError, now: float) -> None:
-        """What came of the last turn."""
+        """The outcome of the last turn."""
         assert self._until is not None
         endpoint, patience_s = self._turns.pop(0)
         self.failure = error

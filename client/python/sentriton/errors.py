@@ -36,7 +36,7 @@ class AccessDenied(SentritonError):
 
 
 class Overloaded(SentritonError):
-    """The server turned the request away because of too much work; it was not computed."""
+    """The server rejected the request because of overload; it was not computed."""
 
 
 class ServerUnavailable(SentritonError):
@@ -44,7 +44,7 @@ class ServerUnavailable(SentritonError):
 
 
 class DeadlineExceeded(SentritonError):
-    """The call's time is over."""
+    """The call's deadline has passed."""
 
 
 class ServerError(SentritonError):

@@ -84,7 +84,7 @@ def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
 
 
 def _send_one(call: Call[AnyConnection], member: Member[AnyConnection], send: Send[AnyConnection]) -> bool:
-    """Send a request if one may go now: of calls that wait, or again after a failure. False if there is none."""
+    """Send a request if one may go now: of calls that wait, or after a failure. False if none may."""
     call.check_open()
     if (joint := call.joiner.gather(time.monotonic())) is not None:
         with _kept_on_failure(call, joint):

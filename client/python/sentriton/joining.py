@@ -25,8 +25,8 @@ _LOOK_AGAIN_S = 0.1  # for a place that a retry needs
 class Joiner(Generic[AnyConnection]):
     """The small calls of one encoder. Methods may be called from any thread, and none blocks.
 
-    A call enters, and leaves in the end. Meanwhile its caller sends what `gather` and `depart`, or `next`, return. It
-    is woken when its call has ended, and when it may send.
+    A call enters, and leaves in the end. Meanwhile its caller sends the requests that `gather` and `depart`, or `next`,
+    return. It is woken when its call has ended, and when it may send.
     """
 
     def __init__(self, endpoints: Endpoints[AnyConnection], budget: RetryBudget, max_in_flight: int) -> None:
@@ -49,8 +49,8 @@ class Joiner(Generic[AnyConnection]):
             self._waiting.append(member)
 
     def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
-        """Whether no request is in flight and no call waits but `member`, which then has a place until `give_back`,
-        also between its retries: a request of its own costs less than a shared one.
+        """Whether no request is in flight and no call waits but `member`. It then has a place until `give_back`, also
+        between its retries: a request of its own costs less than a shared one.
         """
         with self._lock:
             others = self._in_flight or self._pausing or any(other is not member for other in self._waiting)

@@ -1,4 +1,4 @@
-"""What a server says about its model: the one file that client and server agree on."""
+"""A server's description of its model: the one file that client and server agree on."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _MAX_DIMENSION = 65_536  # far above any encoder's: memory for the result is tak
 class Manifest:
     """The served model. Written by `sentriton export` as manifest.json, read by every client.
 
-    `fingerprint` is the sha256 of what fixes the vectors' meaning: weights, tokenizer, modules, max_seq_length. It is
-    the same at every precision and on every device, so that one index may be filled from any of them. `files` holds
+    `fingerprint` is the sha256 of all that fixes the vectors' meaning: weights, tokenizer, modules, max_seq_length. It
+    is the same at every precision and on every device, so one index may be filled from any of them. `files` holds
     the sha256 of the other assets. `parity` says how the exported model compares with sentence-transformers in fp32.
     """
 

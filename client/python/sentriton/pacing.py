@@ -13,8 +13,8 @@ class Window:
     """How many requests may be under way. It opens while that raises the rate, and halves when the server says it has
     too much.
 
-    The rate (tokens a second) of one round, as many answers as requests are allowed, is compared with the best seen.
-    A window is one call's; the next call begins `anew` with what it learned.
+    The rate (tokens per second) of one round, as many answers as requests are allowed, is compared with the best seen.
+    A window is one call's; the next call begins `anew` with its rates.
     """
 
     limit: int = MIN_REQUESTS

@@ -14,8 +14,8 @@ _LOOK_S = 1.0
 
 
 def explained(error: SentritonError, address: str, settings: ClientSettings, timeout_s: float) -> SentritonError:
-    """The error of a first call to `address`, or one with the cause that a look at the port finds, within three seconds
-    and three times `timeout_s`.
+    """The error of a first call to `address`, or one with the cause that a probe of the port finds. The probe takes at
+    most three seconds and three times `timeout_s`.
     """
     if not isinstance(error, ServerUnavailable):
         return error
@@ -65,7 +65,7 @@ def _try_tls(
     timeout_s: float,
     newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
 ) -> str:
-    """What follows TLS's handshake; it "refuses" where the client's certificate is missing or rejected."""
+    """The outcome of TLS's handshake; "refuses" if the client's certificate is missing or rejected."""
     context = ssl.create_default_context(cafile=settings.root_certificates)
     context.maximum_version = newest
     if not settings.uses_tls:

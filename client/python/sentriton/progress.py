@@ -1,4 +1,4 @@
-"""The progress of long calls on standard error: a bar from rich, or lines where there is no terminal."""
+"""The progress of long calls on standard error: a bar from rich, or lines without a terminal."""
 
 from __future__ import annotations
 

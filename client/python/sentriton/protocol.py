@@ -53,7 +53,7 @@ def parameters(
 ) -> dict[str, str | int]:
     """Request parameters: the model that is meant, the lane, and how long the request may wait in the server's queue.
 
-    `canary_key` opens the canary's lane, whatever `priority` says. Raises `InvalidInput` for an unknown lane.
+    `canary_key` opens the canary's lane at any `priority`. Raises `InvalidInput` for an unknown lane.
     """
     if priority not in CALLERS_LANES:
         raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, CALLERS_LANES))}")

@@ -29,8 +29,8 @@ def plan_requests(
     prompt: str = "",
     not_pooled: int = 0,
 ) -> Iterator[RequestRows]:
-    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more): sorted by
-    characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.
+    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). They are
+    sorted by characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.
     """
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
     for start in range(0, len(order), _WINDOW_SENTENCES):

@@ -16,8 +16,8 @@ _LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == [
 
 
 def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
-    """The remedy for a missing `extra` of a distribution (its packages, which an index has), or for the distribution
-    itself: the end of an error message.
+    """The end of an error message: the remedy for a missing `extra` of a distribution (its packages, which an index
+    has), or for the distribution.
     """
     packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
     if packages:

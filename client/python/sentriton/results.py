@@ -1,4 +1,4 @@
-"""What `encode` returns: answers put in their places, then normalized, quantized and converted."""
+"""The results of `encode`: answers in the order of the sentences, then normalized, quantized and converted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call knows of the model that is served."""
+"""A call's knowledge of the served model."""
 
 from __future__ import annotations
 

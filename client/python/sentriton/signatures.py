@@ -1,4 +1,4 @@
-"""What type checkers see of the encoders' methods: decorators declare the overloads, with values or coroutines.
+"""The encoders' methods as type checkers see them: decorators declare the overloads, with values or coroutines.
 
 Classes, since pyright tells users without torch of the unknown tensors in an alias.
 """

@@ -55,8 +55,8 @@ class TextTokenizer:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """The tokens of several rows one behind the other, all [tokens]: `input_ids` int32, `row` int32 (the row's number,
-    from 0) and `pooled` bool (false for a token that is attended to and kept out of pooling).
+    """The concatenated tokens of several rows, all [tokens]: `input_ids` int32, `row` int32 (from 0) and `pooled`
+    bool. A token with `pooled` false is attended to, and excluded from pooling.
     """
 
     input_ids: NDArray[np.int32]

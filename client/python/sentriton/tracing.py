@@ -1,4 +1,4 @@
-"""The caller's trace goes on in the server: OpenTelemetry's current span travels as the header `traceparent`."""
+"""The server continues the caller's trace: OpenTelemetry's current span travels as the header `traceparent`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Text that is far longer than the model reads: its beginning alone decides its tokens. Plain functions, no Triton.
 
-A tokenizer of the tokenizers library reads all of a text before it truncates. Where it splits text at spaces first, and
-handles each word by itself, the tokens of a beginning that ends at a space are those of the whole text, except perhaps
-those of the last word, whose neighbour is missing. WordPiece, BPE and Unigram are all applied to one word at a time.
+A tokenizer of the tokenizers library reads all of a text before it truncates. Some split text at spaces first, and
+handle each word by itself. Then a beginning that ends at a space has the tokens of the whole text. The last word may be
+an exception, since its neighbour is missing. WordPiece, BPE and Unigram are all applied to one word at a time.
 """
 
 from __future__ import annotations

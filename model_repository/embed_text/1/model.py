@@ -1,8 +1,8 @@
 """Tokenizes text as the Python client does, by the same library and tokenizer.json, and has embed_tokens embed it.
 
 Requests wait in lanes, as in embed_tokens. Each lane has threads of its own that tokenize requests and wait for
-embed_tokens. So queries do not wait behind bulk work or long text. Requests that wait at the same time with the same
-parameters are tokenized together and become one request of embed_tokens: a hop costs as much as a short sentence.
+embed_tokens. So queries do not wait behind bulk work or long text. Waiting requests with the same parameters are
+tokenized together and become one request of embed_tokens: a hop costs as much as a short sentence.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class TritonPythonModel:
             worker.join()
 
     def accept(self, request: Any, sender: Any) -> None:
-        """Put a request's text into its lane; what is wrong is answered at once."""
+        """Put a request's text into its lane; a fault is answered at once."""
         text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
         try:
             texts = decode_texts(text, self.most_bytes)
@@ -128,7 +128,7 @@ class TritonPythonModel:
             self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE)
 
     def lane(self, parameters: dict[str, Any], size: int) -> str:
-        """Where text of so many bytes waits. embed_tokens checks the parameters themselves."""
+        """The lane for text of this size in bytes. embed_tokens checks the parameters themselves."""
         given = parameters.get("canary_key")
         if self.canary_key and isinstance(given, str) and hmac.compare_digest(given.encode(), self.canary_key.encode()):
             return "canary"
@@ -232,7 +232,7 @@ def explain_end(waiting: Waiting) -> tuple[str, int] | None:
 
 
 def status(message: str) -> int:
-    """The status of embed_tokens's refusal, which Triton 24.10 hands to a model as INTERNAL, whatever it was."""
+    """The status of embed_tokens's refusal, which Triton 24.10 always hands to a model as INTERNAL."""
     if any(words in message for words in UNAVAILABLE_WORDS):
         return pb_utils.TritonError.UNAVAILABLE
     if any(words in message for words in INVALID_WORDS):

@@ -21,8 +21,8 @@ _MAX_PASSED_OVER = 64  # requests that cannot join a group, before it leaves wit
 
 @dataclass(eq=False)
 class Waiting:
-    """A request's text, of so many bytes, and its parameters; `deadline` is a time of `time.monotonic()`, `handle`
-    whatever the answer needs.
+    """A request's text with its size in bytes, and its parameters; `deadline` is a time of `time.monotonic()`, `handle`
+    the objects that the answer needs.
     """
 
     texts: list[str]
@@ -61,8 +61,8 @@ class TextQueue:
         self._changed = threading.Condition()
 
     def add(self, waiting: Waiting) -> str | None:
-        """Queue a request's text. Returns why not, where there is no room for it, or its turn would come too late: text
-        ahead of it has waited for longer than it may.
+        """Queue a request's text. Returns the reason for a rejection: its lane is full, or its turn would come too
+        late. It is late if text ahead of it has waited for longer than it may.
         """
         with self._changed:
             if self._waiting:

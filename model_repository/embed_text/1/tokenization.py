@@ -61,16 +61,16 @@ def load_tokenizer(path: Path) -> TextTokenizer:
 
 
 def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
-    """Decode `text` [rows, 1] of bytes. Raises `TextError` where there is none, where all rows together have more than
-    `most_bytes`, and for one that is not UTF-8, with its row and byte.
+    """Decode `text` [rows, 1] of bytes. Raises `TextError` for no rows, for rows of more than `most_bytes` together,
+    and for a row that is not UTF-8, with its number and byte.
     """
     if text.size == 0:
         raise TextError("text has no rows; send at least one")
     size = sum(len(raw) for raw in text.flat)
     if size > most_bytes:
         raise TextError(
-            f"text has {size:,} bytes in {text.size} rows; allowed are {most_bytes:,} a request: send fewer rows, or "
-            "cut what is longer than the model reads"
+            f"text has {size:,} bytes in {text.size} rows; allowed are {most_bytes:,} per request; send fewer rows, or "
+            "truncate texts beyond the model's limit"
         )
     decoded = []
     for row, raw in enumerate(text.reshape(-1)):

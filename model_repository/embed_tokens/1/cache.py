@@ -1,8 +1,8 @@
 """Sentence embeddings of rows that came before: plain code, free of Triton.
 
-Triton's own response cache takes whole requests by their bytes: it knows neither shapes nor parameters, so what it
-answers escapes the check of the fingerprint. This one is asked about rows that were found valid, and lives no longer
-than the process of the one model that it has embeddings of.
+Triton's own response cache takes whole requests by their bytes. It knows neither shapes nor parameters, so its answers
+escape the check of the fingerprint. This cache looks up rows that were found valid. It has embeddings of one model, and
+ends with that model's process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ENTRY_BYTES = 384
 
 
 class RowCache:
-    """From a row's tokens to its sentence embedding; what was asked for longest ago goes first. All methods may be
-    called from any thread.
+    """From a row's tokens to its sentence embedding; it evicts the least recently used row. All methods may be called
+    from any thread.
 
-    It holds at most `most_bytes`, with what Python needs for each entry; `bytes` is what it holds now.
+    It holds at most `most_bytes`, Python's overhead for each entry included; `bytes` is its present size.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -82,7 +82,7 @@ def cache_of_environment(instances: int = 1) -> RowCache | None:
 
 
 def _keys(input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]) -> list[bytes]:
-    """What each row's embedding follows from: its ids, and which of them are pooled."""
+    """The key of each row's embedding: its ids, and which of them are pooled."""
     ends = np.bincount(row).cumsum().tolist()
     ids, counted = input_ids.astype(np.int32, copy=False), pooled.astype(np.bool_, copy=False)
     return [

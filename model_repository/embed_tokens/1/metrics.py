@@ -1,4 +1,4 @@
-"""What becomes of requests, as Prometheus metrics beside Triton's own."""
+"""The outcomes of requests, as Prometheus metrics beside Triton's own."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Level:
 
 
 class Metrics:
-    """Counters and gauges. Each change of a metric is a message to Triton and back, a tenth of a millisecond that some
-    request would wait for; so counts are kept here, and `publish` hands over what has become of them.
+    """Counters and gauges. Each change of a metric is a message to Triton and back, for a tenth of a millisecond. A
+    request would wait for it, so counts are kept here, and `publish` hands over their totals.
 
     Latencies are a Prometheus histogram in all but its type, which Triton 24.10 does not have; `histogram_quantile`
     does not mind.
@@ -139,9 +139,8 @@ class Metrics:
             self._counts["sentriton_refused_requests_total", reason] += requests
 
     def publish(self, waiting: dict[str, int], resident_bytes: dict[str, int], cache_bytes: int) -> None:
-        """Hand over all counts, the rows that wait now by lane, resident bytes by process (0 for one that is gone), and
-        the row cache's bytes. Called by one thread: seen on Triton 24.10, metrics changed by two at once crash the
-        server.
+        """Hand over all counts, the waiting rows by lane, resident bytes by process (0 for one that has ended), and the
+        row cache's bytes. Called by one thread: Triton 24.10 crashed when two changed metrics at once.
         """
         with self._counting:
             counts, self._counts = self._counts, defaultdict(float)
@@ -164,8 +163,8 @@ class Metrics:
             metric.set(resident_bytes.get(process, 0))
 
     def _accumulated(self, counts: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
-        """The counts with every bucket's own and those of the buckets below it: what took at most a second took at most
-        two."""
+        """The counts with every bucket's own and those of the buckets below it, as a histogram of Prometheus has
+        them."""
         result = {key: count for key, count in counts.items() if len(key) == 2}
         for _, lane in {key[:2] for key in counts if len(key) == 3}:
             keys = [("sentriton_request_seconds_bucket", lane, bound) for bound in self._bounds]

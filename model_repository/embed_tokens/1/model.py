@@ -1,7 +1,7 @@
-"""Takes token ids in, refuses what is not valid, and answers with sentence embeddings when their rows had their turn.
+"""Takes token ids in, refuses invalid requests, and answers with sentence embeddings when their rows had their turn.
 
-Requests are answered from worker threads, after `execute` has returned; so Triton hands over new ones at once, and rows
-of all callers are on the scheduler's table together.
+Worker threads answer requests, after `execute` has returned. So Triton hands over new ones at once, and the scheduler
+has the rows of all callers together.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class TritonPythonModel:
             return None
 
     def accept(self, request: Any, parameters: dict[str, Any], caller: Caller) -> Request | None:
-        """Check a request; what is wrong is answered at once, and None returned."""
+        """Check a request; a fault is answered at once, and None returned."""
         # Where one input is optional, Triton 24.10 counts the inputs and does not look which are there.
         if missing := REQUIRED_INPUTS - {tensor.name() for tensor in request.inputs()}:
             message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
@@ -151,7 +151,7 @@ class TritonPythonModel:
         return self.read(request, caller, lane, of_tokens, deadline)
 
     def read(self, request: Any, caller: Caller, lane: str, of_tokens: bool, deadline: float) -> Request | None:
-        """Read and check a request's tensors; what is wrong is answered at once, and None returned."""
+        """Read and check a request's tensors; a fault is answered at once, and None returned."""
         # Copies: the request's own memory is Triton's again when `execute` returns.
         # Triton 24.10 takes [2^32 + 1, 1] for one row, and a stub then gets an array of one dimension.
         tensors = {tensor.name(): tensor.as_numpy().reshape(-1).copy() for tensor in request.inputs()}
@@ -191,7 +191,7 @@ class TritonPythonModel:
     def known(
         self, lane: str, input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]
     ) -> dict[int, NDArray[np.float32]]:
-        """What the cache has of a request's rows; nothing for the canary, which is there to see the model at work."""
+        """The cached rows of a request; none for the canary, since it tests the model."""
         if self.cache is None or lane == CANARY_LANE:
             return {}
         found = self.cache.find(input_ids, pooled, row)

@@ -1,4 +1,4 @@
-"""What memory Triton and the processes of its Python models take."""
+"""The memory of Triton and of the processes of its Python models."""
 
 from __future__ import annotations
 

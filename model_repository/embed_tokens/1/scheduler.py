@@ -1,8 +1,8 @@
 """Which rows are embedded next: plain code, free of Triton.
 
-Triton's dynamic batcher counts requests and rows. An encoder's time and memory go with tokens, and Triton 24.10 lets an
-instance idle for up to half a second behind a queue with priorities, a limit or a timeout (its batcher is not told when
-the instance is free). So rows wait here, in lanes of bounded size, and leave in batches of like length.
+Triton's dynamic batcher counts requests and rows, while an encoder's time and memory grow with tokens. Behind a queue
+with priorities, a limit or a timeout, Triton 24.10 lets an instance idle for up to half a second: its batcher is not
+told when the instance is free. So rows wait here, in lanes of bounded size, and leave in batches of like length.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Scheduler:
 
     def add(self, *requests: Request) -> dict[Request, str]:
         """Queue the rows of `requests`. Returns the rejected ones, each with the reason: its lane is full, or its rows
-        would leave too late, and computing them for a caller that has gone takes time from others.
+        would leave too late. Computing them for a caller that has gone takes time from others.
         """
         with self._changed:
             rejected = {request: reason for request in requests if (reason := self._queue(request))}
@@ -181,7 +181,7 @@ class Scheduler:
         return None
 
     def _wake(self) -> None:
-        """Wake one thread that waits in `take`, if a batch can leave: a thread that is woken for nothing takes the
+        """Wake one thread that waits in `take`, if a batch can leave. A thread that wakes without a batch takes the
         interpreter from those that work. A thread that takes a batch wakes the next.
         """
         if self._next_lane() is not None:

@@ -1,4 +1,4 @@
-"""What callers may send, and the sentence they get when it is something else: plain functions, free of Triton."""
+"""The checks of callers' requests, and the messages for invalid ones: plain functions, free of Triton."""
 
 from __future__ import annotations
 

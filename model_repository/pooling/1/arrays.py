@@ -1,8 +1,8 @@
 """The array operations that pooling needs: by numpy for token embeddings in memory, by torch for those on a GPU, which
 never leave it. Plain code, free of Triton.
 
-The token embeddings of a batch are packed: the tokens of all rows one behind the other. What becomes of a row must not
-depend on its neighbours, on the CPU not by the last bit: so there, sums are taken row by row.
+The token embeddings of a batch are packed: the tokens of all rows are concatenated. A row's result must not depend on
+its neighbours, on the CPU not by the last bit, so sums are taken row by row there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class NumpyArrays:
-    """Operations on numpy arrays. `module` has what numpy and torch call alike."""
+    """Operations on numpy arrays. `module` has the functions with one name in numpy and torch."""
 
     module: ModuleType = np
     device: Any = None

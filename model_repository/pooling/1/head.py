@@ -1,5 +1,5 @@
-"""What sentence-transformers puts behind the encoder (Pooling, Dense, LayerNorm, Normalize): plain functions, free of
-Triton, in numpy, or in torch where the token embeddings are on a GPU.
+"""The layers of sentence-transformers behind the encoder (Pooling, Dense, LayerNorm, Normalize). They are plain
+functions, free of Triton, in numpy, or in torch where the token embeddings are on a GPU.
 
 Semantics are those of the modules of these names in sentence_transformers.sentence_transformer.modules, release 6.
 """
@@ -30,9 +30,9 @@ class Head:
     layers: tuple[Layer, ...]
 
     def embed(self, token_embeddings: Array, pooled: NDArray[np.bool_], row: NDArray[Any]) -> NDArray[np.float32]:
-        """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] float16,
-        bfloat16 or float32, an array of numpy or a tensor of torch on any device, where all is computed; `pooled`
-        [tokens]: whether a token counts; `row` [tokens]: the number of its row, 0, 1, 2 and so on.
+        """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] is
+        float16, bfloat16 or float32, in numpy, or in torch on any device, where all is computed. `pooled` [tokens]:
+        whether a token counts. `row` [tokens]: the number of its row, 0, 1, 2 and so on.
         """
         arrays = arrays_of(token_embeddings)
         packed = PackedTokens(

@@ -113,7 +113,7 @@ def check_order(kinds: list[str]) -> None:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is no such file. Raises `CheckpointError` that names the file."""
+    """The JSON object in a file; empty without the file. Raises `CheckpointError` that names the file."""
     content = _read_json(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; allowed is an object")

@@ -37,7 +37,7 @@ _LAYER_POOLING = "WeightedLayerPooling"
 
 @dataclass
 class Checkpoint:
-    """A sentence-transformers model, taken apart into what export needs.
+    """A sentence-transformers model, taken apart into the parts that export needs.
 
     `model` and `encoder` share their weights. Export gives each of them up as soon as it has served.
     """
@@ -57,7 +57,7 @@ class Checkpoint:
 def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_length: int | None = None) -> Checkpoint:
     """Load a sentence-transformers folder or hub id; pickled weights only where `allow_pickle` says so, and code that
     comes along never. `max_seq_length` takes the place of the checkpoint's own. Raises `CheckpointError` naming the
-    module, value and what is allowed.
+    module, the value and the allowed ones.
     """
     name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     with refusals_of(source):
@@ -153,10 +153,10 @@ def fingerprint(
 
 
 def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tuple[str, Path]:
-    """Name and folder of a checkpoint: a sentence-transformers folder as it is, a hub id downloaded to the hub's cache
-    (pickled weights only where `allow_pickle` says so).
+    """Name and folder of a checkpoint: a sentence-transformers folder, or a hub id, downloaded to the hub's cache.
+    `allow_pickle` admits pickled weights.
 
-    Raises `CheckpointError` when there is no such checkpoint.
+    Raises `CheckpointError` if the checkpoint does not exist.
     """
     folder = Path(source)
     with refusals_of(source):
@@ -170,7 +170,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
             "transformers); give the folder that holds one of them"
         )
     if not HUB_ID.fullmatch(str(source)):
-        raise CheckpointError(f"there is no checkpoint at {source}; give a sentence-transformers folder or a hub id")
+        raise CheckpointError(f"no checkpoint at {source}; give a sentence-transformers folder or a hub id")
     try:
         return str(source), download(str(source), allow_pickle=allow_pickle)
     except InvalidInput as error:
@@ -178,7 +178,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
 
 
 def name_of_folder(folder: Path) -> str:
-    """What a checkpoint in a folder is called: by the folder, or by one above it where that says little, as in
+    """The name of a checkpoint in a folder: the folder's, or a parent's if that is generic. Examples are
     my-encoder/model, my-encoder/checkpoint-300 and the hub's cache.
     """
     own = folder.resolve()

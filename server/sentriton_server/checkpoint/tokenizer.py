@@ -110,8 +110,8 @@ def _fast(tokenizer: Any) -> Any:
 
 
 def _without_special_tokens(description: str) -> str:
-    """A tokenizer that takes special tokens in a text for text: the file has no setting for it, but one that it does
-    not list is none. Those around a text stay, since they are the post-processor's.
+    """A tokenizer that takes special tokens in a text for text. The file has no setting for it, so the tokens are
+    removed from its list. Those around a text stay, since they are the post-processor's.
     """
     content = json.loads(description)
     content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"]]

@@ -54,7 +54,7 @@ def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> 
 
 
 def _others(folder: Path, pickled: str, allow_pickle: bool) -> str:
-    """What stands in place of safetensors, and the remedy."""
+    """The files in place of safetensors, and the remedy."""
     converted = sorted(path.name for pattern in _CONVERTED for path in folder.rglob(pattern))
     if converted and not any(folder.glob(pickled)):
         return f", but {_some(converted)}, made from them for another program; take the checkpoint that they come from"

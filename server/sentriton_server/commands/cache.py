@@ -18,7 +18,7 @@ app = typer.Typer(help="List and clear the cache: exports, operators, tokenizers
 
 @app.command("list")
 def list_entries() -> None:
-    """List what the cache holds, with sizes and the dates of the last use."""
+    """List the entries of the cache, with sizes and the dates of the last use."""
     found = entries()
     table = Table(box=None, pad_edge=False)
     for name in ("kind", "name"):
@@ -39,10 +39,10 @@ def clear(
         list[str] | None, typer.Argument(metavar="[NAME…]", help="Entries to remove; none: all but the data sets.")
     ] = None,
     older_than_days: Annotated[
-        float, typer.Option("--older-than-days", metavar="DAYS", help="Remove only what was not used for so long.")
+        float, typer.Option("--older-than-days", metavar="DAYS", help="Remove only entries unused for this time.")
     ] = 0.0,
 ) -> None:
-    """Remove exports, operators and tokenizers, which are made again when they are needed. What a server uses stays."""
+    """Remove exports, operators and tokenizers, which are made again when needed. Entries that a server uses stay."""
     if not older_than_days >= 0:
         raise InvalidInput(f"--older-than-days is {older_than_days:g}; allowed are numbers from 0")
     found = entries()

@@ -13,7 +13,7 @@ _console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """Tell on standard error how the work goes on."""
+    """Report progress on standard error."""
     show(message, style="dim")
 
 
@@ -28,8 +28,8 @@ def catch_signals() -> threading.Event:
     """SIGINT, SIGTERM, SIGHUP and SIGQUIT become a `KeyboardInterrupt`, once. Further signals must not cut the shutdown
     short. A signal that is ignored when the command starts (by nohup, say) stays ignored.
 
-    The returned event is set as well, and the waiting code checks it too: C libraries swallow an exception that a
-    signal raises inside their callbacks.
+    The returned event is set as well, and the waiting code checks it. C libraries swallow an exception that a signal
+    raises inside their callbacks.
     """
     interrupted = threading.Event()
 

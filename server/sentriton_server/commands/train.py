@@ -46,7 +46,7 @@ def train(
             chosen, output=output, data_dir=settings.data or data_folder(), say=say, interrupted=interrupted
         )
     except KeyboardInterrupt:
-        say("interrupted; the same command goes on from here")
+        say("interrupted; the same command resumes from here")
         raise typer.Exit(130) from None
     typer.echo(
         f"trained {report.recipe.name} in {report.duration_s / 60:.1f} minutes; figures are in {output / 'README.md'}"

@@ -79,7 +79,7 @@ def _download(data_set: PublicDataSet, target: Path) -> None:
         error.close()  # it is the answer as well, with its connection
         raise _Failure(f"the answer is HTTP status {error.code} ({error.reason})") from error
     except urllib.error.URLError as error:
-        raise _Failure(f"there is no connection ({error.reason})") from error
+        raise _Failure(f"no connection ({error.reason})") from error
     except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise _Failure(f"the connection broke ({error!r})") from error
     if left:

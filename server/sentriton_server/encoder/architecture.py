@@ -1,4 +1,4 @@
-"""Which Hugging Face encoders can be packed, and what shape they have."""
+"""The Hugging Face encoders that can be packed, and their shapes."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class UnsupportedEncoder(SentritonError, ValueError):
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """The numbers that fix an encoder's shape; `max_seq_length` counts tokens, special ones included. `further`: what
-    else decides its vectors, for encoders unlike BERT.
+    """The numbers that fix an encoder's shape; `max_seq_length` counts tokens, special ones included. `further`: other
+    settings that decide its vectors, for encoders unlike BERT.
     """
 
     model_type: str
@@ -70,7 +70,7 @@ def read_encoder(
 
     `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond a table of positions, becomes theirs.
     `layer_weights` [layers + 1] mixes the outputs of embeddings and layers (WeightedLayerPooling). Raises
-    `UnsupportedEncoder` naming what the checkpoint has and what is supported.
+    `UnsupportedEncoder` naming the checkpoint's value and the supported ones.
     """
     config: Any = model.config
     check_config(config)

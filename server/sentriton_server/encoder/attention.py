@@ -1,10 +1,10 @@
 """Attention within the rows of one token block: nowhere else does padding enter the encoder.
 
-A row's token embeddings must not depend on the rows beside it. The order of the additions in a kernel, and whether
-vector instructions or a loop's remainder compute a number, follow from the shapes that the kernel is given. At int8, a
-difference in the last bit changes the rounding of some activations, and the layers behind amplify it to the size of the
-quantization error. On a CPU, the length to which a row is padded therefore follows from its own length alone, and the
-kernels take rows of one padded length together.
+A row's token embeddings must not depend on the rows beside it. The shapes that a kernel is given decide the order of
+its additions. They also decide whether vector instructions or a loop's remainder compute a number. At int8, a
+difference in the last bit changes the rounding of some activations. The layers behind amplify it to the size of the
+quantization error. On a CPU, the padded length of a row therefore follows from its own length alone. The kernels take
+rows of one padded length together.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Family:
         return "torch" if self.gated or self.norm_first or self.positions == "rotary" else "sentriton"
 
     def setting(self, config: Any, name: str) -> Any:
-        """A setting of a configuration by BERT's name; None where there is none."""
+        """A setting of a configuration by BERT's name, or None."""
         return self.constants[name] if name in self.constants else getattr(config, self.settings.get(name, name), None)
 
 

@@ -1,9 +1,9 @@
 """Linear layers for the CPU, their weights in the order in which its kernels read them.
 
 `torch.nn.functional.linear` puts a bfloat16 weight into that order in every call, and has a slower kernel than oneDNN's
-for float32. An ordered weight cannot be saved as it is, so a file holds the plain one, and the process that loads it
-orders it once: for oneDNN, or for Sentriton's operators where the module was made for these (`operators`) and the
-processor suits them.
+for float32. An ordered weight cannot be saved, so a file holds the plain one. The process that loads it orders
+it once, for oneDNN or for Sentriton's operators. The latter needs a module made for them (`operators`) and a processor
+that suits them.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Int8Linear(nn.Module):
     """A linear layer with 8-bit weights, a scale for each output channel, and 8-bit activations, a scale and offset
     for each token.
 
-    The kernel at hand knows one scale for all tokens of a block, so a single outlier would cost every other token its
-    precision, and a sentence's vector would depend on its neighbours in the batch. Hence each token is mapped onto
-    whole numbers from 0 to 255 first, x = low + scale * n, and the linear map is undone behind the product:
+    The kernel has one scale for all tokens of a block. A single outlier would cost every other token its precision, and
+    a sentence's vector would depend on its neighbours in the batch. Hence each token is mapped onto whole numbers from
+    0 to 255 first, x = low + scale * n. The linear map is undone behind the product:
     W x + b = scale * (W n) + low * (W 1) + b.
 
-    That mapping is FBGEMM's for embedding tables, the one that torch has in a single pass, where `amin`, `amax`, a
-    division and two casts took a tenth of a layer's time. It puts scale and low, four bytes each, behind a token's
+    That mapping is FBGEMM's for embedding tables, the one that torch has in a single pass. With `amin`, `amax`, a
+    division and two casts it took a tenth of a layer's time. It puts scale and low, four bytes each, behind a token's
     numbers; the weight has zeros for these eight.
     """
 

@@ -81,9 +81,9 @@ class Projection(nn.Module):
 class PackedEncoder(nn.Module):
     """Token embeddings of ragged rows; an encoder of transformers without its pooler.
 
-    `operators`: the module is for Sentriton's operators, which the process must have loaded, and calls them where the
-    processor suits its `weights`, some of which are in bfloat16 where they are `mixed`. `mixes_layers`: its output is
-    a mix of all layers'.
+    `operators`: the module is for Sentriton's operators, which the process must have loaded. It calls them where the
+    processor suits its `weights`; some of `mixed` ones are in bfloat16. `mixes_layers`: its output is a mix of all
+    layers'.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -128,8 +128,8 @@ class PackedEncoder(nn.Module):
         """Token embeddings [tokens, hidden] of packed rows: one behind the other, without padding.
 
         `input_ids` and `row` int32 [tokens, 1]: each token's id, and the number of its row, from 0 on. `key` int64
-        [tokens, 1]: every element must be this module's own. Raises where the key is another, an id is outside the
-        vocabulary, rows are not numbered 0, 1, 2 and so on, or one is longer than `max_seq_length`. An execution is
+        [tokens, 1]: every element must be this module's own. Raises for another key, an id outside the
+        vocabulary, rows not numbered 0, 1, 2 and so on, or one longer than `max_seq_length`. An execution is
         one request, so an error reaches no other caller.
         """
         ids = input_ids.flatten().to(torch.int64)
@@ -155,12 +155,12 @@ class PackedEncoder(nn.Module):
         return kernel_here(self.kernel, torch.empty(shape, dtype=self.embedding_norm.weight.dtype, device=device))
 
     def check(self, ids: Tensor, rows: Tensor, rise: Tensor, place: Tensor, key: Tensor) -> tuple[int, int]:
-        """Raise for what must not be computed. `rise` and `place` [tokens]: how much a token's row number is above the
+        """Raise for invalid rows. `rise` and `place` [tokens]: how much a token's row number is above the
         one before, and the token's place in its row. Returns the number of rows and the tokens of the longest. One look
         at the results: on a GPU each waits for the device.
         """
         if ids.size(0) == 0:
-            raise ValueError("there are no tokens; send at least one")
+            raise ValueError("no tokens; send at least one")
         faults: list[int] = torch.stack(
             [
                 (key != self.key).any().to(torch.int64),
@@ -217,8 +217,8 @@ class PackedEncoder(nn.Module):
     def encode_block(
         self, ids: Tensor, positions: Tensor, lengths: list[int], row_ends: Tensor, longest: int, kernel: str
     ) -> Tensor:
-        """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first, or with a
-        `kernel` for ragged rows `row_ends` and `longest`, as in `Layout`.
+        """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first. A `kernel` for
+        ragged rows takes `row_ends` and `longest`, as in `Layout`.
         """
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
         hidden = self.projection(hidden)

@@ -1,4 +1,4 @@
-"""What each precision does to the packed encoder, and how far its vectors may lie from sentence-transformers' own."""
+"""The changes of each precision to the packed encoder, and the bound of its vectors' deviation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sentriton_server.encoder.ragged import PADDED, ragged_kernel
 
 @dataclass(frozen=True)
 class Precision:
-    """One compute precision: where it may run, what the encoder hands out, and the bound of the parity report."""
+    """One compute precision: its devices, the encoder's output, and the bound of the parity report."""
 
     name: str
     devices: tuple[str, ...]

@@ -1,5 +1,5 @@
-"""Attention by CUDA's kernels for ragged rows: each takes the packed tokens as they are, with the rows' ends, so that
-nothing is gathered, padded or masked. Query, key and value are views of the fused projection.
+"""Attention by CUDA's kernels for ragged rows: each takes the packed tokens with the rows' ends. Nothing is
+gathered, padded or masked. Query, key and value are views of the fused projection.
 
 The operators are those behind torch's `scaled_dot_product_attention`. They are private in name, and their schemas are
 the same from torch 2.5 on (tests/unit/test_ragged_attention.py). A processor without them takes the padded way of
@@ -31,8 +31,8 @@ def ragged_kernel(dtype: torch.dtype, head_size: int) -> str:
 
 
 def kernel_here(kernel: str, heads: Tensor) -> str:
-    """The kernel that this device has in place of the wanted one. `heads` [1, heads, tokens, head_size]: of the dtype
-    and device that will be computed on; its values do not count, and nothing waits for the device.
+    """The kernel that this device has in place of the usual one. `heads` [1, heads, tokens, head_size]: of the dtype
+    and device of the computation. Its values do not count, and nothing waits for the device.
     """
     choice = torch._fused_sdp_choice(heads, heads, heads)
     if choice == 0:  # plain products
@@ -42,7 +42,7 @@ def kernel_here(kernel: str, heads: Tensor) -> str:
 
 
 def attend_ragged(query_key_value: Tensor, row_ends: Tensor, longest: int, heads: int, kernel: str) -> Tensor:
-    """`query_key_value` [tokens, 3 * hidden]; `row_ends` [rows + 1] int32: 0, and the tokens up to each row's end;
+    """`query_key_value` [tokens, 3 * hidden]. `row_ends` [rows + 1] int32: 0, and the tokens up to each row's end.
     `longest`: the tokens of the longest row. Returns the context, [tokens, hidden].
     """
     hidden = query_key_value.size(1) // 3

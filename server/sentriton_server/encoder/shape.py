@@ -22,8 +22,8 @@ class LayerShape:
 @dataclass(frozen=True)
 class EncoderShape:
     """`num_positions`: rows of the position table, 0 for an encoder without one. `num_rotations`: how many sets of
-    rotary frequencies there are. `bias_distance`: the distance from which on the bias of attention is the same, 0 for
-    an encoder without such a bias. `gated`: the intermediate layer has twice the outputs, the second half factors of
+    rotary frequencies exist. `bias_distance`: the bias of attention is the same from this distance, 0
+    without this bias. `gated`: the intermediate layer has twice the outputs, the second half factors of
     the first. `norm_first`: norms are in front of attention and feed-forward, and behind the last layer.
     """
 

@@ -44,8 +44,8 @@ class Canary:
     def check(self, timeout_s: float, sentence: int | None = None) -> float:
         """The smallest cosine to the golden vectors, of all golden sentences or of one (counted round and round).
 
-        Raises a `SentritonError` when the server does not answer, or when a vector lies further from the golden one
-        than the precision's bound; `OtherServer` when the key is not the server's.
+        Raises a `SentritonError` if the server does not answer, or if a vector exceeds the precision's bound;
+        `OtherServer` if the key is not the server's.
         """
         golden = self._golden if sentence is None else self._golden.only(sentence)
         try:

@@ -16,7 +16,7 @@ _PARENT, _PATTERN = Path("/tmp"), "python_env_*"
 
 class Environments:
     """The folders that appear while one Triton starts, from here on; of several that start at once, those of all.
-    `record` is a file that names them to whoever tidies up after a launcher that was killed.
+    `record` is a file that names them to the process that tidies up after a launcher that was killed.
     """
 
     def __init__(self, record: Path) -> None:
@@ -25,20 +25,20 @@ class Environments:
         self._appeared: set[Path] = set()
 
     def note(self) -> None:
-        """Remember what has appeared so far. Called until the first stub runs."""
+        """Remember the folders that have appeared so far. Called until the first stub runs."""
         self._appeared = _folders() - self._earlier
         with contextlib.suppress(OSError):  # a full disk, or the scratch folder was tidied away
             self._record.write_text("".join(f"{folder}\n" for folder in sorted(self._appeared)))
 
     def remove(self) -> None:
-        """Triton has ended: remove what it left. A folder that is in use is not empty, and stays."""
+        """Triton has ended: remove its folders. A folder that is in use is not empty, and stays."""
         _remove_empty(self._appeared)
         with contextlib.suppress(OSError):
             self._record.unlink()
 
 
 def remove_recorded(record: Path) -> None:
-    """Remove what the Triton of a launcher that was killed left."""
+    """Remove the folders of the Triton of a launcher that was killed."""
     with contextlib.suppress(OSError, ValueError):
         _remove_empty(map(Path, record.read_text().splitlines()))
 

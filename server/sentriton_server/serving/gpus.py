@@ -34,7 +34,7 @@ class Gpu:
 
 
 def find_gpus(driver: str = DRIVER) -> list[Gpu]:
-    """The GPUs that a process may use, `$CUDA_VISIBLE_DEVICES` included; none where there is no driver."""
+    """The GPUs that a process may use, `$CUDA_VISIBLE_DEVICES` included; none without a driver."""
     try:
         cuda = ctypes.CDLL(driver)
     except OSError:

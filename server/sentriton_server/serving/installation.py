@@ -19,7 +19,7 @@ from sentriton_server.serving.errors import LaunchError
 
 @dataclass(frozen=True)
 class Installation:
-    """A `tritonserver` and what it needs around it. `backends` maps a backend's name to the files of its folder; empty
+    """A `tritonserver` and its surroundings. `backends` maps a backend's name to the files of its folder; empty
     where the installation has its own backends."""
 
     binary: Path
@@ -28,7 +28,7 @@ class Installation:
     backends: dict[str, list[Path]] = field(default_factory=dict)
 
     def backend_arguments(self, scratch: Path) -> list[str]:
-        """What names the backends to Triton; files that they need are below `scratch` if not within the environment.
+        """The flags that name the backends to Triton; their files are below `scratch` if not within the environment.
         Raises `LaunchError` where these cannot run.
         """
         if not self.backends:
@@ -53,7 +53,7 @@ def _wheel_installation() -> Installation:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise LaunchError(
-            "there is no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
+            "no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
             f"{how_to_install(distribution=SERVER)}"
         )
     package = Path(spec.origin).parent

@@ -83,8 +83,8 @@ class TritonServer:
         return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
-        """Start Triton and wait for the canary. Raises `LaunchError` when it does not come up, `RepositoryError` when a
-        file of the repository was changed, `KeyboardInterrupt` when `interrupted` is set meanwhile; each leaves nothing
+        """Start Triton and wait for the canary. Raises `LaunchError` if it does not start, `RepositoryError` if a file
+        of the repository was changed, `KeyboardInterrupt` if `interrupted` is set meanwhile. Each leaves nothing
         behind.
         """
         try:
@@ -122,8 +122,8 @@ class TritonServer:
 
     def check(self, sentence: int) -> float:
         """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
-        Raises a `SentritonError` when it does not come, or comes out wrong: `Slow` when it does not come in time, and
-        every part on its way worked meanwhile, or the encoder may be at a large batch.
+        Raises a `SentritonError` if its answer is missing or wrong. That is `Slow` after a timeout, if every part on
+        its way worked meanwhile, or the encoder may be at a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
         began, before = time.monotonic(), self._work()
@@ -143,7 +143,7 @@ class TritonServer:
         return cosine
 
     def what_ended(self) -> str | None:
-        """None while Triton and its Python stubs run, else a sentence about what ended."""
+        """None while Triton and its Python stubs run, else a sentence about the part that ended."""
         assert self.process is not None, "what_ended() needs start() first"
         return self.process.what_ended()
 
@@ -186,8 +186,8 @@ class TritonServer:
         self.stop()
 
     def _start_process(self, scratch: Scratch, gpus: list[Gpu]) -> TritonProcess:
-        """Start Triton as `process`. In a thread: an exception that a signal raises strikes the main thread alone, and
-        so never between Triton's start and the moment from which `kill` knows it.
+        """Start Triton as `process`, in a thread. A signal raises its exception in the main thread alone, and so never
+        between Triton's start and the moment from which `kill` knows it.
         """
 
         def start() -> TritonProcess:
@@ -204,7 +204,7 @@ class TritonServer:
             self._scratch = None
 
     def _work(self) -> dict[str, float] | None:
-        """What each part has done so far; None where Triton does not say."""
+        """The work of each part so far; None if Triton does not report it."""
         try:
             return read_work(self.settings.metrics_host, self.settings.metrics_port, _METRICS_TIMEOUT_S)
         except OSError:
@@ -233,8 +233,8 @@ class TritonServer:
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
-        """`_checked_canary` in a thread, while the processes are watched: what ends is noticed at once and not when the
-        canary's time is over. The thread of an attempt that is given up ends with Triton.
+        """`_checked_canary` in a thread, while the processes are watched: an end is noticed at once, and not at the
+        canary's timeout. The thread of an attempt that is given up ends with Triton.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary")
         attempt = pool.submit(self._checked_canary, process)
@@ -280,7 +280,7 @@ def _require_sound(process: TritonProcess, interrupted: threading.Event) -> None
 
 
 def _start_failure(process: TritonProcess, ended: str) -> LaunchError:
-    """What to tell of a start during which a part ended: a model that cannot be loaded is not worth another start."""
+    """The error of a start during which a part ended: a model that cannot be loaded is not worth another start."""
     if not process.was_killed() and (why := process.why_not_loaded(_LOAD_FAILURE_S)):
         return LaunchError(f"Triton did not start: {why}")
     return Crashed(f"{ended} while it started")

@@ -1,4 +1,4 @@
-"""Makes Triton's log readable: one line an event, without what says nothing to somebody who serves a model."""
+"""Makes Triton's log readable: one line per event, without lines that do not help an operator."""
 
 from __future__ import annotations
 

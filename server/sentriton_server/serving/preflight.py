@@ -1,4 +1,4 @@
-"""Looks before Triton starts: what would fail later, in its own words and too late, is said here in one sentence."""
+"""Checks before Triton starts: a later failure with an unclear message becomes an early one with a clear message."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def check_operators(repository: Path) -> None:
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:
-    """Raises `LaunchError` when the weights, their working memory and the row cache do not fit what is available
-    (bytes).
-    """
+    """Raises `LaunchError` if the weights, their working memory and the row cache exceed the free memory (bytes)."""
     weights = (repository / "encoder/1/model.pt").stat().st_size
     needed = int(1.3 * weights) + GIB + row_cache_mib * MIB
     available = available_memory() if available is None else available
@@ -68,7 +66,7 @@ def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None
 
 
 def available_memory() -> int:
-    """Bytes this process may still use: the machine's free memory, or what is left below the cgroup's limit."""
+    """Bytes this process may still use: the machine's free memory, or the remainder of the cgroup's limit."""
     available = int(psutil.virtual_memory().available)
     for limit, usage in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),

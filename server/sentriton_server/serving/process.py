@@ -157,8 +157,8 @@ class TritonProcess:
         )
 
     def why_not_loaded(self, within_s: float) -> str | None:
-        """Why a model cannot be loaded, as Triton says it within this time; None where it says nothing, or says that a
-        part ended, which may go better at the next start.
+        """Why a model cannot be loaded, as Triton reports it within this time. None without a report, or if a part
+        ended, since the next start may succeed.
         """
         deadline = time.monotonic() + within_s
         while True:
@@ -172,7 +172,7 @@ class TritonProcess:
             time.sleep(POLL_S)
 
     def unserved(self) -> str | None:
-        """What Triton says of a port that it cannot listen on: where that is not gRPC's, it serves without it."""
+        """Triton's message on a port that it cannot listen on; unless that is gRPC's, it serves without it."""
         return next((line.message for line in self.log() if line.message.startswith("failed to start ")), None)
 
     def wait(self) -> int:

@@ -1,4 +1,4 @@
-"""What Triton is started with on a device whatever the settings are: `server_config/triton.toml`."""
+"""Triton's flags on a device that do not depend on the settings: `server_config/triton.toml`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells slow from dead: what each part on the canary's path has done so far, by the server's Prometheus metrics."""
+"""Tells slow from dead: the work of each part on the canary's path so far, by the server's Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def parse_work(metrics: str) -> dict[str, float]:
 
 
 def stalled(before: dict[str, float] | None, after: dict[str, float] | None) -> list[str]:
-    """The parts that did nothing between two looks. None: there was no look, and all count as stalled.
+    """The parts that did nothing between two looks. None: a look failed, and all count as stalled.
 
     Pooling has nothing to do while batches of token embeddings keep the canary waiting; it counts as stalled only once
     the canary had its turn.

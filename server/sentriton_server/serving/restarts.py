@@ -11,8 +11,8 @@ _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 2.0
 
 @dataclass
 class RestartPolicy:
-    """How long to wait before the next start, and when to give up: `restarts` in a row of a process that did not serve
-    for a minute. Pauses grow while starts fail; one that served is started again after the first pause.
+    """The pause before the next start, and the limit: `restarts` in a row of a process that did not serve for a minute.
+    Pauses grow while starts fail; one that served restarts after the first pause.
     """
 
     restarts: int

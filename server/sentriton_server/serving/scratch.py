@@ -1,6 +1,4 @@
-"""What a Triton needs on disk and in shared memory while it runs, and that none of it stays when it ends, however it
-ends.
-"""
+"""Triton's files on disk and in shared memory while it runs, and their removal after its end, also after a crash."""
 
 from __future__ import annotations
 
@@ -43,8 +41,8 @@ _GUARDED = 'echo "$$" >&0 && exec "$0" "$@" </dev/null'
 
 
 class Scratch:
-    """A private folder and a prefix for the names of the stubs' shared memory, watched over by a process of its own: it
-    ends Triton and removes both when the launcher is killed.
+    """A private folder and a prefix for the names of the stubs' shared memory. A process of its own watches over them:
+    it ends Triton and removes both when the launcher is killed.
 
     One serves all Tritons of a launcher, so that a restart needs no room on a disk that is full by then.
     """
@@ -69,7 +67,7 @@ class Scratch:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the folder is still there: programs that tidy up remove what is old."""
+        """Whether the folder is still there: programs that tidy up remove old folders."""
         return self.empty.is_dir()
 
     def start(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
@@ -86,14 +84,14 @@ class Scratch:
 
     def hide_shared_memory(self) -> None:
         """Let this user alone read the stubs' shared memory, which holds callers' texts and vectors: Triton creates it
-        readable for everybody, whatever its umask is.
+        readable for everybody under any umask.
         """
         for region in _regions(self.folder):
             with contextlib.suppress(FileNotFoundError):
                 region.chmod(0o600)
 
     def clear_shared_memory(self) -> None:
-        """Triton has ended: remove what its stubs left in shared memory."""
+        """Triton has ended: remove its stubs' shared memory."""
         _remove_regions(self.folder)
 
     def remove(self) -> None:
@@ -132,7 +130,7 @@ class Scratch:
 
 
 def remove_stale() -> None:
-    """Remove what servers left behind whose launcher and guard were both killed."""
+    """Remove the remains of servers whose launcher and guard were both killed."""
     remove_abandoned(Path(tempfile.gettempdir()), _PREFIX, _remove)
 
 

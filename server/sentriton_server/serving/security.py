@@ -40,7 +40,7 @@ class Security:
 
     @classmethod
     def prepare(cls, settings: ServerSettings, folder: Path) -> Security:
-        """Write what Triton and the canary need into `folder`, which must be private. Raises `LaunchError`."""
+        """Write the files of Triton and the canary into `folder`, which must be private. Raises `LaunchError`."""
         check_security(settings)
         # Without an admin key nobody is to have one: a secret that nobody is told.
         admin_key = settings.admin_key or secrets.token_urlsafe(32)

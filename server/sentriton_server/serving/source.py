@@ -1,4 +1,4 @@
-"""What `sentriton serve` is given (nothing, a repository or a checkpoint), and the repository that comes of it."""
+"""The argument of `sentriton serve` (none, a repository or a checkpoint), and the repository made from it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _hold_in_cache(repository: Path) -> None:
 
 
 def _why_useless(repository: Path) -> str | None:
-    """None, or what is wrong with an export that is kept."""
+    """None, or the fault of an export that is kept."""
     try:
         check_repository(repository)
     except RepositoryError as error:

@@ -43,8 +43,8 @@ class Supervisor:
         self._set_ready(False)  # a launcher that was killed may have left the file
 
     def start(self, interrupted: threading.Event) -> None:
-        """The first start, and others after it where Triton ends or loses a stub meanwhile. Raises what
-        `TritonServer.restart` raises.
+        """The first start, and restarts if Triton ends or loses a stub meanwhile. Raises the errors of
+        `TritonServer.restart`.
         """
         try:
             self._server.restart(interrupted)
@@ -52,9 +52,9 @@ class Supervisor:
             self._restart(str(error), 0.0, interrupted)
 
     def run(self, interrupted: threading.Event) -> NoReturn:
-        """Watch, and restart what fails. Raises `KeyboardInterrupt` once `interrupted` is set, `LaunchError` when
-        Triton or a process beside it keeps failing, and `RepositoryError` at a restart when a file of the repository
-        was changed.
+        """Watch, and restart failed parts. Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` when
+        Triton or a process beside it keeps failing. A restart with a changed file in the repository raises
+        `RepositoryError`.
         """
         try:
             while True:
@@ -146,7 +146,7 @@ class Supervisor:
 
 
 def _failure(canary: Future[float]) -> Exception | None:
-    """Why the canary failed, by any exception: whatever ends a look must not end `serve`."""
+    """Why the canary failed, by any exception: an error of a look must not end `serve`."""
     try:
         canary.result()
     except Exception as error:

@@ -1,7 +1,7 @@
 """Rows of many lengths through a server that has just come up, so that no caller's is the first of its kind.
 
-The encoder's kernels are made for each number of tokens when it first occurs, shared memory grows with the first long
-row, and memory is touched for the first time: half a call's time again for a small model.
+The encoder's kernels are made for each number of tokens when it first occurs. Shared memory grows with the first long
+row, and memory is touched for the first time. A small model's call then takes half its time more.
 """
 
 from __future__ import annotations

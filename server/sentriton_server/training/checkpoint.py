@@ -72,19 +72,19 @@ def save_encoder(encoder: MaskedTokenModel, tokenizer: Any, folder: Path) -> Non
 
 
 def load_encoder(folder: Path) -> tuple[MaskedTokenModel, Any]:
-    """What `save_encoder` wrote: the encoder with its head, and the tokenizer."""
+    """The files of `save_encoder`: the encoder with its head, and the tokenizer."""
     return MaskedTokenModel.from_pretrained(folder), PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def load_base(name: str) -> SentenceTransformer:
     """A checkpoint by folder or hub id; mean pooling is put on one that has encoder and tokenizer alone.
 
-    Raises `InvalidInput` when there is none.
+    Raises `InvalidInput` if it does not exist.
     """
     folder = Path(name)
     if not name or not folder.exists():
         if not HUB_ID.fullmatch(name):
-            raise InvalidInput(f"--base is {name!r}, and there is no such folder; give a checkpoint's folder or hub id")
+            raise InvalidInput(f"--base is {name!r}, which does not exist; give a checkpoint's folder or hub id")
         folder = download(name, allow_pickle=True)
     try:
         return SentenceTransformer(str(folder), device=DEVICE)

@@ -1,4 +1,4 @@
-"""What contrastive learning reads: pairs of like meaning, and sentences that only look alike."""
+"""The data of contrastive learning: pairs of like meaning, and sentences that only look alike."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def alike_pairs(records: Sequence[Record]) -> list[tuple[str, str]]:
     """Pairs of like meaning: each sentence of a group with the next one; a long text alone gives its two halves.
 
     The halves of one text share its subject more than those of any other (as the neighbouring spans of DeCLUTR,
-    Giorgi et al. 2021), so text that nobody labelled teaches as well.
+    Giorgi et al. 2021), so text without labels teaches as well.
     """
     pairs: list[tuple[str, str]] = []
     for sentences, alike, _ in records:

@@ -1,8 +1,8 @@
-"""The data sets a recipe may name: how each is read, and what never enters training.
+"""The data sets a recipe may name: how each is read, and the records that never enter training.
 
-Every reader yields `Record`s, sentences that belong together, and each objective takes its own view of them:
-sentences ("mlm"), pairs of like meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation
-alone: `TrainingData` drops every record that shares a sentence with it.
+Every reader yields `Record`s, sentences that belong together. Each objective takes its own view of them: sentences
+("mlm"), pairs of like meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation alone:
+`TrainingData` drops every record that shares a sentence with it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ALIKE_SCORE = 0.8  # scored pairs from here up are pairs of like meaning
 class Record(NamedTuple):
     """Sentences that belong together: one alone, a pair, or a group of paraphrases.
 
-    `score` is how alike a pair is in meaning, 0 to 1, where people judged it; `alike` says that all of the sentences
-    mean the same, or answer one another.
+    `score` is how alike a pair is in meaning, 0 to 1, where people judged it. `alike`: all of the sentences mean the
+    same, or answer one another.
     """
 
     sentences: tuple[str, ...]
@@ -45,11 +45,11 @@ class Record(NamedTuple):
 class Source:
     """A data set to train on.
 
-    `rows` takes that many of its records, drawn with the recipe's seed (default: all); `repeat` reads them that many
-    times an epoch, so that a small set keeps its weight beside a large one.
+    `rows` takes that many of its records, drawn with the recipe's seed (default: all). `repeat` reads them that many
+    times per epoch, so a small set keeps its weight beside a large one.
 
-    For contrastive learning (`contrast.py`): `pairs` says which sentences make a pair of like meaning, and
-    `hard_negatives` adds to each the sentence of the set that looks most like it and means something else.
+    For contrastive learning (`contrast.py`): `pairs` says which sentences make a pair of like meaning.
+    `hard_negatives` adds to each the sentence of the set that looks most like it and has another meaning.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a run of a trainer keeps beside its weights: how long it has taken, and what it measured on the way."""
+"""The state of a trainer's run beside its weights: its duration, and its measurements."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     and tells `say` how far it is.
     Raises `KeyboardInterrupt` once `interrupted` is set: a signal's exception is lost in a C library's callback.
 
-    `folder` is where checkpoints go, `last_checkpoint` where the trainer goes on from, None at a stage's beginning.
+    `folder` is where checkpoints go, `last_checkpoint` where the trainer resumes, None at a stage's beginning.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     @property
     def duration_s(self) -> float:
-        """Wall time of the stage, without what was lost in an interruption."""
+        """Wall time of the stage, without time lost in an interruption."""
         return self._before_s + time.monotonic() - self._started
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,7 +1,7 @@
-"""A training recipe: what is trained, on which data, in which order. One TOML file, as frozen dataclasses.
+"""A training recipe: its base, its stages and their data. One TOML file, as frozen dataclasses.
 
-Every key of the file is a field here and every default stands here. Each class checks its own values and raises
-`InvalidInput` with the key, the value and what is allowed.
+Every key of the file is a field here, with its default. Each class checks its own values and raises
+`InvalidInput` with the key, the value and the allowed ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Base:
-    """What training starts from: an existing checkpoint, by path or hub id, or an architecture."""
+    """The start of training: an existing checkpoint, by path or hub id, or an architecture."""
 
     checkpoint: str | None = None
     architecture: Architecture | None = None
@@ -95,7 +95,7 @@ class Stage:
         if not 0 <= self.dropout < 1:
             raise InvalidInput(f"dropout = {self.dropout}: must be from 0 to below 1")
         if self.eval_steps is not None and self.best_on is None:
-            raise InvalidInput(f"eval_steps = {self.eval_steps}: needs best_on, which says what to evaluate on")
+            raise InvalidInput(f"eval_steps = {self.eval_steps}: needs best_on, the data set to evaluate on")
         if self.best_on is not None and self.best_on not in self._selection_sets:
             raise InvalidInput(f"best_on = {self.best_on!r}: must be one of {', '.join(self._selection_sets)}")
         if self.best_on is not None and self.objective == "mlm":
@@ -105,14 +105,14 @@ class Stage:
 
     @property
     def _selection_sets(self) -> list[str]:
-        """KLUE-STS dev is held out, unless its own training split is what a stage trains on."""
+        """KLUE-STS dev is held out, unless a stage trains on its own training split."""
         own_split = any(source.name == "klue-sts-train" for source in self.data)
         return [name for name in SELECTION_SETS if own_split or name != "klue-sts-dev"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An ordered list of stages on a base. `name` is the checkpoint's; `argument` what `sentriton train` was given."""
+    """An ordered list of stages on a base. `name` is the checkpoint's; `argument` the argument of `sentriton train`."""
 
     name: str
     seed: int

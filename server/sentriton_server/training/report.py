@@ -1,4 +1,4 @@
-"""What a training did and how good its checkpoint is: all that the model card says in numbers."""
+"""The record of a training and the quality of its checkpoint: the figures of the model card."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LogRow:
 
 @dataclass(frozen=True)
 class StageReport:
-    """What one stage read (sentences or pairs), its wall time, its log, and the records left out of its data."""
+    """The data that one stage read (sentences or pairs), its wall time, its log, and the records left out."""
 
     stage: Stage
     examples: int
@@ -32,9 +32,9 @@ class StageReport:
 class TrainingReport:
     """A training's outcome, measured on the saved files.
 
-    `figures` holds ten correlations by data set title, then by name ("spearman_cosine"); `left_out` the records
-    dropped for sharing a sentence with KLUE-STS dev, by data set; `gpu` the name of the GPU, if one was used;
-    `example_similarities` the card's cosine matrix.
+    `figures` holds ten correlations by data set title, then by name ("spearman_cosine"). `left_out` has the records
+    dropped for sharing a sentence with KLUE-STS dev, by data set. `gpu` is the name of the GPU, if one was used.
+    `example_similarities` is the card's cosine matrix.
     """
 
     recipe: Recipe

@@ -74,7 +74,7 @@ def pretrain(
 
 
 def set_dropout(model: nn.Module, share: float) -> None:
-    """What share of activations every dropout of a model zeroes in training."""
+    """The share of activations that every dropout of a model zeroes in training."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
@@ -152,7 +152,7 @@ def _table(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> Dataset
 
 
 def _arguments(stage: Stage, data: TrainingData, checkpoints: Path) -> dict[str, Any]:
-    """What every trainer is told; transformers takes a warm-up below 1 as a share of all batches."""
+    """The arguments of every trainer; transformers takes a warm-up below 1 as a share of all batches."""
     on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(checkpoints),

@@ -13,8 +13,8 @@ from sentriton.errors import InvalidInput
 def build(kind: Any, value: Any, where: str) -> Any:
     """Turn `value` into `kind`: a dataclass, tuple[X, ...], Literal, X | None, str, int, float or bool.
 
-    A string stands for a table with that `name` alone. Raises `InvalidInput` that names `where`, the value and what is
-    allowed there.
+    A string stands for a table with that `name` alone. Raises `InvalidInput` that names `where`, the value and the
+    allowed ones.
     """
     if get_origin(kind) in (Union, UnionType):
         return build(next(option for option in get_args(kind) if option is not NoneType), value, where)

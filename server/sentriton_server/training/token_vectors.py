@@ -1,4 +1,4 @@
-"""Token embeddings to start pre-training from: what stands near what, counted over a corpus.
+"""Token embeddings to start pre-training from: counts of neighbouring tokens over a corpus.
 
 Positive pointwise mutual information of tokens in a window, factored by a truncated singular value decomposition (Levy
 and Goldberg 2014; Bullinaria and Levy 2007). Counting takes a minute where gradient descent from random vectors takes

@@ -1,4 +1,4 @@
-"""Train a checkpoint from a recipe: base, stages in order, save, measure what was saved, write its card."""
+"""Train a checkpoint from a recipe: base, stages in order, save, measure the saved checkpoint, write its card."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def train(
 ) -> TrainingReport:
     """Train `recipe` on the data sets in `data_dir` and write a sentence-transformers checkpoint to `output`.
 
-    What is done so far is kept beside `output` until the checkpoint is there: called again after an interruption, it
-    goes on and comes to the same figures. `say` is told each part of the work. Raises `InvalidInput` when a data set is
-    missing or malformed, or when `output` already holds something; `KeyboardInterrupt` once `interrupted` is set.
+    Finished work is kept beside `output` until the checkpoint is complete: a call after an interruption resumes, and
+    has the same results. `say` receives the name of each part of the work. Raises `InvalidInput` for a missing or
+    malformed data set, or an `output` that is not empty; `KeyboardInterrupt` once `interrupted` is set.
     """
     interrupted = interrupted or threading.Event()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
@@ -77,7 +77,7 @@ def train(
 
 
 def _data_sets(recipe: Recipe) -> list[DataSet]:
-    """What a recipe trains on and what it chooses by."""
+    """The data sets that a recipe trains on, and those that it chooses by."""
     chosen_on = [SELECTION_SETS[stage.best_on] for stage in recipe.stages if stage.best_on is not None]
     return [*(TRAINING_SETS[source.name] for source in recipe.sources), *chosen_on]
 
@@ -110,7 +110,7 @@ def _run_stage(
 ) -> None:
     """Train one stage from where the one before ended, or from its own last checkpoint.
 
-    Each begins from files and from the recipe's seed, so what came before in this process changes nothing.
+    Each begins from files and from the recipe's seed, so earlier work of this process changes nothing.
     """
     stage = recipe.stages[index - 1]
     progress = Progress(workspace.checkpoints(index), stage.stop_at, interrupted, say)

@@ -1,4 +1,4 @@
-"""Where an unfinished training keeps what it has, so that the same command goes on after a Ctrl-C or a power cut.
+"""The folder of an unfinished training, so that the same command resumes after a Ctrl-C or a power cut.
 
     OUTPUT.training/
         recipe.json             what is trained; another recipe does not go on from here
@@ -49,7 +49,7 @@ class Workspace:
         return self.finished(index).is_dir()
 
     def finish(self, index: int, save: Callable[[Path], Any], report: StageReport | None = None) -> None:
-        """Let `save` write what a stage ends with; then its checkpoints are no longer needed."""
+        """Let `save` write a stage's result; then its checkpoints are no longer needed."""
         if index == 0:
             # Not earlier: a mistyped base leaves nothing behind.
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Workspace:
             shutil.rmtree(checkpoint)
 
     def report(self, index: int) -> StageReport:
-        """What a finished stage did."""
+        """The report of a finished stage."""
         content = json.loads((self.finished(index) / "report.json").read_text(encoding="utf-8"))
         log = tuple(LogRow(**row) for row in content.pop("log"))
         return StageReport(**{**content, "stage": self._recipe.stages[index - 1], "log": log})

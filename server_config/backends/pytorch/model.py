@@ -1,7 +1,7 @@
 """A stand-in for Triton's libtorch backend, for hosts whose Triton has the Python backend alone.
 
-Triton looks for `backends/pytorch/libtriton_pytorch.so` first and takes this file when there is none, so the model
-repository stays the same to the byte: `backend: "pytorch"` and `model.pt` work on both.
+Triton looks for `backends/pytorch/libtriton_pytorch.so` first and takes this file without it. The model repository is
+the same to the byte: `backend: "pytorch"` and `model.pt` work on both.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ class TritonPythonModel:
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         if not path.is_file():
-            raise pb_utils.TritonModelException(
-                f"there is no {file_name} at {path.parent}; export the checkpoint first"
-            )
+            raise pb_utils.TritonModelException(f"no {file_name} at {path.parent}; export the checkpoint first")
         _load_operators(path.parent)
         on_gpu = args["model_instance_kind"] == "GPU"
         device = torch.device(f"cuda:{args['model_instance_device_id']}" if on_gpu else "cpu")

@@ -1,9 +1,9 @@
 """Runs TorchScript files as Triton's libtorch backend does: plain torch, free of Triton.
 
-What is honoured is what NVIDIA documents (triton-inference-server: pytorch_backend/README.md, and
-server/docs/user_guide/model_configuration.md), as far as the repository uses it: rows of all requests stacked, argument
-names, output dtypes. All else is refused, and so is what that backend refuses or would answer wrongly, so that this one
-hides no fault: docs/stock-backend.md lists the differences.
+It honours the settings that NVIDIA documents and the repository uses: rows of all requests stacked, argument names,
+output dtypes. Sources in triton-inference-server are pytorch_backend/README.md and
+server/docs/user_guide/model_configuration.md. It refuses all other settings, and requests that libtorch's backend
+refuses or would answer wrongly, so that it hides no fault. docs/stock-backend.md lists the differences.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()} | {torch.bfloat16: "TYPE
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Raises ValueError for a configuration that asks for what this stand-in does not have, or the libtorch backend."""
+    """Raises ValueError for a configuration that this stand-in does not support, or that the libtorch backend does
+    not."""
     for described in (*config["input"], *config["output"]):
         if described["data_type"] not in DTYPES:
             raise ValueError(
@@ -63,8 +64,8 @@ def _refuse_ragged(config: dict[str, Any]) -> None:
 
 
 def argument_order(names: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """The order in which inputs go to `forward`: by name if every name is one of its arguments, else by the index
-    behind a double underscore (INPUT__0), which every name then must have."""
+    """The order in which inputs enter `forward`: by name if every name is one of its arguments, else by index. Then
+    every name must end in a double underscore and its index (INPUT__0)."""
     if set(names) <= set(arguments):
         return [name for name in arguments if name in names]
     indexed = {}

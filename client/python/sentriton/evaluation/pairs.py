@@ -1,7 +1,7 @@
 """Reads sentence pairs that people scored: KLUE-STS JSON, KorSTS TSV, any table of that kind, or a hub data set.
 
 A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. `source` or
-`genre` says what kind of text it comes from.
+`genre` is the kind of its text.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_pairs(data: str) -> list[ScoredPair]:
     name = data.partition(":")[0]
     may_be_data_set = _HUB_ID.fullmatch(name) or (name and Path(name).is_dir())
     if not path.is_file() and (path.suffix.lower() in ENDINGS or not may_be_data_set):
-        raise InvalidInput(f"there is no file {data}; give one, or a hub data set as ID:CONFIG:SPLIT")
+        raise InvalidInput(f"no file {data}; give one, or a hub data set as ID:CONFIG:SPLIT")
     rows = read_rows(path) if path.is_file() else _read_hub(data)
     pairs = [_pair(row, where) for where, row in rows]
     if not pairs:
@@ -132,7 +132,7 @@ def _read_hub(data: str) -> Rows:
         from datasets import load_dataset
     except ModuleNotFoundError as error:
         raise InvalidInput(
-            f"there is no file {data}, and a hub data set needs the package {error.name}; run: pip install datasets"
+            f"no file {data}, and a hub data set needs the package {error.name}; run: pip install datasets"
         ) from error
     offline = libraries.HF_HUB_OFFLINE
     is_folder = Path(name).is_dir()
@@ -143,13 +143,13 @@ def _read_hub(data: str) -> Rows:
     # The hub, the network or a data set's own files may raise anything.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] if answers else ABSENT.format("data set")
-        no = f"{name} is no data set" if is_folder else f"there is no file {data}, and the hub did not deliver it"
+        no = f"{name} is no data set" if is_folder else f"no file {data}, and the hub did not deliver it"
         raise InvalidInput(f"{no}: {reason}") from error
     finally:
         libraries.HF_HUB_OFFLINE = offline
     if not split and len(found) > 1:
-        raise InvalidInput(f"{data}: give a split as {name}:{config}:SPLIT; there are {', '.join(found)}")
+        raise InvalidInput(f"{data}: give a split as {name}:{config}:SPLIT; allowed are {', '.join(found)}")
     if split and split not in found:
-        raise InvalidInput(f"{data}: there is no split {split!r}; there are {', '.join(found)}")
+        raise InvalidInput(f"{data}: no split {split!r}; allowed are {', '.join(found)}")
     for number, row in enumerate(found[split or next(iter(found))], start=1):
         yield f"{data}, row {number}", row

@@ -20,8 +20,8 @@ MAX_SOURCES = 8
 def draw_evaluation(
     pairs: Sequence[ScoredPair], similarities: NDArray[np.floating[Any]], title: str, path: Path
 ) -> None:
-    """Draw cosine similarities [n] of n pairs into a file: a scatter of people's scores against the model's, which are
-    its similarities on people's scale by the best straight line, and a box of residuals for each source. Raises
+    """Draw cosine similarities [n] of n pairs into a file: people's scores against the model's, and a box of residuals
+    for each source. The model's scores are its similarities, fitted to people's scale by a line. Raises
     `SentritonError` when the file cannot be written.
     """
     from matplotlib.figure import Figure

@@ -41,8 +41,8 @@ def checked(value: Any, where: str) -> str:
 
 
 def choose_column(names: Sequence[str], column: str | None, name: str, *, carried: bool = False) -> str:
-    """`column`, or the one that is meant where none is named. Raises `InvalidInput` naming the columns there are, and
-    for a name that the output needs where the columns are `carried` there.
+    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns, and for a name that
+    the output needs where the columns are `carried` there.
     """
     known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"
     if column is None:

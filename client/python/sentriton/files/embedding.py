@@ -46,7 +46,7 @@ class RowOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: `rows` in `output`, `resumed` of them kept before. `skipped_list` names the `skipped` ones."""
+    """The result of a run: `rows` in `output`, `resumed` of them kept before. `skipped_list` names the `skipped`."""
 
     output: str
     rows: int
@@ -87,7 +87,7 @@ class Skipped:
                 self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove a list that was not published: the run that goes on makes it again."""
+        """Remove a list that was not published: the run that resumes writes a new one."""
         if self._file:
             self._file.close()
         if self._partial:
@@ -121,7 +121,7 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
     if output.suffix.lower() == ".parquet":
         check_module("pyarrow.parquet", "files", f"writing {output.name}")
     if not output.parent.is_dir():
-        raise InvalidInput(f"--output {output}: there is no folder {output.parent}; make it first")
+        raise InvalidInput(f"--output {output}: no folder {output.parent}; make it first")
     if output.is_dir():
         raise InvalidInput(f"--output {output} is a folder; give a file name")
     if source.path is not None and output.exists() and output.samefile(source.path):
@@ -171,7 +171,7 @@ def embed_to_file(
     """Embed every sentence of `source` and write `output`, whole or not at all.
 
     The same call after an interruption resumes behind the last whole row in FILE.partial. `options` are those of
-    `encode`. Raises `InvalidInput` for input, options or output, and other `SentritonError`s that say what is kept.
+    `encode`. Raises `InvalidInput` for input, options or output, and other `SentritonError`s that name the kept rows.
     """
     started = time.monotonic()
     # No sentences: the options are checked and the rows' shape is known before anything is sent or written.
@@ -218,7 +218,7 @@ def _array(embeddings: EncodedMany) -> NDArray[Any]:
 
 
 def _meaning(encoder: SentenceEncoder, options: RowOptions, dimension: int) -> dict[str, Any]:
-    """What a row depends on besides its sentence."""
+    """Everything that a row depends on besides its sentence."""
     manifest = encoder.manifest
     prompt = options.get("prompt")
     if prompt is None:
@@ -255,7 +255,7 @@ def _embed_rest(
 
 @contextmanager
 def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
-    """Errors of writing become Sentriton's, and all say what is `kept`."""
+    """Errors of writing become Sentriton's, and all name the rows `kept`."""
     try:
         yield
     except OSError as error:

@@ -24,7 +24,7 @@ def check_plot(path: Path) -> None:
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidInput(f"--plot is '{path}'; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():
-        raise InvalidInput(f"--plot {path}: there is no folder {path.parent}; make it first")
+        raise InvalidInput(f"--plot {path}: no folder {path.parent}; make it first")
 
 
 def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> bool:
@@ -61,7 +61,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def find_font(letters: str) -> Path | None:
-    """The file of an installed font that has all the letters, None where there is none."""
+    """The file of an installed font that has all the letters, or None."""
     from matplotlib import font_manager
 
     needed = {ord(letter) for letter in letters if letter.isprintable() and letter != " "}

@@ -31,7 +31,7 @@ class PartialRows(Protocol):
         """Make everything that is kept the file `output`, at once."""
 
     def close(self) -> None:
-        """Let go of the file; what is kept stays."""
+        """Close the file; kept rows stay."""
 
 
 def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:

@@ -48,7 +48,7 @@ class PartialRun:
 
     def begin(self, identity: dict[str, Any], *, restart: bool, resumable: bool) -> None:
         """Make the rows in FILE.partial those of the run that `identity` describes, or none: also to `restart`, and
-        where a run is not `resumable`. Raises `InvalidInput` naming what differs when they belong to another run.
+        where a run is not `resumable`. Raises `InvalidInput` naming the differences if they belong to another run.
         """
         found = self._read()
         if not restart and self.rows_path.exists():

@@ -19,7 +19,7 @@ Reject: TypeAlias = Callable[[InvalidInput], None]
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read: the `encoding` of text, and what takes the error of a row (None: it is raised)."""
+    """How rows are read: the `encoding` of text, and the function for a row's error (None: it is raised)."""
 
     encoding: str = "utf-8"
     reject: Reject | None = None
@@ -88,7 +88,7 @@ def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> It
 
 
 def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """The values of a JSON list, each behind its number. Raises `InvalidInput` for what is no JSON list."""
+    """The values of a JSON list, each behind its number. Raises `InvalidInput` for any other content."""
     try:
         values = json.load(file)
     except json.JSONDecodeError as error:

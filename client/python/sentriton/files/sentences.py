@@ -21,7 +21,7 @@ def check_kind(path: Path, column: str | None) -> None:
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
     if not exists:
-        raise InvalidInput(f"there is no file {path}")
+        raise InvalidInput(f"no file {path}; give a file that exists")
     if folder:
         raise InvalidInput(f"{path} is a folder; give a file that ends in {', '.join(INPUT_ENDINGS)}")
     kind = kind_of(path)

@@ -18,8 +18,8 @@ from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_
 
 @dataclass(frozen=True)
 class SentenceSource:
-    """Rows by `read`, which is given what takes the error of a wrong row (None: it is raised). `path` is the file that
-    they can be read from again, if there is one; `identity` says which content was meant.
+    """Rows by `read`, which takes a function for the error of a wrong row (None: it is raised). `path` is the file, if
+    any, to read them from a second time; `identity` identifies its content.
     """
 
     name: str
@@ -33,8 +33,8 @@ class SentenceSource:
         return self.path is not None
 
     def survey(self, reject: Reject | None = None) -> tuple[int | None, Any]:
-        """How many rows there are, None where only reading can tell, and the types of their columns for `open_rows`.
-        Finds what is wrong in a file before anything is embedded.
+        """The number of rows, None where only reading can tell, and the types of their columns for `open_rows`. Finds
+        faults in a file before anything is embedded.
         """
         if self.path is None:
             return self.given, {SENTENCE: {str}}
@@ -54,7 +54,7 @@ class SentenceSource:
         return count, types or {SENTENCE: {str}}
 
     def check_unchanged(self) -> None:
-        """Raises `InvalidInput` when the file is no longer what it was."""
+        """Raises `InvalidInput` when the file has changed."""
         if self.path is not None and not _file_identity(self.path).items() <= self.identity.items():
             raise InvalidInput(f"{self.path} changed while it was read; give --restart to embed it as it is now")
 
@@ -93,7 +93,7 @@ def open_source(
 
 def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
     if sys.stdin is None or (sys.stdin.isatty() and not required):
-        raise InvalidInput("there is nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
+        raise InvalidInput("nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
     name = "standard input"
     return SentenceSource(
         name, {"input": name}, lambda reject: read_lines(sys.stdin.buffer, name, Reading(encoding, reject))

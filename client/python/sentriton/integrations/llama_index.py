@@ -30,7 +30,7 @@ class SentritonEmbedding(BaseEmbedding):
 
     url: str | None = Field(default=None, description="The server: host:port, several with commas, dns:///host:port.")
     normalize_embeddings: bool = Field(default=False, description="Scale the vectors to length 1.")
-    truncate_dim: int | None = Field(default=None, description="Keep so many dimensions of a Matryoshka model.")
+    truncate_dim: int | None = Field(default=None, description="Dimensions to keep of a Matryoshka model.")
     _encoders: Encoders = PrivateAttr()
 
     def __init__(

@@ -134,7 +134,7 @@ fn refused_by_strings(units: &Value) -> Error {
     Error::invalid_input(format!("character {place} is a surrogate: {refused}"))
 }
 
-/// The cases that every client passes. `tests/polyglot/test_rust.py` looks for their names in what this prints.
+/// The cases that every client passes. `tests/polyglot/test_rust.py` looks for their names in the output.
 #[tokio::test]
 #[ignore = "needs a server of the bundled checkpoint: set SENTRITON_URL"]
 async fn every_case_passes() {

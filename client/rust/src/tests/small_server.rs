@@ -44,7 +44,7 @@ pub(crate) fn small_manifest() -> Value {
 type Change = Box<dyn Fn(&mut ModelInferResponse) + Send>;
 type Refuse = Box<dyn FnMut(usize, &[String]) -> Option<Status> + Send>;
 
-/// What a small server does, and what it has seen.
+/// The behaviour of a small server, and its observations.
 #[derive(Default)]
 pub(crate) struct Knobs {
     pub(crate) assets: HashMap<String, String>,

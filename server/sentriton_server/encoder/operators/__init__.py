@@ -49,7 +49,7 @@ class OperatorsUnavailable(SentritonError, RuntimeError):
 
 @dataclass(frozen=True)
 class EncoderSizes:
-    """What decides whether the operators suit an encoder. `beyond`: why they cannot compute its layers, if so."""
+    """The sizes that decide whether the operators suit an encoder. `beyond`: why they cannot compute its layers."""
 
     hidden_size: int
     num_heads: int
@@ -87,7 +87,7 @@ def build_library() -> Path:
 
 
 def load_library(folder: Path) -> None:
-    """Load the library from `folder` if there is one, and its like is not loaded yet. Raises `OperatorsUnavailable`."""
+    """Load the library from `folder` if it exists, and its like is not loaded yet. Raises `OperatorsUnavailable`."""
     library = folder / LIBRARY
     if not library.is_file():
         return
@@ -116,7 +116,7 @@ def _compile(library: Path) -> None:
         raise OperatorsUnavailable("no C++ compiler is installed; install g++")
     torch_folder = Path(torch.__file__).parent
     if not (torch_folder / "include").is_dir():
-        raise OperatorsUnavailable(f"there are no headers in {torch_folder / 'include'}; install torch anew")
+        raise OperatorsUnavailable(f"no headers in {torch_folder / 'include'}; install torch anew")
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         # Compiled aside and moved: another process never sees half a file.

@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** Checks of arguments: each throws {@code InvalidInputException} naming argument, value and what is allowed. */
+/** Checks of arguments: each throws {@code InvalidInputException} naming argument, value and the allowed ones. */
 final class Arguments {
     private Arguments() {}
 

@@ -27,7 +27,7 @@ class Deadline {
         this.lastLook = begin;
     }
 
-    /** When the call ends, whatever is answered. */
+    /** The time at which the call ends in any case. */
     double end() {
         return end;
     }

@@ -32,7 +32,7 @@ final class Endpoint {
         underWay.put(request, now);
     }
 
-    /** A request ended, in whatever way. */
+    /** A request ended, with an answer or an error. */
     void end(Object request) {
         underWay.remove(request);
     }

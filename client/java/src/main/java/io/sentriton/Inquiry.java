@@ -7,7 +7,7 @@ import org.jspecify.annotations.Nullable;
 /**
  * Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
  * silent one more in its next turn. A server that failed in another way, or said before its time was over that it was
- * late, is not asked again.
+ * late, has no second turn.
  */
 final class Inquiry {
     /** A server to ask, and the seconds that it has to answer. */

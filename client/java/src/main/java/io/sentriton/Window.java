@@ -56,7 +56,7 @@ final class Window {
             return;
         }
         double rate = characters / (now - since);
-        // After an overload it opens again by one per round, whatever the rate.
+        // After an overload it opens again by one per round, at any rate.
         if (rate > 1.05 * bestRate || limit < LEAST_IN_FLIGHT) {
             limit = Math.min(limit + 1, most);
         }

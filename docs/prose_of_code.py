@@ -1,0 +1,150 @@
+"""Checks the English of Python code: its docstrings, help texts, messages and logs. textlint reads them as Markdown.
+
+make prose    (python -m docs.prose_of_code; FILE… checks these files, in place of the folders in `CHECKED`)
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PROSE = ROOT / "docs/prose"
+# Folders and files whose texts follow the rules. The list grows until it is the whole tree.
+CHECKED = (
+    *("benchmarks", "client", "docs", "examples", "gateway", "model_repository", "release", "server", "server_config"),
+    *(f"tests/{folder}" for folder in ("client", "encoders", "examples", "gateway", "manifests", "polyglot", "typing")),
+)
+# Calls whose arguments are read by people, by the last part of the function's name.
+SPOKEN = {"setting", "print", "echo", "info", "warning", "warn", "error", "exception", "say"}
+SPOKEN_KEYWORDS = {"help", "description", "short_help", "epilog"}
+# Lines of a docstring that are programs, tables or drawings.
+NO_PROSE = re.compile(r"^(?:>>> |\.\.\. |    )|\S {2,}\S|[│├└]")
+# Takes the place of an f-string's expression: it counts as a word.
+PLACEHOLDER = "VALUE"
+# A page of Markdown to the file that it is made of, and the line there of each of its lines.
+Pages = dict[Path, tuple[Path, dict[int, int]]]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of a file: its lines, each behind its number in the file."""
+
+    lines: list[tuple[int, str]]
+
+
+def texts(source: str) -> Iterator[Text]:
+    """The docstrings, help texts, error messages and logs of a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _docstring(node)
+        elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            yield from _strings([*node.exc.args, *(each.value for each in node.exc.keywords)])
+        elif isinstance(node, ast.Assert) and node.msg:
+            yield from _strings([node.msg])
+        elif isinstance(node, ast.Call):
+            if _name(node.func) in SPOKEN:
+                yield from _strings(node.args)
+            yield from _strings([each.value for each in node.keywords if each.arg in SPOKEN_KEYWORDS])
+
+
+def markdown(found: Iterable[Text]) -> tuple[str, dict[int, int]]:
+    """A page with a paragraph for each text, and the line in the code of each of its lines."""
+    page, origin = [], {}
+    for text in found:
+        for number, line in text.lines:
+            page.append(line)
+            origin[len(page)] = number
+        page.append("")
+    return "\n".join(page), origin
+
+
+def faults(paths: Iterable[Path]) -> list[str]:
+    """The faults in the texts of Python files, each as file:line: message."""
+    with tempfile.TemporaryDirectory() as folder:
+        pages: Pages = {}
+        for path in paths:
+            content, origin = markdown(texts(path.read_text(encoding="utf-8")))
+            if origin:
+                page = Path(folder) / f"{len(pages)}.md"
+                page.write_text(content, encoding="utf-8")
+                pages[page] = path, origin
+        found = sorted(set(_lint(pages, Path(folder) / "report.json"))) if pages else []
+    return [f"{path}:{line}: {message}" for path, line, message in found]
+
+
+def _lint(pages: Pages, report: Path) -> Iterator[tuple[str, int, str]]:
+    """The faults of pages. textlint writes them to `report`, since it cuts off long output to a pipe."""
+    options = ["--config", "textlint.json", "--format", "json", "--output-file", str(report)]
+    command = [str(PROSE / "node_modules/.bin/textlint"), *options, *map(str, pages)]
+    done = subprocess.run(command, cwd=PROSE, capture_output=True, text=True, check=False)
+    if done.stderr or not report.exists():
+        raise SystemExit(f"textlint failed: {done.stderr}")
+    for result in json.loads(report.read_text(encoding="utf-8")):
+        path, origin = pages[Path(result["filePath"])]
+        name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+        for message in result["messages"]:
+            yield str(name), origin[message["line"]], " ".join(message["message"].split())
+
+
+def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Text]:
+    """The prose of a docstring: its programs and drawings are empty lines."""
+    if not ast.get_docstring(node) or not isinstance(node.body[0], ast.Expr):
+        return
+    constant = node.body[0].value
+    assert isinstance(constant, ast.Constant)
+    first, *others = str(constant.value).split("\n")
+    margin = min((len(line) - len(line.lstrip()) for line in others if line.strip()), default=0)
+    lines = [first.strip(), *(line[margin:].rstrip() for line in others)]
+    yield Text([(number, "" if NO_PROSE.search(line) else line) for number, line in enumerate(lines, constant.lineno)])
+
+
+def _strings(nodes: Iterable[ast.expr]) -> Iterator[Text]:
+    """The strings of some words in expressions, f-strings with their placeholders, outermost alone."""
+    for node in nodes:
+        if (content := _content(node)) is None:
+            yield from _strings(each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr))
+        elif len(content.split()) > 2:
+            # The given value, the allowed ones and the remedy are sentences of their own.
+            for part in content.split("; "):
+                yield Text([(node.lineno, " ".join(part.split()))])
+
+
+def _content(node: ast.expr) -> str | None:
+    """A string as its readers see it, or None for another expression."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_content(each) or "" for each in node.values)
+    return PLACEHOLDER if isinstance(node, ast.FormattedValue) else None
+
+
+def _name(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def python_files(names: Iterable[str]) -> list[Path]:
+    """The files of the checkout at or below these paths."""
+    command = ["git", "ls-files", "--", *names]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.splitlines() if name.endswith((".py", ".pyi"))]
+
+
+def main() -> None:
+    """Prints the faults of the files that are given, else of `CHECKED`. Leaves with 1 if any are found."""
+    found = faults(python_files(sys.argv[1:] or CHECKED))
+    print("\n".join(found) or "no faults in the texts of the code")
+    raise SystemExit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
