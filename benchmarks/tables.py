@@ -63,8 +63,10 @@ def processor_page(processor: str, results: list[Result]) -> str:
     """A processor's results: each table with its date and command."""
     parts = [PROCESSOR_HEADING.format(processor=processor)]
     for result in results:
+        precisions = {row.get("precision") for row in result["rows"]} - {None}
+        only = f", {precisions.pop()}" if len(precisions) == 1 else ""
         parts += [
-            f"## {result['benchmark']}: {result['title'].removesuffix(', ' + processor)}\n",
+            f"## {result['benchmark']}: {result['title'].removesuffix(', ' + processor)}{only}\n",
             f"{result['date']}, `{result['command']}`\n",
             markdown(result["rows"]),
         ]

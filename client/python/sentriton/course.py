@@ -174,7 +174,7 @@ class Course(Generic[AnyConnection]):
         return max(0.0, until - now)
 
     def cancel(self) -> None:
-        """Cancel all requests that are under way. Their outcomes matter no more."""
+        """Cancel all requests under way. Their outcomes matter no more."""
         for attempt in self._under_way:
             for sending in attempt.sendings:
                 sending.cancel()

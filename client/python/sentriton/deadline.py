@@ -10,6 +10,8 @@ LOOK_EVERY_S = 1.0  # a call looks at its deadline at least this often
 _MAX_WAIT_S = 86_400.0  # a day: gRPC and Triton count in integers, which have an end
 # gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over.
 MARGIN_S = 0.1
+# With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368).
+_LEAST_S = 0.002
 
 
 class Deadline:
@@ -48,7 +50,7 @@ class Deadline:
 
     def over(self, now: float) -> bool:
         """Whether the call has to end."""
-        return now >= self.time
+        return now + _LEAST_S >= self.time
 
     def exceeded(self, url: str) -> DeadlineExceeded:
         """The error of a call that has to end: the bound that it met, and the remedy."""

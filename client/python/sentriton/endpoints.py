@@ -88,7 +88,7 @@ class Inquiry(Generic[AnyConnection]):
         left_s = self._deadline.left_s(now)
         if not self._turns:
             return None
-        if left_s == 0 or (self._until is not None and self._deadline.over(now + MARGIN_S)):
+        if self._deadline.over(now if self._until is None else now + MARGIN_S):
             self.failure = self._deadline.exceeded(self._url)
             return None
         endpoint, patience_s = self._turns[0]

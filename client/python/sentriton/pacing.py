@@ -14,7 +14,6 @@ class Window:
     too much.
 
     The rate (tokens per second) of one round, as many answers as requests are allowed, is compared with the best seen.
-    A window is one call's; the next call begins `anew` with its rates.
     """
 
     limit: int = MIN_REQUESTS
@@ -28,7 +27,7 @@ class Window:
         self.limit = min(self.limit, self.most)
 
     def anew(self) -> Window:
-        """One for the next call, with the limit and the best rate."""
+        """One for the next call, with this limit and rate."""
         return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:
@@ -56,7 +55,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses between attempts: exponential, with full jitter (AWS, "Exponential Backoff And Jitter")."""
+    """Pauses between attempts: exponential, full jitter (AWS, "Exponential Backoff And Jitter")."""
 
     first_s: float = 0.1
     most_s: float = 3.0

@@ -80,7 +80,10 @@ def canary_questions(
 
 
 def _left_s(deadline: Deadline) -> float:
-    return deadline.left_s(time.monotonic())
+    now = time.monotonic()
+    if deadline.over(now):
+        raise deadline.exceeded("the server")
+    return deadline.left_s(now)
 
 
 def _asset(endpoint: Endpoint[AnyConnection], name: str, timeout_s: float) -> Questions[AnyConnection, bytes]:

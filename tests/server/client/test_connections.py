@@ -36,6 +36,16 @@ def test_health_has_a_time_of_its_own(encoder: Any) -> None:
         encoder.health(timeout_s=0)
 
 
+def test_a_call_without_time_is_not_sent(server: RunningServer) -> None:
+    # Seen on Triton 24.10: after some ten requests that were cancelled as they arrived, it crashed.
+    for _ in range(40):
+        with SentenceEncoder(server.url) as encoder:
+            with pytest.raises(DeadlineExceeded, match=r"longer than its timeout_s of 1e-06 s"):
+                encoder.health(timeout_s=1e-6)
+            with pytest.raises(DeadlineExceeded, match=r"longer than its timeout_s of 0\.001 s"):
+                encoder.encode("문장", timeout_s=0.001)
+
+
 def test_a_deadline_too_short_is_its_own_error(encoder: Any) -> None:
     with pytest.raises(DeadlineExceeded):
         encoder.encode(SENTENCES * 50, timeout_s=0.001)
