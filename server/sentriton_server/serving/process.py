@@ -134,10 +134,11 @@ class TritonProcess:
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
-        if self._crash is not None:
-            return f"Triton crashed (signal {self._crash})"
-        if dead := [stub.name for stub in self._stubs.values() if not stub.is_alive()]:
-            return f"Triton's Python stub {' and '.join(dead)} ended by itself"
+        dead = " and ".join(stub.name for stub in self._stubs.values() if not stub.is_alive())
+        if self._crash is not None:  # it may do so because a stub died
+            return f"Triton crashed (signal {self._crash}){f'; its Python stub {dead} had ended' if dead else ''}"
+        if dead:
+            return f"Triton's Python stub {dead} ended by itself"
         if self._unhealthy is not None:
             return f"Triton's Python stub {self._unhealthy} stood still"
         return None
