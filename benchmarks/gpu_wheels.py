@@ -2,8 +2,8 @@
 
     python -m benchmarks.gpu_wheels FOLDER [--python 3.12] [--preset 9]
 
-The wheels are those of constraints.txt, unpacked, without tests, debug symbols, other Pythons' stubs and most of
-transformers' architectures, in one archive. torch comes with the machine. SciPy and scikit-learn would take 25 MB.
+One archive has the unpacked wheels of constraints.txt. It leaves out tests, debug symbols, other Pythons' stubs and
+most of transformers' architectures. torch comes with the machine. SciPy and scikit-learn would take 25 MB.
 sentence-transformers imports them and never calls them here, so they are placeholders (`benchmarks/gpu_setup.py`).
 """
 
@@ -31,8 +31,8 @@ PACKAGES = """
     tritonclient truststore typer
 """.split()
 PLATFORMS = ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_35_x86_64", "any"]
-# Of transformers: the encoders of this repository, and what they import. sentence-transformers imports others'
-# configurations.
+# Of transformers: the encoders of this repository, and their imports. sentence-transformers imports the configurations
+# of others.
 ARCHITECTURES = {"auto", "bert", "camembert", "encoder_decoder", "roberta", "xlm_roberta"}
 KEPT_OF_OTHERS = ("__init__", "configuration_")
 UNUSED = ("tests", "*.pyi", "*.a", "numpy/f2py", "numpy/core/include", "nvidia_pytriton.libs/libpython3-*")
