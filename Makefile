@@ -51,10 +51,10 @@ CPP := client/cpp
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
 # of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
-# what they start.
+# what they start, in the order of tests/conftest.py: xdist's own, by the number of tests, leaves long files for the end.
 QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
-PARALLEL := --numprocesses 2 --dist loadfile
+PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help

@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from tests.server.conftest import RunningServer
 
 ROOT = Path(__file__).resolve().parents[1]
+# More than half a minute each on two cores, the longest first (--durations=0 shows what tests take).
+LONGEST_FILES = (
+    "test_parity.py",
+    "test_training.py",
+    "test_klue_sts.py",
+    "test_recovery.py",
+    "test_evaluate.py",
+    "test_any_moment.py",
+    "test_attacks.py",
+    "test_isolation.py",
+    "test_storage.py",
+    "test_fuzz.py",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,6 +54,13 @@ def pytest_configure(config: pytest.Config) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first: of several processes, none is left with a long one when the others have ended."""
+    order = {file: place for place, file in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
 
 
 def pytest_collection_finish() -> None:

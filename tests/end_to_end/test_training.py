@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
-from sentriton.errors import InvalidInput
+from sentriton.errors import InvalidInput, SentritonError
 from sentriton_server.training import TrainingReport, load_recipe, train
 from sentriton_server.training.checkpoint import save_checkpoint
 from tests.commands import run
@@ -107,6 +107,15 @@ def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return output, train(load_recipe(str(folder / "tiny.toml")), output=output, data_dir=data_dir)
 
 
+@pytest.fixture
+def more(tmp_path: Path) -> Path:
+    """A recipe of one epoch that starts from a checkpoint, alone in its folder."""
+    stage = RECIPE.split("[[stage]]")[-1].replace("epochs = 2", "epochs = 1")
+    recipe = tmp_path / "more.toml"
+    recipe.write_text(f"""name = "more"\nseed = 1\n[base]\ncheckpoint = 'x'\n[[stage]]{stage}""", encoding="utf-8")
+    return recipe
+
+
 def test_the_checkpoint_computes_in_float32_with_weights_stored_in_float16(
     trained: tuple[Path, TrainingReport],
 ) -> None:
@@ -160,16 +169,14 @@ def test_the_saved_weights_are_the_trained_ones_rounded(trained: tuple[Path, Tra
     assert (saved.encode(WORDS) == rounded.encode(WORDS)).all()
 
 
-def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:
-    stage = RECIPE.split("[[stage]]")[-1].replace("epochs = 2", "epochs = 1")
-    (tmp_path / "more.toml").write_text(
-        f"""name = "more"\nseed = 1\n[base]\ncheckpoint = '{trained[0]}'\n[[stage]]{stage}""", encoding="utf-8"
-    )
-    report = train(load_recipe(str(tmp_path / "more.toml")), output=tmp_path / "more", data_dir=data_dir)
-    card = (tmp_path / "more" / "README.md").read_text(encoding="utf-8")
+def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, TrainingReport], more: Path) -> None:
+    more.write_text(more.read_text(encoding="utf-8").replace("'x'", f"'{trained[0]}'"), encoding="utf-8")
+    output = more.with_name("more")
+    report = train(load_recipe(str(more)), output=output, data_dir=data_dir)
+    card = (output / "README.md").read_text(encoding="utf-8")
     assert report.parameters == trained[1].parameters
     assert "fine-tuned from `checkpoint`" in card
-    assert str(tmp_path) not in card
+    assert str(more.parent) not in card
 
 
 def test_an_output_that_holds_something_is_left_alone(data_dir: Path, trained: tuple[Path, TrainingReport]) -> None:
@@ -182,29 +189,42 @@ def test_missing_data_sets_are_named_before_training(tmp_path: Path, trained: tu
         train(trained[1].recipe, output=tmp_path / "checkpoint", data_dir=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("base", "words"),
+    {
+        "./misspelt": "which does not exist; give a checkpoint's folder or hub id",
+        "": "--base is '', which does not exist",
+        "DATA": "cannot be loaded",
+    }.items(),
+)
+def test_a_wrong_base_is_one_sentence_and_leaves_nothing(
+    base: str, words: str, data_dir: Path, more: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recipe, said = load_recipe(str(more), str(data_dir) if base == "DATA" else base), list[str]()
+    with pytest.raises(SentritonError) as raised:
+        train(recipe, output=more.with_name("more"), data_dir=data_dir, say=said.append)
+    assert words in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert said == ["preparing the base"]
+    assert capfd.readouterr() == ("", "")
+    assert list(more.parent.iterdir()) == [more]
+
+
 def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(
-    data_dir: Path, trained: tuple[Path, TrainingReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data_dir: Path, trained: tuple[Path, TrainingReport], more: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The corrected command trains: with lines and without bars, since standard error is no terminal."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    stage = RECIPE.split("[[stage]]")[-1].replace("epochs = 2", "epochs = 1")
-    (tmp_path / "more.toml").write_text(f"""name = "more"\nseed = 1\n[base]\ncheckpoint = 'x'\n[[stage]]{stage}""")
-    command = ["train", tmp_path / "more.toml", "--output", tmp_path / "more", "--data", data_dir]
-    for base, words in {
-        "no/such-encoder": "it does not answer, and its cache has no such model",
-        "./misspelt": "which does not exist; give a checkpoint's folder or hub id",
-        "": "--base is '', which does not exist",
-        str(data_dir): "cannot be loaded",
-    }.items():
-        started = time.monotonic()
-        wrong = run(*command, "--base", base)
-        assert wrong.returncode == 1
-        assert time.monotonic() - started < 30  # imports, without retries of the hub's client
-        assert wrong.stderr.startswith("preparing the base\nerror: ")
-        assert wrong.stderr.count("\n") == 2, wrong.stderr
-        assert words in wrong.stderr
-        assert [path.name for path in tmp_path.iterdir()] == ["more.toml"]
+    command = ["train", more, "--output", more.with_name("more"), "--data", data_dir]
+    started = time.monotonic()
+    wrong = run(*command, "--base", "no/such-encoder")
+    assert wrong.returncode == 1
+    assert time.monotonic() - started < 30  # imports, without retries of the hub's client
+    assert wrong.stderr.startswith("preparing the base\nerror: ")
+    assert wrong.stderr.count("\n") == 2, wrong.stderr
+    assert "it does not answer, and its cache has no such model" in wrong.stderr
+    assert list(more.parent.iterdir()) == [more]
     right = run(*command, "--base", trained[0], timeout_s=120)
     assert right.returncode == 0, right.stderr
     assert "%|" not in right.stdout + right.stderr
-    assert (tmp_path / "more/README.md").is_file()
+    assert more.with_name("more").joinpath("README.md").is_file()
