@@ -43,7 +43,7 @@ def test_a_max_seq_length_without_room_for_text_is_refused(tmp_path: Path) -> No
 def test_a_max_seq_length_beyond_the_position_table_is_capped_for_the_reference_too(
     limit: int | None, place: str, tmp_path: Path
 ) -> None:
-    folder = make_checkpoint(tmp_path / "made", max_seq_length=32)
+    folder = make_checkpoint(tmp_path / "made", num_hidden_layers=1, max_seq_length=32)
     edit_json(folder / "tokenizer_config.json", model_max_length=None)
     edit_json(folder / place, **{limit_name(place): limit})
     equals_sentence_transformers(folder, tmp_path / "exported")
@@ -57,7 +57,7 @@ def limit_name(place: str) -> str:
 @pytest.mark.parametrize("truncate_dim", [5, 12, 500])
 @pytest.mark.parametrize("further", [(), (Normalize(),), (Dense(HIDDEN, 12), Normalize())], ids=len)
 def test_truncate_dim_gives_the_first_numbers_of_each_vector(truncate_dim: int, further: Any, tmp_path: Path) -> None:
-    folder = make_checkpoint(tmp_path / "made", further_modules=further)
+    folder = make_checkpoint(tmp_path / "made", further_modules=further, num_hidden_layers=1)
     before = read_checkpoint(folder).fingerprint
     edit_json(folder / "config_sentence_transformers.json", truncate_dim=truncate_dim)
     found = equals_sentence_transformers(folder, tmp_path / "exported")

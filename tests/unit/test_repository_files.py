@@ -92,7 +92,7 @@ def test_bytecode_is_no_part_of_an_export_and_is_removed(repository: Path) -> No
 @pytest.mark.parametrize("damaged", ["assets/1/golden.json", "embed_text/config.pbtxt", MANIFEST, CHECKSUMS])
 @pytest.mark.usefixtures("own_cache")
 def test_a_damaged_export_that_is_kept_is_made_again(damaged: str, tmp_path: Path) -> None:
-    folder = make_checkpoint(tmp_path / "checkpoint")
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     said: list[str] = []
     first = prepare_repository(str(folder), precision="fp32", device="cpu")
     fingerprint = check_repository(first).fingerprint
@@ -113,7 +113,7 @@ def test_a_damaged_export_that_another_serve_has_made_again_is_kept(tmp_path: Pa
             prepare_repository(str(folder), precision="fp32", device="cpu")
             keys.append(read_key(first))
 
-    folder = make_checkpoint(tmp_path / "checkpoint")
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     said: list[str] = []
     keys: list[int] = []
     first = prepare_repository(str(folder), precision="fp32", device="cpu")

@@ -52,7 +52,7 @@ def test_an_export_that_is_removed_at_once_is_made_again(tmp_path: Path, monkeyp
 
     removed: list[Path] = []
     monkeypatch.setattr("sentriton_server.serving.source.hold", hold_too_late)
-    folder = make_checkpoint(tmp_path / "checkpoint")
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     found = prepare_repository(str(folder), precision="fp32", device="cpu")
     assert removed == [found]
     assert check_repository(found).name == "checkpoint"
@@ -66,20 +66,20 @@ def test_a_repositorys_precision_and_device_cannot_be_changed(options: dict[str,
 
 @pytest.mark.usefixtures("own_cache")
 def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
-    folder = make_checkpoint(tmp_path / "checkpoint")
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     said: list[str] = []
     first = prepare_repository(str(folder), precision="fp32", device="cpu", say=said.append)
     assert check_repository(first).name == "checkpoint"
     assert "using" not in " ".join(said)
     assert prepare_repository(str(folder), precision="fp32", device="cpu", say=said.append) == first
     assert said[-1] == f"using the export in {first}"
-    make_checkpoint(tmp_path / "checkpoint", seed=1)
+    make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1, seed=1)
     assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
 
 
 @pytest.mark.usefixtures("own_cache")
 def test_other_parity_sentences_make_another_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_checkpoint(tmp_path / "checkpoint")
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     first = prepare_repository(str(folder), precision="fp32", device="cpu")
     changed = tmp_path / "parity_sentences.txt"
     changed.write_text("One sentence.\n" * 8, encoding="utf-8")
@@ -122,7 +122,7 @@ def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> N
             kept = prepare_repository(str(folder), precision="fp32", device="cpu")
             before.update(files(kept))
 
-    folder = make_checkpoint(tmp_path / "checkpoint")
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
     said: list[str] = []
     before: dict[str, str] = {}
     found = prepare_repository(str(folder), precision="fp32", device="cpu", say=export_the_first)

@@ -39,11 +39,6 @@ class Golden:
             )
         return cls(sentences, embeddings)
 
-    def only(self, number: int) -> Golden:
-        """One sentence with its vector; they are counted round and round."""
-        place = number % len(self.sentences)
-        return Golden(self.sentences[place : place + 1], self.embeddings[place : place + 1])
-
 
 @dataclass(frozen=True)
 class HealthReport:

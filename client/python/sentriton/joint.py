@@ -13,9 +13,9 @@ from sentriton import protocol
 from sentriton.course import Course, Sending
 from sentriton.deadline import Deadline
 from sentriton.endpoints import AnyConnection
-from sentriton.errors import DeadlineExceeded, InvalidInput, SentritonError, ServerError
+from sentriton.errors import DeadlineExceeded, SentritonError, ServerError
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
-from sentriton.requests import TOKENS_PER_REQUEST
+from sentriton.requests import TOKENS_PER_REQUEST, no_token
 from sentriton.served_model import ServedModel
 from sentriton.tokenization import PackedRows, pack_rows
 
@@ -70,10 +70,7 @@ class Member(Generic[AnyConnection]):
         assert self.tokens is not None
         for place, row in enumerate(self.tokens):
             if not row:
-                text = self.sentences[place]
-                self.error = InvalidInput(
-                    f"sentences[{place}] is {text!r}, which has no token for this model's tokenizer"
-                )
+                self.error = no_token(place, self.sentences[place])
         self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
 
     def take(self, embeddings: NDArray[np.float32], address: str) -> None:

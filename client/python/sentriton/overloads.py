@@ -34,19 +34,7 @@ AnyMany = TypeVar("AnyMany", covariant=True)
 
 
 class Encode(
-    Protocol[
-        Float32One,
-        Int8One,
-        Uint8One,
-        Float32,
-        Int8,
-        Uint8,
-        OneTensor,
-        SeveralTensors,
-        Tokens,
-        AnyOne,
-        AnyMany,
-    ]
+    Protocol[Float32One, Int8One, Uint8One, Float32, Int8, Uint8, OneTensor, SeveralTensors, Tokens, AnyOne, AnyMany]
 ):
     """`encode`, `encode_query` and `encode_document`."""
 
@@ -64,9 +52,9 @@ class Encode(
     @overload
     def __call__(self, *, inputs: str, **to: Unpack[ToUint8]) -> Uint8One: ...
     @overload
-    def __call__(self, sentences: str, *prompts: Prompt, **to: Unpack[ToTensor]) -> OneTensor: ...
+    def __call__(self, sentences: Sentences, *prompts: Prompt, **to: Unpack[ToTensor]) -> OneTensor: ...
     @overload
-    def __call__(self, *, inputs: str, **to: Unpack[ToTensor]) -> OneTensor: ...
+    def __call__(self, *, inputs: Sentences, **to: Unpack[ToTensor]) -> OneTensor: ...
     @overload
     def __call__(self, sentences: str, *prompts: Prompt, **to: Unpack[ToTensors]) -> OneTensor: ...
     @overload
@@ -91,10 +79,6 @@ class Encode(
     def __call__(self, sentences: Several, *prompts: Prompt, **to: Unpack[ToUint8]) -> Uint8: ...
     @overload
     def __call__(self, *, inputs: Several, **to: Unpack[ToUint8]) -> Uint8: ...
-    @overload
-    def __call__(self, sentences: Several, *prompts: Prompt, **to: Unpack[ToTensor]) -> OneTensor: ...
-    @overload
-    def __call__(self, *, inputs: Several, **to: Unpack[ToTensor]) -> OneTensor: ...
     @overload
     def __call__(self, sentences: Several, *prompts: Prompt, **to: Unpack[ToTensors]) -> SeveralTensors: ...
     @overload

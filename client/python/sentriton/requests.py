@@ -43,9 +43,7 @@ def plan_requests(
             # The last is the shortest.
             if not rows[-1]:
                 index = window[chosen[-1]]
-                raise InvalidInput(
-                    f"sentences[{index}] is {texts[index]!r}, which has no token for this model's tokenizer"
-                )
+                raise no_token(index, texts[index])
             yield RequestRows([window[place] for place in chosen], pack_rows(rows, not_pooled=not_pooled))
 
 
@@ -59,3 +57,8 @@ def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[rang
         tokens += length
     if start < len(lengths):
         yield range(start, len(lengths))
+
+
+def no_token(place: int, text: str) -> InvalidInput:
+    """The error of a sentence, by its place, that the tokenizer makes nothing of."""
+    return InvalidInput(f"sentences[{place}] is {text!r}, which has no token for this model's tokenizer")

@@ -82,11 +82,7 @@ SIMILARITY: dict[str, Score] = {
 }
 
 
-@overload
-def score_matrix(name: str, embeddings1: Arrays, embeddings2: Arrays) -> Embeddings: ...
-@overload
-def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor: ...
-def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor:
+def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Any:
     """`SIMILARITY[name]` of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one): [n, m]. Tensors give a
     tensor on the device of the first. Raises `InvalidInput` where the dimensions differ.
     """
@@ -96,11 +92,7 @@ def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOr
     return _as_given(SIMILARITY[name](first, second), embeddings1, embeddings2)
 
 
-@overload
-def score_pairs(name: str, embeddings1: Arrays, embeddings2: Arrays) -> Embeddings: ...
-@overload
-def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor: ...
-def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Embeddings | Tensor:
+def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Any:
     """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` where the shapes
     differ.
     """

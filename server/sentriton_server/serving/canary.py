@@ -8,6 +8,7 @@ from sentriton.connection import Connection, ask
 from sentriton.deadline import Deadline
 from sentriton.endpoints import Endpoint
 from sentriton.errors import InvalidInput, ServerError
+from sentriton.golden import Golden
 from sentriton.protocol import CANARY_LANE
 from sentriton.questions import canary_questions, golden_questions
 from sentriton.settings import ClientSettings
@@ -47,7 +48,10 @@ class Canary:
         Raises a `SentritonError` if the server does not answer, or if a vector exceeds the precision's bound;
         `OtherServer` if the key is not the server's.
         """
-        golden = self._golden if sentence is None else self._golden.only(sentence)
+        golden = self._golden
+        if sentence is not None:
+            place = sentence % len(golden.sentences)
+            golden = Golden(golden.sentences[place : place + 1], golden.embeddings[place : place + 1])
         try:
             return ask(canary_questions(self._endpoint, self.manifest, golden, timeout_s, self._key))
         except InvalidInput as error:
