@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
 
 from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sentriton_gateway.answers import error_answer
+from sentriton_gateway.answers import Refused, error_answer
+from sentriton_gateway.callers import within
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
 
@@ -37,6 +39,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, status = time.monotonic(), 500
+        receive = within(self._settings.gateway_body_timeout_s, receive)
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -89,6 +92,7 @@ class _Discarding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         more = self._length <= _MOST_DISCARDED_BYTES
-        while more:
-            more = (await receive()).get("more_body", False)
+        with suppress(Refused):  # one that is too slow as well
+            while more:
+                more = (await receive()).get("more_body", False)
         await self._answer(scope, receive, send)

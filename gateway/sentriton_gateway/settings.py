@@ -79,6 +79,13 @@ class GatewaySettings:
         allowed=whole(1),
         unit="requests",
     )
+    gateway_body_timeout_s: float = setting(
+        60.0,
+        "Time for the head of a request to arrive, and for its body. Then the request ends with the status 408.",
+        group=_LIMITS,
+        allowed=ABOVE_0,
+        unit="seconds",
+    )
     gateway_exit_timeout_s: float = setting(
         30.0,
         "Time to answer the requests in progress before a shutdown.",
