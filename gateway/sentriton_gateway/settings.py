@@ -54,6 +54,7 @@ class GatewaySettings:
         unit="key",
         unset="the server's access_key, or no key needed",
         secret=True,
+        lock=True,
     )
     gateway_tls_certificate: str | None = setting(
         None, "PEM file of the gateway's certificate.", group=_SECURITY, unit="file", unset="no TLS"
