@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
@@ -17,6 +18,7 @@ from sentriton_gateway.settings import GatewaySettings
 
 _MIB = 1 << 20
 _MOST_DISCARDED_BYTES = 256 * _MIB
+_MOST_LARGE_BODIES = 16  # at once; so much memory holds the bodies of all requests
 _GUARDED = "/v1/"  # the page, the metrics and the health need no key and are not limited
 
 
@@ -32,6 +34,7 @@ class Guard:
         self._settings = settings
         self._key = None if key is None else key.encode()
         self._metrics = metrics
+        self._bodies = _Memory(_MOST_LARGE_BODIES * self._most_bytes)
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +43,7 @@ class Guard:
             return
         started, status = time.monotonic(), 500
         receive = within(self._settings.gateway_body_timeout_s, receive)
+        body = _Body(self._bodies, receive)
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -50,8 +54,12 @@ class Guard:
         self._in_progress += 1
         self._metrics.in_progress.inc()
         try:
-            await (self._refusal(Headers(scope=scope)) or self._app)(scope, receive, noting)
+            if (refusal := self._refusal(Headers(scope=scope))) is not None:
+                await refusal(scope, receive, noting)
+            else:
+                await self._app(scope, body.receive, noting)
         finally:
+            body.close()
             self._in_progress -= 1
             self._metrics.in_progress.dec()
             # A path of the caller's own must not become a series.
@@ -79,6 +87,38 @@ class Guard:
             return True
         scheme, _, key = authorization.partition(" ")
         return scheme.lower() == "bearer" and secrets.compare_digest(key.strip().encode(), self._key)
+
+
+@dataclass
+class _Memory:
+    """The bytes of all bodies, at most `most`."""
+
+    most: int
+    held: int = 0
+
+
+class _Body:
+    """A body whose bytes are counted until `close`. `receive` raises `Refused` beyond the memory of all bodies."""
+
+    def __init__(self, memory: _Memory, receive: Receive) -> None:
+        self._memory = memory
+        self._receive = receive
+        self._bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        if self._memory.held + size > self._memory.most:
+            most = self._memory.most // _MIB
+            message = f"the bodies of all requests take {most} MiB, which is the limit; send this one later"
+            raise Refused(429, message, "rate_limit_exceeded", headers={"Connection": "close"})
+        self._memory.held += size
+        self._bytes += size
+        return message
+
+    def close(self) -> None:
+        """The request has ended."""
+        self._memory.held -= self._bytes
 
 
 class _Discarding:
