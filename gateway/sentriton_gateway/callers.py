@@ -57,12 +57,13 @@ def within(seconds: float, receive: Receive) -> Receive:
 
 
 def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol for connections that are closed when the head of a request does not arrive within this
-    time.
+    """uvicorn's protocol, for connections that are closed when the head of a request does not arrive within this time,
+    or when the caller reads nothing of its answer for as long.
     """
 
     class PatientProtocol(H11Protocol):
         _closing: asyncio.TimerHandle | None = None
+        _reading: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -73,9 +74,18 @@ def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
             self._wait_for_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._closing is not None:
-                self._closing.cancel()
+            for timer in filter(None, (self._closing, self._reading)):
+                timer.cancel()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._wait_for_reader()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            if self._reading is not None:
+                self._reading.cancel()
 
         def _wait_for_head(self) -> None:
             # uvicorn has a timer of its own between an answer and the next byte.
@@ -85,6 +95,15 @@ def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
             elif not waits and self._closing is not None:
                 self._closing.cancel()
                 self._closing = None
+
+        def _wait_for_reader(self) -> None:
+            self._reading = self.loop.call_later(seconds, self._abort, self.transport.get_write_buffer_size())
+
+        def _abort(self, unread: int) -> None:
+            if self.transport.get_write_buffer_size() < unread:
+                self._wait_for_reader()
+            else:
+                self.transport.abort()  # closing would wait for the reader
 
         def _close(self) -> None:
             if self.cycle is None or self.cycle.response_complete:

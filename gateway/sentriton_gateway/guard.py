@@ -110,8 +110,8 @@ class _Body:
         size = len(message.get("body", b""))
         if self._memory.held + size > self._memory.most:
             most = self._memory.most // _MIB
-            message = f"the bodies of all requests take {most} MiB, which is the limit; send this one later"
-            raise Refused(429, message, "rate_limit_exceeded", headers={"Connection": "close"})
+            full = f"the bodies of all requests take {most} MiB, which is the limit; send this one later"
+            raise Refused(429, full, "rate_limit_exceeded", headers={"Connection": "close"})
         self._memory.held += size
         self._bytes += size
         return message

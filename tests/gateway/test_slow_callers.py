@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -75,6 +76,33 @@ def test_large_bodies_of_callers_that_go_are_given_up(gateway: RunningGateway) -
     gone = re.search(r'requests_total\{path="/v1/embeddings",status="499"\} (\d+)', metrics(gateway))
     assert gone is not None
     assert int(gone[1]) == 4
+
+
+def test_an_answer_that_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 MB, which is more than the system takes of it. Without an end it would stay in the gateway's memory."""
+    monkeypatch.setattr("tests.small_server.DIMENSION", 2000)
+    body = json.dumps({"model": "모델", "input": ["w1"] * 2048}).encode()
+    request = HEAD.replace(b"Host: x", b"Host: x\r\nConnection: close") % len(body) + body
+    with (
+        SmallServer() as server,
+        running_gateway(server.url, "--gateway-body-timeout-s", TIMEOUT_S) as small,
+        connect(small, request) as slow,
+        connect(small, request) as unread,
+    ):
+        whole = bytes_until_end(slow, pause_s=0.01)
+        assert whole > 16_000_000
+        time.sleep(2.5 * TIMEOUT_S)
+        assert bytes_until_end(unread) < whole
+
+
+def bytes_until_end(connection: socket.socket, pause_s: float = 0.0) -> int:
+    """How many bytes come, with a pause behind each piece."""
+    size = 0
+    with suppress(ConnectionResetError):
+        while piece := connection.recv(1 << 16):
+            size += len(piece)
+            time.sleep(pause_s)
+    return size
 
 
 def test_all_bodies_together_have_a_limit(gateway: RunningGateway) -> None:

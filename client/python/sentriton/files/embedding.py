@@ -64,7 +64,8 @@ class Skipped:
 
     def __init__(self, output: Path | None) -> None:
         self.rows = 0
-        self.path, self._partial = self.paths(output) if output else (None, None)
+        lists: tuple[Path | None, Path | None] = self.paths(output) if output else (None, None)
+        self.path, self._partial = lists
         self._file: TextIO | None = None
 
     @staticmethod
