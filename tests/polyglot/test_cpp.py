@@ -144,6 +144,12 @@ def test_a_project_can_add_the_folder(tmp_path: Path) -> None:
     cpp.configure(tmp_path, tmp_path / "build")
 
 
+def test_a_build_without_grpc_names_the_remedy(tmp_path: Path) -> None:
+    ran = run("cmake", "-S", CPP_CLIENT, "-B", tmp_path, "-D", "CMAKE_DISABLE_FIND_PACKAGE_gRPC=ON")
+    assert ran.returncode != 0
+    assert "CMake finds no gRPC::grpc++; install gRPC and protobuf" in " ".join(ran.stderr.split())
+
+
 def test_the_example_runs(programs: Path, server: RunningServer) -> None:
     assert_ranks(run(programs / "rank", *QUESTION_AND_THREE, SENTRITON_URL=server.url))
 
