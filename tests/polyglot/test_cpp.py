@@ -122,6 +122,12 @@ def test_a_project_can_add_the_folder(tmp_path: Path) -> None:
     cpp.configure(tmp_path, tmp_path / "build")
 
 
+def test_a_build_without_grpc_names_the_remedy(tmp_path: Path) -> None:
+    ran = run("cmake", "-S", CPP_CLIENT, "-B", tmp_path, "-D", "CMAKE_DISABLE_FIND_PACKAGE_gRPC=ON")
+    assert ran.returncode != 0
+    assert "CMake finds no gRPC::grpc++; install gRPC and protobuf" in " ".join(ran.stderr.split())
+
+
 def test_the_versions_are_one() -> None:
     """CMakeLists.txt has the version of the other clients."""
     python = (CPP_CLIENT.parent / "python" / "sentriton" / "__init__.py").read_text(encoding="utf-8")

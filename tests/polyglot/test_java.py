@@ -8,6 +8,7 @@ import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -97,3 +98,12 @@ def test_the_readmes_code_runs(built: Ran, server: RunningServer, tmp_path: Path
     ran = run(*source_command(script))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == printed
+
+
+def test_the_readmes_project_names_the_library() -> None:
+    readme = (JAVA_CLIENT / "README.md").read_text(encoding="utf-8")
+    (project,) = re.findall(r"```xml\n(.*?)```", readme, re.S)
+    (dependency,) = ET.fromstring(project).iterfind("{*}dependencies/{*}dependency")
+    library = ET.parse(JAVA_CLIENT / "pom.xml").getroot()
+    for name in ("groupId", "artifactId", "version"):
+        assert dependency.findtext(f"{{*}}{name}") == library.findtext(f"{{*}}{name}")

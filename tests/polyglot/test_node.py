@@ -10,6 +10,7 @@ import pytest
 
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode
+from tests.polyglot.processes import environment
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
@@ -61,10 +62,16 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 
 def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_path: Path) -> None:
+    """Its commands too, in an empty folder, which links to the package."""
     readme = (NODE_CLIENT / "README.md").read_text(encoding="utf-8")
-    code, printed = re.findall(r"```(?:js|text)\n(.*?)```", readme, re.S)[:2]
-    script = NODE_CLIENT / "dist" / "readme.mjs"  # where the package finds itself by its name
-    script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
-    ran = run_node(script)
-    assert ran.returncode == 0, ran.stderr
+    code, printed, commands = (
+        re.findall(rf"```{kind}\n(.*?)```", readme, re.S)[0] for kind in ("js", "text", "console")
+    )
+    (tmp_path / "hello.mjs").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
+    for line in commands.splitlines():
+        words = line.removeprefix("$ ").replace("PATH_TO_SENTRITON", str(NODE_CLIENT.parents[1])).split()
+        ran = subprocess.run(
+            words, cwd=tmp_path, env=environment(npm_config_offline="true"), capture_output=True, text=True, timeout=200
+        )
+        assert ran.returncode == 0, f"{line}: {ran.stderr}"
     assert ran.stdout == printed
