@@ -61,4 +61,4 @@ def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[rang
 
 def no_token(place: int, text: str) -> InvalidInput:
     """The error of a sentence, by its place, that the tokenizer makes nothing of."""
-    return InvalidInput(f"sentences[{place}] is {text!r}, which has no token for this model's tokenizer")
+    return InvalidInput(f"sentences[{place}] is {text[:200]!r}, which has no token for this model's tokenizer")
