@@ -34,7 +34,6 @@ def check_names(of: str, given: Iterable[str], names: Collection[str]) -> None:
 
 
 def one_of(*names: str) -> Allowed:
-    """These strings."""
     return Allowed(", ".join(names), lambda value: isinstance(value, str) and value in names)
 
 

@@ -92,10 +92,8 @@ def whole_number(name: str, value: object, *, most: int | None = None) -> int:
 
 
 def positive(name: str, value: object) -> float:
-    """`value` as a float above 0."""
     return float(ABOVE_0.check(name, value))
 
 
 def choice(name: str, value: object, names: Sequence[Choice]) -> Choice:
-    """`value`, which must be one of `names`."""
     return cast("Choice", allowed.one_of(*names).check(name, value))

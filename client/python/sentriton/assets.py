@@ -14,7 +14,6 @@ MANIFEST, GOLDEN = "manifest.json", "golden.json"
 
 
 def parse_manifest(address: str, content: bytes) -> Manifest:
-    """The manifest that the server at `address` sent."""
     with _blaming(address, MANIFEST):
         return Manifest.from_json(content)
 

@@ -82,7 +82,6 @@ class Call(Generic[AnyConnection]):
 
     @property
     def is_small(self) -> bool:
-        """Whether it may share its requests."""
         options = self._options
         return (
             0 < len(self.texts) <= min(SMALL, options.max_rows - 1)
@@ -93,7 +92,6 @@ class Call(Generic[AnyConnection]):
         )
 
     def member(self, wake: Callable[[], object]) -> Member[AnyConnection]:
-        """It as one of those that share a request."""
         prompt = self._options.prompt
         return Member(
             self._model,
@@ -114,7 +112,6 @@ class Call(Generic[AnyConnection]):
         return not member.too_long
 
     def open_course(self) -> None:
-        """Plan requests of its own."""
         self.course = Course(
             self._plan(),
             total=len(self.texts),
@@ -126,12 +123,10 @@ class Call(Generic[AnyConnection]):
 
     @property
     def joiner(self) -> Joiner[AnyConnection]:
-        """The calls of the encoder that may share requests."""
         return self._session.joiner
 
     @property
     def priority(self) -> str:
-        """The lane of its requests."""
         return self._session.settings.priority
 
     @contextmanager
@@ -181,7 +176,6 @@ class Call(Generic[AnyConnection]):
         return self._model
 
     def finish(self) -> Encoded:
-        """The result of the call."""
         embeddings = self._results.finish()
         return embeddings[0] if self._single else embeddings
 

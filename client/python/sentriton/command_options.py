@@ -55,12 +55,10 @@ def takes_settings(cls: type, *fields: str, **defaults: Any) -> Callable[[Comman
 
 
 def open_encoder(settings: ClientSettings) -> SentenceEncoder:
-    """The encoder with the settings of a command."""
     return SentenceEncoder(**dataclasses.asdict(settings))
 
 
 def warn(message: str) -> None:
-    """Print a warning on standard error."""
     typer.echo(f"warning: {message}", err=True)
 
 

@@ -59,7 +59,6 @@ class Connection:
         self._stub = Stub(self._channel)
 
     def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
-        """Send one request and wait for its response."""
         with translated(self.address):
             return self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
@@ -68,12 +67,10 @@ class Connection:
         return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
     def result_of(self, call: PendingCall) -> ModelInferResponse:
-        """The response of a call that has ended."""
         with translated(self.address):
             return call.result()
 
     def asset(self, name: str, timeout_s: float | None) -> bytes:
-        """The content of an asset such as manifest.json."""
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
 
     def is_ready(self, timeout_s: float) -> bool:
@@ -99,7 +96,6 @@ class AsyncConnection:
         self._stub = AsyncStub(self._channel)
 
     async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
-        """Send one request and wait for its response."""
         with translated(self.address):
             return await self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
@@ -163,5 +159,4 @@ def _channel(grpc: Any, address: str, settings: ClientSettings) -> Any:
 
 
 def _call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
-    """Headers of every call."""
     return () if settings.access_key is None else ((ACCESS_HEADER, settings.access_key),)

@@ -75,21 +75,17 @@ class Course(Generic[AnyConnection]):
 
     @property
     def done(self) -> bool:
-        """Whether every sentence is embedded."""
         return self.finished == self.total
 
     @property
     def unprepared(self) -> bool:
-        """Whether `prepare` has something to do."""
         return self._prepared is None and not self._exhausted
 
     @property
     def in_flight(self) -> bool:
-        """Whether a request is under way."""
         return bool(self._under_way)
 
     def due(self, now: float) -> bool:
-        """Whether rows wait for a retry whose pause is over."""
         return bool(self._waiting) and self._waiting[0].due <= now
 
     def prepare(self) -> None:
@@ -174,7 +170,6 @@ class Course(Generic[AnyConnection]):
         return max(0.0, until - now)
 
     def cancel(self) -> None:
-        """Cancel all requests under way. Their outcomes matter no more."""
         for attempt in self._under_way:
             for sending in attempt.sendings:
                 sending.cancel()
@@ -183,7 +178,6 @@ class Course(Generic[AnyConnection]):
 
     @property
     def progress(self) -> str:
-        """The words about it in an error message."""
         return progress_words(self.finished, self.total)
 
     def _send(

@@ -49,7 +49,6 @@ class Deadline:
         self._looked = now
 
     def over(self, now: float) -> bool:
-        """Whether the call has to end."""
         return now + _LEAST_S >= self.time
 
     def exceeded(self, url: str) -> DeadlineExceeded:

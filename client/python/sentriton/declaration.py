@@ -40,7 +40,6 @@ class Details(TypedDict, total=False):
 
 
 def setting(default: Any, help: str, *, group: str, **details: Unpack[Details]) -> Any:
-    """A field of a dataclass of settings."""
     metadata = {"help": help, "group": group, **details}
     return dataclasses.field(default=default, repr=not details.get("secret"), metadata=metadata)
 
@@ -111,12 +110,10 @@ class Setting:
 
 
 def deprecation(former: str, name: str) -> str:
-    """The warning for the former name of a flag or a variable."""
     return f"{former} is deprecated and will be removed in the next release; use {name}"
 
 
 def settings_of(cls: type) -> tuple[Setting, ...]:
-    """The declarations of a dataclass, in its order."""
     hints = get_type_hints(cls)
     return tuple(
         Setting(field.name, _kind(hints[field.name]), field.default, **field.metadata)

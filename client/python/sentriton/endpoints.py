@@ -33,21 +33,17 @@ class Endpoint(Generic[AnyConnection]):
 
     @property
     def in_flight(self) -> int:
-        """How many requests are under way."""
         return len(self._under_way)
 
     def begin(self, request: object, now: float) -> None:
-        """A request leaves for it."""
         with self._lock:
             self._under_way[request] = now
 
     def end(self, request: object) -> None:
-        """A request ended, with an answer or an error."""
         with self._lock:
             self._under_way.pop(request, None)
 
     def answered(self, now: float) -> None:
-        """It answered a request."""
         self._answered, self.silences, self.resting_until = now, 0, 0.0
 
     def rest(self, now: float) -> None:
@@ -97,7 +93,6 @@ class Inquiry(Generic[AnyConnection]):
         return endpoint, time_s
 
     def failed(self, error: SentritonError, now: float) -> None:
-        """The outcome of the last turn."""
         assert self._until is not None
         endpoint, patience_s = self._turns.pop(0)
         self.failure = error
@@ -118,7 +113,6 @@ class Endpoints(Generic[AnyConnection]):
 
     @property
     def url(self) -> str:
-        """Their addresses."""
         return ",".join(endpoint.address for endpoint in self.all)
 
     @property
@@ -127,7 +121,6 @@ class Endpoints(Generic[AnyConnection]):
         return max(_MIN_PATIENCE_S, _PATIENCE_FACTOR * self._slowest_s)
 
     def answered(self, endpoint: Endpoint[AnyConnection], took_s: float, now: float) -> None:
-        """One of the servers answered a request."""
         self._slowest_s = max(took_s, _FADING_FACTOR * self._slowest_s)
         endpoint.answered(now)
 

@@ -43,7 +43,6 @@ class Joiner(Generic[AnyConnection]):
         self._lock = threading.Lock()
 
     def enter(self, member: Member[AnyConnection]) -> None:
-        """A call begins to wait."""
         with self._lock:
             self._members.add(member)
             self._waiting.append(member)
@@ -61,7 +60,6 @@ class Joiner(Generic[AnyConnection]):
             return True
 
     def give_back(self, now: float) -> None:
-        """The call that took an idle encoder has ended."""
         with self._changing(now):
             self._in_flight -= 1
 
@@ -168,7 +166,6 @@ class Joiner(Generic[AnyConnection]):
         result: Callable[[], ModelInferResponse],
         now: float,
     ) -> None:
-        """As `Call.settle`."""
         if not joint.awaits(sending):
             return
         load, address = joint.loads[sending], sending.endpoint.address
@@ -204,14 +201,12 @@ class Joiner(Generic[AnyConnection]):
                 self._end(joint, failure)
 
     def wake_all(self) -> None:
-        """Every call looks at once: the encoder was closed."""
         with self._lock:
             members = list(self._members)
         for member in members:
             member.wake()
 
     def _is_simple(self, joint: Joint[AnyConnection]) -> bool:
-        """Whether a request waits for nothing but its answer from the only server."""
         return joint.in_flight and len(self._endpoints.all) == 1
 
     def _with_others(self, first: Member[AnyConnection], now: float) -> list[Member[AnyConnection]]:
@@ -274,7 +269,6 @@ class Joiner(Generic[AnyConnection]):
         self._dismiss(joint)
 
     def _dismiss(self, joint: Joint[AnyConnection]) -> None:
-        """The calls of a request have ended."""
         for member in joint.members:
             member.joint = None
         self._to_wake += joint.members
@@ -296,7 +290,6 @@ class Joiner(Generic[AnyConnection]):
         self._waiting.extendleft(reversed(members))
 
     def _abandon(self, joint: Joint[AnyConnection]) -> None:
-        """Forget a request, and cancel it where it is under way."""
         self._release(joint)
         if joint in self._pausing:
             self._pausing.remove(joint)
@@ -332,5 +325,4 @@ class Joiner(Generic[AnyConnection]):
 
 
 def _may_be_one_s_fault(error: SentritonError) -> bool:
-    """Whether one of several calls in a request may have caused its error."""
     return isinstance(error, (InvalidInput, ServerError)) and not isinstance(error, ContractMismatch)

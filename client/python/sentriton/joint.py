@@ -45,21 +45,17 @@ class Member(Generic[AnyConnection]):
 
     @property
     def ended(self) -> bool:
-        """Whether its caller has nothing more to wait for."""
         return self.embeddings is not None or self.error is not None or self.too_long
 
     @property
     def length(self) -> int:
-        """Its characters."""
         return sum(map(len, self.texts))
 
     @property
     def size(self) -> int:
-        """Its tokens."""
         return sum(map(len, self.tokens or ()))
 
     def joins(self, first: Member[AnyConnection], now: float) -> bool:
-        """Whether it may be in one request with `first`."""
         if self.alone or self.model is not first.model or self.max_rows != first.max_rows:
             return False
         own, other = self.deadline.time - now, first.deadline.time - now
@@ -127,7 +123,6 @@ class Load(Generic[AnyConnection]):
         return protocol.read_sentence_embedding(response, rows, dimension, finite=False)
 
     def deliver(self, embeddings: NDArray[np.float32], address: str) -> None:
-        """Give the members that are still there their rows."""
         start = 0
         for member in self.members:
             end = start + len(member.texts)
@@ -155,19 +150,16 @@ class Joint(Generic[AnyConnection]):
             member.tokens = [next(tokens) for _ in member.texts]
 
     def request(self, sending: Sending[AnyConnection], priority: str) -> tuple[ModelInferRequest, float]:
-        """As `Call.request`."""
         load, time_s = self.loads[sending], sending.until - sending.sent
         fingerprint = load.members[0].model.manifest.fingerprint
         parameters = protocol.parameters(fingerprint=fingerprint, priority=priority, timeout_s=time_s)
         return protocol.tokens_request(load.tokens, parameters), time_s
 
     def awaits(self, sending: Sending[AnyConnection]) -> bool:
-        """Whether the outcome of a request still matters."""
         return self.course is not None and self.course.awaits(sending)
 
 
 def wrong_answer(error: ServerError, address: str) -> ServerError:
-    """The error of an answer that failed its checks."""
     wrong = ServerError(f"a wrong answer of {address}: {error}")
     wrong.__cause__ = error
     return wrong

@@ -82,7 +82,6 @@ class RetryBudget:
         self.tokens = min(self.capacity, self.tokens + self.per_answer)
 
     def take(self) -> bool:
-        """Whether one more retry is within the budget."""
         if self.tokens < 1:
             return False
         self.tokens -= 1

@@ -54,7 +54,6 @@ def health_questions(endpoint: Endpoint[AnyConnection], deadline: Deadline) -> Q
 def golden_questions(
     endpoint: Endpoint[AnyConnection], deadline: Deadline
 ) -> Questions[AnyConnection, tuple[Manifest, Golden]]:
-    """The golden vectors of one server."""
     manifest = parse_manifest(endpoint.address, (yield from _asset(endpoint, MANIFEST, _left_s(deadline))))
     deadline.moved(time.monotonic())
     golden = parse_golden(endpoint.address, manifest, (yield from _asset(endpoint, GOLDEN, _left_s(deadline))))

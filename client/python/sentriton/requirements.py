@@ -29,7 +29,6 @@ def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
 
 
 def how_to_install_module(module: str, distribution: str) -> str:
-    """The remedy for a missing `module` of a distribution or one of its extras."""
     name = module.split(".")[0].replace("_", "-")
     for match in _lines(distribution):
         if match["name"] == name:

@@ -37,25 +37,21 @@ class Session(Generic[AnyConnection]):
 
     @property
     def model(self) -> ServedModel:
-        """The model that a call uses which starts now."""
         if self.served is None:
             raise SentritonError("this encoder is not connected yet; await its connect(), or use it in `async with`")
         return self.served
 
     def open(self, endpoints: Endpoints[AnyConnection]) -> None:
-        """The encoder has opened its channels."""
         self.endpoints = endpoints
         self.joiner = Joiner(endpoints, self.budget, self.settings.max_in_flight)
 
     def close(self) -> None:
-        """Calls under way and later ones fail."""
         self.closed.set()
         if self.endpoints is not None:
             self.joiner.wake_all()
 
     @property
     def open_endpoints(self) -> Endpoints[AnyConnection]:
-        """The servers of an encoder that is connected."""
         assert self.endpoints is not None
         return self.endpoints
 

@@ -105,7 +105,6 @@ class Declares(Protocol[Signature]):
 
 
 def as_it_is(method: Any) -> Any:
-    """The method, for `Declares`."""
     return method
 
 

@@ -120,7 +120,6 @@ def _chunks(sentences: Iterable[str], size: SupportsIndex) -> Iterator[list[str]
 
 
 async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex) -> AsyncIterator[list[str]]:
-    """The same from an iterable or an async one."""
     if not isinstance(sentences, AsyncIterable):
         for chunk in _chunks(sentences, size):
             yield chunk

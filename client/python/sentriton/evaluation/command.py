@@ -87,7 +87,6 @@ def read_scored(data: str) -> list[ScoredPair]:
 
 
 def figures_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
-    """The ten figures down, one column for each way that they were measured."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in columns:

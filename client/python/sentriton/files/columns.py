@@ -21,7 +21,6 @@ class SentenceRow(NamedTuple):
 
 
 def plain_row(sentence: str) -> SentenceRow:
-    """The row of a sentence from a file or a list without columns."""
     return SentenceRow(sentence, {SENTENCE: sentence})
 
 

@@ -110,7 +110,6 @@ class _Pace:
         return self._size
 
     def took(self, rows: int) -> None:
-        """A chunk has ended."""
         self._rows += rows
         started, before = self._recent[0]
         now = time.monotonic()

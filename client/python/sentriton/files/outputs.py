@@ -129,7 +129,6 @@ def _write(file: BinaryIO, content: bytes) -> None:
 
 
 def _whole_lines(file: BinaryIO) -> tuple[int, int]:
-    """How many lines have their end, and the bytes that they take."""
     lines, size, position = 0, 0, 0
     while block := file.read(_BLOCK_BYTES):
         lines += block.count(b"\n")

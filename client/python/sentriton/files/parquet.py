@@ -122,7 +122,6 @@ class ParquetRows:
         """Nothing is open between calls."""
 
     def _write(self, path: Path, tables: Iterator[Any]) -> None:
-        """Write aside, then give it its name."""
         import pyarrow.parquet as pq
 
         aside = self._folder / "writing.tmp"
@@ -180,6 +179,5 @@ def _array(values: list[Any], kind: Any) -> Any:
 
 
 def _span(part: Path) -> tuple[int, int]:
-    """The first row of a part and the one after its last, from its name."""
     _, first, end = part.stem.split("-")
     return int(first), int(end)

@@ -64,7 +64,6 @@ class PartialRun:
         os.fsync(self._file.fileno())
 
     def discard(self) -> None:
-        """Remove the rows."""
         if self.rows_path.is_dir():
             shutil.rmtree(self.rows_path)
         else:
