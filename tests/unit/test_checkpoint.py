@@ -278,6 +278,24 @@ def test_another_tokenizer_changes_the_fingerprint(tmp_path: Path) -> None:
     assert read_checkpoint(folder).fingerprint != before
 
 
+def test_prompts_change_the_fingerprint(tmp_path: Path) -> None:
+    """Clients put them before texts. Empty ones, which sentence-transformers adds by itself, change no text."""
+    folder = make_checkpoint(tmp_path)
+    config = folder / "config_sentence_transformers.json"
+    found = []
+    for settings in (
+        {"prompts": {}, "default_prompt_name": None},
+        {"prompts": {"query": "", "document": ""}, "default_prompt_name": None},
+        {"prompts": {"query": "the fox "}, "default_prompt_name": None},
+        {"prompts": {"query": "the dog "}, "default_prompt_name": None},
+        {"prompts": {"query": "the dog "}, "default_prompt_name": "query"},
+    ):
+        edit_json(config, **settings)
+        found.append(read_checkpoint(folder).fingerprint)
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
+
+
 def test_the_content_key_follows_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     (tmp_path / "b").write_text("2")
