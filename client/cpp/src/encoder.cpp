@@ -155,9 +155,9 @@ Manifest SentenceEncoder::info() const {
 
 HealthReport SentenceEncoder::health(Seconds timeout) const {
     Core& core = open(core_);
-    const Time end = Clock::now() + checked_time("timeout", timeout);
+    const Duration checked = checked_time("timeout", timeout);
     return wait_for<HealthReport>([&](const Canary::Done& done) {
-        const auto canary = std::make_shared<Canary>(core, end, done);
+        const auto canary = std::make_shared<Canary>(core, checked, done);
         if (!core.loop.post([canary] { canary->run(); })) {
             done(closed_failure());
         }

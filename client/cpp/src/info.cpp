@@ -77,6 +77,9 @@ private:
 }  // namespace
 
 void Info::wait(const std::shared_ptr<Deadline>& deadline, Done done) {
+    if (core_.loop.closing()) {
+        return done(closed_failure());
+    }
     if (reading_ &&
         reading_->manifest) {  // so that a call with no time at all, on a known model, fails by its own rules
         deadline->moved(Clock::now());

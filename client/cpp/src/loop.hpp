@@ -52,6 +52,8 @@ public:
 
     /// Runs a task in the thread; false if the loop is closed. For every thread.
     bool post(std::function<void()> task);
+    /// Whether `close` was called: a request that is sent now is cancelled as it arrives. For every thread.
+    bool closing();
     /// Ends all sleepers and operations, and the thread. For every thread but the loop's own.
     void close();
 

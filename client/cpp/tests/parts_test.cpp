@@ -127,6 +127,15 @@ TEST(Deadline, ASuspendedProcessDoesNotBlameTheServer) {
     EXPECT_TRUE(deadline.over(begin + 40s));
 }
 
+TEST(Deadline, IsOverTwoMillisecondsEarlier) {
+    const Time begin = Clock::now();
+    const Deadline deadline(1s, 1min, begin);
+    EXPECT_EQ(deadline.left(begin + 997ms), 3ms);
+    EXPECT_FALSE(deadline.over(begin + 997ms));
+    EXPECT_EQ(deadline.left(begin + 999ms), 0s);
+    EXPECT_TRUE(deadline.over(begin + 999ms));
+}
+
 TEST(Settings, ComeFromTheCallThenTheEnvironmentThenTheDefaults) {
     const Variable url("SENTRITON_URL", "a:1, b:2");
     const Variable timeout("SENTRITON_TIMEOUT_S", "2.5");
