@@ -21,7 +21,7 @@ public:
 
     /// When the call ends if nothing is answered until then.
     Time time() const;
-    /// The end of the call's own time, stalls aside.
+    /// The end of the call's `timeout`; none if it is unset.
     std::optional<Time> end() const { return end_; }
     /// How long a request sent at `now` may take; 0 if that is too little for a request.
     Duration left(Time now) const;
@@ -33,7 +33,7 @@ public:
     void stall_at(Time then) { stalls_ = then; }
     /// Whether the call has to end.
     bool over(Time now) const { return left(now) == Duration{}; }
-    /// Whether the call's own time, stalls aside, ends at or before `then`.
+    /// Whether the call's `timeout` ends at or before `then`.
     bool ends_before(Time then) const { return end_ && then >= *end_; }
     /// The error of a call that has to end: its bound and the remedy.
     Failure exceeded(const std::string& url) const;

@@ -51,7 +51,7 @@ void Canary::read_vectors() {
     read("golden.json", parse, &Canary::embed);
 }
 
-/// Fetches an asset, which `parse` takes, and goes on with the next step.
+/// Fetches an asset, which `parse` takes, and continues with the next step.
 void Canary::read(const std::string& name, AssetReader parse, void (Canary::*next)()) {
     const auto self = std::static_pointer_cast<Canary>(shared_from_this());
     const auto allowed = left();

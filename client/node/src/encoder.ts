@@ -189,7 +189,7 @@ export class SentenceEncoder {
   /** The served model, from the first server that answers; read once. */
   info(): Promise<Manifest> {
     if (this.closed) return Promise.reject(closedError());
-    // A failure is not kept: the next call asks again.
+    // A failure is not kept: the next call reads the manifest again.
     this.reading ??= this.readInfo().catch((error: unknown) => {
       this.reading = undefined;
       throw error;

@@ -1,4 +1,4 @@
-// Small calls of one encoder that wait share a request, and each of them goes on as if it had its own.
+// Small calls of one encoder that wait share a request, and each behaves as if it had its own.
 
 import assert from "node:assert/strict";
 import { after, describe, test } from "node:test";
@@ -132,7 +132,8 @@ describe("calls that wait", () => {
     await until(() => encoder.joiner.waiting.length === 3 && server.received === PLACES + 1);
     await release();
     await Promise.all(calls);
-    assert.deepEqual(server.words.slice(PLACES), [["w1", "w1"], ["w1", "w2"], ["w1"]]);
+    const joined = server.words.slice(PLACES).map((words) => words.join());
+    assert.deepEqual(joined.sort(), ["w1", "w1,w1", "w1,w2"]); // requests in flight at once arrive in any order
   });
 });
 
