@@ -56,7 +56,9 @@ def prepare_repository(
     # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
     # Whether they suit the encoder is left to the export: a start from a kept one does not read the checkpoint.
     resolved = resolve_operators(operators, device, sizes=None).key
-    decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
+    content = content_key(folder)
+    # With its name, which the manifest has: equal checkpoints may have two.
+    decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     # fp16 that nobody asked for may become bf16.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
@@ -78,6 +80,7 @@ def prepare_repository(
                 operators=operators,
                 max_seq_length=max_seq_length,
                 allow_pickle=allow_pickle,
+                content=content,
                 say=say,
             )
             is_new = True
