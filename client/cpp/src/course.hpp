@@ -45,7 +45,7 @@ public:
     /// Gives the course the rows of its requests, one after the other until null.
     void follow(std::function<std::shared_ptr<RequestRows>()> next_rows) { next_rows_ = std::move(next_rows); }
 
-    /// What to do now.
+    /// The next step of the call.
     struct Step {
         std::shared_ptr<Sending> sending;  // send it; null: nothing to send
         std::optional<Failure> failure;    // the call has to end

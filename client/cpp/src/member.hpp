@@ -48,7 +48,7 @@ std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& cal
 class Crowd {
 public:
     /// Lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
-    /// two, and the limits of a request. One that goes alone is in no crowd.
+    /// two, and the limits of a request. A member that needs a request of its own joins none.
     bool add(const std::shared_ptr<Member>& one, Time now);
     const std::vector<std::shared_ptr<Member>>& members() const { return members_; }
 

@@ -59,6 +59,11 @@ export function sizeOf(texts: readonly string[], maxSeqLength: number): Size {
   return { tokens, bytes };
 }
 
+/** The characters of these texts, as JavaScript counts them. */
+export function charactersOf(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + text.length, 0);
+}
+
 /** Both sizes together. */
 export function added(one: Size, other: Size): Size {
   return { tokens: one.tokens + other.tokens, bytes: one.bytes + other.bytes };
