@@ -1,5 +1,6 @@
-"""The images without a container engine: what their Dockerfiles run, run in clean folders, ends with a server that
-passes the image's own health check.
+"""The images without a container engine: the commands of their Dockerfiles, run in clean folders.
+
+They end with a server that passes the image's own health check.
 """
 
 from __future__ import annotations
@@ -64,8 +65,10 @@ def install(folder: Path, *parts: str) -> None:
 
 
 def locked_up() -> list[str]:
-    """What a container of the manifests is allowed, for a command after it: /tmp and /dev/shm alone can be written to,
-    and there are no capabilities. It takes root to give up so much; others run as they are.
+    """A prefix that gives a command the rights of a container of the manifests.
+
+    Only /tmp and /dev/shm can be written to, and the command has no capabilities. Only root can drop these rights:
+    other users run the command unchanged.
     """
     if os.geteuid() != 0:
         return []

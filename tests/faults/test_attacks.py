@@ -36,7 +36,7 @@ TRITONS_OWN_QUEUE = {"many requests to the encoder"}
 
 
 def attack(served: Served, name: str, expected: NDArray[np.float32]) -> Load:
-    """Callers whose calls were under way during an attack, and checks of what it did."""
+    """Callers whose calls were under way during an attack, and checks of its effects."""
     pids = {process.pid for process in served.processes()}
     with Load(served.url, expected) as load:
         begun = time.monotonic()
@@ -109,4 +109,4 @@ def test_sizes_that_wrap_harm_nobody_over_http(repository: Path, expected: NDArr
         assert {process.pid for process in served.processes()} == pids, served.said
     check("sizes that wrap, over HTTP", load)
     assert not load.figures.refusals, load.figures.refusals[:3]
-    assert statuses <= {400, 500}, "what the encoder refuses is 500 to Triton"
+    assert statuses <= {400, 500}, "a refusal of the encoder is 500 to Triton"

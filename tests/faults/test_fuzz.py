@@ -1,4 +1,4 @@
-"""Any message may come: each is answered, nobody else notices, and no process ends."""
+"""Any message may arrive: each is answered, no other caller notices, and no process ends."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Ten times the load that the server can bear: it answers as many as before, turns the others away at once, and a
-client that comes again gets everything done.
+"""Ten times the load that the server can bear: it answers as many requests as before and rejects the others at once.
+
+A client that retries gets all its answers.
 """
 
 from __future__ import annotations
@@ -89,4 +90,4 @@ def test_a_client_finishes_what_its_deadline_allows(served: Served, expected: ND
     for encoder in encoders:
         encoder.close()
     note("clients in the overload", f"4 calls of 128 sentences done after {max(took):.1f} s of the 60 s they may take")
-    assert flood.outcomes.refused, "there was no overload"
+    assert flood.outcomes.refused, "the load did not exceed the server's capacity"

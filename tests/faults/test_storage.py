@@ -1,4 +1,4 @@
-"""Disks and shared memory that are full: on file systems of their own, which nobody else sees."""
+"""Disks and shared memory that are full, on file systems that only the test sees."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def good_traffic(server: RunningServer) -> Iterator[list[str]]:
-    """Callers of good requests, at work for as long as the tests of this module run; what fails is listed."""
+    """Callers of good requests, at work for as long as the tests of this module run. Their failures are listed."""
     failures: list[str] = []
     stop = threading.Event()
     with SentenceEncoder(server.url) as encoder:

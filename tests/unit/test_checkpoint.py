@@ -1,4 +1,4 @@
-"""Reading a sentence-transformers checkpoint: what is taken from it, and what in it is refused by name."""
+"""Reading a sentence-transformers checkpoint: the settings taken from it, and the ones refused by name."""
 
 from __future__ import annotations
 

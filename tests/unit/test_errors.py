@@ -13,7 +13,7 @@ from sentriton import errors
 
 
 class Failure(grpc.RpcError):
-    """What gRPC raises, as far as it is read."""
+    """gRPC's exception, as far as the client reads it."""
 
     def __init__(self, status: grpc.StatusCode, message: str | None) -> None:
         self._status, self._message = status, message

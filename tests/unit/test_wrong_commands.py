@@ -1,4 +1,4 @@
-"""Sixty wrong command lines: each gives one sentence on standard error that names what is wrong, and an exit code."""
+"""Sixty wrong command lines: each gives an exit code and one sentence on standard error that names the mistake."""
 
 from __future__ import annotations
 

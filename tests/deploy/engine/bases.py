@@ -35,8 +35,9 @@ def load_bases(docker: Docker, folder: Path) -> None:
 
 
 def load_gpu_base(docker: Docker, cpu_image: str) -> None:
-    """Have the base image of Dockerfile in the engine; the CPU image's Triton stands in where it cannot be pulled. An
-    engine that is not the tests' own pulls it when it builds.
+    """Have the base image of Dockerfile in the engine, or the CPU image's Triton in its place if it cannot be pulled.
+
+    An engine that is not the tests' own pulls it when it builds.
     """
     if docker.is_of_tests and not _pulled(docker, GPU_BASE):
         arguments = {"PYTHON": PYTHON, "CPU_IMAGE": cpu_image}.items()
