@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     set_quiet_machine(config.getoption("--quiet-machine"))
-    # What is imported stays: looking through a million objects of torch and transformers takes seconds of a run.
+    # Imported modules stay: looking through a million objects of torch and transformers takes seconds of a run.
     gc.disable()
     # A shell that starts the tests in the background has them ignore these; the commands under test would do so too.
     for number in (signal.SIGINT, signal.SIGQUIT):

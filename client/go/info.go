@@ -71,7 +71,7 @@ func (e *SentenceEncoder) read() *reading {
 	e.running.Go(func() {
 		started.manifest, started.failure = e.ask()
 		if started.failure != nil {
-			e.forget(started) // the next call asks again
+			e.forget(started) // the next call retries
 		}
 		close(started.done)
 	})

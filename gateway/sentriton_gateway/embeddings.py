@@ -19,7 +19,7 @@ from sentriton_gateway.messages import EmbeddingsRequest
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
 
-_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; nobody reads it but the metrics
+_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; only the metrics read it
 _Result = TypeVar("_Result")
 
 

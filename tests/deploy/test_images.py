@@ -57,7 +57,7 @@ def install(folder: Path, *parts: str) -> None:
     subprocess.run([DOCKER / "install.sh", ROOT, folder, *parts], env=environment, check=True, timeout=280)
     own = {"sentriton", "sentriton-server"}
     packages = {name: version.split("+")[0] for name, version in installed(folder).items() if name not in own}
-    # What PyPI's torch asks for, in the versions that it names; PyTorch's CPU build has none of it.
+    # The requirements of PyPI's torch, in the versions that it names. PyTorch's CPU build has none of them.
     found = {name: version for name, version in packages.items() if not OF_CUDA.fullmatch(name)}
     assert found.items() <= pinned(ROOT, DOCKER).items(), "every package of an image is pinned"
     # setuptools is torch's: it imports it at run time.

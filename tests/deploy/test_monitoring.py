@@ -168,7 +168,7 @@ class Alerts:
     def __init__(self, monitor: Prometheus) -> None:
         self._monitor = monitor
         self.fired: set[str] = set()
-        self._lasting: set[str] = set()  # what fires from now on, whatever else is provoked
+        self._lasting: set[str] = set()  # alerts that fire from now on, also while others are provoked
 
     def expect(self, *alerts: str, provoke: Callable[[], object] = lambda: None, lasting: bool = False) -> None:
         """Wait until none of `alerts` fires, then provoke them again and again until each of them has."""

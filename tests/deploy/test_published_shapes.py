@@ -43,7 +43,7 @@ def test_published_models_take_all_of_a_manifest(shape: Any, file: Any) -> None:
 
     manifest = read(file)
     assert taken(manifest) == manifest
-    # The models drop what they do not know.
+    # The models drop unknown fields.
     manifest["spec"]["misspelt"] = 1
     assert taken(manifest) != manifest
 

@@ -22,7 +22,7 @@ from tests.commands import SENTRITON
 from tests.faults.load import SENTENCES, Load
 
 STUB = "triton_python_backend_stub"
-RECOVERY_S = 15  # what a restart may take with the bundled checkpoint, on a machine without other work
+RECOVERY_S = 15  # the longest restart with the bundled checkpoint, on a machine without other work
 BUSY_RECOVERY_S = 60  # and on one that others use as well
 _ROWS: list[tuple[str, ...]] = []
 

@@ -22,7 +22,7 @@ from tests.faults.conftest import Served, check, note, serve
 from tests.faults.load import Load
 from tests.ports import with_free_ports
 
-# What the attacker may be told: nothing that says that the server failed, and no answer to what is not for callers.
+# Allowed answers to the attacker: none says that the server failed, and none answers a request that is not for callers.
 CLEAR = {"OK", "INVALID_ARGUMENT", "UNAVAILABLE"}
 REFUSED = {"INVALID_ARGUMENT", NO_KEY}
 NEVER_ANSWERED = {

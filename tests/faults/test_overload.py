@@ -63,7 +63,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
         f"{len(refused):,} requests turned away after {1e3 * np.median(refused):.0f} ms at the median, "
         f"{len(answered):,} answered, {len(errors):,} too late; memory {grown:+.1%} from {memory >> 20} MiB",
     )
-    # By the server's own time: what sends ten times the load, and is refused, takes its share of the same cores.
+    # By the server's own time: the sender of ten times the load takes its share of the same cores.
     assert overloaded[1] >= 0.9 * peak[1]
     assert overloaded[0] >= 0.7 * peak[0]
     assert np.median(refused) < 0.25

@@ -49,7 +49,7 @@ def test_its_kustomizations_lack_no_value(name: str, tmp_path: Path) -> None:
     assert {image.split(":")[0] for one in manifests for image in images(one)} == {"registry.example.com/sentriton"}
     assert {one["metadata"].get("namespace") for one in manifests} == {"embeddings"}
     assert any(f"apply --kustomize {name}" in command for command in COMMANDS) or name == "models"
-    # What they need beside them, the commands make.
+    # The commands make the files that they need beside them.
     made = {words[-1].split()[0] for words in (line.split("secret generic") for line in COMMANDS) if len(words) == 2}
     assert set(secrets(manifests)) <= made
 

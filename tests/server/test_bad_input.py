@@ -78,7 +78,7 @@ def asset(name: str) -> Any:
 
 
 LONG = 4096
-# name: (request, what the sentence must say)
+# name: (request, the required part of the sentence)
 BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "negative id": (tokens([0, -7, 2]), ("-7", "row 0", "allowed are 0 to")),
     "id beyond vocabulary": (tokens([0, 5], [0, 10**9]), (str(10**9), "row 1", "allowed are 0 to")),

@@ -39,7 +39,7 @@ def addresses(repository: Path) -> Iterator[list[TritonServer]]:
     yield [first, second]
     for server in (first, second):
         server.kill()
-        server.stop()  # gives up what it held for a restart
+        server.stop()  # gives up the resources that it held for a restart
 
 
 @pytest.fixture

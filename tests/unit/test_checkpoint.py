@@ -61,7 +61,7 @@ def test_dense_modules_are_described_with_their_weights(tmp_path: Path) -> None:
     }
 
 
-# What cannot be served
+# Checkpoints that cannot be served
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.conftest import Command
 
-# What serve and export say of their work before they fail.
+# The output of serve and export about their work before they fail.
 PROGRESS = ("settings: ", "device ", "precision ", "reading checkpoint ")
 # Command lines by words of their message. "{in}" is a file of text, "{folder}" a folder, "{bad}" a .jsonl of no JSON.
 WRONG: list[tuple[str, str]] = [

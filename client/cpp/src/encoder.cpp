@@ -25,7 +25,7 @@ Core& open(const std::unique_ptr<Core>& core) {
     return *core;
 }
 
-/// Waits for what `start` hands to a function in the loop's thread.
+/// Waits for the value that `start` hands to a function in the loop's thread.
 template <typename Value, typename Start>
 Value wait_for(const Start& start) {
     const auto promise = std::make_shared<std::promise<Result<Value>>>();

@@ -15,7 +15,7 @@
 
 namespace sentriton {
 
-/// A part of a call that waits: for a time, and for what others tell it.
+/// A part of a call that waits: for a time, and for messages from other parts.
 class Sleeper : public std::enable_shared_from_this<Sleeper> {
 public:
     virtual ~Sleeper() = default;
@@ -37,7 +37,7 @@ public:
     virtual void complete() = 0;
     /// Ends it early, on the server too. It completes nevertheless.
     virtual void cancel() = 0;
-    /// Cancels it, and its end concerns nobody.
+    /// Cancels it, and ignores its end.
     virtual void abandon() = 0;
 };
 
@@ -78,7 +78,7 @@ private:
     std::unique_ptr<Queue> queue_;
     std::mutex mutex_;
     std::vector<std::function<void()>> posted_;
-    bool called_ = false;  // the thread will look at what is posted
+    bool called_ = false;  // the thread will look at the posted functions
     bool closed_ = false;
 
     std::map<std::pair<Time, Sleeper*>, std::shared_ptr<Sleeper>> sleepers_;

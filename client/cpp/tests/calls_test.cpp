@@ -1,4 +1,4 @@
-// Calls that send requests of their own, and what every call shares.
+// Calls that send requests of their own, and the behavior that every call shares.
 
 #include <atomic>
 #include <limits>

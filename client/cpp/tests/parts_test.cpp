@@ -21,7 +21,7 @@ namespace sentriton {
 static_assert(std::is_nothrow_move_constructible_v<SentenceEncoder> && !std::is_copy_constructible_v<SentenceEncoder>);
 static_assert(std::is_base_of_v<InvalidInput, ContractMismatch>);
 static_assert(std::is_nothrow_copy_constructible_v<Overloaded>);
-// What has no order, or is no list of texts.
+// Containers without an order, and values that are no list of texts.
 static_assert(!std::is_convertible_v<std::set<std::string>, Sentences> &&
               !std::is_convertible_v<std::string, Sentences>);
 static_assert(!std::is_convertible_v<std::vector<std::vector<std::string>>, Sentences>);

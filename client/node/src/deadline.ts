@@ -42,7 +42,7 @@ export class Deadline {
     return Math.min(this.end, this.stalls);
   }
 
-  /** What a request sent at `time` may take; 0 after the end. */
+  /** The seconds that a request sent at `time` may take; 0 after the end. */
   leftS(time: number): number {
     return Math.min(Math.max(0, this.time - time), A_DAY_S);
   }

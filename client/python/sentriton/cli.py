@@ -179,6 +179,6 @@ def main() -> None:
 
 def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    # What a full disk has not taken is not tried again at the end.
+    # Bytes that a full disk has not taken are not written again at the end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     raise SystemExit(code)

@@ -51,7 +51,7 @@ impl SentenceEncoder {
                     return Ok(ReadManifest { manifest, reading });
                 }
                 Some(Err(failure)) => {
-                    self.forget(&reading); // the next call asks again
+                    self.forget(&reading); // the next call retries
                     return Err(failure);
                 }
                 None => self.forget(&reading), // the runtime that read it has ended: this one reads it
@@ -69,7 +69,7 @@ impl SentenceEncoder {
         let (shared, deadline) = (Arc::clone(self.shared()), self.deadline(None));
         tokio::spawn(async move {
             tokio::select! {
-                () = sender.closed() => {} // nobody waits
+                () = sender.closed() => {} // no call waits
                 found = ask(&shared, deadline) => { sender.send_replace(Some(found)); }
             }
         });

@@ -21,7 +21,7 @@ GPU_BASE = values("Dockerfile", "FROM")[-1].replace(
 )
 PROMETHEUS = read(DOCKER / "compose.yaml")["services"]["prometheus"]["image"]
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-# libpython is what the stub of Triton's Python backend is linked against; python.org's images have theirs.
+# The stub of Triton's Python backend is linked against libpython; python.org's images have theirs.
 _PACKAGES = "python3,python3-venv,python3-pip,libpython3.11,ca-certificates"
 _PULL_S = 30
 

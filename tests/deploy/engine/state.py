@@ -60,7 +60,7 @@ def _own(folder: Path) -> Iterator[Docker]:
     settings = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": str(PROGRAMS / "config")}
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     forwarded, policy = forwarding.read_text(), _forward_policy(programs)
-    # Slow machines and busy disks: what the engine says goes to a file, and an assertion shows it.
+    # For slow machines and busy disks: the engine's output goes to a file, and an assertion shows it.
     with (folder / "dockerd.log").open("w") as log:
         process = subprocess.Popen(
             [

@@ -70,7 +70,7 @@ def numbered_lines(
             place = f"at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
             reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
             continue
-        # What some editors put before UTF-8.
+        # The mark that some editors put before UTF-8.
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 

@@ -162,7 +162,7 @@ async fn a_member_that_times_out_in_the_pause_has_the_last_error() {
     let encoder = open(&server.address);
     encoder.info().await.unwrap();
     server.refuse(|_, _| Some(Status::unavailable("Server is stopping")));
-    let long = call(&encoder, "w1"); // the request goes on for it, in longer and longer pauses
+    let long = call(&encoder, "w1"); // the request continues for it, with exponential backoff
     let short = encoder.encode_one("w2").timeout(Duration::from_secs(40));
     let (found, ()) = tokio::join!(short.into_future(), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
