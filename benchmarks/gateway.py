@@ -1,7 +1,7 @@
 """What does OpenAI's API cost next to gRPC, for calls of 32 sentences?
 
     .venv/bin/python -m benchmarks.gateway [--checkpoint FOLDER] [--precision fp32] [--batch 32] [--callers 1 8]
-        [--lengths klue|mixture] [--seconds 5] [--rounds 3]
+        [--lengths klue|mixture] [--seconds 5] [--rounds 3] [--save FILE.json]
 
 Each caller embeds its next sentences in one call and waits. `encode` calls the server, `HTTP` the gateway by httpx with
 base64, `openai` the same by OpenAI's client. All take turns, and the best round of each counts. Server, gateway and
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     sentences = spread_by_length(SENTENCES[arguments.lengths](32 * arguments.batch))
@@ -115,7 +116,7 @@ def main() -> None:
         for (callers, name), rate in best.items()
     ]
     title = f"{arguments.checkpoint.name} {arguments.precision}, calls of {arguments.batch} sentences, {hardware()}"
-    print_report("gateway", title, rows)
+    print_report("gateway", title, rows, save=arguments.save)
 
 
 if __name__ == "__main__":

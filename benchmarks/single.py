@@ -2,6 +2,7 @@
 
     .venv/bin/python -m benchmarks.single [--checkpoint FOLDER] [--precision fp32] [--threads 64] [--tasks 256]
         [--processes 8] [--lengths klue|mixture] [--sentences 1000] [--seconds 5] [--rounds 3] [--contenders WORD ...]
+        [--save FILE.json]
 
 Each caller embeds one sentence through `encode`, waits for its vector and embeds the next. One thread, many threads and
 many asyncio tasks share an encoder. Processes with as many threads in all have an encoder each. Calls that wait share
@@ -174,6 +175,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--contenders", nargs="+", help="only those with one of these words in their names")
+    parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     repository = prepare_repository(arguments.checkpoint, precision=arguments.precision, device="cpu")
@@ -191,7 +193,7 @@ def main() -> None:
     offline_per_s = rate(best["one call with a list"][0]) if "one call with a list" in best else None
     rows = [row(name, turn, offline_per_s) for name, (turn, _) in best.items()]
     title = f"{arguments.checkpoint.name} {arguments.precision}, single sentences through encode, {hardware()}"
-    print_report("single", title, rows)
+    print_report("single", title, rows, save=arguments.save)
 
 
 def rate(turn: Turn) -> float:
