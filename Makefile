@@ -31,7 +31,7 @@
 # make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make prose     check the English of Markdown and of texts in Python: length of sentences, words to avoid (part of make lint)
+# make prose     check the English of Markdown, comments and texts in Python: length of sentences, words to avoid (part of make lint)
 # make lint      ruff, mypy and the prose;  make format  puts the code in shape;  make clean  removes everything that make made
 # An index with CPU builds of torch, which pip then takes: make demo TORCH_INDEX=URL
 ifdef TORCH_INDEX
@@ -310,10 +310,10 @@ lint: $(VENV)/dev-installed prose
 	$(BIN)/mypy
 
 # Without npm the prose is not checked, which fails in CI.
-prose: $(PROSE_INSTALLED)
+prose: $(VENV)/dev-installed $(PROSE_INSTALLED)
 	@if test -f $(PROSE_INSTALLED); then \
 	    (cd $(PROSE) && node_modules/.bin/textlint --config textlint.json --format unix $$(git ls-files ':/*.md')) && \
-	    $(PYTHON) -m docs.prose_of_code; \
+	    $(BIN)/python -m docs.prose_of_code; \
 	else echo "the prose is not checked: install Node.js 20.3 or later with npm"; test -z "$$CI"; fi
 
 $(PROSE_INSTALLED): $(PROSE)/package.json $(PROSE)/package-lock.json

@@ -36,7 +36,7 @@ def comments(source: str, lexer: str) -> Iterator[list[tuple[int, str]]]:
     Comments on consecutive lines are one, unless one of them follows code on its line.
     """
     lines: list[tuple[int, str]] = []
-    for start, token, value in get_lexer_by_name(lexer).get_tokens_unprocessed(source):
+    for start, token, value in get_lexer_by_name(lexer).get_tokens_unprocessed(f"{source}\n"):
         if not _is_comment(token, lexer) or not value.strip():
             continue
         number = source.count("\n", 0, start) + 1
