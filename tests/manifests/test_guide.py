@@ -1,4 +1,4 @@
-"""docker/README.md lists all that exists: files, components, alerts, build arguments, command lines."""
+"""The guide of docker/ lists all that exists: files, components, alerts, build arguments, command lines."""
 
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ def test_tables_name_what_is_there() -> None:
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
     assert all((DOCKER / name).exists() for name in table("folder or file"))
-    models = ("embed_tokens/1/metrics.py", "embed_text/1/model.py")
-    metrics = "".join((ROOT / "model_repository" / model).read_text() for model in models)
-    assert table("metric") == set(re.findall(r'"(sentriton_\w+)"', metrics))
 
 
 def test_commands_name_files_that_are_there() -> None:
