@@ -46,7 +46,8 @@ HEAD = """\
 | `sentriton serve --gateway-port` | reads the others of the [gateway](gateway.md) from their variables |
 
 A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for every switch.
-An empty variable counts as unset. Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
+An empty variable counts as unset, but an empty key is an error, since it would leave the server open.
+Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
 
 At its start `serve` prints the settings that are not defaults, with their source. With `--verbose` it prints all.
 """

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/resolver/dns"
+	"google.golang.org/grpc/status"
 
 	"example.com/sentriton/client/go/internal/generated/inference"
 )
@@ -66,11 +67,14 @@ func newConnection(address string, settings *settings) (*connection, error) {
 	return &connection{address, settings.accessKey, channel, inference.NewGRPCInferenceServiceClient(channel)}, nil
 }
 
-// infer sends one request and waits for its response. The end of ctx cancels it on the server too. The error is an
-// *Error.
+// infer sends one request and waits for its response. The end of ctx cancels it on the server too. Nothing is sent if
+// ctx has ended, or will very soon. The error is an *Error.
 func (c *connection) infer(
 	ctx context.Context, request *inference.ModelInferRequest,
 ) (*inference.ModelInferResponse, *Error) {
+	if err := ending(ctx); err != nil {
+		return nil, translate(err, c.address)
+	}
 	if c.accessKey != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, accessHeader, c.accessKey)
 	}
@@ -79,6 +83,15 @@ func (c *connection) infer(
 		return nil, translate(err, c.address)
 	}
 	return response, nil
+}
+
+// ending returns the status of a request that ctx leaves no time for; nil if it has time.
+func ending(ctx context.Context) error {
+	reason := ctx.Err()
+	if end, ok := ctx.Deadline(); ok && reason == nil && time.Until(end) < leastTime {
+		reason = context.DeadlineExceeded
+	}
+	return status.FromContextError(reason).Err()
 }
 
 // readAssetOf fetches an asset and reads it. A wrong one is an ErrServerError that names server and file.

@@ -12,6 +12,8 @@ const (
 	longestRequest = 24 * time.Hour
 	// gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over.
 	margin = 100 * time.Millisecond
+	// With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368).
+	leastTime = 2 * time.Millisecond
 )
 
 // A deadline is when a call ends: timeout after its begin, at the end of its context, or stallTimeout after its last
@@ -54,9 +56,13 @@ func (d *deadline) stallsAt() time.Time {
 	return d.stalls
 }
 
-// left returns how long a request sent at now may take; 0 after the end.
+// left returns how long a request sent at now may take; 0 if that is too little to send one.
 func (d *deadline) left(now time.Time) time.Duration {
-	return min(max(0, d.time().Sub(now)), longestRequest)
+	left := d.time().Sub(now)
+	if left < leastTime {
+		return 0
+	}
+	return min(left, longestRequest)
 }
 
 // moved notes that a request of the call was answered.
@@ -76,7 +82,7 @@ func (d *deadline) looked(now time.Time) {
 }
 
 // over reports whether the call has to end.
-func (d *deadline) over(now time.Time) bool { return !now.Before(d.time()) }
+func (d *deadline) over(now time.Time) bool { return d.left(now) == 0 }
 
 // endsBefore reports whether the call's own time, stalls aside, ends at or before then.
 func (d *deadline) endsBefore(then time.Time) bool { return !d.end.IsZero() && !then.Before(d.end) }

@@ -26,9 +26,7 @@ func (e *SentenceEncoder) Health(ctx context.Context, timeout ...TimeoutOption) 
 	deadline := e.deadline(ctx, options.timeout)
 	ctx, done := callContext(ctx, e.ctx)
 	defer done()
-	report, failure := e.canary(ctx, func() time.Duration {
-		return max(time.Millisecond, time.Until(deadline.end))
-	})
+	report, failure := e.canary(ctx, func() time.Duration { return time.Until(deadline.end) })
 	switch {
 	case ctx.Err() != nil:
 		return nil, causeOf(ctx)

@@ -26,7 +26,10 @@ func (e *SentenceEncoder) Info(ctx context.Context) (*Manifest, error) {
 
 // manifest waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
 func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*reading, *Error) {
-	reading := e.read()
+	if ctx.Err() != nil {
+		return nil, causeOf(ctx)
+	}
+	reading := e.read(deadline)
 	var timeout <-chan time.Time
 	select {
 	case <-reading.done: // so that a call with no time at all, on a known model, fails by its own rules
@@ -54,8 +57,9 @@ func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*re
 	return reading, nil
 }
 
-// read returns the reading that all calls share, and starts one if none is.
-func (e *SentenceEncoder) read() *reading {
+// read returns the reading that all calls share. If none is, it starts one, or returns one that failed: the encoder is
+// closed, or the call has no time.
+func (e *SentenceEncoder) read(deadline *deadline) *reading {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	if e.reading != nil {
@@ -64,6 +68,10 @@ func (e *SentenceEncoder) read() *reading {
 	started := &reading{done: make(chan struct{})}
 	if e.closed {
 		started.failure = closedError()
+	} else if deadline.endsBefore(time.Now().Add(leastTime)) {
+		started.failure = deadline.exceeded(e.URL())
+	}
+	if started.failure != nil {
 		close(started.done)
 		return started
 	}

@@ -261,6 +261,34 @@ func TestCallThatExceedsTheLimitsSendsItsOwnRequests(t *testing.T) {
 	}
 }
 
+func TestLongTextsShareNoRequest(t *testing.T) {
+	server := startSmall(t)
+	encoder := open(t, server.address, WithMaxInFlight(1))
+	if _, err := encoder.Info(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	server.set(func() { server.silent = true })
+	long := strings.Repeat("a", 40_000)
+	var calls sync.WaitGroup
+	// One leaves, two wait, each for its own request, and two texts in one call are too much for any.
+	for _, sentences := range [][]string{{long}, {long}, {long}, {long, long}} {
+		calls.Go(func() {
+			if found, err := encode(encoder, sentences); err != nil || found.Rows() != len(sentences) {
+				t.Errorf("%d rows: %v", found.Rows(), err)
+			}
+		})
+	}
+	eventually(t, func() bool {
+		return server.count() == 2 && joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 2 })
+	})
+	server.set(func() { server.silent = false })
+	calls.Wait()
+	slices.Sort(server.rows)
+	if want := []int{1, 1, 1, 2}; !slices.Equal(server.rows, want) {
+		t.Errorf("the requests have %v rows; expected %v", server.rows, want)
+	}
+}
+
 func TestPlacesOfJoinedRequests(t *testing.T) {
 	for url, places := range map[string]int{"a:1": 4, "a:1,b:2": 8, "a:1,b:2,c:3,d:4,e:5": 16, "dns:///a:1": 16} {
 		if encoder := open(t, url); encoder.joiner.window.limit != places {

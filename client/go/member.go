@@ -6,7 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-const mostJoined = 8 // sentences of a call that shares requests
+const (
+	mostJoined    = 8       // sentences of a call that shares requests
+	longestJoined = 1 << 16 // characters of all calls of a request; tokenizing more would hold them up
+)
 
 // A member is a small call that shares a request with others.
 type member struct {
@@ -23,8 +26,8 @@ type member struct {
 	alone   bool           // it shares no request: one with others failed, and it may be the cause
 }
 
-// newMember returns nil if the call sends requests of its own: its sentences are many, fill a batch or exceed the
-// limits of one request.
+// newMember returns nil if the call sends requests of its own: its sentences are many or long, fill a batch or exceed
+// a request's limits.
 func newMember(c *call) *member {
 	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
 		return nil
@@ -38,7 +41,8 @@ func newMember(c *call) *member {
 		one.tokens += min(characters+specialTokens, c.manifest.MaxSeqLength)
 		one.bytes += len(text)
 	}
-	if len(one.texts) > 1 && (one.tokens > tokensPerRequest || one.bytes > bytesPerRequest) {
+	exceeds := len(one.texts) > 1 && (one.tokens > tokensPerRequest || one.bytes > bytesPerRequest)
+	if exceeds || one.characters > longestJoined {
 		return nil
 	}
 	return one
@@ -92,6 +96,7 @@ type crowd struct {
 	rows              int
 	tokens            int
 	bytes             int
+	characters        int
 	shortest, longest time.Duration // of their remaining times
 }
 
@@ -102,7 +107,7 @@ func (c *crowd) add(one *member, now time.Time) bool {
 	deadline.looked(now) // after a suspension this may be before the member's own look
 	left := deadline.time().Sub(now)
 	if len(c.members) == 0 {
-		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, left, left}
+		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, one.characters, left, left}
 		return true
 	}
 	first := c.members[0].call
@@ -114,13 +119,15 @@ func (c *crowd) add(one *member, now time.Time) bool {
 		longest > 2*shortest,
 		c.rows+len(one.texts) > first.maxRows,
 		c.tokens+one.tokens > tokensPerRequest,
-		c.bytes+one.bytes > bytesPerRequest:
+		c.bytes+one.bytes > bytesPerRequest,
+		c.characters+one.characters > longestJoined:
 		return false
 	}
 	c.members = append(c.members, one)
 	c.rows += len(one.texts)
 	c.tokens += one.tokens
 	c.bytes += one.bytes
+	c.characters += one.characters
 	c.shortest, c.longest = shortest, longest
 	return true
 }

@@ -70,6 +70,7 @@ type smallServer struct {
 	delay       time.Duration
 	silent      bool
 	received    int // requests for embeddings
+	asked       int // requests for assets
 	inFlight    int
 	atOnce      int // the most at a time
 	cancelled   int
@@ -129,6 +130,7 @@ func (s *smallServer) ModelInfer(
 ) (*inference.ModelInferResponse, error) {
 	texts := elements(request.RawInputContents[0])
 	if request.ModelName == "assets" {
+		s.set(func() { s.asked++ })
 		s.wait(ctx, 0)
 		if ctx.Err() != nil {
 			return nil, status.FromContextError(ctx.Err()).Err()

@@ -56,9 +56,16 @@ _PARAMETERS = {
 class Refused(HTTPException):
     """A request that the gateway refuses by itself."""
 
-    def __init__(self, status: int, message: str, code: str, param: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(status, message)
-        self.answer = error_answer(status, message, code, param)
+        self.answer = error_answer(status, message, code, param, headers)
 
 
 def error_answer(

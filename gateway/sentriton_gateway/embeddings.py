@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -13,14 +10,12 @@ from fastapi import Request, Response
 from numpy.typing import NDArray
 
 from sentriton_gateway.answers import Refused
+from sentriton_gateway.callers import while_connected
 from sentriton_gateway.encoder import CountingEncoder
 from sentriton_gateway.faults import shown, too_many_inputs
 from sentriton_gateway.messages import EmbeddingsRequest
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
-
-_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; only the metrics read it
-_Result = TypeVar("_Result")
 
 
 class Embedder:
@@ -37,7 +32,7 @@ class Embedder:
         if len(rows) > most:
             raise Refused(400, *too_many_inputs(len(rows), most))
         await self._check_served(body.model)
-        embeddings, tokens, manifest = await _while_connected(
+        embeddings, tokens, manifest = await while_connected(
             request,
             self._encoder.embed(
                 rows,
@@ -83,17 +78,3 @@ def check_model(asked: str, name: str, second_name: str | None) -> None:
 
 def _in_base64(embeddings: NDArray[np.float32]) -> list[str]:
     return [base64.b64encode(row.tobytes()).decode() for row in embeddings.astype("<f4", copy=False)]
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of `work`, which is cancelled when the caller closes its connection."""
-    working = asyncio.create_task(work)
-    left = asyncio.ensure_future(request.receive())  # the body is read: the next message is the end
-    try:
-        await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise Refused(_CLIENT_CLOSED, "the caller closed its connection", "client_closed")
-        return working.result()
-    finally:
-        working.cancel()
-        left.cancel()

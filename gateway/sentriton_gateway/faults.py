@@ -33,10 +33,13 @@ def invalid_field(error: Mapping[str, Any]) -> Fault:
     field, *inside = [part for part in error["loc"] if part not in ("text", "texts", "tokens", "token arrays")] or [
         "body"
     ]
+    field = str(field)
+    if len(field) > _SHOWN_CHARACTERS:  # an unknown one is named by the caller
+        field = f"{field[:_SHOWN_CHARACTERS]}…"
     name = f"{field}{''.join(f'[{place}]' for place in inside if isinstance(place, int))}"
     if error["type"] == "missing":
-        return f"{name} is missing", "missing_required_parameter", str(field)
+        return f"{name} is missing", "missing_required_parameter", field
     if error["type"] == "extra_forbidden":
-        return f"{name} is an unknown parameter", "unknown_parameter", str(field)
+        return f"{name} is an unknown parameter", "unknown_parameter", field
     message = f"{name} is {shown(error.get('input'))}: {error['msg']}"
-    return message, "invalid_value", None if field == "body" else str(field)
+    return message, "invalid_value", None if field == "body" else field

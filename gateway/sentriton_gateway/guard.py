@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import secrets
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sentriton_gateway.answers import error_answer
+from sentriton_gateway.answers import Refused, error_answer
+from sentriton_gateway.callers import within
 from sentriton_gateway.metrics import GatewayMetrics
 from sentriton_gateway.settings import GatewaySettings
 
 _MIB = 1 << 20
 _MOST_DISCARDED_BYTES = 256 * _MIB
+_MOST_LARGE_BODIES = 16  # at once; their memory holds the bodies of all requests
 _GUARDED = "/v1/"  # the page, the metrics and the health need no key and are not limited
 
 
@@ -30,6 +34,7 @@ class Guard:
         self._settings = settings
         self._key = None if key is None else key.encode()
         self._metrics = metrics
+        self._bodies = _Memory(_MOST_LARGE_BODIES * self._most_bytes)
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +42,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started, status = time.monotonic(), 500
+        receive = within(self._settings.gateway_body_timeout_s, receive)
+        body = _Body(self._bodies, receive)
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -47,8 +54,12 @@ class Guard:
         self._in_progress += 1
         self._metrics.in_progress.inc()
         try:
-            await (self._refusal(Headers(scope=scope)) or self._app)(scope, receive, noting)
+            if (refusal := self._refusal(Headers(scope=scope))) is not None:
+                await refusal(scope, receive, noting)
+            else:
+                await self._app(scope, body.receive, noting)
         finally:
+            body.close()
             self._in_progress -= 1
             self._metrics.in_progress.dec()
             # A path of the caller's own must not become a series.
@@ -78,6 +89,38 @@ class Guard:
         return scheme.lower() == "bearer" and secrets.compare_digest(key.strip().encode(), self._key)
 
 
+@dataclass
+class _Memory:
+    """The bytes of all bodies, at most `most`."""
+
+    most: int
+    held: int = 0
+
+
+class _Body:
+    """A body whose bytes are counted until `close`. `receive` raises `Refused` beyond the memory of all bodies."""
+
+    def __init__(self, memory: _Memory, receive: Receive) -> None:
+        self._memory = memory
+        self._receive = receive
+        self._bytes = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        size = len(message.get("body", b""))
+        if self._memory.held + size > self._memory.most:
+            most = self._memory.most // _MIB
+            full = f"the bodies of all requests take {most} MiB, which is the limit; send this one later"
+            raise Refused(429, full, "rate_limit_exceeded", headers={"Connection": "close"})
+        self._memory.held += size
+        self._bytes += size
+        return message
+
+    def close(self) -> None:
+        """The request has ended."""
+        self._memory.held -= self._bytes
+
+
 class _Discarding:
     """An answer after the body, which is read and not kept: callers read no answer while they send. One that is far too
     large is not waited for.
@@ -89,6 +132,7 @@ class _Discarding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         more = self._length <= _MOST_DISCARDED_BYTES
-        while more:
-            more = (await receive()).get("more_body", False)
+        with suppress(Refused):  # one that is too slow as well
+            while more:
+                more = (await receive()).get("more_body", False)
         await self._answer(scope, receive, send)

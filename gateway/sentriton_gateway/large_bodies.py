@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from sentriton_gateway.answers import Refused
+from sentriton_gateway.callers import while_connected
 from sentriton_gateway.messages import EmbeddingsRequest
 
 LARGE_BYTES = 1 << 20
@@ -61,7 +62,9 @@ def reading_route(reader: Reader) -> type[APIRoute]:
     class ReadRequest(Request):
         async def json(self) -> Any:
             body = await self.body()
-            return await reader.read(body) if len(body) > LARGE_BYTES else await super().json()
+            if len(body) <= LARGE_BYTES:
+                return await super().json()
+            return await while_connected(self, reader.read(body))  # its turn may be a while off
 
     class ReadingRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

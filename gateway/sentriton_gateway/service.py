@@ -15,6 +15,7 @@ from sentriton import ClientSettings
 from sentriton.declaration import name_of
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton_gateway.application import make_application
+from sentriton_gateway.callers import patient_protocol
 from sentriton_gateway.settings import GatewaySettings
 
 _WAITING_CONNECTIONS = 2048
@@ -58,6 +59,7 @@ def answer_requests(
         make_application(client, settings),
         lifespan="on",
         loop="asyncio",
+        http=patient_protocol(settings.gateway_body_timeout_s),
         log_level="warning",
         access_log=False,
         backlog=_WAITING_CONNECTIONS,

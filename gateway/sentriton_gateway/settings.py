@@ -54,6 +54,7 @@ class GatewaySettings:
         unit="key",
         unset="the server's access_key, or no key needed",
         secret=True,
+        lock=True,
     )
     gateway_tls_certificate: str | None = setting(
         None, "PEM file of the gateway's certificate.", group=_SECURITY, unit="file", unset="no TLS"
@@ -78,6 +79,13 @@ class GatewaySettings:
         group=_LIMITS,
         allowed=whole(1),
         unit="requests",
+    )
+    gateway_body_timeout_s: float = setting(
+        60.0,
+        "Time for a request's head and body to arrive, and in which a caller must read some of its answer.",
+        group=_LIMITS,
+        allowed=ABOVE_0,
+        unit="seconds",
     )
     gateway_exit_timeout_s: float = setting(
         30.0,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sentriton import __version__
 from sentriton.manifest import Manifest
 from sentriton_server.allocation import return_freed_memory
-from sentriton_server.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from sentriton_server.checkpoint import Checkpoint, CheckpointError, content_key, locate_checkpoint, read_checkpoint
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.choices import (
     WIDER_THAN_FP16,
@@ -79,6 +79,7 @@ def export(
     overwrite: bool = False,
     max_seq_length: int | None = None,
     allow_pickle: bool = False,
+    content: str | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
@@ -87,7 +88,8 @@ def export(
     without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
     encoder and keep the precision's bound. Linear layers that 8 bits change too much stay in bf16 at int8, as few as
     keep the bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
-    `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code.
+    `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code. `content`: the
+    `content_key` that the checkpoint must have until the end; None: the present one.
     Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
     Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
     device, operators, a folder that cannot be written) and `ParityError`.
@@ -95,6 +97,8 @@ def export(
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)
     check_target(repository, overwrite)
+    _, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
+    content = content or content_key(folder)
     say(f"reading checkpoint {source}")
     checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
     if checkpoint.defaults:
@@ -111,7 +115,13 @@ def export(
                 sensitive = sensitive_linears(checkpoint.encoder, _short_rows(checkpoint))
             in_bf16 = sensitive[: math.ceil(share * len(sensitive))]
             try:
-                return _write(checkpoint, draft, choices, operators, in_bf16, say)
+                try:
+                    manifest = _write(checkpoint, draft, choices, operators, in_bf16, say)
+                except ExportError:
+                    _require_content(source, folder, content)  # weights are read from their file until the end
+                    raise
+                _require_content(source, folder, content)
+                return manifest
             except Overflow as error:
                 if not choices.is_default or choices.precision == WIDER_THAN_FP16:
                     raise
@@ -131,6 +141,12 @@ def export(
             shutil.rmtree(draft, ignore_errors=True)
             del checkpoint  # its encoder is used up
             checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
+
+
+def _require_content(source: str | Path, folder: Path, content: str) -> None:
+    """Raises `CheckpointError` for other files by now: the export may be a mixture, and the cache would keep it."""
+    if content_key(folder) != content:
+        raise CheckpointError(f"the files of {source} changed while they were exported; wait until all are written")
 
 
 def _write(

@@ -126,6 +126,7 @@ class ServerSettings:
         unit="key",
         unset="no key needed",
         secret=True,
+        lock=True,
     )
     admin_key: str | None = setting(
         None,
@@ -135,6 +136,7 @@ class ServerSettings:
         unit="key",
         unset="these APIs are disabled",
         secret=True,
+        lock=True,
     )
     trace_url: str | None = setting(
         None,

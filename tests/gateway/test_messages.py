@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from sentriton_gateway.faults import invalid_field
 from sentriton_gateway.messages import EmbeddingsRequest
 
 MANY = 1000
@@ -26,3 +27,11 @@ def test_the_first_fault_alone_is_told(wrong: dict[str, object], place: tuple[ob
         EmbeddingsRequest.model_validate({"model": "m", **wrong})
     (fault,) = raised.value.errors()
     assert fault["loc"] == place
+
+
+def test_a_long_name_of_an_unknown_field_is_cut() -> None:
+    with pytest.raises(ValidationError) as raised:
+        EmbeddingsRequest.model_validate({"input": "x", "model": "m", "n" * 1_000_000: 0})
+    message, code, param = invalid_field(raised.value.errors()[0])
+    assert message == f"{'n' * 100}… is an unknown parameter"
+    assert (code, param) == ("unknown_parameter", f"{'n' * 100}…")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import yaml
+
 from tests.conftest import ROOT
 from tests.manifests.files import DOCKER, Manifest, kustomize
 
@@ -18,9 +20,18 @@ COMMANDS = [
 KUSTOMIZATIONS: dict[str, str] = dict(re.findall(r"```yaml\n# (\w+)/kustomization\.yaml\n(.*?)```", GUIDE, re.DOTALL))
 
 
-def follow(name: str, folder: Path) -> tuple[Manifest, ...]:
-    """Write a kustomization of the guide into `folder`, which then has a checkout, and build it."""
+# Lists of patches that a reader adds to a kustomization, each by the kind of its target.
+FURTHER_PATCHES: dict[str, str] = {
+    kind: block for block, kind in re.findall(r"```yaml\n(patches:\n  - target: {kind: (\w+).*?)```", GUIDE, re.DOTALL)
+}
+
+
+def follow(name: str, folder: Path, patches: str = "") -> tuple[Manifest, ...]:
+    """Write a kustomization of the guide into `folder`, which then has a checkout, and build it with `patches`."""
     (folder / "sentriton").symlink_to(ROOT)
     (folder / name).mkdir()
-    (folder / name / "kustomization.yaml").write_text(KUSTOMIZATIONS[name])
+    kustomization = yaml.safe_load(KUSTOMIZATIONS[name])
+    if patches:
+        kustomization["patches"] = kustomization.get("patches", []) + yaml.safe_load(patches)["patches"]
+    (folder / name / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return kustomize(folder / name)

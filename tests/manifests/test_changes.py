@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ import yaml
 from sentriton_server.serving.preflight import MIB
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.files import KUBERNETES, MONITORING, Manifest, kustomize, of_kind, overlay, read
-from tests.manifests.guide import COMMANDS, GUIDE
+from tests.manifests.guide import COMMANDS, FURTHER_PATCHES
 from tests.manifests.test_kubernetes import NEWEST, OLDEST, OVERLAYS, check_locked_up, quantity
 
 SCALERS = ["components/autoscaling-adapter", "components/autoscaling-keda"]
@@ -63,8 +62,8 @@ def test_an_export_for_cpus_waits_for_no_gpu(tmp_path: Path) -> None:
 def test_a_setting_of_the_guide_reaches_the_pods(tmp_path: Path) -> None:
     components = ["components/cpu", "components/tracing"]
     before = sources(overlay(tmp_path / "before", components=components))
-    (block,) = re.findall(r"```yaml\n(patches:\n  - target: {kind: ConfigMap.*?)```", GUIDE, re.DOTALL)
-    manifests = overlay(tmp_path / "after", components=components, **yaml.safe_load(block))
+    patches = yaml.safe_load(FURTHER_PATCHES["ConfigMap"])
+    manifests = overlay(tmp_path / "after", components=components, **patches)
     (config,) = of_kind(manifests, "ConfigMap")
     assert config["data"]["SENTRITON_ROW_CACHE_MIB"] == "64"
     assert config["data"]["SENTRITON_READY_FILE"] == "/tmp/ready"

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.dockerfiles import values
 from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, read
-from tests.manifests.guide import COMMANDS, GUIDE, KUSTOMIZATIONS, follow
+from tests.manifests.guide import COMMANDS, FURTHER_PATCHES, GUIDE, KUSTOMIZATIONS, follow
 from tests.manifests.references import images, secrets
 
 
@@ -75,3 +75,10 @@ def test_settings_are_those_of_sentriton() -> None:
     assert set(re.findall(r"SENTRITON_\w+", GUIDE)) <= known_variables("serve")
     for flag in set(re.findall(r"`(--[a-z-]+)[ `]", GUIDE)):
         parse(["serve", flag, "http://collector:4318/v1/traces" if flag == "--trace-url" else "1"])
+
+
+@pytest.mark.parametrize("name", ["export", "gpu"])
+def test_its_storage_class_reaches_the_claim(name: str, tmp_path: Path) -> None:
+    manifests = follow(name, tmp_path, FURTHER_PATCHES["PersistentVolumeClaim"])
+    (claim,) = (one for one in manifests if one["kind"] == "PersistentVolumeClaim")
+    assert claim["spec"]["storageClassName"] == "nfs"

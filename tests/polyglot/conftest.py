@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, cannot_run
-from tests.polyglot.callers import environment
 from tests.polyglot.conformance import Conformance
+from tests.polyglot.processes import environment
 from tests.polyglot.table import PROPERTY, RecordCases, table
 
 NODE_CLIENT = ROOT / "client" / "node"

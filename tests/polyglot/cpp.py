@@ -5,19 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import ROOT, cannot_run
-from tests.polyglot.callers import environment
+from tests.polyglot.processes import run
 
 CPP_CLIENT = ROOT / "client" / "cpp"
 LIBRARIES = ROOT / "build" / "cpp-libraries"
 BUILDS = ROOT / "build" / "cpp"
 WARNINGS = "-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
-
-Ran = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -28,19 +25,6 @@ class Report:
     skipped: list[str]
     failed: list[str]
     output: str
-
-
-def run(*command: str | Path, folder: Path = ROOT, stdin: str = "", timeout_s: float = 400, **variables: str) -> Ran:
-    """Runs a command."""
-    return subprocess.run(
-        list(map(str, command)),
-        cwd=folder,
-        env=environment(**variables),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
 
 
 def check_libraries() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from tests.conftest import ROOT, cannot_run
-from tests.polyglot.callers import environment
 from tests.polyglot.conformance import CONFORMANCE
+from tests.polyglot.processes import environment
 
 JAVA_CLIENT = ROOT / "client" / "java"
 TARGET = JAVA_CLIENT / "target"

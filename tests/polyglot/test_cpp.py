@@ -1,28 +1,24 @@
-"""client/cpp: its own tests under sanitizers and against the server of the other clients. Further tests are of joined
-callers, a restarted server, the messages, its package, and the code of its README.
+"""client/cpp: its own tests under sanitizers and against the server of the other clients, its programs and package, and
+the code of its README.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import re
 import shutil
-import signal
 import sys
 from pathlib import Path
 
 import pytest
-from tritonclient.grpc import service_pb2
 
 from tests.conftest import cannot_run
 from tests.polyglot import cpp
-from tests.polyglot.callers import QUESTION_AND_THREE, assert_batched, assert_ranks, restart_under_callers
-from tests.polyglot.conformance import CONFORMANCE, Conformance
-from tests.polyglot.cpp import CPP_CLIENT, LIBRARIES, WARNINGS, run
+from tests.polyglot.conformance import Conformance
+from tests.polyglot.cpp import CPP_CLIENT, LIBRARIES, WARNINGS
+from tests.polyglot.processes import run
+from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
-from tests.polyglot.test_protos import PROTO, PROTOS, fill
 from tests.server.conftest import RunningServer
 
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
@@ -35,9 +31,18 @@ def libraries() -> None:
 
 
 @pytest.fixture(scope="module")
-def programs() -> Path:
+def folder() -> Path:
     """The folder of the programs of client/cpp."""
     return cpp.build("release", "sentriton", "rank", "callers", "reencode", flags="-O1") / "programs"
+
+
+@pytest.fixture(scope="module")
+def programs(folder: Path) -> Programs:
+    return Programs.in_folder(folder)
+
+
+class TestPrograms(ProgramTests):
+    pass
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
@@ -83,34 +88,7 @@ def test_public_headers_need_nothing_else() -> None:
         assert not re.search(r"grpc(::|pp)|google|protobuf", header.read_text(encoding="utf-8")), header.name
 
 
-def test_64_cpp_calls_at_once_are_joined(programs: Path, server: RunningServer, conformance: Conformance) -> None:
-    assert_batched(lambda: run(programs / "callers", server.url, CONFORMANCE, "4"), server, conformance, least=8)
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
-def test_a_restart_under_64_callers_loses_nothing(
-    ending: signal.Signals, programs: Path, conformance: Conformance
-) -> None:
-    def command(url: str, calls: int, seconds: float) -> list[str]:
-        return [str(programs / "callers"), url, str(CONFORMANCE), str(calls), str(seconds)]
-
-    restart_under_callers(command, ending, conformance)
-
-
-def test_cpps_messages_are_byte_identical_both_ways(programs: Path) -> None:
-    names = re.findall(r"^message (\w+)", (PROTOS / PROTO).read_text(encoding="utf-8"), re.M)
-    assert len(names) == 15
-    messages = [fill(getattr(service_pb2, name)(), variant) for name in names for variant in range(5)]
-    sent = [
-        [message.DESCRIPTOR.name, base64.b64encode(message.SerializeToString(deterministic=True)).decode()]
-        for message in messages
-    ]
-    ran = run(programs / "reencode", stdin=json.dumps(sent))
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == sent
-
-
-def test_the_readmes_code_runs(programs: Path, server: RunningServer, tmp_path: Path) -> None:
+def test_the_readmes_code_runs(folder: Path, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The library is the one that is built already."""
     readme = (CPP_CLIENT / "README.md").read_text(encoding="utf-8")
     code, printed, project, commands = (
@@ -121,7 +99,7 @@ def test_the_readmes_code_runs(programs: Path, server: RunningServer, tmp_path: 
     initial = f"cmake -C {LIBRARIES / 'libraries.cmake'} -D CMAKE_CXX_FLAGS='{WARNINGS}'"
     usr = LIBRARIES / "usr"
     for line in commands.splitlines()[2:]:  # the first two build the library
-        command = line.removeprefix("$ ").replace("build/sentriton", str(programs.parent))
+        command = line.removeprefix("$ ").replace("build/sentriton", str(folder.parent))
         command = command.replace("cmake -S", f"{initial} -S").replace("$PWD/installed", f'"$PWD/installed;{usr}"')
         ran = run("sh", "-c", command, folder=tmp_path)
         assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
@@ -144,8 +122,10 @@ def test_a_project_can_add_the_folder(tmp_path: Path) -> None:
     cpp.configure(tmp_path, tmp_path / "build")
 
 
-def test_the_example_runs(programs: Path, server: RunningServer) -> None:
-    assert_ranks(run(programs / "rank", *QUESTION_AND_THREE, SENTRITON_URL=server.url))
+def test_a_build_without_grpc_names_the_remedy(tmp_path: Path) -> None:
+    ran = run("cmake", "-S", CPP_CLIENT, "-B", tmp_path, "-D", "CMAKE_DISABLE_FIND_PACKAGE_gRPC=ON")
+    assert ran.returncode != 0
+    assert "CMake finds no gRPC::grpc++; install gRPC and protobuf" in " ".join(ran.stderr.split())
 
 
 def test_the_versions_are_one() -> None:

@@ -1,37 +1,30 @@
-"""client/go: its own tests against the server of the other clients, its callers batched, a restarted server, and the
-code of its README.
-"""
+"""client/go: its own tests against the server of the other clients, its programs, and the code of its README."""
 
 from __future__ import annotations
 
 import json
 import re
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.polyglot.callers import (
-    QUESTION_AND_THREE,
-    assert_batched,
-    assert_ranks,
-    environment,
-    restart_under_callers,
-)
-from tests.polyglot.conformance import CONFORMANCE, Conformance
+from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import GO_CLIENT, RunGo
+from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
 
 
-@pytest.fixture(scope="session")
-def callers(run_go: RunGo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program with 64 callers."""
-    program = tmp_path_factory.mktemp("go") / "callers"
-    built = run_go("build", "-o", program, "./internal/callers")
+@pytest.fixture(scope="module")
+def programs(run_go: RunGo, tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    folder = tmp_path_factory.mktemp("go")
+    built = run_go("build", "-o", folder, "./internal/callers", "./internal/reencode", "./examples/rank")
     assert built.returncode == 0, built.stderr
-    return program
+    return Programs.in_folder(folder)
+
+
+class TestPrograms(ProgramTests):
+    least_batch = 4
 
 
 def test_gos_own_tests_pass_and_skip_nothing(
@@ -55,24 +48,6 @@ def test_go_finds_nothing_to_mend(run_go: RunGo) -> None:
         assert (ran.returncode, ran.stdout) == (0, ""), f"go {' '.join(command)}: {ran.stdout}{ran.stderr}"
 
 
-def test_64_go_calls_at_once_are_batched(callers: Path, server: RunningServer, conformance: Conformance) -> None:
-    def four_calls_each() -> subprocess.CompletedProcess[str]:
-        command = [str(callers), server.url, str(CONFORMANCE), "4"]
-        return subprocess.run(command, env=environment(), capture_output=True, text=True)
-
-    assert_batched(four_calls_each, server, conformance, least=4)
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
-def test_a_restart_under_64_callers_loses_nothing(
-    ending: signal.Signals, callers: Path, conformance: Conformance
-) -> None:
-    def command(url: str, calls: int, seconds: float) -> list[str]:
-        return [str(callers), url, str(CONFORMANCE), str(calls), str(seconds)]
-
-    restart_under_callers(command, ending, conformance)
-
-
 def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The packages are those that are here already."""
     readme = (GO_CLIENT / "README.md").read_text(encoding="utf-8")
@@ -86,7 +61,3 @@ def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: P
         ran = run_go(*arguments, folder=tmp_path, **offline)
         assert ran.returncode == 0, f"{line}: {ran.stderr}"
     assert ran.stdout == printed
-
-
-def test_the_example_runs(run_go: RunGo, server: RunningServer) -> None:
-    assert_ranks(run_go("run", "./examples/rank", *QUESTION_AND_THREE, SENTRITON_URL=server.url))

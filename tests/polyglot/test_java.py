@@ -1,29 +1,17 @@
-"""client/java: its own tests against the server of the other clients, joined callers, a restarted server, the messages,
-and the code of its README.
-"""
+"""client/java: its own tests against the server of the other clients, its programs and jar, and its README's code."""
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 import shutil
-import signal
 import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
-from tritonclient.grpc import service_pb2
 
-from tests.polyglot.callers import (
-    QUESTION_AND_THREE,
-    assert_batched,
-    assert_ranks,
-    environment,
-    restart_under_callers,
-)
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.java import (
     JAVA_CLIENT,
@@ -35,15 +23,16 @@ from tests.polyglot.java import (
     report,
     source_command,
 )
+from tests.polyglot.messages import PROTOS
+from tests.polyglot.processes import Ran, run
+from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import PROPERTY
-from tests.polyglot.test_protos import PROTO, PROTOS, fill, read_tree
+from tests.polyglot.test_protos import read_tree
 from tests.server.conftest import RunningServer
-
-BUILT = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def built(server: RunningServer) -> BUILT:
+def built(server: RunningServer) -> Ran:
     """Compiled, tested against the server, packed and documented: one run of Maven, whose outcome a test checks."""
     check_tools()
     shutil.rmtree(JAVA_CLIENT / "target" / "surefire-reports", ignore_errors=True)
@@ -54,14 +43,21 @@ def built(server: RunningServer) -> BUILT:
     return ran
 
 
-def run(command: list[str], stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, env=environment(**variables), input=stdin, capture_output=True, text=True, timeout=200
+@pytest.fixture(scope="module")
+def programs(built: Ran) -> Programs:
+    return Programs(
+        callers=lambda url, calls, seconds: program_command("Callers", url, str(calls), str(seconds)),
+        reencode=program_command("Reencode"),
+        rank=source_command(JAVA_CLIENT / "examples" / "Rank.java"),
     )
 
 
+class TestPrograms(ProgramTests):
+    pass
+
+
 def test_javas_own_tests_pass_and_skip_nothing(
-    built: BUILT, conformance: Conformance, record_property: Callable[[str, object], None]
+    built: Ran, conformance: Conformance, record_property: Callable[[str, object], None]
 ) -> None:
     assert built.returncode == 0, built.stdout + built.stderr
     results = report()
@@ -72,7 +68,7 @@ def test_javas_own_tests_pass_and_skip_nothing(
     record_property(PROPERTY, ("Java", cases, len(results.passed) - cases))
 
 
-def test_the_jar_has_its_libraries_in_packages_of_its_own(built: BUILT) -> None:
+def test_the_jar_has_its_libraries_in_packages_of_its_own(built: Ran) -> None:
     with zipfile.ZipFile(jar()) as content:
         names = content.namelist()
     classes = [name for name in names if name.endswith(".class")]
@@ -81,33 +77,7 @@ def test_the_jar_has_its_libraries_in_packages_of_its_own(built: BUILT) -> None:
     assert {"META-INF/LICENSE", "META-INF/NOTICE", "META-INF/licenses/protobuf.txt"} <= set(names)
 
 
-def test_64_java_calls_at_once_are_joined(built: BUILT, server: RunningServer, conformance: Conformance) -> None:
-    assert_batched(lambda: run(program_command("Callers", server.url, "4")), server, conformance, least=8)
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
-def test_a_restart_under_64_callers_loses_nothing(
-    ending: signal.Signals, built: BUILT, conformance: Conformance
-) -> None:
-    restart_under_callers(
-        lambda url, calls, seconds: program_command("Callers", url, str(calls), str(seconds)), ending, conformance
-    )
-
-
-def test_javas_messages_are_byte_identical_both_ways(built: BUILT) -> None:
-    names = re.findall(r"^message (\w+)", (PROTOS / PROTO).read_text(encoding="utf-8"), re.M)
-    assert len(names) == 15
-    messages = [fill(getattr(service_pb2, name)(), variant) for name in names for variant in range(5)]
-    sent = [
-        [message.DESCRIPTOR.name, base64.b64encode(message.SerializeToString(deterministic=True)).decode()]
-        for message in messages
-    ]
-    ran = run(program_command("Reencode"), stdin=json.dumps(sent))
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == sent
-
-
-def test_generated_java_is_current(built: BUILT, node_tools: Path, tmp_path: Path) -> None:
+def test_generated_java_is_current(built: Ran, node_tools: Path, tmp_path: Path) -> None:
     # The template has paths relative to the folder of the proto files.
     template = (PROTOS / "buf.gen.java.yaml").read_text(encoding="utf-8").replace("../client/java/target", "TARGET")
     scratch = tmp_path / "protos" / "buf.gen.yaml"
@@ -120,16 +90,20 @@ def test_generated_java_is_current(built: BUILT, node_tools: Path, tmp_path: Pat
     assert made == committed, "client/java/src/generated differs from inference.proto; run: make protos"
 
 
-def test_the_readmes_code_runs(built: BUILT, server: RunningServer, tmp_path: Path) -> None:
+def test_the_readmes_code_runs(built: Ran, server: RunningServer, tmp_path: Path) -> None:
     readme = (JAVA_CLIENT / "README.md").read_text(encoding="utf-8")
     code, printed = re.findall(r"```(?:java|text)\n(.*?)```", readme, re.S)[:2]
     script = tmp_path / "Main.java"
     script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
-    ran = run(source_command(script))
+    ran = run(*source_command(script))
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout == printed
 
 
-def test_the_example_runs(built: BUILT, server: RunningServer) -> None:
-    command = source_command(JAVA_CLIENT / "examples" / "Rank.java", *QUESTION_AND_THREE)
-    assert_ranks(run(command, SENTRITON_URL=server.url))
+def test_the_readmes_project_names_the_library() -> None:
+    readme = (JAVA_CLIENT / "README.md").read_text(encoding="utf-8")
+    (project,) = re.findall(r"```xml\n(.*?)```", readme, re.S)
+    (dependency,) = ET.fromstring(project).iterfind("{*}dependencies/{*}dependency")
+    library = ET.parse(JAVA_CLIENT / "pom.xml").getroot()
+    for name in ("groupId", "artifactId", "version"):
+        assert dependency.findtext(f"{{*}}{name}") == library.findtext(f"{{*}}{name}")

@@ -1,23 +1,34 @@
-"""client/node: its own tests against the server of the other clients, its callers batched, a restarted server, and the
-code of its README.
-"""
+"""client/node: its own tests against the server of the other clients, its programs, and the code of its README."""
 
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.polyglot.callers import QUESTION_AND_THREE, assert_batched, assert_ranks, restart_under_callers
 from tests.polyglot.conformance import Conformance
 from tests.polyglot.conftest import NODE_CLIENT, RunNode
+from tests.polyglot.processes import environment
+from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
 
-CALLERS = Path(__file__).with_name("callers.mjs")
+
+@pytest.fixture(scope="module")
+def programs(run_node: RunNode) -> Programs:
+    """Scripts of the client, which the other fixture has built."""
+    callers, reencode = (str(Path(__file__).with_name(name)) for name in ("callers.mjs", "reencode.mjs"))
+    return Programs(
+        callers=lambda url, calls, seconds: ["node", callers, url, str(calls), str(seconds)],
+        reencode=["node", reencode],
+        rank=["node", str(NODE_CLIENT / "example.mjs")],
+    )
+
+
+class TestPrograms(ProgramTests):
+    least_batch = 4
 
 
 @pytest.fixture
@@ -50,29 +61,17 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
     assert checked.returncode == 0, checked.stdout
 
 
-def test_64_node_calls_at_once_are_batched(run_node: RunNode, server: RunningServer, conformance: Conformance) -> None:
-    assert_batched(lambda: run_node(CALLERS, server.url, "4"), server, conformance, least=4)
-
-
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL], ids=lambda ending: ending.name)
-def test_a_restart_under_64_callers_loses_nothing(
-    ending: signal.Signals, run_node: RunNode, conformance: Conformance
-) -> None:
-    def command(url: str, calls: int, seconds: float) -> list[str]:
-        return ["node", str(CALLERS), url, str(calls), str(seconds)]
-
-    restart_under_callers(command, ending, conformance)
-
-
 def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_path: Path) -> None:
+    """Its commands too, in an empty folder, which links to the package."""
     readme = (NODE_CLIENT / "README.md").read_text(encoding="utf-8")
-    code, printed = re.findall(r"```(?:js|text)\n(.*?)```", readme, re.S)[:2]
-    script = NODE_CLIENT / "dist" / "readme.mjs"  # where the package finds itself by its name
-    script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
-    ran = run_node(script)
-    assert ran.returncode == 0, ran.stderr
+    code, printed, commands = (
+        re.findall(rf"```{kind}\n(.*?)```", readme, re.S)[0] for kind in ("js", "text", "console")
+    )
+    (tmp_path / "hello.mjs").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
+    for line in commands.splitlines():
+        words = line.removeprefix("$ ").replace("PATH_TO_SENTRITON", str(NODE_CLIENT.parents[1])).split()
+        ran = subprocess.run(
+            words, cwd=tmp_path, env=environment(npm_config_offline="true"), capture_output=True, text=True, timeout=200
+        )
+        assert ran.returncode == 0, f"{line}: {ran.stderr}"
     assert ran.stdout == printed
-
-
-def test_the_example_runs(run_node: RunNode, server: RunningServer) -> None:
-    assert_ranks(run_node("example.mjs", *QUESTION_AND_THREE, SENTRITON_URL=server.url))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import sys
@@ -12,16 +11,13 @@ from typing import Any
 import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import service_pb2
 
 from tests.conftest import ROOT
-from tests.polyglot.callers import environment
-from tests.polyglot.conftest import RunGo, RunNode
-
-PROTOS = ROOT / "protos"
-PROTO = "inference/inference.proto"
+from tests.polyglot.conftest import RunGo
+from tests.polyglot.messages import PROTO, PROTOS, VARIANTS, fill
+from tests.polyglot.processes import environment
 
 
 @pytest.fixture(scope="module")
@@ -74,41 +70,6 @@ def test_every_call_is_upstreams(
         assert method == calls[method.name]
 
 
-def fill(message: Any, variant: int) -> Any:
-    """Set every field, lists to two elements, maps to one entry; `variant` chooses among a oneof's fields."""
-    for field in message.DESCRIPTOR.fields:
-        if (choice := field.containing_oneof) and choice.fields[variant % len(choice.fields)] != field:
-            continue
-        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-        if is_map:
-            fill(getattr(message, field.name)["키"], variant)
-        elif field.is_repeated and field.message_type:
-            fill(getattr(message, field.name).add(), variant)
-            fill(getattr(message, field.name).add(), variant + 1)
-        elif field.is_repeated:
-            getattr(message, field.name).extend([value_of(field, variant), value_of(field, variant + 1)])
-        elif field.message_type:
-            fill(getattr(message, field.name), variant)
-        else:
-            setattr(message, field.name, value_of(field, variant))
-    return message
-
-
-def value_of(field: FieldDescriptor, variant: int) -> Any:
-    """A value that is not the type's default, and that JavaScript's numbers hold."""
-    values: dict[int, tuple[Any, Any]] = {
-        FieldDescriptor.CPPTYPE_BOOL: (True, True),
-        FieldDescriptor.CPPTYPE_INT32: (-7, 2**31 - 1),
-        FieldDescriptor.CPPTYPE_UINT32: (7, 2**32 - 1),
-        FieldDescriptor.CPPTYPE_INT64: (-7, 2**53 - 1),
-        FieldDescriptor.CPPTYPE_UINT64: (7, 2**53 - 1),
-        FieldDescriptor.CPPTYPE_FLOAT: (0.5, -1e30),
-        FieldDescriptor.CPPTYPE_DOUBLE: (0.1, -1e300),
-        FieldDescriptor.CPPTYPE_STRING: (b"\xff\x00", b"raw") if field.type == field.TYPE_BYTES else ("문장", "text"),
-    }
-    return values[field.cpp_type][variant % 2]
-
-
 @pytest.fixture(scope="module")
 def filled(ours: descriptor_pb2.FileDescriptorProto) -> list[tuple[Any, Any]]:
     """Each message, in five variants, filled in our class and in upstream's."""
@@ -118,36 +79,18 @@ def filled(ours: descriptor_pb2.FileDescriptorProto) -> list[tuple[Any, Any]]:
     for message in ours.message_type:
         our_class = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"inference.{message.name}"))
         their_class = getattr(service_pb2, message.name)
-        pairs += [(fill(our_class(), variant), fill(their_class(), variant)) for variant in range(5)]
+        pairs += [(fill(our_class(), variant), fill(their_class(), variant)) for variant in range(VARIANTS)]
     return pairs
 
 
 def test_messages_are_byte_identical_both_ways(filled: list[tuple[Any, Any]]) -> None:
-    assert len(filled) == 15 * 5
+    assert len(filled) == 15 * VARIANTS
     for our_message, their_message in filled:
         ours, theirs = (message.SerializeToString(deterministic=True) for message in (our_message, their_message))
         assert ours == theirs
         # A class passes on unknown fields unread: so the fields are compared as well.
         assert MessageToDict(type(our_message).FromString(theirs)) == MessageToDict(their_message)
         assert MessageToDict(type(their_message).FromString(ours)) == MessageToDict(our_message)
-
-
-def test_nodes_messages_are_byte_identical_both_ways(filled: list[tuple[Any, Any]], run_node: RunNode) -> None:
-    sent = [[theirs.DESCRIPTOR.name, base64.b64encode(theirs.SerializeToString()).decode()] for _, theirs in filled]
-    ran = run_node(Path(__file__).with_name("reencode.mjs"), stdin=json.dumps(sent))
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == sent
-
-
-def test_gos_messages_are_byte_identical_both_ways(filled: list[tuple[Any, Any]], run_go: RunGo) -> None:
-    encoded = [theirs.SerializeToString(deterministic=True) for _, theirs in filled]
-    sent = [
-        [theirs.DESCRIPTOR.name, base64.b64encode(raw).decode()]
-        for (_, theirs), raw in zip(filled, encoded, strict=True)
-    ]
-    ran = run_go("run", "./internal/reencode", stdin=json.dumps(sent))
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout) == sent
 
 
 def test_buf_finds_nothing_to_lint(node_tools: Path) -> None:

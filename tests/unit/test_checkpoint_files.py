@@ -119,6 +119,26 @@ def test_a_path_that_cannot_be_looked_at_is_refused(
         locate_checkpoint(source)
 
 
+def test_the_content_key_follows_links_to_folders(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "checkpoint", tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere.mkdir()
+    (folder / "1_Pooling").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(folder)
+    before = content_key(folder)
+    (elsewhere / "config.json").write_text("{}")
+    assert content_key(folder) != before
+
+
+def test_bytes_that_move_from_file_to_file_change_the_content_key(tmp_path: Path) -> None:
+    keys = set()
+    for first, second in (("a", "bc"), ("ab", "c")):
+        (tmp_path / "1").write_text(first)
+        (tmp_path / "2").write_text(second)
+        keys.add(content_key(tmp_path))
+    assert len(keys) == 2
+
+
 def test_a_link_to_nothing_does_not_disturb_the_content_key(tmp_path: Path) -> None:
     before = content_key(tmp_path)
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

@@ -135,6 +135,23 @@ def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatc
         resolve(ExportSettings)
 
 
+@pytest.mark.parametrize(
+    ("cls", "variable", "without"),
+    [
+        (ServerSettings, "SENTRITON_ACCESS_KEY", "no key needed"),
+        (ServerSettings, "SENTRITON_ADMIN_KEY", "these APIs are disabled"),
+        (GatewaySettings, "SENTRITON_GATEWAY_ACCESS_KEY", "the server's access_key, or no key needed"),
+    ],
+)
+def test_an_empty_key_leaves_no_server_open(
+    cls: type, variable: str, without: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "")
+    with pytest.raises(InvalidInput, match=rf"^\${variable} is empty; set a key, or remove the variable: {without}$"):
+        resolve(cls)
+    assert resolve(ClientSettings).access_key is None
+
+
 def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_METRICS_HOST", "203.0.113.1")
     settings = resolve(ServerSettings, flags={"grpc_port": 0, "metrics_port": 0})

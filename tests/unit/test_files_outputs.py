@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
@@ -162,7 +164,7 @@ def test_a_number_in_another_column_stays_what_it_is(tmp_path: Path, values: lis
     source = open_source(None, path, "text")
     count, columns = source.survey()
     rows = open_rows(output, tmp_path / "out.partial", 3, EMBEDDINGS.dtype, columns)
-    rows.append(list(source.read(None)), EMBEDDINGS[:count])
+    rows.append(list(source.read(None, None)), EMBEDDINGS[:count])
     rows.finish(output)
     assert pq.read_table(output)["n"].to_pylist() == expected
 
@@ -174,3 +176,49 @@ def test_half_a_character_in_another_column_does_not_stop_a_run(tmp_path: Path) 
         rows.append([SentenceRow("문장", {"sentence": "문장", "note": "\ud800"})], EMBEDDINGS[:1])
         rows.finish(output)
         assert output.exists()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a", None, "c"], pa.string_view()),
+        pa.array([b"0" * 16, None, b"1" * 16], pa.uuid()),
+        pa.array([{"a": 1}, None, {"a": 3}]),
+        pa.array([[("a", 1)], [], None], pa.map_(pa.string(), pa.int64())),
+    ],
+    ids=lambda column: str(column.type),
+)
+def test_a_column_of_any_type_goes_from_parquet_to_parquet(tmp_path: Path, column: pa.Array) -> None:
+    path, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(pa.table({"sentence": SENTENCES[:3], "more": column}), path)
+    source = open_source(None, path, None)
+    rows = open_rows(output, tmp_path / "out.partial", 3, EMBEDDINGS.dtype, source.survey()[1])
+    rows.append(list(source.read(None, None)), EMBEDDINGS[:3])
+    rows.finish(output)
+    assert pq.read_table(output)["more"].to_pylist() == column.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("column", "why"),
+    [
+        (pa.array([2**62], pa.timestamp("us")), "date value out of range"),
+        (pa.array([2**30], pa.date32()), "must have magnitude"),
+        (pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]), "duplicate field names"),
+    ],
+    ids=["time", "date", "structure"],
+)
+def test_values_that_python_lacks_are_named_before_anything_is_embedded(
+    tmp_path: Path, column: pa.Array, why: str
+) -> None:
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"sentence": SENTENCES[:1], "when": column}), path)
+    with pytest.raises(InvalidInput, match=f"in.parquet, column 'when' has values that cannot be carried .*{why}.*npy"):
+        open_source(None, path, None).survey()
+    assert open_source(None, path, None, carried=False).survey()[0] == 1
+
+
+def test_a_value_that_cannot_be_written_again_is_named(tmp_path: Path) -> None:
+    columns = pa.schema([("sentence", pa.string()), ("day", pa.date32())])
+    rows = open_rows(tmp_path / "out.parquet", tmp_path / "out.partial", 3, EMBEDDINGS.dtype, columns)
+    with pytest.raises(InvalidInput, match=r"a column of type date32\[day\] cannot be written .*\.jsonl"):
+        rows.append([SentenceRow("x", {"sentence": "x", "day": datetime.timedelta(1)})], EMBEDDINGS[:1])

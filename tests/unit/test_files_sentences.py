@@ -203,9 +203,26 @@ def test_a_missing_column_is_no_wrong_row(tmp_path: Path) -> None:
 
 def test_a_long_line_is_cut_at_a_whole_character(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "가" * 400_000 + "\nnext\n")
-    first, second = read_sentences(path)
+    first, second = read_sentences(path, reading=Reading(fills=lambda beginning: True))
     assert first == "가" * (MAX_LINE_BYTES // 3)
     assert second == "next"
+
+
+def test_a_long_line_whose_end_would_be_lost_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "one\n" + " " * MAX_LINE_BYTES + "end\nnext\n")
+    for fills in (None, str.strip):
+        with pytest.raises(InvalidInput, match=r"a\.txt, line 2 is longer than 1,048,576 bytes, and its beginning"):
+            list(read_sentences(path, reading=Reading(fills=fills)))
+    skipped: list[InvalidInput] = []
+    assert list(read_sentences(path, reading=Reading(reject=skipped.append))) == ["one", "next"]
+    assert len(skipped) == 1
+
+
+def test_lines_that_end_in_cr_alone_are_no_single_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"a\.txt has lines that end in CR alone; convert it with tr"):
+        list(read_sentences(write(tmp_path / "a.txt", "one\rtwo\r")))
+    assert list(read_sentences(write(tmp_path / "b.txt", "one\r"))) == ["one"]
+    assert list(read_sentences(write(tmp_path / "c.txt", "10 %\r20 %\nnext"))) == ["10 %\r20 %", "next"]
 
 
 @pytest.mark.parametrize("encoding", ["cp949", "EUC-KR", "utf-8"])

@@ -87,7 +87,14 @@ def stripping_word_piece() -> Tokenizer:
     return tokenizer
 
 
-KINDS = {each.__name__: each for each in (bundled, byte_level_bpe, unigram, stripping_word_piece)}
+def without_spaces() -> Tokenizer:
+    """As of languages that have none."""
+    tokenizer = bundled()
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(" ", "")])
+    return tokenizer
+
+
+KINDS = {each.__name__: each for each in (bundled, byte_level_bpe, unigram, stripping_word_piece, without_spaces)}
 
 
 @cache
@@ -105,7 +112,13 @@ def test_ids_are_those_of_the_whole_text(kind: str, texts: list[str]) -> None:
     assert ours.ids(texts) == [encoding.ids for encoding in whole.encode_batch_fast(texts)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_words_that_a_normalizer_joins_are_read_whole() -> None:
+    ours, whole = pair("without_spaces")
+    for text in ("a b c d e f g " * count for count in (20, 40, 100)):
+        assert ours.ids([text]) == [whole.encode(text).ids]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "without_spaces"])
 def test_little_of_a_long_text_is_read(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, whole = pair(kind)
     read: list[int] = []
@@ -129,6 +142,9 @@ def test_words_that_are_too_long_are_read_whole() -> None:
         {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": ".. "}, "behavior": "Isolated", "invert": False}},
         {"pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": False}},
         {"normalizer": {"type": "Replace", "pattern": {"Regex": "x.*y"}, "content": "z"}},
+        {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": ""}},
+        {"normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}},
+        {"normalizer": {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": ""}},
         {"added_tokens": [{"id": 9, "content": "two words"}]},
     ],
     ids=str,

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from sentriton_server.checkpoint import CheckpointError
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
-from sentriton_server.export_cache import entries, hold, remove
+from sentriton_server.export_cache import EXPORTS, entries, hold, remove
 from sentriton_server.repository import RepositoryError, check_repository, read_operators
 from sentriton_server.serving.source import prepare_repository
 from tests.checkpoints import make_checkpoint
@@ -75,6 +76,28 @@ def test_a_checkpoint_is_exported_once_for_its_content(tmp_path: Path) -> None:
     assert said[-1] == f"using the export in {first}"
     make_checkpoint(tmp_path / "checkpoint", seed=1)
     assert prepare_repository(str(folder), precision="fp32", device="cpu") != first
+
+
+@pytest.mark.parametrize("when", ["reading", "embedding"])
+@pytest.mark.usefixtures("own_cache")
+def test_a_checkpoint_that_changes_during_its_export_is_not_kept(tmp_path: Path, when: str) -> None:
+    def change(step: str) -> None:
+        if step.startswith(when):
+            make_checkpoint(tmp_path / "checkpoint", seed=1)
+
+    folder = make_checkpoint(tmp_path / "checkpoint")
+    with pytest.raises(CheckpointError, match="checkpoint changed while they were exported; wait until"):
+        prepare_repository(str(folder), precision="fp32", device="cpu", say=change)
+    assert entries([EXPORTS]) == []
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_equal_checkpoints_of_two_names_have_an_export_each(tmp_path: Path) -> None:
+    made = make_checkpoint(tmp_path / "made")
+    for name in ("one/same", "other/same"):
+        folder = shutil.copytree(made, tmp_path / f"models--{name.replace('/', '--')}/snapshots/{'0' * 40}")
+        found = prepare_repository(str(folder), precision="fp32", device="cpu")
+        assert check_repository(found).name == name
 
 
 @pytest.mark.usefixtures("own_cache")

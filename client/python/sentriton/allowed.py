@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -60,7 +60,8 @@ def _is_truth(value: Any) -> bool:
 
 
 def _is_above_0(value: Any) -> bool:
-    return isinstance(value, Real) and not _is_truth(value) and 0 < float(value) < math.inf
+    is_number = isinstance(value, Real) and not _is_truth(value)
+    return is_number and 0 < value <= sys.float_info.max  # not as a float: an integer may be too large for one
 
 
 ABOVE_0 = Allowed("finite numbers above 0", _is_above_0)

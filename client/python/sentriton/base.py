@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Generic, cast
+from typing import TYPE_CHECKING, Generic, NoReturn, cast
 
 from sentriton.arguments import as_texts, choice
 from sentriton.endpoints import AnyConnection
@@ -46,6 +46,9 @@ class BaseEncoder(Generic[AnyConnection]):
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
         self._similarity_fn_name: SimilarityName | None = None
         self.model_card_data = ModelCardData()
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("an encoder has connections and cannot be pickled or copied; make a new one in each process")
 
     @property
     def settings(self) -> ClientSettings:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sentriton import __version__
@@ -29,6 +28,7 @@ from sentriton.plugins import CommandGroup
 from sentriton.questions import health_questions
 from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
+from sentriton.terminal import print_table
 
 app = typer.Typer(
     name="sentriton",
@@ -85,7 +85,7 @@ def similarity(
         table.add_column(str(number), justify="right")
     for number, (text, row) in enumerate(zip(texts, scores, strict=True), start=1):
         table.add_row(f"{number} {text}", *(f"{score:.3f}" for score in row))
-    Console().print(table)
+    print_table(table, soft_wrap=False)
 
 
 @app.command()
@@ -114,7 +114,7 @@ def info(settings: ClientSettings, as_json: AsJson = False) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in rows.items():
         table.add_row(name, str(value))
-    Console(soft_wrap=True).print(table)
+    print_table(table)
 
 
 @app.command()

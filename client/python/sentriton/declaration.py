@@ -26,13 +26,15 @@ class Details(TypedDict, total=False):
     """Attributes of a `setting` besides its default, help and group, with the defaults of `Setting`.
 
     `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
-    None. A `secret` is never shown. The former names work for one release, with a warning.
+    None. A `secret` is never shown. An empty variable is unset, but an error for a `lock`, since unset leaves a server
+    open. The former names work for one release, with a warning.
     """
 
     allowed: Allowed
     unit: str
     unset: str
     secret: bool
+    lock: bool
     former_flag: str
     former_variable: str
 
@@ -56,6 +58,7 @@ class Setting:
     unit: str = ""
     unset: str = ""
     secret: bool = False
+    lock: bool = False
     former_flag: str | None = None
     former_variable: str | None = None
 
@@ -94,7 +97,10 @@ class Setting:
     def read_environment(self, warn: Callable[[str], None]) -> tuple[str, Any] | None:
         """The variable that is set, as `$NAME`, and its value, or None."""
         for variable in filter(None, (self.variable, self.former_variable)):
-            if text := os.environ.get(variable):
+            text = os.environ.get(variable)
+            if text == "" and self.lock:
+                raise InvalidInput(f"${variable} is empty; set a key, or remove the variable: {self.unset}")
+            if text:
                 if variable != self.variable:
                     warn(deprecation(f"${variable}", f"${self.variable}"))
                 return f"${variable}", self.parse(f"${variable}", text)

@@ -72,7 +72,7 @@ class Member(Generic[AnyConnection]):
             if not row:
                 text = self.sentences[place]
                 self.error = InvalidInput(
-                    f"sentences[{place}] is {text!r}, which has no token for this model's tokenizer"
+                    f"sentences[{place}] is {text[:200]!r}, which has no token for this model's tokenizer"
                 )
         self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
 

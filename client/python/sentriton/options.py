@@ -66,7 +66,7 @@ def resolve_prompt(
         if not isinstance(prompt, str):
             raise InvalidInput(f"prompt is {prompt!r} ({type(prompt).__name__}); give a string or None")
         check_unicode("prompt", prompt)
-        return prompt
+        return str.__str__(prompt)  # as of the sentences, the characters alone
     default = next((name for name in preferred if name in manifest.prompts), manifest.default_prompt_name)
     name = default if prompt_name is None else prompt_name
     if name is None:

@@ -44,7 +44,7 @@ def plan_requests(
             if not rows[-1]:
                 index = window[chosen[-1]]
                 raise InvalidInput(
-                    f"sentences[{index}] is {texts[index]!r}, which has no token for this model's tokenizer"
+                    f"sentences[{index}] is {texts[index][:200]!r}, which has no token for this model's tokenizer"
                 )
             yield RequestRows([window[place] for place in chosen], pack_rows(rows, not_pooled=not_pooled))
 

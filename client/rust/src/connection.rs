@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::Instant;
 
 use http::Uri;
 use http::uri::Scheme;
@@ -7,6 +7,7 @@ use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::{Request, Status};
 
 use crate::channel::Channel;
+use crate::deadline::LEAST_TIME;
 use crate::errors::{Error, translate};
 use crate::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::inference::{ModelInferRequest, ModelInferResponse};
@@ -48,34 +49,32 @@ impl Connection {
         Ok(Self { address: address.text.clone(), access_key, channel, client })
     }
 
-    /// Sends one request and waits for its response, at most for `allowed`. Dropping the future cancels it on the server
-    /// too.
-    pub(crate) async fn infer(
-        &self,
-        request: ModelInferRequest,
-        allowed: Duration,
-    ) -> Result<ModelInferResponse, Error> {
+    /// Sends one request and waits for its response until `until`; sends nothing if that is too soon. Dropping the future
+    /// cancels it on the server too.
+    pub(crate) async fn infer(&self, request: ModelInferRequest, until: Instant) -> Result<ModelInferResponse, Error> {
+        let late = || translate(Status::deadline_exceeded("the time of the request passed"), &self.address);
+        let allowed = until.saturating_duration_since(Instant::now());
+        if allowed < LEAST_TIME {
+            return Err(late());
+        }
         let mut request = Request::new(request);
         request.set_timeout(allowed);
         if let Some(key) = &self.access_key {
             request.metadata_mut().insert(AsciiMetadataKey::from_static(ACCESS_HEADER), key.clone());
         }
         let mut client = self.client.clone();
-        let answer = timeout(allowed, client.model_infer(request)).await;
-        answer
-            .unwrap_or_else(|_| Err(Status::deadline_exceeded("the time of the request passed")))
-            .map(tonic::Response::into_inner)
-            .map_err(|status| translate(status, &self.address))
+        let answer = timeout(allowed, client.model_infer(request)).await.map_err(|_| late())?;
+        answer.map(tonic::Response::into_inner).map_err(|status| translate(status, &self.address))
     }
 
     /// Fetches an asset and reads it. A wrong one is an [`Error::ServerError`] that names server and file.
     pub(crate) async fn asset<T>(
         &self,
         name: &str,
-        allowed: Duration,
+        until: Instant,
         read: impl FnOnce(&[u8]) -> Result<T, String>,
     ) -> Result<T, Error> {
-        let response = self.infer(asset_request(name), allowed).await?;
+        let response = self.infer(asset_request(name), until).await?;
         let content = read_asset(&response).map_err(|failure| failure.of_wrong_answer(&self.address))?;
         read(content).map_err(|wrong| {
             let address = &self.address;

@@ -8,6 +8,8 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_REQUEST: Duration = Duration::from_secs(24 * 3600);
 /// The server's timer and this clock differ by some milliseconds: so close to the end, the call is over.
 pub(crate) const MARGIN: Duration = Duration::from_millis(100);
+/// With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368).
+pub(crate) const LEAST_TIME: Duration = Duration::from_millis(2);
 
 /// When a call ends: `timeout` after its begin, or `stall_timeout` after its last answer.
 pub(crate) struct Deadline {
@@ -48,9 +50,10 @@ impl Deadline {
         self.end
     }
 
-    /// How long a request sent at `now` may take; 0 after the end.
+    /// How long a request sent at `now` may take; 0 if that is too little to send one.
     pub(crate) fn left(&self, now: Instant) -> Duration {
-        self.time().saturating_duration_since(now).min(LONGEST_REQUEST)
+        let left = self.time().saturating_duration_since(now);
+        if left < LEAST_TIME { Duration::ZERO } else { left.min(LONGEST_REQUEST) }
     }
 
     /// Notes that a request of the call was answered.
@@ -73,7 +76,7 @@ impl Deadline {
 
     /// Whether the call has to end.
     pub(crate) fn over(&self, now: Instant) -> bool {
-        now >= self.time()
+        self.left(now).is_zero()
     }
 
     /// Whether the call's own time, stalls aside, ends at or before `then`.

@@ -40,7 +40,7 @@ pub(crate) async fn dispatch<W: Work, P: Iterator<Item = RequestRows>>(
             let number = sending.number;
             let abort = tasks.spawn(async move {
                 let _ending = ending;
-                let outcome = connection.infer(message, left).await;
+                let outcome = connection.infer(message, sending.until).await;
                 (sending, outcome)
             });
             aborts.insert(number, abort);

@@ -42,15 +42,14 @@ impl SentenceEncoder {
     /// Those of [`SentenceEncoder::health`], and [`Error::InvalidInput`] if the time is 0.
     pub async fn health_within(&self, timeout: Duration) -> Result<HealthReport, Error> {
         let end = Instant::now() + checked_time("timeout", timeout)?;
-        let left = || end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.unless_closed(self.canary(left)).await
+        self.unless_closed(self.canary(end)).await
     }
 
-    async fn canary(&self, left: impl Fn() -> Duration) -> Result<HealthReport, Error> {
+    async fn canary(&self, end: Instant) -> Result<HealthReport, Error> {
         let shared = self.shared();
         let (server, address) = (&shared.connections[0], shared.servers.endpoints.address(0));
-        let manifest = server.asset("manifest.json", left(), Manifest::read).await?;
-        let golden = server.asset("golden.json", left(), |content| Golden::read(content, manifest.dimension)).await?;
+        let manifest = server.asset("manifest.json", end, Manifest::read).await?;
+        let golden = server.asset("golden.json", end, |content| Golden::read(content, manifest.dimension)).await?;
         let sentences: Vec<&str> = golden.sentences.iter().map(String::as_str).collect();
         let manifest = Arc::new(manifest);
         let dimension = manifest.dimension;
@@ -63,8 +62,8 @@ impl SentenceEncoder {
             result: Matrix::zeros(sentences.len(), dimension),
         };
         for rows in plan_requests(&sentences, limits) {
-            let request = own.request(&rows, left());
-            let response = server.infer(request, left()).await?;
+            let request = own.request(&rows, end.saturating_duration_since(Instant::now()));
+            let response = server.infer(request, end).await?;
             own.collect(&rows, address, &response)?;
         }
         let cosines = own.result.iter().zip(&golden.embeddings).map(|(found, expected)| cosine(found, expected));

@@ -4,7 +4,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, timeout_at};
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, LEAST_TIME};
 use crate::encoder::{SentenceEncoder, Shared};
 use crate::errors::Error;
 use crate::inquiry::Inquiry;
@@ -35,7 +35,7 @@ impl SentenceEncoder {
     /// Waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
     pub(crate) async fn manifest(&self, deadline: &Deadline) -> Result<ReadManifest, Error> {
         loop {
-            let reading = self.read();
+            let reading = self.read(deadline)?;
             let mut receiver = reading.clone();
             let known = receiver.wait_for(Option::is_some);
             let known = match deadline.end() {
@@ -59,22 +59,26 @@ impl SentenceEncoder {
         }
     }
 
-    /// The reading that all calls share; starts one if none is.
-    fn read(&self) -> Reading {
+    /// The reading that all calls share. If none is, it starts one; an error if the call has no time for it.
+    fn read(&self, deadline: &Deadline) -> Result<Reading, Error> {
         let mut current = self.reading();
         if let Some(reading) = current.as_ref().filter(|reading| has_sender_or_value(reading)) {
-            return reading.clone();
+            return Ok(reading.clone());
+        }
+        if deadline.ends_before(Instant::now() + LEAST_TIME) {
+            return Err(deadline.exceeded(self.url()));
         }
         let (sender, reading) = watch::channel(None);
-        let (shared, deadline) = (Arc::clone(self.shared()), self.deadline(None));
+        let (shared, own) = (Arc::clone(self.shared()), self.deadline(None));
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = sender.closed() => {} // no call waits
-                found = ask(&shared, deadline) => { sender.send_replace(Some(found)); }
+                found = ask(&shared, own) => { sender.send_replace(Some(found)); }
             }
         });
         *current = Some(reading.clone());
-        reading
+        Ok(reading)
     }
 
     /// Makes the next call read the manifest that is served then, unless another call did so.
@@ -95,8 +99,8 @@ fn has_sender_or_value(reading: &Reading) -> bool {
 async fn ask(shared: &Shared, deadline: Deadline) -> Result<Arc<Manifest>, Error> {
     let mut inquiry = Inquiry::new(Arc::clone(&shared.servers.endpoints), deadline);
     loop {
-        let (server, allowed) = inquiry.next(Instant::now())?;
-        match shared.connections[server].asset("manifest.json", allowed, Manifest::read).await {
+        let (server, until) = inquiry.next(Instant::now())?;
+        match shared.connections[server].asset("manifest.json", until, Manifest::read).await {
             Ok(manifest) => return Ok(Arc::new(manifest)),
             Err(failure) => inquiry.failed(failure, Instant::now()),
         }

@@ -23,8 +23,8 @@ impl Inquiry {
         Self { endpoints, deadline, turns, until: None, failure: None }
     }
 
-    /// The next server and the time that it has to answer; an error if all failed or the time is over.
-    pub(crate) fn next(&mut self, now: Instant) -> Result<(usize, Duration), Error> {
+    /// The next server and the end of its time to answer; an error if all failed or the time is over.
+    pub(crate) fn next(&mut self, now: Instant) -> Result<(usize, Instant), Error> {
         let exceeded = || self.deadline.exceeded(&self.endpoints.url());
         let Some(&(server, patience)) = self.turns.front() else {
             return Err(self.failure.take().unwrap_or_else(exceeded));
@@ -35,7 +35,7 @@ impl Inquiry {
         }
         let allowed = if self.turns.len() > 1 { patience.min(left) } else { left };
         self.until = Some(now + allowed);
-        Ok((server, allowed))
+        Ok((server, now + allowed))
     }
 
     /// Notes the error of the last turn.

@@ -9,6 +9,7 @@ use crate::protocol::{not_finite, push_element};
 use crate::requests::{BYTES_PER_REQUEST, SPECIAL_TOKENS, TOKENS_PER_REQUEST};
 
 const MOST_JOINED: usize = 8; // sentences of a call that shares requests
+const LONGEST_JOINED: usize = 1 << 16; // characters of all calls of a request; tokenizing more would hold them up
 
 /// A small call that shares a request with others.
 pub(crate) struct Member {
@@ -22,8 +23,8 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// None if the call sends requests of its own: its sentences are many, fill a batch or exceed the limits of one
-    /// request.
+    /// None if the call sends requests of its own: its sentences are many or long, fill a batch or exceed a
+    /// request's limits.
     pub(crate) fn new(call: &Call<'_>) -> Option<Self> {
         let rows = call.sentences.len();
         if rows == 0 || rows > MOST_JOINED || rows >= call.shape.max_rows {
@@ -46,8 +47,8 @@ impl Member {
             one.tokens += (characters + SPECIAL_TOKENS).min(one.shape.manifest.max_seq_length);
             one.bytes += call.prompt.len() + sentence.len();
         }
-        let too_large = one.tokens > TOKENS_PER_REQUEST || one.bytes > BYTES_PER_REQUEST;
-        (rows == 1 || !too_large).then_some(one)
+        let too_large = rows > 1 && (one.tokens > TOKENS_PER_REQUEST || one.bytes > BYTES_PER_REQUEST);
+        (!too_large && one.characters <= LONGEST_JOINED).then_some(one)
     }
 
     /// The member's own vectors, whose numbers `raw` begins with.
@@ -71,6 +72,7 @@ pub(crate) struct Crowd {
     rows: usize,
     tokens: usize,
     bytes: usize,
+    characters: usize,
     shortest: Duration, // of their remaining times
     longest: Duration,
 }
@@ -88,6 +90,7 @@ impl Crowd {
                 rows: one.rows,
                 tokens: one.tokens,
                 bytes: one.bytes,
+                characters: one.characters,
                 shortest: left,
                 longest: left,
             };
@@ -101,12 +104,14 @@ impl Crowd {
             && longest <= 2 * shortest
             && self.rows + one.rows <= first.shape.max_rows
             && self.tokens + one.tokens <= TOKENS_PER_REQUEST
-            && self.bytes + one.bytes <= BYTES_PER_REQUEST;
+            && self.bytes + one.bytes <= BYTES_PER_REQUEST
+            && self.characters + one.characters <= LONGEST_JOINED;
         if fits {
             self.members.push((name, Arc::clone(one)));
             self.rows += one.rows;
             self.tokens += one.tokens;
             self.bytes += one.bytes;
+            self.characters += one.characters;
             (self.shortest, self.longest) = (shortest, longest);
         }
         fits

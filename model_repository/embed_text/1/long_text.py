@@ -27,7 +27,10 @@ def beginning_decides(description: dict[str, Any]) -> bool:
     return (
         truncation.get("direction") == "Right"
         and _splits_at_spaces(description.get("pre_tokenizer"))
-        and all(_is_local(each) for each in _members(description.get("normalizer"), "normalizers"))
+        and all(
+            _is_local(each, _spaces(description["pre_tokenizer"]))
+            for each in _members(description.get("normalizer"), "normalizers")
+        )
         and not any(map(_has_space, description.get("added_tokens") or []))
     )
 
@@ -53,10 +56,17 @@ def _splits_at_spaces(pre_tokenizer: dict[str, Any] | None) -> bool:
     return first.get("type") in _SPLIT_AT_SPACES and not switched_off
 
 
-def _is_local(normalizer: dict[str, Any]) -> bool:
+def _spaces(pre_tokenizer: dict[str, Any]) -> set[str]:
+    """The characters at which a pre-tokenizer certainly splits."""
+    return {" ", *(each.get("replacement", " ") for each in _members(pre_tokenizer, "pretokenizers")[:1])}
+
+
+def _is_local(normalizer: dict[str, Any], spaces: set[str]) -> bool:
     if normalizer["type"] == "Replace":
         pattern = normalizer.get("pattern") or {}
-        return pattern == _SEVERAL_SPACES or len(pattern.get("String", "")) == 1
+        if pattern in (_SEVERAL_SPACES, {"String": " "}):
+            return normalizer.get("content") in spaces  # words without a space between them would be one
+        return len(pattern.get("String", "")) == 1
     return normalizer["type"] in _LOCAL_NORMALIZERS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -112,6 +113,19 @@ def check_order(kinds: list[str]) -> None:
         )
 
 
+def paths_in(folder: Path) -> Iterator[Path]:
+    """Everything in a checkpoint, also behind links to folders: each folder once."""
+    seen = set()
+    for inside, folders, files in os.walk(folder, followlinks=True):
+        status = Path(inside).stat()
+        if (status.st_dev, status.st_ino) in seen:  # a link may lead back
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
+        yield from (Path(inside) / name for name in (*folders, *files))
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty without the file. Raises `CheckpointError` that names the file."""
     content = _read_json(path)
@@ -146,7 +160,7 @@ def _read_json(path: Path) -> Any:
 
 def _refuse_special_files(folder: Path) -> None:
     """Reading a pipe or a device never ends."""
-    for path in folder.rglob("*"):
+    for path in paths_in(folder):
         if path.exists() and not path.is_file() and not path.is_dir():
             raise CheckpointError(f"{path} is neither a file nor a folder; remove it")
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint.files import check_order, read_modules
+from sentriton_server.checkpoint.files import check_order, paths_in, read_modules
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
 from sentriton_server.encoder import (
@@ -294,8 +294,8 @@ def _require_sentence_embedding(module: Any) -> None:
 
 
 def content_key(folder: Path) -> str:
-    """sha256 over the names and contents of a checkpoint's files."""
+    """sha256 over the names, sizes and contents of a checkpoint's files."""
     with refusals_of(folder):
-        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-        names = "\n".join(str(path.relative_to(folder)) for path in files)
+        files = [path for path in sorted(paths_in(folder)) if path.is_file()]
+        names = "\n".join(f"{path.stat().st_size} {str(path.relative_to(folder))!r}" for path in files)
         return hashlib.sha256(f"{names}\n{hash_files(files)}".encode()).hexdigest()

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sentriton.cache import cache_folder
 from sentriton.errors import InvalidInput
+from sentriton.terminal import print_table
 from sentriton_server.export_cache import KINDS, entries, older_than, remove
 
 app = typer.Typer(help="List and clear the cache: exports, operators, tokenizers and data sets.")
@@ -30,7 +30,7 @@ def list_entries() -> None:
         table.add_row(entry.kind, entry.path.name, f"{entry.size / 1e6:,.1f}", used)
     typer.echo(f"{cache_folder()}: {sum(entry.size for entry in found) / 1e6:,.1f} MB in {len(found):,} entries")
     if found:
-        Console(soft_wrap=True).print(table)
+        print_table(table)
 
 
 @app.command()

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from sentriton.command_options import takes_settings
 from sentriton.manifest import Manifest
+from sentriton.terminal import print_table
 from sentriton_server.commands.terminal import say
 from sentriton_server.settings import ExportSettings
 
@@ -53,7 +53,7 @@ def export(
             checkpoint, repository, manifest.device, pairs, say, allow_pickle=settings.allow_pickle
         )
         title = f"{manifest.name}, {len(pairs):,} pairs of {Path(str(evaluate)).name}"
-        Console(soft_wrap=True).print(figures_table(title, figures))
+        print_table(figures_table(title, figures))
 
 
 def _summary(manifest: Manifest, repository: Path) -> str:

@@ -9,7 +9,7 @@ from types import FrameType
 
 from rich.console import Console
 
-_console = Console(stderr=True, highlight=False, soft_wrap=True)
+_console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
@@ -21,7 +21,7 @@ def show(text: str, style: str | None = None) -> None:
     """Print on standard error."""
     # A terminal that was closed, or a pipe whose reader has gone, ends no server: rich would exit.
     with contextlib.suppress(OSError, ValueError, SystemExit):
-        _console.print(text, style=style, markup=False)
+        _console.print(text, style=style)
 
 
 def catch_signals() -> threading.Event:

@@ -57,7 +57,9 @@ def prepare_repository(
     # not taken. Whether they suit the encoder is left to the export: a start from a kept one does not read the
     # checkpoint.
     resolved = resolve_operators(operators, device, sizes=None).key
-    decided = f"{content_key(folder)}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
+    content = content_key(folder)
+    # With its name, which the manifest has: equal checkpoints may have two.
+    decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     # fp16 may become bf16 unless the user asked for it.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
@@ -79,6 +81,7 @@ def prepare_repository(
                 operators=operators,
                 max_seq_length=max_seq_length,
                 allow_pickle=allow_pickle,
+                content=content,
                 say=say,
             )
             is_new = True

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sentriton.command_options import AsJson, open_encoder, takes_settings
@@ -20,6 +19,7 @@ from sentriton.plugins import checkpoint_reader
 from sentriton.requirements import check_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings, EvaluationSettings
 from sentriton.similarity import score_pairs
+from sentriton.terminal import print_table
 
 app = typer.Typer()
 
@@ -77,7 +77,7 @@ def evaluate(
         result = {"data": data, "pairs": len(pairs), "model": manifest.name, **about, **figures}
         typer.echo(json.dumps(result, ensure_ascii=False))
     else:
-        Console(soft_wrap=True).print(figures_table(title, figures))
+        print_table(figures_table(title, figures))
 
 
 def read_scored(data: str) -> list[ScoredPair]:

@@ -75,7 +75,7 @@ def _score(row: Mapping[str, Any], where: str) -> float:
         name, value = f"{name}.real-label", value.get("real-label")
     try:
         score = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         score = math.nan
     if isinstance(value, bool) or not math.isfinite(score):
         raise InvalidInput(f"{where}: {name} is {value!r}; it must be a number")
@@ -118,7 +118,7 @@ def _read_parquet(path: Path) -> Rows:
 
     try:
         rows = pq.read_table(path).to_pylist()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:  # dates that Python lacks
         raise InvalidInput(f"cannot read {path}: {error}") from error
     for number, row in enumerate(rows, start=1):
         yield f"{path.name}, row {number}", row

@@ -19,7 +19,15 @@ from sentriton.client import SentenceEncoder
 from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.files.embedding import RowOptions, Skipped, check_output, embed_to_file, embedded, row_precision
+from sentriton.files.embedding import (
+    RowOptions,
+    Skipped,
+    check_output,
+    embed_to_file,
+    embedded,
+    fills_of,
+    row_precision,
+)
 from sentriton.files.outputs import json_lines
 from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource, open_source
@@ -117,6 +125,7 @@ def embed(
     carried = output is None or output.suffix.lower() != ".npy"
     source = open_source(texts, input, column, encoding, carried=carried)
     if output is not None:
+        output = output.resolve() if output.is_symlink() else output  # the file that readers of the link read
         check_output(output, source, overwrite=overwrite)
     elif as_json:
         raise InvalidInput("--json prints the summary of a run that writes --output FILE; without it, rows are printed")
@@ -157,7 +166,7 @@ def _print_rows(
 ) -> None:
     encoder.encode([], **options)
     written = 0
-    for rows, embeddings in embedded(encoder, source.read(reject), options):
+    for rows, embeddings in embedded(encoder, source.read(reject, fills_of(encoder)), options):
         try:
             sys.stdout.buffer.write(json_lines(rows, embeddings))
             sys.stdout.buffer.flush()

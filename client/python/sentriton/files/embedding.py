@@ -21,7 +21,7 @@ from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.columns import SentenceRow
 from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
-from sentriton.files.rows import Reject
+from sentriton.files.rows import Fills, Reject
 from sentriton.files.sources import SentenceSource
 from sentriton.keywords import EmbeddingPrecision, EncodedMany
 from sentriton.progress import progress_bar
@@ -64,10 +64,15 @@ class Skipped:
 
     def __init__(self, output: Path | None) -> None:
         self.rows = 0
-        self.path, self._partial = (
-            output and output.with_name(f"{output.name}{part}.skipped.txt") for part in ("", ".partial")
-        )
+        lists: tuple[Path | None, Path | None] = self.paths(output) if output else (None, None)
+        self.path, self._partial = lists
         self._file: TextIO | None = None
+
+    @staticmethod
+    def paths(output: Path) -> tuple[Path, Path]:
+        """The list of a whole output, and that of a run in progress."""
+        whole, partial = (output.with_name(f"{output.name}{part}.skipped.txt") for part in ("", ".partial"))
+        return whole, partial
 
     def add(self, error: InvalidInput) -> None:
         if self._partial is None:
@@ -124,10 +129,12 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
         raise InvalidInput(f"--output {output}: no folder {output.parent}; make it first")
     if output.is_dir():
         raise InvalidInput(f"--output {output} is a folder; give a file name")
-    if source.path is not None and output.exists() and output.samefile(source.path):
-        raise InvalidInput(f"--input and --output are both {output}; give two files")
-    if output.exists() and not overwrite:
-        raise InvalidInput(f"--output {output} exists; give --overwrite to replace it")
+    for file in (output, *Skipped.paths(output)):
+        if source.path is not None and file.exists() and file.samefile(source.path):
+            raise InvalidInput(f"--input is {file}, which a run for --output {output} replaces; give two files")
+    for file in (output, Skipped.paths(output)[0]):
+        if file.exists() and not overwrite:
+            raise InvalidInput(f"{file} exists, and a run for --output {output} replaces it; give --overwrite for that")
 
 
 def row_precision(precision: str) -> EmbeddingPrecision:
@@ -138,6 +145,16 @@ def row_precision(precision: str) -> EmbeddingPrecision:
             f"here a few at a time; allowed are {', '.join(ROW_PRECISIONS)}"
         )
     return choice("--precision", precision, ROW_PRECISIONS)
+
+
+def fills_of(encoder: SentenceEncoder) -> Fills:
+    """Whether texts that begin like this have the same embedding: the first half alone fills the model."""
+
+    def fills(beginning: str) -> bool:
+        ids, other = encoder.token_ids([beginning, f"{beginning[: len(beginning) // 2]} 0 1 2 3"])
+        return ids == other and len(ids) >= encoder.max_seq_length
+
+    return fills
 
 
 def embedded(
@@ -181,7 +198,7 @@ def embed_to_file(
     skipped = Skipped(output)
     run = PartialRun(output)
     with _telling(output), run, closing(skipped):
-        total, columns = source.survey(skipped.add if on_error == "skip" else None)
+        total, columns = source.survey(skipped.add if on_error == "skip" else None, fills_of(encoder))
         run.begin(identity, restart=restart, resumable=source.resumable)
         rows = open_rows(output, run.rows_path, dimension, dtype, columns)
         try:
@@ -245,7 +262,7 @@ def _embed_rest(
 ) -> None:
     if total is not None and rows.rows > total:
         raise InvalidInput(f"{rows.rows:,} rows are kept and {source.name} has {total:,} sentences; give --restart")
-    remaining = islice(source.read(reject), rows.rows, None)
+    remaining = islice(source.read(reject, fills_of(encoder)), rows.rows, None)
     with progress_bar(progress, total, rows.rows) as advance:
         for chunk, embeddings in embedded(encoder, remaining, options):
             rows.append(chunk, embeddings)

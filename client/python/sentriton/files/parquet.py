@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
             _check_type(schema.field(column).type, where)
             schema = plain_schema(schema if carried else pa.schema([schema.field(column)]))
             for batch in file.iter_batches(_READ_ROWS, columns=schema.names):
-                for row in pa.Table.from_batches([batch]).select(schema.names).cast(schema).to_pylist():
+                for row in _rows(pa.Table.from_batches([batch]).select(schema.names).cast(schema), path.name):
                     number += 1
                     try:
                         yield SentenceRow(checked(row[column], f"{where}, row {number}"), row)
@@ -45,6 +46,20 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
                         reading.wrong(error)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise InvalidInput(f"cannot read {path}: {error}") from error
+
+
+def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates behind the year 9999."""
+    columns = []
+    for column in table.column_names:
+        try:
+            columns.append(table.column(column).to_pylist())
+        except (OverflowError, ValueError) as error:
+            raise InvalidInput(
+                f"{name}, column {column!r} has values that cannot be carried ({error}); convert the column to text, "
+                "or give --output FILE.npy, which has the embeddings alone"
+            ) from error
+    return (dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def plain_schema(schema: Any) -> Any:
@@ -128,7 +143,7 @@ class ParquetRows:
         tables: list[Any] = []
         for part in self._parts:
             tables.append(pq.read_table(part, memory_map=False))
-            if sum(table.nbytes for table in tables) >= _ROW_GROUP_BYTES:
+            if sum(table.get_total_buffer_size() for table in tables) >= _ROW_GROUP_BYTES:
                 yield pa.concat_tables(tables)
                 tables.clear()
         if tables:
@@ -151,8 +166,15 @@ def _array(values: list[Any], kind: Any) -> Any:
 
     if pa.types.is_string(kind):
         values = [value if value is None or isinstance(value, str) else json_text(value) for value in values]
+    if isinstance(kind, pa.BaseExtensionType):
+        values = [value.bytes if isinstance(value, UUID) else value for value in values]
     try:
         return pa.array(values, kind)
+    except pa.ArrowException as error:
+        raise InvalidInput(
+            f"a column of type {kind} cannot be written to Parquet again ({error}); convert it to text, or give "
+            "--output FILE.jsonl"
+        ) from error
     except UnicodeEncodeError:  # half a character in a column that is carried
         return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], kind)
 

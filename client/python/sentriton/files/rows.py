@@ -15,14 +15,18 @@ from sentriton.errors import InvalidInput
 MAX_LINE_BYTES = 1 << 20
 
 Reject: TypeAlias = Callable[[InvalidInput], None]
+Fills: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read: the `encoding` of text, and the function for a row's error (None: it is raised)."""
+    """How rows are read: the `encoding` of text, and the function for a row's error (None: it is raised). `fills`
+    tells whether the beginning of a long line decides its embedding alone (None: it never does).
+    """
 
     encoding: str = "utf-8"
     reject: Reject | None = None
+    fills: Fills | None = None
 
     def wrong(self, message: object, cause: Exception | None = None) -> None:
         """Skip a row for this reason, or raise it as `InvalidInput`."""
@@ -51,7 +55,9 @@ def checked_encoding(name: str) -> str:
 def numbered_lines(
     file: BinaryIO, name: str, reading: Reading = STRICT, *, cut: bool = False, errors: str = "strict"
 ) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is `cut` there, or wrong."""
+    """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is wrong, or `cut` there if its
+    beginning decides its embedding.
+    """
     number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -69,6 +75,13 @@ def numbered_lines(
         except UnicodeDecodeError as error:
             place = f"at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
             reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
+            continue
+        if is_long and not (reading.fills and reading.fills(line)):
+            # Spaces, or a word without an end: the text behind them would be lost.
+            reading.wrong(
+                f"{where} is longer than {MAX_LINE_BYTES:,} bytes, and its beginning alone has fewer tokens than the "
+                "model takes; is it one of text?"
+            )
             continue
         # The mark that some editors put before UTF-8.
         yield number, line.removeprefix("\ufeff") if number == 1 else line

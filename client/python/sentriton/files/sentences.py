@@ -68,8 +68,10 @@ def sentence_rows(
 
 
 def read_lines(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[SentenceRow]:
-    """The lines of a binary file without their ends."""
-    for _, line in numbered_lines(file, name, reading, cut=True):
+    """The lines of a binary file without their ends. Raises `InvalidInput` for a file whose lines end in CR alone."""
+    for number, line in numbered_lines(file, name, reading, cut=True):
+        if number == 1 and "\r" in line[:-1] and "\n" not in line:
+            raise InvalidInput(f"{name} has lines that end in CR alone; convert it with tr '\\r' '\\n'")
         yield plain_row(line.removesuffix("\n").removesuffix("\r"))
 
 

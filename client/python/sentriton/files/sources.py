@@ -12,19 +12,19 @@ import numpy as np
 
 from sentriton.errors import InvalidInput
 from sentriton.files.columns import SENTENCE, SentenceRow, checked, plain_row
-from sentriton.files.rows import Reading, Reject, checked_encoding
+from sentriton.files.rows import Fills, Reading, Reject, checked_encoding
 from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_rows
 
 
 @dataclass(frozen=True)
 class SentenceSource:
-    """Rows by `read`, which takes a function for the error of a wrong row (None: it is raised). `path` is the file, if
-    any, to read them from a second time; `identity` identifies its content.
+    """Rows by `read`, which takes `Reading`'s functions for the error of a wrong row and for a long line. `path` is the
+    file, if any, to read them from a second time; `identity` identifies its content.
     """
 
     name: str
     identity: dict[str, Any]
-    read: Callable[[Reject | None], Iterator[SentenceRow]]
+    read: Callable[[Reject | None, Fills | None], Iterator[SentenceRow]]
     path: Path | None = None
     given: int | None = None
 
@@ -32,14 +32,14 @@ class SentenceSource:
     def resumable(self) -> bool:
         return self.path is not None
 
-    def survey(self, reject: Reject | None = None) -> tuple[int | None, Any]:
+    def survey(self, reject: Reject | None = None, fills: Fills | None = None) -> tuple[int | None, Any]:
         """The number of rows, None where only reading can tell, and the types of their columns for `open_rows`. Finds
         faults in a file before anything is embedded.
         """
         if self.path is None:
             return self.given, {SENTENCE: {str}}
         count, types = 0, dict[str, set[type]]()
-        for row in self.read(reject):
+        for row in self.read(reject, fills):
             count += 1
             for name, value in row.columns.items():
                 kinds = types.setdefault(name, set())
@@ -78,13 +78,13 @@ def open_source(
     encoding = checked_encoding(encoding)
     if texts:
         rows = [plain_row(checked(text, f"TEXT {number}")) for number, text in enumerate(texts, start=1)]
-        return SentenceSource("arguments", {"input": "arguments"}, lambda reject: iter(rows), given=len(rows))
+        return SentenceSource("arguments", {"input": "arguments"}, lambda reject, fills: iter(rows), given=len(rows))
     if path is None or not from_file:
         return _standard_input(encoding, required=path is not None)
     check_kind(path, column)
 
-    def read(reject: Reject | None) -> Iterator[SentenceRow]:
-        return sentence_rows(path, column, Reading(encoding, reject), carried=carried)
+    def read(reject: Reject | None, fills: Fills | None) -> Iterator[SentenceRow]:
+        return sentence_rows(path, column, Reading(encoding, reject, fills), carried=carried)
 
     if not path.is_file():
         return SentenceSource(path.name, {"input": str(path)}, read)
@@ -95,9 +95,11 @@ def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
     if sys.stdin is None or (sys.stdin.isatty() and not required):
         raise InvalidInput("nothing to embed; give TEXT, --input FILE, or pipe lines to standard input")
     name = "standard input"
-    return SentenceSource(
-        name, {"input": name}, lambda reject: read_lines(sys.stdin.buffer, name, Reading(encoding, reject))
-    )
+
+    def read(reject: Reject | None, fills: Fills | None) -> Iterator[SentenceRow]:
+        return read_lines(sys.stdin.buffer, name, Reading(encoding, reject, fills))
+
+    return SentenceSource(name, {"input": name}, read)
 
 
 def _kind(value: object) -> type:

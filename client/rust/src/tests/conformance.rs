@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -118,11 +118,12 @@ async fn send_bytes(bytes: &[u8]) -> Result<Matrix, Error> {
     let settings = Settings::resolve(&SentenceEncoder::builder().url(real_url()), |_| None)?;
     let connection = Connection::new(&settings.addresses[0], &settings, None)?;
     let time = Duration::from_secs(10);
-    let manifest = connection.asset("manifest.json", time, Manifest::read).await?;
+    let end = Instant::now() + time;
+    let manifest = connection.asset("manifest.json", end, Manifest::read).await?;
     let mut element = u32::try_from(bytes.len()).unwrap().to_le_bytes().to_vec();
     element.extend_from_slice(bytes);
     let request = text_request(element.into(), 1, &manifest.fingerprint, Priority::Query, time);
-    connection.infer(request, time).await?;
+    connection.infer(request, end).await?;
     Ok(Matrix::default())
 }
 

@@ -9,7 +9,7 @@ use crate::pacing::{FIRST_PAUSE, RetryBudget, Window};
 use crate::requests::RequestRows;
 use crate::tests::checks::Kind;
 
-fn fail_next<P: Iterator<Item = RequestRows>>(
+pub(crate) fn fail_next<P: Iterator<Item = RequestRows>>(
     course: &mut Course<Window, P>,
     kind: Kind,
     now: Instant,

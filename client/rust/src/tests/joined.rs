@@ -105,6 +105,28 @@ async fn small_calls_share_and_large_ones_do_not() {
 }
 
 #[tokio::test]
+async fn long_texts_share_no_request() {
+    let server = SmallServer::start().await;
+    let encoder = built(SentenceEncoder::builder().url(&server.address).max_in_flight(1)).unwrap();
+    encoder.info().await.unwrap();
+    server.knobs().silent = true;
+    let mut calls = JoinSet::new();
+    let mut begin = |count: usize| {
+        let (encoder, sentences) = (encoder.clone(), vec!["a".repeat(40_000); count]);
+        calls.spawn(async move { assert_words(encoder.encode(&sentences).await, &sentences) });
+    };
+    begin(1); // it leaves, two wait, each for its own request, and two texts in one call are too much for any
+    eventually(|| server.received() == 1).await;
+    [1, 1, 2].into_iter().for_each(&mut begin);
+    eventually(|| server.received() == 2 && queued(&encoder) == 2).await;
+    server.knobs().silent = false;
+    calls.join_all().await;
+    let mut rows = server.knobs().rows.clone();
+    rows.sort_unstable();
+    assert_eq!(rows, [1, 1, 1, 2]);
+}
+
+#[tokio::test]
 async fn a_member_that_leaves_does_not_disturb_the_others() {
     let server = SmallServer::start().await;
     let encoder = built(SentenceEncoder::builder().url(&server.address).max_in_flight(1)).unwrap();

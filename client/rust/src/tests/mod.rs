@@ -4,6 +4,7 @@ mod checks;
 mod conformance;
 mod connections;
 mod course;
+mod deadline;
 mod joined;
 mod joined_errors;
 mod parts;

@@ -1,0 +1,85 @@
+"""`sentriton embed`: it replaces no file that it was not told to, and cuts no line whose end counts."""
+
+from __future__ import annotations
+
+import pickle
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from sentriton import InvalidInput, SentenceEncoder
+from sentriton.files.embedding import fills_of
+from tests.commands import run
+from tests.small_server import SmallServer
+
+
+def embed(server: SmallServer, source: Path, output: Path, *flags: str) -> str:
+    """The command's text on standard error; empty if it succeeded."""
+    done = run("embed", "--input", source, "--output", output, "--url", server.url, *flags)
+    assert (done.returncode == 0) == (done.stderr == ""), done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("list_name", ["out.npy.skipped.txt", "out.npy.partial.skipped.txt"])
+def test_a_list_of_skipped_rows_may_not_be_the_input(server: SmallServer, tmp_path: Path, list_name: str) -> None:
+    source, output = tmp_path / list_name, tmp_path / "out.npy"
+    source.write_text("w1\nw2\n")
+    assert "which a run for --output" in embed(server, source, output, "--overwrite")
+    assert source.read_text() == "w1\nw2\n"
+    assert not output.exists()
+
+
+def test_a_file_in_place_of_the_list_is_kept(server: SmallServer, tmp_path: Path) -> None:
+    source, output, mine = tmp_path / "in.txt", tmp_path / "out.npy", tmp_path / "out.npy.skipped.txt"
+    source.write_text("w1\n")
+    mine.write_text("mine")
+    assert f"{mine} exists, and a run for --output {output} replaces it" in embed(server, source, output)
+    assert mine.read_text() == "mine"
+    assert embed(server, source, output, "--overwrite") == ""
+    assert not mine.exists()
+
+
+def test_an_output_that_is_a_link_is_written_through_it(server: SmallServer, tmp_path: Path) -> None:
+    source, output, target = tmp_path / "in.txt", tmp_path / "out.npy", tmp_path / "vectors.npy"
+    source.write_text("w1\nw2\n")
+    output.symlink_to(target)
+    for flags in ([], ["--overwrite"]):
+        assert embed(server, source, output, *flags) == ""
+        assert output.is_symlink()
+        assert np.load(target).shape == (2, 4)
+
+
+def test_a_beginning_fills_the_model_if_its_half_does(server: SmallServer) -> None:
+    tokenizer = Tokenizer.from_str(server.tokenizer.decode())
+    for direction in ("right", "left"):
+        tokenizer.enable_truncation(int(server.manifest["max_seq_length"]), direction=direction)
+        server.tokenizer = tokenizer.to_str().encode()
+        with SentenceEncoder(server.url) as encoder:
+            fills = fills_of(encoder)
+            assert fills("w7 " * 1000) == (direction == "right")
+            assert not fills("w7 " * 20)
+            assert not fills("w7" * 1000)
+            assert not fills(" " * 1000)
+
+
+def test_a_long_text_without_a_token_is_cut_in_its_error(server: SmallServer) -> None:
+    with SentenceEncoder(server.url) as encoder:
+        for sentences in ([" " * 100_000], ["w1"] * 20 + [" " * 100_000]):
+            with pytest.raises(InvalidInput, match="which has no token") as raised:
+                encoder.encode(sentences)
+            assert len(str(raised.value)) < 400
+
+
+def test_an_encoder_says_that_it_cannot_be_pickled(server: SmallServer) -> None:
+    with SentenceEncoder(server.url) as encoder, pytest.raises(TypeError, match="make a new one in each process"):
+        pickle.dumps(encoder)
+
+
+def test_a_deadline_beyond_all_numbers_is_refused(server: SmallServer) -> None:
+    with SentenceEncoder(server.url) as encoder:
+        with pytest.raises(InvalidInput, match="allowed are finite numbers above 0"):
+            encoder.encode("w1", timeout_s=2**2000)
+        assert encoder.encode("w1", timeout_s=float(Fraction(60)))[0] == 1
