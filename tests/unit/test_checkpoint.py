@@ -1,4 +1,4 @@
-"""Reading a sentence-transformers checkpoint: what is taken from it, and what in it is refused by name."""
+"""Reading a sentence-transformers checkpoint: the settings taken from it, and the ones refused by name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_dense_modules_are_described_with_their_weights(tmp_path: Path) -> None:
     }
 
 
-# What cannot be served
+# Checkpoints that cannot be served
 
 
 @pytest.mark.parametrize(

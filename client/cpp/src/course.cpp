@@ -39,7 +39,7 @@ Course::Step Course::next(Time now) {
     return {hedge(now), std::nullopt};
 }
 
-/// Makes the next rows ready; false if there are none.
+/// Makes the next rows ready; false if none are left.
 bool Course::prepare() {
     if (!prepared_ && next_rows_) {
         prepared_ = next_rows_();

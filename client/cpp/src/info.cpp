@@ -100,7 +100,7 @@ void Info::ask(const std::shared_ptr<Reading>& reading) {
     const auto end = [this, reading](std::shared_ptr<const Manifest> manifest, const Failure* failure) {
         reading->manifest = std::move(manifest);
         if (failure != nullptr) {
-            forget(reading);  // the next call asks again
+            forget(reading);  // the next call retries
         }
         for (const auto& each : std::exchange(reading->waiting, {})) {
             if (failure != nullptr) {

@@ -80,7 +80,7 @@ private:
     std::unique_ptr<Queue> queue_;
     std::mutex mutex_;
     std::vector<std::function<void()>> posted_;
-    bool called_ = false;  // the thread will look at what is posted
+    bool called_ = false;  // the thread will look at the posted functions
     bool closed_ = false;
 
     std::map<std::pair<Time, Sleeper*>, std::shared_ptr<Sleeper>> sleepers_;

@@ -40,8 +40,8 @@ private:
     Core& core_;
 };
 
-/// Null if the call sends requests of its own: it has many sentences or characters, or a full batch of them, or they
-/// exceed the limits of one request.
+/// Null if the call sends requests of its own: its sentences are many, fill a batch or exceed the limits of one
+/// request.
 std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& call);
 
 /// The members of one request, and their sums.

@@ -19,7 +19,7 @@ import { charactersOf, type RequestRows } from "./requests.js";
 
 const LOOK_AGAIN_S = 0.1; // for a server that could be asked as well
 
-/** What one call works with. */
+/** The parts that one call works with. */
 export interface Call {
   endpoints: Endpoints;
   window: Window;
@@ -46,7 +46,7 @@ interface Sending {
   readonly cancel: () => void;
 }
 
-/** What came of a request: a response or an error. */
+/** The outcome of a request: a response or an error. */
 type Outcome = { sending: Sending } & ({ response: ModelInferResponse } | { error: unknown });
 
 /** Why an attempt failed, and whether its own time was over. */

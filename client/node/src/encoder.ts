@@ -21,7 +21,7 @@ type Sentences = string | readonly string[];
 const MODEL_CHANGES_A_CALL = 3; // a server and its neighbour with two models for good are no roll-out
 const DOCUMENT_PROMPTS = ["document", "passage", "corpus"];
 
-/** What one call of `encode` may set. */
+/** The options of one call of `encode`. */
 export interface EncodeOptions {
   /** A named prompt of the model, put before every sentence. */
   promptName?: string | undefined;
@@ -293,7 +293,7 @@ export class SentenceEncoder {
   }
 }
 
-/** Fetch an asset and read it. What is wrong with it is a `ServerError` that names server and file. */
+/** Fetch an asset and read it. Throws a `ServerError` that names server and file if it cannot be read. */
 async function readAssetOf<T>(
   connection: Connection,
   name: string,

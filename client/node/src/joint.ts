@@ -10,7 +10,7 @@ export const SMALL = 8;
 const LONGEST = 65_536; // characters of all calls of a request: tokenizing more would hold up the others
 const TIMES_APART = 2; // most between two members' remaining times: little work is done for one that has gone
 
-/** What a small call asks for. `texts` have their prompt. */
+/** The rows that a small call asks for. `texts` have their prompt. */
 export interface SmallCall {
   readonly texts: readonly string[];
   readonly manifest: Manifest;
@@ -152,7 +152,7 @@ export class Joint {
 
 /** The deadline of a request: that of the member with the most time. Each member looks at its own. */
 export class SharedDeadline extends Deadline {
-  error: DeadlineExceeded | undefined; // what it said
+  error: DeadlineExceeded | undefined; // the error of its request
 
   constructor(private readonly members: ReadonlySet<Member>) {
     super(undefined, 0, 0);

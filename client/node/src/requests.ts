@@ -1,6 +1,6 @@
 /** Which sentences travel together: rows alike in length, longest first. */
 
-/** What rows take of a request. */
+/** The share of a request that rows take. */
 export interface Size {
   readonly tokens: number;
   readonly bytes: number;
@@ -18,7 +18,7 @@ export interface RequestRows {
   readonly texts: readonly string[];
 }
 
-/** What the cutting of requests depends on. */
+/** The limits by which rows are cut into requests. */
 export interface Limits {
   maxRows: number;
   maxSeqLength: number;

@@ -14,7 +14,7 @@ const TEN = WORDS.slice(10, 20);
 const SOON_MS = 30_000; // a busy machine is far below it
 const WRONG_ROW = { code: status.INVALID_ARGUMENT, details: "a wrong row" };
 
-/** Calls of an encoder. `hold` keeps all places taken until `release`, so that what is called meanwhile waits. */
+/** Calls of an encoder. `hold` keeps all places taken until `release`, so that calls made meanwhile wait. */
 async function callers(options = {}) {
   const server = await openSmallServer();
   const encoder = new SentenceEncoder(server.address, options);

@@ -50,7 +50,7 @@ class Checkpoint:
     head_modules: list[dict[str, Any]]  # as head.json lists them
     head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
     fingerprint: str
-    defaults: str  # what sentence-transformers adds to a checkpoint that is an encoder alone; nothing otherwise
+    defaults: str  # the modules that sentence-transformers adds to a checkpoint that is an encoder alone; else empty
     adapters: list[str]  # folders of adapters beside the weights, which sentence-transformers does not load either
 
 
@@ -201,7 +201,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
     from sentence_transformers import SentenceTransformer
     from transformers import AutoTokenizer
 
-    # None takes safetensors where there are any.
+    # None takes safetensors if the checkpoint has any.
     use_safetensors = None if allow_pickle else True
     own = {"trust_remote_code": False, "local_files_only": True}
     try:

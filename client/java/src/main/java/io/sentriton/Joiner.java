@@ -76,7 +76,7 @@ final class Joiner {
         session.soon(this::sendAll);
     }
 
-    /** Nobody waits for this request any more. */
+    /** No call waits for this request any more. */
     void forget(Joint joint) {
         resuming.remove(joint);
     }
