@@ -31,7 +31,7 @@
 # make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make prose     check the English of Markdown and of texts in Python: length of sentences, words to avoid (part of make lint)
+# make prose     check the English of Markdown, comments and texts in Python: length of sentences, words to avoid (part of make lint)
 # make lint      ruff, mypy and the prose;  make format  puts the code in shape;  make clean  removes everything that make made
 # An index with CPU builds of torch, which pip then takes: make demo TORCH_INDEX=URL
 ifdef TORCH_INDEX
@@ -51,7 +51,7 @@ CPP := client/cpp
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
 # of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
-# what they start, in the order of tests/conftest.py: xdist's own, by the number of tests, leaves long files for the end.
+# the servers that they start. The order is that of tests/conftest.py: xdist's own leaves long files for the end.
 QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -81,24 +81,24 @@ $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
 demo: $(VENV)/server-installed
 	@$(BIN)/python -m sentriton_server.demo
 
-# Without npm there is nothing to install: the tests that need it say so, and fail in CI. npm waits five minutes for a
-# download that stalls, if it is not told.
+# Without npm this installs nothing: the tests that need it say so, and fail in CI. By default, npm waits five minutes
+# for a download that stalls.
 $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	@if command -v npm >/dev/null; then \
 	    echo "installing what the Node client needs into $(NODE)/node_modules" && \
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund --fetch-timeout=60000) && touch $@; \
 	fi
 
-# Without Go there is nothing to fetch: its tests say so, and fail in CI.
+# Without Go this fetches nothing: its tests say so, and fail in CI.
 GO := client/go
 go-modules:
 	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
 
-# Without Cargo there is nothing to fetch: its tests say so, and fail in CI.
+# Without Cargo this fetches nothing: its tests say so, and fail in CI.
 rust-crates:
 	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
 
-# Without apt-get and a gRPC of the system there are none: its tests say so, and fail in CI.
+# Without apt-get and a gRPC of the system this fetches nothing: its tests say so, and fail in CI.
 cpp-libraries:
 	@sh $(CPP)/tools/fetch-libraries.sh build/cpp-libraries || true
 
@@ -188,7 +188,7 @@ $(VENV)/deploy-installed: $(VENV)/dev-installed tests/deploy/requirements.txt ex
 	@$(PIP) --no-deps --upgrade --target build/kserve kserve
 	@touch $@
 
-# Debian's package, unpacked and not installed. Where there is none, its tests say so.
+# Debian's package, unpacked and not installed. Without it, its tests say so.
 PROMETHEUS := build/prometheus/usr/bin/prometheus
 prometheus:
 	@test -x $(PROMETHEUS) || command -v prometheus >/dev/null || { \
@@ -197,20 +197,20 @@ prometheus:
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
 	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
 
-# The tests of the gateway's page say what is missing where there is none.
+# Without a browser, the tests of the gateway's page name the missing programs.
 browser:
 	@test -x build/browser/usr/bin/chromedriver || command -v chromedriver >/dev/null || { \
 	    echo "unpacking Debian's Chromium into build/browser" && tests/gateway/browser.sh build/browser; \
 	} || echo "no Chromium could be had: put chromium and chromedriver on PATH"
 
-# Built by Go, which fetches its modules (a minute or two, once). Where there is none, the chart's tests say so.
+# Built by Go, which fetches its modules (a minute or two, once). Without helm, the chart's tests say so.
 HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
 helm:
 	@test -x build/helm/helm || command -v helm >/dev/null || { \
 	    echo "building $(HELM) into build/helm" && mkdir -p build/helm && GOBIN=$(CURDIR)/build/helm go install $(HELM); \
 	} || echo "no helm could be had: put helm 3 on PATH"
 
-# Debian's packages of Docker, unpacked and not installed, where no engine runs. The test says what is missing.
+# Debian's packages of Docker, unpacked and not installed, where no engine runs. The test names the missing programs.
 engine:
 	@docker version >/dev/null 2>&1 || test -x build/engine/usr/sbin/dockerd || { \
 	    echo "unpacking Debian's Docker into build/engine" && tests/deploy/engine/programs.sh build/engine; \
@@ -274,7 +274,7 @@ gpu:
 	@mkdir -p build/gpu-data && cp build/gpu-wheels/*.json build/gpu-data/
 	SENTRITON_DATA=build/gpu-data HF_HUB_OFFLINE=1 build/gpu/bin/python -W ignore -m benchmarks.gpu --save build/gpu.json $(GPU)
 
-# What their packages require excludes ours, and each other's.
+# Their packages' requirements exclude ours, and each other's.
 PEERS := benchmarks/peers
 peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 .venv-peers/installed: $(PEERS)/requirements.txt
@@ -310,10 +310,10 @@ lint: $(VENV)/dev-installed prose
 	$(BIN)/mypy
 
 # Without npm the prose is not checked, which fails in CI.
-prose: $(PROSE_INSTALLED)
+prose: $(VENV)/dev-installed $(PROSE_INSTALLED)
 	@if test -f $(PROSE_INSTALLED); then \
 	    (cd $(PROSE) && node_modules/.bin/textlint --config textlint.json --format unix $$(git ls-files ':/*.md')) && \
-	    $(PYTHON) -m docs.prose_of_code; \
+	    $(BIN)/python -m docs.prose_of_code; \
 	else echo "the prose is not checked: install Node.js 20.3 or later with npm"; test -z "$$CI"; fi
 
 $(PROSE_INSTALLED): $(PROSE)/package.json $(PROSE)/package-lock.json

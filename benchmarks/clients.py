@@ -1,7 +1,7 @@
 """What does each language's client get from one server, and what does it cost?
 
     .venv/bin/python -m benchmarks.clients [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--callers 64]
-        [--seconds 5] [--rounds 3] [--contenders python go]
+        [--seconds 5] [--rounds 3] [--contenders python go] [--save FILE.json]
 
 Each client embeds a list in one call, then single sentences by many callers of one encoder (threads, goroutines,
 tasks). All take turns in rounds, and the best round of each column counts. CPU time is that of the client's process.
@@ -82,6 +82,11 @@ def _java(_folder: Path) -> list[str]:
     return ["java", "-cp", path, "io.sentriton.Speed"]
 
 
+def _node(_folder: Path) -> list[str]:
+    subprocess.run(["make", "--silent", "node"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    return ["node", str(Path(__file__).with_suffix(".mjs"))]
+
+
 def _rust(_folder: Path) -> list[str]:
     command = ["cargo", "build", "--locked", "--release", "--example", "bench", "--message-format=json"]
     built = subprocess.run(command, cwd=RUST, stdout=subprocess.PIPE, text=True, check=True)
@@ -105,6 +110,7 @@ CONTENDERS: dict[str, Callable[[Path], list[str]]] = {
     "python": _python,
     "go": _go,
     "java": _java,
+    "node": _node,
     "rust": _rust,
     "cpp": _cpp,
 }
@@ -118,6 +124,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=[*CONTENDERS], help="default: all")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -150,7 +157,7 @@ def main() -> None:
         f"{arguments.checkpoint.name} {arguments.precision}, {arguments.sentences:,} sentences in one call, and "
         f"{arguments.callers} callers of single ones, {hardware()}"
     )
-    print_report("clients", title, rows)
+    print_report("clients", title, rows, save=arguments.save)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, cpu_block_tokens
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # By `torch.nn.functional.linear`, as in sentence-transformers.
 FP32_BY_TORCH = "fp32 by torch"
-# So many layers take long enough to be timed.
+# This number of layers takes long enough to be timed.
 _TIMED_LAYERS = {"cpu": 8, "gpu": 256}
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs Sentriton into a virtual environment of its own that has neither pip nor any other build tool in it, nor what
-# only developers of its packages need: tests, and bytecode of modules that Sentriton does not import. strip.sh removes
-# torch's headers, once an export has had them.
+# Installs Sentriton into a virtual environment of its own, without pip or any other build tool. It leaves out the files
+# that only developers of its packages need: tests, and bytecode of modules that Sentriton does not import. strip.sh
+# removes torch's headers, which an export needs.
 #
 #   docker/install.sh SOURCE FOLDER PART...
 #

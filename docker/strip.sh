@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes from an environment that install.sh made what only bake.sh needs there: torch's headers, for the encoder's own
+# Removes torch's headers from an environment that install.sh made. Only bake.sh needs them there, for the encoder's own
 # operators.
 #
 #   docker/strip.sh FOLDER

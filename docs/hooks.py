@@ -26,6 +26,7 @@ OUTSIDE = {
     "SECURITY.md": "security.md",
     "client/README.md": "clients/rules.md",
     "docker/README.md": "deploy.md",
+    "docker/certificates.md": "certificates.md",
     "checkpoints/sentriton-ko-mini/README.md": "bundled-model.md",
     "benchmarks/README.md": "benchmarks/README.md",
     "benchmarks/results/README.md": "benchmarks/results/README.md",

@@ -26,6 +26,9 @@ HEAD = """\
 `http://127.0.0.1:8002/metrics`. They are at most one second old. [Monitoring](monitoring.md) has queries, and
 [Deploy](../docker/README.md#monitoring) has the dashboard and the alerts. A row is one text.
 
+`sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Repositories of release
+0.1 publish only the old name.
+
 ## Server
 """
 STAND_IN = """

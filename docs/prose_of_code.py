@@ -1,6 +1,8 @@
-"""Checks the English of Python code: its docstrings, help texts, messages and logs. textlint reads them as Markdown.
+"""Checks the English of code: comments in every language, and docstrings, help texts, messages and logs of Python.
 
-make prose    (python -m docs.prose_of_code; FILE… checks these files, in place of the folders in `CHECKED`)
+textlint reads them as Markdown.
+
+make prose    (python -m docs.prose_of_code; FILE… checks these files and folders, in place of the whole tree)
 """
 
 from __future__ import annotations
@@ -15,17 +17,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from docs.comments import comments, language
+
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "docs/prose"
-# Folders and files whose texts follow the rules. The list grows until it is the whole tree.
-CHECKED = (
-    *("benchmarks", "client", "docs", "examples", "gateway", "model_repository", "release", "server", "server_config"),
-    *(f"tests/{folder}" for folder in ("client", "encoders", "examples", "gateway", "manifests", "polyglot", "typing")),
-)
+# Folders whose files a program writes, from texts that are checked elsewhere.
+GENERATED = re.compile(r"(?:^|/)generated/|_pb2(?:_grpc)?\.pyi?$")
 # Calls whose arguments are read by people, by the last part of the function's name.
 SPOKEN = {"setting", "print", "echo", "info", "warning", "warn", "error", "exception", "say"}
 SPOKEN_KEYWORDS = {"help", "description", "short_help", "epilog"}
-# Lines of a docstring that are programs, tables or drawings.
+# Lines of a docstring or a comment that are programs, tables or drawings.
 NO_PROSE = re.compile(r"^(?:>>> |\.\.\. |    )|\S {2,}\S|[│├└]")
 # Takes the place of an f-string's expression: it counts as a word.
 PLACEHOLDER = "VALUE"
@@ -55,6 +56,15 @@ def texts(source: str) -> Iterator[Text]:
             yield from _strings([each.value for each in node.keywords if each.arg in SPOKEN_KEYWORDS])
 
 
+def texts_of(path: Path) -> Iterator[Text]:
+    """The texts of a file in any language that people read."""
+    source = path.read_text(encoding="utf-8")
+    if path.suffix in {".py", ".pyi"}:
+        yield from texts(source)
+    if lexer := language(path):
+        yield from (_prose(lines) for lines in comments(source, lexer))
+
+
 def markdown(found: Iterable[Text]) -> tuple[str, dict[int, int]]:
     """A page with a paragraph for each text, and the line in the code of each of its lines."""
     page, origin = [], {}
@@ -67,11 +77,11 @@ def markdown(found: Iterable[Text]) -> tuple[str, dict[int, int]]:
 
 
 def faults(paths: Iterable[Path]) -> list[str]:
-    """The faults in the texts of Python files, each as file:line: message."""
+    """The faults in the texts of files, each as file:line: message."""
     with tempfile.TemporaryDirectory() as folder:
         pages: Pages = {}
         for path in paths:
-            content, origin = markdown(texts(path.read_text(encoding="utf-8")))
+            content, origin = markdown(texts_of(path))
             if origin:
                 page = Path(folder) / f"{len(pages)}.md"
                 page.write_text(content, encoding="utf-8")
@@ -103,7 +113,12 @@ def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunc
     first, *others = str(constant.value).split("\n")
     margin = min((len(line) - len(line.lstrip()) for line in others if line.strip()), default=0)
     lines = [first.strip(), *(line[margin:].rstrip() for line in others)]
-    yield Text([(number, "" if NO_PROSE.search(line) else line) for number, line in enumerate(lines, constant.lineno)])
+    yield _prose(list(enumerate(lines, constant.lineno)))
+
+
+def _prose(lines: list[tuple[int, str]]) -> Text:
+    """The lines, those that are no prose empty."""
+    return Text([(number, "" if NO_PROSE.search(line) else line) for number, line in lines])
 
 
 def _strings(nodes: Iterable[ast.expr]) -> Iterator[Text]:
@@ -132,16 +147,16 @@ def _name(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def python_files(names: Iterable[str]) -> list[Path]:
-    """The files of the checkout at or below these paths."""
+def files(names: Iterable[str]) -> list[Path]:
+    """The files of the checkout at or below these paths whose texts people wrote."""
     command = ["git", "ls-files", "--", *names]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT / name for name in listed.splitlines() if name.endswith((".py", ".pyi"))]
+    return [ROOT / name for name in listed.splitlines() if language(ROOT / name) and not GENERATED.search(name)]
 
 
 def main() -> None:
-    """Prints the faults of the files that are given, else of `CHECKED`. Leaves with 1 if any are found."""
-    found = faults(python_files(sys.argv[1:] or CHECKED))
+    """Prints the faults of the files that are given, else of the whole tree. Leaves with 1 if any are found."""
+    found = faults(files(sys.argv[1:]))
     print("\n".join(found) or "no faults in the texts of the code")
     raise SystemExit(bool(found))
 

@@ -17,7 +17,8 @@ def is_quiet() -> bool:
 
 
 def bound_s(quiet_s: float, busy_s: float) -> float:
-    """The seconds that something may take: `quiet_s` on a quiet machine, else `busy_s`, where other tests run as well
-    and only a real failure takes as long.
+    """The seconds that a step may take: `quiet_s` on a quiet machine, else `busy_s`.
+
+    Other tests run at the same time on a busy machine, so only a real failure exceeds `busy_s`.
     """
     return quiet_s if _quiet_machine else busy_s

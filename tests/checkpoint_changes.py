@@ -1,4 +1,4 @@
-"""Changes to a checkpoint's files, and what becomes of the changed checkpoint."""
+"""Changes to a checkpoint's files, and the fate of the changed checkpoint."""
 
 from __future__ import annotations
 

@@ -10,6 +10,6 @@ SENTRITON = str(Path(sys.executable).parent / "sentriton")
 
 
 def run(*arguments: object, input: str | None = None, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-    """What a command says and its exit code."""
+    """The output of a command and its exit code."""
     command = [SENTRITON, *map(str, arguments)]
     return subprocess.run(command, input=input, capture_output=True, text=True, timeout=timeout_s, check=False)

@@ -1,4 +1,4 @@
-"""What all tests share: data, checkpoints."""
+"""The data and checkpoints that all tests share."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     set_quiet_machine(config.getoption("--quiet-machine"))
-    # What is imported stays: looking through a million objects of torch and transformers takes seconds of a run.
+    # Imported modules stay: looking through a million objects of torch and transformers takes seconds of a run.
     gc.disable()
     # A shell that starts the tests in the background has them ignore these; the commands under test would do so too.
     for number in (signal.SIGINT, signal.SIGQUIT):
@@ -69,7 +69,7 @@ def pytest_collection_finish() -> None:
 
 
 def cannot_run(reason: str) -> NoReturn:
-    """Skip the test with what is missing; in CI it fails, since there nothing may be missing."""
+    """Skip the test for this reason. In CI it fails, since a test may not be skipped there."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
@@ -85,8 +85,9 @@ def public_data(name: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """One thread for torch: threads that spin until there is work would take the cores of the server under test, and
-    tiny layers on many threads wait for each other far longer than they compute.
+    """Give torch one thread. Threads that spin while idle take the cores of the server under test.
+
+    Tiny layers on many threads wait for each other far longer than they compute.
 
     Imported here: the process that hands tests to others needs no torch.
     """

@@ -11,8 +11,9 @@ from sentriton import AsyncSentenceEncoder
 
 
 class InEventLoop:
-    """An `AsyncSentenceEncoder` with the methods of `SentenceEncoder`: what it awaits is run in an event loop of its
-    own (`asyncio.Runner` came with Python 3.11).
+    """An `AsyncSentenceEncoder` with the methods of `SentenceEncoder`, in an event loop of its own.
+
+    `asyncio.Runner` would do the same, but needs Python 3.11.
     """
 
     def __init__(self, url: str, **settings: Any) -> None:

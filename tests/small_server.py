@@ -34,7 +34,7 @@ def make_tokenizer() -> str:
 
 
 def vectors(sentences: list[str]) -> Any:
-    """What the server answers for words: float32 [n, 4], the word's number in every dimension."""
+    """The server's answer for words: float32 [n, 4], the word's number in every dimension."""
     return np.repeat(np.array([int(word[1:]) for word in sentences], np.float32)[:, None], DIMENSION, axis=1)
 
 

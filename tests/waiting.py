@@ -25,7 +25,7 @@ async def until_async(condition: Callable[[], object], timeout_s: float = SOON_S
 
 
 def _pauses(condition: Callable[[], object], timeout_s: float, what: str) -> Iterator[float]:
-    """How long to sleep before each next question; they grow, since what takes long may be dear to ask."""
+    """Seconds to sleep before each next check. They grow, since a slow condition may be costly to check."""
     end = time.monotonic() + timeout_s
     pause_s = _PAUSE_S
     while not condition():

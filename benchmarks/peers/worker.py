@@ -37,7 +37,7 @@ def main() -> None:
     fields: dict[str, Any] = json.loads(sys.stdin.readline())
     paths = {name: Path(fields[name]) for name in ("checkpoint", "older_checkpoint", "scratch")}
     job = Job(**{**fields, **paths})
-    # What libraries print must not come between the answers.
+    # The output of libraries must not come between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with importlib.import_module(f"benchmarks.peers.{module}").load(job) as encode:

@@ -85,7 +85,7 @@ func (c *connection) infer(
 	return response, nil
 }
 
-// ending returns the status of a request that ctx leaves no time for; nil if there is time.
+// ending returns the status of a request that ctx leaves no time for; nil if it has time.
 func ending(ctx context.Context) error {
 	reason := ctx.Err()
 	if end, ok := ctx.Deadline(); ok && reason == nil && time.Until(end) < leastTime {

@@ -79,7 +79,7 @@ func (e *SentenceEncoder) read(deadline *deadline) *reading {
 	e.running.Go(func() {
 		started.manifest, started.failure = e.ask()
 		if started.failure != nil {
-			e.forget(started) // the next call asks again
+			e.forget(started) // the next call retries
 		}
 		close(started.done)
 	})

@@ -270,7 +270,7 @@ func TestLongTextsShareNoRequest(t *testing.T) {
 	server.set(func() { server.silent = true })
 	long := strings.Repeat("a", 40_000)
 	var calls sync.WaitGroup
-	// One leaves, two wait for a request each, and two texts in one call are too much for any.
+	// One leaves, two wait, each for its own request, and two texts in one call are too much for any.
 	for _, sentences := range [][]string{{long}, {long}, {long}, {long, long}} {
 		calls.Go(func() {
 			if found, err := encode(encoder, sentences); err != nil || found.Rows() != len(sentences) {

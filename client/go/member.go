@@ -26,8 +26,8 @@ type member struct {
 	alone   bool           // it shares no request: one with others failed, and it may be the cause
 }
 
-// newMember returns nil if the call sends requests of its own: it has many sentences or characters, or a full batch of
-// sentences, or they exceed the limits of one request.
+// newMember returns nil if the call sends requests of its own: its sentences are many or long, fill a batch or exceed
+// a request's limits.
 func newMember(c *call) *member {
 	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
 		return nil
@@ -48,8 +48,8 @@ func newMember(c *call) *member {
 	return one
 }
 
-// wait returns nil once the rows of the member are there, or the error of its request, or that of its call if that has
-// to end before.
+// wait returns nil once the rows of the member have arrived. It returns the error of its request, or that of its call
+// if the call ends earlier.
 func (m *member) wait(ctx context.Context, joiner *joiner) *Error {
 	deadline := m.call.deadline
 	timer := time.NewTimer(m.pause(time.Now()))
@@ -100,8 +100,8 @@ type crowd struct {
 	shortest, longest time.Duration // of their remaining times
 }
 
-// add lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
-// two, and the limits of a request. One that goes alone is in no crowd.
+// add lets a member in if it fits: the same model and batch size, and room within the limits of a request. Remaining
+// times may differ by a factor of two. A member that leaves alone is in no crowd.
 func (c *crowd) add(one *member, now time.Time) bool {
 	deadline := one.call.deadline
 	deadline.looked(now) // after a suspension this may be before the member's own look

@@ -1,4 +1,4 @@
-"""Callers that take too long or go: they must not hold what others wait for."""
+"""Callers that take too long or go: they must not hold resources that others wait for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sentriton_gateway.answers import Refused
 
-_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; nobody reads it but the metrics
+_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; only the metrics read it
 _Result = TypeVar("_Result")
 
 
@@ -57,8 +57,9 @@ def within(seconds: float, receive: Receive) -> Receive:
 
 
 def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, for connections that are closed when the head of a request does not arrive within this time,
-    or when the caller reads nothing of its answer for as long.
+    """uvicorn's protocol, which closes connections of slow callers.
+
+    A connection ends if for this time the head of a request does not arrive, or the caller reads nothing of its answer.
     """
 
     class PatientProtocol(H11Protocol):

@@ -18,15 +18,13 @@ _Number = Annotated[int | None, typer.Option(hidden=True)]
 
 @app.command()
 @takes_settings(GatewaySettings)
-# During a roll-out a call begins again with the new model.
+# During a roll-out a call begins again with the new model. `sentriton serve` gives the listener as a file descriptor,
+# and its process id as `beside`.
 @takes_settings(ClientSettings, on_model_change="reload")
 def gateway(
     client: ClientSettings, settings: GatewaySettings, listener_fd: _Number = None, beside: _Number = None
 ) -> None:
-    """Answer OpenAI's embeddings API over HTTP for a server, until interrupted.
-
-    `sentriton serve` gives the listener as a file descriptor, and its process id as `beside`.
-    """
+    """Serve OpenAI's embeddings API over HTTP in front of a server, until interrupted."""
     from sentriton_gateway.service import answer_requests, bind, url_of
 
     with bind(settings) if listener_fd is None else socket.socket(fileno=listener_fd) as listener:

@@ -18,7 +18,7 @@ from sentriton_gateway.settings import GatewaySettings
 
 _MIB = 1 << 20
 _MOST_DISCARDED_BYTES = 256 * _MIB
-_MOST_LARGE_BODIES = 16  # at once; so much memory holds the bodies of all requests
+_MOST_LARGE_BODIES = 16  # at once; their memory holds the bodies of all requests
 _GUARDED = "/v1/"  # the page, the metrics and the health need no key and are not limited
 
 

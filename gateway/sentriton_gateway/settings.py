@@ -34,7 +34,7 @@ class GatewaySettings:
     )
     gateway_model_name: str | None = setting(
         None,
-        "Second name of the model, for tools that name a model of OpenAI's.",
+        "Second name of the model, for tools that request a model of OpenAI by name.",
         group=_ANSWERS,
         allowed=matching(r"\S+", "names without spaces"),
         unit="name",

@@ -14,7 +14,7 @@ from sentriton_server.encoder.operators.choice import ChosenOperators, choose_op
 from sentriton_server.gpu_sizes import ASSUMED_MEMORY
 from sentriton_server.settings import DEVICES
 
-# In place of fp16 where that overflows, and nobody asked for it.
+# In place of fp16 if that overflows, unless the user asked for it.
 WIDER_THAN_FP16 = PRECISIONS["bf16"]
 
 

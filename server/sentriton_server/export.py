@@ -56,7 +56,7 @@ SMALL_ENCODER_PARAMETERS = 25_000_000
 
 # Of the linear layers at int8, this share stays in bf16 where the others alone keep the bound.
 BF16_SHARES = (1 / 16, 1 / 8, 1 / 4)
-# So many sentences show which layers are sensitive: the shortest of every second one.
+# This number of sentences shows which layers are sensitive: the shortest of every second one.
 _SHORT_ROWS = 24
 
 
@@ -198,7 +198,7 @@ def _write(
         say(f"operators {choice.name} (auto: {choice.reason})")
     library = choice.library
     if library is not None:
-        # A server loads a library that it finds, whatever the manifest says.
+        # A server loads a library that it finds, regardless of the manifest.
         shutil.copyfile(library, repository / "encoder/1" / LIBRARY)
     say(f"compiling the encoder ({precision.name}, {device})")
     _write_encoder(checkpoint, repository, choices, library is not None, in_bf16)

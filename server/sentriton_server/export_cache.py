@@ -20,7 +20,7 @@ from sentriton_server.private_folder import private_folder
 EXPORTS = "repositories"
 # By folder in the cache.
 KINDS = {EXPORTS: "export", "operators": "operators", "assets": "tokenizer", "data": "data set"}
-# The names that the cache gives: what lies beside them, in a folder that was there before, is somebody else's.
+# The names that the cache gives. Other files of an existing folder belong to somebody else.
 _NAMES = {EXPORTS: ".+-[0-9a-f]{16}", "operators": "[0-9a-f]{16}", "assets": "[0-9a-f]{64}", "data": "[^.].*"}
 KEPT_EXPORTS = 10
 KEPT_DAYS = 7.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 # A batch of these activations keeps a large GPU's matrix units at their rate, and takes milliseconds.
 _BATCH_ACTIVATIONS = 8192 * 1024
 _MIN_BATCH_TOKENS = 8192
-_MAX_BATCH_TOKENS = 32768  # of a narrow model: what an operation costs before it computes weighs more
+_MAX_BATCH_TOKENS = 32768  # of a narrow model: the fixed cost of an operation weighs more
 _MULTIPLE_TOKENS = 1024
 # Of the memory: the weights, Triton's pool and other processes take the rest.
 _ACTIVATIONS_FRACTION = 0.125

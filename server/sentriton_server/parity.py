@@ -15,7 +15,7 @@ from sentriton_server.encoder.operators import load_library
 from sentriton_server.repository import read_key
 from sentriton_server.resources import load_model_code
 
-# Callers may truncate vectors to any dimension. From this one on, the bound of a precision holds for them as well; for
+# Callers may truncate vectors to any dimension. From this one on, the bound of a precision holds for them as well. For
 # fewer dimensions a cosine says little, since the rounding of a few elements turns the whole vector.
 SMALLEST_PREFIX = 32
 

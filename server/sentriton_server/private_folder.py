@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _LOCK = "lock"
-_RANDOM_SUFFIX = r"[a-z0-9_]{8}"  # what tempfile.mkdtemp appends
+_RANDOM_SUFFIX = r"[a-z0-9_]{8}"  # as tempfile.mkdtemp appends it
 
 
 class PrivateFolder:

@@ -67,7 +67,7 @@ class ExportSettings:
     max_seq_length: int | None = setting(
         None,
         "Tokens beyond which a text is truncated, special ones included. A lower limit bounds the time and the memory "
-        "that a long text takes. Another limit makes another fingerprint.",
+        "that a long text takes. Another limit changes the fingerprint.",
         group=_TEXT,  # of its own: beside the switches of the model, its variable does not fit 80 columns
         allowed=whole(1, of="tokens"),
         unit="tokens",

@@ -17,7 +17,7 @@ from tests.small_server import SmallServer
 
 
 def embed(server: SmallServer, source: Path, output: Path, *flags: str) -> str:
-    """What the command says on standard error; nothing if it succeeded."""
+    """The command's text on standard error; empty if it succeeded."""
     done = run("embed", "--input", source, "--output", output, "--url", server.url, *flags)
     assert (done.returncode == 0) == (done.stderr == ""), done.stderr
     return done.stderr

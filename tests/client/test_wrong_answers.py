@@ -148,7 +148,7 @@ def test_what_is_no_manifest_is_the_servers_error(
         check_canary(ClientSettings(url=server.url))
 
 
-# What no tokenizer is, and a part that the library panics over.
+# Files that are no tokenizer, and a part that the library panics over.
 BROKEN_TOKENIZERS = {
     "empty": b"",
     "nothing": b"{}",

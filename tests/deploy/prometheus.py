@@ -21,7 +21,7 @@ from tests.waiting import until
 
 
 class Prometheus:
-    """What a running Prometheus knows."""
+    """The series and alerts of a running Prometheus."""
 
     def __init__(self, url: str) -> None:
         self.url = url

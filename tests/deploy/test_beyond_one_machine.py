@@ -33,7 +33,7 @@ def servers() -> Iterator[list[RunningServer]]:
 
 @pytest.fixture(scope="module")
 def expected(servers: list[RunningServer]) -> NDArray[np.float32]:
-    """What the plain client makes of the sentences."""
+    """The embeddings of the sentences by the plain client."""
     with SentenceEncoder(",".join(server.url for server in servers)) as encoder:
         embeddings: NDArray[np.float32] = encoder.encode(SENTENCES)
         return embeddings

@@ -29,7 +29,7 @@ from tests.waiting import until
 
 IMAGE, GPU_IMAGE = "sentriton:cpu", "sentriton:gpu"
 SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차를 탄다" for number in range(64)]
-# What PyPI's torch has and PyTorch's CPU build has not.
+# Packages that PyPI's torch has and PyTorch's CPU build has not.
 CUDA = "nvidia triton cuda torch/lib/libtorch_cuda*"
 BYTES_OF_CUDA = f"cd /opt/sentriton/lib/python3*/site-packages && du -cb {CUDA} 2>/dev/null | tail -1"
 BUNDLED = "from sentriton_server.resources import BUNDLED_CHECKPOINT; print(BUNDLED_CHECKPOINT)"
@@ -50,7 +50,7 @@ def docker() -> Iterator[Docker]:
 
 @pytest.fixture(scope="module")
 def figures() -> Iterator[Figures]:
-    """What the tests note; in the end the table of docker/README.md, in build/deploy.md."""
+    """The figures that the tests note. At the end they become the table of docker/README.md, in build/deploy.md."""
     noted = Figures()
     yield noted
     noted.write(ROOT / "build/deploy.md")
@@ -176,7 +176,7 @@ def test_the_gpu_image_serves_a_mounted_repository_locked_up(
     volume = "sentriton-test-models"
     load_gpu_base(docker, image)
     docker.forget_builds()
-    # Without torch for pooling on a GPU: several GB, and there is no GPU here.
+    # Without torch for pooling on a GPU: it has several GB, and this machine has no GPU.
     took_s = docker.build("--file", DOCKER / "Dockerfile", "--build-arg", "PARTS=serve", "--tag", GPU_IMAGE, ROOT)
     added = docker.inspect(GPU_IMAGE)["Size"] - docker.inspect(GPU_BASE)["Size"]
     export = f"sentriton export $(python -c '{BUNDLED}') /models/repository --operators torch --overwrite"

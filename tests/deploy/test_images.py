@@ -1,5 +1,6 @@
-"""The images without a container engine: what their Dockerfiles run, run in clean folders, ends with a server that
-passes the image's own health check.
+"""The images without a container engine: the commands of their Dockerfiles, run in clean folders.
+
+They end with a server that passes the image's own health check.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def install(folder: Path, *parts: str) -> None:
     subprocess.run([DOCKER / "install.sh", ROOT, folder, *parts], env=environment, check=True, timeout=280)
     own = {"sentriton", "sentriton-server"}
     packages = {name: version.split("+")[0] for name, version in installed(folder).items() if name not in own}
-    # What PyPI's torch asks for, in the versions that it names; PyTorch's CPU build has none of it.
+    # The requirements of PyPI's torch, in the versions that it names. PyTorch's CPU build has none of them.
     found = {name: version for name, version in packages.items() if not OF_CUDA.fullmatch(name)}
     assert found.items() <= pinned(ROOT, DOCKER).items(), "every package of an image is pinned"
     # setuptools is torch's: it imports it at run time.
@@ -64,8 +65,10 @@ def install(folder: Path, *parts: str) -> None:
 
 
 def locked_up() -> list[str]:
-    """What a container of the manifests is allowed, for a command after it: /tmp and /dev/shm alone can be written to,
-    and there are no capabilities. It takes root to give up so much; others run as they are.
+    """A prefix that gives a command the rights of a container of the manifests.
+
+    Only /tmp and /dev/shm can be written to, and the command has no capabilities. Only root can drop these rights:
+    other users run the command unchanged.
     """
     if os.geteuid() != 0:
         return []

@@ -1,5 +1,6 @@
-"""A real Prometheus scrapes a real server under load: every expression of the dashboard, the alerts and the autoscalers
-has data, and every alert fires once its condition is provoked.
+"""A real Prometheus scrapes a real server under load.
+
+Every expression of the dashboard, the alerts and the autoscalers has data. Every alert fires once it is provoked.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def dashboard_expressions() -> dict[str, str]:
 
 
 def autoscaler_expressions() -> dict[str, str]:
-    """What KEDA and prometheus-adapter ask."""
+    """The queries of KEDA and prometheus-adapter."""
     scaled = yaml.safe_load((KUBERNETES / "components/autoscaling-keda/scaledobject.yaml").read_text())
     asked = {f"keda {n}": trigger["metadata"]["query"] for n, trigger in enumerate(scaled["spec"]["triggers"])}
     adapter = yaml.safe_load((KUBERNETES / "components/autoscaling-adapter/adapter-rules.yaml").read_text())
@@ -162,12 +163,12 @@ def encoders(server: TritonServer) -> list[psutil.Process]:
 
 
 class Alerts:
-    """What fires while a test provokes it: what it expects, and nothing that it does not."""
+    """The alerts that fire while a test provokes them: the expected ones and no others."""
 
     def __init__(self, monitor: Prometheus) -> None:
         self._monitor = monitor
         self.fired: set[str] = set()
-        self._lasting: set[str] = set()  # what fires from now on, whatever else is provoked
+        self._lasting: set[str] = set()  # alerts that fire from now on, also while others are provoked
 
     def expect(self, *alerts: str, provoke: Callable[[], object] = lambda: None, lasting: bool = False) -> None:
         """Wait until none of `alerts` fires, then provoke them again and again until each of them has."""
@@ -208,7 +209,7 @@ def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prome
         under_way.extend(connection.start_infer(message, 60) for _ in range(number - len(under_way)))
 
     def outcomes() -> set[str]:
-        """Wait for what is under way; returns the refusals without their figures, and "" if anything was answered."""
+        """Wait for the calls under way. Returns the refusals without their figures, and "" if any call was answered."""
         failures = [call.exception() for call in under_way]
         return {re.sub(r"[\d.,]+", "N", failure.details()) if failure else "" for failure in failures}
 
@@ -232,7 +233,7 @@ def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prome
     with hanging_main_threads(encoder.pid for encoder in encoders(server)):
         # One after the other: those that come together leave in one step, and none waits.
         alerts.expect("SentritonStuck", provoke=lambda: keep_under_way(len(under_way) + 1, short))
-    assert outcomes() == {""}, "the hang is over, and what waited is answered"
+    assert outcomes() == {""}, "the hang is over, and the waiting calls are answered"
 
     # Encoders that stand still altogether: Triton says so once, and then every request is refused.
     for encoder in encoders(server):

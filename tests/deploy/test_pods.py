@@ -127,7 +127,7 @@ def test_probes_see_a_dead_stub_and_a_server_that_goes(tmp_path: Path) -> None:
 
 
 def write_certificates(folder: Path) -> None:
-    """What the Secret sentriton-tls holds."""
+    """The files of the Secret sentriton-tls."""
     authority = trustme.CA()
     issued = authority.issue_cert("sentriton")
     folder.mkdir()
@@ -144,7 +144,7 @@ def test_probes_of_a_server_that_asks_who_calls(tmp_path: Path, component: str) 
     with running(folder, component, **secrets) as pod:
         assert pod.probe("livenessProbe")
         unset = dict.fromkeys(["SENTRITON_CLIENT_CERTIFICATE", "SENTRITON_CLIENT_KEY", "SENTRITON_ACCESS_KEY"], "")
-        assert not pod.probe("livenessProbe", **unset), "the server asks, and the probe's answer is what gets it in"
+        assert not pod.probe("livenessProbe", **unset), "the server demands credentials, and only the probe's let it in"
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_sigterm_under_load_loses_no_request_of_a_plain_grpc_client(two_pods: tu
     assert len(embeddings) == THREADS * CALLS
     for embedding in embeddings:
         np.testing.assert_allclose(embedding, expected, atol=1e-5)
-    print(f"\nrefused and sent again: {dict(refusals)}")
+    print(f"\nrefused and retried: {dict(refusals)}")
 
 
 def test_connections_end_when_they_are_old_and_no_request_with_them(tmp_path: Path) -> None:

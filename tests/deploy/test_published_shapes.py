@@ -1,5 +1,7 @@
-"""Files for other projects against the shapes that those publish: cloudcoil's models are made from KEDA's and the
-Prometheus operator's definitions, KServe's SDK and Grafana's from their own, and compose-spec follows Compose's.
+"""Files for other projects against the shapes that those projects publish.
+
+cloudcoil's models are made from the definitions of KEDA and the Prometheus operator. The SDKs of KServe and Grafana
+are made from their own, and compose-spec follows Compose's.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def test_published_models_take_all_of_a_manifest(shape: Any, file: Any) -> None:
 
     manifest = read(file)
     assert taken(manifest) == manifest
-    # The models drop what they do not know.
+    # The models drop unknown fields.
     manifest["spec"]["misspelt"] = 1
     assert taken(manifest) != manifest
 
@@ -63,7 +65,7 @@ def kserve_fields() -> dict[str, dict[str, str]]:
 
 
 def complaints(value: Any, kind: str, place: str) -> Iterator[str]:
-    """What of `value` KServe's type does not have. Kubernetes' own types are looked at elsewhere, as a Pod's."""
+    """The parts of `value` that KServe's type does not have. Another test checks Kubernetes' own types, as a Pod's."""
     if several := re.fullmatch(r"list\[(.+)\]", kind):
         assert isinstance(value, list), place
         for at, one in enumerate(value):
@@ -105,7 +107,7 @@ def test_grafana_takes_all_of_the_dashboard() -> None:
 
 
 def missing(given: Any, taken: Any, place: str = "") -> list[str]:
-    """What of `given` is not in `taken`, which may have more: defaults."""
+    """The parts of `given` that are not in `taken`, which may have defaults besides."""
     if isinstance(given, dict) and isinstance(taken, dict):
         gone = [f"{place}.{name}" for name in given.keys() - taken.keys()]
         return gone + [

@@ -1,4 +1,4 @@
-"""A caller's trace goes on in the server: Triton exports spans over OTLP, children of the caller's own."""
+"""A caller's trace continues in the server: Triton exports spans over OTLP, children of the caller's own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.waiting import until
 
 
 class Collector(ThreadingHTTPServer):
-    """Keeps what is posted to it."""
+    """Keeps the bodies that are posted to it."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

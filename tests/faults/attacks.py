@@ -1,4 +1,4 @@
-"""What one caller may do to bring a server down, or to make others wait: each sends all it has and returns."""
+"""Attacks of one caller to bring a server down, or to make others wait. Each sends all its data and returns."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def outcome(call: Any) -> str:
 
 
 def inner_request(model: str, tokens: int, key: int = 0) -> Any:
-    """A request to a model behind embed_tokens: one row of so many tokens."""
+    """A request to a model behind embed_tokens: one row of this number of tokens."""
     request = ModelInferRequest(model_name=model)
     for name, datatype, width in TENSORS[model]:
         request.inputs.add(name=name, datatype=datatype, shape=[tokens, width])

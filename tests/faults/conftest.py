@@ -1,4 +1,4 @@
-"""`sentriton serve` under load while something is done to it, and the table of what came of it."""
+"""`sentriton serve` under load during a fault, and the table of the outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.commands import SENTRITON
 from tests.faults.load import SENTENCES, Load
 
 STUB = "triton_python_backend_stub"
-RECOVERY_S = 15  # what a restart may take with the bundled checkpoint, on a machine without other work
+RECOVERY_S = 15  # the longest restart with the bundled checkpoint, on a machine without other work
 BUSY_RECOVERY_S = 60  # and on one that others use as well
 _ROWS: list[tuple[str, ...]] = []
 
@@ -104,7 +104,7 @@ def serve(source: Path, *arguments: object, prefix: tuple[str, ...] = (), **envi
 
 @pytest.fixture(scope="session")
 def served(repository: Path) -> Iterator[Served]:
-    """A server whose processes are left alone: none of them may end, whatever is asked of it."""
+    """A server whose processes are left alone: no request may end any of them."""
     with serve(repository) as running:
         pids = {process.pid for process in running.processes()}
         yield running
@@ -127,9 +127,10 @@ def expected(served: Served) -> NDArray[np.float32]:
 
 
 def check(fault: str, load: Load, recovery_s: float = 0.0) -> None:
-    """Enter the fault into the table that the suite prints at its end; then: every call of the encoders came out right,
-    and those that repeat nothing came out right or were told that the server is not well, or has too much to do. It
-    recovered within `recovery_bound_s`.
+    """Enter the fault into the table that the suite prints at its end, then check the outcomes.
+
+    Every call of the encoders returned the right vectors. A call without retries did as well, or failed because the
+    server was unavailable or overloaded. The server recovered within `recovery_bound_s`.
     """
     figures = load.figures
     counts = (figures.right, figures.wrong, len(figures.errors), len(figures.refusals))

@@ -1,4 +1,4 @@
-"""Raw requests at a fixed rate, whatever comes of them; and what the server's processes take meanwhile."""
+"""Raw requests at a fixed rate, regardless of their outcomes, and the memory of the server's processes meanwhile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS = 64
 
 @dataclass
 class Outcomes:
-    """What came of requests of 64 rows: how long each answered and each refused one took (s), and all other errors."""
+    """The outcomes of requests of 64 rows: seconds of each answer and of each refusal, and all other errors."""
 
     answered: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -82,5 +82,5 @@ class Flood:
 
 
 def resident_bytes(processes: Iterable[psutil.Process]) -> int:
-    """What processes hold in memory, shared pages counted once."""
+    """The memory that processes hold, shared pages counted once."""
     return sum(process.memory_full_info().pss for process in processes)

@@ -20,10 +20,9 @@ _RAW_DEADLINE_S = 30.0
 
 @dataclass
 class Figures:
-    """What callers got. A call is right when all its vectors are.
+    """The outcomes of calls. A call is right when all its vectors are.
 
-    `errors` are those of the encoders, which repeat what can be repeated; `refusals` those of a caller of `embed_text`
-    that repeats nothing.
+    `errors` are those of the encoders, which retry; `refusals` are those of a caller of `embed_text` without retries.
     """
 
     right: int = 0

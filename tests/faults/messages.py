@@ -1,4 +1,4 @@
-"""What a server may be sent: hypothesis strategies for KServe requests, from nearly right to mere bytes."""
+"""Hypothesis strategies for KServe requests, from nearly right to mere bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to connections what networks do."""
+"""A TCP proxy that disturbs connections as networks do."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Starting:
         return found
 
     def kill(self, choice: random.Random) -> list[str]:
-        """Kill one or two of Triton and its stubs, as soon as there is one that has not ended; their names."""
+        """Kill one or two of Triton and its stubs, as soon as one is alive. Returns their names."""
         deadline = time.monotonic() + 20
         while not (alive := [each for each in self.processes() if name_of(each)]):
             assert time.monotonic() < deadline

@@ -22,7 +22,7 @@ from tests.faults.conftest import Served, check, note, serve
 from tests.faults.load import Load
 from tests.ports import with_free_ports
 
-# What the attacker may be told: nothing that says that the server failed, and no answer to what is not for callers.
+# Allowed answers to the attacker: none says that the server failed, and none answers a request that is not for callers.
 CLEAR = {"OK", "INVALID_ARGUMENT", "UNAVAILABLE"}
 REFUSED = {"INVALID_ARGUMENT", NO_KEY}
 NEVER_ANSWERED = {
@@ -36,7 +36,7 @@ TRITONS_OWN_QUEUE = {"many requests to the encoder"}
 
 
 def attack(served: Served, name: str, expected: NDArray[np.float32]) -> Load:
-    """Callers whose calls were under way during an attack, and checks of what it did."""
+    """Callers whose calls were under way during an attack, and checks of its effects."""
     pids = {process.pid for process in served.processes()}
     with Load(served.url, expected) as load:
         begun = time.monotonic()
@@ -109,4 +109,4 @@ def test_sizes_that_wrap_harm_nobody_over_http(repository: Path, expected: NDArr
         assert {process.pid for process in served.processes()} == pids, served.said
     check("sizes that wrap, over HTTP", load)
     assert not load.figures.refusals, load.figures.refusals[:3]
-    assert statuses <= {400, 500}, "what the encoder refuses is 500 to Triton"
+    assert statuses <= {400, 500}, "a refusal of the encoder is 500 to Triton"

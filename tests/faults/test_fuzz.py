@@ -1,4 +1,4 @@
-"""Any message may come: each is answered, nobody else notices, and no process ends."""
+"""Any message may arrive: each is answered, no other caller notices, and no process ends."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_any_message_is_answered(served: Served, channel: grpc.Channel, expected
         outcomes[status] += 1
         if sum(outcomes.values()) % max(1, MESSAGES // 10) == 0:
             memory.append(resident_bytes(served.processes()) >> 20)
-        # A message that cannot be read is INTERNAL to gRPC, and what the encoder does not know the key of to Triton; of
-        # a model nothing but its own refusals may come.
+        # An unreadable message is INTERNAL to gRPC, and a request with an unknown key of the encoder is INTERNAL to
+        # Triton. From a model only its own refusals may come.
         told = "parse request" in details or "answers embed_tokens alone" in details
         clear = status not in ("DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN") or told
         if not clear:

@@ -1,4 +1,4 @@
-"""What one caller does is not felt by another beyond its share."""
+"""The load of one caller does not slow another beyond its share."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Ten times the load that the server can bear: it answers as many as before, turns the others away at once, and a
-client that comes again gets everything done.
+"""Ten times the load that the server can bear: it answers as many requests as before and rejects the others at once.
+
+A client that retries gets all its answers.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
         f"{len(refused):,} requests turned away after {1e3 * np.median(refused):.0f} ms at the median, "
         f"{len(answered):,} answered, {len(errors):,} too late; memory {grown:+.1%} from {memory >> 20} MiB",
     )
-    # By the server's own time: what sends ten times the load, and is refused, takes its share of the same cores.
+    # By the server's own time: the sender of ten times the load takes its share of the same cores.
     assert overloaded[1] >= 0.9 * peak[1]
     assert overloaded[0] >= 0.7 * peak[0]
     assert np.median(refused) < 0.25
@@ -89,4 +90,4 @@ def test_a_client_finishes_what_its_deadline_allows(served: Served, expected: ND
     for encoder in encoders:
         encoder.close()
     note("clients in the overload", f"4 calls of 128 sentences done after {max(took):.1f} s of the 60 s they may take")
-    assert flood.outcomes.refused, "there was no overload"
+    assert flood.outcomes.refused, "the load did not exceed the server's capacity"

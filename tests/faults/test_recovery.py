@@ -30,7 +30,7 @@ def test_a_killed_process_is_started_again_and_nothing_is_lost(
         time.sleep(0.5)
         mortal.process(victim).kill()
         killed = time.monotonic()
-        # Of the callers one alone needs the server's tokenizer; what all notice is the restart.
+        # Only one of the callers needs the server's tokenizer; all notice the restart.
         until(lambda: mortal.restarts(before) == 1, BUSY_RECOVERY_S, f"no restart: {mortal.said[before:]}")
         recovery_s = load.recovery_s(killed)
         recovery_s = max(recovery_s, time.monotonic() - killed)
@@ -57,7 +57,7 @@ def test_a_triton_that_crashes_is_replaced_before_it_has_printed_its_stack(
 def test_a_process_that_stands_still_for_ten_seconds(
     victim: str, mortal: Served, expected: NDArray[np.float32]
 ) -> None:
-    # Seen on Triton 24.10: a stub that goes on gives the answer that Triton gave up waiting for to the next request.
+    # Seen on Triton 24.10: a stub that continues gives the answer that Triton gave up waiting for to the next request.
     before = len(mortal.said)
     with Load(mortal.url, expected) as load:
         time.sleep(0.5)
@@ -110,7 +110,7 @@ def test_a_server_that_hangs_for_good_is_started_again(
         load.recovery_s(stopped)
         recovery_s = time.monotonic() - stopped
     check(f"SIGSTOP of {victim} for good", load, recovery_s)
-    # Whoever notices first: a request that Triton gives up on, or the canary.
+    # The first to notice may be a request that Triton gives up on, or the canary.
     told = ("stood still", "is not healthy", "stands still")
     assert any(words in line for line in served.said for words in told), served.said
 
@@ -133,7 +133,7 @@ def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) 
 
 
 def test_a_server_that_is_busy_is_left_alone(repository: Path, expected: NDArray[np.float32]) -> None:
-    # Half a second of a canary's time, and so many requests before it that it waits for longer.
+    # Half a second of a canary's time, and enough requests before it that it waits for longer.
     request = protocol.text_request(SENTENCES, protocol.parameters(priority="bulk", timeout_s=5))
     with serve(repository, "--canary-period-s", 0.2, "--canary-timeout-s", 0.5) as served:
 

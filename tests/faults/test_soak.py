@@ -29,7 +29,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Sample:
-    """What a process holds at a moment: bytes in memory, open descriptors."""
+    """The resources of a process at a moment: bytes in memory, open descriptors."""
 
     resident: int
     descriptors: int

@@ -1,4 +1,4 @@
-"""Disks and shared memory that are full: on file systems of their own, which nobody else sees."""
+"""Disks and shared memory that are full, on file systems that only the test sees."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.faults.conftest import BUSY_RECOVERY_S, Served, check, note, serve
 from tests.faults.load import SENTENCES, Load
 from tests.waiting import until
 
-# A mount namespace with a small file system at $1, and $2 run in it with what follows as its arguments.
+# A mount namespace with a small file system at $1, and $2 run in it with the rest as its arguments.
 PRIVATE = ("unshare", "--map-root-user", "--mount", "sh", "-ec")
 SMALL = 'mount -t tmpfs -o size="$2" tmpfs "$1"; folder=$1; shift 2; '
 
@@ -96,7 +96,7 @@ def test_a_full_dev_shm(repository: Path, expected: NDArray[np.float32]) -> None
         filler = Path(f"/proc/{served.launcher.pid}/root/dev/shm/filler")
         with pytest.raises(OSError, match="No space left on device"):
             filler.write_bytes(bytes(250 << 20))
-        large = ["가 " * 400] * 16  # its tokens do not fit into what the stubs hold already
+        large = ["가 " * 400] * 16  # its tokens do not fit into the memory that the stubs hold already
         with SentenceEncoder(served.url, timeout_s=60) as encoder:
             time.sleep(3)
             filler.unlink()

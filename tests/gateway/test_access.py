@@ -40,7 +40,7 @@ def test_a_key_is_asked_for(small: SmallServer) -> None:
         with gateway.openai(api_key=KEY) as client:
             answer = client.embeddings.create(input=["w7"], model="small", encoding_format="float")
         assert answer.data[0].embedding == [7.0] * 4
-        # What shows no data of the model needs no key.
+        # Routes that show no data of the model need no key.
         for path in ("/", "/metrics", "/openapi.json"):
             assert httpx.get(f"{gateway.url}{path}").status_code == 200
 

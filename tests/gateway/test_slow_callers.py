@@ -106,7 +106,7 @@ def bytes_until_end(connection: socket.socket, pause_s: float = 0.0) -> int:
 
 
 def test_all_bodies_together_have_a_limit(gateway: RunningGateway) -> None:
-    """16 of the largest, whatever the number of requests: here of 1 MiB, and each lacks its last byte."""
+    """16 of the largest, for any number of requests: here of 1 MiB, and each lacks its last byte."""
     largest, body = 1 << 20, {**BODY, "model": "모델"}
     flags = ("--gateway-max-body-mib", 1)
     with SmallServer() as server, running_gateway(server.url, *flags) as small, ExitStack() as stack:

@@ -41,7 +41,7 @@ def kustomize(folder: Path) -> tuple[Manifest, ...]:
     kubectl = needed("kubectl", "1.27 or later")
     built = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    # kubectl says there what is out of date in a kustomization.
+    # There kubectl names the outdated fields of a kustomization.
     assert not built.stderr, built.stderr
     return tuple(yaml.safe_load_all(built.stdout))
 

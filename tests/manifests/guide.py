@@ -1,4 +1,4 @@
-"""Reads docker/README.md: its commands, and the kustomizations that its reader writes beside a checkout."""
+"""Reads the guide of docker/: its commands, and the kustomizations that its reader writes beside a checkout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import ROOT
 from tests.manifests.files import DOCKER, Manifest, kustomize
 
-GUIDE = (DOCKER / "README.md").read_text()
+GUIDE = "".join((DOCKER / page).read_text() for page in ("README.md", "certificates.md"))
 COMMANDS = [
     line.removeprefix("$ ")
     for block in re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)

@@ -1,4 +1,4 @@
-"""docker/README.md lists all that exists: files, components, alerts, build arguments, command lines."""
+"""The guide of docker/ lists all that exists: files, components, alerts, build arguments, command lines."""
 
 from __future__ import annotations
 
@@ -32,9 +32,6 @@ def test_tables_name_what_is_there() -> None:
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
     assert all((DOCKER / name).exists() for name in table("folder or file"))
-    models = ("embed_tokens/1/metrics.py", "embed_text/1/model.py")
-    metrics = "".join((ROOT / "model_repository" / model).read_text() for model in models)
-    assert table("metric") == set(re.findall(r'"(sentriton_\w+)"', metrics))
 
 
 def test_commands_name_files_that_are_there() -> None:
@@ -49,7 +46,7 @@ def test_its_kustomizations_lack_no_value(name: str, tmp_path: Path) -> None:
     assert {image.split(":")[0] for one in manifests for image in images(one)} == {"registry.example.com/sentriton"}
     assert {one["metadata"].get("namespace") for one in manifests} == {"embeddings"}
     assert any(f"apply --kustomize {name}" in command for command in COMMANDS) or name == "models"
-    # What they need beside them, the commands make.
+    # The commands make the files that they need beside them.
     made = {words[-1].split()[0] for words in (line.split("secret generic") for line in COMMANDS) if len(words) == 2}
     assert set(secrets(manifests)) <= made
 

@@ -113,7 +113,7 @@ def test_probes(manifests: tuple[Manifest, ...]) -> None:
         found = probes(container)
         assert set(found) == {"startupProbe", "readinessProbe", "livenessProbe"}
         health = found["livenessProbe"]
-        # The command must be able to say what is wrong before it is ended.
+        # The command must be able to name the fault before it is ended.
         assert health["timeoutSeconds"] >= parse(health["exec"]["command"][1:])["timeout_s"] + 3
         starting_s = found["startupProbe"]["periodSeconds"] * found["startupProbe"]["failureThreshold"]
         ready_timeout_s = environment(manifests, container)["SENTRITON_READY_TIMEOUT_S"]
@@ -202,7 +202,7 @@ def test_shared_memory_and_resources(manifests: tuple[Manifest, ...]) -> None:
             threads = next(entry for entry in one["env"] if entry["name"] == "OMP_NUM_THREADS")
             assert threads["valueFrom"]["resourceFieldRef"]["containerName"] == one["name"]
             assert one["resources"]["requests"]["cpu"] == container["resources"]["requests"]["cpu"], "exported for it"
-        # What is in /dev/shm counts as the pod's memory.
+        # Files in /dev/shm count as the pod's memory.
         assert quantity(container["resources"]["limits"]["memory"]) >= 2 * quantity(shm["sizeLimit"])
 
 

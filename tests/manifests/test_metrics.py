@@ -31,7 +31,7 @@ def test_docker_names_metrics_that_the_server_publishes_under_their_present_name
 
 
 def test_expressions_match_by_labels_that_the_metrics_have() -> None:
-    rows = re.findall(r"^\| (`sentriton_.*?) \| (.*?) \|", (ROOT / "docker/README.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| (`sentriton_.*?) \| \w+ \| (.*?) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
     labels = {name: set(re.findall(r"`(\w+)`", of)) for names_, of in rows for name in NAME.findall(names_)}
     target = {"job", "instance", "pod", "namespace"}
     files = [path for path in (ROOT / "docker").rglob("*") if path.suffix in (".json", ".yaml")]

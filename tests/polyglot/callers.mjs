@@ -1,8 +1,8 @@
 // 64 callers of the Node client, each with one sentence a call. Usage: node callers.mjs URL CALLS [SECONDS]
 //
-// Every caller makes CALLS calls, and goes on for SECONDS where that is longer. "answered" is written to standard
-// output with the first answer; the last line is JSON: how many calls were made, what failed, the smallest cosine to the
-// golden vectors.
+// Every caller makes CALLS calls, and more until SECONDS have passed. "answered" is written to standard output with the
+// first answer. The last line is JSON: the number of calls, the failures, and the smallest cosine to the golden
+// vectors.
 
 import { readFileSync } from "node:fs";
 

@@ -80,7 +80,7 @@ STATUSES = [
 ]
 
 
-# What a model answers to three sentences, of two dimensions: changes to the right answer, each of which makes it wrong.
+# A model's answer to three sentences, of two dimensions: changes to the right answer, each of which makes it wrong.
 RIGHT = struct.pack("<6f", 1, 2, 3, 4, 5, 6)
 ANSWERS: dict[str, dict[str, Any]] = {
     "right": {},

@@ -1,5 +1,5 @@
 // Reads [[message name, base64]] from standard input, decodes each with the Node client's generated code, and writes
-// the list with what encoding them again gives.
+// the list with the messages encoded anew.
 
 import * as messages from "../../client/node/dist/esm/generated/inference/inference.js";
 

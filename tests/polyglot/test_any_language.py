@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 from tests.polyglot.conformance import Conformance
 from tests.server.conftest import RunningServer
 
-# After the page's lines: what they received, and that nothing of Sentriton's or Triton's client helped them.
+# After the page's lines: their answers, and that no module of Sentriton's or Triton's client helped them.
 REPORT = """
 import pathlib, sys
 assert not {"sentriton", "tritonclient", "numpy"} & set(sys.modules), "the caller knows more than the proto file"

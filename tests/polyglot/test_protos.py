@@ -88,7 +88,7 @@ def test_messages_are_byte_identical_both_ways(filled: list[tuple[Any, Any]]) ->
     for our_message, their_message in filled:
         ours, theirs = (message.SerializeToString(deterministic=True) for message in (our_message, their_message))
         assert ours == theirs
-        # What a class does not know it passes on unread: so the fields are compared as well.
+        # A class passes on unknown fields unread: so the fields are compared as well.
         assert MessageToDict(type(our_message).FromString(theirs)) == MessageToDict(their_message)
         assert MessageToDict(type(their_message).FromString(ours)) == MessageToDict(our_message)
 

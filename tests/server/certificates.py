@@ -10,7 +10,7 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificates:
-    """Paths of PEM files: an authority, what it signed, and the same of a stranger."""
+    """Paths of PEM files: an authority, its signed certificates, and the same of a stranger."""
 
     authority: str
     server: str

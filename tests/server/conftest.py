@@ -44,7 +44,7 @@ class RunningServer:
         return self.metric(name, **labels)
 
     def wait_for_counts(self) -> None:
-        """Return once embed_tokens has published what it has counted so far: it does so once per second, all at once.
+        """Return once embed_tokens has published its counts so far, which it does once per second.
 
         A request that is refused is sent behind it, which changes nothing but its own count.
         """
@@ -114,7 +114,7 @@ def reference() -> SentenceTransformer:
 
 @pytest.fixture(scope="session")
 def reference_embeddings(klue_sentences: list[str]) -> Callable[[Path], NDArray[np.float32]]:
-    """What sentence-transformers makes of the KLUE-STS sentences, by checkpoint folder."""
+    """The embeddings of the KLUE-STS sentences by sentence-transformers, by checkpoint folder."""
 
     @cache
     def embed(checkpoint: Path) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""What a server leaves behind: processes, folders, shared memory."""
+"""The processes, folders and shared memory that a server leaves behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def python_instances(repository: Path) -> int:
 
 
 def left_behind(scratch: Path) -> list[str]:
-    """What is there of a server's folder and shared memory, once its guard had a moment."""
+    """The remains of a server's folder and shared memory, after a moment for its guard."""
     for _ in range(50):
         found = [*scratch.parent.glob(scratch.name), *SHARED_MEMORY.glob(f"{scratch.name}_*")]
         if not found:

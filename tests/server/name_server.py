@@ -49,7 +49,7 @@ def answer(query: bytes, addresses: Sequence[str]) -> bytes:
     question = query[12:end]
     (kind,) = struct.unpack("!H", question[-4:-2])
     found = addresses if kind == _TYPE_A else []
-    # 0xC00C: the name stands in the question; nobody may keep the answer for longer than no time at all.
+    # 0xC00C: the name is in the question. The answer's time to live is 0.
     records = [struct.pack("!HHHIH", 0xC00C, _TYPE_A, _CLASS_IN, 0, 4) + socket.inet_aton(address) for address in found]
     header = query[:2] + struct.pack("!HHHHH", _ANSWER, 1, len(records), 0, 0)
     return header + question + b"".join(records)

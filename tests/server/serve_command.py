@@ -24,7 +24,7 @@ def serve(*arguments: object, **environment: str) -> subprocess.Popen[str]:
 
 
 def fails(*arguments: object, **environment: str) -> str:
-    """What a `serve` that cannot work says; it must be one sentence, and the exit code not 0."""
+    """The message of a `serve` that cannot work. It must be one sentence, and the exit code must not be 0."""
     process = serve(*arguments, **environment)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors

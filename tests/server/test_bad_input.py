@@ -78,7 +78,7 @@ def asset(name: str) -> Any:
 
 
 LONG = 4096
-# name: (request, what the sentence must say)
+# name: (request, the required part of the sentence)
 BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "negative id": (tokens([0, -7, 2]), ("-7", "row 0", "allowed are 0 to")),
     "id beyond vocabulary": (tokens([0, 5], [0, 10**9]), (str(10**9), "row 1", "allowed are 0 to")),
@@ -112,7 +112,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def good_traffic(server: RunningServer) -> Iterator[list[str]]:
-    """Callers of good requests, at work for as long as the tests of this module run; what fails is listed."""
+    """Callers of good requests, at work for as long as the tests of this module run. Their failures are listed."""
     failures: list[str] = []
     stop = threading.Event()
     with SentenceEncoder(server.url) as encoder:

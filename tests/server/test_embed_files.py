@@ -1,4 +1,4 @@
-"""`sentriton embed` on files against a real server: every kind in and out, stopped and resumed, and what is refused."""
+"""`sentriton embed` on files against a real server: every kind in and out, stops and resumes, and refusals."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def stop_when_kept(command: list[str], output: Path, size: int, number: signal.S
 def run_for_peak(command: list[str]) -> tuple[dict[str, Any], float]:
     """The command's JSON and the most memory that it had, in MiB.
 
-    Not the system's figure for ended children: that begins with what the test process itself had when it forked.
+    The system's figure for ended children does not serve: it begins with the test process's own memory at the fork.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         status, peak_kib = Path(f"/proc/{process.pid}/status"), 0

@@ -1,4 +1,4 @@
-"""`sentriton embed` on files against a real server: what becomes of other columns, and of rows that are wrong."""
+"""`sentriton embed` on files against a real server: the fate of other columns, and of invalid rows."""
 
 from __future__ import annotations
 

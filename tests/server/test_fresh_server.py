@@ -23,7 +23,7 @@ from tests.waiting import until
 
 @pytest.fixture(scope="module")
 def fresh(repository: Path) -> Iterator[TritonServer]:
-    """A server that nobody called before the first of the tests below; the last of them kills it."""
+    """A server without calls before the first of the tests below; the last of them kills it."""
     with TritonServer(repository, FREE_PORTS) as server:
         yield server
 

@@ -42,7 +42,7 @@ def large_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(large_checkpoint: Path, klue_sentences: list[str]) -> NDArray[np.float32]:
-    """What sentence-transformers makes of the sentences; minutes, so once for all precisions."""
+    """The embeddings of the sentences by sentence-transformers. They take minutes, so once for all precisions."""
     embeddings: NDArray[np.float32] = SentenceTransformer(str(large_checkpoint), device="cpu").encode(klue_sentences)
     return embeddings
 

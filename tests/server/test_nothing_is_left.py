@@ -110,7 +110,7 @@ def test_nothing_is_left_when_the_launcher_is_killed_while_triton_loads(
 
 
 def test_what_a_dead_server_left_is_removed_by_the_next(repository: Path, tmp_path: Path) -> None:
-    # Launcher and guard both killed: nobody cleans up until the next start.
+    # Launcher and guard are both killed: no process cleans up until the next start.
     with running(repository, environment={"TMPDIR": str(tmp_path)}) as (process, _, processes):
         (scratch,) = tmp_path.glob("sentriton-*")
         for victim in (*(child for child in processes if child.name() == "sh"), psutil.Process(process.pid)):

@@ -1,4 +1,4 @@
-"""With the row cache on, what was embedded before is not computed again; what protects callers stays."""
+"""With the row cache on, a repeated sentence is not computed again. The protection of callers stays."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def embed(asynchronous: bool, server: TritonServer, host: str = "127.0.0.1", **c
 
 
 def is_refused(kind: type[Exception], *arguments: Any, match: str | None = None, **credentials: Any) -> None:
-    """An error of this kind, and at once: what is wrong with a credential does not pass."""
+    """Require an error of this kind, at once: the client does not retry with a wrong credential."""
     started = time.monotonic()
     with pytest.raises(kind, match=match):
         embed(*arguments, **credentials)
@@ -159,7 +159,7 @@ ADMIN_HEADER = "triton-grpc-protocol-admin-key"
 
 
 def refusal(stub: Any, call: str, **headers: str) -> str | None:
-    """Why an administrative call was refused, None where it was let in (whatever came of it then)."""
+    """Why an administrative call was refused, None if it was let in, regardless of its outcome then."""
     method, request = ADMINISTRATIVE[call](stub)
     try:
         method(request, timeout=10, metadata=tuple((name.replace("_", "-"), value) for name, value in headers.items()))
@@ -208,7 +208,7 @@ def test_a_raw_channel_needs_the_access_key_for_inference_and_none_for_health(ra
 
 
 def raw_status(server: TritonServer, credentials: grpc.ChannelCredentials | None) -> grpc.StatusCode:
-    """What gRPC's own channel gets with these credentials (None: a channel without TLS) and the right key."""
+    """The outcome of gRPC's own channel with these credentials (None: a channel without TLS) and the right key."""
     address = f"localhost:{server.settings.grpc_port}"
     channel = grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)
     headers = (("triton-grpc-protocol-access-key", ACCESS_KEY),)

@@ -137,4 +137,4 @@ def test_a_server_outlives_the_terminal_that_it_was_started_from(repository: Pat
             stub.kill()
             assert encoder.encode("x").shape == (encoder.manifest.dimension,)
         assert process.poll() is None
-        process.stdout = process.stderr = None  # closed: there is nothing to read at the end
+        process.stdout = process.stderr = None  # closed: nothing is left to read at the end

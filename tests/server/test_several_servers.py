@@ -39,7 +39,7 @@ def addresses(repository: Path) -> Iterator[list[TritonServer]]:
     yield [first, second]
     for server in (first, second):
         server.kill()
-        server.stop()  # gives up what it held for a restart
+        server.stop()  # gives up the resources that it held for a restart
 
 
 @pytest.fixture
@@ -67,8 +67,9 @@ def embedded_tokens(server: TritonServer) -> float:
 def ended_under_way(
     server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, tokens: int = 5000
 ) -> Iterator[Callable[[], bool]]:
-    """Ends a server, as a machine that loses its power if nothing else is said, once it has embedded some tokens of
-    what is done meanwhile. Gives a function that tells whether it has ended.
+    """Ends a server once it has embedded some tokens of the calls made meanwhile.
+
+    By default it ends like a machine that loses its power. Gives a function that tells whether it has ended.
     """
     before, over = embedded_tokens(server), threading.Event()
 

@@ -1,4 +1,4 @@
-"""The stand-in for libtorch on a real Triton, with a model that shows what it was given."""
+"""The stand-in for libtorch on a real Triton, with a model that shows its inputs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""What the tests without a real server share. Large libraries are imported where they are needed: the process that
-hands out tests needs none of them.
+"""Fixtures of the tests without a real server.
+
+Large libraries are imported by the functions that need them: the process that hands out tests needs none of them.
 """
 
 from __future__ import annotations

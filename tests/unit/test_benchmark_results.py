@@ -1,4 +1,4 @@
-"""What benchmarks save, and the page that is written from it."""
+"""The results that benchmarks save, and the page that is written from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmarks stay runnable: their options, their work loads, and the figures they make of what they saw."""
+"""Benchmarks stay runnable: their options, their workloads, and the figures from their measurements."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_rate_counts_the_answers_that_came_within_the_window() -> None:
 
 @pytest.mark.parametrize(("begin", "end"), [(33.0, 96.5), (63.9, 97.0), (40.0, 127.0)])
 def test_the_rate_of_batches_does_not_depend_on_where_the_window_cuts(begin: float, end: float) -> None:
-    """64 callers of a server that computes 64 rows at once in 32 s: two rows a second."""
+    """64 callers of a server that computes 64 rows at once in 32 s: two rows per second."""
     ends = [32.0 * batch + 0.001 * place for batch in range(1, 6) for place in range(64)]
     rate, latencies = rate_and_latencies(calls(ends, took=32.0, begin=begin, end=end))
     assert rate == pytest.approx(2, rel=0.001)

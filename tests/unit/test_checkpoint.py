@@ -1,4 +1,4 @@
-"""Reading a sentence-transformers checkpoint: what is taken from it, and what in it is refused by name."""
+"""Reading a sentence-transformers checkpoint: the settings taken from it, and the ones refused by name."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_dense_modules_are_described_with_their_weights(tmp_path: Path) -> None:
     }
 
 
-# What cannot be served
+# Checkpoints that cannot be served
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,24 @@ def test_another_tokenizer_changes_the_fingerprint(tmp_path: Path) -> None:
     before = read_checkpoint(folder).fingerprint
     edit_json(folder / "tokenizer.json", normalizer={"type": "Lowercase"})
     assert read_checkpoint(folder).fingerprint != before
+
+
+def test_prompts_change_the_fingerprint(tmp_path: Path) -> None:
+    """Clients put them before texts. Empty ones, which sentence-transformers adds by itself, change no text."""
+    folder = make_checkpoint(tmp_path)
+    config = folder / "config_sentence_transformers.json"
+    found = []
+    for settings in (
+        {"prompts": {}, "default_prompt_name": None},
+        {"prompts": {"query": "", "document": ""}, "default_prompt_name": None},
+        {"prompts": {"query": "the fox "}, "default_prompt_name": None},
+        {"prompts": {"query": "the dog "}, "default_prompt_name": None},
+        {"prompts": {"query": "the dog "}, "default_prompt_name": "query"},
+    ):
+        edit_json(config, **settings)
+        found.append(read_checkpoint(folder).fingerprint)
+    assert found[0] == found[1]
+    assert len(set(found)) == 4
 
 
 def test_the_content_key_follows_names_and_contents(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The course of a call, step by step: what is sent, what is sent again, when it ends."""
+"""The course of a call, attempt by attempt: the requests, the retries, the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed Triton leaves in /tmp is removed, and nothing else there."""
+"""The files that a killed Triton leaves in /tmp are removed, and nothing else there."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from sentriton import errors
 
 
 class Failure(grpc.RpcError):
-    """What gRPC raises, as far as it is read."""
+    """gRPC's exception, as far as the client reads it."""
 
     def __init__(self, status: grpc.StatusCode, message: str | None) -> None:
         self._status, self._message = status, message
@@ -69,7 +69,7 @@ def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode
             errors.AccessDenied,
         ),
         ("UNAVAILABLE", "UNAUTHENTICATED: Hostname Verification Check failed.", errors.AccessDenied),
-        # What callers of a stopping Triton 24.10 get (SIGTERM under load), besides refused connections.
+        # Errors for callers of a stopping Triton 24.10 (SIGTERM under load), besides refused connections.
         ("CANCELLED", "CANCELLED", errors.ServerUnavailable),
         ("NOT_FOUND", "Request for unknown model: 'embed_tokens' has no available versions", errors.ServerUnavailable),
         (
@@ -78,7 +78,7 @@ def test_an_error_without_a_message_still_says_something(status: grpc.StatusCode
             "stopped accepting new inference requests",
             errors.ServerUnavailable,
         ),
-        # What gRPC says of a channel or a call that this client closed itself.
+        # gRPC's errors of a channel or a call that this client closed itself.
         ("CANCELLED", "Channel closed!", errors.ServerError),
         ("CANCELLED", "Locally cancelled by application!", errors.ServerError),
         ("INTERNAL", "Received RST_STREAM with error code 2", errors.ServerUnavailable),

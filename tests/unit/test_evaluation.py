@@ -1,4 +1,4 @@
-"""Scored pairs from every kind of file, what is wrong with a row, and the ten figures."""
+"""Scored pairs from every kind of file, the faults of a row, and the ten figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export writes: configurations, manifest, tokenizer, golden vectors."""
+"""The files of an export: configurations, manifest, tokenizer, golden vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cache: what it holds, what is removed, and that an export in use stays."""
+"""The cache: its entries, their removal, and that an export in use stays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make(folder: Path, size: int = 1000, days: float = 0.0) -> Path:
-    """An entry of the cache that was last used so many days ago."""
+    """An entry of the cache that was last used this number of days ago."""
     folder.mkdir(parents=True)
     (folder / "file").write_bytes(b"x" * size)
     used = time.time() - days * DAY_S

@@ -1,4 +1,4 @@
-"""Rows kept in partial files: whole ones survive, torn ones go, and the finished file is what was written."""
+"""Rows kept in partial files: whole ones survive, torn ones go, and the finished file holds the written rows."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_header_is_as_long_for_any_number_of_rows() -> None:
 
 
 def begin(output: Path, identity: dict[str, Any] = IDENTITY, *, restart: bool = False, resumable: bool = True) -> bool:
-    """A run that stops with a row kept; whether there were rows before."""
+    """A run that stops with a row kept. Returns whether it found rows of an earlier run."""
     run = PartialRun(output)
     with run:
         run.begin(identity, restart=restart, resumable=resumable)
@@ -132,7 +132,7 @@ def test_two_runs_do_not_write_one_file(tmp_path: Path) -> None:
 
 
 def test_columns_keep_their_types_in_parquet(tmp_path: Path) -> None:
-    """A value of several types is JSON, and what is missing is null."""
+    """A value of several types is JSON, and a missing value is null."""
     columns = {"text": {str}, "id": {int}, "score": {int, float}, "kept": {bool}, "tags": {list}, "any": {str, int}}
     given: list[dict[str, Any]] = [
         {"text": "a", "id": 1, "score": 1, "kept": True, "tags": ["x", 1], "any": "word"},

@@ -27,7 +27,7 @@ def test_it_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
             gateway.look()
             return gateway._process is not None
 
-        assert not is_started(), "there is a pause before the next start"
+        assert not is_started(), "a pause comes before the next start"
         until(is_started)
     finally:
         gateway.stop()

@@ -1,4 +1,4 @@
-"""The stand-in for Triton's libtorch backend against what NVIDIA documents (pytorch_backend/README.md)."""
+"""The stand-in for Triton's libtorch backend against NVIDIA's documentation (pytorch_backend/README.md)."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_parameter_says_yes_or_no(text: str | None, expected: bool) -> None:
 
 
 def test_a_request_without_elements_in_a_batch_fails_it(tmp_path: Path) -> None:
-    """The real backend stops filling the batch there, and answers with what its memory held before."""
+    """The real backend stops filling the batch there, and answers with the previous content of its memory."""
     model = load(Doubled(), plain_config("first", "second"), tmp_path)
     empty, whole = ({"first": torch.ones(rows, 2), "second": torch.ones(rows, 2)} for rows in (0, 2))
     with pytest.raises(ValueError, match="a request of a batch has no elements"):

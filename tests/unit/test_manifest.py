@@ -1,4 +1,4 @@
-"""The manifest as JSON, and what is no manifest."""
+"""The manifest as JSON, and files that are no manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks say about a processor, from the files of Linux."""
+"""The benchmarks' description of a processor, from the files of Linux."""
 
 from __future__ import annotations
 

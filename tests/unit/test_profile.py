@@ -1,4 +1,4 @@
-"""What Triton is started with on each device: server_config/triton.toml."""
+"""The settings that Triton starts with on each device: server_config/triton.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow or dead: what the server's metrics say of each part on the canary's way."""
+"""Slow or dead: the judgement from the server's metrics of each part on the canary's way."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Attention by CUDA's kernels for ragged rows, as far as a CPU shows it. The kernels themselves need a GPU: here, the
-operators' documented arithmetic stands in for them on the CPU, and shows that they get the right arguments.
+"""Attention by CUDA's kernels for ragged rows, as far as a CPU shows it.
+
+The kernels themselves need a GPU. Here, the operators' documented arithmetic replaces them on the CPU, and shows that
+they get the right arguments.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from tests.example_manifest import make_manifest
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """What an export writes, with other contents."""
+    """The files of an export, with other contents."""
     folder = tmp_path / "repository"
     write_configs(
         folder, hidden_size=8, dimension=4, max_seq_length=16, token_embeddings_dtype="TYPE_FP32", device="cpu"

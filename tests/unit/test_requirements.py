@@ -1,4 +1,4 @@
-"""What error messages say about installing: nothing that an index would have to have of this project."""
+"""Error messages about installing name no package of this project that an index would have to hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `encode` hands out where torch is missing, and which numbers `similarity` takes."""
+"""The types that `encode` returns without torch, and the numbers that `similarity` takes."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_beyond_what_is_computed_a_batch_leaves_when_it_is_large() -> None:
     for _ in range(7):
         scheduler.add(make_request(4))
     waiting.join(0.1)
-    assert not taken, "it left, though nobody would compute it now and others may join it"
+    assert not taken, "it left, though no encoder is free to compute it and others may join it"
     scheduler.add(make_request(4))
     waiting.join(5)
     assert len(taken[0].rows) == 8, "half of a batch's tokens"

@@ -12,7 +12,7 @@ import pytest
 from sentriton_server.serving.scratch import SHARED_MEMORY, Scratch, remove_stale
 from tests.waiting import until
 
-# Stands in for Triton: SIGTERM ends the leader, and a child of its group stays, as a stub does that is still loading.
+# Replaces Triton: SIGTERM ends the leader, and a child of its group stays, as a stub does that is still loading.
 _LAUNCHER = """
 import subprocess, sys, time
 from sentriton_server.serving.scratch import Scratch

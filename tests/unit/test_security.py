@@ -1,4 +1,4 @@
-"""What `serve` says of keys and certificates that cannot work, before Triton starts."""
+"""Messages of `serve` about keys and certificates that cannot work, before Triton starts."""
 
 from __future__ import annotations
 

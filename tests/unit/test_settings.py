@@ -1,4 +1,4 @@
-"""What can be set, where it comes from, and what is refused."""
+"""The settings, their sources, and the values that are refused."""
 
 from __future__ import annotations
 

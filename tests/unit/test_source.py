@@ -1,4 +1,4 @@
-"""What `serve` is given: a repository as it is, a checkpoint exported once for its content."""
+"""The argument of `serve`: a repository as it is, or a checkpoint, exported once for its content."""
 
 from __future__ import annotations
 

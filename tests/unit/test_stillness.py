@@ -1,4 +1,4 @@
-"""What counts as standing still: no processor time while a request waits."""
+"""An encoder counts as hung if it uses no processor time while a request waits."""
 
 from __future__ import annotations
 

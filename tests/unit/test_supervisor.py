@@ -1,4 +1,4 @@
-"""The supervisor goes on, whatever becomes of a look at the server or of its end."""
+"""The supervisor continues, even if a check of the server or its kill fails."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from sentriton_server.settings import ServerSettings
 
 
 class Server:
-    """Stands in for a `TritonServer`. Raises `check_error` from each check until it is started again, and `kill_error`
-    once from `kill`.
-    """
+    """A stub of `TritonServer`. Each check raises `check_error` until a restart. `kill` raises `kill_error` once."""
 
     def __init__(self, *, restarts: int = 5) -> None:
         self.settings = ServerSettings(canary_period_s=0.1, restarts=restarts)
@@ -54,7 +52,7 @@ class Server:
 
 
 def watch(server: Server) -> list[str]:
-    """What a supervisor says until it has started `server` again."""
+    """The messages of a supervisor until it has restarted `server`."""
     said: list[str] = []
     interrupted = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What contrastive learning reads: noised sentences, and negatives that look alike."""
+"""The input of contrastive learning: noised sentences, and negatives that look alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readers of the data sets, and what stays out of training."""
+"""Readers of the data sets, and the pairs that stay out of training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recipes: every bundled one parses, and every mistake is named with its key, its value and what is allowed."""
+"""Recipes: every bundled one parses, and every mistake is named with its key, its value and the allowed values."""
 
 from __future__ import annotations
 

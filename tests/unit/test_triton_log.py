@@ -1,4 +1,4 @@
-"""Triton's log: what a line says, what is shown, and why a start failed."""
+"""Triton's log: the parts of a line, the lines that are shown, and why a start failed."""
 
 from __future__ import annotations
 

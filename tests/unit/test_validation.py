@@ -1,4 +1,4 @@
-"""What pooling refuses: each sentence names what was given and what is allowed."""
+"""Refusals of pooling: each sentence names the given value and the allowed ones."""
 
 from __future__ import annotations
 

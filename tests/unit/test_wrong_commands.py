@@ -1,4 +1,4 @@
-"""Sixty wrong command lines: each gives one sentence on standard error that names what is wrong, and an exit code."""
+"""Sixty wrong command lines: each gives an exit code and one sentence on standard error that names the mistake."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.conftest import Command
 
-# What serve and export say of their work before they fail.
+# The output of serve and export about their work before they fail.
 PROGRESS = ("settings: ", "device ", "precision ", "reading checkpoint ")
 # Command lines by words of their message. "{in}" is a file of text, "{folder}" a folder, "{bad}" a .jsonl of no JSON.
 WRONG: list[tuple[str, str]] = [

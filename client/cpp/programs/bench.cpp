@@ -1,7 +1,7 @@
 // Measures an encoder: bench URL CALLERS SECONDS. Standard input has a JSON list of sentences.
 //
-// It writes a line of JSON: sentences per second, and CPU time of this process for each in microseconds, of one call
-// with all sentences, and of CALLERS threads with one sentence a call.
+// It makes one call with all sentences, then lets CALLERS threads make calls of one sentence. For both it writes, as a
+// line of JSON, the sentences per second and this process's CPU time per sentence in microseconds.
 
 #include <sentriton/sentriton.hpp>
 

@@ -1,6 +1,6 @@
 // Embeds single sentences in 64 threads: callers URL CONFORMANCE CALLS [SECONDS]
 //
-// Every caller makes CALLS calls, and goes on for SECONDS if that is longer. "answered" is written to standard output
+// Every caller makes at least CALLS calls and continues for at least SECONDS. "answered" is written to standard output
 // with the first 64 answers. The last line is JSON: the number of calls, the failures, and the smallest cosine to the
 // golden vectors.
 

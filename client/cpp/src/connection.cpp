@@ -41,7 +41,7 @@ grpc::ChannelArguments channel_arguments(const CheckedSettings& settings) {
     return arguments;
 }
 
-/// A request and what becomes of it.
+/// A request, and its response or error.
 struct Exchange : Operation {
     std::string address;
     grpc::ClientContext context;

@@ -12,7 +12,7 @@
 
 namespace sentriton {
 
-/// What the calls of one encoder share. All but `settings` and `loop` belongs to the loop's thread.
+/// The state that all calls of one encoder share. All but `settings` and `loop` belongs to the loop's thread.
 class Core {
 public:
     explicit Core(CheckedSettings given);

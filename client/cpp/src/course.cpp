@@ -9,7 +9,7 @@ namespace {
 
 constexpr Duration look_again = 100ms;  // for a server that could get the request as well
 
-/// Ends a request that is under way; its own answer may be what ends the call.
+/// Cancels a request in flight. It has no operation if its own answer ends the call.
 void cancel_sending(const Sending& sending) {
     if (sending.operation) {
         sending.operation->cancel();
@@ -39,7 +39,7 @@ Course::Step Course::next(Time now) {
     return {hedge(now), std::nullopt};
 }
 
-/// Makes the next rows ready; false if there are none.
+/// Makes the next rows ready; false if none are left.
 bool Course::prepare() {
     if (!prepared_ && next_rows_) {
         prepared_ = next_rows_();

@@ -40,12 +40,12 @@ public:
     Course(std::shared_ptr<Deadline> deadline, Gate& gate, RetryBudget& budget, Endpoints& endpoints)
         : deadline_(std::move(deadline)), gate_(gate), budget_(budget), endpoints_(endpoints) {}
 
-    /// Sets how many rows there are.
+    /// Sets the number of rows.
     void set_total(std::size_t total) { total_ = total; }
     /// Gives the course the rows of its requests, one after the other until null.
     void follow(std::function<std::shared_ptr<RequestRows>()> next_rows) { next_rows_ = std::move(next_rows); }
 
-    /// What to do now.
+    /// The next step of the call.
     struct Step {
         std::shared_ptr<Sending> sending;  // send it; null: nothing to send
         std::optional<Failure> failure;    // the call has to end

@@ -20,7 +20,10 @@ Deadline::Deadline(std::optional<Duration> timeout, Duration stall_timeout, Time
 
 Time Deadline::time() const { return end_ ? std::min(*end_, stalls_) : stalls_; }
 
-Duration Deadline::left(Time now) const { return std::clamp<Duration>(time() - now, 0s, longest_request); }
+Duration Deadline::left(Time now) const {
+    const Duration left = time() - now;
+    return left < least_time ? Duration{} : std::min<Duration>(left, longest_request);
+}
 
 void Deadline::moved(Time now) {
     stalls_ = now + stall_timeout_;

@@ -15,7 +15,7 @@ class Dispatcher : public Sleeper {
 public:
     explicit Dispatcher(Loop& loop) : loop_(loop) {}
 
-    /// Sends what may leave now.
+    /// Sends the requests that may leave now.
     void woken(Time now) override;
 
     virtual inference::ModelInferRequest request(const RequestRows& rows, Duration left) = 0;

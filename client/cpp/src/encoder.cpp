@@ -25,7 +25,7 @@ Core& open(const std::unique_ptr<Core>& core) {
     return *core;
 }
 
-/// Waits for what `start` hands to a function in the loop's thread.
+/// Waits for the result. `start` receives a function that takes it in the loop's thread.
 template <typename Value, typename Start>
 Value wait_for(const Start& start) {
     const auto promise = std::make_shared<std::promise<Result<Value>>>();
@@ -155,9 +155,9 @@ Manifest SentenceEncoder::info() const {
 
 HealthReport SentenceEncoder::health(Seconds timeout) const {
     Core& core = open(core_);
-    const Time end = Clock::now() + checked_time("timeout", timeout);
+    const Duration checked = checked_time("timeout", timeout);
     return wait_for<HealthReport>([&](const Canary::Done& done) {
-        const auto canary = std::make_shared<Canary>(core, end, done);
+        const auto canary = std::make_shared<Canary>(core, checked, done);
         if (!core.loop.post([canary] { canary->run(); })) {
             done(closed_failure());
         }

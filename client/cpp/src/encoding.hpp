@@ -14,8 +14,8 @@
 
 namespace sentriton {
 
-/// What a caller asks of an encode function, from its beginning to its result: with one model after the other where the
-/// server changes it and the encoder reloads.
+/// One use of an encode function, from its beginning to its result. If the server changes the model and the encoder
+/// reloads, it has several calls, each with one model.
 class Encoding : public std::enable_shared_from_this<Encoding> {
 public:
     using Done = std::function<void(Result<Matrix>)>;

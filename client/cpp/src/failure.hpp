@@ -36,7 +36,7 @@ struct Failure {
     Failure with_progress(std::size_t finished, std::size_t total) const;
 };
 
-/// A value, or why there is none.
+/// A value, or the reason that it is missing.
 template <typename Value>
 using Result = std::variant<Value, Failure>;
 

@@ -30,38 +30,55 @@ EncodeOptions without_prompt() {
 
 }  // namespace
 
+Canary::Canary(Core& core, Duration timeout, Done done)
+    : core_(core), deadline_(timeout, timeout, Clock::now()), done_(std::move(done)) {}
+
 void Canary::run() {
-    const auto self = std::static_pointer_cast<Canary>(shared_from_this());
+    if (core_.loop.closing()) {
+        return closed();
+    }
     core_.loop.wake(*this, Clock::now() + longest_time);  // so that the end of the loop ends it
-    const auto read = [self](std::string_view content) {
-        self->manifest_ = std::make_shared<const Manifest>(read_manifest(content));
+    const auto parse = [this](std::string_view content) {
+        manifest_ = std::make_shared<const Manifest>(read_manifest(content));
     };
-    core_.endpoints.all().front()->connection->read_asset_of(
-        "manifest.json", left(), read,
-        [self](const std::optional<Failure>& failure) { failure ? self->finish(*failure) : self->read_vectors(); });
+    read("manifest.json", parse, &Canary::read_vectors);
 }
 
 void Canary::read_vectors() {
-    const auto self = std::static_pointer_cast<Canary>(shared_from_this());
-    const auto read = [self](std::string_view content) {
-        self->golden_ = read_golden(content, static_cast<std::size_t>(self->manifest_->dimension));
+    const auto parse = [this](std::string_view content) {
+        golden_ = read_golden(content, static_cast<std::size_t>(manifest_->dimension));
     };
+    read("golden.json", parse, &Canary::embed);
+}
+
+/// Fetches an asset, which `parse` takes, and continues with the next step.
+void Canary::read(const std::string& name, AssetReader parse, void (Canary::*next)()) {
+    const auto self = std::static_pointer_cast<Canary>(shared_from_this());
+    const auto allowed = left();
+    if (!allowed) {
+        return;
+    }
     core_.endpoints.all().front()->connection->read_asset_of(
-        "golden.json", left(), read,
-        [self](const std::optional<Failure>& failure) { failure ? self->finish(*failure) : self->embed(); });
+        name, *allowed, std::move(parse), [self, next](const std::optional<Failure>& failure) {
+            failure ? self->finish(*failure) : (self.get()->*next)();
+        });
 }
 
 void Canary::embed() {
     const auto self = std::static_pointer_cast<Canary>(shared_from_this());
+    const auto allowed = left();
+    if (!allowed) {
+        return;
+    }
     Connection& server = *core_.endpoints.all().front()->connection;
     std::string elements;
     for (const auto& each : golden_.sentences) {
         push_element(elements, "", each);
         texts_.views.emplace_back(each);
     }
-    const Parameters parameters{manifest_->fingerprint, core_.settings.priority, left()};
+    const Parameters parameters{manifest_->fingerprint, core_.settings.priority, *allowed};
     const auto request = text_request(elements, texts_.views.size(), parameters);
-    server.infer(request, left(), [self, &server](Answer answer) {
+    server.infer(request, *allowed, [self, &server](Answer answer) {
         if (auto* failure = std::get_if<Failure>(&answer)) {
             return self->finish(*failure);
         }
@@ -102,6 +119,14 @@ void Canary::finish(Result<HealthReport> result) {
     }
 }
 
-Duration Canary::left() const { return std::max<Duration>(1ms, end_ - Clock::now()); }
+/// The time for the next request; none if the canary ended, since it is too little for one.
+std::optional<Duration> Canary::left() {
+    const Duration left = deadline_.left(Clock::now());
+    if (left == Duration{}) {
+        finish(deadline_.exceeded(core_.endpoints.all().front()->connection->address()));
+        return std::nullopt;
+    }
+    return left;
+}
 
 }  // namespace sentriton

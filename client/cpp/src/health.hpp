@@ -3,7 +3,10 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
+#include "connection.hpp"
+#include "deadline.hpp"
 #include "failure.hpp"
 #include "golden.hpp"
 #include "loop.hpp"
@@ -20,7 +23,7 @@ class Canary : public Sleeper {
 public:
     using Done = std::function<void(Result<HealthReport>)>;
 
-    Canary(Core& core, Time end, Done done) : core_(core), end_(end), done_(std::move(done)) {}
+    Canary(Core& core, Duration timeout, Done done);
 
     void run();
     /// gRPC ends each step in time.
@@ -29,13 +32,14 @@ public:
 
 private:
     void read_vectors();
+    void read(const std::string& name, AssetReader parse, void (Canary::*next)());
     void embed();
     void compare(const Matrix& found);
     void finish(Result<HealthReport> result);
-    Duration left() const;
+    std::optional<Duration> left();
 
     Core& core_;
-    Time end_;
+    Deadline deadline_;
     Done done_;
     std::shared_ptr<const Manifest> manifest_;
     Golden golden_;

@@ -77,8 +77,11 @@ private:
 }  // namespace
 
 void Info::wait(const std::shared_ptr<Deadline>& deadline, Done done) {
-    if (reading_ &&
-        reading_->manifest) {  // so that a call with no time at all, on a known model, fails by its own rules
+    if (core_.loop.closing()) {
+        return done(closed_failure());
+    }
+    // A call without time, on a known model, fails by its own rules.
+    if (reading_ && reading_->manifest) {
         deadline->moved(Clock::now());
         return done(reading_);
     }
@@ -97,7 +100,7 @@ void Info::ask(const std::shared_ptr<Reading>& reading) {
     const auto end = [this, reading](std::shared_ptr<const Manifest> manifest, const Failure* failure) {
         reading->manifest = std::move(manifest);
         if (failure != nullptr) {
-            forget(reading);  // the next call asks again
+            forget(reading);  // the next call retries
         }
         for (const auto& each : std::exchange(reading->waiting, {})) {
             if (failure != nullptr) {

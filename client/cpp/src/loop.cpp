@@ -18,6 +18,11 @@ bool Loop::post(std::function<void()> task) {
     return true;
 }
 
+bool Loop::closing() {
+    const std::lock_guard lock(mutex_);
+    return closed_;
+}
+
 void Loop::close() {
     {
         const std::lock_guard lock(mutex_);

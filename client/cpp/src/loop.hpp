@@ -15,7 +15,7 @@
 
 namespace sentriton {
 
-/// A part of a call that waits: for a time, and for what others tell it.
+/// A part of a call that waits for a time or for an event.
 class Sleeper : public std::enable_shared_from_this<Sleeper> {
 public:
     virtual ~Sleeper() = default;
@@ -37,12 +37,12 @@ public:
     virtual void complete() = 0;
     /// Ends it early, on the server too. It completes nevertheless.
     virtual void cancel() = 0;
-    /// Cancels it, and its end concerns nobody.
+    /// Cancels it and ignores its end.
     virtual void abandon() = 0;
 };
 
-/// The one thread of an encoder: it waits for the answers of gRPC, for times and for the work of callers. All state of
-/// an encoder belongs to it, so that none needs a lock.
+/// The one thread of an encoder. It waits for the answers of gRPC, for times and for the work of callers. All state of
+/// an encoder belongs to it, so no part of the state needs a lock.
 class Loop {
 public:
     Loop();
@@ -52,6 +52,8 @@ public:
 
     /// Runs a task in the thread; false if the loop is closed. For every thread.
     bool post(std::function<void()> task);
+    /// Whether `close` was called: a request that is sent now is cancelled as it arrives. For every thread.
+    bool closing();
     /// Ends all sleepers and operations, and the thread. For every thread but the loop's own.
     void close();
 
@@ -78,7 +80,7 @@ private:
     std::unique_ptr<Queue> queue_;
     std::mutex mutex_;
     std::vector<std::function<void()>> posted_;
-    bool called_ = false;  // the thread will look at what is posted
+    bool called_ = false;  // the thread will look at the posted functions
     bool closed_ = false;
 
     std::map<std::pair<Time, Sleeper*>, std::shared_ptr<Sleeper>> sleepers_;

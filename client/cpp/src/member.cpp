@@ -12,9 +12,8 @@ namespace sentriton {
 
 namespace {
 
-constexpr std::size_t most_joined = 8;  // sentences of a call that shares requests
-constexpr std::size_t longest_joined =
-    64 * 1024;  // characters of all calls of a request; tokenizing more would hold them up
+constexpr std::size_t most_joined = 8;             // sentences of a call that shares requests
+constexpr std::size_t longest_joined = 64 * 1024;  // characters of a request: tokenizing more would hold up the others
 
 }  // namespace
 

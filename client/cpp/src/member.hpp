@@ -40,15 +40,15 @@ private:
     Core& core_;
 };
 
-/// Null if the call sends requests of its own: it has many sentences or characters, or a full batch of them, or they
-/// exceed the limits of one request.
+/// Null if the call sends requests of its own: its sentences are many, fill a batch or exceed the limits of one
+/// request.
 std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& call);
 
 /// The members of one request, and their sums.
 class Crowd {
 public:
     /// Lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
-    /// two, and the limits of a request. One that goes alone is in no crowd.
+    /// two, and the limits of a request. A member that needs a request of its own joins none.
     bool add(const std::shared_ptr<Member>& one, Time now);
     const std::vector<std::shared_ptr<Member>>& members() const { return members_; }
 

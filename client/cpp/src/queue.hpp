@@ -7,7 +7,7 @@
 
 namespace sentriton {
 
-/// gRPC's queue of ended operations, and what wakes the thread that waits for it.
+/// gRPC's queue of ended operations, and an alarm that wakes the thread that waits for it.
 struct Loop::Queue {
     grpc::CompletionQueue completions;
     grpc::Alarm bell;

@@ -11,7 +11,7 @@ namespace sentriton {
 struct Access {
     static Core& core(const SentenceEncoder& encoder) { return *encoder.core_; }
 
-    /// What a function of the core returns, in its loop's thread.
+    /// The result of a function of the core, which runs in the loop's thread.
     template <typename Look>
     static auto in(const SentenceEncoder& encoder, Look look) {
         Core& core = *encoder.core_;

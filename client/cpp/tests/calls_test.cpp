@@ -1,4 +1,4 @@
-// Calls that send requests of their own, and what every call shares.
+// Calls that send requests of their own, and the rules for all calls.
 
 #include <atomic>
 #include <limits>
@@ -68,6 +68,25 @@ TEST(Calls, EndWithTheirOwnTime) {
     expect_error<DeadlineExceeded>([&] { encoder.encode(words(4000), options); },
                                    "timeout of 1 s; set a longer timeout, or none \\([1-9][0-9,]* of 4,000 sentences");
     expect_words(encoder.encode(words(400), within(Seconds(std::numeric_limits<double>::max()))), words(400));
+}
+
+TEST(Calls, WithoutTimeSendNothing) {
+    SmallServer server;
+    std::atomic<int> assets = 0;
+    server.with([&](auto& state) { state.change_asset = [&](Response&) { ++assets; }; });
+    const SentenceEncoder encoder(server.address());
+    encoder.info();
+    Settings hasty;
+    hasty.timeout = 1ms;
+    for (int i = 0; i < 20; ++i) {  // the network is sometimes slower than this
+        expect_error<DeadlineExceeded>([&] { encoder.health(1ms); }, "timeout of 0.001 s; set a longer timeout");
+        expect_error<DeadlineExceeded>([&] { SentenceEncoder(server.address(), hasty).info(); }, "timeout of 0.001 s");
+        for (const std::size_t count : {1, 50}) {
+            expect_error<DeadlineExceeded>([&] { encoder.encode(words(count), within(1ms)); }, "timeout of 0.001 s");
+        }
+    }
+    EXPECT_EQ(assets, 1);
+    EXPECT_EQ(server.count(), 0);
 }
 
 TEST(Calls, AreRepeatedAtAServerThatRefuses) {
@@ -179,6 +198,30 @@ TEST(Calls, EndWhenTheEncoderCloses) {
         expect_error<Closed>([&] { encoder.health(); }, "^this encoder is closed");
         expect_error<Closed>([&] { encoder.encode_one_async("w1").get(); }, "^this encoder is closed");
     }
+}
+
+TEST(Calls, OfAnEncoderThatClosesAtOnceSendNothing) {
+    SmallServer server;
+    std::atomic<int> assets = 0;
+    server.with([&](auto& state) { state.change_asset = [&](Response&) { ++assets; }; });
+    SentenceEncoder encoder(server.address());
+    encoder.info();
+    std::promise<void> busy;
+    Loop& loop = Access::core(encoder).loop;
+    loop.post([free = busy.get_future().share()] { free.wait(); });
+    auto one = encoder.encode_one_async("w1");
+    auto many = encoder.encode_async(words(50));
+    auto health = at_once([&] { encoder.health(); });
+    std::this_thread::sleep_for(20ms);
+    auto closing = at_once([&] { encoder.close(); });
+    eventually([&] { return !loop.post([] {}); });
+    busy.set_value();
+    expect_error<Closed>([&] { one.get(); }, "^this encoder is closed");
+    expect_error<Closed>([&] { many.get(); }, "^this encoder is closed");
+    expect_error<Closed>([&] { health.get(); }, "^this encoder is closed");
+    closing.get();
+    EXPECT_EQ(assets, 1);
+    EXPECT_EQ(server.count(), 0);
 }
 
 TEST(Calls, OutliveTheirEncodersMove) {

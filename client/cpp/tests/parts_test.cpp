@@ -21,7 +21,7 @@ namespace sentriton {
 static_assert(std::is_nothrow_move_constructible_v<SentenceEncoder> && !std::is_copy_constructible_v<SentenceEncoder>);
 static_assert(std::is_base_of_v<InvalidInput, ContractMismatch>);
 static_assert(std::is_nothrow_copy_constructible_v<Overloaded>);
-// What has no order, or is no list of texts.
+// Containers without an order, and arguments that are no list of texts.
 static_assert(!std::is_convertible_v<std::set<std::string>, Sentences> &&
               !std::is_convertible_v<std::string, Sentences>);
 static_assert(!std::is_convertible_v<std::vector<std::vector<std::string>>, Sentences>);
@@ -125,6 +125,15 @@ TEST(Deadline, ASuspendedProcessDoesNotBlameTheServer) {
     deadline.looked(begin + 30s);
     EXPECT_FALSE(deadline.over(begin + 38s));
     EXPECT_TRUE(deadline.over(begin + 40s));
+}
+
+TEST(Deadline, IsOverTwoMillisecondsEarlier) {
+    const Time begin = Clock::now();
+    const Deadline deadline(1s, 1min, begin);
+    EXPECT_EQ(deadline.left(begin + 997ms), 3ms);
+    EXPECT_FALSE(deadline.over(begin + 997ms));
+    EXPECT_EQ(deadline.left(begin + 999ms), 0s);
+    EXPECT_TRUE(deadline.over(begin + 999ms));
 }
 
 TEST(Settings, ComeFromTheCallThenTheEnvironmentThenTheDefaults) {

@@ -82,7 +82,7 @@ public:
 private:
     grpc::Status embed(grpc::ServerContext& context, const inference::ModelInferRequest& request, Response& response);
     grpc::Status give_asset(const std::string& name, Response& response);
-    bool wait(grpc::ServerContext& context, Duration delay);  // false: nobody waits for the answer
+    bool wait(grpc::ServerContext& context, Duration delay);  // false: no caller waits for the answer
 
     std::shared_ptr<grpc::ServerCredentials> credentials_;
     int port_ = 0;

@@ -56,8 +56,12 @@ export class Connection {
     if (settings.accessKey !== undefined) this.metadata.set(ACCESS_HEADER, settings.accessKey);
   }
 
-  /** Send one request and wait for its response. Aborting `signal` cancels it on the server too. */
-  infer(request: ModelInferRequest, timeoutS: number, signal?: AbortSignal): Promise<ModelInferResponse> {
+  /**
+   * Sends one request and waits for its response. Aborting `signal` cancels it on the server too. If it is aborted
+   * already, nothing is sent.
+   */
+  async infer(request: ModelInferRequest, timeoutS: number, signal?: AbortSignal): Promise<ModelInferResponse> {
+    signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
       const deadline = Date.now() + timeoutS * 1000;
       const call = this.client.modelInfer(request, this.metadata, { deadline }, (error, response) => {
@@ -69,7 +73,6 @@ export class Connection {
       this.calls.add(call);
       const cancel = (): void => call.cancel();
       signal?.addEventListener("abort", cancel);
-      if (signal?.aborted) call.cancel(); // a signal tells its listeners once
     });
   }
 

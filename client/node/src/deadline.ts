@@ -9,6 +9,9 @@ const A_DAY_S = 86_400; // gRPC, Triton and timers count in integers, which have
 /** gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over. */
 export const MARGIN_S = 0.1;
 
+/** With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368). */
+const LEAST_S = 0.002;
+
 /** Seconds of the process's steady clock. */
 export function now(): number {
   return performance.now() / 1000;
@@ -42,9 +45,10 @@ export class Deadline {
     return Math.min(this.end, this.stalls);
   }
 
-  /** What a request sent at `time` may take; 0 after the end. */
+  /** What a request sent at `time` may take; 0 if that is too little for a request. */
   leftS(time: number): number {
-    return Math.min(Math.max(0, this.time - time), A_DAY_S);
+    const leftS = this.time - time;
+    return leftS < LEAST_S ? 0 : Math.min(leftS, A_DAY_S);
   }
 
   /** A request of the call was answered. */
@@ -68,7 +72,7 @@ export class Deadline {
 
   /** Whether the call has to end. */
   over(time: number): boolean {
-    return time >= this.time;
+    return this.leftS(time) === 0;
   }
 
   /** The error of a call that has to end: the bound that it met, and the remedy. */

@@ -15,11 +15,11 @@ import {
 } from "./errors.js";
 import type { ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
 import { backoffS, type RetryBudget, type Window } from "./pacing.js";
-import type { RequestRows } from "./requests.js";
+import { charactersOf, type RequestRows } from "./requests.js";
 
 const LOOK_AGAIN_S = 0.1; // for a server that could be asked as well
 
-/** What one call works with. */
+/** The parts that one call works with. */
 export interface Call {
   endpoints: Endpoints;
   window: Window;
@@ -46,7 +46,7 @@ interface Sending {
   readonly cancel: () => void;
 }
 
-/** What came of a request: a response or an error. */
+/** The outcome of a request: a response or an error. */
 type Outcome = { sending: Sending } & ({ response: ModelInferResponse } | { error: unknown });
 
 /** Why an attempt failed, and whether its own time was over. */
@@ -108,9 +108,10 @@ export class Dispatcher {
     let last: unknown;
     for (let attempt = 1; ; attempt++) {
       this.ending.signal.throwIfAborted();
-      this.call.deadline.looked(now());
-      if (this.call.deadline.over(now())) throw this.withProgress(last ?? this.exceeded());
-      const failure = await this.attempt(this.call.current?.() ?? rows);
+      const time = now();
+      this.call.deadline.looked(time);
+      if (this.call.deadline.over(time)) throw this.withProgress(last ?? this.exceeded());
+      const failure = await this.attempt(this.call.current?.() ?? rows, time);
       if (failure === undefined) return;
       last = failure.error;
       const pauseS = this.pauseS(failure, attempt);
@@ -121,17 +122,18 @@ export class Dispatcher {
   }
 
   /** Send rows to one server, and to another as well when that one is silent: the first answer counts. */
-  private async attempt(rows: RequestRows): Promise<Failure | undefined> {
-    const { endpoints, budget } = this.call;
-    const sendings = [this.start(rows, endpoints.choose(now()))];
-    let awaitedSince = now();
+  private async attempt(rows: RequestRows, begin: number): Promise<Failure | undefined> {
+    const { endpoints, deadline, budget } = this.call;
+    const sendings = [this.start(rows, endpoints.choose(begin), begin)];
+    let awaitedSince = begin;
     this.underWay += 1;
     try {
       for (;;) {
         const outcome = await this.next(sendings, awaitedSince);
         if (outcome === undefined) {
-          const other = endpoints.another(sendings[0]!.endpoint, now());
-          if (other !== undefined && budget.take()) sendings.push(this.start(rows, other));
+          const time = now();
+          const other = deadline.over(time) ? undefined : endpoints.another(sendings[0]!.endpoint, time);
+          if (other !== undefined && budget.take()) sendings.push(this.start(rows, other, time));
           continue;
         }
         sendings.splice(sendings.indexOf(outcome.sending), 1);
@@ -149,8 +151,7 @@ export class Dispatcher {
     }
   }
 
-  private start(rows: RequestRows, endpoint: Endpoint): Sending {
-    const sent = now();
+  private start(rows: RequestRows, endpoint: Endpoint, sent: number): Sending {
     const timeS = this.call.deadline.leftS(sent);
     const cancelling = new AbortController();
     const signal = AbortSignal.any([cancelling.signal, this.ending.signal]);
@@ -206,7 +207,7 @@ export class Dispatcher {
     }
     this.finished += rows.indices.length;
     deadline.moved(time);
-    window.answered(rows.texts.reduce((sum, text) => sum + text.length, 0), time);
+    window.answered(charactersOf(rows.texts), time);
     endpoints.answered(sending.endpoint, time - sending.sent, time);
     budget.answered();
   }

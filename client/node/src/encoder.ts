@@ -21,7 +21,7 @@ type Sentences = string | readonly string[];
 const MODEL_CHANGES_A_CALL = 3; // a server and its neighbour with two models for good are no roll-out
 const DOCUMENT_PROMPTS = ["document", "passage", "corpus"];
 
-/** What one call of `encode` may set. */
+/** The options of one call of `encode`. */
 export interface EncodeOptions {
   /** A named prompt of the model, put before every sentence. */
   promptName?: string | undefined;
@@ -189,7 +189,7 @@ export class SentenceEncoder {
   /** The served model, from the first server that answers; read once. */
   info(): Promise<Manifest> {
     if (this.closed) return Promise.reject(closedError());
-    // A failure is not kept: the next call asks again.
+    // A failure is not kept: the next call reads the manifest again.
     this.reading ??= this.readInfo().catch((error: unknown) => {
       this.reading = undefined;
       throw error;
@@ -202,14 +202,20 @@ export class SentenceEncoder {
    * with a `SentritonError` when the server does not answer, or answers with other vectors than its precision allows.
    */
   async health(timeoutS = 10): Promise<HealthReport> {
-    const deadline = now() + positive("timeoutS", timeoutS);
+    const wholeS = positive("timeoutS", timeoutS);
+    const deadline = new Deadline(wholeS, wholeS, now());
     const { connection } = this.endpoints.all[0]!;
-    const left = (): number => Math.max(0.001, deadline - now());
+    const left = (): number => {
+      const leftS = deadline.leftS(now());
+      if (leftS === 0) throw deadline.exceeded(connection.address);
+      return leftS;
+    };
     const manifest = await readAssetOf(connection, "manifest.json", left(), readManifest);
     const { dimension, fingerprint } = manifest;
     const golden = await readAssetOf(connection, "golden.json", left(), (text) => readGolden(text, dimension));
-    const parameters = { fingerprint, priority: "query" as const, timeoutS: left() };
-    const response = await connection.infer(textRequest(golden.sentences, parameters), left());
+    const leftS = left();
+    const parameters = { fingerprint, priority: "query" as const, timeoutS: leftS };
+    const response = await connection.infer(textRequest(golden.sentences, parameters), leftS);
     const embeddings = readSentenceEmbedding(response, golden.sentences.length, dimension);
     const minCosine = Math.min(...embeddings.map((row, place) => cosine(row, golden.embeddings[place]!)));
     // Above 1 - 1e-6 float32 itself is the noise.
@@ -287,7 +293,7 @@ export class SentenceEncoder {
   }
 }
 
-/** Fetch an asset and read it. What is wrong with it is a `ServerError` that names server and file. */
+/** Fetch an asset and read it. Throws a `ServerError` that names server and file if it cannot be read. */
 async function readAssetOf<T>(
   connection: Connection,
   name: string,

@@ -4,7 +4,7 @@ import type { Connection } from "./connection.js";
 import { type Deadline, MARGIN_S } from "./deadline.js";
 import { DeadlineExceeded, ServerUnavailable } from "./errors.js";
 
-const REST_S = 1; // a server that was away is asked again after this long
+const REST_S = 1; // a server that was away is retried after this time
 const LONGEST_REST_S = 30; // of a server that stays silent: each probe delays one request by the patience
 const LEAST_PATIENCE_S = 2;
 const PATIENCE = 4; // times the slowest recent answer
@@ -125,9 +125,9 @@ export class Endpoints {
 }
 
 /**
- * Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
- * silent one more when its turn comes again. One that failed in another way, or said before its time was over that it
- * was late, has no second turn.
+ * Which server to ask for its manifest next, and how long to wait. Each of several gets little time at first, and a
+ * silent one more in its next turn. A server has no second turn if it failed in another way, or reported before its
+ * deadline that it was late.
  */
 export class Inquiry {
   failure: unknown;
@@ -156,7 +156,7 @@ export class Inquiry {
     return { endpoint, timeS };
   }
 
-  /** What came of a turn. */
+  /** The outcome of a turn. */
   failed(error: unknown, now: number): void {
     const { endpoint, patienceS } = this.turns.shift()!;
     this.failure = error;

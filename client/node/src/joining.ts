@@ -117,7 +117,7 @@ export class Joiner {
     }
   }
 
-  /** The calls of a request are sent again, each alone, before all others. */
+  /** The calls of a request are retried, each in a request of its own, before all others. */
   private dissolve(joint: Joint): void {
     const members = [...joint.members];
     joint.members.clear();

@@ -3,13 +3,14 @@
 import { Deadline, LOOK_EVERY_S, now } from "./deadline.js";
 import { type DeadlineExceeded, ownError, progressWords, SentritonError } from "./errors.js";
 import type { Manifest } from "./manifest.js";
-import { added, fits, type Size, sizeOf } from "./requests.js";
+import { added, charactersOf, fits, type Size, sizeOf } from "./requests.js";
 
 /** Sentences of a call that may share a request; a larger call fills a good part of one by itself. */
 export const SMALL = 8;
+const LONGEST = 65_536; // characters of all calls of a request: tokenizing more would hold up the others
 const TIMES_APART = 2; // most between two members' remaining times: little work is done for one that has gone
 
-/** What a small call asks for. `texts` have their prompt. */
+/** The rows that a small call asks for. `texts` have their prompt. */
 export interface SmallCall {
   readonly texts: readonly string[];
   readonly manifest: Manifest;
@@ -20,13 +21,15 @@ export interface SmallCall {
 
 /** Whether a call may share requests. */
 export function isSmall({ texts, manifest, maxRows }: SmallCall): boolean {
-  return texts.length > 0 && texts.length <= Math.min(SMALL, maxRows - 1) && fits(sizeOf(texts, manifest.maxSeqLength));
+  const few = texts.length > 0 && texts.length <= Math.min(SMALL, maxRows - 1);
+  return few && charactersOf(texts) <= LONGEST && fits(sizeOf(texts, manifest.maxSeqLength));
 }
 
 /** A small call that waits for its rows, until its deadline, or until its signal is aborted. */
 export class Member {
   readonly embeddings: Promise<Float32Array[]>;
   readonly size: Size;
+  readonly characters: number;
   joint: Joint | undefined;
   alone = false; // a request with others failed, which this call may have caused
   private resolve!: (rows: Float32Array[]) => void;
@@ -40,6 +43,7 @@ export class Member {
     private readonly leave: (member: Member) => void,
   ) {
     this.size = sizeOf(call.texts, call.manifest.maxSeqLength);
+    this.characters = charactersOf(call.texts);
     this.embeddings = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
@@ -104,6 +108,7 @@ export class Joint {
   failure: unknown;
   size = 0; // of the members that it began with
   private rows = 0;
+  private characters = 0;
   private total: Size = { tokens: 0, bytes: 0 };
 
   constructor(private readonly first: Member) {
@@ -115,7 +120,7 @@ export class Joint {
   take(member: Member, time: number): boolean {
     const rows = this.rows + member.call.texts.length;
     if (rows > member.call.maxRows || !member.joins(this.first, time)) return false;
-    if (!fits(added(this.total, member.size))) return false;
+    if (this.characters + member.characters > LONGEST || !fits(added(this.total, member.size))) return false;
     this.add(member);
     return true;
   }
@@ -140,13 +145,14 @@ export class Joint {
     this.members.add(member);
     this.size += 1;
     this.rows += member.call.texts.length;
+    this.characters += member.characters;
     this.total = added(this.total, member.size);
   }
 }
 
 /** The deadline of a request: that of the member with the most time. Each member looks at its own. */
 export class SharedDeadline extends Deadline {
-  error: DeadlineExceeded | undefined; // what it said
+  error: DeadlineExceeded | undefined; // the error of its request
 
   constructor(private readonly members: ReadonlySet<Member>) {
     super(undefined, 0, 0);

@@ -1,4 +1,4 @@
-/** What a server says about its model. */
+/** A server's description of its model. */
 
 /** The served model. Read from the server's manifest.json, whose names have underscores. */
 export interface Manifest {

@@ -1,4 +1,4 @@
-/** How many requests are under way at once, and how long to wait before one is sent again: arithmetic, no clock. */
+/** How many requests are under way at once, and how long to wait before a retry: arithmetic, no clock. */
 
 /** Requests in flight that a call, or all small calls together, begin with. */
 export const LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
@@ -27,7 +27,7 @@ export class Window {
     return new Window(this.most, this.limit, this.bestRate);
   }
 
-  /** Count an answer for sentences of so many characters. */
+  /** Count an answer for sentences of this number of characters. */
   answered(characters: number, now: number): void {
     if (this.since === undefined) {
       this.since = now;
@@ -70,8 +70,8 @@ const CAPACITY = 100;
 const PER_ANSWER = 0.2;
 
 /**
- * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load: a retry
- * takes a token of 100, an answer gives a fifth of one back. A server that is away has no load, and every
+ * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A retry
+ * takes a token of 100; an answer returns a fifth. A server that is away has no load, and every
  * request waits for it within its deadline.
  */
 export class RetryBudget {

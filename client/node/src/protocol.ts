@@ -6,7 +6,7 @@ import { ServerError } from "./errors.js";
 import type { InferParameter, ModelInferRequest, ModelInferResponse } from "./generated/inference/inference.js";
 import type { Priority } from "./settings.js";
 
-/** What a request says besides its tensors. */
+/** The parameters of a request besides its tensors. */
 export interface Parameters {
   /** The model that is meant. */
   fingerprint: string;

@@ -1,6 +1,6 @@
 /** Which sentences travel together: rows alike in length, longest first. */
 
-/** What rows take of a request. */
+/** The share of a request that rows take. */
 export interface Size {
   readonly tokens: number;
   readonly bytes: number;
@@ -18,7 +18,7 @@ export interface RequestRows {
   readonly texts: readonly string[];
 }
 
-/** What the cutting of requests depends on. */
+/** The limits by which rows are cut into requests. */
 export interface Limits {
   maxRows: number;
   maxSeqLength: number;
@@ -57,6 +57,11 @@ export function sizeOf(texts: readonly string[], maxSeqLength: number): Size {
     bytes += Buffer.byteLength(text);
   }
   return { tokens, bytes };
+}
+
+/** The characters of these texts, as JavaScript counts them. */
+export function charactersOf(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + text.length, 0);
 }
 
 /** Both sizes together. */

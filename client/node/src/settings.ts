@@ -8,14 +8,14 @@ import { InvalidInput } from "./errors.js";
 /** The server's lanes for callers. */
 export type Priority = "query" | "bulk";
 
-/** What a call does that meets another model than the one it began with. */
+/** The behavior of a call that meets another model than the one it began with. */
 export type OnModelChange = "raise" | "reload";
 
-/** How to reach a server. What is left out comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
+/** How to reach a server. An omitted setting comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
 export interface ClientOptions {
   /** Seconds for a whole call, retries included. Default: no bound. */
   timeoutS?: number | undefined;
-  /** A call ends when none of its requests was answered for so many seconds. Default 60. */
+  /** A call ends when none of its requests was answered for this many seconds. Default 60. */
   stallTimeoutS?: number | undefined;
   /** The server's lane: "query" (default), or "bulk", which waits behind. */
   priority?: Priority | undefined;

@@ -1,4 +1,4 @@
-// What this client adds to the conformance cases, against the server at $SENTRITON_URL.
+// Cases of this client alone, beside the conformance cases, against the server at $SENTRITON_URL.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

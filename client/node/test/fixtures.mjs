@@ -22,7 +22,7 @@ export function open(url, options = {}) {
   return encoder;
 }
 
-/** What `body` takes, in seconds. */
+/** The duration of `body`, in seconds. */
 export async function timed(body) {
   const started = performance.now();
   await body();

@@ -1,4 +1,4 @@
-// A gRPC server in front of the real one, which can refuse, count and encrypt: what a client must withstand.
+// A gRPC server in front of the real one. It can refuse, count and encrypt requests.
 
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 

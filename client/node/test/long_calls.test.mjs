@@ -103,12 +103,29 @@ describe("a call", () => {
     const reading = encoder.info().then(() => controller.abort());
     await assert.rejects(encoder.encode(THREE, { signal: controller.signal }), { name: "AbortError" });
     await reading;
-    // Before the request is sent.
-    server.silent = true;
+  });
+
+  test("without time, or aborted already, sends nothing", async () => {
+    let assets = 0;
+    const server = await small({ changeAsset: () => void (assets += 1) });
+    const encoder = open(server.address);
+    await encoder.info();
+    const message = /timeoutS of 0\.001 s; set a longer one, or none/;
+    const late = { name: "DeadlineExceeded", message };
+    const signal = AbortSignal.abort();
+    for (let time = 0; time < 20; time++) {
+      await assert.rejects(encoder.health(0.001), late);
+      await assert.rejects(open(server.address, { timeoutS: 0.001 }).info(), late);
+      for (const sentences of [THREE, MANY]) {
+        await assert.rejects(encoder.encode(sentences, { timeoutS: 0.001 }), late);
+        await assert.rejects(encoder.encode(sentences, { signal }), { name: "AbortError" });
+        await assert.rejects(open(server.address).encodeQuery(sentences, { signal }), { name: "AbortError" });
+      }
+    }
     const connection = new Connection(server.address, resolveSettings(server.address, {}));
     after(() => connection.close());
-    const sent = connection.infer(assetRequest("manifest.json"), 5, AbortSignal.abort());
-    await assert.rejects(sent, { name: "ServerError", message: /cancelled/i });
+    await assert.rejects(connection.infer(assetRequest("manifest.json"), 5, signal), { name: "AbortError" });
+    assert.deepEqual([assets, server.received], [1, 0]);
   });
 
   test("asks a server once for its manifest that says at once that it did not answer in time", async () => {

@@ -76,6 +76,14 @@ describe("pacing", () => {
   });
 });
 
+describe("a deadline", () => {
+  test("is over two milliseconds earlier", () => {
+    const deadline = new Deadline(1, 60, 0);
+    assert.ok(Math.abs(deadline.leftS(0.997) - 0.003) < 1e-9 && !deadline.over(0.997));
+    assert.ok(deadline.leftS(0.999) === 0 && deadline.over(0.999));
+  });
+});
+
 describe("requests", () => {
   test("longest first, each sentence once, within rows and tokens", () => {
     const texts = Array.from({ length: 300 }, (_, number) => "가".repeat((number * 7919) % 200));

@@ -30,7 +30,7 @@ export const MANIFEST = {
   sentriton_version: "0.1.0",
 };
 
-/** What the server answers for words: the word's number in every dimension. */
+/** The server's answer for words: the word's number in every dimension. */
 export function vectors(words) {
   return words.map((word) => new Float32Array(DIMENSION).fill(Number(word.slice(1))));
 }

@@ -13,6 +13,6 @@ export async function typed(): Promise<void> {
   const wrong: Error = new InvalidInput(`${dimension} ${minCosine} ${scores.length}`);
   // @ts-expect-error: sentences are strings
   await encoder.encode([wrong]);
-  // @ts-expect-error: there is no such lane
+  // @ts-expect-error: this lane does not exist
   new SentenceEncoder("host:1", { priority: "fast" });
 }

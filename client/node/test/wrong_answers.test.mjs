@@ -1,4 +1,4 @@
-// A server whose answers are wrong: the client takes none for a right one, and the error says what came.
+// A server whose answers are wrong: the client accepts none, and the error names the received value.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";

@@ -52,7 +52,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Sentence embeddings over gRPC on NVIDIA Triton."""
@@ -120,8 +120,9 @@ def info(settings: ClientSettings, as_json: AsJson = False) -> None:
 @app.command()
 @takes_settings(ClientSettings, *CONNECTION_FIELDS, timeout_s=HEALTH_TIMEOUT_S)
 def health(settings: ClientSettings) -> None:
-    """Exit with 0 if the canary passes or the queue is full, 1 if the server does not serve, 2 if it is unreachable. Of
-    several servers, the worst counts.
+    """Check a server. Exit code 0: it serves (its queue may be full), 1: it does not serve, 2: it is unreachable.
+
+    With several servers, the exit code is the worst one.
     """
     each = [dataclasses.replace(settings, url=address) for address in settings.addresses]
     raise typer.Exit(max(map(_check_health, each)))
@@ -179,6 +180,6 @@ def main() -> None:
 
 def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    # What a full disk has not taken is not tried again at the end.
+    # Bytes that a full disk has not taken are not written again at the end.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     raise SystemExit(code)

@@ -12,7 +12,7 @@ from sentriton.deadline import MARGIN_S, Deadline
 from sentriton.errors import DeadlineExceeded, SentritonError, ServerUnavailable
 
 AnyConnection = TypeVar("AnyConnection")
-_REST_S = 1.0  # a server that was away is asked again after this long
+_REST_S = 1.0  # a server that was away is retried after this time
 _MAX_REST_S = 30.0  # of a server that stays silent: each probe delays one request by the patience
 _MIN_PATIENCE_S = 2.0
 _PATIENCE_FACTOR = 4.0  # times the slowest recent answer

@@ -40,7 +40,7 @@ class Window:
         if self._answers < self.limit or now <= self._since:
             return
         rate = self._tokens / (now - self._since)
-        # After an overload it opens again one by one, whatever the rate.
+        # After an overload it opens again one by one, at any rate.
         if rate > 1.05 * self.best_rate or self.limit < MIN_REQUESTS:
             self.limit = min(self.limit + 1, self.most)
         # The best fades, so that a server which became slower, or shared, is measured anew.

@@ -82,7 +82,7 @@ def _try_tls(
                 # A server of gRPC sends no alert, but no ticket either to whom it does not let in.
                 if secure.version() == "TLSv1.2" or (secure.session and secure.session.has_ticket):
                     return "closes"
-            # Some send nobody a ticket. By TLS 1.2 a refusal ends the handshake itself.
+            # Some servers send no ticket. By TLS 1.2 a refusal ends the handshake itself.
             return "closes" if _try_tls(place, settings, timeout_s, ssl.TLSVersion.TLSv1_2) == "closes" else "refuses"
         except ssl.SSLCertVerificationError:
             raise

@@ -17,7 +17,7 @@ from sentriton.tokenization import PackedRows
 EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
 SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS = "sentence_embedding", "token_embeddings"
 CALLERS_LANES: tuple[Priority, ...] = get_args(Priority)
-CANARY_LANE = "canary"  # before both; open to whoever has the canary key alone
+CANARY_LANE = "canary"  # before both; open only to callers with the canary key
 
 
 def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> ModelInferRequest:

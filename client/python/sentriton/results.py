@@ -70,7 +70,7 @@ class Results:
         return embeddings if options.convert_to_numpy else [_tensor(row) for row in embeddings]
 
     def _finish_tokens(self) -> list[Array] | list[Array | Tensor]:
-        # As in sentence-transformers: tensors whatever convert_to_numpy says, and arrays where they are quantized.
+        # As in sentence-transformers: tensors regardless of convert_to_numpy, and arrays where they are quantized.
         if self._options.precision != "float32":
             return list(quantize_tokens(self.token_embeddings, self._options.precision))
         return [_tensor(embedding) for embedding in self.token_embeddings]

@@ -58,12 +58,13 @@ class ClientSettings:
     """How to reach a server, and how calls behave. If a field is not given, `resolve` takes `$SENTRITON_<FIELD>`, such
     as `$SENTRITON_URL`, then the default. Raises `InvalidInput` for a value that is not allowed.
 
-    Requests go to several addresses in `url` by round robin. gRPC re-resolves the name in dns:///host:port.
+    With several addresses in `url`, a request goes to the server with the fewest requests in flight. gRPC
+    re-resolves the name in dns:///host:port.
     """
 
     url: str = setting(
         "localhost:8001",
-        "Address of the server, host:port. Several, separated by commas, share the requests.",
+        "Address of the server, host:port. Several addresses, separated by commas, share the requests.",
         group="Server",
         allowed=_URL,
         unit="host:port",
@@ -181,7 +182,7 @@ class EvaluationSettings:
 
     checkpoint: str | None = setting(
         None,
-        "Folder or hub id of the served model, to compare its figures in this process with the service's.",
+        "Folder or hub id of the served model. It runs in this process too, and both results are compared.",
         group=_FILES,
         unit="checkpoint",
         unset="no comparison",

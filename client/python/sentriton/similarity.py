@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Embeddings: TypeAlias = NDArray[np.floating[Any]]
 SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITY_NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-# What `similarity` takes: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
+# The arguments of `similarity`: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
 EncodedArray: TypeAlias = NDArray[np.float32 | np.int8 | np.uint8]
 Arrays: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
 Tensors: TypeAlias = Union["TensorLike", Sequence["TensorLike"]]

@@ -1,5 +1,5 @@
 //! Measures this client for benchmarks.clients: bench URL CALLERS SECONDS, sentences as a JSON list on standard input. It
-//! embeds the list in one call, then single sentences in so many tasks for so long, and prints JSON.
+//! embeds the list in one call, then single sentences in CALLERS tasks for SECONDS, and prints JSON.
 
 use std::error::Error;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Embeds single sentences in 64 tasks: callers URL CONFORMANCE CALLS [SECONDS]
 //!
-//! Every caller makes CALLS calls, and goes on for SECONDS if that is longer. "answered" is written to standard output
+//! Every caller makes CALLS calls, and more until SECONDS have passed. "answered" is written to standard output
 //! with the first 64 answers. The last line is JSON: the number of calls, the failures, and the smallest cosine to the
 //! golden vectors.
 

@@ -108,7 +108,7 @@ impl Service<Request<Body>> for Channel {
 }
 
 impl Target {
-    /// Does what the pool asks for, and notes the outcome there.
+    /// Carries out the pool's action, and notes the outcome there.
     async fn perform(self: Arc<Self>, task: Task) {
         match task {
             Task::Resolve(guard) => guard.resolved(self.resolver.resolve().await, Instant::now()),

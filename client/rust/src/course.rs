@@ -52,7 +52,7 @@ pub(crate) trait Gate {
     }
 }
 
-/// What the courses of one encoder share.
+/// The state that the courses of one encoder share.
 #[derive(Clone)]
 pub(crate) struct Servers {
     pub(crate) endpoints: Arc<Endpoints>,
@@ -135,8 +135,8 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         self.in_flight.iter().any(|attempt| attempt.sendings.iter().any(|each| each.number == request.number))
     }
 
-    /// Notes that the rows of a request are embedded. The result is the other request for them, if there is one: it is no
-    /// longer needed.
+    /// Notes that the rows of a request are embedded. The result is the other request for them, if any: it is no longer
+    /// needed.
     pub(crate) fn answered(&mut self, request: &Sending, now: Instant) -> Option<u64> {
         let endpoints = Arc::clone(&self.servers.endpoints);
         let one = self.ended(request.attempt);

@@ -40,7 +40,7 @@ pub(crate) struct CallOptions {
 }
 
 impl CallOptions {
-    /// Refuses what no model allows.
+    /// Refuses arguments that no model allows.
     pub(crate) fn check(&mut self) -> Result<(), Error> {
         self.timeout = self.timeout.map(|timeout| checked_time("timeout", timeout)).transpose()?;
         match self.batch_size {

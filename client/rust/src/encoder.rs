@@ -39,7 +39,7 @@ struct Inner {
     closed: watch::Sender<bool>,
 }
 
-/// What the calls of an encoder and their requests share.
+/// The state that the calls of an encoder and their requests share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) connections: Vec<Connection>,

@@ -7,8 +7,8 @@ pub(crate) const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_FACTOR: u32 = 4; // times the slowest recent answer
 const FADING: f64 = 0.95; // of the slowest answer, with each further one
 
-/// The servers of one encoder, for all of its calls: what is in flight to each, and its recent answers. A server is named
-/// by its place.
+/// The servers of one encoder, for all of its calls: the requests in flight to each, and its recent answers. A server
+/// is named by its place.
 pub(crate) struct Endpoints {
     addresses: Vec<String>,
     state: Mutex<State>,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Code, Status};
 
-/// What went wrong. Each message names the given value, the allowed ones and the remedy.
+/// The kind of a failure. Each message names the given value, the allowed ones and the remedy.
 ///
 /// [`source`](StdError::source) is the cause, such as gRPC's [`Status`]; [`Error::status`] finds that status.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Error {
         Self::new(Self::Closed, "this encoder is closed; make a new one")
     }
 
-    /// The message, which is what [`Display`](fmt::Display) shows.
+    /// The message, as [`Display`](fmt::Display) shows it.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.details().message

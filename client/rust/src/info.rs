@@ -51,7 +51,7 @@ impl SentenceEncoder {
                     return Ok(ReadManifest { manifest, reading });
                 }
                 Some(Err(failure)) => {
-                    self.forget(&reading); // the next call asks again
+                    self.forget(&reading); // the next call retries
                     return Err(failure);
                 }
                 None => self.forget(&reading), // the runtime that read it has ended: this one reads it
@@ -73,7 +73,7 @@ impl SentenceEncoder {
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = sender.closed() => {} // nobody waits
+                () = sender.closed() => {} // no call waits
                 found = ask(&shared, own) => { sender.send_replace(Some(found)); }
             }
         });

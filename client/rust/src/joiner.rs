@@ -86,7 +86,7 @@ impl Joiner {
         };
         if let Some(name) = leader {
             let place = Place { joiner: Arc::clone(self), name };
-            // Without a runtime, nobody leaves before the next change.
+            // Without a runtime, no call leaves before the next change.
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(joined::run(place));
             }
@@ -152,7 +152,7 @@ impl Joiner {
 }
 
 impl State {
-    /// Lets waiters leave while fewer requests than the limit are in flight. The result is a new request that will take its
+    /// Lets waiters leave while fewer requests than the limit are in flight. The result is a new request. It takes its
     /// members out of the queue as soon as the tasks that are ready now have run.
     fn admit(&mut self) -> Option<u64> {
         while self.in_flight < self.window.limit() {
@@ -275,7 +275,7 @@ struct Leaving<'a> {
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        let _ = self.joiner.leave(self.name); // nobody takes its error
+        let _ = self.joiner.leave(self.name); // no call takes its error
     }
 }
 

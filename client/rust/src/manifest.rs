@@ -36,7 +36,7 @@ pub struct Manifest {
     pub device: String,
     /// The smallest cosine to sentence-transformers' vectors that the precision allows.
     pub min_cosine: f64,
-    /// What the comparison with sentence-transformers found at the export.
+    /// The result of the comparison with sentence-transformers at the export.
     pub parity: BTreeMap<String, f64>,
     /// The sha256 of the model's files.
     pub files: BTreeMap<String, String>,

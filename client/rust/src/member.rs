@@ -23,8 +23,8 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// None if the call sends requests of its own: it has many sentences or characters, or a full batch of sentences,
-    /// or they exceed the limits of one request.
+    /// None if the call sends requests of its own: its sentences are many or long, fill a batch or exceed a
+    /// request's limits.
     pub(crate) fn new(call: &Call<'_>) -> Option<Self> {
         let rows = call.sentences.len();
         if rows == 0 || rows > MOST_JOINED || rows >= call.shape.max_rows {
@@ -78,8 +78,8 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of two,
-    /// and the limits of a request. One that goes alone is in no crowd.
+    /// Lets a member in if it fits: the same model and batch size, and room within the limits of a request. Remaining
+    /// times may differ by a factor of two. A member that leaves alone is in no crowd.
     pub(crate) fn add(&mut self, name: u64, one: &Arc<Member>, alone: bool, now: Instant) -> bool {
         one.deadline.looked(now); // after a suspension this may be before the member's own look
         let left = one.deadline.time().saturating_duration_since(now);

@@ -18,7 +18,7 @@ pub(crate) struct Pool {
     pub(crate) changed: Notify,
     own: Weak<Pool>,
     state: Mutex<State>,
-    tasks: Mutex<JoinSet<()>>, // apart, since what they leave behind takes the other lock
+    tasks: Mutex<JoinSet<()>>, // apart, since their cleanup takes the other lock
 }
 
 #[derive(Default)]
@@ -47,7 +47,7 @@ struct Attempts {
     failure: Option<Status>,
 }
 
-/// What a request does now.
+/// The next step of a request.
 pub(crate) enum Step {
     /// Takes the connection of this number.
     Ready(u64, Sender),
@@ -56,7 +56,7 @@ pub(crate) enum Step {
     Wait,
 }
 
-/// What the pool needs.
+/// The parts that the pool needs.
 pub(crate) enum Task {
     Resolve(Guard),
     Connect(Guard, SocketAddr),
@@ -82,7 +82,7 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a request does now, and what has to be begun for it.
+    /// The next step of a request, and the action to begin for it.
     pub(crate) fn step(&self, now: Instant) -> (Step, Vec<Task>) {
         let mut state = self.state();
         if state.closed {

@@ -45,7 +45,7 @@ mod on {
             let config = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .map_err(|failure| Error::invalid_input(format!("TLS cannot be used: {failure}")).because(failure))?
-                .dangerous() // what is meant is any verifier of one's own
+                .dangerous() // by this rustls means any verifier of one's own
                 .with_custom_certificate_verifier(verifier);
             let mut config = match &settings.client_certificate {
                 None => config.with_no_client_auth(),
@@ -100,8 +100,9 @@ mod on {
         Ok(found)
     }
 
-    /// Trusts what the authorities signed, and a server's certificate that is itself in the file of authorities, as other
-    /// TLS libraries do: such as one of `openssl req -x509`, which says of itself that it is an authority.
+    /// Trusts certificates that the authorities signed, and a server's certificate that is itself in the file of
+    /// authorities. Other TLS libraries do so as well: `openssl req -x509` makes such certificates, which call
+    /// themselves an authority.
     #[derive(Debug)]
     struct Verifier {
         authorities: Arc<WebPkiServerVerifier>,
@@ -177,7 +178,7 @@ mod off {
     use crate::errors::Error;
     use crate::settings::Settings;
 
-    /// There is none.
+    /// The client presents no certificate.
     #[derive(Clone)]
     pub(crate) enum Tls {}
 

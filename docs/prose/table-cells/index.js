@@ -1,4 +1,4 @@
-// The rule of the length of sentences, over the ends of lines and in the cells of tables: textlint-rule-en-max-word-count
+// Checks the length of sentences, over the ends of lines and in the cells of tables. textlint-rule-en-max-word-count
 // takes the end of a line for that of a sentence, and skips tables.
 const rule = require("textlint-rule-en-max-word-count");
 

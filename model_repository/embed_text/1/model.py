@@ -159,7 +159,7 @@ class TritonPythonModel:
             refusal = str(error), pb_utils.TritonError.INVALID_ARG
         except Failed as error:
             refusal = str(error), pb_utils.TritonError.INTERNAL
-        except BaseException as error:  # a thread must outlive whatever one text does, a panic in Rust too
+        except BaseException as error:  # a thread must outlive any failure of a text, a panic in Rust too
             refusal = f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL
         if len(left) == 1:
             return [*answers, (left[0], error_response(*refusal))]

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-# What a request and each of its rows take beside their text.
+# The memory of a request and of each of its rows beside their text.
 _REQUEST_BYTES, _ROW_BYTES = 1024, 64
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for embedding it
 # A group has the earliest of its deadlines. Its other requests lose at most this part of their time by that.

@@ -4,10 +4,10 @@ free of Triton.
 
 from __future__ import annotations
 
-# A batch costs some milliseconds beside its tokens, for the hand-over to the encoder and to pooling, and a query may
-# wait behind one or two batches of bulk work.
+# A batch costs some milliseconds beside its tokens, for the hand-over to the encoder and to pooling. A query may wait
+# behind one or two batches of bulk work.
 _BATCH_S = 0.3
-_DECAY = 0.9  # of what is known with each batch, so that about ten batches count
+_DECAY = 0.9  # of the old average with each batch, so that about ten batches count
 
 
 class BatchSize:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 SIZE_VARIABLE = "SENTRITON_ROW_CACHE_MIB"
 _MIB = 1 << 20
-# What an entry takes beside the bytes of tokens and embedding: two objects and its place in the dictionary.
+# The memory of an entry beside the bytes of tokens and embedding: two objects and its place in the dictionary.
 _ENTRY_BYTES = 384
 
 

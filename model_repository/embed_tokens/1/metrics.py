@@ -85,7 +85,7 @@ class Metrics:
         self._canary_family = self._family(
             gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that was answered"
         )
-        self._canary: Any = None  # there is no series before the first one
+        self._canary: Any = None  # no series exists before the first one
         self._canary_answered: float | None = None
         self._memory_family = self._family(
             gauge, "sentriton_process_resident_memory_bytes", "Resident memory of Triton and of each Python model"

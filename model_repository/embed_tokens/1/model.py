@@ -28,16 +28,16 @@ from .request import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Request
 from .scheduler import Batch, Scheduler
 from .validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
 
-# Where a batch goes, and what it is asked for there.
+# The destination of a batch, and the outputs that are requested there.
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
 REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
-# Triton's words of a Python stub that died or stood still. Seen on Triton 24.10: one that goes on gives the answer that
-# Triton gave up waiting for to the next request. So nothing is answered then; the launcher reads the log and restarts.
+# Triton's words of a Python stub that died or hung. Seen on Triton 24.10: a stub that continues
+# gives the abandoned answer to the next request. So nothing is answered then; the launcher reads the log and restarts.
 UNHEALTHY_WORDS = "is not healthy"
-# What a server that shuts down answers to its own models.
+# The answer of a server that shuts down to its own models.
 STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 
@@ -96,7 +96,7 @@ class TritonPythonModel:
         for request, reason in self.scheduler.add(*(request for request in accepted if request.unknown)).items():
             request.end()
             self.reject(request.handle, request.lane, reason)
-        # After what others compute meanwhile: each answer waits for Triton's receipt.
+        # After the work of others meanwhile: each answer waits for Triton's receipt.
         for request in known:
             self.answer(request)
 
@@ -230,7 +230,7 @@ class TritonPythonModel:
             return False
         if response.has_error():
             error = response.error()
-            # It says so by words alone; its callers shall go elsewhere, or come again.
+            # It says so by words alone; its callers shall go elsewhere, or retry.
             stopping = any(words in error.message() for words in STOPPING_WORDS)
             self.fail(batch, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return False

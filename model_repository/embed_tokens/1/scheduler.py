@@ -24,7 +24,7 @@ _QUERY_MEMORY_S = 1.0  # bulk batches stay short for this long after a query
 _SHORT_BATCH_DIVISOR = 8  # of `batch_tokens` then: a query waits for one; kernels reach their rate at 64 tokens
 _MIN_CANCELLABLE_S = 0.001  # asking whether a caller has cancelled takes 0.1 ms; rows of less time are not worth it
 _MIN_WAITING_BATCH_FRACTION = 0.5  # of a batch's tokens, before it leaves although nothing can compute it yet
-_MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for computing it, and for what slows the pace
+_MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for computing it, and for slower batches
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class TorchArrays:
         return values.to(self.module.float32)
 
     def array(self, values: NDArray[Any]) -> Array:
-        # A copy: what Triton hands out is its own, and not writable.
+        # A copy: Triton's array belongs to Triton, and is not writable.
         return self.module.tensor(values, device=self.device)
 
     def host(self, values: Array) -> NDArray[np.float32]:
@@ -130,8 +130,8 @@ class TorchArrays:
         return self.module.erf(values)
 
     def _reduce(self, how: str, values: Array, rows: Rows) -> Array:
-        # Has no order of additions that changes from call to call, unlike `index_add_` on a GPU; takes floats alone,
-        # which hold every place in a row exactly.
+        # Unlike `index_add_` on a GPU, its order of additions is the same in every call. It takes floats alone, which
+        # hold every place in a row exactly.
         reduced = self.module.segment_reduce(
             self.floats(values), how, lengths=rows.ends - rows.starts, axis=0, unsafe=True
         )

@@ -50,7 +50,7 @@ class Checkpoint:
     head_modules: list[dict[str, Any]]  # as head.json lists them
     head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
     fingerprint: str
-    defaults: str  # what sentence-transformers adds to a checkpoint that is an encoder alone; nothing otherwise
+    defaults: str  # the modules that sentence-transformers adds to a checkpoint that is an encoder alone; else empty
     adapters: list[str]  # folders of adapters beside the weights, which sentence-transformers does not load either
 
 
@@ -97,7 +97,7 @@ def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | Non
         tokenizer=tokenizer,
         head_modules=head_modules,
         head_weights=head_weights,
-        fingerprint=fingerprint(encoder_spec, encoder, tokenizer, head_modules, head_weights),
+        fingerprint=fingerprint(encoder_spec, encoder, tokenizer, head_modules, head_weights, model),
         defaults="" if len(modules) > 1 else f"pooling {', '.join(head_modules[0]['modes'])}",
         adapters=sorted(path.parent.name for path in modules[0].folder.glob("*/adapter_config.json")),
     )
@@ -137,10 +137,16 @@ def fingerprint(
     tokenizer: Tokenizer,
     head_modules: list[dict[str, Any]],
     head_weights: dict[str, NDArray[np.float32]],
+    model: SentenceTransformer,
 ) -> str:
-    """sha256 of everything that decides which vector a text gets, and of nothing else (not of precision or device)."""
+    """sha256 of everything that decides which vector a text gets, and of nothing else (not of precision or device).
+
+    Of `model` the prompts count, since a client puts them before its texts. An empty one changes no text.
+    """
     digest = hashlib.sha256()
     described = [repr(spec) + spec.further, tokenizer.to_str(), json.dumps(head_modules, sort_keys=True)]
+    if prompts := {name: prompt for name, prompt in model.prompts.items() if prompt}:
+        described.append(json.dumps([prompts, model.default_prompt_name], sort_keys=True))
     for text in described:
         digest.update(text.encode())
     for name, tensor in sorted(encoder.state_dict().items()):
@@ -195,7 +201,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
     from sentence_transformers import SentenceTransformer
     from transformers import AutoTokenizer
 
-    # None takes safetensors where there are any.
+    # None takes safetensors if the checkpoint has any.
     use_safetensors = None if allow_pickle else True
     own = {"trust_remote_code": False, "local_files_only": True}
     try:

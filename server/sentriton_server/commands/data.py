@@ -21,10 +21,11 @@ EVERY = "all"
 def data(
     settings: DataSettings,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME…|all]", help="The data sets to fetch; none: list them.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME…|all]", help="Data sets to download. If none is given, list them."),
     ] = None,
 ) -> None:
-    """Fetch public data sets from their homes, by name, with a check of their sha256."""
+    """Download public data sets by name, and verify their sha256."""
     folder = settings.data or data_folder()
     if not names:
         _list(folder)

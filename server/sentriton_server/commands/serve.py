@@ -35,7 +35,7 @@ ServedSource = Annotated[
 @takes_settings(ServerSettings)
 @takes_settings(ExportSettings)
 def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings, source: ServedSource = None) -> None:
-    """Serve a model on a real Triton Inference Server until interrupted."""
+    """Serve a model on a Triton Inference Server until interrupted."""
     started = time.monotonic()
     from sentriton_server.serving import Supervisor, TritonServer, prepare_repository
     from sentriton_server.serving.gateway import Gateway

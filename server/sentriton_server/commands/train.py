@@ -27,7 +27,7 @@ def train(
         typer.Option(metavar="CHECKPOINT", help="Start from this folder or hub id instead of the recipe's checkpoint."),
     ] = None,
 ) -> None:
-    """Train a checkpoint from a recipe and write it with a model card that has its measured figures.
+    """Train a checkpoint from a recipe, and write it with a model card and its measured quality.
 
     If a run is interrupted, run the same command to resume.
     """

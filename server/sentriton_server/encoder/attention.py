@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from sentriton_server.encoder.ragged import attend_ragged
 
-# On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one; `bmm`
-# takes them all at once: half its time up to this number of tokens per row, while scores still fit the caches.
+# On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one. `bmm`
+# takes them all at once. Up to this number of tokens per row it takes half the time, while scores still fit the caches.
 MAX_BMM_TOKENS = 128
 # These rows are padded to a multiple of 8 tokens. A smaller multiple splits a batch into more groups, each with its own
-# calls; a larger one costs more in padding than it saves in calls.
+# calls. A larger one costs more in padding than it saves in calls.
 PADDING_MULTIPLE_TOKENS = 8
 
 

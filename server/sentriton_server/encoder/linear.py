@@ -45,7 +45,7 @@ class OrderedLinear(nn.Module):
         self.for_operators = [self.weight, self.bias.to(torch.float32), torch.empty([0]), torch.empty([0])]
 
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all names of an `and`, also those not loaded
             if operators_suit(weight.dtype, self.mixed):
                 return torch.ops.sentriton.order(weight)
         # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
@@ -105,7 +105,7 @@ class Int8Linear(nn.Module):
         self.for_operators = [self.weight, self.bias, self.scales, self.row_sums]
 
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all names of an `and`, also those not loaded
             if operators_suit(weight.dtype, self.mixed):
                 return torch.ops.sentriton.order(weight)
         return torch.ops.onednn.qlinear_prepack(nn.functional.pad(weight, [0, 8]), None)

@@ -21,13 +21,13 @@ from sentriton_server.encoder.positions import NotRotary, Rotary, TypeEmbedding
 from sentriton_server.encoder.ragged import PADDED, kernel_here
 from sentriton_server.encoder.shape import EncoderShape
 
-# Bounds the memory of a token block, however large the batch is. On a CPU it keeps activations near the caches, 256
-# tokens of a width of 1,024: the kernels are at their full rate from some 64 tokens on. A narrow model takes more
-# tokens, since what an operation costs before it computes anything weighs as much as the operation.
+# Bounds the memory of a token block, however large the batch is. On a CPU it keeps activations near the caches: 256
+# tokens of a width of 1,024. The kernels reach their full rate at some 64 tokens. A narrow model takes more tokens,
+# since the fixed cost of an operation weighs as much as its computation.
 _MAX_BLOCK_ACTIVATIONS = 256 * 1024
 _MAX_BLOCK_TOKENS = 1024
 # oneDNN makes new kernels for every number of tokens that is not among the last few hundred (half a millisecond each).
-# Blocks are filled up to a multiple of this with rows that are not read, so that there are few such numbers.
+# Blocks are filled up to a multiple of this with rows that are not read, so that these numbers are few.
 BLOCK_MULTIPLE_TOKENS = 8
 # A GPU computes a batch of ordinary sentences best in one block.
 GPU_BLOCK_TOKENS = 8192
@@ -196,7 +196,7 @@ class PackedEncoder(nn.Module):
         element = rank[row].argsort(stable=True)
 
         most_tokens = self.block_tokens
-        if self.operators:  # noqa: SIM102 - TorchScript looks up all that an `and` names, also what is not loaded
+        if self.operators:  # noqa: SIM102 - TorchScript looks up all names of an `and`, also those not loaded
             if operators_suit(self.weights, self.mixed):
                 most_tokens = torch.ops.sentriton.block_tokens()
         lengths: list[int] = row_tokens.tolist()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sentriton_server.serving.errors import LaunchError
 
-# Belongs to the environment and not to a user: no other user can replace what a server runs.
+# Belongs to the environment and not to a user: no other user can replace the programs of a server.
 PREPARED_BACKENDS = Path(sys.prefix) / "libexec/sentriton/backends"
 
 Backends = Mapping[str, Sequence[Path]]

@@ -21,7 +21,7 @@ _GIB = 1 << 30
 # A batch is in the pool as the encoder's output and as pooling's input.
 _COPIES_OF_A_BATCH = 2
 _POOL_FOR_THE_REST = 64 * _MIB  # Triton's own default
-# The contexts of two processes, and what the encoder computes with.
+# The contexts of two processes, and the encoder's working memory.
 _WORKING_MEMORY = 3 * _GIB
 _FLAG = "--cuda-memory-pool-byte-size"
 

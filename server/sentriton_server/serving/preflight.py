@@ -88,8 +88,8 @@ def check_shared_memory(repository: Path, free: int | None = None) -> None:
     settings = embed_tokens.parameters
     longest_row = embed_tokens.max_batch_size // int(settings["REQUEST_ROWS"].string_value)
     largest_answer = max(int(settings["TOKEN_EMBEDDINGS_TOKENS"].string_value), longest_row) * token_bytes
-    # A batch once as the encoder's output, once as pooling's input, and as much again for what it leaves while the next
-    # is made; an answer of token embeddings while the one before it is sent.
+    # A batch once as the encoder's output, once as pooling's input, and both again while the next batch is made. An
+    # answer of token embeddings is made while the one before it is sent.
     needed = 4 * largest + 2 * largest_answer + 32 * MIB
     free = shutil.disk_usage(SHARED_MEMORY).free if free is None else free
     if needed > free:

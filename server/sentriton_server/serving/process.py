@@ -69,7 +69,7 @@ class TritonProcess:
         self.canary_key = secrets.token_urlsafe(32)
         self._scratch = scratch or Scratch(settings.exit_timeout_s + EXIT_MARGIN_S)
         self._owns_scratch = scratch is None
-        # A name of its own for the stubs' shared memory: what a killed Triton leaves there can be told from others'.
+        # A name of its own for the stubs' shared memory: the remains of a killed Triton can be told from others'.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
         self._environments = Environments(self._scratch.environments)
         try:
@@ -262,12 +262,12 @@ class _Stub:
 def _environment(
     profile: Profile, installation: Installation, settings: ServerSettings, canary_key: str, gpus: int = 0
 ) -> dict[str, str]:
-    # Python's own variables would reach the stubs: a PYTHONPATH that suits the launcher, or its user, could put other
+    # Python's own variables would reach the stubs. A PYTHONPATH that suits the launcher, or its user, could put other
     # modules before the models' and the standard library's.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {
         **profile.environment,
-        # torch counts the cores of its affinity, and not what a quota leaves of them.
+        # torch counts the cores of its affinity, and ignores a quota.
         "OMP_NUM_THREADS": str(usable_cores()),
         **inherited,
         **installation.environment,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _STABLE_S = 60.0  # a process that served this long did not fail because of how it was started
-# A start takes some seconds, so this is short enough for whatever happens to a small model to be over within 15 s.
+# A start takes some seconds, so with this a small model recovers within 15 s.
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 2.0
 
 

@@ -20,7 +20,7 @@ _PREFIX = "sentriton-"
 _ENVIRONMENTS = "environments"
 
 # Each Triton writes its process id, and the launcher an empty line when one has ended. The input ends when the launcher
-# dies: then the guard does what the launcher cannot do any more, to the last of them. No "--" before the group's id:
+# dies: then the guard cleans up after the last Triton in the launcher's place. No "--" before the group's id:
 # Debian's sh takes it for a number. The regions' prefix has no character that the shell could read as a pattern.
 _GUARD = """
 while read -r pid; do triton=$pid; done
@@ -35,8 +35,8 @@ fi
 rm -f -- "$3"*
 rm -rf -- "$2"
 """
-# The guard's input is that of the shell, which becomes the command: the guard knows the process id before the command
-# runs, also where the launcher is killed meanwhile.
+# The guard's input is that of the shell, which becomes the command. So the guard knows the process id before the
+# command runs, even if the launcher is killed meanwhile.
 _GUARDED = 'echo "$$" >&0 && exec "$0" "$@" </dev/null'
 
 

@@ -42,7 +42,7 @@ class Security:
     def prepare(cls, settings: ServerSettings, folder: Path) -> Security:
         """Write the files of Triton and the canary into `folder`, which must be private. Raises `LaunchError`."""
         check_security(settings)
-        # Without an admin key nobody is to have one: a secret that nobody is told.
+        # If no admin key is set, a secret that no caller knows takes its place.
         admin_key = settings.admin_key or secrets.token_urlsafe(32)
         arguments = _restrict(settings, ADMINISTRATIVE_PROTOCOLS, "admin-key", admin_key)
         if settings.access_key is not None:
@@ -68,7 +68,7 @@ class Security:
             arguments,
             ClientSettings(
                 url,
-                # It knows which certificate must answer, whoever signed it and whatever address it is made for.
+                # It knows which certificate must answer, regardless of its signer and of its addresses.
                 root_certificates=settings.tls_certificate,
                 server_name=_certified_name(_read_certificate("--tls-certificate", settings.tls_certificate)),
                 client_certificate=certificate,

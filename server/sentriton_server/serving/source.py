@@ -53,23 +53,24 @@ def prepare_repository(
     if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
         operators = "torch"
         say(f"operators torch (auto: the libtorch backend of {tritonserver} cannot load sentriton's)")
-    # What auto comes to is part of the key: once a compiler is installed, an export without the operators is not taken.
-    # Whether they suit the encoder is left to the export: a start from a kept one does not read the checkpoint.
+    # The resolved value of auto is part of the key: once a compiler is installed, an export without the operators is
+    # not taken. Whether they suit the encoder is left to the export: a start from a kept one does not read the
+    # checkpoint.
     resolved = resolve_operators(operators, device, sizes=None).key
     content = content_key(folder)
     # With its name, which the manifest has: equal checkpoints may have two.
     decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
-    # fp16 that nobody asked for may become bf16.
+    # fp16 may become bf16 unless the user asked for it.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
     repository = cache_folder() / EXPORTS / f"{Path(name).name}-{asked or 'auto'}-{device}-{key}"
-    with contextlib.suppress(FileNotFoundError):  # there is none, or another serve has just removed it
+    with contextlib.suppress(FileNotFoundError):  # it does not exist, or another serve has just removed it
         checked = _identity(repository)
         if why := _why_useless(repository):
             say(f"{why}: it is made again")
             _remove(repository, checked)
     is_new = False
-    while not hold(repository):  # another process may remove what has just been made
+    while not hold(repository):  # another process may remove the new repository
         try:
             export(
                 folder if source is None else source,

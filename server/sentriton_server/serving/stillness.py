@@ -10,7 +10,7 @@ from pathlib import Path
 OBSERVATION_S = 4.0
 # With nothing to do, Triton and its stubs use a hundredth of a core; as little where one hangs and the others are well.
 _MIN_BUSY_CORES = 0.05
-# A machine short of memory waits for its disk, and its processes use little time.
+# A machine with too little memory waits for its disk, and its processes use little time.
 _MAJOR_FAULT_S = 0.01
 
 
@@ -19,7 +19,7 @@ def work_s(pids: Iterable[int]) -> float:
     total = 0.0
     for pid in pids:
         try:
-            # proc(5): what follows the name begins with field 3; majflt is 12, utime and stime are 14 and 15.
+            # proc(5): field 3 is the first after the name; majflt is 12, utime and stime are 14 and 15.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue

@@ -128,7 +128,7 @@ class Supervisor:
     def _kill(self) -> None:
         try:
             self._server.kill()
-        except OSError as error:  # of what Triton left; the next start says whether it is in the way
+        except OSError as error:  # of Triton's remains; the next start says whether they are in the way
             self._say(f"what Triton left was not removed ({error})")
 
     def _set_ready(self, ready: bool) -> None:

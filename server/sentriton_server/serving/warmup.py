@@ -17,7 +17,7 @@ from sentriton.tokenization import pack_rows
 # The encoder fills its token blocks up to a multiple of this, so these lengths make the kernels of all its projections.
 # It is encoder/packed.py's, whose import needs torch.
 BLOCK_MULTIPLE_TOKENS = 8
-# A large model does not get through all lengths. What it saves a caller is a small part of such a model's call.
+# A large model does not get through all lengths. The time saved is a small part of a call of such a model.
 _MAX_WARM_UP_S = 2.0
 
 

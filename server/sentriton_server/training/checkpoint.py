@@ -19,7 +19,7 @@ from sentriton_server.hub import download
 from sentriton_server.training.recipe import Architecture
 from sentriton_server.training.stages import MaskedTokenModel
 
-TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: what is known already outweighs random positions
+TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: known vectors outweigh random positions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WEIGHTS_FILE = "model.safetensors"
 LAST_CALL_SETTINGS = (
@@ -32,7 +32,7 @@ LAST_CALL_SETTINGS = (
     "stride",
     "truncation_side",
     "truncation_strategy",
-)  # what a tokenizer notes down about how it was last loaded and called
+)  # a tokenizer's notes on how it was last loaded and called
 
 
 def new_encoder(

@@ -17,7 +17,7 @@ from sentriton.progress import LINE_PERIOD_S
 from sentriton_server.training.report import LogRow
 from sentriton_server.training.workspace import ELAPSED_FILE
 
-SAVE_PERIOD_S = 120.0  # what a Ctrl-C or a power cut may cost
+SAVE_PERIOD_S = 120.0  # the most work that a Ctrl-C or a power cut may cost
 LOG_ROWS = 20  # of training loss alone, for a whole stage
 
 

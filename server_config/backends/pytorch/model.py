@@ -47,7 +47,7 @@ class TritonPythonModel:
             with self.execution_mode():
                 results = self.model.run(inputs)
                 if self.model.device.type == "cuda":
-                    # Whoever reads the outputs does so on another stream.
+                    # The reader of the outputs uses another stream.
                     torch.cuda.synchronize(self.model.device)
         except Exception as error:  # as libtorch's backend does: the whole execution fails, in these words
             message = f"PyTorch execute failure: {_reason(error)}"

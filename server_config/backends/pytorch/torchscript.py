@@ -106,7 +106,7 @@ class TorchScriptModel:
         device of the model.
         """
         if len(requests) > 1 and any(tensor.numel() == 0 for request in requests for tensor in request.values()):
-            # The real backend would fill the others' inputs with what its memory held before.
+            # The real backend would fill the others' inputs with the previous content of its memory.
             raise ValueError("a request of a batch has no elements; send at least one row")
         values = [torch.cat([request[name] for request in requests]).to(self.device) for name in self.arguments]
         returned = self.module(*values)
@@ -122,6 +122,6 @@ class TorchScriptModel:
     def _split(self, described: dict[str, Any], output: Tensor, rows: list[int]) -> list[Tensor]:
         check_output_dtype(described["name"], output, described["data_type"])
         if output.shape[0] != sum(rows):
-            # The real backend would hand out what lies behind the output's end.
+            # The real backend would hand out the memory behind the output's end.
             raise ValueError(f"the model returned {output.shape[0]} rows, the requests of the batch have {sum(rows)}")
         return list(output.contiguous().split(rows))

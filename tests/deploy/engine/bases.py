@@ -21,7 +21,7 @@ GPU_BASE = values("Dockerfile", "FROM")[-1].replace(
 )
 PROMETHEUS = read(DOCKER / "compose.yaml")["services"]["prometheus"]["image"]
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-# libpython is what the stub of Triton's Python backend is linked against; python.org's images have theirs.
+# The stub of Triton's Python backend is linked against libpython; python.org's images have theirs.
 _PACKAGES = "python3,python3-venv,python3-pip,libpython3.11,ca-certificates"
 _PULL_S = 30
 
@@ -35,8 +35,9 @@ def load_bases(docker: Docker, folder: Path) -> None:
 
 
 def load_gpu_base(docker: Docker, cpu_image: str) -> None:
-    """Have the base image of Dockerfile in the engine; the CPU image's Triton stands in where it cannot be pulled. An
-    engine that is not the tests' own pulls it when it builds.
+    """Have the base image of Dockerfile in the engine, or the CPU image's Triton in its place if it cannot be pulled.
+
+    An engine that is not the tests' own pulls it when it builds.
     """
     if docker.is_of_tests and not _pulled(docker, GPU_BASE):
         arguments = {"PYTHON": PYTHON, "CPU_IMAGE": cpu_image}.items()

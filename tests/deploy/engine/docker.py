@@ -12,8 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Docker:
-    """`environment` names the engine. `build_arguments` are what its builds need on this machine: a network with the
-    package indexes, and pip's own settings. `is_of_tests`: its images go when the tests end.
+    """`environment` names the engine. `is_of_tests`: its images are removed when the tests end.
+
+    `build_arguments` give its builds the network with the package indexes, and pip's settings on this machine.
     """
 
     description: str
@@ -22,7 +23,7 @@ class Docker:
     is_of_tests: bool = False
 
     def __call__(self, *arguments: object, timeout_s: float = 60, check: bool = True) -> str:
-        """Run `docker ARGUMENTS…` and return what it prints; a failure shows what it printed."""
+        """Run `docker ARGUMENTS…` and return its output, which a failure shows."""
         done = subprocess.run(
             ["docker", *map(str, arguments)],
             env={**os.environ, **self.environment},

@@ -1,4 +1,4 @@
-"""What a run with the engine measured, as the table of docker/README.md."""
+"""The figures of a run with the engine, as the table of docker/README.md."""
 
 from __future__ import annotations
 

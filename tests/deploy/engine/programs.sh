@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Unpacks a Docker engine with BuildKit and Compose, and what it runs, from Debian's packages: nothing is installed.
+# Unpacks a Docker engine with BuildKit, Compose and its helpers from Debian's packages. It installs nothing.
 #
 #   tests/deploy/engine/programs.sh FOLDER
 #
 # FOLDER gets usr/, as the packages have it. Debian 12's own Docker does not know the newer options of Dockerfiles, so the
-# engine is Debian 13's; runc and iptables are of the Debian that runs, for its C library.
+# engine is Debian 13's. runc and iptables are of the Debian that runs, for its C library.
 set -euo pipefail
 if [[ $# -ne 1 ]]; then
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2

@@ -1,4 +1,4 @@
-"""Starts an engine of Debian's packages in a state of its own, and undoes what it changed on this machine."""
+"""Starts an engine of Debian's packages in a state of its own, and undoes its changes to this machine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ _START_S, _STOP_S = 60, 60
 
 @contextmanager
 def engine(folder: Path) -> Iterator[Docker]:
-    """The engine that `docker` on PATH speaks to, if one answers. Else, as root on Debian, one in `folder`, which is
-    removed afterwards together with its images (some 20 GB), its network and its rules of the packet filter. Where
-    neither can be had the test is skipped with the reason, and fails in CI.
+    """The engine that `docker` on PATH speaks to, if one answers. Else, as root on Debian, one in `folder`.
+
+    The latter is removed afterwards, with its images (some 20 GB), its network and its rules of the packet filter.
+    Without any engine the test is skipped with the reason, and fails in CI.
     """
     docker = Docker("this machine's engine")
     if shutil.which("docker") and docker("version", "--format", "{{.Server.Version}}", check=False):
@@ -59,7 +60,7 @@ def _own(folder: Path) -> Iterator[Docker]:
     settings = {"DOCKER_HOST": f"unix://{socket}", "DOCKER_CONFIG": str(PROGRAMS / "config")}
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     forwarded, policy = forwarding.read_text(), _forward_policy(programs)
-    # Slow machines and busy disks: what the engine says goes to a file, and an assertion shows it.
+    # For slow machines and busy disks: the engine's output goes to a file, and an assertion shows it.
     with (folder / "dockerd.log").open("w") as log:
         process = subprocess.Popen(
             [

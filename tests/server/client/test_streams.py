@@ -69,7 +69,7 @@ def test_leaving_a_stream_cancels_what_is_under_way(connect: Callable[..., Any],
         stream.close()
         encoder.encode("문장")
     computed = server.published("sentriton_rows_total", lane="query") - before
-    assert size < computed < 2 * size, "the second chunk was computed although nobody waited for it"
+    assert size < computed < 2 * size, "the second chunk was computed although no caller waited for it"
 
 
 def test_a_stream_of_nothing(encoder: Any) -> None:

@@ -67,7 +67,7 @@ public:
     /// Row `i`, without a check of `i`.
     Row operator[](std::size_t i) const { return {values_.data() + i * columns_, columns_}; }
 
-    /// Row `i`. std::out_of_range if there is none.
+    /// Row `i`. std::out_of_range if the matrix has no such row.
     Row row(std::size_t i) const;
 
     Iterator begin() const { return {this, 0}; }

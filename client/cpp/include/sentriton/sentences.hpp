@@ -11,8 +11,8 @@
 namespace sentriton {
 
 /// A view of sentences in their order: of a vector, an array, a deque or a list in braces whose elements are texts. It
-/// is made for the argument of a call: the texts must live as long. What has no order of its own, such as a set or a
-/// map, and a single text are no sentences.
+/// is the argument of a call, and the texts must live until the call ends. A container without an order, such as a set
+/// or a map, does not convert to it. Nor does a single text.
 class Sentences {
 public:
     Sentences(std::initializer_list<std::string_view> texts) : texts_(texts) {}

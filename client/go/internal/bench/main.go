@@ -1,7 +1,7 @@
 //go:build unix
 
 // Bench measures this client for benchmarks.clients: bench URL CALLERS SECONDS, sentences as a JSON list on standard
-// input. It embeds the list in one call, then single sentences in so many goroutines for so long, and prints JSON.
+// input. It embeds the list in one call, then single sentences in CALLERS goroutines for SECONDS, and prints JSON.
 package main
 
 import (

@@ -53,7 +53,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Measure how well a served model ranks sentence pairs as people did: ten correlations, through gRPC."""
+    """Measure how well a served model agrees with human similarity scores: ten correlations."""
     if plot is not None:
         check_plot(plot)
     read_checkpoint = None if own.checkpoint is None else partial(checkpoint_reader(), own.checkpoint)

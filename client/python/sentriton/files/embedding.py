@@ -147,7 +147,7 @@ def row_precision(precision: str) -> EmbeddingPrecision:
 
 
 def fills_of(encoder: SentenceEncoder) -> Fills:
-    """Whether texts that begin like this have the same embedding: the first half fills the model, whatever follows."""
+    """Whether texts that begin like this have the same embedding: the first half alone fills the model."""
 
     def fills(beginning: str) -> bool:
         ids, other = encoder.token_ids([beginning, f"{beginning[: len(beginning) // 2]} 0 1 2 3"])

@@ -41,7 +41,7 @@ class PartialRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Without rows there is nothing to resume, and nothing to leave behind.
+        # A run without rows has nothing to resume, and leaves nothing behind.
         if not self.rows_path.exists():
             self.state_path.unlink(missing_ok=True)
         self._file.close()

@@ -77,13 +77,13 @@ def numbered_lines(
             reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
             continue
         if is_long and not (reading.fills and reading.fills(line)):
-            # Spaces, or a word without an end: what comes behind them would be lost.
+            # Spaces, or a word without an end: the text behind them would be lost.
             reading.wrong(
                 f"{where} is longer than {MAX_LINE_BYTES:,} bytes, and its beginning alone has fewer tokens than the "
                 "model takes; is it one of text?"
             )
             continue
-        # What some editors put before UTF-8.
+        # The mark that some editors put before UTF-8.
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 

@@ -81,7 +81,7 @@ def _from_json_lines(
     is_known = False
     for where, value in json_line_values(file, name, reading):
         if isinstance(value, dict) and not is_known:
-            # What the first object lacks is a wrong --column, and no wrong row.
+            # A field that the first object lacks is a wrong --column, and no wrong row.
             column, is_known = choose_column(list(value), column, where, carried=carried), True
         try:
             if isinstance(value, dict):

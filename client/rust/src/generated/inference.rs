@@ -71,13 +71,13 @@ pub struct ModelMetadataResponse {
     /// The versions that the server has.
     #[prost(string, repeated, tag = "2")]
     pub versions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// What runs it: "ensemble", "python", or a framework's name.
+    /// The platform that runs it: "ensemble", "python", or a framework's name.
     #[prost(string, tag = "3")]
     pub platform: ::prost::alloc::string::String,
-    /// What a request must hold.
+    /// The tensors that a request must hold.
     #[prost(message, repeated, tag = "4")]
     pub inputs: ::prost::alloc::vec::Vec<model_metadata_response::TensorMetadata>,
-    /// What a response holds.
+    /// The tensors that a response holds.
     #[prost(message, repeated, tag = "5")]
     pub outputs: ::prost::alloc::vec::Vec<model_metadata_response::TensorMetadata>,
 }
@@ -167,7 +167,7 @@ pub struct ModelInferRequest {
     /// Comes back in the response; optional.
     #[prost(string, tag = "3")]
     pub id: ::prost::alloc::string::String,
-    /// What Sentriton understands, all optional:
+    /// Sentriton reads these, all optional:
     ///
     ///    fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
     ///                 "fingerprint mismatch", so that vectors of two models never mix.
@@ -182,13 +182,13 @@ pub struct ModelInferRequest {
     /// The input tensors.
     #[prost(message, repeated, tag = "5")]
     pub inputs: ::prost::alloc::vec::Vec<model_infer_request::InferInputTensor>,
-    /// The outputs that are wanted; none given: all.
+    /// The requested outputs. Empty: all.
     #[prost(message, repeated, tag = "6")]
     pub outputs: ::prost::alloc::vec::Vec<
         model_infer_request::InferRequestedOutputTensor,
     >,
-    /// The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-    /// length as 4 bytes, little-endian, in front.
+    /// The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+    /// its length, 4 bytes, little-endian.
     #[prost(bytes = "bytes", repeated, tag = "7")]
     pub raw_input_contents: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
@@ -283,7 +283,7 @@ pub mod model_infer_response {
 /// One message of ModelStreamInfer's answers.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ModelStreamInferResponse {
-    /// What went wrong with a request; empty: nothing did.
+    /// The error of a failed request. Empty: the request succeeded.
     #[prost(string, tag = "1")]
     pub error_message: ::prost::alloc::string::String,
     /// The response.
@@ -527,7 +527,8 @@ pub mod grpc_inference_service_client {
                 .insert(GrpcMethod::new("inference.GRPCInferenceService", "ModelInfer"));
             self.inner.unary(req, path, codec).await
         }
-        /// Requests and responses as streams over one call. A failed request arrives as error_message and the stream goes on.
+        /// Requests and responses as streams over one call. A failed request arrives as error_message and the stream
+        /// continues.
         pub async fn model_stream_infer(
             &mut self,
             request: impl tonic::IntoStreamingRequest<Message = super::ModelInferRequest>,
@@ -630,7 +631,8 @@ pub mod grpc_inference_service_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
-        /// Requests and responses as streams over one call. A failed request arrives as error_message and the stream goes on.
+        /// Requests and responses as streams over one call. A failed request arrives as error_message and the stream
+        /// continues.
         async fn model_stream_infer(
             &self,
             request: tonic::Request<tonic::Streaming<super::ModelInferRequest>>,

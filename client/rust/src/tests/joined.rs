@@ -115,7 +115,7 @@ async fn long_texts_share_no_request() {
         let (encoder, sentences) = (encoder.clone(), vec!["a".repeat(40_000); count]);
         calls.spawn(async move { assert_words(encoder.encode(&sentences).await, &sentences) });
     };
-    begin(1); // it leaves, two wait for a request each, and two texts in one call are too much for any
+    begin(1); // it leaves, two wait, each for its own request, and two texts in one call are too much for any
     eventually(|| server.received() == 1).await;
     [1, 1, 2].into_iter().for_each(&mut begin);
     eventually(|| server.received() == 2 && queued(&encoder) == 2).await;
@@ -184,7 +184,7 @@ async fn a_member_that_times_out_in_the_pause_has_the_last_error() {
     let encoder = open(&server.address);
     encoder.info().await.unwrap();
     server.refuse(|_, _| Some(Status::unavailable("Server is stopping")));
-    let long = call(&encoder, "w1"); // the request goes on for it, in longer and longer pauses
+    let long = call(&encoder, "w1"); // the request continues for it, with exponential backoff
     let short = encoder.encode_one("w2").timeout(Duration::from_secs(40));
     let (found, ()) = tokio::join!(short.into_future(), async {
         tokio::time::sleep(Duration::from_secs(1)).await;

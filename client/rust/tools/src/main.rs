@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .generate_default_stubs(true)
-        // A message borrows its tensors from the bytes that were received, and is sent again without a copy.
+        // A message borrows its tensors from the bytes that were received, and is forwarded without a copy.
         .bytes("raw_input_contents")
         .bytes("raw_output_contents")
         .server_mod_attribute(".", "#[cfg(test)]")

@@ -48,7 +48,7 @@ void order_keys(const float* keys, int64_t length, int64_t size, float* panels) 
   }
 }
 
-// What the scores of a head gain by how far a key is from its query, the same in all layers.
+// The bias of a head's scores by the distance of a key from its query, the same in all layers.
 struct DistanceBias {
   const float* data;  // [heads, 2 * far + 1]: of the distances -far to far, the outer ones of all beyond
   int64_t far;        // 0 where distance does not count
@@ -79,8 +79,8 @@ struct Heads {
   int64_t count, size;
 };
 
-// context [tokens, hidden] of a turn's tokens, of its share of the heads. Of a long row, all queries meet one block of keys
-// after the other, and the context of those before is scaled to what the next one has.
+// context [tokens, hidden] of a turn's tokens, of its share of the heads. In a long row, all queries meet one block of
+// keys after the other. The context of the earlier blocks is rescaled to the maximum of the next one.
 void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, const Turn& turn, float* context) {
   const int64_t hidden = heads.count * heads.size, of_head = rows.end() * heads.size;
   const float scale = 1.0f / std::sqrt((float)heads.size);

@@ -1,5 +1,5 @@
-// One transformer layer on packed tokens, for x86 processors with AVX-512: what PackedLayer of packed.py computes by
-// some thirty operators of torch, each a pass over all tokens, in two.
+// One transformer layer on packed tokens, for x86 processors with AVX-512. PackedLayer of packed.py computes it
+// by some thirty operators of torch, each a pass over all tokens; this takes two passes.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <cpuid.h>
@@ -161,8 +161,8 @@ bool has_matrix_units() {
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx & (1 << 24);  // AMX
 }
 
-// Whether the operators have weights of this type and the instructions that they need, and are faster than oneDNN: not
-// where it has units for matrices.
+// Whether the operators have weights of this type and the instructions that they need, and are faster than oneDNN. They
+// are slower on processors with units for matrices.
 bool suits(at::ScalarType weights) {
   // An instruction that asks the processor traps in a virtual machine: once is enough.
   static const bool fp32 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
@@ -191,7 +191,7 @@ void check_weight(const Tensor& weight, at::ScalarType type, int64_t outputs, in
               "the ", name, " must be an ordered weight of ", outputs, " outputs and ", inputs, " inputs, as ", type);
 }
 
-// Raises for what the layer would read or write beyond.
+// Raises if the layer would read or write beyond a tensor.
 void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads,
            const std::string& activation, const Tensor& distance_bias) {
   int64_t tokens = 0;
@@ -236,10 +236,11 @@ Tensor order(const Tensor& weight) {
   return weight.view({weight.size(0) / kPanel, kPanel, -1, group}).transpose(1, 2).contiguous();
 }
 
-// The layer on `hidden` float32 [tokens, hidden], in place. `parameters`: of the linear layers query_key_value,
-// attention_output, intermediate, output, each of a type of its own, the ordered weight, bias, scales and sums of rows (float32 [outputs],
-// the last two of 8-bit weights alone), then weight and bias of attention_norm and output_norm. `lengths`: the tokens
-// of each row. `distance_bias` float32 [heads, 2 * far + 1], or of one element where distance does not count.
+// The layer on `hidden` float32 [tokens, hidden], in place. `parameters` begins with the linear layers query_key_value,
+// attention_output, intermediate, output, each of a type of its own. Each has the ordered weight, bias, scales and sums
+// of rows (float32 [outputs], the last two of 8-bit weights alone). Weight and bias of attention_norm and output_norm
+// follow. `lengths`: the tokens of each row. `distance_bias` float32 [heads, 2 * far + 1], or of one element where
+// distance does not count.
 void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
                   std::string activation, const Tensor& distance_bias) {
   check(hidden, parameters, lengths, heads, activation, distance_bias);

@@ -1,4 +1,4 @@
-// A linear layer with what comes before its product and what follows it, and the norm, on some of the tokens.
+// A linear layer with the steps before and after its product, and the norm, on some of the tokens.
 #pragma once
 
 #include "vectors.h"
@@ -8,7 +8,8 @@
 
 namespace sentriton {
 
-// What a thread does at a time: a share of the outputs of some tokens, with buffers that are its own unless it shares.
+// The work of a thread at a time: a share of the outputs of some tokens, with buffers that are its own unless it
+// shares.
 struct Turn {
   Range tokens;
   int64_t share, shares, buffer;

@@ -1,8 +1,8 @@
 // Functions of 16 float32 at a time, and the kernel of all products.
 //
-// The kernel sums up to 12 tokens times 32 outputs in registers, over groups of 4 bytes of the input: a float32, two
-// bfloat16 or four 8-bit numbers. It adds a token's products in the same order whatever stands beside the token, so
-// that its result is the same to the bit.
+// The kernel sums up to 12 tokens times 32 outputs in registers. It reads the input in groups of 4 bytes: a float32,
+// two bfloat16 or four 8-bit numbers. It adds a token's products in the same order regardless of the tokens beside it,
+// so that its result is the same to the bit.
 #pragma once
 
 #include <immintrin.h>
@@ -25,7 +25,7 @@ constexpr int64_t kLanes = 16;          // float32 of a register
 constexpr int64_t kPanel = 2 * kLanes;  // outputs of a tile: how weights are ordered
 constexpr int64_t kTileTokens = 12;     // sums of 12 tokens and 32 outputs leave registers for the operands
 
-// So many numbers have 4 bytes.
+// The count of numbers in 4 bytes.
 template <Kind kind>
 constexpr int64_t kGroup = kind == Kind::fp32 ? 1 : kind == Kind::bf16 ? 2 : 4;
 
@@ -98,8 +98,8 @@ struct Relu {
   static __m512 of(__m512 x) { return _mm512_max_ps(x, _mm512_setzero_ps()); }
 };
 
-// sums[ROWS, 32] = a[ROWS, groups] * b[groups, 32]; strides count groups of 4 bytes. Meanwhile the cache is asked for
-// what comes next, `ahead_step` numbers a group from `ahead` on.
+// sums[ROWS, 32] = a[ROWS, groups] * b[groups, 32]; strides count groups of 4 bytes. Meanwhile the cache fetches the
+// next numbers, `ahead_step` per group from `ahead` on.
 template <Kind kind, int ROWS>
 void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t groups, float* sums,
           int64_t sums_stride, const float* ahead, int64_t ahead_step) {

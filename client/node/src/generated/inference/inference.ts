@@ -87,11 +87,11 @@ export interface ModelMetadataResponse {
   name: string;
   /** The versions that the server has. */
   versions: string[];
-  /** What runs it: "ensemble", "python", or a framework's name. */
+  /** The platform that runs it: "ensemble", "python", or a framework's name. */
   platform: string;
-  /** What a request must hold. */
+  /** The tensors that a request must hold. */
   inputs: ModelMetadataResponse_TensorMetadata[];
-  /** What a response holds. */
+  /** The tensors that a response holds. */
   outputs: ModelMetadataResponse_TensorMetadata[];
 }
 
@@ -159,7 +159,7 @@ export interface ModelInferRequest {
   /** Comes back in the response; optional. */
   id: string;
   /**
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    *   fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    *                "fingerprint mismatch", so that vectors of two models never mix.
@@ -170,11 +170,11 @@ export interface ModelInferRequest {
   parameters: { [key: string]: InferParameter };
   /** The input tensors. */
   inputs: ModelInferRequest_InferInputTensor[];
-  /** The outputs that are wanted; none given: all. */
+  /** The requested outputs. Empty: all. */
   outputs: ModelInferRequest_InferRequestedOutputTensor[];
   /**
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    */
   rawInputContents: Buffer[];
 }
@@ -258,7 +258,7 @@ export interface ModelInferResponse_ParametersEntry {
 
 /** One message of ModelStreamInfer's answers. */
 export interface ModelStreamInferResponse {
-  /** What went wrong with a request; empty: nothing did. */
+  /** The error of a failed request. Empty: the request succeeded. */
   errorMessage: string;
   /** The response. */
   inferResponse: ModelInferResponse | undefined;
@@ -2110,7 +2110,10 @@ export const GRPCInferenceServiceService = {
     responseSerialize: (value: ModelInferResponse): Buffer => Buffer.from(ModelInferResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ModelInferResponse => ModelInferResponse.decode(value),
   },
-  /** Requests and responses as streams over one call. A failed request arrives as error_message and the stream goes on. */
+  /**
+   * Requests and responses as streams over one call. A failed request arrives as error_message and the stream
+   * continues.
+   */
   modelStreamInfer: {
     path: "/inference.GRPCInferenceService/ModelStreamInfer" as const,
     requestStream: true as const,
@@ -2136,7 +2139,10 @@ export interface GRPCInferenceServiceServer extends UntypedServiceImplementation
   modelMetadata: handleUnaryCall<ModelMetadataRequest, ModelMetadataResponse>;
   /** One request, one response. Many may be under way on one connection; the server batches them across callers. */
   modelInfer: handleUnaryCall<ModelInferRequest, ModelInferResponse>;
-  /** Requests and responses as streams over one call. A failed request arrives as error_message and the stream goes on. */
+  /**
+   * Requests and responses as streams over one call. A failed request arrives as error_message and the stream
+   * continues.
+   */
   modelStreamInfer: handleBidiStreamingCall<ModelInferRequest, ModelStreamInferResponse>;
 }
 
@@ -2237,7 +2243,10 @@ export interface GRPCInferenceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ModelInferResponse) => void,
   ): ClientUnaryCall;
-  /** Requests and responses as streams over one call. A failed request arrives as error_message and the stream goes on. */
+  /**
+   * Requests and responses as streams over one call. A failed request arrives as error_message and the stream
+   * continues.
+   */
   modelStreamInfer(): ClientDuplexStream<ModelInferRequest, ModelStreamInferResponse>;
   modelStreamInfer(options: Partial<CallOptions>): ClientDuplexStream<ModelInferRequest, ModelStreamInferResponse>;
   modelStreamInfer(

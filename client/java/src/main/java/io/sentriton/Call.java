@@ -52,7 +52,7 @@ final class Call<T> extends Task<T> {
         model.whenComplete((manifest, error) -> {
             if (error != null) {
                 fail(error);
-            } else if (!result.isDone()) {
+            } else if (!hasEnded()) {
                 deadline.moved(Clock.now());
                 guarded(() -> send(manifest, model));
             }
@@ -82,7 +82,8 @@ final class Call<T> extends Task<T> {
             timer.cancel(false);
         }
         boolean whole = first != null && first.indices.length == texts.length;
-        if (whole && texts.length <= Joiner.SMALL && texts.length < maxRows) {
+        boolean small = texts.length <= Joiner.SMALL && texts.length < maxRows;
+        if (whole && small && first.characters <= Joiner.LONGEST) {
             new Joined(manifest, model, results, first, maxRows).enter();
         } else {
             new Own(manifest, model, results, first, plan).start();

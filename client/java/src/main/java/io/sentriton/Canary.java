@@ -12,21 +12,18 @@ import java.util.stream.Collectors;
 /** A health check: the golden sentences of the first server, embedded and compared with their golden vectors. */
 final class Canary extends Task<HealthReport> {
     private static final double FLOAT32_NOISE = 1e-6; // of a cosine
-    private static final double LEAST_S = 0.001;
 
     private final Connection connection;
-    private final double timeoutS;
-    private double deadline;
+    private final Deadline deadline;
 
     Canary(Session session, double timeoutS) {
         super(session);
         this.connection = session.endpoints.all.get(0).connection;
-        this.timeoutS = timeoutS;
+        this.deadline = new Deadline(timeoutS, timeoutS, Clock.now());
     }
 
     @Override
     void begin() {
-        deadline = Clock.now() + timeoutS;
         CompletableFuture<HealthReport> report = Assets.fetch(connection, Assets.MANIFEST, leftS(), Manifest::read)
                 .thenCompose(manifest -> Assets.fetch(
                                 connection, Assets.GOLDEN, leftS(), text -> Golden.read(text, manifest.dimension()))
@@ -81,7 +78,12 @@ final class Canary extends Task<HealthReport> {
         return new HealthReport(manifest, minCosine);
     }
 
+    /** The time for the next request. Throws {@code DeadlineExceededException} if it is too little for one. */
     private double leftS() {
-        return Math.max(LEAST_S, deadline - Clock.now());
+        double leftS = deadline.leftS(Clock.now());
+        if (leftS == 0) {
+            throw deadline.exceeded(connection.address());
+        }
+        return leftS;
     }
 }

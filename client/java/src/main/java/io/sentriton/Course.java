@@ -127,8 +127,10 @@ final class Course {
     }
 
     /**
-     * Sends its rows again later, unless another server still has them. Throws {@code error} with the progress of the
-     * call: if a retry cannot help, if no time is left for it, or if the retry budget is empty.
+     * Retries its rows later, unless another server still has them.
+     *
+     * <p>Throws {@code error} with the progress of the call if a retry cannot help, no time is left or the retry budget
+     * is empty.
      */
     void failed(Attempt.Sending sending, SentritonException error, double now) {
         Attempt attempt = sending.attempt;

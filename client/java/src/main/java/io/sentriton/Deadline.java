@@ -11,6 +11,9 @@ class Deadline {
     /** gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over. */
     static final double MARGIN_S = 0.1;
 
+    /** With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368). */
+    private static final double LEAST_S = 0.002;
+
     private static final double A_DAY_S = 86_400; // gRPC, Triton and timers count in integers, which have an end
 
     private final double end;
@@ -37,9 +40,10 @@ class Deadline {
         return Math.min(end, stalls);
     }
 
-    /** The seconds that a request sent at {@code now} may take; 0 after the end. */
+    /** The seconds that a request sent at {@code now} may take; 0 if that is too little for a request. */
     double leftS(double now) {
-        return Math.min(Math.max(0, time() - now), A_DAY_S);
+        double leftS = time() - now;
+        return leftS < LEAST_S ? 0 : Math.min(leftS, A_DAY_S);
     }
 
     /** A request of the call was answered, or the first is to be sent: the server has its whole time again. */
@@ -56,7 +60,7 @@ class Deadline {
 
     /** Whether the call has to end. */
     boolean over(double now) {
-        return now >= time();
+        return leftS(now) == 0;
     }
 
     /** The error of a call that has to end: the bound that it met, and the remedy. */

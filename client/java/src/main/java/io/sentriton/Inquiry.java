@@ -5,9 +5,9 @@ import java.util.Deque;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which server to ask for its manifest next, and how long to wait: each of several gets little time at first, and a
- * silent one more in its next turn. A server that failed in another way, or said before its time was over that it was
- * late, has no second turn.
+ * Which server to ask for its manifest next, and how long to wait. Each of several gets little time at first, and a
+ * silent one more in its next turn. A server has no second turn if it failed in another way, or reported before its
+ * deadline that it was late.
  */
 final class Inquiry {
     /** A server to ask, and the seconds that it has to answer. */

@@ -16,6 +16,9 @@ final class Joiner {
     /** Sentences of a small call; a call of more fills a good part of a request by itself. */
     static final int SMALL = 8;
 
+    /** Characters of all calls of a request: tokenizing more would hold up the others. */
+    static final int LONGEST = 65_536;
+
     private final Session session;
     private final Window window;
     private final Set<Member> waiting = new LinkedHashSet<>(); // in the order of their turns
@@ -73,7 +76,7 @@ final class Joiner {
         session.soon(this::sendAll);
     }
 
-    /** Nobody waits for this request any more. */
+    /** No call waits for this request any more. */
     void forget(Joint joint) {
         resuming.remove(joint);
     }

@@ -61,14 +61,17 @@ final class Member {
         int count = rows.indices.length;
         int tokens = rows.tokens;
         long bytes = rows.content.size();
+        long characters = rows.characters;
         for (Member other : others) {
             shortest = Math.min(shortest, other.deadline.leftS(now));
             longest = Math.max(longest, other.deadline.leftS(now));
             count += other.rows.indices.length;
             tokens += other.rows.tokens;
             bytes += other.rows.content.size();
+            characters += other.rows.characters;
         }
         boolean inTime = shortest > 0 && longest <= TIMES_APART * shortest;
-        return inTime && count <= maxRows && RequestPlan.fits(tokens, bytes);
+        boolean fits = count <= maxRows && characters <= Joiner.LONGEST && RequestPlan.fits(tokens, bytes);
+        return inTime && fits;
     }
 }

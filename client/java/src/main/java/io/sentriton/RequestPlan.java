@@ -42,7 +42,7 @@ final class RequestPlan {
         return Arrays.stream(keys).mapToInt(key -> (int) key).toArray();
     }
 
-    /** Whether so many tokens and bytes of UTF-8 may be in one request. */
+    /** Whether one request may have these numbers of tokens and of bytes of UTF-8. */
     static boolean fits(int tokens, long bytes) {
         return tokens <= TOKENS_PER_REQUEST && bytes <= BYTES_PER_REQUEST;
     }

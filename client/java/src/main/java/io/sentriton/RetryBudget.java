@@ -1,8 +1,8 @@
 package io.sentriton;
 
 /**
- * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load: a retry
- * takes a token of 100, an answer returns a fifth. A server that is away has no load, and every request waits for it
+ * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A retry
+ * takes a token of 100; an answer returns a fifth. A server that is away has no load, and every request waits for it
  * within its deadline.
  */
 final class RetryBudget {

@@ -10,6 +10,8 @@ abstract class Task<T> {
     /** The outcome. The session's thread completes it. */
     final CompletableFuture<T> result = new CompletableFuture<>();
 
+    private volatile boolean cancelled;
+
     Task(Session session) {
         this.session = session;
     }
@@ -23,7 +25,7 @@ abstract class Task<T> {
     /** Hands the work to the session's thread; throws if the encoder is closed. */
     final void submit() {
         session.run(() -> {
-            if (result.isDone()) {
+            if (hasEnded()) {
                 return;
             }
             if (session.isClosed()) {
@@ -37,11 +39,17 @@ abstract class Task<T> {
 
     /** Ends the work. From any thread. */
     final void cancel() {
+        cancelled = true;
         try {
             session.run(() -> fail(new CancellationException("the call was cancelled")));
         } catch (SentritonException closed) {
             // Closing has ended it.
         }
+    }
+
+    /** Whether the work has ended, or its caller has cancelled it and the session's thread ends it soon. */
+    final boolean hasEnded() {
+        return cancelled || result.isDone();
     }
 
     /** Ends the work with its result. In the session's thread. */

@@ -44,7 +44,7 @@ final class Window {
         return new Window(most, limit, bestRate);
     }
 
-    /** Counts an answer for sentences of so many characters. */
+    /** Counts an answer for sentences of this number of characters. */
     void answered(long answeredCharacters, double now) {
         if (Double.isNaN(since)) {
             since = now;

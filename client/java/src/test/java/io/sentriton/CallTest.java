@@ -98,6 +98,24 @@ class CallTest extends ServerTest {
     }
 
     @Test
+    void withoutTimeSendsNothing() {
+        SmallServer server = server();
+        SentenceEncoder encoder = open(server);
+        encoder.info();
+        Duration time = Duration.ofMillis(1);
+        SentenceEncoder hasty = opened(builder(server).timeout(time).build());
+        String says = "timeout of 0\\.001 s; set a longer one, or none";
+        for (int call = 0; call < 20; call++) { // the network is sometimes slower than this
+            assertFails(DeadlineExceededException.class, says, () -> encoder.health(time));
+            assertFails(DeadlineExceededException.class, says, hasty::info);
+            assertFails(DeadlineExceededException.class, says, () -> encoder.encode("w1", timeout(0.001)));
+            assertFails(DeadlineExceededException.class, says, () -> encoder.encode(MANY, timeout(0.001)));
+        }
+        assertEquals(1, server.assets.get());
+        assertEquals(0, server.received.get());
+    }
+
+    @Test
     void isBoundedWhileTheManifestIsReadAndOthersContinue() throws Exception {
         SmallServer server = server();
         server.silent = true;
@@ -127,6 +145,25 @@ class CallTest extends ServerTest {
         one.cancel(false);
         assertThrows(CancellationException.class, many::join);
         Wait.until(() -> server.underWay.get() == 0, "the server still has requests");
+    }
+
+    @Test
+    void aFutureThatIsCancelledAtOnceSendsNothing() throws Exception {
+        SmallServer server = server();
+        Session session = new Session(new Settings(builder(server), name -> null));
+        opened((AutoCloseable) session::close);
+        Waiting.await(() -> new ModelReading(session));
+        CompletableFuture<Void> busy = new CompletableFuture<>();
+        session.run(busy::join);
+        CompletableFuture<HealthReport> call = Waiting.async(() -> new Canary(session, 10));
+        assertTrue(call.cancel(true));
+        busy.complete(null);
+        CompletableFuture<Void> idle = new CompletableFuture<>();
+        session.run(() -> idle.complete(null));
+        idle.get();
+        assertThrows(CancellationException.class, call::join);
+        Wait.s(0.2); // for a request that should not come
+        assertEquals(1, server.headers.size());
     }
 
     @Test

@@ -72,6 +72,15 @@ class PartsTest {
     }
 
     @Test
+    void aDeadlineIsOverTwoMillisecondsEarlier() {
+        Deadline deadline = new Deadline(1, 60, 0);
+        assertEquals(0.003, deadline.leftS(0.997), 1e-9);
+        assertFalse(deadline.over(0.997));
+        assertEquals(0, deadline.leftS(0.999));
+        assertTrue(deadline.over(0.999));
+    }
+
+    @Test
     void aHundredRetriesAndAFifthOfOneMoreForEachAnswer() {
         RetryBudget budget = new RetryBudget();
         int taken = 0;

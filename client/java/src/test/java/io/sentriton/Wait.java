@@ -25,7 +25,7 @@ final class Wait {
         until(holds, () -> otherwise);
     }
 
-    /** Waits until it holds; what failed is said with what is so at the end. */
+    /** Waits until the condition holds. A failure names the condition and the state at the end. */
     static void until(BooleanSupplier holds, Supplier<String> otherwise) {
         double end = Clock.now() + SOON_S;
         while (!holds.getAsBoolean()) {

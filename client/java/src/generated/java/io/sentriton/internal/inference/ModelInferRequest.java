@@ -2111,7 +2111,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2139,7 +2139,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2158,7 +2158,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2184,7 +2184,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2210,7 +2210,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2368,7 +2368,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   private com.google.protobuf.Internal.ProtobufList<io.sentriton.internal.inference.ModelInferRequest.InferRequestedOutputTensor> outputs_;
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2379,7 +2379,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2390,7 +2390,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2401,7 +2401,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2412,7 +2412,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2431,7 +2431,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
 
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2444,7 +2444,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2456,7 +2456,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2469,7 +2469,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2482,7 +2482,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2492,7 +2492,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -2506,8 +2506,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   private com.google.protobuf.Internal.ProtobufList<com.google.protobuf.ByteString> rawInputContents_;
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2520,8 +2520,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2533,8 +2533,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2554,8 +2554,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2570,8 +2570,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2584,8 +2584,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2599,8 +2599,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2924,7 +2924,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2950,7 +2950,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2979,7 +2979,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -2997,7 +2997,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -3022,7 +3022,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -3047,7 +3047,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -3069,7 +3069,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * What Sentriton understands, all optional:
+     * Sentriton reads these, all optional:
      *
      * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
@@ -3239,7 +3239,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
 
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3251,7 +3251,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3261,7 +3261,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
       return instance.getOutputsCount();
     }/**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3272,7 +3272,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3285,7 +3285,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3299,7 +3299,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3311,7 +3311,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3324,7 +3324,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3337,7 +3337,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3351,7 +3351,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3364,7 +3364,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3376,7 +3376,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The outputs that are wanted; none given: all.
+     * The requested outputs. Empty: all.
      * </pre>
      *
      * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -3389,8 +3389,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
 
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3404,8 +3404,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3417,8 +3417,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3431,8 +3431,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3447,8 +3447,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3462,8 +3462,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3478,8 +3478,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-     * length as 4 bytes, little-endian, in front.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+     * its length, 4 bytes, little-endian.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>

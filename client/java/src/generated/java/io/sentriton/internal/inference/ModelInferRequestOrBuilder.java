@@ -72,7 +72,7 @@ public interface ModelInferRequestOrBuilder extends
 
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -86,7 +86,7 @@ public interface ModelInferRequestOrBuilder extends
   int getParametersCount();
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -107,7 +107,7 @@ public interface ModelInferRequestOrBuilder extends
   getParameters();
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -122,7 +122,7 @@ public interface ModelInferRequestOrBuilder extends
   getParametersMap();
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -141,7 +141,7 @@ io.sentriton.internal.inference.InferParameter getParametersOrDefault(
 io.sentriton.internal.inference.InferParameter defaultValue);
   /**
    * <pre>
-   * What Sentriton understands, all optional:
+   * Sentriton reads these, all optional:
    *
    * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
@@ -184,7 +184,7 @@ io.sentriton.internal.inference.InferParameter defaultValue);
 
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -193,7 +193,7 @@ io.sentriton.internal.inference.InferParameter defaultValue);
       getOutputsList();
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -201,7 +201,7 @@ io.sentriton.internal.inference.InferParameter defaultValue);
   io.sentriton.internal.inference.ModelInferRequest.InferRequestedOutputTensor getOutputs(int index);
   /**
    * <pre>
-   * The outputs that are wanted; none given: all.
+   * The requested outputs. Empty: all.
    * </pre>
    *
    * <code>repeated .inference.ModelInferRequest.InferRequestedOutputTensor outputs = 6 [json_name = "outputs"];</code>
@@ -210,8 +210,8 @@ io.sentriton.internal.inference.InferParameter defaultValue);
 
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -220,8 +220,8 @@ io.sentriton.internal.inference.InferParameter defaultValue);
   java.util.List<com.google.protobuf.ByteString> getRawInputContentsList();
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -230,8 +230,8 @@ io.sentriton.internal.inference.InferParameter defaultValue);
   int getRawInputContentsCount();
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs: numbers little-endian and row by row, BYTES elements each with its
-   * length as 4 bytes, little-endian, in front.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
+   * its length, 4 bytes, little-endian.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>

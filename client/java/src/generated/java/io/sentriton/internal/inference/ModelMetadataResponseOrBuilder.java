@@ -73,7 +73,7 @@ public interface ModelMetadataResponseOrBuilder extends
 
   /**
    * <pre>
-   * What runs it: "ensemble", "python", or a framework's name.
+   * The platform that runs it: "ensemble", "python", or a framework's name.
    * </pre>
    *
    * <code>string platform = 3 [json_name = "platform"];</code>
@@ -82,7 +82,7 @@ public interface ModelMetadataResponseOrBuilder extends
   java.lang.String getPlatform();
   /**
    * <pre>
-   * What runs it: "ensemble", "python", or a framework's name.
+   * The platform that runs it: "ensemble", "python", or a framework's name.
    * </pre>
    *
    * <code>string platform = 3 [json_name = "platform"];</code>
@@ -93,7 +93,7 @@ public interface ModelMetadataResponseOrBuilder extends
 
   /**
    * <pre>
-   * What a request must hold.
+   * The tensors that a request must hold.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -102,7 +102,7 @@ public interface ModelMetadataResponseOrBuilder extends
       getInputsList();
   /**
    * <pre>
-   * What a request must hold.
+   * The tensors that a request must hold.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -110,7 +110,7 @@ public interface ModelMetadataResponseOrBuilder extends
   io.sentriton.internal.inference.ModelMetadataResponse.TensorMetadata getInputs(int index);
   /**
    * <pre>
-   * What a request must hold.
+   * The tensors that a request must hold.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -119,7 +119,7 @@ public interface ModelMetadataResponseOrBuilder extends
 
   /**
    * <pre>
-   * What a response holds.
+   * The tensors that a response holds.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -128,7 +128,7 @@ public interface ModelMetadataResponseOrBuilder extends
       getOutputsList();
   /**
    * <pre>
-   * What a response holds.
+   * The tensors that a response holds.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -136,7 +136,7 @@ public interface ModelMetadataResponseOrBuilder extends
   io.sentriton.internal.inference.ModelMetadataResponse.TensorMetadata getOutputs(int index);
   /**
    * <pre>
-   * What a response holds.
+   * The tensors that a response holds.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>

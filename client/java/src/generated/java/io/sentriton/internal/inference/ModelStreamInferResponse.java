@@ -26,7 +26,7 @@ public  final class ModelStreamInferResponse extends
   private java.lang.String errorMessage_;
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -38,7 +38,7 @@ public  final class ModelStreamInferResponse extends
   }
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -51,7 +51,7 @@ public  final class ModelStreamInferResponse extends
   }
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -65,7 +65,7 @@ public  final class ModelStreamInferResponse extends
   }
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -76,7 +76,7 @@ public  final class ModelStreamInferResponse extends
   }
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -259,7 +259,7 @@ public  final class ModelStreamInferResponse extends
 
     /**
      * <pre>
-     * What went wrong with a request; empty: nothing did.
+     * The error of a failed request. Empty: the request succeeded.
      * </pre>
      *
      * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -271,7 +271,7 @@ public  final class ModelStreamInferResponse extends
     }
     /**
      * <pre>
-     * What went wrong with a request; empty: nothing did.
+     * The error of a failed request. Empty: the request succeeded.
      * </pre>
      *
      * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -284,7 +284,7 @@ public  final class ModelStreamInferResponse extends
     }
     /**
      * <pre>
-     * What went wrong with a request; empty: nothing did.
+     * The error of a failed request. Empty: the request succeeded.
      * </pre>
      *
      * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -299,7 +299,7 @@ public  final class ModelStreamInferResponse extends
     }
     /**
      * <pre>
-     * What went wrong with a request; empty: nothing did.
+     * The error of a failed request. Empty: the request succeeded.
      * </pre>
      *
      * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -312,7 +312,7 @@ public  final class ModelStreamInferResponse extends
     }
     /**
      * <pre>
-     * What went wrong with a request; empty: nothing did.
+     * The error of a failed request. Empty: the request succeeded.
      * </pre>
      *
      * <code>string error_message = 1 [json_name = "errorMessage"];</code>

@@ -12,7 +12,7 @@ public interface ModelStreamInferResponseOrBuilder extends
 
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
@@ -21,7 +21,7 @@ public interface ModelStreamInferResponseOrBuilder extends
   java.lang.String getErrorMessage();
   /**
    * <pre>
-   * What went wrong with a request; empty: nothing did.
+   * The error of a failed request. Empty: the request succeeded.
    * </pre>
    *
    * <code>string error_message = 1 [json_name = "errorMessage"];</code>
