@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.server.conftest import RunningServer
 
 ROOT = Path(__file__).resolve().parents[1]
-# More than half a minute each on two cores, the longest first (--durations=0 shows what tests take).
+# More than half a minute each on two cores, the longest first (--durations=0 shows the time of each test).
 LONGEST_FILES = (
     "test_parity.py",
     "test_training.py",

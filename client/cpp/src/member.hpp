@@ -47,8 +47,8 @@ std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& cal
 /// The members of one request, and their sums.
 class Crowd {
 public:
-    /// Lets a member in if it fits: the same model and batch size, remaining times that differ at most by a factor of
-    /// two, and the limits of a request. A member that needs a request of its own joins none.
+    /// Lets a member in if model and batch size are the same and the limits of a request hold. The remaining times
+    /// differ at most by a factor of two. A member that needs a request of its own joins none.
     bool add(const std::shared_ptr<Member>& one, Time now);
     const std::vector<std::shared_ptr<Member>>& members() const { return members_; }
 

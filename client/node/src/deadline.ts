@@ -45,7 +45,7 @@ export class Deadline {
     return Math.min(this.end, this.stalls);
   }
 
-  /** What a request sent at `time` may take; 0 if that is too little for a request. */
+  /** The seconds that a request sent at `time` may take; 0 if they are too few for a request. */
   leftS(time: number): number {
     const leftS = this.time - time;
     return leftS < LEAST_S ? 0 : Math.min(leftS, A_DAY_S);
