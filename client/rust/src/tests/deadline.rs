@@ -24,10 +24,10 @@ fn no_time_is_left_soon_before_the_end() {
     for (timeout, stall_timeout) in BOUNDS {
         let deadline = Deadline::new(timeout, stall_timeout, begin);
         for left in [Duration::ZERO, Duration::from_nanos(1), SOON_OVER] {
-            let now = begin + SECOND - left;
+            let now = begin + SECOND.saturating_sub(left);
             assert_eq!((deadline.left(now), deadline.over(now)), (Duration::ZERO, true), "{left:?} before {timeout:?}");
         }
-        let now = begin + SECOND - LEAST_TIME;
+        let now = begin + SECOND.saturating_sub(LEAST_TIME);
         assert_eq!((deadline.left(now), deadline.over(now)), (LEAST_TIME, false), "{timeout:?}");
     }
 }
@@ -41,7 +41,7 @@ fn no_retry_is_sent_soon_before_the_end() {
         let deadline = Arc::new(Deadline::new(timeout, stall_timeout, begin));
         let mut course = Course::new(1, Window::new(1), servers, deadline, std::iter::once(RequestRows::default()));
         fail_next(&mut course, Error::ServerUnavailable, begin).unwrap();
-        let retry = course.next(begin + SECOND - SOON_OVER).map(|sending| sending.is_some());
+        let retry = course.next(begin + SECOND.saturating_sub(SOON_OVER)).map(|sending| sending.is_some());
         assert_error(retry, Error::ServerUnavailable, &["no"]);
     }
 }
