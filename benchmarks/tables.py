@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.tables
 
-A benchmark saves its results there with `--save benchmarks/results/PROCESSOR/NAME.json`. `make docs` writes the table
+A benchmark saves its results with `--save benchmarks/results/PROCESSOR/NAME.json`. `make docs` writes the table
 in README.md from them (`summary`).
 """
 

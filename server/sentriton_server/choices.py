@@ -1,4 +1,4 @@
-"""The choices of an export, given or by default: device, precision, operators, and the device that checks it."""
+"""Resolves the choices of an export and their defaults: device, precision, operators, and the device that checks it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def resolve_operators(operators: str, device: str, sizes: EncoderSizes | None) -
 
 
 def gpu_memory() -> int:
-    """Bytes of the smallest GPU that torch sees, or of the one that an export is for where it sees none."""
+    """Memory [bytes] of the smallest GPU that torch sees. If it sees none, an export assumes `ASSUMED_MEMORY`."""
     memories = [
         int(torch.cuda.get_device_properties(number).total_memory) for number in range(torch.cuda.device_count())
     ]

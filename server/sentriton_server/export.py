@@ -281,7 +281,7 @@ def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _require_finite(embeddings: NDArray[np.float32]) -> None:
-    """Raises `Overflow` where a vector in fp16 is not finite: sentence-transformers' own are."""
+    """Raises `Overflow` if a vector in fp16 is not finite. The vectors of sentence-transformers are finite."""
     overflown = int((~np.isfinite(embeddings).all(axis=1)).sum())
     if overflown:
         raise Overflow(

@@ -40,7 +40,7 @@ class ModelCardData:
 
 
 class BaseEncoder(Generic[AnyConnection]):
-    """The part of both encoders that sends nothing. It needs a connected encoder."""
+    """The methods of both encoders that send no request. They need a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
@@ -67,7 +67,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def max_seq_length(self) -> int:
-        """Most tokens of a sentence, special ones included; longer ones are truncated."""
+        """Largest number of tokens of a sentence, including special tokens. Longer sentences are truncated."""
         return self.manifest.max_seq_length
 
     @property

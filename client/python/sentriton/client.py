@@ -145,7 +145,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
             return ask(health_questions(first, self._session.deadline(timeout_s)))
 
     def close(self) -> None:
-        """Close the connections. Calls that are still under way fail."""
+        """Close the connections. Calls in progress fail."""
         self._session.close()
         for endpoint in self._session.open_endpoints.all:
             endpoint.connection.close()

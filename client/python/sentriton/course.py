@@ -160,7 +160,7 @@ class Course(Generic[AnyConnection]):
         heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
 
     def wait_s(self, now: float) -> float:
-        """How long to wait for outcomes before `next` is worth asking again."""
+        """Seconds to wait for outcomes before `next` may have something to send."""
         until = self.deadline.time
         if self._waiting and len(self._under_way) < self.window.limit:
             until = min(until, self._waiting[0].due)

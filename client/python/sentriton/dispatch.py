@@ -81,7 +81,7 @@ class AsyncDispatcher:
 
 
 def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float, came: Came[Connection]) -> None:
-    """Send a request that has `time_s`. `came` gets its outcome, from any thread."""
+    """Send a request with a deadline of `time_s` from now. Any thread may call `came` with the outcome."""
     connection = sending.endpoint.connection
     pending = connection.start_infer(request, time_s)
     sending.endpoint.begin(sending, sending.sent)

@@ -62,7 +62,7 @@ class Member(Generic[AnyConnection]):
         return 0 < own <= _TIMES_APART * other and other <= _TIMES_APART * own
 
     def check_tokens(self) -> None:
-        """Notes an error for a sentence without a token, and whether one request is too small."""
+        """Set an error for a sentence without a token, and note whether the call is too long for one request."""
         assert self.tokens is not None
         for place, row in enumerate(self.tokens):
             if not row:
@@ -70,7 +70,7 @@ class Member(Generic[AnyConnection]):
         self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
 
     def take(self, embeddings: NDArray[np.float32], address: str) -> None:
-        """Its rows of an answer, float32 [rows, dimension], or a `ServerError` where they are no numbers."""
+        """Keep this call's rows of an answer, float32 [rows, dimension], or a `ServerError` if they are not finite."""
         try:
             protocol.check_finite(embeddings, protocol.SENTENCE_EMBEDDING)
             self.embeddings = embeddings
@@ -105,7 +105,7 @@ class SharedDeadline(Deadline):
 
 @dataclass(frozen=True)
 class Load(Generic[AnyConnection]):
-    """The members of a request when it was sent, and their rows one behind the other."""
+    """The members of a request at the time it was sent, and all their rows in this order."""
 
     members: Sequence[Member[AnyConnection]]
     tokens: PackedRows

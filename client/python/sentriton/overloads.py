@@ -36,7 +36,7 @@ AnyMany = TypeVar("AnyMany", covariant=True)
 class Encode(
     Protocol[Float32One, Int8One, Uint8One, Float32, Int8, Uint8, OneTensor, SeveralTensors, Tokens, AnyOne, AnyMany]
 ):
-    """`encode`, `encode_query` and `encode_document`."""
+    """The overloads of `encode`, `encode_query` and `encode_document`."""
 
     # `Several` excludes strings, so that `str | list[str]` gives both types; `Texts` includes them.
     @overload

@@ -258,7 +258,7 @@ def _check_tokenizer_file(path: Path) -> None:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; a JSON file belongs there")
+        raise CheckpointError(f"{path} is not a file; expected a JSON file")
 
 
 def _require(folder: Path, name: str) -> None:

@@ -168,7 +168,7 @@ def _require_room(parameters: int, files: list[Path], described: str) -> None:
     held = sum(path.stat().st_size for path in files)
     if parameters > held:
         raise CheckpointError(
-            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too little; "
+            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too few; "
             "correct the sizes, or download the weights again"
         )
 

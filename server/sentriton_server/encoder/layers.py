@@ -41,7 +41,7 @@ class PackedLayer(nn.Module):
         )
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
-        """`hidden` [tokens and filling, hidden]; `rotations` of `Rotary`, `distance_bias` of `DistanceBias`."""
+        """`hidden` [tokens and filling, hidden]. `rotations` are of `Rotary`, `distance_bias` of `DistanceBias`."""
         hidden = self.attention_norm(hidden + self.attend(hidden, layout, rotations, distance_bias))
         normalized: Tensor = self.output_norm(hidden + self.feed_forward(hidden))
         return normalized

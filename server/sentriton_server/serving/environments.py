@@ -38,7 +38,7 @@ class Environments:
 
 
 def remove_recorded(record: Path) -> None:
-    """Remove the folders of the Triton of a launcher that was killed."""
+    """Remove the folders of a Triton whose launcher was killed."""
     with contextlib.suppress(OSError, ValueError):
         _remove_empty(map(Path, record.read_text().splitlines()))
 

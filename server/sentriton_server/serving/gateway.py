@@ -106,7 +106,7 @@ class Gateway:
         if pause_s is None:
             raise LaunchError(
                 f"{reason} {self._policy.in_a_row} times in a row and is not started again "
-                f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its fault"
+                f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its error"
             )
         self._say(f"{reason}; starting it again in {pause_s:.1f} s")
         self._due = time.monotonic() + pause_s

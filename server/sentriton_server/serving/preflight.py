@@ -1,4 +1,4 @@
-"""Checks before Triton starts: a later failure with an unclear message becomes an early one with a clear message."""
+"""Checks before Triton starts. They fail early with a clear message, before Triton would fail with an unclear one."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class TritonProcess:
             self._scratch.remove()
 
     def log(self) -> list[LogLine]:
-        """The last lines of the log; all of them once Triton has ended."""
+        """The last lines of the log, including the final ones if Triton has ended."""
         if self._process.poll() is not None:
             self._reader.join(timeout=5)
         return list(self._lines)
@@ -231,7 +231,7 @@ class _Stub:
 
     @classmethod
     def of(cls, child: psutil.Process) -> _Stub | None:
-        """None for a child of Triton that is no stub, or not yet."""
+        """The stub in a child process of Triton. None if the child is not a stub, or not yet."""
         try:
             if not child.name().startswith(_STUB_NAME[:_ENDED_NAME_LETTERS]):
                 return None
@@ -250,7 +250,7 @@ class _Stub:
             return False
 
     def was_killed(self) -> bool:
-        """Whether a signal ended it; False once Triton has taken note of its end."""
+        """Whether a signal ended the stub. False after Triton has read its exit status."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:

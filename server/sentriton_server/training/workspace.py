@@ -1,4 +1,4 @@
-"""The folder of an unfinished training, so that the same command resumes after a Ctrl-C or a power cut.
+"""The folder of an unfinished training, so that the same command resumes it after Ctrl-C or a power failure.
 
     OUTPUT.training/
         recipe.json             what is trained; another recipe does not go on from here
@@ -37,12 +37,12 @@ class Workspace:
         # Without a base nothing would be lost.
         if self.is_finished(0) and self._note.is_file() and self._note.read_text(encoding="utf-8") != self._content:
             raise InvalidInput(
-                f"{folder} holds an unfinished training of another recipe or other data; remove it to begin anew, or "
-                "give another --output"
+                f"{folder} contains an unfinished training with another recipe or other data; remove it to start over, "
+                "or give another --output"
             )
 
     def finished(self, index: int) -> Path:
-        """The folder that stage `index` (0: the base) leaves when it is done."""
+        """The folder with the result of stage `index` (0: the base). It exists once the stage is done."""
         return self.folder / f"stage-{index}" / "finished"
 
     def is_finished(self, index: int) -> bool:

@@ -14,7 +14,7 @@ USUAL_COLUMNS = (SENTENCE, "text")
 
 
 class SentenceRow(NamedTuple):
-    """A sentence, and the columns of its row by name: its own is one of them."""
+    """A sentence, and all columns of its row by name. The sentence's own column is one of them."""
 
     sentence: str
     columns: Mapping[str, Any]
@@ -25,7 +25,7 @@ def plain_row(sentence: str) -> SentenceRow:
 
 
 def checked(value: Any, where: str) -> str:
-    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` it stands."""
+    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` the value is."""
     if not isinstance(value, str):
         shown = json_text(value)
         shown = shown if len(shown) <= 40 else shown[:40] + "…"

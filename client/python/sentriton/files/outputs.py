@@ -1,4 +1,4 @@
-"""Where rows are kept until a run is complete: FILE.partial, which survives interruptions and becomes FILE then."""
+"""Stores rows in FILE.partial, which survives interruptions, and renames it to FILE when a run is complete."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class ParquetRows:
         ends = [0, *(_span(part)[1] for part in self._parts)]
         firsts = [_span(part)[0] for part in self._parts]
         if firsts != ends[:-1] or any(end <= first for first, end in pairwise(ends)):
-            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to begin anew")
+            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to start over")
         self.rows = ends[-1]
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:

@@ -1,10 +1,10 @@
 """The encoder's own operators: C++ for x86 processors with AVX-512, compiled once for each torch and kept in the cache.
 
-A TorchScript module that names these operators can be loaded where their library is loaded, and nowhere else. So the
-library is part of the export, beside `model.pt`.
+A TorchScript module that names these operators loads only after their library is loaded. So the export contains the
+library, next to `model.pt`.
 
-`python -m sentriton_server.encoder.operators` compiles it once into the environment, for exports where no compiler is
-installed (docker/install.sh does this).
+`python -m sentriton_server.encoder.operators` compiles the library once into the environment, for exports on machines
+without a compiler (docker/install.sh does this).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _compile(library: Path) -> None:
         raise OperatorsUnavailable("no C++ compiler is installed; install g++")
     torch_folder = Path(torch.__file__).parent
     if not (torch_folder / "include").is_dir():
-        raise OperatorsUnavailable(f"no headers in {torch_folder / 'include'}; install torch anew")
+        raise OperatorsUnavailable(f"no headers in {torch_folder / 'include'}; reinstall torch")
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         # Compiled aside and moved: another process never sees half a file.
