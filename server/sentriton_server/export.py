@@ -1,4 +1,4 @@
-"""`sentriton export`: a sentence-transformers checkpoint becomes a model repository, checked against the original."""
+"""`sentriton export`: writes a model repository from a sentence-transformers checkpoint and compares their vectors."""
 
 from __future__ import annotations
 

@@ -63,4 +63,6 @@ def check_target(repository: Path, overwrite: bool) -> None:
     if not (repository / MANIFEST).is_file():
         raise RepositoryError(f"{repository} exists and is not an exported model repository; choose another folder")
     if not overwrite:
-        raise RepositoryError(f"{repository} already holds an exported model; use --overwrite or choose another folder")
+        raise RepositoryError(
+            f"{repository} already contains an exported model; use --overwrite or choose another folder"
+        )

@@ -80,7 +80,7 @@ def test_an_existing_export_is_replaced_only_when_asked(checkpoint: Path, tmp_pa
     target.mkdir()
     first = export(checkpoint, target, device="cpu")
     other = make_checkpoint(tmp_path, seed=9)
-    with pytest.raises(RepositoryError, match="already holds an exported model; use --overwrite"):
+    with pytest.raises(RepositoryError, match="already contains an exported model; use --overwrite"):
         export(other, target, device="cpu")
     assert check_repository(target) == first
     second = export(other, target, device="cpu", overwrite=True)
@@ -128,7 +128,7 @@ def test_of_two_exports_at_once_the_second_replaces_the_first_only_when_asked(
     if overwrite:
         export(checkpoint, target, device="cpu", overwrite=True, say=export_the_first)
     else:
-        with pytest.raises(RepositoryError, match="already holds an exported model; use --overwrite"):
+        with pytest.raises(RepositoryError, match="already contains an exported model; use --overwrite"):
             export(checkpoint, target, device="cpu", say=export_the_first)
     check_repository(target)
     assert (read_key(target) == keys[0]) is not overwrite

@@ -168,7 +168,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
                 self._reload(call.changed(error), call.deadline)
 
     def _reload(self, old: ServedModel, deadline: Deadline) -> None:
-        """Take up the model that is served now, unless another thread did."""
+        """Switch to the model that is served now, unless another thread has done so."""
         with self._reloading:
             if self._session.model is old:
                 questions = model_questions(self._session.open_endpoints, deadline, old)

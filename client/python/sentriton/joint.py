@@ -117,7 +117,7 @@ class Load(Generic[AnyConnection]):
         return cls(members, pack_rows(rows, not_pooled=not_pooled if any(not_pooled) else 0))
 
     def read(self, response: ModelInferResponse) -> NDArray[np.float32]:
-        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form; numbers are not checked."""
+        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form. Does not check the numbers."""
         rows = sum(len(member.texts) for member in self.members)
         dimension = self.members[0].model.manifest.dimension
         return protocol.read_sentence_embedding(response, rows, dimension, finite=False)
@@ -141,7 +141,7 @@ class Joint(Generic[AnyConnection]):
     loads: dict[Sending[AnyConnection], Load[AnyConnection]] = field(default_factory=dict)
 
     def tokenize(self) -> None:
-        """Tokenize the sentences that are not yet. Raises `ServerError` as the tokenizer."""
+        """Tokenize the sentences without tokens. Raises `ServerError` as the tokenizer does."""
         members = [member for member in list(self.members) if member.tokens is None]
         if not members:
             return

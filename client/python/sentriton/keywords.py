@@ -131,7 +131,7 @@ class Prompts(Common, total=False):
 
 
 class ToAny(EncodeArguments, Prompts, total=False):
-    """Whichever type the options give."""
+    """Options whose result type is known at run time only."""
 
 
 class ToArrays(Prompts, total=False):

@@ -1,6 +1,6 @@
-"""Which arguments of the `encode` methods give which type. `signatures` fills in the results of both encoders.
+"""The result types of the `encode` methods by their arguments. `signatures` fills in the types of both encoders.
 
-`prompts` are `prompt_name` and `prompt`, which may be keywords too.
+`prompts` are `prompt_name` and `prompt`, which callers may also pass as keywords.
 """
 
 # A string is an iterable of strings, and False is a bool: the first overload that fits is the one that counts.

@@ -47,7 +47,7 @@ def check_module(module: str, extra: str, what: str) -> None:
 
 @contextmanager
 def imports_of(extra: str) -> Iterator[None]:
-    """Imports of the client's `extra`: an error says how to install it."""
+    """Wraps imports of the client's `extra`: if one fails, the error says how to install the extra."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -56,7 +56,7 @@ class TextTokenizer:
 @dataclass(frozen=True)
 class PackedRows:
     """The concatenated tokens of several rows, all [tokens]: `input_ids` int32, `row` int32 (from 0) and `pooled`
-    bool. A token with `pooled` false is attended to, and excluded from pooling.
+    bool. A token with `pooled` false takes part in attention but not in pooling.
     """
 
     input_ids: NDArray[np.int32]

@@ -83,7 +83,7 @@ class ModuleFiles:
 
 
 def read_modules(folder: Path) -> list[ModuleFiles]:
-    """The modules of a checkpoint; a plain transformers folder is a Transformer alone.
+    """The modules of a checkpoint. A plain transformers folder has one module, Transformer.
 
     Raises `CheckpointError` for a file that is damaged, or that declares a model of another kind.
     """

@@ -172,7 +172,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
         exists = folder.exists()
     if exists:
         raise CheckpointError(
-            f"{source} is no checkpoint: it has neither modules.json (of sentence-transformers) nor config.json (of "
+            f"{source} is not a checkpoint: it has neither modules.json (of sentence-transformers) nor config.json (of "
             "transformers); give the folder that holds one of them"
         )
     if not HUB_ID.fullmatch(str(source)):
@@ -280,7 +280,7 @@ def _dense_weights(module: Any, name: str) -> dict[str, NDArray[np.float32]]:
     weights = {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise CheckpointError(
-            "module Dense has weights that are not finite numbers; take an earlier state of the training"
+            "module Dense has weights that are not finite numbers; use an earlier checkpoint of the training"
         )
     return weights
 

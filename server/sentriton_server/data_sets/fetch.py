@@ -1,4 +1,4 @@
-"""Fetches a public data set from its home, and puts it in the data folder once its sha256 is right."""
+"""Downloads a public data set, and moves it to the data folder once its sha256 matches."""
 
 from __future__ import annotations
 
@@ -116,6 +116,6 @@ def _check(data_set: PublicDataSet, path: Path) -> None:
                 if size > MAX_TEXT_BYTES:
                     raise _Failure(f"it has more than {MAX_TEXT_BYTES:,} bytes")
     except (lzma.LZMAError, EOFError) as error:
-        raise _Failure(f"it is not a whole .xz file ({error})") from error
+        raise _Failure(f"it is not a complete .xz file ({error})") from error
     if digest.hexdigest() != data_set.sha256:
-        raise _Failure(f"its sha256 is {digest.hexdigest()}, and {data_set.sha256} is right")
+        raise _Failure(f"its sha256 is {digest.hexdigest()}; expected {data_set.sha256}")

@@ -51,7 +51,7 @@ class Family:
 
     @property
     def positions_in_words(self) -> str:
-        """How the encoder knows the places of tokens, for the documentation."""
+        """The kind of the encoder's token positions, for the documentation."""
         if self.positions == "rotary":
             return "rotary, local and global attention" if self.window else "rotary"
         return "table, and a bias by distance" if self.bias_distance else "table"

@@ -24,10 +24,10 @@ def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
 
 
 class OrderedLinear(nn.Module):
-    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it. `mixed`: others of
-    the encoder are of another type.
+    """A linear layer in `dtype`, float32 or bfloat16. It casts its input to this type and returns it. `mixed`: other
+    layers of the encoder have another type.
 
-    `for_operators`: the ordered weight, bias, scales and row sums, parameters of `sentriton::layer`.
+    `for_operators` are the parameters of `sentriton::layer`: ordered weight, bias, scales and row sums.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]

@@ -148,7 +148,7 @@ class PackedEncoder(nn.Module):
         return self.encode_rows(ids, positions, rows, torch.bincount(rows, minlength=num_rows))
 
     def kernel_of(self, device: torch.device) -> str:
-        """The kernel for ragged rows that this device has."""
+        """The kernel for ragged rows on this device."""
         if self.kernel == "" or device.type != self.kernel_device:
             return ""
         shape = [1, self.num_heads, 16, self.hidden_size // self.num_heads]

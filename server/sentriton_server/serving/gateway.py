@@ -26,11 +26,11 @@ _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from sentriton.cli
 
 
 class Gateway:
-    """A gateway process, started again when it ends. Its port is held from here to `stop`, and callers who connect
-    while it is started wait.
+    """A gateway process that restarts when it ends. Its port is reserved until `stop`, so callers that connect during a
+    restart wait.
 
-    Its settings are those of its variables. Access key and certificate are the server's if unset. Raises `LaunchError`
-    if it cannot run, and `InvalidInput` for a setting that is not allowed.
+    Variables set its settings. If unset, access key and certificate are those of the server. Raises `LaunchError` if
+    the gateway cannot run, and `InvalidInput` for a setting that is not allowed.
     """
 
     def __init__(self, own: ServeSettings, server: ServerSettings, say: Callable[[str], None]) -> None:
@@ -116,7 +116,7 @@ def _check_server(own: ServeSettings, server: ServerSettings) -> None:
     if server.client_root_certificates is not None:
         port, roots = name_of(own, "gateway_port"), name_of(server, "client_root_certificates")
         raise LaunchError(
-            f"{port} does not go with {roots}: the gateway needs a certificate of its own for mutual TLS; run "
+            f"{port} cannot be combined with {roots}: the gateway needs a certificate of its own for mutual TLS; run "
             "`sentriton gateway` with --client-certificate and --client-key"
         )
 

@@ -42,7 +42,7 @@ def tritonserver_on_path() -> str | None:
 
 
 def find_installation() -> Installation:
-    """A full installation on PATH first, else the wheel's. Raises `LaunchError` where neither can run."""
+    """A full installation on PATH, else that of the wheel. Raises `LaunchError` if neither can run."""
     if on_path := tritonserver_on_path():
         return Installation(Path(on_path), f"tritonserver at {on_path}")
     return _wheel_installation()
@@ -53,7 +53,7 @@ def _wheel_installation() -> Installation:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise LaunchError(
-            "no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
+            "tritonserver is not on PATH, and the package nvidia-pytriton is not installed; "
             f"{how_to_install(distribution=SERVER)}"
         )
     package = Path(spec.origin).parent

@@ -94,11 +94,10 @@ class TritonServer:
             raise
 
     def restart(self, interrupted: threading.Event | None = None) -> None:
-        """`start`, and the ports stay held when it fails: for a start after `kill`. `stop` gives them up."""
+        """Start again after `kill`. If this fails, the ports stay reserved until `stop`."""
         if check_repository(self.repository) != self.manifest:
             raise RepositoryError(
-                f"the model repository {self.repository} holds another model than when this server was made for it; "
-                "run serve again"
+                f"the model in {self.repository} has changed since this server was created; restart serve"
             )
         remove_bytecode(self.repository)
         check_operators(self.repository)
@@ -123,7 +122,7 @@ class TritonServer:
     def check(self, sentence: int) -> float:
         """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
         Raises a `SentritonError` if its answer is missing or wrong. That is `Slow` after a timeout, if every part on
-        its way worked meanwhile, or the encoder may be at a large batch.
+        its way worked meanwhile, or the encoder may compute a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
         began, before = time.monotonic(), self._work()
@@ -134,11 +133,11 @@ class TritonServer:
             while still := stalled(before, self._work()):
                 if time.monotonic() > until or self._canary is None:
                     if self._patience.excuses(still, time.monotonic()):
-                        raise Slow(f"{error}; the encoder is at a large batch") from error
-                    raise ServerError(f"{error}; {', '.join(still)} did nothing meanwhile") from error
+                        raise Slow(f"{error}; the encoder computes a large batch") from error
+                    raise ServerError(f"{error}; {', '.join(still)} made no progress meanwhile") from error
                 time.sleep(POLL_S)
             self._patience.note_work(time.monotonic())
-            raise Slow(f"{error}; all parts are at work") from error
+            raise Slow(f"{error}; all parts make progress") from error
         self._patience.note_work(time.monotonic())
         return cosine
 
@@ -220,7 +219,7 @@ class TritonServer:
             except LaunchError:
                 raise
             except OtherServer as error:
-                raise LaunchError(f"{error}; end that one, or choose another --grpc-port") from error
+                raise LaunchError(f"{error}; stop that server, or choose another --grpc-port") from error
             except SentritonError as error:
                 last = error
                 if UNHEALTHY in str(error):
@@ -228,7 +227,7 @@ class TritonServer:
                 # An answer that is wrong will not become right by waiting; no answer yet may.
                 failures += isinstance(error, (ServerError, InvalidInput))
                 if failures == MAX_CANARY_FAILURES:
-                    raise LaunchError(f"Triton came up and does not serve: {error}") from error
+                    raise LaunchError(f"Triton started but does not serve: {error}") from error
             time.sleep(POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
@@ -252,7 +251,7 @@ class TritonServer:
             raise
 
     def _checked_canary(self, process: TritonProcess) -> Canary:
-        """A canary that has passed with all golden sentences, of a server that has seen rows of many lengths."""
+        """A canary that has passed with all golden sentences, for a server after its warm-up."""
         canary = Canary(process.client_settings, self.settings.canary_timeout_s, process.canary_key)
         try:
             canary.check(self.settings.canary_timeout_s)

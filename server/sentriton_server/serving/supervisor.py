@@ -1,4 +1,4 @@
-"""Keeps a server serving: looks after Triton and starts it again, on the same port, when it does not serve any more."""
+"""Supervises Triton, and restarts it on the same port when it no longer serves."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Supervisor:
             self._set_ready(False)
 
     def _watch(self, interrupted: threading.Event) -> str:
-        """Block until the server does not serve any more; returns why."""
+        """Block until the server no longer serves, and return the reason."""
         period_s, failures, slow = self._server.settings.canary_period_s, 0, False
         due, canary = time.monotonic() + period_s, None
         # In a thread: a part that dies under the canary is noticed at once and not when the canary's time is over.

@@ -51,5 +51,5 @@ class TrainingReport:
 
     @property
     def duration_s(self) -> float:
-        """Wall time of all stages."""
+        """Wall-clock time of all stages."""
         return sum(stage.duration_s for stage in self.stages)

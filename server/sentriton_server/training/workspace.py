@@ -73,7 +73,7 @@ class Workspace:
         return StageReport(**{**content, "stage": self._recipe.stages[index - 1], "log": log})
 
     def checkpoints(self, index: int) -> Path:
-        """The folder for a stage's checkpoints, without those that were cut short while they were written."""
+        """The folder with a stage's checkpoints. Removes incomplete ones, whose writing was interrupted."""
         folder = self.folder / f"stage-{index}"
         folder.mkdir(exist_ok=True)
         for checkpoint in folder.glob("checkpoint-*"):

@@ -47,7 +47,7 @@ def choose_column(names: Sequence[str], column: str | None, name: str, *, carrie
     if column is None:
         usual = list(names) if len(names) == 1 else [usual for usual in USUAL_COLUMNS if usual in names]
         if not usual:
-            raise InvalidInput(f"{name} has the columns {known}; say by --column which one holds the sentences")
+            raise InvalidInput(f"{name} has the columns {known}; name the column of the sentences with --column")
         column = usual[0]
     if column not in names:
         raise InvalidInput(f"{name} has no column {column!r}; its columns are {known}")
@@ -61,5 +61,5 @@ def choose_column(names: Sequence[str], column: str | None, name: str, *, carrie
 
 
 def json_text(value: object) -> str:
-    """A value as JSON; of a kind that JSON lacks, such as a date, its text."""
+    """A value as JSON. A value of a type that JSON lacks, such as a date, becomes its text."""
     return json.dumps(value, ensure_ascii=False, default=str)

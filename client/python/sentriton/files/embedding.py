@@ -133,7 +133,9 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
             raise InvalidInput(f"--input is {file}, which a run for --output {output} replaces; give two files")
     for file in (output, Skipped.paths(output)[0]):
         if file.exists() and not overwrite:
-            raise InvalidInput(f"{file} exists, and a run for --output {output} replaces it; give --overwrite for that")
+            raise InvalidInput(
+                f"{file} exists, and a run for --output {output} replaces it; give --overwrite to allow this"
+            )
 
 
 def row_precision(precision: str) -> EmbeddingPrecision:

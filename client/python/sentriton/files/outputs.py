@@ -20,7 +20,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 class PartialRows(Protocol):
-    """Rows on their way into a file. `rows` is how many whole ones are kept. Methods raise OSError."""
+    """Rows of a file that is not complete yet. `rows` is the number of stored rows. Methods raise OSError."""
 
     rows: int
 

@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow (the extra `files`), which is imported only here."""
+"""Reads and writes Parquet with pyarrow (the extra `files`). Only this module imports pyarrow."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ParquetRows:
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Nothing is open between calls."""
+        """Does nothing, because no file is open between calls."""
 
     def _write(self, path: Path, tables: Iterator[Any]) -> None:
         import pyarrow.parquet as pq

@@ -1,4 +1,4 @@
-"""Whose rows stand in FILE.partial, by FILE.partial.json: only the same run resumes."""
+"""FILE.partial.json names the run whose rows are in FILE.partial. Only the same run may resume."""
 
 from __future__ import annotations
 
