@@ -41,7 +41,7 @@ def resolve_device(device: str, check_on: str = "auto") -> str:
         raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")
     if device == "gpu" and not has_gpu and check_on != "cpu":
         raise ExportError(
-            "device 'gpu' was asked for, and torch sees no CUDA GPU here; use --check-on cpu to export for a GPU and "
+            "device is 'gpu', but torch sees no CUDA GPU on this machine; use --check-on cpu to export for a GPU and "
             "check the export on this CPU, or use --device cpu or auto"
         )
     return ("gpu" if has_gpu else "cpu") if device == "auto" else device

@@ -61,7 +61,7 @@ _SHORT_ROWS = 24
 
 
 class ParityError(ExportError):
-    """The exported model lies further from sentence-transformers than its precision allows."""
+    """The exported model deviates more from sentence-transformers than its precision allows."""
 
 
 class Overflow(ParityError):
@@ -85,14 +85,14 @@ def export(
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
     `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
-    without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
+    without one. `operators`: sentriton, torch, or auto, which takes sentriton's if they can be compiled, suit the
     encoder and keep the precision's bound. Linear layers that 8 bits change too much stay in bf16 at int8, as few as
     keep the bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
     `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code. `content`: the
     `content_key` that the checkpoint must have until the end; None: the present one.
-    Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
-    device, operators, a folder that cannot be written) and `ParityError`.
+    Everything is written beside `repository` and moved into place at the end, so a failed export leaves no files.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken, perhaps only at the end), `ExportError` (precision,
+    device, operators, a folder that is not writable) and `ParityError`.
     """
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)

@@ -35,7 +35,7 @@ class ModelCardData:
     def set_evaluation_metrics(
         self, evaluator: object, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
     ) -> None:
-        """Keep a copy of `metrics`. `epoch` and `step` are a training's: unused here."""
+        """Keep a copy of `metrics`. `epoch` and `step` belong to training and are unused."""
         self.eval_results_dict[evaluator] = dict(metrics)
 
 
@@ -82,7 +82,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def similarity_fn_name(self) -> SimilarityName:
-        """cosine, dot, euclidean or manhattan: the model's own, unless it is set here."""
+        """cosine, dot, euclidean or manhattan: the model's own unless set on the encoder."""
         return self._similarity_fn_name or cast("SimilarityName", self.manifest.similarity)
 
     @similarity_fn_name.setter

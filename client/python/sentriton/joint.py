@@ -133,7 +133,7 @@ class Load(Generic[AnyConnection]):
 
 @dataclass(eq=False)
 class Joint(Generic[AnyConnection]):
-    """A request and its members. The first one looks after retries. `in_flight`: it has one of the encoder's places."""
+    """A request and its members. The first one handles retries. `in_flight`: it is one of the encoder's requests."""
 
     members: list[Member[AnyConnection]]
     course: Course[AnyConnection] | None = None

@@ -68,7 +68,7 @@ _WAYS_OUT = {
     "StaticEmbedding": "its vectors are looked up and need no server: use SentenceTransformer itself",
     "Router": "save the modules of one route as a checkpoint of its own",
     "Asym": "save the modules of one route as a checkpoint of its own",
-    "CLIPModel": "take an embedding model of texts alone",
+    "CLIPModel": "use an embedding model of texts alone",
 }
 _OTHER_WAY_OUT = "take or train an embedding model without it"
 
@@ -114,7 +114,7 @@ def check_order(kinds: list[str]) -> None:
 
 
 def paths_in(folder: Path) -> Iterator[Path]:
-    """Everything in a checkpoint, also behind links to folders: each folder once."""
+    """Everything in a checkpoint, links to folders included. Each folder counts once."""
     seen = set()
     for inside, folders, files in os.walk(folder, followlinks=True):
         status = Path(inside).stat()

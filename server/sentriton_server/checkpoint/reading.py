@@ -106,8 +106,8 @@ def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | Non
 def read_head(
     modules: list[Any], truncate_dim: int | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
-    """Describe the modules behind the encoder (a Pooling, then any of `HEAD_MODULES`) for head.json; vectors are
-    truncated to `truncate_dim` behind all of them.
+    """Describe the modules after the encoder (a Pooling, then any of `HEAD_MODULES`) for head.json. Vectors are
+    truncated to `truncate_dim` after all of them.
     """
     described: list[dict[str, Any]] = []
     weights: dict[str, NDArray[np.float32]] = {}

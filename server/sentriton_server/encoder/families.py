@@ -13,8 +13,8 @@ Positions = Literal["from 0", "behind padding", "rotary"]
 
 @dataclass(frozen=True)
 class LayerNames:
-    """Where the weights of a layer are, behind `prefix` and its number. Those of several names become one weight, their
-    outputs one behind the other.
+    """The names of a layer's weights, after `prefix` and the layer's number. The weights of several names become one, with
+    their outputs in this order.
     """
 
     prefix: str

@@ -37,13 +37,13 @@ _METRICS_TIMEOUT_S = 2.0
 
 
 class Slow(SentritonError):
-    """The canary got no answer in time, from a server all of whose parts are at work, or may be."""
+    """The canary timed out, but all parts of the server make progress, or may make progress."""
 
 
 class TritonServer:
     """A Triton Inference Server for one exported model repository: a context manager, or `start()` and `stop()`.
 
-    `on_log` gets each line of Triton's log, from a thread. Its ports are held from here to `stop()`. Raises
+    `on_log` gets each line of Triton's log, from a thread. Its ports are reserved until `stop()`. Raises
     `RepositoryError` and `LaunchError`.
     """
 
@@ -84,8 +84,8 @@ class TritonServer:
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` if it does not start, `RepositoryError` if a file
-        of the repository was changed, `KeyboardInterrupt` if `interrupted` is set meanwhile. Each leaves nothing
-        behind.
+        of the repository was changed, `KeyboardInterrupt` if `interrupted` is set meanwhile. None leaves a
+        process or a file.
         """
         try:
             self.restart(interrupted)
@@ -120,9 +120,10 @@ class TritonServer:
             raise
 
     def check(self, sentence: int) -> float:
-        """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
-        Raises a `SentritonError` if its answer is missing or wrong. That is `Slow` after a timeout, if every part on
-        its way worked meanwhile, or the encoder may compute a large batch.
+        """Embed golden sentence number `sentence`, modulo their number, in the canary's own lane. Returns the cosine.
+
+        Raises a `SentritonError` if the answer is missing or wrong. After a timeout, this is `Slow` if every part of
+        the path made progress meanwhile, or if the encoder may compute a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
         began, before = time.monotonic(), self._work()

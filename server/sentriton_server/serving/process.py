@@ -129,8 +129,8 @@ class TritonProcess:
             self._environments.note()
 
     def what_ended(self) -> str | None:
-        """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready. One
-        that stood still is no better, since its answers may go to the wrong requests; embed_tokens's log tells of it.
+        """None, or the part of this Triton that has ended. A stub that dies stays dead while Triton reports ready. One that
+        hung for a time counts as well, because its answers may go to wrong requests. The log of embed_tokens shows it.
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"

@@ -24,7 +24,7 @@ class Supervisor:
     """Starts a `server` and watches it: its processes at every moment, its answers by a canary every `canary_period_s`.
 
     `say` gets one sentence for each thing that happens. `ready_file` exists while the server serves, for readiness
-    probes that look for a file. `beside` looks after other processes, and is called while Triton is watched.
+    probes that look for a file. `beside` supervises other processes, and is called while Triton is watched.
     """
 
     def __init__(

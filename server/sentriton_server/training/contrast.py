@@ -44,9 +44,9 @@ def alike_pairs(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def noised_pairs(records: Sequence[Record], seed: int) -> list[tuple[str, str]]:
-    """Each sentence with itself, some of its words missing or changed places: teaches which words carry a meaning.
+    """Pairs of a sentence and its copy with missing or exchanged words. They teach the model which words matter.
 
-    As the deletion and reordering of CLEAR (Wu et al. 2020).
+    Like the deletion and reordering of CLEAR (Wu et al. 2020).
     """
     draw = random.Random(seed)
     sentences = [text for text in distinct_sentences(records) if len(text.split()) >= NOISED_WORDS]

@@ -9,7 +9,7 @@ from sentriton_server.training.recipe import Recipe, Stage
 
 @dataclass(frozen=True)
 class LogRow:
-    """Where a stage stood after `step` batches: training loss, and Spearman correlation on its `best_on` set."""
+    """The state of a stage after `step` batches: training loss, and Spearman correlation on its `best_on` set."""
 
     step: int
     epoch: float

@@ -1,12 +1,12 @@
 """The folder of an unfinished training, so that the same command resumes it after Ctrl-C or a power failure.
 
     OUTPUT.training/
-        recipe.json             what is trained; another recipe does not go on from here
+        recipe.json             the recipe; a run with another recipe does not resume
         stage-0/finished/       the base
-        stage-1/finished/       what the first stage ended with, in float32, and report.json
-        stage-2/checkpoint-300/ where the second stage stands: weights, optimizer, random numbers; written in turn
+        stage-1/finished/       the result of the first stage in float32, and report.json
+        stage-2/checkpoint-300/ a state of the second stage: weights, optimizer, random numbers
 
-A folder counts from the moment that its last file is there: each is written aside and renamed, or holds `elapsed.json`.
+A folder counts once it is complete: it is written elsewhere and renamed, or it contains `elapsed.json`.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def _score(row: Mapping[str, Any], where: str) -> float:
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a file by their columns' names, each behind where it stands. Raises `InvalidInput` that names the
-    line or the row.
+    """Pairs of a position (line or row) and the row there, by column names. Raises `InvalidInput` that names the
+    position.
     """
     kind = path.suffix.lower()
     if kind not in ENDINGS:

@@ -40,8 +40,8 @@ def checked(value: Any, where: str) -> str:
 
 
 def choose_column(names: Sequence[str], column: str | None, name: str, *, carried: bool = False) -> str:
-    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns, and for a name that
-    the output needs where the columns are `carried` there.
+    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns. If the columns are
+    `carried` (copied to the output), it also raises for a name that the output needs.
     """
     known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"
     if column is None:

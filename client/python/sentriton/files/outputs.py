@@ -35,8 +35,8 @@ class PartialRows(Protocol):
 
 
 def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:
-    """The whole rows in `partial` for an output of this ending. `columns` has the types of those that are carried, for
-    Parquet.
+    """The complete rows in `partial`, for an output with this ending. `columns` has the types of the columns that are
+    copied to Parquet.
     """
     kind = output.suffix.lower()
     if kind == ".npy":

@@ -23,8 +23,8 @@ _ROW_GROUP_BYTES = 32 << 20
 
 
 def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
-    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried`. Raises
-    `InvalidInput` naming file, column and row.
+    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried` (copied to
+    the output). Raises `InvalidInput` naming file, column and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -49,21 +49,21 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
 
 
 def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates behind the year 9999."""
+    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates after the year 9999."""
     columns = []
     for column in table.column_names:
         try:
             columns.append(table.column(column).to_pylist())
         except (OverflowError, ValueError) as error:
             raise InvalidInput(
-                f"{name}, column {column!r} has values that cannot be carried ({error}); convert the column to text, "
+                f"{name}, column {column!r} has values that cannot be copied ({error}); convert the column to text, "
                 "or give --output FILE.npy, which has the embeddings alone"
             ) from error
     return (dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def plain_schema(schema: Any) -> Any:
-    """The types of carried columns. Times in nanoseconds become text, since Python's have microseconds."""
+    """The types of copied columns. Times in nanoseconds become text, because Python's times have microseconds."""
     import pyarrow as pa
 
     return pa.schema(

@@ -67,8 +67,8 @@ def open_source(
     *,
     carried: bool = True,
 ) -> SentenceSource:
-    """The source that the arguments of a command name; its columns may be `carried` to the output. Raises
-    `InvalidInput` for none, or two.
+    """The source that the arguments of a command name; its columns may be `carried` (copied) to the output.
+    Raises `InvalidInput` for no source, or two.
     """
     if texts and path is not None:
         raise InvalidInput("both TEXT and --input were given; give one of them")

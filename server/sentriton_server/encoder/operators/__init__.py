@@ -44,7 +44,7 @@ _loaded: set[str] = set()
 
 
 class OperatorsUnavailable(SentritonError, RuntimeError):
-    """The operators cannot be compiled or loaded here, or not be used for an encoder."""
+    """The operators cannot be compiled or loaded on this machine, or do not support an encoder."""
 
 
 @dataclass(frozen=True)
