@@ -91,8 +91,8 @@ def export(
     `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code. `content`: the
     `content_key` that the checkpoint must have until the end; None: the present one.
     Everything is written beside `repository` and moved into place at the end, so a failed export leaves no files.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken, perhaps only at the end), `ExportError` (precision,
-    device, operators, a folder that is not writable) and `ParityError`.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken, perhaps only at the end), `ExportError`
+    (precision, device, operators, a folder that is not writable) and `ParityError`.
     """
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)

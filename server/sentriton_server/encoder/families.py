@@ -13,7 +13,7 @@ Positions = Literal["from 0", "behind padding", "rotary"]
 
 @dataclass(frozen=True)
 class LayerNames:
-    """The names of a layer's weights, after `prefix` and the layer's number. The weights of several names become one, with
+    """The names of a layer's weights, after `prefix` and the layer's number. Weights of several names become one, with
     their outputs in this order.
     """
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 
 def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
-    """Whether the loaded operators of Sentriton support weights of this type on this machine. `mixed`: 8-bit weights, and
-    some in bfloat16.
+    """Whether Sentriton's loaded operators support weights of this type on this machine. `mixed`: 8-bit weights,
+    and some in bfloat16.
     """
     if mixed:
         return bool(torch.ops.sentriton.suits(torch.int8)) and bool(torch.ops.sentriton.suits(torch.bfloat16))

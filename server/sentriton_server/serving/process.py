@@ -129,7 +129,7 @@ class TritonProcess:
             self._environments.note()
 
     def what_ended(self) -> str | None:
-        """None, or the part of this Triton that has ended. A stub that dies stays dead while Triton reports ready. One that
+        """None, or the part of this Triton that has ended. A dead stub stays dead while Triton reports ready. One that
         hung for a time counts as well, because its answers may go to wrong requests. The log of embed_tokens shows it.
         """
         if (code := self.exit_code()) is not None:
