@@ -49,7 +49,9 @@ def test_each_device_has_its_precisions(device: str, allowed: set[str]) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ExportError, match="no CUDA GPU on this machine; use --check-on cpu to export for a GPU and check"):
+    with pytest.raises(
+        ExportError, match="no CUDA GPU on this machine; use --check-on cpu to export for a GPU and check"
+    ):
         resolve_device("gpu")
     assert resolve_device("gpu", "cpu") == "gpu"
 
