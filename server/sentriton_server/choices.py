@@ -35,7 +35,7 @@ class Choices:
 
 
 def resolve_device(device: str, check_on: str = "auto") -> str:
-    """cpu or gpu; `auto` takes the GPU where torch sees one. An export for a GPU needs none if a CPU checks it."""
+    """cpu or gpu. `auto` takes the GPU if torch sees one. An export for a GPU needs no GPU if a CPU checks it."""
     has_gpu = torch.cuda.is_available()
     if device not in DEVICES:
         raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")

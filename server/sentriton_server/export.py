@@ -223,7 +223,7 @@ def _gpu_sizes(checkpoint: Checkpoint, precision: Precision) -> GpuSizes:
 
 
 def _require_fp16(checkpoint: Checkpoint, sentences: list[str], *, certainly: bool) -> None:
-    """Raises `Overflow` where numbers of the encoder do not fit float16, or without `certainly`, may not."""
+    """Raises `Overflow` if numbers of the encoder do not fit float16, or without `certainly`, may not."""
     longest = checkpoint.encoder_spec.max_seq_length
     rows = [row[:longest] for row in _rows(checkpoint, sentences)]
     largest = largest_magnitude(checkpoint.encoder, [row for row in rows if row])

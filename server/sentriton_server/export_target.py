@@ -13,7 +13,7 @@ from sentriton_server.repository import MANIFEST, RepositoryError
 
 @contextmanager
 def draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` where it cannot
+    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` if it cannot
     be written, and `RepositoryError` where another export was there first.
     """
     try:

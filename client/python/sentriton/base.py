@@ -77,7 +77,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def default_prompt_name(self) -> str | None:
-        """The prompt of `encode` where none is named."""
+        """The name of the prompt that `encode` uses by default."""
         return self.manifest.default_prompt_name
 
     @property

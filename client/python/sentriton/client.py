@@ -110,7 +110,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 
         `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
-        those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks under way.
+        those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks in progress.
 
         >>> for chunk in encoder.encode_stream(lines):
         ...     print(chunk.shape)

@@ -33,7 +33,7 @@ class Dispatcher:
         self._outcomes: queue.SimpleQueue[tuple[Sending[Connection], Outcome]] = queue.SimpleQueue()
 
     def run(self) -> None:
-        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
+        """Returns when every sentence is embedded. At the first failure it cancels the requests in progress."""
         call, course = self._call, self._call.course
         with call.under_way():
             while not course.done:

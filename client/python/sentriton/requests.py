@@ -1,4 +1,4 @@
-"""Which sentences travel together: tokenized a window at a time, cut into requests of like rows, longest first."""
+"""Divides sentences into requests: tokenizes a window at a time and joins rows of similar length, longest first."""
 
 from __future__ import annotations
 

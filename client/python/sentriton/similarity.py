@@ -28,7 +28,7 @@ Score: TypeAlias = Callable[[Embeddings, Embeddings], Embeddings]
 
 
 class TensorLike(Protocol):
-    """A torch tensor, also where a type checker has no torch: `Tensor` is anything there, strings too."""
+    """A torch tensor. For a type checker without torch, `Tensor` is any type, including strings."""
 
     def detach(self) -> Any: ...
 

@@ -42,7 +42,7 @@ class TextTokenizer:
         }
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without padding. Raises `ServerError` where the server's tokenizer cannot do it."""
+        """Token ids of each text, without padding. Raises `ServerError` if the server's tokenizer fails."""
         with blaming("the server's tokenizer.json does not tokenize these sentences"):
             return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 

@@ -103,7 +103,7 @@ def read_modules(folder: Path) -> list[ModuleFiles]:
 
 
 def check_order(kinds: list[str]) -> None:
-    """Raises `CheckpointError` where modules do not follow each other as they can be served."""
+    """Raises `CheckpointError` if the order of the modules is not supported."""
     first = ["Transformer", "WeightedLayerPooling"] if "WeightedLayerPooling" in kinds else ["Transformer"]
     behind = len(first) + 1
     if kinds[:behind] != [*first, "Pooling"] or not set(kinds[behind:]) <= set(HEAD_MODULES):

@@ -218,7 +218,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
 
 
 def _require_plain_text(transformer: Any) -> None:
-    """Raises `CheckpointError` where the Transformer module does more than encode plain text to token embeddings."""
+    """Raises `CheckpointError` if the Transformer module does more than encode plain text to token embeddings."""
     forward = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
     if transformer.modality_config != forward or transformer.module_output_name != "token_embeddings":
         raise CheckpointError(

@@ -154,7 +154,7 @@ def _rotations(config: Any, family: Family) -> list[str]:
 
 
 def check_config(config: Any) -> None:
-    """Raises `UnsupportedEncoder` where a transformers configuration describes an encoder that cannot be packed."""
+    """Raises `UnsupportedEncoder` if a transformers configuration describes an encoder that cannot be packed."""
     family = FAMILIES.get(config.model_type)
     if family is None:
         raise UnsupportedEncoder(_other_type(config.model_type))
@@ -183,7 +183,7 @@ def check_config(config: Any) -> None:
 
 
 def check_model_type(config: Mapping[str, Any]) -> None:
-    """Raises `UnsupportedEncoder` where the content of a config.json names no encoder that can be packed: transformers
+    """Raises `UnsupportedEncoder` if the content of a config.json names no encoder that can be packed: transformers
     would ask for another release of it, or for leave to run code.
     """
     model_type = config.get("model_type")

@@ -46,7 +46,7 @@ class EncoderShape:
 
     @property
     def beyond_operators(self) -> str:
-        """Why Sentriton's own operators cannot compute the layers; nothing where they can."""
+        """The reason why Sentriton's own operators cannot compute the layers, or an empty string."""
         if self.norm_first:
             return "the norms are in front of attention"
         if self.gated:

@@ -61,5 +61,5 @@ class Canary:
             raise
 
     def close(self) -> None:
-        """Close the connection; a check that is under way ends with an error."""
+        """Close the connection; a check that is in progress ends with an error."""
         self._endpoint.connection.close()

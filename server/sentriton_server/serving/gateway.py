@@ -1,4 +1,4 @@
-"""The gateway beside a server (`serve --gateway-port`): a process of its own, on a socket that `serve` holds."""
+"""The gateway beside a server (`serve --gateway-port`): a separate process on a socket that `serve` keeps open."""
 
 from __future__ import annotations
 

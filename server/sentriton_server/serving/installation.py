@@ -20,7 +20,7 @@ from sentriton_server.serving.errors import LaunchError
 @dataclass(frozen=True)
 class Installation:
     """A `tritonserver` and its surroundings. `backends` maps a backend's name to the files of its folder; empty
-    where the installation has its own backends."""
+    if the installation has its own backends."""
 
     binary: Path
     description: str
@@ -29,7 +29,7 @@ class Installation:
 
     def backend_arguments(self, scratch: Path) -> list[str]:
         """The flags that name the backends to Triton; their files are below `scratch` if not within the environment.
-        Raises `LaunchError` where these cannot run.
+        Raises `LaunchError` if these cannot run.
         """
         if not self.backends:
             return []

@@ -153,13 +153,13 @@ class TritonServer:
         return Stillness(self.process.work_s)
 
     def close_canary(self) -> None:
-        """End the canary; a check that is under way fails."""
+        """End the canary; a check that is in progress fails."""
         if self._canary is not None:
             self._canary.close()
             self._canary = None
 
     def stop(self) -> None:
-        """End Triton and its stubs, when the requests under way are answered or `exit_timeout_s` is over, and give up
+        """End Triton and its stubs, when the requests in progress are answered or `exit_timeout_s` is over, and give up
         the ports.
         """
         self.close_canary()
@@ -172,7 +172,7 @@ class TritonServer:
             self._ports = None
 
     def kill(self) -> None:
-        """End Triton and its stubs at once: for one that does not serve any more."""
+        """Kill Triton and its stubs. This is for a Triton that no longer serves."""
         self.close_canary()
         if self.process is not None:
             self.process.kill()
@@ -233,8 +233,8 @@ class TritonServer:
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
-        """`_checked_canary` in a thread, while the processes are watched: an end is noticed at once, and not at the
-        canary's timeout. The thread of an attempt that is given up ends with Triton.
+        """Run `_checked_canary` in a thread and watch the processes meanwhile. So an ended process is noticed before the
+        canary times out. The thread of an abandoned attempt ends with Triton.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary")
         attempt = pool.submit(self._checked_canary, process)

@@ -86,7 +86,7 @@ class Ports:
 
 
 def _locked_addresses(port: int) -> set[str]:
-    """The addresses on which launchers hold this port; none where the system does not list its sockets."""
+    """The addresses on which launchers hold this port. Empty if the system does not list its sockets."""
     names: list[str] = []
     with contextlib.suppress(OSError):
         names = [line.rpartition("@")[2] for line in _SOCKETS.read_text(errors="replace").splitlines()]

@@ -149,7 +149,7 @@ class TritonProcess:
 
     def was_killed(self) -> bool:
         """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
-        False where that is not known.
+        False if that is not known.
         """
         return (
             self._crash is not None
@@ -189,7 +189,7 @@ class TritonProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End Triton and its stubs by force, at once."""
+        """Kill Triton and its stubs."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -72,7 +72,7 @@ class Supervisor:
         """Block until the server no longer serves, and return the reason."""
         period_s, failures, slow = self._server.settings.canary_period_s, 0, False
         due, canary = time.monotonic() + period_s, None
-        # In a thread: a part that dies under the canary is noticed at once and not when the canary's time is over.
+        # In a thread, so that a part that dies during the canary is noticed before the canary times out.
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
             try:
                 while not interrupted.wait(POLL_S):

@@ -52,7 +52,7 @@ class MaskedTokenModel(RobertaForMaskedLM):  # type: ignore[misc]
 def pretrain(
     encoder: MaskedTokenModel, tokenizer: Any, stage: Stage, data: TrainingData, progress: Progress
 ) -> StageReport:
-    """Train an encoder to fill in masked tokens, on batches of sentences of like length."""
+    """Train an encoder to fill in masked tokens, on batches of sentences of similar length."""
     sentences = data.sentences(stage.data)
     tokens = Dataset.from_dict({"sentence": sentences}).map(
         lambda batch: tokenizer(batch["sentence"], truncation=True, max_length=stage.max_seq_length),

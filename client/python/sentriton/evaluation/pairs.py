@@ -23,7 +23,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")
 
-Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row stands, and its columns
+Rows = Iterator[tuple[str, Mapping[str, Any]]]  # the position of a row, and its columns
 
 
 class ScoredPair(NamedTuple):

@@ -28,7 +28,7 @@ class PartialRows(Protocol):
         """Keep n rows and their embeddings [n, d]."""
 
     def finish(self, output: Path) -> None:
-        """Make everything that is kept the file `output`, at once."""
+        """Turn the stored rows into the file `output`, in one step."""
 
     def close(self) -> None:
         """Close the file; kept rows stay."""

@@ -64,7 +64,7 @@ class EncoderSizes:
 def check_sizes(sizes: EncoderSizes) -> None:
     """Raises `OperatorsUnavailable` for an encoder whose layers or sizes the operators do not have."""
     if sizes.beyond:
-        raise OperatorsUnavailable(f"the operators compute layers like BERT's, and of this encoder {sizes.beyond}")
+        raise OperatorsUnavailable(f"the operators compute layers like BERT's, but in this encoder {sizes.beyond}")
     head_size = sizes.hidden_size // sizes.num_heads
     for name, size in (("feed-forward size", sizes.intermediate_size), ("head size", head_size)):
         if size % _PANEL:
