@@ -233,8 +233,8 @@ class TritonServer:
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
-        """Run `_checked_canary` in a thread and watch the processes meanwhile. So an ended process is noticed before the
-        canary times out. The thread of an abandoned attempt ends with Triton.
+        """Run `_checked_canary` in a thread and watch the processes meanwhile. So an ended process is noticed before
+        the canary times out. The thread of an abandoned attempt ends with Triton.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary")
         attempt = pool.submit(self._checked_canary, process)
