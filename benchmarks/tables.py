@@ -1,8 +1,8 @@
-"""Writes benchmarks/results/README.md and a page per processor, from the results that lie there as JSON.
+"""Writes benchmarks/results/README.md and a page per processor, from the results in JSON files.
 
     .venv/bin/python -m benchmarks.tables
 
-A benchmark saves its results there with `--save benchmarks/results/PROCESSOR/NAME.json`. `make docs` writes the table
+A benchmark saves its results with `--save benchmarks/results/PROCESSOR/NAME.json`. `make docs` writes the table
 in README.md from them (`summary`).
 """
 
@@ -27,9 +27,9 @@ PROCESSOR_HEADING = """# {processor}
 _SENTRITON = "Sentriton, gRPC"
 # The rows of README's table, by the contenders' names in the results.
 _PEERS = {
-    "sentence-transformers torch": "sentence-transformers, in process",
-    "sentence-transformers ONNX": "the same with ONNX Runtime",
-    "sentence-transformers OpenVINO": "the same with OpenVINO",
+    "sentence-transformers torch": "sentence-transformers with torch, in process",
+    "sentence-transformers ONNX": "sentence-transformers with ONNX Runtime, in process",
+    "sentence-transformers OpenVINO": "sentence-transformers with OpenVINO, in process",
     "CTranslate2": "CTranslate2, in process",
     _SENTRITON: "**Sentriton, over gRPC**",
 }
@@ -100,7 +100,7 @@ def summary(results: dict[str, list[Result]]) -> str:
     date = max(result["date"] for result in newest)
     return (
         f"[{processor}](benchmarks/results/{folder}/README.md), {date}:\n\n{table}\n"
-        f"Smallest cosine to fp32 at int8: {words}.\n"
+        f"These are the smallest cosines to fp32 at int8: {words}.\n"
     )
 
 

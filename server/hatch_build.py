@@ -31,7 +31,7 @@ class ClientVersion(MetadataHookInterface):
 
 
 class Resources(BuildHookInterface[Any]):
-    """Folders of the checkout travel inside the wheel; an editable install reads the folders themselves."""
+    """Copies folders of the checkout into the wheel. An editable install reads the folders of the checkout."""
 
     PLUGIN_NAME = "custom"
 

@@ -19,7 +19,7 @@ from sentriton_gateway.settings import GatewaySettings
 
 
 class Embedder:
-    """Answers requests for embeddings through one encoder, which joins those that wait at the same time."""
+    """Answers requests for embeddings through one encoder, which joins requests that wait at the same time."""
 
     def __init__(self, encoder: CountingEncoder, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         self._encoder = encoder

@@ -92,7 +92,7 @@ class TokensCall(CountedCall):
                 )
 
     def changed(self, error: ContractMismatch) -> ServedModel:
-        """Raises `error`: the ids are of the tokenizer of the model that is served no more."""
+        """Raises `error`, because the token ids are from the tokenizer of a model that the server no longer has."""
         raise error
 
     def _plan(self) -> Iterator[RequestRows]:
@@ -112,7 +112,7 @@ class CountingEncoder(AsyncSentenceEncoder):
         self._reading = Kept(self._read)
 
     async def served_now(self) -> Manifest:
-        """The manifest, read anew unless it was in the last second. Later calls use the model that was found."""
+        """The manifest, read again if it is older than a second. Later calls use the model that it describes."""
         await self._reading.get()
         return self.manifest
 

@@ -28,7 +28,7 @@ def too_many_inputs(count: int, most: int) -> Fault:
 
 
 def invalid_field(error: Mapping[str, Any]) -> Fault:
-    """An error of pydantic's, whose `loc` begins with the field."""
+    """An error from pydantic, whose `loc` begins with the field."""
     # ("input", "texts", 3): the form of an input is no part of the caller's path.
     field, *inside = [part for part in error["loc"] if part not in ("text", "texts", "tokens", "token arrays")] or [
         "body"

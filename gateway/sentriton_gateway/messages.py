@@ -88,7 +88,7 @@ class EmbeddingsAnswer(BaseModel):
 
 
 class Model(BaseModel):
-    """A model. The fields behind `owned_by` are Sentriton's."""
+    """A model. The fields after `owned_by` are Sentriton's."""
 
     id: str
     object: Literal["model"] = "model"

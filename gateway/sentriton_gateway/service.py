@@ -81,7 +81,7 @@ def answer_requests(
 
 
 def _end_with(parent: int, server: uvicorn.Server) -> None:
-    """End the server once its parent process has gone: a killed `serve` leaves no gateway behind."""
+    """End the server once its parent process has ended, so that no gateway survives a killed `serve`."""
     while os.getppid() == parent:
         time.sleep(_GLANCE_S)
     server.should_exit = True

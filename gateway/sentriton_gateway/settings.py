@@ -104,4 +104,4 @@ class GatewaySettings:
         if self.gateway_client_root_certificates is not None and certificate is None:
             fields = ("gateway_client_root_certificates", "gateway_tls_certificate", "gateway_tls_key")
             roots_name, certificate_name, key_name = (name_of(self, field) for field in fields)
-            raise InvalidInput(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS is TLS")
+            raise InvalidInput(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS needs TLS")

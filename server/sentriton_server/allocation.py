@@ -9,9 +9,9 @@ _OWN_MAPPING_BYTES = 1 << 20
 
 
 def return_freed_memory() -> None:
-    """From here on, give a large block's memory back to the system as soon as it is freed.
+    """Return the memory of a large block to the system as soon as it is freed.
 
     By default glibc raises its limit up to 32 MiB as blocks are freed, and takes smaller ones from a heap. Weights that
-    come and go leave holes there, which took as much memory as the weights themselves.
+    are loaded and freed leave holes there, which took as much memory as the weights themselves.
     """
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)

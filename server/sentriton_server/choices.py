@@ -1,4 +1,4 @@
-"""The choices of an export, given or by default: device, precision, operators, and the device that checks it."""
+"""Resolves the choices of an export and their defaults: device, precision, operators, and the device that checks it."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class Choices:
 
 
 def resolve_device(device: str, check_on: str = "auto") -> str:
-    """cpu or gpu; `auto` takes the GPU where torch sees one. An export for a GPU needs none if a CPU checks it."""
+    """cpu or gpu. `auto` takes the GPU if torch sees one. An export for a GPU needs no GPU if a CPU checks it."""
     has_gpu = torch.cuda.is_available()
     if device not in DEVICES:
         raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")
     if device == "gpu" and not has_gpu and check_on != "cpu":
         raise ExportError(
-            "device 'gpu' was asked for, and torch sees no CUDA GPU here; use --check-on cpu to export for a GPU and "
+            "device is 'gpu', but torch sees no CUDA GPU on this machine; use --check-on cpu to export for a GPU and "
             "check the export on this CPU, or use --device cpu or auto"
         )
     return ("gpu" if has_gpu else "cpu") if device == "auto" else device
@@ -89,7 +89,7 @@ def resolve_operators(operators: str, device: str, sizes: EncoderSizes | None) -
 
 
 def gpu_memory() -> int:
-    """Bytes of the smallest GPU that torch sees, or of the one that an export is for where it sees none."""
+    """Memory [bytes] of the smallest GPU that torch sees. If it sees none, an export assumes `ASSUMED_MEMORY`."""
     memories = [
         int(torch.cuda.get_device_properties(number).total_memory) for number in range(torch.cuda.device_count())
     ]

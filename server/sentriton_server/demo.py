@@ -1,4 +1,4 @@
-"""`make demo`: a real Triton, three sentences over gRPC, their similarities, and everything stopped again."""
+"""`make demo`: starts Triton, embeds three sentences over gRPC, prints their similarities and stops Triton."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SENTENCES = [
 
 
 def main() -> None:
-    """Serve the bundled checkpoint on free ports, embed, print, stop."""
+    """Serve the bundled checkpoint on free ports, embed three sentences, print their similarities and stop."""
     repository = prepare_repository(None, precision=None, device="auto", say=_say)
     _say("starting Triton")
     server = TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0))

@@ -1,4 +1,4 @@
-"""`sentriton export`: a sentence-transformers checkpoint becomes a model repository, checked against the original."""
+"""`sentriton export`: writes a model repository from a sentence-transformers checkpoint and compares their vectors."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _SHORT_ROWS = 24
 
 
 class ParityError(ExportError):
-    """The exported model lies further from sentence-transformers than its precision allows."""
+    """The exported model deviates more from sentence-transformers than its precision allows."""
 
 
 class Overflow(ParityError):
@@ -85,14 +85,14 @@ def export(
     """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
 
     `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
-    without one. `operators`: sentriton, torch, or auto, which takes sentriton's where they can be compiled, suit the
+    without one. `operators`: sentriton, torch, or auto, which takes sentriton's if they can be compiled, suit the
     encoder and keep the precision's bound. Linear layers that 8 bits change too much stay in bf16 at int8, as few as
     keep the bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
     `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code. `content`: the
     `content_key` that the checkpoint must have until the end; None: the present one.
-    Everything is written beside `repository` and moved into place at the end: a failed export leaves nothing behind.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken, at the end at least), `ExportError` (precision,
-    device, operators, a folder that cannot be written) and `ParityError`.
+    Everything is written beside `repository` and moved into place at the end, so a failed export leaves no files.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken, perhaps only at the end), `ExportError`
+    (precision, device, operators, a folder that is not writable) and `ParityError`.
     """
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)
@@ -223,7 +223,7 @@ def _gpu_sizes(checkpoint: Checkpoint, precision: Precision) -> GpuSizes:
 
 
 def _require_fp16(checkpoint: Checkpoint, sentences: list[str], *, certainly: bool) -> None:
-    """Raises `Overflow` where numbers of the encoder do not fit float16, or without `certainly`, may not."""
+    """Raises `Overflow` if numbers of the encoder do not fit float16, or without `certainly`, may not."""
     longest = checkpoint.encoder_spec.max_seq_length
     rows = [row[:longest] for row in _rows(checkpoint, sentences)]
     largest = largest_magnitude(checkpoint.encoder, [row for row in rows if row])
@@ -281,7 +281,7 @@ def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _require_finite(embeddings: NDArray[np.float32]) -> None:
-    """Raises `Overflow` where a vector in fp16 is not finite: sentence-transformers' own are."""
+    """Raises `Overflow` if a vector in fp16 is not finite. The vectors of sentence-transformers are finite."""
     overflown = int((~np.isfinite(embeddings).all(axis=1)).sum())
     if overflown:
         raise Overflow(

@@ -13,7 +13,7 @@ from sentriton_server.repository import MANIFEST, RepositoryError
 
 @contextmanager
 def draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` where it cannot
+    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` if it cannot
     be written, and `RepositoryError` where another export was there first.
     """
     try:
@@ -63,4 +63,6 @@ def check_target(repository: Path, overwrite: bool) -> None:
     if not (repository / MANIFEST).is_file():
         raise RepositoryError(f"{repository} exists and is not an exported model repository; choose another folder")
     if not overwrite:
-        raise RepositoryError(f"{repository} already holds an exported model; use --overwrite or choose another folder")
+        raise RepositoryError(
+            f"{repository} already contains an exported model; use --overwrite or choose another folder"
+        )

@@ -34,7 +34,7 @@ def download(hub_id: str, *, allow_pickle: bool) -> Path:
             reason = "it has no such model, or shows it to other accounts alone; check the name, or set $HF_TOKEN"
         else:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInput(f"no folder {hub_id!r} here, and the hub did not deliver it: {reason}") from error
+        raise InvalidInput(f"no folder {hub_id!r} exists, and the hub did not deliver it: {reason}") from error
 
 
 def prepare_libraries() -> None:

@@ -32,7 +32,7 @@ sys.exit(failed)
 
 
 def save_module(module: torch.jit.ScriptModule, path: Path) -> None:
-    """Write `module` to `path`. Raises `OSError` where it cannot be written.
+    """Write `module` to `path`. Raises `OSError` if it cannot be written.
 
     torch's own writer ends the process where a disk is full, and its buffer in memory takes three times the weights. So
     torch writes into a pipe, and another process, which needs none of this one's locks, copies the pipe to the file.

@@ -27,8 +27,8 @@ def long_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) 
 
 
 def hard_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) -> list[str]:
-    """Texts as long as a row may be, or 2,048 tokens. They are `sentences` joined, one word and one sign repeated, and
-    the rarest tokens of the vocabulary, which tokenizers give the highest ids.
+    """Texts of `max_seq_length` tokens, at most 2,048: `sentences` joined, single words and a sign repeated, and the
+    rarest tokens of the vocabulary. Tokenizers give these the highest ids.
     """
     tokens = min(max_seq_length, _MAX_LONG_TOKENS)
     vocabulary = tokenizer.get_vocab_size()

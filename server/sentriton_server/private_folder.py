@@ -51,7 +51,7 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path, prefix: str, remove: Callable[[Path], None]) -> None:
-    """Call `remove` with each folder in `parent` that a `PrivateFolder` of this user left behind."""
+    """Call `remove` with each folder in `parent` that remains from a `PrivateFolder` of this user."""
     with contextlib.suppress(OSError):
         for folder in parent.iterdir():
             if re.fullmatch(re.escape(prefix) + _RANDOM_SUFFIX, folder.name):

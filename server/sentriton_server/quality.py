@@ -42,7 +42,7 @@ def quality_by_precision(
         "max_seq_length": read_manifest(repository).max_seq_length,
     }
     model = read_checkpoint(source, **options).model
-    # Sentences of like length, a chunk at a time: a large data set shows how far it is.
+    # Sentences of similar length, a chunk at a time: a large data set shows how far it is.
     order = sorted(range(len(sentences)), key=lambda place: -len(sentences[place]))
     chunks = []
     with progress_bar(True, len(sentences)) as advance:

@@ -177,7 +177,7 @@ def record_files(repository: Path) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an exported repository. Raises `RepositoryError` where `folder` is none, or lacks a file."""
+    """The manifest of an exported repository. Raises `RepositoryError` if `folder` is not one, or lacks a file."""
     for model in MODELS:
         if not (folder / model / "config.pbtxt").is_file():
             raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
@@ -209,7 +209,7 @@ def check_repository(folder: Path) -> Manifest:
 
 def remove_bytecode(repository: Path) -> None:
     """Remove the bytecode that Python wrote beside the models: code that runs in place of theirs, and that no checksum
-    covers. Raises `RepositoryError` where it cannot be removed.
+    covers. Raises `RepositoryError` if it cannot be removed.
     """
     for model in MODELS:
         bytecode = repository / model / "1" / BYTECODE

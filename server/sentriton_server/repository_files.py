@@ -28,7 +28,7 @@ def write_head(checkpoint: Checkpoint, repository: Path) -> None:
 
 
 def write_contract(checkpoint: Checkpoint, repository: Path) -> None:
-    """The limits of requests, and the key by which the models behind embed_tokens know it."""
+    """Write the limits of requests, and the key by which the encoder and pooling recognize embed_tokens."""
     spec = checkpoint.encoder_spec
     checkpoint.encoder.key = secrets.randbelow(1 << 63)
     contract = {

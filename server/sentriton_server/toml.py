@@ -1,4 +1,4 @@
-"""TOML: the standard library's tomllib from Python 3.11 on, else tomli, which is the same."""
+"""TOML: tomllib of the standard library from Python 3.11 on, else its backport tomli."""
 
 from __future__ import annotations
 

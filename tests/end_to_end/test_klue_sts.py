@@ -109,7 +109,7 @@ def test_an_interrupt_whose_exception_was_lost_ends_the_training_at_its_next_bat
 def test_another_recipe_does_not_go_on_from_there(data_dir: Path, base: Path, tmp_path: Path) -> None:
     (tmp_path / "out.training/stage-0/finished").mkdir(parents=True)
     (tmp_path / "out.training" / "recipe.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InvalidInput, match="holds an unfinished training of another recipe"):
+    with pytest.raises(InvalidInput, match="contains an unfinished training with another recipe"):
         train(load_recipe("klue-sts", str(base)), output=tmp_path / "out", data_dir=data_dir)
 
 

@@ -86,7 +86,7 @@ def test_the_summary_has_the_newest_processor_with_date(tmp_path: Path, rows: li
     save(tmp_path / "zen5", "64 cores of B", "2026-11-26", rows)
     summary = tables.summary(tables.read_results(tmp_path))
     assert summary.startswith("[64 cores of B, Zen 5](benchmarks/results/zen5/README.md), 2026-11-26:\n")
-    assert "| the same with OpenVINO |  |  | 100.0 |\n" in summary
+    assert "| sentence-transformers with OpenVINO, in process |  |  | 100.0 |\n" in summary
     assert "| **Sentriton, over gRPC** |  |  | **120.0** |\n" in summary
     assert summary.endswith("int8: OpenVINO 0.9950, CTranslate2 0.9997, Sentriton 0.9998.\n")
 

@@ -141,7 +141,9 @@ def test_a_checkpoint_is_named_by_the_folder_that_says_most(folder: str, name: s
 
 def test_a_hub_id_that_cannot_be_had_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match="no folder 'nobody/no-such-model' here, and the hub did not deliver it"):
+    with pytest.raises(
+        CheckpointError, match="no folder 'nobody/no-such-model' exists, and the hub did not deliver it"
+    ):
         locate_checkpoint("nobody/no-such-model")
 
 

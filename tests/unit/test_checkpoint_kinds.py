@@ -71,7 +71,7 @@ KINDS: dict[str, tuple[Change, str]] = {
     "no type": (edit("config.json", model_type=None), "config.json has the model_type None; supported are bert, "),
     "a decoder's switch": (
         edit("config.json", is_decoder=True),
-        "supported are encoders alone; take an embedding model",
+        "supported are encoders alone; use an embedding model",
     ),
     "no vocabulary": (
         lambda folder: [path.unlink() for path in folder.glob("token*.json")],

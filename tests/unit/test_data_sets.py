@@ -132,7 +132,7 @@ def test_a_data_set_is_fetched_once(home: Home, data_set: PublicDataSet, tmp_pat
         (lambda one: replace(one, url=one.url.replace("/file", "/changed")), "its sha256 is [0-9a-f]{64}, and"),
         (
             lambda one: replace(one, url=one.url.replace("/file", "/none")),
-            r"the answer is HTTP status 404 \(Not Found\)",
+            r"the server answers with HTTP status 404 \(Not Found\)",
         ),
         (lambda one: replace(one, download_bytes=20_000), "the download is larger than 20,000 bytes"),
     ],
@@ -182,12 +182,12 @@ def test_reviews_are_made_from_the_archive_of_their_repository(
         download_bytes=30_000,
         sha256=hashlib.sha256(text).hexdigest(),
     )
-    with pytest.raises(DataSetError, match=r"^Pairs cannot be fetched from .*: it is not a whole \.tar\.gz archive"):
+    with pytest.raises(DataSetError, match=r"^Pairs cannot be fetched from .*: it is not a complete \.tar\.gz archive"):
         fetch(replace(data_set, url=f"{home.url}/changed"), tmp_path)
     assert lzma.decompress(fetch(data_set, tmp_path).read_bytes()) == text
     assert fetch(data_set, tmp_path) == tmp_path / "reviews.txt.xz"
     (tmp_path / "reviews.txt.xz").write_bytes(lzma.compress(text)[:-20])
-    with pytest.raises(DataSetError, match=r"is not Pairs as published .*: it is not a whole \.xz file"):
+    with pytest.raises(DataSetError, match=r"is not Pairs as published .*: it is not a complete \.xz file"):
         fetch(data_set, tmp_path)
 
 
@@ -212,8 +212,8 @@ def test_nothing_of_an_archive_is_written_under_its_own_name(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
-        (archive(("a/raw/1.json", film(LONG)))[:-30], "it is not a whole .tar.gz archive"),
-        (b"<html>", "it is not a whole .tar.gz archive"),
+        (archive(("a/raw/1.json", film(LONG)))[:-30], "it is not a complete .tar.gz archive"),
+        (b"<html>", "it is not a complete .tar.gz archive"),
         (archive(("a/README.md", b"")), "it has no file raw/NUMBER.json"),
         (archive(("a/raw/1.json", b'{"review": 1}')), "a/raw/1.json is not a JSON list of objects"),
         (archive(("a/raw/1.json", b" " * 1_048_577)), "has 1,048,577 bytes; at most 1,048,576 are allowed"),

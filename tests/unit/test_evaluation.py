@@ -81,7 +81,7 @@ def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
         ("a.jsonl", "\n{\n", r"line 2 is not JSON"),
         ("a.jsonl", "[" * 100_000, r"line 1 is not JSON"),
         ("a.json", '[{"score": ' + "[" * 100_000, r"a\.json is not JSON"),
-        ("a.json", "{}", r"a\.json is no list; give a list of objects"),
+        ("a.json", "{}", r"a\.json is not a list; give a list of objects"),
         ("a.json", '[\n {"sentence1": "가"},\n {"sentence1": "가"}\n]', r"object 1: 'sentence2' is missing"),
         ("a.json", '[\n {"sentence1": "가",\n }\n]', r"line 3 is not JSON"),
         ("a.json", '[{"sentence1": "가", "sentence2": "나", "score": 1}\n x]', r"line 2 is not JSON"),

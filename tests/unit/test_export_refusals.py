@@ -49,7 +49,9 @@ def test_each_device_has_its_precisions(device: str, allowed: set[str]) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ExportError, match="no CUDA GPU here; use --check-on cpu to export for a GPU and check"):
+    with pytest.raises(
+        ExportError, match="no CUDA GPU on this machine; use --check-on cpu to export for a GPU and check"
+    ):
         resolve_device("gpu")
     assert resolve_device("gpu", "cpu") == "gpu"
 
@@ -80,7 +82,7 @@ def test_an_existing_export_is_replaced_only_when_asked(checkpoint: Path, tmp_pa
     target.mkdir()
     first = export(checkpoint, target, device="cpu")
     other = make_checkpoint(tmp_path, seed=9)
-    with pytest.raises(RepositoryError, match="already holds an exported model; use --overwrite"):
+    with pytest.raises(RepositoryError, match="already contains an exported model; use --overwrite"):
         export(other, target, device="cpu")
     assert check_repository(target) == first
     second = export(other, target, device="cpu", overwrite=True)
@@ -128,7 +130,7 @@ def test_of_two_exports_at_once_the_second_replaces_the_first_only_when_asked(
     if overwrite:
         export(checkpoint, target, device="cpu", overwrite=True, say=export_the_first)
     else:
-        with pytest.raises(RepositoryError, match="already holds an exported model; use --overwrite"):
+        with pytest.raises(RepositoryError, match="already contains an exported model; use --overwrite"):
             export(checkpoint, target, device="cpu", say=export_the_first)
     check_repository(target)
     assert (read_key(target) == keys[0]) is not overwrite

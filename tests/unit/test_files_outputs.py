@@ -212,7 +212,7 @@ def test_values_that_python_lacks_are_named_before_anything_is_embedded(
 ) -> None:
     path = tmp_path / "in.parquet"
     pq.write_table(pa.table({"sentence": SENTENCES[:1], "when": column}), path)
-    with pytest.raises(InvalidInput, match=f"in.parquet, column 'when' has values that cannot be carried .*{why}.*npy"):
+    with pytest.raises(InvalidInput, match=f"in.parquet, column 'when' has values that cannot be copied .*{why}.*npy"):
         open_source(None, path, None).survey()
     assert open_source(None, path, None, carried=False).survey()[0] == 1
 

@@ -75,7 +75,7 @@ def test_triton_gets_a_pool_on_each_gpu_that_holds_the_batches_in_flight(reposit
 
 def test_a_model_for_a_gpu_is_not_started_without_one_or_on_a_small_one(repository: Path) -> None:
     check_gpus(repository, [Gpu(16 * GIB)])
-    with pytest.raises(LaunchError, match="is for a GPU, and the CUDA driver shows none here; serve it on a machine"):
+    with pytest.raises(LaunchError, match="is for a GPU, and the CUDA driver finds none; serve it on a machine"):
         check_gpus(repository, [])
     with pytest.raises(LaunchError, match=r"needs about 3.2 GiB of GPU memory and the smallest GPU has 2.0 GiB"):
         check_gpus(repository, [Gpu(80 * GIB), Gpu(2 * GIB)])

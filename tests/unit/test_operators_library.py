@@ -70,7 +70,7 @@ def test_a_library_is_the_same_wherever_it_is_compiled() -> None:
 def test_without_torchs_headers_the_reason_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
     monkeypatch.setattr(torch, "__file__", str(tmp_path / "torch/__init__.py"))
-    with pytest.raises(OperatorsUnavailable, match=r"no headers in .*/torch/include; install torch anew"):
+    with pytest.raises(OperatorsUnavailable, match=r"no headers in .*/torch/include; reinstall torch"):
         build_library()
 
 

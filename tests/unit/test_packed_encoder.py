@@ -285,8 +285,8 @@ def test_an_encoder_that_cannot_be_packed_is_refused_by_name(changed: dict[str, 
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        (AlbertConfig(), "'albert'; supported are bert, .*; take an embedding model of one of these"),
-        (Qwen3Config(), "'qwen3', a decoder: .*; supported are bert, .*; take an embedding model of one of these"),
+        (AlbertConfig(), "'albert'; supported are bert, .*; use an embedding model of one of these"),
+        (Qwen3Config(), "'qwen3', a decoder: .*; supported are bert, .*; use an embedding model of one of these"),
     ],
     ids=["encoder", "decoder"],
 )

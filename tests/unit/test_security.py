@@ -60,9 +60,9 @@ def test_a_pair_that_belongs_together(pair: dict[str, str]) -> None:
 
 
 def test_half_a_pair(pair: dict[str, str]) -> None:
-    refused("belong together", tls_certificate=pair["tls_certificate"])
-    refused("belong together", tls_key=pair["tls_key"])
-    refused("mutual TLS is TLS", client_root_certificates=pair["tls_certificate"])
+    refused("must be given together", tls_certificate=pair["tls_certificate"])
+    refused("must be given together", tls_key=pair["tls_key"])
+    refused("mutual TLS needs TLS", client_root_certificates=pair["tls_certificate"])
 
 
 def test_the_key_of_another_certificate(pair: dict[str, str]) -> None:

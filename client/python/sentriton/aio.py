@@ -119,7 +119,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
             return await ask_async(health_questions(self._session.open_endpoints.all[0], deadline))
 
     async def close(self) -> None:
-        """Close the connections. Calls that are still under way fail."""
+        """Close the connections. Calls in progress fail."""
         self._session.close()
         if self._session.endpoints is not None:
             for endpoint in self._session.endpoints.all:

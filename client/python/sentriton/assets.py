@@ -28,14 +28,14 @@ def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
 
 
 def kept_tokenizer(address: str, manifest: Manifest) -> TextTokenizer | None:
-    """The tokenizer that the server's manifest announces, where it is kept from before."""
+    """The tokenizer that the server's manifest names, from the cache. None if the cache does not have it."""
     content = cache.kept(manifest.files[TOKENIZER])
     with _blaming(address, TOKENIZER):
         return None if content is None else TextTokenizer(content.decode("utf-8"))
 
 
 def parse_tokenizer(address: str, manifest: Manifest, content: bytes) -> TextTokenizer:
-    """The tokenizer that the server at `address` sent; it is kept for later."""
+    """The tokenizer that the server at `address` sent. It is cached for later connections."""
     with _blaming(address, TOKENIZER):
         cache.keep(manifest.files[TOKENIZER], content)
         return TextTokenizer(content.decode("utf-8"))

@@ -35,12 +35,12 @@ class ModelCardData:
     def set_evaluation_metrics(
         self, evaluator: object, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
     ) -> None:
-        """Keep a copy of `metrics`. `epoch` and `step` are a training's: unused here."""
+        """Keep a copy of `metrics`. `epoch` and `step` belong to training and are unused."""
         self.eval_results_dict[evaluator] = dict(metrics)
 
 
 class BaseEncoder(Generic[AnyConnection]):
-    """The part of both encoders that sends nothing. It needs a connected encoder."""
+    """The methods of both encoders that send no request. They need a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
@@ -67,7 +67,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def max_seq_length(self) -> int:
-        """Most tokens of a sentence, special ones included; longer ones are truncated."""
+        """Largest number of tokens of a sentence, including special tokens. Longer sentences are truncated."""
         return self.manifest.max_seq_length
 
     @property
@@ -77,12 +77,12 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def default_prompt_name(self) -> str | None:
-        """The prompt of `encode` where none is named."""
+        """The name of the prompt that `encode` uses by default."""
         return self.manifest.default_prompt_name
 
     @property
     def similarity_fn_name(self) -> SimilarityName:
-        """cosine, dot, euclidean or manhattan: the model's own, unless it is set here."""
+        """cosine, dot, euclidean or manhattan: the model's own unless set on the encoder."""
         return self._similarity_fn_name or cast("SimilarityName", self.manifest.similarity)
 
     @similarity_fn_name.setter

@@ -13,7 +13,7 @@ from sentriton.settings import CacheSettings
 
 
 def cache_folder() -> Path:
-    """`$SENTRITON_CACHE`, else `sentriton` below `$XDG_CACHE_HOME` or `~/.cache`."""
+    """`$SENTRITON_CACHE` if set, else the folder `sentriton` in `$XDG_CACHE_HOME` or `~/.cache`."""
     configured = resolve(CacheSettings).cache
     return configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
 
@@ -28,7 +28,7 @@ def kept(sha256: str) -> bytes | None:
 
 
 def keep(sha256: str, content: bytes) -> None:
-    """Keep content for `kept`, if the folder can be written. Raises ValueError for another sha256."""
+    """Store content for `kept`, if the folder is writable. Raises ValueError if its sha256 is another one."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"the content has sha256 {found}, announced was {sha256}")

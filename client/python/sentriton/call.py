@@ -1,4 +1,4 @@
-"""One call of `encode` without its I/O: its sentences, requests, answers and result."""
+"""One call of `encode`, without I/O: its sentences, requests, answers and result."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Call(Generic[AnyConnection]):
         return protocol.tokens_request(sending.attempt.rows.tokens, parameters, self._options.output_value), time_s
 
     def settle(self, sending: Sending[AnyConnection], result: Callable[[], ModelInferResponse]) -> None:
-        """Note the outcome of a request: `result` returns the response, or raises."""
+        """Record the outcome of a request. `result` returns the response or raises its error."""
         if not self.course.awaits(sending):
             return
         now = time.monotonic()
@@ -168,7 +168,7 @@ class Call(Generic[AnyConnection]):
             self._advance(self.course.finished)
 
     def changed(self, error: ContractMismatch) -> ServedModel:
-        """The model that is served no more: the call begins again. Raises `error` if it may not."""
+        """The model that the server no longer has. The call then starts over. Raises `error` if it must not."""
         self._changes += 1
         may_reload = self._pin is None and self._session.settings.on_model_change == "reload"
         if not may_reload or self._changes > _MODEL_CHANGES_A_CALL:
@@ -180,7 +180,7 @@ class Call(Generic[AnyConnection]):
         return embeddings[0] if self._single else embeddings
 
     def check_open(self, cause: Exception | None = None) -> None:
-        """Raises when the encoder was closed, or the stream of this call was left."""
+        """Raises if the encoder or the stream of this call was closed."""
         self._session.check_open(cause)
         if self._pin is not None and self._pin.left.is_set():
             raise SentritonError("the stream was closed") from cause

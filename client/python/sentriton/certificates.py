@@ -1,4 +1,4 @@
-"""The PEM files of a client's TLS settings, checked before gRPC reads them: it names a wrong one in its log alone."""
+"""Checks the PEM files of a client's TLS settings, because gRPC reports a wrong file in its log only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentriton.settings import ClientSettings
 
 
 def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | None:
-    """The credentials of a channel, None without TLS. Raises `InvalidInput` that names the file that does not fit."""
+    """The credentials of a channel, None without TLS. Raises `InvalidInput` that names the invalid file."""
     if not settings.uses_tls:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -110,7 +110,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
 
         `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
-        those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks under way.
+        those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks in progress.
 
         >>> for chunk in encoder.encode_stream(lines):
         ...     print(chunk.shape)
@@ -145,7 +145,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
             return ask(health_questions(first, self._session.deadline(timeout_s)))
 
     def close(self) -> None:
-        """Close the connections. Calls that are still under way fail."""
+        """Close the connections. Calls in progress fail."""
         self._session.close()
         for endpoint in self._session.open_endpoints.all:
             endpoint.connection.close()
@@ -168,7 +168,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
                 self._reload(call.changed(error), call.deadline)
 
     def _reload(self, old: ServedModel, deadline: Deadline) -> None:
-        """Take up the model that is served now, unless another thread did."""
+        """Switch to the model that is served now, unless another thread has done so."""
         with self._reloading:
             if self._session.model is old:
                 questions = model_questions(self._session.open_endpoints, deadline, old)

@@ -74,7 +74,7 @@ class Connection:
         return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
 
     def is_ready(self, timeout_s: float) -> bool:
-        """Whether Triton reports ready; the canary tests more."""
+        """Whether Triton reports that it is ready. The canary tests more."""
         try:
             with translated(self.address):
                 answer = self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata)
@@ -113,7 +113,7 @@ class Question(Generic[AnyConnection]):
 
 
 def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) -> Result:
-    """Send each question, give its response or error back to the generator, and return the generator's value."""
+    """Send each question of the generator, pass the response or error back to it, and return the generator's value."""
     try:
         question = next(questions)
         while True:

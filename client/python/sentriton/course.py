@@ -28,7 +28,7 @@ class Attempt(Generic[AnyConnection]):
 
 @dataclass(eq=False)
 class Sending(Generic[AnyConnection]):
-    """An attempt's request to one server, which has until `until` to answer. The client sets `cancel`."""
+    """An attempt's request to one server, which must answer by the time `until`. The client sets `cancel`."""
 
     attempt: Attempt[AnyConnection]
     endpoint: Endpoint[AnyConnection]
@@ -130,7 +130,7 @@ class Course(Generic[AnyConnection]):
         self._budget.answered()
 
     def failed(self, sending: Sending[AnyConnection], error: SentritonError, now: float) -> None:
-        """Schedules a retry of its rows, unless another server still has them. Raises `error` with the call's progress
+        """Schedule a retry of its rows, unless another server still has them. Raises `error` with the call's progress
         if a retry cannot help, if no time is left, or if the retry budget is spent.
         """
         attempt = sending.attempt
@@ -160,7 +160,7 @@ class Course(Generic[AnyConnection]):
         heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
 
     def wait_s(self, now: float) -> float:
-        """How long to wait for outcomes before `next` is worth asking again."""
+        """Seconds to wait for outcomes before `next` may have something to send."""
         until = self.deadline.time
         if self._waiting and len(self._under_way) < self.window.limit:
             until = min(until, self._waiting[0].due)

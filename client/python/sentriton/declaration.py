@@ -84,7 +84,7 @@ class Setting:
         self.allowed.check(source, value, self._shown(value))
 
     def parse(self, source: str, text: str) -> Any:
-        """The value that a flag or variable has as text. Raises `InvalidInput` that names `source`."""
+        """The value of a flag or variable, parsed from its text. Raises `InvalidInput` that names `source`."""
         try:
             value = _PARSERS[self.kind](text)
         except ValueError as error:
@@ -135,8 +135,8 @@ def resolve(
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> AnySettings:
-    """Settings from the values `given` by field, then `flags` by field, then variables, then `defaults`, then the
-    class. None is not given. `warn` gets the warning for a former name of a variable.
+    """Settings from the values `given` by field, else `flags` by field, else variables, else `defaults`, else the
+    defaults of the class. None counts as unset. `warn` receives the warning for a former name of a variable.
 
     Raises `InvalidInput` that names the source of a value that is not allowed, and `TypeError` for an unknown field.
     """

@@ -33,7 +33,7 @@ class Dispatcher:
         self._outcomes: queue.SimpleQueue[tuple[Sending[Connection], Outcome]] = queue.SimpleQueue()
 
     def run(self) -> None:
-        """Returns when every sentence is embedded. At the first failure it cancels the requests under way."""
+        """Returns when every sentence is embedded. At the first failure it cancels the requests in progress."""
         call, course = self._call, self._call.course
         with call.under_way():
             while not course.done:
@@ -81,7 +81,7 @@ class AsyncDispatcher:
 
 
 def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float, came: Came[Connection]) -> None:
-    """Send a request that has `time_s`. `came` gets its outcome, from any thread."""
+    """Send a request with a deadline of `time_s` from now. Any thread may call `came` with the outcome."""
     connection = sending.endpoint.connection
     pending = connection.start_infer(request, time_s)
     sending.endpoint.begin(sending, sending.sent)

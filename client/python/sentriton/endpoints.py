@@ -57,13 +57,13 @@ class Endpoint(Generic[AnyConnection]):
             self.resting_until = now + min(_MAX_REST_S, _REST_S * 2.0 ** (self.silences - 1))
 
     def silent_s(self, now: float) -> float:
-        """How long requests have been under way without an answer to any; 0 when none is."""
+        """How long requests have been in progress without an answer to any; 0 when none is."""
         with self._lock:
             oldest = next(iter(self._under_way.values()), now)
         return now - max(oldest, min(self._answered, now))
 
     def silent_since(self, sent: float, now: float, patience_s: float) -> bool:
-        """Whether it answered nothing for as long as `patience_s`, with a request under way since `sent`."""
+        """Whether it answered nothing for as long as `patience_s`, with a request in progress since `sent`."""
         return now - max(sent, self._answered) >= patience_s
 
 

@@ -64,7 +64,7 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
 
 # Triton's words where its status code says less than they do.
 _OVERLOAD_WORDS = ("lane is full", "exceeds maximum queue size", "request timeout expired")
-# A full /dev/shm: the request was not computed, and room comes back with the answers under way.
+# A full /dev/shm: the request was not computed, and room comes back with the answers in progress.
 _NO_ROOM_WORDS = "failed to increase the shared memory pool size"
 _DENIED_WORDS = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
 _SICK_WORDS = ("is not healthy", "rst_stream", "stream removed")

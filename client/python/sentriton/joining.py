@@ -1,4 +1,4 @@
-"""Small calls of one encoder that wait at the same time share a request. No network and no clock of its own."""
+"""Small calls of one encoder that wait at the same time share a request. This module uses no network and no clock."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ class Joiner(Generic[AnyConnection]):
             self._in_flight -= 1
 
     def _overdue(self, member: Member[AnyConnection]) -> SentritonError:
-        """The error of a call whose time is over: its request's last one, if that waits for a retry."""
+        """The error of a call that times out. If its request waits for a retry, this is the request's last error."""
         joint = member.joint
         if joint in self._pausing and joint.course is not None and joint.course.last_failure is not None:
             return joint.course.last_failure

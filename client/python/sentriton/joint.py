@@ -62,7 +62,7 @@ class Member(Generic[AnyConnection]):
         return 0 < own <= _TIMES_APART * other and other <= _TIMES_APART * own
 
     def check_tokens(self) -> None:
-        """Notes an error for a sentence without a token, and whether one request is too small."""
+        """Set an error for a sentence without a token, and note whether the call is too long for one request."""
         assert self.tokens is not None
         for place, row in enumerate(self.tokens):
             if not row:
@@ -70,7 +70,7 @@ class Member(Generic[AnyConnection]):
         self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
 
     def take(self, embeddings: NDArray[np.float32], address: str) -> None:
-        """Its rows of an answer, float32 [rows, dimension], or a `ServerError` where they are no numbers."""
+        """Keep this call's rows of an answer, float32 [rows, dimension], or a `ServerError` if they are not finite."""
         try:
             protocol.check_finite(embeddings, protocol.SENTENCE_EMBEDDING)
             self.embeddings = embeddings
@@ -105,7 +105,7 @@ class SharedDeadline(Deadline):
 
 @dataclass(frozen=True)
 class Load(Generic[AnyConnection]):
-    """The members of a request when it was sent, and their rows one behind the other."""
+    """The members of a request at the time it was sent, and all their rows in this order."""
 
     members: Sequence[Member[AnyConnection]]
     tokens: PackedRows
@@ -117,7 +117,7 @@ class Load(Generic[AnyConnection]):
         return cls(members, pack_rows(rows, not_pooled=not_pooled if any(not_pooled) else 0))
 
     def read(self, response: ModelInferResponse) -> NDArray[np.float32]:
-        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form; numbers are not checked."""
+        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form. Does not check the numbers."""
         rows = sum(len(member.texts) for member in self.members)
         dimension = self.members[0].model.manifest.dimension
         return protocol.read_sentence_embedding(response, rows, dimension, finite=False)
@@ -133,7 +133,7 @@ class Load(Generic[AnyConnection]):
 
 @dataclass(eq=False)
 class Joint(Generic[AnyConnection]):
-    """A request and its members. The first one looks after retries. `in_flight`: it has one of the encoder's places."""
+    """A request and its members. The first one handles retries. `in_flight`: it is one of the encoder's requests."""
 
     members: list[Member[AnyConnection]]
     course: Course[AnyConnection] | None = None
@@ -141,7 +141,7 @@ class Joint(Generic[AnyConnection]):
     loads: dict[Sending[AnyConnection], Load[AnyConnection]] = field(default_factory=dict)
 
     def tokenize(self) -> None:
-        """Tokenize the sentences that are not yet. Raises `ServerError` as the tokenizer."""
+        """Tokenize the sentences without tokens. Raises `ServerError` as the tokenizer does."""
         members = [member for member in list(self.members) if member.tokens is None]
         if not members:
             return

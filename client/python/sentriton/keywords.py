@@ -131,7 +131,7 @@ class Prompts(Common, total=False):
 
 
 class ToAny(EncodeArguments, Prompts, total=False):
-    """Whichever type the options give."""
+    """Options whose result type is known at run time only."""
 
 
 class ToArrays(Prompts, total=False):
@@ -179,7 +179,7 @@ class ToTensors(Prompts, total=False):
 
 
 class ToTokens(Prompts, total=False):
-    """Token embeddings for each sentence: a tensor, or an array where torch is not installed."""
+    """Token embeddings for each sentence: a tensor, or an array if torch is not installed."""
 
     output_value: Required[Literal["token_embeddings"]]
     precision: Literal["float32"] | None

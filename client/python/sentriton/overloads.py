@@ -1,6 +1,6 @@
-"""Which arguments of the `encode` methods give which type. `signatures` fills in the results of both encoders.
+"""The result types of the `encode` methods by their arguments. `signatures` fills in the types of both encoders.
 
-`prompts` are `prompt_name` and `prompt`, which may be keywords too.
+`prompts` are `prompt_name` and `prompt`, which callers may also pass as keywords.
 """
 
 # A string is an iterable of strings, and False is a bool: the first overload that fits is the one that counts.
@@ -36,7 +36,7 @@ AnyMany = TypeVar("AnyMany", covariant=True)
 class Encode(
     Protocol[Float32One, Int8One, Uint8One, Float32, Int8, Uint8, OneTensor, SeveralTensors, Tokens, AnyOne, AnyMany]
 ):
-    """`encode`, `encode_query` and `encode_document`."""
+    """The overloads of `encode`, `encode_query` and `encode_document`."""
 
     # `Several` excludes strings, so that `str | list[str]` gives both types; `Texts` includes them.
     @overload

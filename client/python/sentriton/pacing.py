@@ -1,4 +1,4 @@
-"""How many requests are under way at once, and how long to wait before a retry. It has no clock of its own."""
+"""How many requests are in progress at once, and how long to wait before a retry. It has no clock of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIN_REQUESTS = 4  # one computed, one next, and two on their ways
 
 @dataclass
 class Window:
-    """How many requests may be under way. It opens while that raises the rate, and halves when the server says it has
+    """How many requests may be in progress. It opens while that raises the rate, and halves when the server says it has
     too much.
 
     The rate (tokens per second) of one round, as many answers as requests are allowed, is compared with the best seen.

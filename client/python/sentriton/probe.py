@@ -1,4 +1,4 @@
-"""Why a server gives no answer: one look at its port after a failure."""
+"""Finds out why a server does not answer, with one probe of its port after a failure."""
 
 from __future__ import annotations
 

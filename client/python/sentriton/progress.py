@@ -36,7 +36,7 @@ def progress_bar(shown: bool, total: int | None, finished: int = 0) -> Iterator[
 
 
 def _lines(total: int | None, before: int) -> Callable[[int], None]:
-    """A line for a log now and then, and at the end."""
+    """Prints a line for a log at intervals and at the end."""
     started = printed = time.monotonic()
 
     def advance(finished: int) -> None:

@@ -80,8 +80,8 @@ def read_sentence_embedding(
 
 
 def read_token_embeddings(response: ModelInferResponse, tokens: int) -> NDArray[np.float32]:
-    """`token_embeddings` of a response, float32 [tokens, hidden], row behind row; a view of the message's bytes. Raises
-    `ServerError` for anything but that many finite ones.
+    """`token_embeddings` of a response, float32 [tokens, hidden], row after row, as a view of the message's bytes.
+    Raises `ServerError` for another number of tokens, or for NaN or infinity.
     """
     embeddings = _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
     check_finite(embeddings, TOKEN_EMBEDDINGS)

@@ -20,7 +20,7 @@ def quantize(embeddings: NDArray[np.float32], precision: str) -> NDArray[Any]:
     """float32 [n, d] to int8 or uint8 [n, d], or to bits packed into int8 (binary) or uint8 (ubinary) [n, ceil(d / 8)].
 
     int8 and uint8 spread each dimension's range in these embeddings over 256 steps: compare only vectors of one call. A
-    bit says whether a dimension is above zero. Raises `InvalidInput` where one embedding has no range.
+    bit says whether a dimension is above zero. Raises `InvalidInput` if one embedding has no range.
     """
     if precision == "float32":
         return embeddings
@@ -41,7 +41,7 @@ def quantize_tokens(token_embeddings: Sequence[NDArray[np.float32]], precision: 
 
 
 def check_count(count: int, precision: str) -> None:
-    """Raise `InvalidInput` where `count` embeddings have no range to quantize by."""
+    """Raise `InvalidInput` if `count` embeddings have no range to quantize by."""
     if count == 1 and precision in ("int8", "uint8"):
         raise InvalidInput(
             f"precision is {precision!r}, which takes its ranges from the call's embeddings; give more than one "

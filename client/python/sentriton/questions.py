@@ -23,8 +23,8 @@ Questions: TypeAlias = Generator[Question[AnyConnection], ModelInferResponse, Re
 def model_questions(
     endpoints: Endpoints[AnyConnection], deadline: Deadline, known: ServedModel | None = None
 ) -> Questions[AnyConnection, ServedModel]:
-    """Manifest and tokenizer of the first server that answers, or the model that is `known` if its manifest is the
-    same. Raises the last error if none does.
+    """Manifest and tokenizer of the first server that answers, or the `known` model if its manifest is the same. Raises
+    the last error if no server answers.
     """
     inquiry = Inquiry(endpoints.all, deadline)
     while turn := inquiry.turn(time.monotonic()):

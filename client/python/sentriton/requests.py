@@ -1,4 +1,4 @@
-"""Which sentences travel together: tokenized a window at a time, cut into requests of like rows, longest first."""
+"""Divides sentences into requests: tokenizes a window at a time and joins rows of similar length, longest first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WINDOW_SENTENCES = 512  # tokenized at a time
 
 @dataclass(frozen=True)
 class RequestRows:
-    """The rows of one request: which sentences they are, and their tokens."""
+    """The rows of one request: the indices of their sentences, and their tokens."""
 
     indices: list[int]
     tokens: PackedRows
@@ -60,5 +60,5 @@ def cut(lengths: Sequence[int], max_rows: int, max_tokens: int) -> Iterator[rang
 
 
 def no_token(place: int, text: str) -> InvalidInput:
-    """The error of a sentence, by its place, that the tokenizer makes nothing of."""
+    """The error for a sentence without a token. `place` is its index in the call."""
     return InvalidInput(f"sentences[{place}] is {text[:200]!r}, which has no token for this model's tokenizer")

@@ -38,7 +38,7 @@ def how_to_install_module(module: str, distribution: str) -> str:
 
 
 def check_module(module: str, extra: str, what: str) -> None:
-    """Raises `InvalidInput` that says how to install the client's `extra` if `what` needs its `module` in vain."""
+    """Raises `InvalidInput` if `what` needs a `module` of the client's `extra` that is not installed."""
     try:
         import_module(module)
     except ModuleNotFoundError as error:
@@ -47,7 +47,7 @@ def check_module(module: str, extra: str, what: str) -> None:
 
 @contextmanager
 def imports_of(extra: str) -> Iterator[None]:
-    """Imports of the client's `extra`: an error says how to install it."""
+    """Wraps imports of the client's `extra`: if one fails, the error says how to install the extra."""
     try:
         yield
     except ModuleNotFoundError as error:

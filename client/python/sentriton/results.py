@@ -39,7 +39,7 @@ class Results:
         self.token_embeddings = [self.embeddings] * (total if self._of_tokens else 0)
 
     def collect(self, rows: RequestRows, response: ModelInferResponse) -> None:
-        """Put an answer where its sentences stand. Raises `ServerError` for another shape, or no numbers."""
+        """Store an answer at the places of its sentences. Raises `ServerError` for another shape, or if not finite."""
         if not self._of_tokens:
             embeddings = protocol.read_sentence_embedding(response, len(rows.indices), self._options.model_dimension)
             self.embeddings[rows.indices] = embeddings[:, : self._options.dimension]
@@ -77,7 +77,7 @@ class Results:
 
 
 def _tensor(array: Array, *, required: bool = False) -> Array | Tensor:
-    """A torch tensor of the array where torch is installed, else the array itself."""
+    """A torch tensor of the array if torch is installed, else the array itself."""
     try:
         import torch
     except ModuleNotFoundError as error:

@@ -1,6 +1,6 @@
 """The encoders' methods as type checkers see them: decorators declare the overloads, with values or coroutines.
 
-Classes, since pyright tells users without torch of the unknown tensors in an alias.
+These are classes and not aliases, because pyright reports the unknown tensors in an alias to users without torch.
 """
 
 from __future__ import annotations

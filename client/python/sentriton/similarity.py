@@ -28,7 +28,7 @@ Score: TypeAlias = Callable[[Embeddings, Embeddings], Embeddings]
 
 
 class TensorLike(Protocol):
-    """A torch tensor, also where a type checker has no torch: `Tensor` is anything there, strings too."""
+    """A torch tensor. For a type checker without torch, `Tensor` is any type, including strings."""
 
     def detach(self) -> Any: ...
 
@@ -84,7 +84,7 @@ SIMILARITY: dict[str, Score] = {
 
 def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Any:
     """`SIMILARITY[name]` of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one): [n, m]. Tensors give a
-    tensor on the device of the first. Raises `InvalidInput` where the dimensions differ.
+    tensor on the device of the first. Raises `InvalidInput` if the dimensions differ.
     """
     first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
     if first.shape[-1] != second.shape[-1]:
@@ -93,7 +93,7 @@ def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOr
 
 
 def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Any:
-    """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` where the shapes
+    """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` if the shapes
     differ.
     """
     first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
@@ -111,7 +111,7 @@ def _by_row(first: Embeddings, second: Embeddings, score: Score) -> Embeddings:
 
 
 def _as_matrix(embeddings: Any) -> NDArray[Any]:
-    """[n, d] in float32, or float64 where it was given: float16 and integers would round the scores."""
+    """[n, d] in float64 if given in float64, else in float32. float16 and integers would round the scores."""
     if isinstance(embeddings, (list, tuple)) and any(_is_tensor(row) for row in embeddings):
         embeddings = [_as_array(row) for row in embeddings]
     matrix = np.asarray(_as_array(embeddings))

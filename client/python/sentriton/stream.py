@@ -53,7 +53,7 @@ def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, S
 def encode_chunks(
     sentences: Iterable[str], size: SupportsIndex, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
 ) -> Generator[Chunk, None, None]:
-    """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks that are under way."""
+    """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks that are in progress."""
     under_way: deque[Future[Chunk]] = deque()
     taken = 0
 
@@ -80,7 +80,7 @@ def encode_chunks(
 async def async_encode_chunks(
     sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex, encode: Callable[[list[str]], Awaitable[Chunk]]
 ) -> AsyncGenerator[Chunk, None]:
-    """`encode_chunks` for asyncio. Leaving it cancels the chunks that are under way."""
+    """`encode_chunks` for asyncio. Leaving it cancels the chunks that are in progress."""
     under_way: deque[asyncio.Future[Chunk]] = deque()
     taken = 0
 

@@ -42,7 +42,7 @@ class TextTokenizer:
         }
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, without padding. Raises `ServerError` where the server's tokenizer cannot do it."""
+        """Token ids of each text, without padding. Raises `ServerError` if the server's tokenizer fails."""
         with blaming("the server's tokenizer.json does not tokenize these sentences"):
             return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
@@ -56,7 +56,7 @@ class TextTokenizer:
 @dataclass(frozen=True)
 class PackedRows:
     """The concatenated tokens of several rows, all [tokens]: `input_ids` int32, `row` int32 (from 0) and `pooled`
-    bool. A token with `pooled` false is attended to, and excluded from pooling.
+    bool. A token with `pooled` false takes part in attention but not in pooling.
     """
 
     input_ids: NDArray[np.int32]

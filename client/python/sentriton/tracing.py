@@ -1,4 +1,4 @@
-"""The server continues the caller's trace: OpenTelemetry's current span travels as the header `traceparent`."""
+"""Sends the current OpenTelemetry span in the header `traceparent`, so that the server continues the caller's trace."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ _WAYS_OUT = {
     "StaticEmbedding": "its vectors are looked up and need no server: use SentenceTransformer itself",
     "Router": "save the modules of one route as a checkpoint of its own",
     "Asym": "save the modules of one route as a checkpoint of its own",
-    "CLIPModel": "take an embedding model of texts alone",
+    "CLIPModel": "use an embedding model of texts alone",
 }
 _OTHER_WAY_OUT = "take or train an embedding model without it"
 
@@ -83,7 +83,7 @@ class ModuleFiles:
 
 
 def read_modules(folder: Path) -> list[ModuleFiles]:
-    """The modules of a checkpoint; a plain transformers folder is a Transformer alone.
+    """The modules of a checkpoint. A plain transformers folder has one module, Transformer.
 
     Raises `CheckpointError` for a file that is damaged, or that declares a model of another kind.
     """
@@ -103,7 +103,7 @@ def read_modules(folder: Path) -> list[ModuleFiles]:
 
 
 def check_order(kinds: list[str]) -> None:
-    """Raises `CheckpointError` where modules do not follow each other as they can be served."""
+    """Raises `CheckpointError` if the order of the modules is not supported."""
     first = ["Transformer", "WeightedLayerPooling"] if "WeightedLayerPooling" in kinds else ["Transformer"]
     behind = len(first) + 1
     if kinds[:behind] != [*first, "Pooling"] or not set(kinds[behind:]) <= set(HEAD_MODULES):
@@ -114,7 +114,7 @@ def check_order(kinds: list[str]) -> None:
 
 
 def paths_in(folder: Path) -> Iterator[Path]:
-    """Everything in a checkpoint, also behind links to folders: each folder once."""
+    """Everything in a checkpoint, links to folders included. Each folder counts once."""
     seen = set()
     for inside, folders, files in os.walk(folder, followlinks=True):
         status = Path(inside).stat()
@@ -258,7 +258,7 @@ def _check_tokenizer_file(path: Path) -> None:
 
 def _require_file(path: Path) -> None:
     if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; a JSON file belongs there")
+        raise CheckpointError(f"{path} is not a file; expected a JSON file")
 
 
 def _require(folder: Path, name: str) -> None:

@@ -106,8 +106,8 @@ def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | Non
 def read_head(
     modules: list[Any], truncate_dim: int | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
-    """Describe the modules behind the encoder (a Pooling, then any of `HEAD_MODULES`) for head.json; vectors are
-    truncated to `truncate_dim` behind all of them.
+    """Describe the modules after the encoder (a Pooling, then any of `HEAD_MODULES`) for head.json. Vectors are
+    truncated to `truncate_dim` after all of them.
     """
     described: list[dict[str, Any]] = []
     weights: dict[str, NDArray[np.float32]] = {}
@@ -172,7 +172,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
         exists = folder.exists()
     if exists:
         raise CheckpointError(
-            f"{source} is no checkpoint: it has neither modules.json (of sentence-transformers) nor config.json (of "
+            f"{source} is not a checkpoint: it has neither modules.json (of sentence-transformers) nor config.json (of "
             "transformers); give the folder that holds one of them"
         )
     if not HUB_ID.fullmatch(str(source)):
@@ -218,7 +218,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
 
 
 def _require_plain_text(transformer: Any) -> None:
-    """Raises `CheckpointError` where the Transformer module does more than encode plain text to token embeddings."""
+    """Raises `CheckpointError` if the Transformer module does more than encode plain text to token embeddings."""
     forward = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
     if transformer.modality_config != forward or transformer.module_output_name != "token_embeddings":
         raise CheckpointError(
@@ -280,7 +280,7 @@ def _dense_weights(module: Any, name: str) -> dict[str, NDArray[np.float32]]:
     weights = {key: tensor.detach().float().numpy() for key, tensor in tensors.items() if tensor is not None}
     if not all(np.isfinite(values).all() for values in weights.values()):
         raise CheckpointError(
-            "module Dense has weights that are not finite numbers; take an earlier state of the training"
+            "module Dense has weights that are not finite numbers; use an earlier checkpoint of the training"
         )
     return weights
 

@@ -54,7 +54,7 @@ def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> 
 
 
 def _others(folder: Path, pickled: str, allow_pickle: bool) -> str:
-    """The files in place of safetensors, and the remedy."""
+    """The end of the error message: the files other than safetensors, and the remedy."""
     converted = sorted(path.name for pattern in _CONVERTED for path in folder.rglob(pattern))
     if converted and not any(folder.glob(pickled)):
         return f", but {_some(converted)}, made from them for another program; take the checkpoint that they come from"
@@ -88,7 +88,7 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
     check_config(config)
     if getattr(config, "quantization_config", None) is not None:
         raise CheckpointError(
-            "its weights are quantized (quantization_config in config.json); give the checkpoint before quantization"
+            "its weights are quantized (quantization_config in config.json); use the checkpoint before quantization"
         )
     _require_room(count_parameters(config), files, "config.json describes an encoder")
     model, info = AutoModel.from_pretrained(
@@ -139,7 +139,9 @@ def _require_all_loaded(info: dict[str, Any], *, of_code: bool) -> None:
 def _require_numbers(model: torch.nn.Module) -> None:
     broken = [name for name, weight in model.state_dict().items() if not bool(torch.isfinite(weight).all())]
     if broken:
-        raise CheckpointError(f"weights are not finite numbers: {_some(broken)}; take an earlier state of the training")
+        raise CheckpointError(
+            f"weights are not finite numbers: {_some(broken)}; use an earlier checkpoint of the training"
+        )
 
 
 def _check_module(module: ModuleFiles, files: list[Path]) -> None:
@@ -168,7 +170,7 @@ def _require_room(parameters: int, files: list[Path], described: str) -> None:
     held = sum(path.stat().st_size for path in files)
     if parameters > held:
         raise CheckpointError(
-            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too little; "
+            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too few; "
             "correct the sizes, or download the weights again"
         )
 

@@ -42,7 +42,7 @@ def clear(
         float, typer.Option("--older-than-days", metavar="DAYS", help="Remove only entries unused for this time.")
     ] = 0.0,
 ) -> None:
-    """Remove exports, operators and tokenizers. Sentriton makes them anew when needed. Entries in use stay."""
+    """Remove exports, operators and tokenizers. Sentriton recreates them when needed. Entries in use stay."""
     if not older_than_days >= 0:
         raise InvalidInput(f"--older-than-days is {older_than_days:g}; allowed are numbers from 0")
     found = entries()

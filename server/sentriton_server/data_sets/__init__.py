@@ -1,4 +1,4 @@
-"""Public data sets for training, tests and benchmarks: which exist, where their files are, how they are fetched."""
+"""Public data sets for training, tests and benchmarks: the catalogue, the data folder and the download."""
 
 from sentriton_server.data_sets.catalogue import CATALOGUE, PublicDataSet
 from sentriton_server.data_sets.fetch import DataSetError, fetch

@@ -1,4 +1,4 @@
-"""Fetches a public data set from its home, and puts it in the data folder once its sha256 is right."""
+"""Downloads a public data set, and moves it to the data folder once its sha256 matches."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PRESET = 1  # of xz: a tenth of the default's time, a third more bytes
 
 
 class DataSetError(SentritonError):
-    """A data set cannot be fetched: the message names it, its home, the cause and the remedy."""
+    """A data set cannot be fetched. The message names the data set, its home page, the cause and the remedy."""
 
 
 class _Failure(Exception):
-    """The cause, without data set and remedy."""
+    """The cause of a failure. `DataSetError` adds the data set and the remedy."""
 
 
 def fetch(data_set: PublicDataSet, folder: Path | None = None) -> Path:
@@ -77,7 +77,7 @@ def _download(data_set: PublicDataSet, target: Path) -> None:
             left: int | None = response.length  # of the announced bytes; None if the server announced none
     except urllib.error.HTTPError as error:
         error.close()  # it is the answer as well, with its connection
-        raise _Failure(f"the answer is HTTP status {error.code} ({error.reason})") from error
+        raise _Failure(f"the server answers with HTTP status {error.code} ({error.reason})") from error
     except urllib.error.URLError as error:
         raise _Failure(f"no connection ({error.reason})") from error
     except (http.client.HTTPException, TimeoutError, ConnectionError) as error:
@@ -116,6 +116,6 @@ def _check(data_set: PublicDataSet, path: Path) -> None:
                 if size > MAX_TEXT_BYTES:
                     raise _Failure(f"it has more than {MAX_TEXT_BYTES:,} bytes")
     except (lzma.LZMAError, EOFError) as error:
-        raise _Failure(f"it is not a whole .xz file ({error})") from error
+        raise _Failure(f"it is not a complete .xz file ({error})") from error
     if digest.hexdigest() != data_set.sha256:
-        raise _Failure(f"its sha256 is {digest.hexdigest()}, and {data_set.sha256} is right")
+        raise _Failure(f"its sha256 is {digest.hexdigest()}; expected {data_set.sha256}")

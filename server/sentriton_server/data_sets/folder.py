@@ -13,7 +13,7 @@ from sentriton_server.settings import DataSettings
 
 
 def data_folder() -> Path:
-    """`$SENTRITON_DATA`, else `data` below the folder of `sentriton.cache` (`~/.cache/sentriton/data`)."""
+    """`$SENTRITON_DATA` if set, else `data` in the folder of `sentriton.cache` (`~/.cache/sentriton/data`)."""
     return resolve(DataSettings).data or cache_folder() / "data"
 
 

@@ -36,7 +36,7 @@ def read_reviews(archive: Path) -> str:
         films = dict(_films(archive))
     # gzip raises zlib's error for damaged data and EOFError for truncated data.
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise ArchiveError(f"it is not a whole .tar.gz archive: {error}") from error
+        raise ArchiveError(f"it is not a complete .tar.gz archive: {error}") from error
     if not films:
         raise ArchiveError("it has no file raw/NUMBER.json")
     reviews = (" ".join(review.split()) for name in sorted(films) for review in films[name])

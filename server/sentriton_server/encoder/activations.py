@@ -28,7 +28,7 @@ OPERATOR_ACTIVATIONS = tuple(name for name, function in _FUNCTIONS.items() if fu
 
 
 class Activation(nn.Module):
-    """One activation function; `function` is its name for Sentriton's operators as well."""
+    """One activation function. Sentriton's operators use the same name, `function`."""
 
     __constants__: ClassVar = ["function"]
 

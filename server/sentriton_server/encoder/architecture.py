@@ -154,7 +154,7 @@ def _rotations(config: Any, family: Family) -> list[str]:
 
 
 def check_config(config: Any) -> None:
-    """Raises `UnsupportedEncoder` where a transformers configuration describes an encoder that cannot be packed."""
+    """Raises `UnsupportedEncoder` if a transformers configuration describes an encoder that cannot be packed."""
     family = FAMILIES.get(config.model_type)
     if family is None:
         raise UnsupportedEncoder(_other_type(config.model_type))
@@ -170,12 +170,12 @@ def check_config(config: Any) -> None:
     if position_type != "absolute" and family.positions != "rotary":
         raise UnsupportedEncoder(
             f"the encoder's position_embedding_type is {position_type!r}; supported is 'absolute' alone; "
-            "take a checkpoint that was trained with absolute positions"
+            "use a checkpoint that was trained with absolute positions"
         )
     if getattr(config, "is_decoder", False):
         raise UnsupportedEncoder(
-            "the checkpoint is a decoder (is_decoder: true), whose tokens do not see those behind them; supported are "
-            "encoders alone; take an embedding model of one"
+            "the checkpoint is a decoder (is_decoder: true), whose tokens do not attend to later tokens; supported "
+            "are encoders alone; use an embedding model of an encoder"
         )
     _check_sizes(config, family)
     if family.positions == "rotary":
@@ -183,7 +183,7 @@ def check_config(config: Any) -> None:
 
 
 def check_model_type(config: Mapping[str, Any]) -> None:
-    """Raises `UnsupportedEncoder` where the content of a config.json names no encoder that can be packed: transformers
+    """Raises `UnsupportedEncoder` if the content of a config.json names no encoder that can be packed: transformers
     would ask for another release of it, or for leave to run code.
     """
     model_type = config.get("model_type")
@@ -206,10 +206,10 @@ def _other_type(model_type: str) -> str:
         return (
             f"the checkpoint's encoder is of type {model_type!r}, a decoder: its layers (causal attention, heads that "
             "share keys, RMSNorm) are not those of an encoder, and its size asks for a server of decoders on a GPU; "
-            f"{supported}; take an embedding model of one of these, such as bge-m3 or multilingual-e5"
+            f"{supported}; use an embedding model of one of these, such as bge-m3 or multilingual-e5"
         )
     return (
-        f"the checkpoint's encoder is of type {model_type!r}; {supported}; take an embedding model of one of these, "
+        f"the checkpoint's encoder is of type {model_type!r}; {supported}; use an embedding model of one of these, "
         "or distil this one into one with sentence-transformers' MSELoss"
     )
 

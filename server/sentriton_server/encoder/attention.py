@@ -2,9 +2,9 @@
 
 A row's token embeddings must not depend on the rows beside it. The shapes that a kernel is given decide the order of
 its additions. They also decide whether vector instructions or a loop's remainder compute a number. At int8, a
-difference in the last bit changes the rounding of some activations. The layers behind amplify it to the size of the
-quantization error. On a CPU, the padded length of a row therefore follows from its own length alone. The kernels take
-rows of one padded length together.
+difference in the last bit changes the rounding of some activations. The following layers amplify it to the size
+of the quantization error. On a CPU, the padded length of a row therefore follows from its own length alone. The kernels
+take rows of one padded length together.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Layout(NamedTuple):
     """Where the tokens of a block are in attention, the same for all its layers.
 
     A token's query, key and value, [3, heads, head_size], are 3 * heads pieces of [head_size]. `groups` are pairs
-    (rows, padded length), one behind the other; a group has a place for each piece of [rows, heads, padded length].
-    `to_heads` [3 * places] int64 says which piece stands at each place of [3, places]; behind a row's end it is the
+    (rows, padded length), in order. A group has a place for each piece of [rows, heads, padded length].
+    `to_heads` [3 * places] int64 says which piece is at each place of [3, places]. After a row's end it is the
     row's last token. `bias` [places] float32 is -inf there, else 0. `from_heads` [(tokens + filling) * heads] int64
     says at which place a token's context is; a filling row gets any. `bmm` takes groups of a padded length of up to
     `max_bmm_tokens`, torch's fused kernel the others, with the bias if `masked`.
@@ -66,7 +66,7 @@ def lay_out(
     max_bmm_tokens: int = MAX_BMM_TOKENS,
     padding_multiple: int = PADDING_MULTIPLE_TOKENS,
 ) -> Layout:
-    """`lengths`: the tokens of each row of the block, longest first; `filling`: rows of no token behind the tokens."""
+    """`lengths`: the tokens of each row of the block, longest first. `filling`: rows without a token after these."""
     on_gpu = device.type == "cuda"
     groups: list[tuple[int, int]] = []
     padded: list[int] = []

@@ -13,8 +13,8 @@ Positions = Literal["from 0", "behind padding", "rotary"]
 
 @dataclass(frozen=True)
 class LayerNames:
-    """Where the weights of a layer are, behind `prefix` and its number. Those of several names become one weight, their
-    outputs one behind the other.
+    """The names of a layer's weights, after `prefix` and the layer's number. Weights of several names become one, with
+    their outputs in this order.
     """
 
     prefix: str
@@ -51,7 +51,7 @@ class Family:
 
     @property
     def positions_in_words(self) -> str:
-        """How the encoder knows the places of tokens, for the documentation."""
+        """The kind of the encoder's token positions, for the documentation."""
         if self.positions == "rotary":
             return "rotary, local and global attention" if self.window else "rotary"
         return "table, and a bias by distance" if self.bias_distance else "table"

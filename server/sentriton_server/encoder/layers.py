@@ -41,7 +41,7 @@ class PackedLayer(nn.Module):
         )
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
-        """`hidden` [tokens and filling, hidden]; `rotations` of `Rotary`, `distance_bias` of `DistanceBias`."""
+        """`hidden` [tokens and filling, hidden]. `rotations` are of `Rotary`, `distance_bias` of `DistanceBias`."""
         hidden = self.attention_norm(hidden + self.attend(hidden, layout, rotations, distance_bias))
         normalized: Tensor = self.output_norm(hidden + self.feed_forward(hidden))
         return normalized
@@ -57,10 +57,10 @@ class PackedLayer(nn.Module):
 
 
 class NormFirstLayer(PackedLayer):
-    """A layer whose norms are in front of attention and of the feed-forward layers, as in ModernBERT."""
+    """A layer with norms before attention and before the feed-forward layers, as in ModernBERT."""
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
-        """As `PackedLayer`."""
+        """See `PackedLayer.forward`."""
         hidden = hidden + self.attend(self.attention_norm(hidden), layout, rotations, distance_bias)
         return hidden + self.feed_forward(self.output_norm(hidden))
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 
 def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
-    """Whether Sentriton's operators, loaded already, take an encoder with weights of this type here; `mixed`: with
-    8-bit weights and some in bfloat16.
+    """Whether Sentriton's loaded operators support weights of this type on this machine. `mixed`: 8-bit weights,
+    and some in bfloat16.
     """
     if mixed:
         return bool(torch.ops.sentriton.suits(torch.int8)) and bool(torch.ops.sentriton.suits(torch.bfloat16))
@@ -24,10 +24,10 @@ def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
 
 
 class OrderedLinear(nn.Module):
-    """A linear layer in `dtype`, float32 or bfloat16: the input is cast, and the output left in it. `mixed`: others of
-    the encoder are of another type.
+    """A linear layer in `dtype`, float32 or bfloat16. It casts its input to this type and returns it. `mixed`: other
+    layers of the encoder have another type.
 
-    `for_operators`: the ordered weight, bias, scales and row sums, parameters of `sentriton::layer`.
+    `for_operators` are the parameters of `sentriton::layer`: ordered weight, bias, scales and row sums.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -78,11 +78,11 @@ class Int8Linear(nn.Module):
 
     The kernel has one scale for all tokens of a block. A single outlier would cost every other token its precision, and
     a sentence's vector would depend on its neighbours in the batch. Hence each token is mapped onto whole numbers from
-    0 to 255 first, x = low + scale * n. The linear map is undone behind the product:
+    0 to 255 first, x = low + scale * n. The linear map is undone after the product:
     W x + b = scale * (W n) + low * (W 1) + b.
 
     That mapping is FBGEMM's for embedding tables, the one that torch has in a single pass. With `amin`, `amax`, a
-    division and two casts it took a tenth of a layer's time. It puts scale and low, four bytes each, behind a token's
+    division and two casts it took a tenth of a layer's time. It puts scale and low, four bytes each, after a token's
     numbers; the weight has zeros for these eight.
     """
 

@@ -1,7 +1,7 @@
 """An encoder that runs on the tokens alone.
 
-The module takes packed rows: the tokens of all rows one behind the other, and the number of each token's row. Padding
-never enters it: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
+The module takes packed rows: the tokens of all rows in one tensor, and the number of each token's row. It never
+contains padding: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
 Rows are taken in order of length, in token blocks of at most `block_tokens` tokens. Only attention pads the rows of a
 block, on a CPU each by its own length. All that happens to a row on a CPU is independent of the rows beside it.
 """
@@ -125,7 +125,7 @@ class PackedEncoder(nn.Module):
         self.mix = LayerMix(len(shape.layers)) if mixes_layers else LastLayer()
 
     def forward(self, input_ids: Tensor, row: Tensor, key: Tensor) -> Tensor:
-        """Token embeddings [tokens, hidden] of packed rows: one behind the other, without padding.
+        """Token embeddings [tokens, hidden] of packed rows: all rows in order, without padding.
 
         `input_ids` and `row` int32 [tokens, 1]: each token's id, and the number of its row, from 0 on. `key` int64
         [tokens, 1]: every element must be this module's own. Raises for another key, an id outside the
@@ -148,7 +148,7 @@ class PackedEncoder(nn.Module):
         return self.encode_rows(ids, positions, rows, torch.bincount(rows, minlength=num_rows))
 
     def kernel_of(self, device: torch.device) -> str:
-        """The kernel for ragged rows that this device has."""
+        """The kernel for ragged rows on this device."""
         if self.kernel == "" or device.type != self.kernel_device:
             return ""
         shape = [1, self.num_heads, 16, self.hidden_size // self.num_heads]

@@ -32,7 +32,7 @@ class Rotary(nn.Module):
         self.scales = nn.Parameter(torch.empty(sets))
 
     def forward(self, positions: Tensor, filling: int) -> Tensor:
-        """`positions` [tokens]: places in their rows; `filling`: rows of no token behind them. Returns cosines and
+        """`positions` [tokens]: places in their rows. `filling`: rows without a token after them. Returns cosines and
         sines, float32 [sets, 2, tokens and filling, 1, head_size / 2].
         """
         places = nn.functional.pad(positions, [0, filling]).to(torch.float32)

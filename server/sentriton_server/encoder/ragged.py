@@ -23,7 +23,7 @@ _EFFICIENT_ALIGNMENT_BYTES = 16
 
 
 def ragged_kernel(dtype: torch.dtype, head_size: int) -> str:
-    """The kernel for heads of this size, chosen at export; whether a card has it is seen where the module runs."""
+    """The attention kernel for heads of this size, chosen at export. The module later checks that the GPU has it."""
     if dtype in (torch.float16, torch.bfloat16):
         flash = head_size % _FLASH_HEAD_MULTIPLE == 0 and head_size <= _MAX_FLASH_HEAD_SIZE
         return FLASH if flash else PADDED

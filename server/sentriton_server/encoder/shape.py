@@ -21,10 +21,10 @@ class LayerShape:
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """`num_positions`: rows of the position table, 0 for an encoder without one. `num_rotations`: how many sets of
-    rotary frequencies exist. `bias_distance`: the bias of attention is the same from this distance, 0
-    without this bias. `gated`: the intermediate layer has twice the outputs, the second half factors of
-    the first. `norm_first`: norms are in front of attention and feed-forward, and behind the last layer.
+    """`num_positions`: rows of the position table, 0 for an encoder without one. `num_rotations`: number of sets of
+    rotary frequencies. `bias_distance`: distance from which the attention bias is constant, 0 without this bias.
+    `gated`: the intermediate layer has twice the outputs, and the second half scales the first. `norm_first`: norms
+    precede attention and feed-forward, and one follows the last layer.
     """
 
     vocab_size: int
@@ -46,7 +46,7 @@ class EncoderShape:
 
     @property
     def beyond_operators(self) -> str:
-        """Why Sentriton's own operators cannot compute the layers; nothing where they can."""
+        """The reason why Sentriton's own operators cannot compute the layers, or an empty string."""
         if self.norm_first:
             return "the norms are in front of attention"
         if self.gated:

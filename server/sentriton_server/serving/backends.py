@@ -23,7 +23,7 @@ Backends = Mapping[str, Sequence[Path]]
 
 def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPARED_BACKENDS) -> Path:
     """A folder with a folder for each of `backends`, which maps a name to its files. It is `prepared` if that has these
-    files, else `scratch`, where they are written. Raises `LaunchError` where programs of `scratch` cannot run.
+    files, else `scratch`, where they are written. Raises `LaunchError` if programs of `scratch` cannot run.
     """
     if _is_current(backends, prepared):
         return prepared

@@ -43,7 +43,7 @@ class Canary:
             raise
 
     def check(self, timeout_s: float, sentence: int | None = None) -> float:
-        """The smallest cosine to the golden vectors, of all golden sentences or of one (counted round and round).
+        """The smallest cosine to the golden vectors, of all golden sentences or of `sentence`, modulo their number.
 
         Raises a `SentritonError` if the server does not answer, or if a vector exceeds the precision's bound;
         `OtherServer` if the key is not the server's.
@@ -61,5 +61,5 @@ class Canary:
             raise
 
     def close(self) -> None:
-        """Close the connection; a check that is under way ends with an error."""
+        """Close the connection; a check that is in progress ends with an error."""
         self._endpoint.connection.close()

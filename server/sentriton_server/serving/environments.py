@@ -15,8 +15,8 @@ _PARENT, _PATTERN = Path("/tmp"), "python_env_*"
 
 
 class Environments:
-    """The folders that appear while one Triton starts, from here on; of several that start at once, those of all.
-    `record` is a file that names them to the process that tidies up after a launcher that was killed.
+    """The folders that appear from now on, while one Triton starts. If several start at once, these are the folders of
+    all. The file `record` names them to the process that cleans up after a killed launcher.
     """
 
     def __init__(self, record: Path) -> None:
@@ -38,7 +38,7 @@ class Environments:
 
 
 def remove_recorded(record: Path) -> None:
-    """Remove the folders of the Triton of a launcher that was killed."""
+    """Remove the folders of a Triton whose launcher was killed."""
     with contextlib.suppress(OSError, ValueError):
         _remove_empty(map(Path, record.read_text().splitlines()))
 

@@ -6,7 +6,7 @@ from sentriton.errors import SentritonError
 
 
 class LaunchError(SentritonError):
-    """The server cannot be started, or did not come up."""
+    """The server cannot be started, or did not become ready."""
 
 
 class Crashed(LaunchError):

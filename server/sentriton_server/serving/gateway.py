@@ -1,4 +1,4 @@
-"""The gateway beside a server (`serve --gateway-port`): a process of its own, on a socket that `serve` holds."""
+"""The gateway beside a server (`serve --gateway-port`): a separate process on a socket that `serve` keeps open."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from sentriton.cli
 
 
 class Gateway:
-    """A gateway process, started again when it ends. Its port is held from here to `stop`, and callers who connect
-    while it is started wait.
+    """A gateway process that restarts when it ends. Its port is reserved until `stop`, so callers that connect during a
+    restart wait.
 
-    Its settings are those of its variables. Access key and certificate are the server's if unset. Raises `LaunchError`
-    if it cannot run, and `InvalidInput` for a setting that is not allowed.
+    Variables set its settings. If unset, access key and certificate are those of the server. Raises `LaunchError` if
+    the gateway cannot run, and `InvalidInput` for a setting that is not allowed.
     """
 
     def __init__(self, own: ServeSettings, server: ServerSettings, say: Callable[[str], None]) -> None:
@@ -106,7 +106,7 @@ class Gateway:
         if pause_s is None:
             raise LaunchError(
                 f"{reason} {self._policy.in_a_row} times in a row and is not started again "
-                f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its fault"
+                f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its error"
             )
         self._say(f"{reason}; starting it again in {pause_s:.1f} s")
         self._due = time.monotonic() + pause_s
@@ -116,7 +116,7 @@ def _check_server(own: ServeSettings, server: ServerSettings) -> None:
     if server.client_root_certificates is not None:
         port, roots = name_of(own, "gateway_port"), name_of(server, "client_root_certificates")
         raise LaunchError(
-            f"{port} does not go with {roots}: the gateway needs a certificate of its own for mutual TLS; run "
+            f"{port} cannot be combined with {roots}: the gateway needs a certificate of its own for mutual TLS; run "
             "`sentriton gateway` with --client-certificate and --client-key"
         )
 

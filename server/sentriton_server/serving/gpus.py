@@ -52,10 +52,10 @@ def find_gpus(driver: str = DRIVER) -> list[Gpu]:
 
 
 def check_gpus(repository: Path, gpus: list[Gpu]) -> None:
-    """Raises `LaunchError` where a repository for a GPU meets no GPU, or one that is too small for it."""
+    """Raises `LaunchError` if the machine has no GPU, or if a GPU is too small for the repository."""
     if not gpus:
         raise LaunchError(
-            f"the model in {repository} is for a GPU, and the CUDA driver shows none here; serve it on a machine with "
+            f"the model in {repository} is for a GPU, and the CUDA driver finds none; serve it on a machine with "
             "an NVIDIA GPU and its driver, or export the checkpoint with --device cpu"
         )
     weights = (repository / "encoder/1/model.pt").stat().st_size

@@ -20,7 +20,7 @@ from sentriton_server.serving.errors import LaunchError
 @dataclass(frozen=True)
 class Installation:
     """A `tritonserver` and its surroundings. `backends` maps a backend's name to the files of its folder; empty
-    where the installation has its own backends."""
+    if the installation has its own backends."""
 
     binary: Path
     description: str
@@ -29,7 +29,7 @@ class Installation:
 
     def backend_arguments(self, scratch: Path) -> list[str]:
         """The flags that name the backends to Triton; their files are below `scratch` if not within the environment.
-        Raises `LaunchError` where these cannot run.
+        Raises `LaunchError` if these cannot run.
         """
         if not self.backends:
             return []
@@ -42,7 +42,7 @@ def tritonserver_on_path() -> str | None:
 
 
 def find_installation() -> Installation:
-    """A full installation on PATH first, else the wheel's. Raises `LaunchError` where neither can run."""
+    """A full installation on PATH, else that of the wheel. Raises `LaunchError` if neither can run."""
     if on_path := tritonserver_on_path():
         return Installation(Path(on_path), f"tritonserver at {on_path}")
     return _wheel_installation()
@@ -53,7 +53,7 @@ def _wheel_installation() -> Installation:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise LaunchError(
-            "no tritonserver: none on PATH, and the package nvidia-pytriton is not installed; "
+            "tritonserver is not on PATH, and the package nvidia-pytriton is not installed; "
             f"{how_to_install(distribution=SERVER)}"
         )
     package = Path(spec.origin).parent

@@ -37,13 +37,13 @@ _METRICS_TIMEOUT_S = 2.0
 
 
 class Slow(SentritonError):
-    """The canary got no answer in time, from a server all of whose parts are at work, or may be."""
+    """The canary timed out, but all parts of the server make progress, or may make progress."""
 
 
 class TritonServer:
     """A Triton Inference Server for one exported model repository: a context manager, or `start()` and `stop()`.
 
-    `on_log` gets each line of Triton's log, from a thread. Its ports are held from here to `stop()`. Raises
+    `on_log` gets each line of Triton's log, from a thread. Its ports are reserved until `stop()`. Raises
     `RepositoryError` and `LaunchError`.
     """
 
@@ -84,8 +84,8 @@ class TritonServer:
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` if it does not start, `RepositoryError` if a file
-        of the repository was changed, `KeyboardInterrupt` if `interrupted` is set meanwhile. Each leaves nothing
-        behind.
+        of the repository was changed, `KeyboardInterrupt` if `interrupted` is set meanwhile. None leaves a
+        process or a file.
         """
         try:
             self.restart(interrupted)
@@ -94,11 +94,10 @@ class TritonServer:
             raise
 
     def restart(self, interrupted: threading.Event | None = None) -> None:
-        """`start`, and the ports stay held when it fails: for a start after `kill`. `stop` gives them up."""
+        """Start again after `kill`. If this fails, the ports stay reserved until `stop`."""
         if check_repository(self.repository) != self.manifest:
             raise RepositoryError(
-                f"the model repository {self.repository} holds another model than when this server was made for it; "
-                "run serve again"
+                f"the model in {self.repository} has changed since this server was created; restart serve"
             )
         remove_bytecode(self.repository)
         check_operators(self.repository)
@@ -121,9 +120,10 @@ class TritonServer:
             raise
 
     def check(self, sentence: int) -> float:
-        """Embed one golden sentence (they are counted round and round) in the canary's own lane; returns the cosine.
-        Raises a `SentritonError` if its answer is missing or wrong. That is `Slow` after a timeout, if every part on
-        its way worked meanwhile, or the encoder may be at a large batch.
+        """Embed golden sentence number `sentence`, modulo their number, in the canary's own lane. Returns the cosine.
+
+        Raises a `SentritonError` if the answer is missing or wrong. After a timeout, this is `Slow` if every part of
+        the path made progress meanwhile, or if the encoder may compute a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
         began, before = time.monotonic(), self._work()
@@ -134,11 +134,11 @@ class TritonServer:
             while still := stalled(before, self._work()):
                 if time.monotonic() > until or self._canary is None:
                     if self._patience.excuses(still, time.monotonic()):
-                        raise Slow(f"{error}; the encoder is at a large batch") from error
-                    raise ServerError(f"{error}; {', '.join(still)} did nothing meanwhile") from error
+                        raise Slow(f"{error}; the encoder computes a large batch") from error
+                    raise ServerError(f"{error}; {', '.join(still)} made no progress meanwhile") from error
                 time.sleep(POLL_S)
             self._patience.note_work(time.monotonic())
-            raise Slow(f"{error}; all parts are at work") from error
+            raise Slow(f"{error}; all parts make progress") from error
         self._patience.note_work(time.monotonic())
         return cosine
 
@@ -153,13 +153,13 @@ class TritonServer:
         return Stillness(self.process.work_s)
 
     def close_canary(self) -> None:
-        """End the canary; a check that is under way fails."""
+        """End the canary; a check that is in progress fails."""
         if self._canary is not None:
             self._canary.close()
             self._canary = None
 
     def stop(self) -> None:
-        """End Triton and its stubs, when the requests under way are answered or `exit_timeout_s` is over, and give up
+        """End Triton and its stubs, when the requests in progress are answered or `exit_timeout_s` is over, and give up
         the ports.
         """
         self.close_canary()
@@ -172,7 +172,7 @@ class TritonServer:
             self._ports = None
 
     def kill(self) -> None:
-        """End Triton and its stubs at once: for one that does not serve any more."""
+        """Kill Triton and its stubs. This is for a Triton that no longer serves."""
         self.close_canary()
         if self.process is not None:
             self.process.kill()
@@ -220,7 +220,7 @@ class TritonServer:
             except LaunchError:
                 raise
             except OtherServer as error:
-                raise LaunchError(f"{error}; end that one, or choose another --grpc-port") from error
+                raise LaunchError(f"{error}; stop that server, or choose another --grpc-port") from error
             except SentritonError as error:
                 last = error
                 if UNHEALTHY in str(error):
@@ -228,13 +228,13 @@ class TritonServer:
                 # An answer that is wrong will not become right by waiting; no answer yet may.
                 failures += isinstance(error, (ServerError, InvalidInput))
                 if failures == MAX_CANARY_FAILURES:
-                    raise LaunchError(f"Triton came up and does not serve: {error}") from error
+                    raise LaunchError(f"Triton started but does not serve: {error}") from error
             time.sleep(POLL_S)
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
-        """`_checked_canary` in a thread, while the processes are watched: an end is noticed at once, and not at the
-        canary's timeout. The thread of an attempt that is given up ends with Triton.
+        """Run `_checked_canary` in a thread and watch the processes meanwhile. So an ended process is noticed before
+        the canary times out. The thread of an abandoned attempt ends with Triton.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary")
         attempt = pool.submit(self._checked_canary, process)
@@ -252,7 +252,7 @@ class TritonServer:
             raise
 
     def _checked_canary(self, process: TritonProcess) -> Canary:
-        """A canary that has passed with all golden sentences, of a server that has seen rows of many lengths."""
+        """A canary that has passed with all golden sentences, for a server after its warm-up."""
         canary = Canary(process.client_settings, self.settings.canary_timeout_s, process.canary_key)
         try:
             canary.check(self.settings.canary_timeout_s)

@@ -78,7 +78,7 @@ def crash_signal(line: LogLine) -> int | None:
 
 
 def explain_failure(lines: list[LogLine]) -> str:
-    """The most telling sentence of a Triton that did not come up."""
+    """The most informative sentence in the log of a Triton that did not start."""
     errors = [line.message for line in lines if line.level == "error" and is_worth_showing(line)]
     for message in errors:
         if found := _LOAD_FAILURE.search(message):

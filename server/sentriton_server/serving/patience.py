@@ -8,12 +8,12 @@ from sentriton_server.repository import read_config
 
 # Bytes of weights times tokens, a second: two cores without AVX-512 have about as much.
 _SLOWEST_RATE = 5e10
-# Parts without work while the encoder is at a batch.
+# Parts that make no progress while the encoder computes a batch.
 _WAITING_PARTS = {"embed_tokens", "encoder"}
 
 
 class Patience:
-    """Tells an encoder at a large batch from one that is dead, by the largest batch of its repository."""
+    """Distinguishes an encoder that computes a large batch from a dead one, by the largest batch of its repository."""
 
     def __init__(self, repository: Path) -> None:
         weights = (repository / "encoder/1/model.pt").stat().st_size
@@ -21,10 +21,10 @@ class Patience:
         self._worked_at = 0.0
 
     def note_work(self, now: float) -> None:
-        """All parts have shown work, at this moment or since."""
+        """Record that all parts have made progress at this moment or later."""
         self._worked_at = now
 
     def excuses(self, stalled_parts: list[str], now: float) -> bool:
-        """Whether the encoder may still be at the batch that it began when the parts last showed work."""
+        """Whether the encoder may still compute the batch that it began when the parts last made progress."""
         at_a_batch = "encoder" in stalled_parts and _WAITING_PARTS.issuperset(stalled_parts)
         return at_a_batch and now - self._worked_at < self.batch_s

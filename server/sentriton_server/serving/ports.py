@@ -61,7 +61,7 @@ class Ports:
             except OSError as error:
                 if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                     raise LaunchError(
-                        f"{host_name} {host!r} is no address of this machine ({error.strerror})"
+                        f"{host_name} {host!r} is not an address of this machine ({error.strerror})"
                     ) from error
                 raise LaunchError(_taken(name, host, port, error.strerror)) from error
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -86,7 +86,7 @@ class Ports:
 
 
 def _locked_addresses(port: int) -> set[str]:
-    """The addresses on which launchers hold this port; none where the system does not list its sockets."""
+    """The addresses on which launchers hold this port. Empty if the system does not list its sockets."""
     names: list[str] = []
     with contextlib.suppress(OSError):
         names = [line.rpartition("@")[2] for line in _SOCKETS.read_text(errors="replace").splitlines()]

@@ -1,4 +1,4 @@
-"""Checks before Triton starts: a later failure with an unclear message becomes an early one with a clear message."""
+"""Checks before Triton starts. They fail early with a clear message, before Triton would fail with an unclear one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_ports(settings: ServerSettings, own: ServeSettings | None = None) -> N
 
 
 def check_ready_file(settings: ServeSettings) -> None:
-    """Raises `LaunchError` where the ready file cannot be written."""
+    """Raises `LaunchError` if the ready file cannot be written."""
     file = settings.ready_file
     if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK)):
         name = name_of(settings, "ready_file")
@@ -43,7 +43,7 @@ def check_ready_file(settings: ServeSettings) -> None:
 
 
 def check_operators(repository: Path) -> None:
-    """Raises `LaunchError` where Triton's own libtorch backend would have to load the encoder's operators."""
+    """Raises `LaunchError` if Triton's own libtorch backend would have to load the encoder's operators."""
     tritonserver = tritonserver_on_path()
     if tritonserver is not None and read_operators(repository) == "sentriton":
         raise LaunchError(

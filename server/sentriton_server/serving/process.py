@@ -129,8 +129,8 @@ class TritonProcess:
             self._environments.note()
 
     def what_ended(self) -> str | None:
-        """None, or which part of this Triton has ended: a stub that dies stays dead, and Triton says it is ready. One
-        that stood still is no better, since its answers may go to the wrong requests; embed_tokens's log tells of it.
+        """None, or the part of this Triton that has ended. A dead stub stays dead while Triton reports ready. One that
+        hung for a time counts as well, because its answers may go to wrong requests. The log of embed_tokens shows it.
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
@@ -149,7 +149,7 @@ class TritonProcess:
 
     def was_killed(self) -> bool:
         """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
-        False where that is not known.
+        False if that is not known.
         """
         return (
             self._crash is not None
@@ -189,7 +189,7 @@ class TritonProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End Triton and its stubs by force, at once."""
+        """Kill Triton and its stubs."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -205,7 +205,7 @@ class TritonProcess:
             self._scratch.remove()
 
     def log(self) -> list[LogLine]:
-        """The last lines of the log; all of them once Triton has ended."""
+        """The last lines of the log, including the final ones if Triton has ended."""
         if self._process.poll() is not None:
             self._reader.join(timeout=5)
         return list(self._lines)
@@ -231,7 +231,7 @@ class _Stub:
 
     @classmethod
     def of(cls, child: psutil.Process) -> _Stub | None:
-        """None for a child of Triton that is no stub, or not yet."""
+        """The stub in a child process of Triton. None if the child is not a stub, or not yet."""
         try:
             if not child.name().startswith(_STUB_NAME[:_ENDED_NAME_LETTERS]):
                 return None
@@ -250,7 +250,7 @@ class _Stub:
             return False
 
     def was_killed(self) -> bool:
-        """Whether a signal ended it; False once Triton has taken note of its end."""
+        """Whether a signal ended the stub. False after Triton has read its exit status."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:

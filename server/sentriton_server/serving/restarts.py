@@ -20,8 +20,8 @@ class RestartPolicy:
     failed_starts: int = 0
 
     def pause_s(self, served_s: float) -> float | None:
-        """Seconds to wait before the next start after a process that served this long (0: it did not come up); None:
-        give up.
+        """Seconds to wait before the next start, after a process that served for `served_s` (0: it did not start).
+        None: give up.
         """
         self.in_a_row = self.in_a_row + 1 if served_s < _STABLE_S else 1
         self.failed_starts = 0 if served_s > 0 else self.failed_starts + 1

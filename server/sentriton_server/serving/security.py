@@ -87,18 +87,18 @@ def check_security(settings: ServerSettings) -> None:
     if settings.access_key is not None and settings.access_key == settings.admin_key:
         raise LaunchError(
             f"{name_of(settings, 'access_key')} and {name_of(settings, 'admin_key')} are the same; "
-            "callers must not have the admin's key"
+            "callers must not have the admin key"
         )
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise LaunchError(f"{certificate_name} and {key_name} belong together; one of them is missing")
+        raise LaunchError(f"{certificate_name} and {key_name} must be given together; one of them is missing")
     if settings.tls_certificate is None or settings.tls_key is None:
         if settings.client_root_certificates is not None:
-            raise LaunchError(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS is TLS")
+            raise LaunchError(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS needs TLS")
         return
     if settings.http_port is not None:
         raise LaunchError(
             f"Triton's HTTP protocol has no TLS: leave out {name_of(settings, 'http_port')}, "
-            "or let a proxy before the server do TLS"
+            "or put a proxy with TLS in front of the server"
         )
     certificate = _read_certificate(certificate_name, settings.tls_certificate)
     if _public_bytes(certificate) != _public_bytes(_read_key(key_name, settings.tls_key)):

@@ -1,4 +1,4 @@
-"""Tells a Triton that stands still from one that is slow: while a request waits, it uses no processor time."""
+"""Distinguishes a Triton that hangs from a slow one: it uses no processor time while a request waits."""
 
 from __future__ import annotations
 

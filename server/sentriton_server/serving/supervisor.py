@@ -1,4 +1,4 @@
-"""Keeps a server serving: looks after Triton and starts it again, on the same port, when it does not serve any more."""
+"""Supervises Triton, and restarts it on the same port when it no longer serves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Supervisor:
     """Starts a `server` and watches it: its processes at every moment, its answers by a canary every `canary_period_s`.
 
     `say` gets one sentence for each thing that happens. `ready_file` exists while the server serves, for readiness
-    probes that look for a file. `beside` looks after other processes, and is called while Triton is watched.
+    probes that look for a file. `beside` supervises other processes, and is called while Triton is watched.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Supervisor:
             self._set_ready(False)
 
     def _watch(self, interrupted: threading.Event) -> str:
-        """Block until the server does not serve any more; returns why."""
+        """Block until the server no longer serves, and return the reason."""
         period_s, failures, slow = self._server.settings.canary_period_s, 0, False
         due, canary = time.monotonic() + period_s, None
-        # In a thread: a part that dies under the canary is noticed at once and not when the canary's time is over.
+        # In a thread, so that a part that dies during the canary is noticed before the canary times out.
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
             try:
                 while not interrupted.wait(POLL_S):

@@ -1,7 +1,7 @@
-"""Rows of many lengths through a server that has just come up, so that no caller's is the first of its kind.
+"""Sends rows of many lengths to a server that has just started, so that no caller's row is the first of its length.
 
 The encoder's kernels are made for each number of tokens when it first occurs. Shared memory grows with the first long
-row, and memory is touched for the first time. A small model's call then takes half its time more.
+row, and memory is touched for the first time. Without this, such a call to a small model takes half as much time again.
 """
 
 from __future__ import annotations

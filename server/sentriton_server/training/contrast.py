@@ -1,4 +1,4 @@
-"""The data of contrastive learning: pairs of like meaning, and sentences that only look alike."""
+"""The data of contrastive learning: pairs of similar meaning, and sentences that only look alike."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def contrastive_rows(records: Sequence[Record], source: Source, seed: int) -> li
 
 
 def alike_pairs(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Pairs of like meaning: each sentence of a group with the next one; a long text alone gives its two halves.
+    """Pairs of similar meaning: each sentence of a group with the next one; a long text alone gives its two halves.
 
     The halves of one text share its subject more than those of any other (as the neighbouring spans of DeCLUTR,
     Giorgi et al. 2021), so text without labels teaches as well.
@@ -44,9 +44,9 @@ def alike_pairs(records: Sequence[Record]) -> list[tuple[str, str]]:
 
 
 def noised_pairs(records: Sequence[Record], seed: int) -> list[tuple[str, str]]:
-    """Each sentence with itself, some of its words missing or changed places: teaches which words carry a meaning.
+    """Pairs of a sentence and its copy with missing or exchanged words. They teach the model which words matter.
 
-    As the deletion and reordering of CLEAR (Wu et al. 2020).
+    Like the deletion and reordering of CLEAR (Wu et al. 2020).
     """
     draw = random.Random(seed)
     sentences = [text for text in distinct_sentences(records) if len(text.split()) >= NOISED_WORDS]
@@ -56,7 +56,7 @@ def noised_pairs(records: Sequence[Record], seed: int) -> list[tuple[str, str]]:
 def add_hard_negatives(pairs: Sequence[tuple[str, str]], records: Sequence[Record]) -> list[tuple[str, str, str]]:
     """To each pair the sentence nearest to its first by letters (TF-IDF of 2- and 3-grams) that means something else.
 
-    A sentence of the same record, where that is of like meaning, is none; a pair without any gets the next best.
+    A sentence of the same record, where that is of similar meaning, is none; a pair without any gets the next best.
     """
     sentences = distinct_sentences(records)
     alike: dict[str, set[str]] = {sentence: {sentence_key(sentence)} for sentence in sentences}

@@ -1,7 +1,7 @@
 """The data sets a recipe may name: how each is read, and the records that never enter training.
 
 Every reader yields `Record`s, sentences that belong together. Each objective takes its own view of them: sentences
-("mlm"), pairs of like meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation alone:
+("mlm"), pairs of similar meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation alone:
 `TrainingData` drops every record that shares a sentence with it.
 """
 
@@ -26,7 +26,7 @@ Pairing = Literal["alike", "noised"]
 
 PARAKQC_GROUP = 10  # paraphrases a group, on consecutive lines
 MAX_SCORE = 5.0  # of the benchmarks
-ALIKE_SCORE = 0.8  # scored pairs from here up are pairs of like meaning
+ALIKE_SCORE = 0.8  # scored pairs from here up are pairs of similar meaning
 
 
 class Record(NamedTuple):
@@ -48,7 +48,7 @@ class Source:
     `rows` takes that many of its records, drawn with the recipe's seed (default: all). `repeat` reads them that many
     times per epoch, so a small set keeps its weight beside a large one.
 
-    For contrastive learning (`contrast.py`): `pairs` says which sentences make a pair of like meaning.
+    For contrastive learning (`contrast.py`): `pairs` says which sentences make a pair of similar meaning.
     `hard_negatives` adds to each the sentence of the set that looks most like it and has another meaning.
     """
 

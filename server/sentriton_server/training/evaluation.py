@@ -1,4 +1,4 @@
-"""How well cosine, Manhattan, Euclidean and dot similarity rank sentence pairs as people did."""
+"""Correlations of cosine, Manhattan, Euclidean and dot similarity with human scores of sentence pairs."""
 
 from __future__ import annotations
 

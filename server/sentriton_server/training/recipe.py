@@ -1,6 +1,6 @@
 """A training recipe: its base, its stages and their data. One TOML file, as frozen dataclasses.
 
-Every key of the file is a field here, with its default. Each class checks its own values and raises
+Every key of the file is a field with a default. Each class checks its own values and raises
 `InvalidInput` with the key, the value and the allowed ones.
 """
 

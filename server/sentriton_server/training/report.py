@@ -9,7 +9,7 @@ from sentriton_server.training.recipe import Recipe, Stage
 
 @dataclass(frozen=True)
 class LogRow:
-    """Where a stage stood after `step` batches: training loss, and Spearman correlation on its `best_on` set."""
+    """The state of a stage after `step` batches: training loss, and Spearman correlation on its `best_on` set."""
 
     step: int
     epoch: float
@@ -51,5 +51,5 @@ class TrainingReport:
 
     @property
     def duration_s(self) -> float:
-        """Wall time of all stages."""
+        """Wall-clock time of all stages."""
         return sum(stage.duration_s for stage in self.stages)

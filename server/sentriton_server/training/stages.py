@@ -52,7 +52,7 @@ class MaskedTokenModel(RobertaForMaskedLM):  # type: ignore[misc]
 def pretrain(
     encoder: MaskedTokenModel, tokenizer: Any, stage: Stage, data: TrainingData, progress: Progress
 ) -> StageReport:
-    """Train an encoder to fill in masked tokens, on batches of sentences of like length."""
+    """Train an encoder to fill in masked tokens, on batches of sentences of similar length."""
     sentences = data.sentences(stage.data)
     tokens = Dataset.from_dict({"sentence": sentences}).map(
         lambda batch: tokenizer(batch["sentence"], truncation=True, max_length=stage.max_seq_length),
@@ -74,7 +74,7 @@ def pretrain(
 
 
 def set_dropout(model: nn.Module, share: float) -> None:
-    """The share of activations that every dropout of a model zeroes in training."""
+    """Set the share of activations that each dropout layer of a model zeroes in training."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
@@ -101,7 +101,7 @@ def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progr
         model=model,
         args=SentenceTransformerTrainingArguments(
             **arguments,
-            # A sentence that stands twice in a batch would be its own negative.
+            # A sentence that occurs twice in a batch would be its own negative.
             batch_sampler=BatchSamplers.NO_DUPLICATES if contrastive else BatchSamplers.BATCH_SAMPLER,
         ),
         train_dataset=DatasetDict(rows),
@@ -129,9 +129,9 @@ def _keep_best(stage: Stage, measured: str) -> dict[str, Any]:
 
 
 def _rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
-    """The columns that the objective's loss takes, in its order, by source.
+    """The training rows of each source, with the columns in the order that the objective's loss takes.
 
-    A batch is of one source: sentences of one kind are harder to tell apart, and teach more.
+    A batch has rows of one source, because similar sentences are harder to distinguish and the model learns more.
     """
     if stage.objective == "cosine":
         scored = scored_pairs(data.records(stage.data))
@@ -143,7 +143,7 @@ def _rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
                 tables[f"{source.name}-{index}"] = _table(rows, ("anchor", "positive", "negative"))
     if not tables:
         names = ", ".join(source.name for source in stage.data)
-        raise InvalidInput(f'data = {names}: not one pair there for objective "{stage.objective}"')
+        raise InvalidInput(f'data = {names}: contains no pair for objective "{stage.objective}"')
     return tables
 
 

@@ -13,7 +13,7 @@ from sentriton.errors import InvalidInput
 def build(kind: Any, value: Any, where: str) -> Any:
     """Turn `value` into `kind`: a dataclass, tuple[X, ...], Literal, X | None, str, int, float or bool.
 
-    A string stands for a table with that `name` alone. Raises `InvalidInput` that names `where`, the value and the
+    A string is short for a table with this `name` alone. Raises `InvalidInput` that names `where`, the value and the
     allowed ones.
     """
     if get_origin(kind) in (Union, UnionType):

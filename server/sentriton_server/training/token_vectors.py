@@ -35,7 +35,7 @@ def token_vectors(
 
 
 def _neighbours(sentences: Iterable[Sequence[int]], vocab_size: int) -> sparse.csr_matrix:
-    """How often two tokens stand in one window, weighted by their distance; symmetric (vocab_size, vocab_size)."""
+    """How often two tokens occur in one window, weighted by their distance; symmetric (vocab_size, vocab_size)."""
     sentences = list(sentences)
     lengths = np.fromiter((len(ids) for ids in sentences), dtype=np.int64, count=len(sentences))
     ids = np.fromiter(chain.from_iterable(sentences), dtype=np.int32, count=int(lengths.sum()))

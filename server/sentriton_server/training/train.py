@@ -77,7 +77,7 @@ def train(
 
 
 def _data_sets(recipe: Recipe) -> list[DataSet]:
-    """The data sets that a recipe trains on, and those that it chooses by."""
+    """The data sets that a recipe trains on, and those that select its best weights."""
     chosen_on = [SELECTION_SETS[stage.best_on] for stage in recipe.stages if stage.best_on is not None]
     return [*(TRAINING_SETS[source.name] for source in recipe.sources), *chosen_on]
 

@@ -1,12 +1,12 @@
-"""The folder of an unfinished training, so that the same command resumes after a Ctrl-C or a power cut.
+"""The folder of an unfinished training, so that the same command resumes it after Ctrl-C or a power failure.
 
     OUTPUT.training/
-        recipe.json             what is trained; another recipe does not go on from here
+        recipe.json             the recipe; a run with another recipe does not resume
         stage-0/finished/       the base
-        stage-1/finished/       what the first stage ended with, in float32, and report.json
-        stage-2/checkpoint-300/ where the second stage stands: weights, optimizer, random numbers; written in turn
+        stage-1/finished/       the result of the first stage in float32, and report.json
+        stage-2/checkpoint-300/ a state of the second stage: weights, optimizer, random numbers
 
-A folder counts from the moment that its last file is there: each is written aside and renamed, or holds `elapsed.json`.
+A folder counts once it is complete: it is written elsewhere and renamed, or it contains `elapsed.json`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Workspace:
         # Without a base nothing would be lost.
         if self.is_finished(0) and self._note.is_file() and self._note.read_text(encoding="utf-8") != self._content:
             raise InvalidInput(
-                f"{folder} holds an unfinished training of another recipe or other data; remove it to begin anew, or "
-                "give another --output"
+                f"{folder} contains an unfinished training with another recipe or other data; remove it to start over, "
+                "or give another --output"
             )
 
     def finished(self, index: int) -> Path:
-        """The folder that stage `index` (0: the base) leaves when it is done."""
+        """The folder with the result of stage `index` (0: the base). It exists once the stage is done."""
         return self.folder / f"stage-{index}" / "finished"
 
     def is_finished(self, index: int) -> bool:
@@ -73,7 +73,7 @@ class Workspace:
         return StageReport(**{**content, "stage": self._recipe.stages[index - 1], "log": log})
 
     def checkpoints(self, index: int) -> Path:
-        """The folder for a stage's checkpoints, without those that were cut short while they were written."""
+        """The folder with a stage's checkpoints. Removes incomplete ones, whose writing was interrupted."""
         folder = self.folder / f"stage-{index}"
         folder.mkdir(exist_ok=True)
         for checkpoint in folder.glob("checkpoint-*"):

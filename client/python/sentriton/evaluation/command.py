@@ -60,7 +60,7 @@ def evaluate(
     pairs = read_scored(data)
     with open_encoder(settings) as encoder:
         manifest = encoder.manifest
-        # Before the work: a mistyped name is told at once.
+        # Before the work, so that a mistyped name is reported at once.
         checkpoint = None if read_checkpoint is None else read_checkpoint()
         if checkpoint is not None and checkpoint.fingerprint != manifest.fingerprint:
             typer.echo(f"note: {own.checkpoint} is another model than the {manifest.name} that is served", err=True)
@@ -97,7 +97,7 @@ def figures_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
 
 
 def _embed(encoder: Encoder, pairs: list[ScoredPair]) -> tuple[Any, Any]:
-    """Embeddings [n, d] of the n first sentences and of the n second ones, asked for at once."""
+    """Embeddings [n, d] of the n first sentences and of the n second ones, from one call."""
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     embeddings = encoder.encode(sentences, show_progress_bar=len(sentences) > 5_000)
     return embeddings[: len(pairs)], embeddings[len(pairs) :]

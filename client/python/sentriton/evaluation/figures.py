@@ -18,7 +18,7 @@ FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, 
 
 def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequence[float]) -> dict[str, float]:
     """All of `FIGURES` for embeddings [n, d] of n pairs and people's n scores, on any scale. "..._max" is the best
-    similarity's. Raises `InvalidInput` where a correlation has no meaning.
+    similarity's. Raises `InvalidInput` if a correlation has no meaning.
     """
     from scipy.stats import pearsonr, spearmanr
 
@@ -31,7 +31,7 @@ def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequen
         predicted = score_pairs(similarity, embeddings1, embeddings2)
         if not np.ptp(predicted):
             raise InvalidInput(
-                f"the model gives all {len(scores)} pairs one {similarity} similarity: nothing correlates"
+                f"the model gives all {len(scores)} pairs the same {similarity} similarity, so no correlation exists"
             )
         figures[f"pearson_{similarity}"] = float(pearsonr(scores, predicted).statistic)
         figures[f"spearman_{similarity}"] = float(spearmanr(scores, predicted).statistic)

@@ -1,4 +1,4 @@
-"""Whether the model hub answers. Its own client retries for half a minute and more where it does not."""
+"""Whether the model hub answers. If it does not, its own client retries for half a minute and more."""
 
 from __future__ import annotations
 

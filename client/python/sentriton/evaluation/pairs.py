@@ -23,7 +23,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")
 
-Rows = Iterator[tuple[str, Mapping[str, Any]]]  # where a row stands, and its columns
+Rows = Iterator[tuple[str, Mapping[str, Any]]]  # the position of a row, and its columns
 
 
 class ScoredPair(NamedTuple):
@@ -83,8 +83,8 @@ def _score(row: Mapping[str, Any], where: str) -> float:
 
 
 def read_rows(path: Path) -> Rows:
-    """The rows of a file by their columns' names, each behind where it stands. Raises `InvalidInput` that names the
-    line or the row.
+    """Pairs of a position (line or row) and the row there, by column names. Raises `InvalidInput` that names the
+    position.
     """
     kind = path.suffix.lower()
     if kind not in ENDINGS:

@@ -1,4 +1,4 @@
-"""Where a model agrees with people and where not: scores against similarities, and residuals by source."""
+"""Plots human scores against a model's similarities, and the residuals by source."""
 
 from __future__ import annotations
 

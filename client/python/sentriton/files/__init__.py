@@ -1,1 +1,1 @@
-"""Files of sentences in, files of embeddings out: in constant memory, and resumed where a run was interrupted."""
+"""Embeds files of sentences into files of embeddings, in constant memory. An interrupted run resumes."""

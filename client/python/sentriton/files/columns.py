@@ -14,7 +14,7 @@ USUAL_COLUMNS = (SENTENCE, "text")
 
 
 class SentenceRow(NamedTuple):
-    """A sentence, and the columns of its row by name: its own is one of them."""
+    """A sentence, and all columns of its row by name. The sentence's own column is one of them."""
 
     sentence: str
     columns: Mapping[str, Any]
@@ -25,7 +25,7 @@ def plain_row(sentence: str) -> SentenceRow:
 
 
 def checked(value: Any, where: str) -> str:
-    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` it stands."""
+    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` the value is."""
     if not isinstance(value, str):
         shown = json_text(value)
         shown = shown if len(shown) <= 40 else shown[:40] + "…"
@@ -40,14 +40,14 @@ def checked(value: Any, where: str) -> str:
 
 
 def choose_column(names: Sequence[str], column: str | None, name: str, *, carried: bool = False) -> str:
-    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns, and for a name that
-    the output needs where the columns are `carried` there.
+    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns. If the columns are
+    `carried` (copied to the output), it also raises for a name that the output needs.
     """
     known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"
     if column is None:
         usual = list(names) if len(names) == 1 else [usual for usual in USUAL_COLUMNS if usual in names]
         if not usual:
-            raise InvalidInput(f"{name} has the columns {known}; say by --column which one holds the sentences")
+            raise InvalidInput(f"{name} has the columns {known}; name the column of the sentences with --column")
         column = usual[0]
     if column not in names:
         raise InvalidInput(f"{name} has no column {column!r}; its columns are {known}")
@@ -61,5 +61,5 @@ def choose_column(names: Sequence[str], column: str | None, name: str, *, carrie
 
 
 def json_text(value: object) -> str:
-    """A value as JSON; of a kind that JSON lacks, such as a date, its text."""
+    """A value as JSON. A value of a type that JSON lacks, such as a date, becomes its text."""
     return json.dumps(value, ensure_ascii=False, default=str)

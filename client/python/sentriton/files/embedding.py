@@ -133,15 +133,17 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
             raise InvalidInput(f"--input is {file}, which a run for --output {output} replaces; give two files")
     for file in (output, Skipped.paths(output)[0]):
         if file.exists() and not overwrite:
-            raise InvalidInput(f"{file} exists, and a run for --output {output} replaces it; give --overwrite for that")
+            raise InvalidInput(
+                f"{file} exists, and a run for --output {output} replaces it; give --overwrite to allow this"
+            )
 
 
 def row_precision(precision: str) -> EmbeddingPrecision:
     """`precision`, which must not need all embeddings at once. Raises `InvalidInput`."""
     if precision in ("int8", "uint8"):
         raise InvalidInput(
-            f"--precision is {precision}, whose ranges come from all embeddings together, and sentences are embedded "
-            f"here a few at a time; allowed are {', '.join(ROW_PRECISIONS)}"
+            f"--precision is {precision}, which computes its ranges from all embeddings, but the command embeds a few "
+            f"sentences at a time; allowed are {', '.join(ROW_PRECISIONS)}"
         )
     return choice("--precision", precision, ROW_PRECISIONS)
 
@@ -184,9 +186,9 @@ def embed_to_file(
     restart: bool = False,
     progress: bool = False,
 ) -> Summary:
-    """Embed every sentence of `source` and write `output`, whole or not at all.
+    """Embed every sentence of `source` and write `output`, completely or not at all.
 
-    The same call after an interruption resumes behind the last whole row in FILE.partial. `options` are those of
+    The same call after an interruption resumes after the last complete row in FILE.partial. `options` are those of
     `encode`. Raises `InvalidInput` for input, options or output, and other `SentritonError`s that name the kept rows.
     """
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Draws similarity scores as a heat map, by matplotlib (the extra `plot`), which is imported only here."""
+"""Draws similarity scores as a heat map with matplotlib (the extra `plot`). Only this module imports matplotlib."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def check_plot(path: Path) -> None:
 
 
 def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> bool:
-    """Draw scores [n, n] of n texts into a file. Returns whether the texts stand at the axes, or their numbers (from
-    1), where no font has all letters. Raises `SentritonError` when the file cannot be written.
+    """Draw scores [n, n] of n texts into a file. Returns whether the texts label the axes. If no font has all
+    letters, their numbers (from 1) do. Raises `SentritonError` if the file cannot be written.
     """
     from matplotlib.figure import Figure
 

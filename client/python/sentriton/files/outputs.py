@@ -1,4 +1,4 @@
-"""Where rows are kept until a run is complete: FILE.partial, which survives interruptions and becomes FILE then."""
+"""Stores rows in FILE.partial, which survives interruptions, and renames it to FILE when a run is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 class PartialRows(Protocol):
-    """Rows on their way into a file. `rows` is how many whole ones are kept. Methods raise OSError."""
+    """Rows of a file that is not complete yet. `rows` is the number of stored rows. Methods raise OSError."""
 
     rows: int
 
@@ -28,15 +28,15 @@ class PartialRows(Protocol):
         """Keep n rows and their embeddings [n, d]."""
 
     def finish(self, output: Path) -> None:
-        """Make everything that is kept the file `output`, at once."""
+        """Turn the stored rows into the file `output`, in one step."""
 
     def close(self) -> None:
         """Close the file; kept rows stay."""
 
 
 def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:
-    """The whole rows in `partial` for an output of this ending. `columns` has the types of those that are carried, for
-    Parquet.
+    """The complete rows in `partial`, for an output with this ending. `columns` has the types of the columns that are
+    copied to Parquet.
     """
     kind = output.suffix.lower()
     if kind == ".npy":

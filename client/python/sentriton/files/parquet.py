@@ -1,4 +1,4 @@
-"""Parquet, by pyarrow (the extra `files`), which is imported only here."""
+"""Reads and writes Parquet with pyarrow (the extra `files`). Only this module imports pyarrow."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _ROW_GROUP_BYTES = 32 << 20
 
 
 def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
-    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried`. Raises
-    `InvalidInput` naming file, column and row.
+    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried` (copied to
+    the output). Raises `InvalidInput` naming file, column and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -49,21 +49,21 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
 
 
 def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates behind the year 9999."""
+    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates after the year 9999."""
     columns = []
     for column in table.column_names:
         try:
             columns.append(table.column(column).to_pylist())
         except (OverflowError, ValueError) as error:
             raise InvalidInput(
-                f"{name}, column {column!r} has values that cannot be carried ({error}); convert the column to text, "
+                f"{name}, column {column!r} has values that cannot be copied ({error}); convert the column to text, "
                 "or give --output FILE.npy, which has the embeddings alone"
             ) from error
     return (dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True))
 
 
 def plain_schema(schema: Any) -> Any:
-    """The types of carried columns. Times in nanoseconds become text, since Python's have microseconds."""
+    """The types of copied columns. Times in nanoseconds become text, because Python's times have microseconds."""
     import pyarrow as pa
 
     return pa.schema(
@@ -98,7 +98,7 @@ class ParquetRows:
         ends = [0, *(_span(part)[1] for part in self._parts)]
         firsts = [_span(part)[0] for part in self._parts]
         if firsts != ends[:-1] or any(end <= first for first, end in pairwise(ends)):
-            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to begin anew")
+            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to start over")
         self.rows = ends[-1]
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
@@ -119,7 +119,7 @@ class ParquetRows:
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Nothing is open between calls."""
+        """Does nothing, because no file is open between calls."""
 
     def _write(self, path: Path, tables: Iterator[Any]) -> None:
         import pyarrow.parquet as pq

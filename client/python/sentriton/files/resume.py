@@ -1,4 +1,4 @@
-"""Whose rows stand in FILE.partial, by FILE.partial.json: only the same run resumes."""
+"""FILE.partial.json names the run whose rows are in FILE.partial. Only the same run may resume."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if sys.platform != "win32":
 
 
 class PartialRun:
-    """The right to write FILE while the object is a context, by a lock of the system on FILE.partial.json: a second run
-    is refused.
+    """The exclusive right to write FILE while the context is open. A file lock on FILE.partial.json refuses a second
+    run.
     """
 
     def __init__(self, output: Path) -> None:
@@ -27,7 +27,7 @@ class PartialRun:
         self._output = output
 
     def __enter__(self) -> PartialRun:
-        """Raises `InvalidInput` when another process writes this output, OSError where it cannot be written."""
+        """Raises `InvalidInput` if another process writes this output, and OSError if the output cannot be written."""
         descriptor = os.open(self.state_path, os.O_RDWR | os.O_CREAT, 0o666)
         self._file = os.fdopen(descriptor, "r+", encoding="utf-8")
         if sys.platform != "win32":
@@ -78,7 +78,7 @@ class PartialRun:
         return found if isinstance(found, dict) else {}
 
     def _compare(self, found: dict[str, Any], identity: dict[str, Any]) -> None:
-        advice = "give --restart to begin anew, or another --output"
+        advice = "give --restart to start over, or another --output"
         if not found:
             raise InvalidInput(f"{self.rows_path} is there and nothing says from which run; {advice}")
         names = list(dict.fromkeys([*identity, *found]))

@@ -88,7 +88,7 @@ def numbered_lines(
 
 
 def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[tuple[str, Any]]:
-    """The value of each line that is not blank, behind where it stands."""
+    """Pairs of a position (file and line) and the value there, for each line that is not blank."""
     for number, line in numbered_lines(file, name, reading):
         if not line.strip():
             continue
@@ -101,7 +101,7 @@ def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> It
 
 
 def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """The values of a JSON list, each behind its number. Raises `InvalidInput` for any other content."""
+    """Pairs of a position (file and number) and the value there, for a JSON list. Raises `InvalidInput` for others."""
     try:
         values = json.load(file)
     except json.JSONDecodeError as error:
@@ -109,14 +109,14 @@ def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
     except (ValueError, RecursionError) as error:  # no UTF-8, thousands of digits, lists in lists
         raise InvalidInput(f"{name} is not JSON: {error}") from error
     if not isinstance(values, list):
-        raise InvalidInput(f"{name} is no list; give a list of objects")
+        raise InvalidInput(f"{name} is not a list; give a list of objects")
     yield from ((f"{name}, object {number}", value) for number, value in enumerate(values, start=1))
 
 
 def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRICT) -> Iterator[tuple[str, list[str]]]:
-    """The header of a table, then its rows, each behind where it stands. Between commas by RFC 4180; between tabs,
-    quotation marks are letters. A wrong header is raised, and so is a line between commas that cannot be read whole: it
-    may be part of a row.
+    """Pairs of a position and the row there: first the header of a table, then its rows. Comma-separated values follow
+    RFC 4180. In tab-separated values, quotation marks are letters. Raises for a wrong header, and for a comma-separated
+    line that cannot be read completely, because it may be part of a row.
     """
     header: list[str] = []
     begins, dropped = 1, 0  # lines: a quoted field may hold ends of them

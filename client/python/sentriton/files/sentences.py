@@ -36,7 +36,7 @@ def check_kind(path: Path, column: str | None) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """Its ending, in small letters. Pipes and devices, such as bash's <(command), give lines."""
+    """The ending of a file name, in lower case. Pipes and devices, such as bash's <(command), are read as .txt."""
     return path.suffix.lower() if path.is_file() else ".txt"
 
 

@@ -18,8 +18,8 @@ from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_
 
 @dataclass(frozen=True)
 class SentenceSource:
-    """Rows by `read`, which takes `Reading`'s functions for the error of a wrong row and for a long line. `path` is the
-    file, if any, to read them from a second time; `identity` identifies its content.
+    """A source of rows. `read` returns them, and takes `Reading`'s functions for wrong rows and for long lines. `path`
+    is the file, if any, that can be read a second time. `identity` identifies its content.
     """
 
     name: str
@@ -33,8 +33,8 @@ class SentenceSource:
         return self.path is not None
 
     def survey(self, reject: Reject | None = None, fills: Fills | None = None) -> tuple[int | None, Any]:
-        """The number of rows, None where only reading can tell, and the types of their columns for `open_rows`. Finds
-        faults in a file before anything is embedded.
+        """The number of rows (None if unknown before reading) and the types of their columns for `open_rows`. Finds
+        faults in a file before any row is embedded.
         """
         if self.path is None:
             return self.given, {SENTENCE: {str}}
@@ -67,8 +67,8 @@ def open_source(
     *,
     carried: bool = True,
 ) -> SentenceSource:
-    """The source that the arguments of a command name; its columns may be `carried` to the output. Raises
-    `InvalidInput` for none, or two.
+    """The source that the arguments of a command name; its columns may be `carried` (copied) to the output.
+    Raises `InvalidInput` for no source, or two.
     """
     if texts and path is not None:
         raise InvalidInput("both TEXT and --input were given; give one of them")

@@ -1,4 +1,4 @@
-"""The encoders behind an adapter, which is called from plain code and from any event loop."""
+"""The encoders of an adapter, which blocking code and any event loop may call."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The encoder's own operators: C++ for x86 processors with AVX-512, compiled once for each torch and kept in the cache.
 
-A TorchScript module that names these operators can be loaded where their library is loaded, and nowhere else. So the
-library is part of the export, beside `model.pt`.
+A TorchScript module that names these operators loads only after their library is loaded. So the export contains the
+library, next to `model.pt`.
 
-`python -m sentriton_server.encoder.operators` compiles it once into the environment, for exports where no compiler is
-installed (docker/install.sh does this).
+`python -m sentriton_server.encoder.operators` compiles the library once into the environment, for exports on machines
+without a compiler (docker/install.sh does this).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _loaded: set[str] = set()
 
 
 class OperatorsUnavailable(SentritonError, RuntimeError):
-    """The operators cannot be compiled or loaded here, or not be used for an encoder."""
+    """The operators cannot be compiled or loaded on this machine, or do not support an encoder."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class EncoderSizes:
 def check_sizes(sizes: EncoderSizes) -> None:
     """Raises `OperatorsUnavailable` for an encoder whose layers or sizes the operators do not have."""
     if sizes.beyond:
-        raise OperatorsUnavailable(f"the operators compute layers like BERT's, and of this encoder {sizes.beyond}")
+        raise OperatorsUnavailable(f"the operators compute layers like BERT's, but in this encoder {sizes.beyond}")
     head_size = sizes.hidden_size // sizes.num_heads
     for name, size in (("feed-forward size", sizes.intermediate_size), ("head size", head_size)):
         if size % _PANEL:
@@ -116,7 +116,7 @@ def _compile(library: Path) -> None:
         raise OperatorsUnavailable("no C++ compiler is installed; install g++")
     torch_folder = Path(torch.__file__).parent
     if not (torch_folder / "include").is_dir():
-        raise OperatorsUnavailable(f"no headers in {torch_folder / 'include'}; install torch anew")
+        raise OperatorsUnavailable(f"no headers in {torch_folder / 'include'}; reinstall torch")
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
         # Compiled aside and moved: another process never sees half a file.

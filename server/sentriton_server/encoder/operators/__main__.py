@@ -1,4 +1,4 @@
-"""Compiles the operators into this environment: see the package."""
+"""Compiles the C++ operators into this environment (see the docstring of the package)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose operators an encoder gets: Sentriton's where they are to be had and suit it, else torch's."""
+"""Chooses the operators of an encoder: Sentriton's if they are available and suit it, else torch's."""
 
 from __future__ import annotations
 
