@@ -117,7 +117,7 @@ def test_what_cannot_correlate_is_refused() -> None:
     embeddings = np.eye(3)
     with pytest.raises(InvalidInput, match="3 pairs have 1 different scores"):
         measure(embeddings, embeddings, [1, 1, 1])
-    with pytest.raises(InvalidInput, match="all 3 pairs one cosine similarity"):
+    with pytest.raises(InvalidInput, match="all 3 pairs the same cosine similarity"):
         measure(embeddings, embeddings, [1, 2, 3])
 
 

@@ -136,7 +136,6 @@ def check_canary(settings: ClientSettings, timeout_s: float = HEALTH_TIMEOUT_S) 
 
 
 def _check_health(settings: ClientSettings) -> int:
-    """Look at one server, say how it is, and give the exit code."""
     timeout_s = settings.timeout_s or HEALTH_TIMEOUT_S
     try:
         with closing(Connection(settings.url, settings)) as connection:

@@ -63,7 +63,6 @@ def warn(message: str) -> None:
 
 
 def _options(declared: Setting, defaults: dict[str, Any]) -> list[inspect.Parameter]:
-    """The option of a setting, and the hidden one by its former name."""
     default = defaults.get(declared.field, declared.default)
     words = f"{'' if default is None else 'default: '}{declared.words_of(default)}"
     # A line of its own, so that a narrow terminal shows the whole name.
@@ -92,7 +91,6 @@ def _parameter(declared: Setting, name: str, option: Any) -> inspect.Parameter:
 
 
 def _reader(declared: Setting, flag: str) -> Callable[[Any], Any]:
-    """The value of a flag; None if it is not given."""
 
     def read(value: Any) -> Any:
         if value is None:

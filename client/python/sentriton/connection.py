@@ -149,7 +149,6 @@ def _explained(error: SentritonError, question: Question[Any]) -> SentritonError
 
 
 def _channel(grpc: Any, address: str, settings: ClientSettings) -> Any:
-    """A channel of the module `grpc` or `grpc.aio`."""
     credentials = channel_credentials(settings)
     if credentials is None:
         return grpc.insecure_channel(address, options=_OPTIONS)

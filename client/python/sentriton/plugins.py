@@ -94,7 +94,6 @@ def _missing(what: str, distribution: str = SERVER) -> str:
 
 
 def _failing(name: str, short_help: str, message: str) -> Any:
-    """A command that fails with `message` for all arguments, --help included."""
 
     def fail() -> None:
         raise SentritonError(message)

@@ -36,7 +36,6 @@ def progress_bar(shown: bool, total: int | None, finished: int = 0) -> Iterator[
 
 
 def _lines(total: int | None, before: int) -> Callable[[int], None]:
-    """Prints a line for a log at intervals and at the end."""
     started = printed = time.monotonic()
 
     def advance(finished: int) -> None:

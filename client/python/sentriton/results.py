@@ -77,7 +77,6 @@ class Results:
 
 
 def _tensor(array: Array, *, required: bool = False) -> Array | Tensor:
-    """A torch tensor of the array if torch is installed, else the array itself."""
     try:
         import torch
     except ModuleNotFoundError as error:

@@ -236,7 +236,6 @@ def _array(embeddings: EncodedMany) -> NDArray[Any]:
 
 
 def _meaning(encoder: SentenceEncoder, options: RowOptions, dimension: int) -> dict[str, Any]:
-    """Everything that a row depends on besides its sentence."""
     manifest = encoder.manifest
     prompt = options.get("prompt")
     if prompt is None:
