@@ -17,7 +17,7 @@
 # make cpp       build the C++ client, with the system's gRPC or Debian's, unpacked into build/ (a minute)
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make prometheus  unpack Debian's Prometheus into build/, which the tests of docker/ need
-# make manifests images, manifests and alert rules as files (a minute; kubectl, Go for helm and, on Debian, apt-get)
+# make manifests images, manifests and alert rules as files (a minute; kubectl, jq, Go for helm and, on Debian, apt-get)
 # make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (half an hour)
 # make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
 # make coverage  the same with training and tests against a real Triton: at least 85 in 100

@@ -15,7 +15,7 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from sentriton import SentenceEncoder
 from tests.conftest import ROOT
 from tests.gateway.conftest import RunningGateway
-from tests.snippets import commands, programs
+from tests.snippets import blocks, commands
 
 TEXTS = ["숙소가 역에서 가까워요.", "지하철역 근처 숙소입니다.", "내일 비가 오나요?"]
 
@@ -47,7 +47,7 @@ def test_llama_index(gateway: RunningGateway, model: str, encoder: SentenceEncod
 
 
 def test_the_program_of_its_page(gateway: RunningGateway) -> None:
-    (program,) = programs(ROOT / "docs/gateway.md")
+    (program,) = blocks(ROOT / "docs/gateway.md", "python")
     code = program.code.replace("http://localhost:8080", gateway.url)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stderr, done.stdout) == ("", program.output)

@@ -24,14 +24,16 @@ KUSTOMIZATIONS: dict[str, str] = dict(re.findall(r"```yaml\n# (\w+)/kustomizatio
 FURTHER_PATCHES: dict[str, str] = {
     kind: block for block, kind in re.findall(r"```yaml\n(patches:\n  - target: {kind: (\w+).*?)```", GUIDE, re.DOTALL)
 }
+# Lists of components, added alike.
+FURTHER_COMPONENTS: list[str] = re.findall(r"```yaml\n(components:\n.*?)```", GUIDE, re.DOTALL)
 
 
-def follow(name: str, folder: Path, patches: str = "") -> tuple[Manifest, ...]:
-    """Write a kustomization of the guide into `folder`, which then has a checkout, and build it with `patches`."""
+def follow(name: str, folder: Path, further: str = "") -> tuple[Manifest, ...]:
+    """Write a kustomization of the guide into `folder`, which then has a checkout, and build it with further lists."""
     (folder / "sentriton").symlink_to(ROOT)
     (folder / name).mkdir()
     kustomization = yaml.safe_load(KUSTOMIZATIONS[name])
-    if patches:
-        kustomization["patches"] = kustomization.get("patches", []) + yaml.safe_load(patches)["patches"]
+    for field, values in (yaml.safe_load(further) or {}).items():
+        kustomization[field] = kustomization.get(field, []) + values
     (folder / name / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     return kustomize(folder / name)

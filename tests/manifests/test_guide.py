@@ -14,9 +14,10 @@ from cryptography import x509
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.dockerfiles import values
-from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, read
-from tests.manifests.guide import COMMANDS, FURTHER_PATCHES, GUIDE, KUSTOMIZATIONS, follow
+from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, needed, read
+from tests.manifests.guide import COMMANDS, FURTHER_COMPONENTS, FURTHER_PATCHES, GUIDE, KUSTOMIZATIONS, follow
 from tests.manifests.references import images, secrets
+from tests.snippets import blocks, command_lines
 
 
 def table(header: str) -> set[str]:
@@ -62,9 +63,16 @@ def test_every_overlay_is_in_it() -> None:
 
 
 def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
-    for command in COMMANDS:
-        if command.startswith("openssl "):
-            subprocess.run(shlex.split(command), cwd=tmp_path, check=True, capture_output=True)
+    """After all commands of the page of certificates, with no cluster behind kubectl."""
+    needed("kubectl", "1.27 or later")
+    lines = [line for block in blocks(DOCKER / "certificates.md", "console") for line in command_lines(block)]
+    dry = 'set -e\nkubectl() { command kubectl "$@" --dry-run=client --output name; }'
+    done = subprocess.run(
+        ["sh", "-c", "\n".join([dry, *lines])], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    made = ["namespace/embeddings", "secret/sentriton-tls", "secret/sentriton-keys", "secret/sentriton-caller-tls"]
+    assert done.stdout.split() == made
     certificate = x509.load_pem_x509_certificate((tmp_path / "tls.crt").read_bytes())
     certificate.verify_directly_issued_by(x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()))
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -82,3 +90,15 @@ def test_its_storage_class_reaches_the_claim(name: str, tmp_path: Path) -> None:
     manifests = follow(name, tmp_path, FURTHER_PATCHES["PersistentVolumeClaim"])
     (claim,) = (one for one in manifests if one["kind"] == "PersistentVolumeClaim")
     assert claim["spec"]["storageClassName"] == "nfs"
+
+
+def test_its_export_for_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
+    (component,) = FURTHER_COMPONENTS
+    (job,) = (one for one in follow("export", tmp_path, component) if one["kind"] == "Job")
+    assert "gpu" not in str(job)
+
+
+def test_every_block_of_yaml_is_built() -> None:
+    assert GUIDE.count("```yaml\n") == len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS)
+    # The first one is built in tests/manifests/test_changes.py.
+    assert FURTHER_PATCHES.keys() == {"ConfigMap", "PersistentVolumeClaim"}

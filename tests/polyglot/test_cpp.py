@@ -20,6 +20,7 @@ from tests.polyglot.processes import run
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
+from tests.snippets import only
 
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
 CODE = sorted(path for kind in ("cpp", "hpp") for path in CPP_CLIENT.rglob(f"*.{kind}"))
@@ -90,14 +91,13 @@ def test_public_headers_need_nothing_else() -> None:
 
 def test_the_readmes_code_runs(folder: Path, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The library is the one that is built already."""
-    readme = (CPP_CLIENT / "README.md").read_text(encoding="utf-8")
-    code, printed, project, commands = (
-        re.findall(rf"```{kind}\n(.*?)```", readme, re.S)[0] for kind in ("cpp", "text", "cmake", "console")
-    )
+    code, printed, project, commands = only(CPP_CLIENT / "README.md", "cpp", "text", "cmake", "console")
     (tmp_path / "hello.cpp").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
     (tmp_path / "CMakeLists.txt").write_text(project, encoding="utf-8")
     initial = f"cmake -C {LIBRARIES / 'libraries.cmake'} -D CMAKE_CXX_FLAGS='{WARNINGS}'"
     usr = LIBRARIES / "usr"
+    options = (CPP_CLIENT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert all(f"option({name} " in options for name in re.findall(r"-D (SENTRITON_\w+)", commands))
     for line in commands.splitlines()[2:]:  # the first two build the library
         command = line.removeprefix("$ ").replace("build/sentriton", str(folder.parent))
         command = command.replace("cmake -S", f"{initial} -S").replace("$PWD/installed", f'"$PWD/installed;{usr}"')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from tests.polyglot.conftest import GO_CLIENT, RunGo
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
+from tests.snippets import only
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,7 @@ def test_go_finds_nothing_to_mend(run_go: RunGo) -> None:
 
 def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The packages are those that are here already."""
-    readme = (GO_CLIENT / "README.md").read_text(encoding="utf-8")
-    (code,), (printed,), (commands,) = (
-        re.findall(rf"```{kind}\n(.*?)```", readme, re.S) for kind in ("go", "text", "console")
-    )
+    code, printed, commands = only(GO_CLIENT / "README.md", "go", "text", "console")
     (tmp_path / "main.go").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
     offline = {"GOPROXY": "off", "GONOSUMDB": "*", "GOFLAGS": "-mod=mod"}
     for line in commands.splitlines():

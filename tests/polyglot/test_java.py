@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import subprocess
 import zipfile
@@ -29,6 +28,7 @@ from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import PROPERTY
 from tests.polyglot.test_protos import read_tree
 from tests.server.conftest import RunningServer
+from tests.snippets import only
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,7 @@ def test_generated_java_is_current(built: Ran, node_tools: Path, tmp_path: Path)
 
 
 def test_the_readmes_code_runs(built: Ran, server: RunningServer, tmp_path: Path) -> None:
-    readme = (JAVA_CLIENT / "README.md").read_text(encoding="utf-8")
-    code, printed = re.findall(r"```(?:java|text)\n(.*?)```", readme, re.S)[:2]
+    code, printed = only(JAVA_CLIENT / "README.md", "java", "text")
     script = tmp_path / "Main.java"
     script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
     ran = run(*source_command(script))
@@ -101,8 +100,7 @@ def test_the_readmes_code_runs(built: Ran, server: RunningServer, tmp_path: Path
 
 
 def test_the_readmes_project_names_the_library() -> None:
-    readme = (JAVA_CLIENT / "README.md").read_text(encoding="utf-8")
-    (project,) = re.findall(r"```xml\n(.*?)```", readme, re.S)
+    (project,) = only(JAVA_CLIENT / "README.md", "xml")
     (dependency,) = ET.fromstring(project).iterfind("{*}dependencies/{*}dependency")
     library = ET.parse(JAVA_CLIENT / "pom.xml").getroot()
     for name in ("groupId", "artifactId", "version"):

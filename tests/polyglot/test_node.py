@@ -14,6 +14,7 @@ from tests.polyglot.processes import environment
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
+from tests.snippets import only
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +64,7 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder, which links to the package."""
-    readme = (NODE_CLIENT / "README.md").read_text(encoding="utf-8")
-    code, printed, commands = (
-        re.findall(rf"```{kind}\n(.*?)```", readme, re.S)[0] for kind in ("js", "text", "console")
-    )
+    code, printed, commands = only(NODE_CLIENT / "README.md", "js", "text", "console")
     (tmp_path / "hello.mjs").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
     for line in commands.splitlines():
         words = line.removeprefix("$ ").replace("PATH_TO_SENTRITON", str(NODE_CLIENT.parents[1])).split()

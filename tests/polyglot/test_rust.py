@@ -14,6 +14,7 @@ from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.polyglot.test_protos import assert_current
 from tests.server.conftest import RunningServer
+from tests.snippets import only
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +73,7 @@ def test_generated_rust_is_current(folder: Path, node_tools: Path, tmp_path: Pat
 
 def test_the_readmes_code_runs(folder: Path, run_cargo: RunCargo, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The crates are those that are here already."""
-    readme = (RUST_CLIENT / "README.md").read_text(encoding="utf-8")
-    code, printed, commands = (
-        re.findall(rf"```{kind}\n(.*?)```", readme, re.S)[0] for kind in ("rust,no_run", "text", "console")
-    )
+    code, printed, commands = only(RUST_CLIENT / "README.md", "rust,no_run", "text", "console")
     for line in commands.splitlines():
         arguments = line.removeprefix("$ cargo ").replace("PATH_TO_SENTRITON", str(RUST_CLIENT.parents[1])).split()
         if arguments[0] == "run":

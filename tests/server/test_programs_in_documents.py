@@ -1,4 +1,4 @@
-"""The programs in README.md, docs/ and the Python client's README print their output, and so does the demo."""
+"""The programs in Python of all pages print their output, and so does the demo."""
 
 from __future__ import annotations
 
@@ -7,22 +7,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.conftest import ROOT
 from tests.server.conftest import RunningServer
-from tests.snippets import PAGES, Program, programs
+from tests.snippets import PAGES, Block, blocks
 
-# Run by tests/polyglot/test_any_language.py, and by tests/gateway/test_tools.py.
-ELSEWHERE = ("from inference import", "from openai import")
-FOUND = [program for page in [*PAGES, ROOT / "client/python/README.md"] for program in programs(page)]
+CARD = BUNDLED_CHECKPOINT / "README.md"
+# Words of programs that other tests run, by page: tests/polyglot/test_any_language.py, tests/gateway/test_tools.py, and
+# the last test here.
+ELSEWHERE = {
+    ROOT / "README.md": "from inference import",
+    ROOT / "docs/protocol.md": "from inference import",
+    ROOT / "docs/gateway.md": "from openai import",
+    CARD: "from sentence_transformers import",
+}
+FOUND = [program for page in PAGES for program in blocks(page, "python")]
 # Each once: README.md, README.ko.md and the quick start have the same program.
-DIFFERENT = {(program.code, program.output): program for program in FOUND}.values()
-HERE = [program for program in DIFFERENT if not any(words in program.code for words in ELSEWHERE)]
+DIFFERENT = {
+    (program.code, program.output): program
+    for program in FOUND
+    if program.page not in ELSEWHERE or ELSEWHERE[program.page] not in program.code
+}
 
 
-@pytest.mark.parametrize("program", HERE, ids=str)
-def test_a_program_prints_its_output(program: Program, server: RunningServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", DIFFERENT.values(), ids=str)
+def test_a_program_prints_its_output(program: Block, server: RunningServer, tmp_path: Path) -> None:
     code = program.code.replace("localhost:8001", server.url)
     assert code != program.code, "it calls no server"
     command = [sys.executable, "-W", "error", "-c", code]
@@ -38,3 +50,17 @@ def test_the_demo_prints_its_output() -> None:
     for page in ("README.md", "docs/quick-start.md"):
         (output,) = re.findall(r"^```text\n(  1\. .*?)```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
         assert done.stdout.endswith(output), page
+
+
+def test_the_card_of_the_bundled_model_has_its_figures(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two programs run one after the other, and both print the matrix below them."""
+    monkeypatch.chdir(BUNDLED_CHECKPOINT.parent)
+    printed: list[object] = []
+    names = {"print": printed.append}
+    for program in blocks(CARD, "python"):
+        exec(program.code.replace("localhost:8001", server.url), names)
+    (matrix,) = blocks(CARD, "text")
+    expected = [[float(number) for number in row.split()] for row in matrix.code.splitlines()]
+    assert len(printed) == 2
+    for found in printed:
+        np.testing.assert_allclose(np.asarray(found), expected, atol=6e-4, rtol=0)

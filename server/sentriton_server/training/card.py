@@ -93,7 +93,7 @@ print(model.similarity(embeddings, embeddings))
 
 Both give
 
-```
+```text
 {matrix}
 ```"""
 

@@ -1,0 +1,68 @@
+"""The `sentriton` commands of all pages, run before a server, and the line that `serve` prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from tests.commands import SENTRITON
+from tests.conftest import ROOT
+from tests.server.conftest import RunningServer
+from tests.server.serve_command import running
+from tests.snippets import PAGES, blocks, commands
+
+LINES = ["첫 문장입니다.", "두 번째 문장입니다."]
+# Commands that take a port, minutes or a download: the tests that run them with the same options.
+ELSEWHERE = {
+    "data": ["tests/unit/test_data_sets.py"],
+    "evaluate": ["tests/server/test_evaluate.py"],
+    "export": ["tests/server/test_evaluate.py", "tests/end_to_end/test_export_command.py"],
+    "gateway": ["tests/gateway/conftest.py"],
+    "serve": ["tests/server/test_commands_in_documents.py", "tests/ports.py", "tests/gateway/test_beside.py"],
+    "train": ["tests/end_to_end/test_klue_sts.py"],
+}
+EVERY = {shlex.join(words): words[1:] for page in PAGES for words in commands(page) if words[0] == "sentriton"}
+# `sentriton data` alone fetches nothing.
+HERE = {line: words for line, words in EVERY.items() if words[0] not in ELSEWHERE or words == ["data"]}
+
+
+@pytest.mark.parametrize("words", HERE.values(), ids=HERE)
+def test_a_command_succeeds(words: list[str], server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("\n".join(LINES), encoding="utf-8")
+    (tmp_path / "reviews.csv").write_text("\n".join(["text", *LINES]), encoding="cp949")
+    environment = {**os.environ, "SENTRITON_URL": server.url}
+    done = subprocess.run(
+        [SENTRITON, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if "--output" in words:
+        output = tmp_path / words[words.index("--output") + 1]
+        assert output.stat().st_size > len(LINES) * 256 * np.float32().nbytes
+    else:
+        assert done.stdout
+
+
+@pytest.mark.parametrize("line", sorted(EVERY.keys() - HERE.keys()))
+def test_another_test_has_the_options_of_the_others(line: str) -> None:
+    command, *arguments = EVERY[line]
+    text = "".join((ROOT / test).read_text(encoding="utf-8") for test in ELSEWHERE[command])
+    assert all(f'"{word}"' in text for word in arguments if word.startswith("--"))
+
+
+def test_serve_prints_the_line_of_its_page() -> None:
+    page = ROOT / "docs/serving.md"
+    assert ["sentriton", "serve", "path/to/checkpoint", "--precision", "int8"] in commands(page)
+    (shown,) = (block.code for block in blocks(page, "text"))
+    with running(BUNDLED_CHECKPOINT, "--precision", "int8") as (_, line, _):
+        assert without_numbers(line) == without_numbers(shown).replace("checkpoint", BUNDLED_CHECKPOINT.name)
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\b\d[\d.]*", "N", text)
