@@ -26,7 +26,7 @@ from sentriton_server.serving import prepare_repository
 from sentriton_server.serving.installation import find_installation
 from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
-from tests.manifests.dockerfiles import command, health_command, values, variables
+from tests.manifests.dockerfiles import command, health_command, pinned, values, variables
 from tests.manifests.files import DOCKER
 from tests.ports import with_free_ports
 
@@ -41,14 +41,6 @@ def installed(folder: Path) -> dict[str, str]:
         check=True,
     )
     return {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in json.loads(listed.stdout)}
-
-
-def pinned(*folders: Path) -> dict[str, str]:
-    lines = [line for folder in folders for line in (folder / "constraints.txt").read_text().splitlines()]
-    pairs = [line.split("==") for line in lines if "==" in line]
-    names = [re.sub(r"[-_.]+", "-", name).lower() for name, _ in pairs]
-    assert len(names) == len(set(names)), "a package is pinned in one place"
-    return dict(zip(names, (version for _, version in pairs), strict=True))
 
 
 def install(folder: Path, *parts: str) -> None:

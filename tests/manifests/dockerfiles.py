@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 from dockerfile_parse import DockerfileParser
@@ -39,3 +41,12 @@ def health_command(dockerfile: str) -> list[str]:
     (check,) = values(dockerfile, "HEALTHCHECK")
     words: list[str] = json.loads(check.split("CMD", 1)[1])
     return words
+
+
+def pinned(*folders: Path) -> dict[str, str]:
+    """Versions of the packages that the folders' constraints pin, by normalized name."""
+    lines = [line for folder in folders for line in (folder / "constraints.txt").read_text().splitlines()]
+    pairs = [line.split("==") for line in lines if "==" in line]
+    names = [re.sub(r"[-_.]+", "-", name).lower() for name, _ in pairs]
+    assert len(names) == len(set(names)), "a package is pinned in one place"
+    return dict(zip(names, (version for _, version in pairs), strict=True))

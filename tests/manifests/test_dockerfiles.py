@@ -12,7 +12,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
-from tests.manifests.dockerfiles import command, health_command, instructions, values, variables
+from tests.manifests.dockerfiles import command, health_command, instructions, pinned, values, variables
+from tests.manifests.files import DOCKER
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -85,3 +86,8 @@ def test_an_interpreter_without_the_pinned_packages_is_refused_at_once(tmp_path:
     (line,) = refused.stderr.splitlines()
     assert line.endswith("is Python 3.10; the pinned packages need 3.11 or 3.12; take a base image that has it")
     assert not (tmp_path / "environment").exists()
+
+
+def test_an_image_has_each_package_pinned_in_one_place() -> None:
+    """Two pins of a package would part at the next change of one of them."""
+    assert pinned(ROOT, DOCKER).keys() > pinned(ROOT).keys()
