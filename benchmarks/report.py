@@ -30,7 +30,7 @@ def print_report(
     for column in rows[0]:
         table.add_column(column)
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in rows[0]))
     Console(width=160).print(table)
     if plot is not None:
         save_bars(plot, title, rows, bars)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ def rows() -> list[dict[str, Any]]:
 def test_ours_is_compared_with_the_best_peer_and_with_the_best_that_is_as_close(rows: list[dict[str, Any]]) -> None:
     assert [row["x_best_peer"] for row in rows] == [1.0, 0.8, 1.2]
     assert [row["x_best_as_close"] for row in rows] == [1.0, 1.0, 1.5]
+
+
+def test_each_value_is_in_the_column_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """Programs of other languages order the fields of their JSON otherwise."""
+    print_report("clients", "clients", [{"client": "go", "rate": 1}, {"rate": 2, "client": "rust"}])
+    assert ["rust", "2"] in [re.findall(r"\w+", line) for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_result_is_saved_with_processor_date_and_command(
