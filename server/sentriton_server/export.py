@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Collection
+from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from sentriton import __version__
 from sentriton.manifest import Manifest
 from sentriton_server.allocation import return_freed_memory
-from sentriton_server.checkpoint import Checkpoint, CheckpointError, content_key, locate_checkpoint, read_checkpoint
+from sentriton_server.checkpoint import Checkpoint, CheckpointError, content_key, locate_checkpoint, read_located
 from sentriton_server.checkpoint.errors import refusals_of
 from sentriton_server.choices import (
     WIDER_THAN_FP16,
@@ -97,10 +98,11 @@ def export(
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)
     check_target(repository, overwrite)
-    _, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
+    name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     content = content or content_key(folder)
+    read = partial(read_located, source, name, folder, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
     say(f"reading checkpoint {source}")
-    checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
+    checkpoint = read()
     if checkpoint.defaults:
         say(f"{checkpoint.defaults} (the default of sentence-transformers for an encoder without modules.json)")
     if checkpoint.adapters:
@@ -140,7 +142,7 @@ def export(
                     say(f"{share:.0%} of the linear layers in bf16 (auto: {error})")
             shutil.rmtree(draft, ignore_errors=True)
             del checkpoint  # its encoder is used up
-            checkpoint = read_checkpoint(source, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
+            checkpoint = read()
 
 
 def _require_content(source: str | Path, folder: Path, content: str) -> None:

@@ -8,6 +8,7 @@ from sentriton_server.checkpoint.reading import (
     locate_checkpoint,
     read_checkpoint,
     read_head,
+    read_located,
 )
 from sentriton_server.checkpoint.tokenizer import read_tokenizer
 
@@ -19,6 +20,7 @@ __all__ = [
     "locate_checkpoint",
     "read_checkpoint",
     "read_head",
+    "read_located",
     "read_tokenizer",
     "refusals_of",
 ]

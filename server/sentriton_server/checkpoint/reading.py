@@ -59,7 +59,14 @@ def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_l
     comes along never. `max_seq_length` takes the place of the checkpoint's own. Raises `CheckpointError` naming the
     module, the value and the allowed ones.
     """
-    name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
+    located = locate_checkpoint(source, allow_pickle=allow_pickle)
+    return read_located(source, *located, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
+
+
+def read_located(
+    source: str | Path, name: str, folder: Path, *, allow_pickle: bool = False, max_seq_length: int | None = None
+) -> Checkpoint:
+    """`read_checkpoint` for a known name and folder, without a request to the hub, which may have a newer one."""
     with refusals_of(source):
         return _read(name, folder, allow_pickle, max_seq_length)
 
