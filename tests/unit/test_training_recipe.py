@@ -74,7 +74,11 @@ def test_a_recipe_is_read_as_written(tmp_path: Path) -> None:
         ("heads = 2", "heads = 3", "hidden = 16: must be a multiple of heads = 3"),
         ("rows = 10", "rows = -1", r"tokenizer_data\[1\]: rows = -1: must be more than 0"),
         ("[base.architecture]", '[base]\ncheckpoint = "x"\n[base.architecture]', "exactly one of checkpoint, arch"),
-        ('objective = "mlm"', 'objective = "nsp"', "objective = 'nsp': must be one of mlm, contrastive, cosine"),
+        (
+            'objective = "mlm"',
+            'objective = "nsp"',
+            "objective = 'nsp': must be one of mlm, contrastive, distill, cosine",
+        ),
         ("batch_size = 4", "batchsize = 4", r"recipe.stage\[0\]: unknown key 'batchsize'; allowed: objective, data"),
         ("max_steps = 2", "", "epochs = None, max_steps = None: give exactly one of them"),
         ("max_steps = 2", "max_steps = 2\nepochs = 1", "give exactly one of them"),
@@ -85,6 +89,8 @@ def test_a_recipe_is_read_as_written(tmp_path: Path) -> None:
         ('best_on = "korsts-dev"', 'best_on = "klue-sts-dev"', "best_on = 'klue-sts-dev': must be one of korsts-dev"),
         ("max_steps = 2", 'max_steps = 2\nbest_on = "korsts-dev"', "trains no sentence embeddings; leave it out"),
         ('objective = "cosine"\ndata = ["korsts-train"]', 'objective = "mlm"\ndata = ["nsmc"]', "leave it out"),
+        ('objective = "cosine"', 'objective = "distill"', 'teacher = None: objective "distill" needs one'),
+        ("epochs = 1", 'epochs = 1\nteacher = "x"', "teacher = 'x': .* the others take none"),
         ("seed = 1", "seed = ", "tiny.toml"),
     ],
 )

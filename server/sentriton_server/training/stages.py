@@ -1,6 +1,6 @@
-"""The three objectives, each a run of a library's trainer: masked tokens, in-batch contrast, cosine against a score.
+"""The objectives. Each is a run of a library's trainer: masked tokens, in-batch contrast, distillation, scored pairs.
 
-Pre-training acts on the encoder before it has sentence embeddings; the two others act on a `SentenceTransformer`.
+Pre-training acts on the encoder before it has sentence embeddings. The others act on a `SentenceTransformer`.
 """
 
 from __future__ import annotations
@@ -19,34 +19,21 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from torch import nn
-from torch.nn.functional import cross_entropy
-from transformers import DataCollatorForLanguageModeling, RobertaForMaskedLM, Trainer, TrainingArguments
-from transformers.modeling_outputs import MaskedLMOutput
+from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from sentriton.errors import InvalidInput
 from sentriton_server.training.contrast import contrastive_rows
-from sentriton_server.training.data import (
-    SELECTION_SETS,
-    TrainingData,
-    scored_pairs,
-)
+from sentriton_server.training.data import SELECTION_SETS, TrainingData, scored_pairs
+from sentriton_server.training.distillation import SimilarityDistillationLoss
 from sentriton_server.training.evaluation import similarity_evaluator
+from sentriton_server.training.masked_tokens import MaskedTokenModel
 from sentriton_server.training.progress import Progress, training_log
 from sentriton_server.training.recipe import Stage
 from sentriton_server.training.report import StageReport
+from sentriton_server.training.teacher import teacher_vectors
 
-IGNORED_LABEL = -100  # the label of a token that is not masked
 MASKED_SHARE = 0.2  # of all tokens; BERT's 0.15 gives a short training fewer to learn from
-
-
-class MaskedTokenModel(RobertaForMaskedLM):  # type: ignore[misc]
-    """A masked language model that scores the vocabulary at masked positions alone: a fifth of that work."""
-
-    def forward(self, input_ids: Any, attention_mask: Any, labels: Any, **_: Any) -> MaskedLMOutput:
-        hidden = self.roberta(input_ids, attention_mask=attention_mask).last_hidden_state
-        masked = labels != IGNORED_LABEL
-        logits = self.lm_head(hidden[masked])
-        return MaskedLMOutput(loss=cross_entropy(logits.float(), labels[masked]), logits=logits)
+LENGTH_BANDS = 16  # of the sentences that a teacher embeds
 
 
 def pretrain(
@@ -81,12 +68,12 @@ def set_dropout(model: nn.Module, share: float) -> None:
 
 
 def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress) -> StageReport:
-    """Train sentence embeddings by contrast or against scores.
+    """Train sentence embeddings by contrast, against a teacher's cosines or against scores.
 
     With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
     contrastive = stage.objective == "contrastive"
-    rows = _rows(stage, data)
+    rows, loss = _rows_and_loss(model, stage, data, progress)
     arguments = _arguments(stage, data, progress.folder)
     whole_length = model.max_seq_length
     model.max_seq_length = stage.max_seq_length or whole_length
@@ -105,7 +92,7 @@ def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progr
             batch_sampler=BatchSamplers.NO_DUPLICATES if contrastive else BatchSamplers.BATCH_SAMPLER,
         ),
         train_dataset=DatasetDict(rows),
-        loss=MultipleNegativesRankingLoss(model) if contrastive else CosineSimilarityLoss(model),
+        loss=loss,
         evaluator=evaluator,
         callbacks=[progress],
     )
@@ -128,23 +115,50 @@ def _keep_best(stage: Stage, measured: str) -> dict[str, Any]:
     return {**often, "load_best_model_at_end": True, "metric_for_best_model": measured}
 
 
-def _rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
-    """The training rows of each source, with the columns in the order that the objective's loss takes.
-
-    A batch has rows of one source, because similar sentences are harder to distinguish and the model learns more.
-    """
+def _rows_and_loss(
+    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress
+) -> tuple[dict[str, Dataset], nn.Module]:
+    """The training rows by source, with the columns in the order that the objective's loss takes, and that loss."""
+    if stage.objective == "distill":
+        tables, vectors = _taught_rows(stage, data, progress)
+        return tables, SimilarityDistillationLoss(model, vectors)
     if stage.objective == "cosine":
         scored = scored_pairs(data.records(stage.data))
         tables = {"pairs": _table(scored, ("sentence1", "sentence2", "score"))} if scored else {}
     else:
-        tables = {}
-        for index, source in enumerate(stage.data):
-            if rows := contrastive_rows(data.records([source]), source, data.seed):
-                tables[f"{source.name}-{index}"] = _table(rows, ("anchor", "positive", "negative"))
+        tables = _contrastive_rows(stage, data)
     if not tables:
         names = ", ".join(source.name for source in stage.data)
         raise InvalidInput(f'data = {names}: contains no pair for objective "{stage.objective}"')
+    loss = MultipleNegativesRankingLoss(model) if stage.objective == "contrastive" else CosineSimilarityLoss(model)
+    return tables, loss
+
+
+def _contrastive_rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
+    """Rows by source, because similar sentences of a batch are harder to distinguish and the model learns more."""
+    tables = {}
+    for index, source in enumerate(stage.data):
+        if rows := contrastive_rows(data.records([source]), source, data.seed):
+            tables[f"{source.name}-{index}"] = _table(rows, ("anchor", "positive", "negative"))
     return tables
+
+
+def _taught_rows(stage: Stage, data: TrainingData, progress: Progress) -> tuple[dict[str, Dataset], torch.Tensor]:
+    """Sentences in tables of similar length, with their rows in the teacher's vectors; and those vectors.
+
+    A batch has rows of one table: it mixes all sources, with little padding.
+    """
+    sentences = sorted(data.sentences(stage.data), key=len)
+    distinct = list(dict.fromkeys(sentences))
+    vectors = teacher_vectors(str(stage.teacher), distinct, progress)
+    rows = {sentence: row for row, sentence in enumerate(distinct)}
+    taught = [(sentence, rows[sentence]) for sentence in sentences]
+    size = -(-len(taught) // LENGTH_BANDS)
+    tables = {
+        f"length-{band}": _table(taught[start : start + size], ("sentence", "label"))
+        for band, start in enumerate(range(0, len(taught), size))
+    }
+    return tables, torch.from_numpy(vectors)
 
 
 def _table(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> Dataset:

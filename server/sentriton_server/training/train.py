@@ -15,7 +15,7 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.training.card import EXAMPLE, model_card
 from sentriton_server.training.checkpoint import (
     DEVICE,
-    load_base,
+    load_checkpoint,
     load_encoder,
     new_encoder,
     save_checkpoint,
@@ -35,6 +35,7 @@ from sentriton_server.training.progress import Progress
 from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import StageReport, TrainingReport
 from sentriton_server.training.stages import finetune, pretrain
+from sentriton_server.training.teacher import require_teacher
 from sentriton_server.training.token_vectors import token_vectors
 from sentriton_server.training.tokenizer import train_tokenizer
 from sentriton_server.training.workspace import Workspace
@@ -59,6 +60,9 @@ def train(
         raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
     data = TrainingData(data_dir, recipe.seed)
     data.require(_data_sets(recipe))
+    for stage in recipe.stages:
+        if stage.teacher is not None:
+            require_teacher(stage.teacher)
     workspace = Workspace(output.with_name(f"{output.name}.training"), recipe, data_dir)
     if not workspace.is_finished(0):
         say("preparing the base")
@@ -86,7 +90,7 @@ def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace) -> N
     """Stage 0: an encoder of the architecture with its tokenizer, or the checkpoint as it is."""
     architecture = recipe.base.architecture
     if architecture is None:
-        workspace.finish(0, load_base(str(recipe.base.checkpoint)).save)
+        workspace.finish(0, load_checkpoint(str(recipe.base.checkpoint), "--base").save)
         return
     set_seed(recipe.seed)
     text = data.sentences(architecture.tokenizer_data)
