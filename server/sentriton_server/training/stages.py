@@ -24,7 +24,7 @@ from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArgum
 from sentriton.errors import InvalidInput
 from sentriton_server.training.contrast import contrastive_rows
 from sentriton_server.training.data import SELECTION_SETS, TrainingData, scored_pairs
-from sentriton_server.training.distillation import SimilarityDistillationLoss
+from sentriton_server.training.distillation import DistillationLoss, SaveProjection
 from sentriton_server.training.evaluation import similarity_evaluator
 from sentriton_server.training.masked_tokens import MaskedTokenModel
 from sentriton_server.training.progress import Progress, training_log
@@ -68,7 +68,7 @@ def set_dropout(model: nn.Module, share: float) -> None:
 
 
 def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress) -> StageReport:
-    """Train sentence embeddings by contrast, against a teacher's cosines or against scores.
+    """Train sentence embeddings by contrast, from a teacher or against scores.
 
     With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
@@ -94,7 +94,8 @@ def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progr
         train_dataset=DatasetDict(rows),
         loss=loss,
         evaluator=evaluator,
-        callbacks=[progress],
+        # `progress` marks a checkpoint as complete, so it comes last.
+        callbacks=[*_savers(loss, progress), progress],
     )
     trainer.train(resume_from_checkpoint=progress.last_checkpoint)
     model.max_seq_length = whole_length
@@ -121,7 +122,7 @@ def _rows_and_loss(
     """The training rows by source, with the columns in the order that the objective's loss takes, and that loss."""
     if stage.objective == "distill":
         tables, vectors = _taught_rows(stage, data, progress)
-        return tables, SimilarityDistillationLoss(model, vectors)
+        return tables, DistillationLoss(model, vectors)
     if stage.objective == "cosine":
         scored = scored_pairs(data.records(stage.data))
         tables = {"pairs": _table(scored, ("sentence1", "sentence2", "score"))} if scored else {}
@@ -132,6 +133,10 @@ def _rows_and_loss(
         raise InvalidInput(f'data = {names}: contains no pair for objective "{stage.objective}"')
     loss = MultipleNegativesRankingLoss(model) if stage.objective == "contrastive" else CosineSimilarityLoss(model)
     return tables, loss
+
+
+def _savers(loss: nn.Module, progress: Progress) -> list[SaveProjection]:
+    return [SaveProjection(loss, progress.last_checkpoint)] if isinstance(loss, DistillationLoss) else []
 
 
 def _contrastive_rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
