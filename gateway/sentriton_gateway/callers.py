@@ -59,12 +59,12 @@ def within(seconds: float, receive: Receive) -> Receive:
     return receive_in_time
 
 
-class Patience(asyncio.Protocol):
-    """A connection of uvicorn's, which is closed for a slow caller: the head of a request does not arrive within
-    `seconds`, or the caller reads nothing of its answer for as long. `given` are uvicorn's arguments of a protocol.
+class PatientConnection(asyncio.Protocol):
+    """A connection, which is closed if the head of a request does not arrive within `seconds`, or the caller reads
+    nothing of its answer for as long. `given` are uvicorn's arguments of a protocol.
 
-    It passes the transport's calls on, and `counting` tells it of the requests in progress: it needs nothing of
-    uvicorn's own protocol but that a request runs in the context of its connection.
+    It passes the transport's calls on to uvicorn's protocol, and `counting` tells it of the requests in progress. So
+    uvicorn need only run a request in the context of its connection.
     """
 
     def __init__(self, seconds: float, given: Mapping[str, Any]) -> None:
@@ -133,13 +133,13 @@ class Patience(asyncio.Protocol):
             self._transport.abort()  # closing would wait for the reader
 
 
-_connection: ContextVar[Patience] = ContextVar("connection")
+_connection: ContextVar[PatientConnection] = ContextVar("connection")
 
 
 def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
-    """The class of connections for uvicorn, with `Patience` of this time."""
+    """The class of connections for uvicorn, each a `PatientConnection` of this time."""
 
-    class Connection(Patience):
+    class Connection(PatientConnection):
         def __init__(self, **given: Any) -> None:
             super().__init__(seconds, given)
 

@@ -31,16 +31,11 @@ constexpr std::array<std::string_view, 10> untrusted = {
 };
 // A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
 constexpr std::array<std::string_view, 10> too_large = {
-    "message larger than max",
-    "decompression larger than max",
-    "a size larger than",
-    "message exceeds maximum size",
-    "message length too large",
-    "maximum configured message size",
-    "payload too large",
-    "status: 413",
-    "status code 413",
-    "server: 413",
+    "message larger than max",  "decompression larger than max",
+    "a size larger than",       "message exceeds maximum size",
+    "message length too large", "maximum configured message size",
+    "payload too large",        "status: 413",
+    "status code 413",          "server: 413",
 };
 constexpr std::array<std::string_view, 3> sick = {"is not healthy", "rst_stream", "stream removed"};
 constexpr std::string_view restricted = "this protocol is restricted";

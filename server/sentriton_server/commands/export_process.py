@@ -30,7 +30,7 @@ _PROGRAM = (
 
 
 def repository_for(source: str | None, exports: ExportSettings) -> Path:
-    """What `prepare_repository` returns and raises. A checkpoint is exported by a process that ends with this one."""
+    """The result of `prepare_repository`, or its error. A process that ends with this one exports a checkpoint."""
     from sentriton_server.export_cache import hold
     from sentriton_server.serving.source import is_repository, prepare_repository
 
