@@ -3,8 +3,8 @@ use std::time::Instant;
 use http::Uri;
 use http::uri::Scheme;
 use tokio::time::timeout;
-use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::Request;
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 
 use crate::channel::{Channel, Until, late};
 use crate::deadline::LEAST_TIME;
