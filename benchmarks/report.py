@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.workload import hardware
+from sentriton.files.columns import json_text
 
 
 def print_report(
@@ -26,6 +27,7 @@ def print_report(
     """Print `rows`, all of the same keys, as a table under `title`, then everything as a line of JSON, with processor,
     date and command. `plot`: a file for the values of column `bars`, a bar for each row, named by the row's texts.
     `save`: a file for the line of JSON, in a folder that is made (`benchmarks.tables`)."""
+    rows = json.loads(json_text(rows))  # NaN, such as the rate of no time, is null
     table = Table(title=title)
     for column in rows[0]:
         table.add_column(column)

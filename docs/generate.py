@@ -48,6 +48,7 @@ HEAD = """\
 A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for every switch.
 An empty variable counts as unset, but an empty key is an error, since it would leave the server open.
 Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
+`~` at the beginning of a path is the home folder.
 
 At its start `serve` prints the settings that are not defaults, with their source. With `--verbose` it prints all.
 """

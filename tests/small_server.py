@@ -41,16 +41,17 @@ def vectors(sentences: list[str]) -> Any:
 class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
     """Serves at `url` within `with`.
 
-    `manifest` (JSON or bytes) and `tokenizer` may be set before; `change` alters each embedding's response and
-    `change_asset` each asset's. A request takes `delay_s`, and none is answered while `silent` is set. `refuse` may
-    raise for a request, by its number, and `refuse_asset` for an asset. `received` counts `requests` for embeddings,
-    `at_once` the most at a time.
+    `manifest` (JSON or bytes), `tokenizer` and `most_bytes` of a message (-1: any) may be set before; `change` alters
+    each embedding's response and `change_asset` each asset's. A request takes `delay_s`, and none is answered while
+    `silent` is set. `refuse` may raise for a request, by its number, and `refuse_asset` for an asset. `received` counts
+    `requests` for embeddings, `at_once` the most at a time.
     """
 
     def __init__(self) -> None:
         self.tokenizer: bytes = make_tokenizer().encode()
         self.manifest: Any = json.loads(make_manifest(dimension=DIMENSION, prompts={}).to_json())
         self.announce_tokenizer = True
+        self.most_bytes = -1
         self.golden: Any = {}
         self.change: Change = lambda response: None
         self.change_asset: Change = lambda response: None
@@ -65,7 +66,8 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self._over = threading.Event()
 
     def __enter__(self) -> SmallServer:
-        self._server = grpc.server(ThreadPoolExecutor(200))
+        options = [("grpc.max_receive_message_length", self.most_bytes)]
+        self._server = grpc.server(ThreadPoolExecutor(200), options=options)
         add_GRPCInferenceServiceServicer_to_server(self, self._server)
         self.port = self._server.add_insecure_port("127.0.0.1:0")
         self.url = f"127.0.0.1:{self.port}"

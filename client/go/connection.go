@@ -45,6 +45,7 @@ func newConnection(address string, settings *settings) (*connection, error) {
 	channel, err := grpc.NewClient(
 		address,
 		grpc.WithTransportCredentials(security),
+		grpc.WithPerRPCCredentials(lastLook{}),
 		// gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
 		// A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
@@ -84,6 +85,15 @@ func (c *connection) infer(
 	}
 	return response, nil
 }
+
+// lastLook is asked for metadata once a request has a connection, which may have taken most of its time.
+type lastLook struct{}
+
+func (lastLook) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	return nil, ending(ctx)
+}
+
+func (lastLook) RequireTransportSecurity() bool { return false }
 
 // ending returns the status of a request that ctx leaves no time for; nil if it has time.
 func ending(ctx context.Context) error {

@@ -2,6 +2,7 @@ package sentriton
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -90,6 +91,41 @@ func TestCallWithoutTimeIsNotSent(t *testing.T) {
 	server.set(func() {
 		if server.asked != 1 || server.received != 0 {
 			t.Errorf("%d questions and %d requests have arrived; expected 1 and 0", server.asked, server.received)
+		}
+	})
+}
+
+// nearing is a context whose end is near after the first look, as behind a connection that took long.
+type nearing struct {
+	context.Context
+	looks *atomic.Int32
+}
+
+func (n nearing) Deadline() (time.Time, bool) {
+	if n.looks.Add(1) == 1 {
+		return time.Now().Add(time.Minute), true
+	}
+	return time.Now().Add(leastTime / 2), true
+}
+
+func TestNoRequestIsSentWhoseConnectionTookItsTime(t *testing.T) {
+	server := startSmall(t)
+	settings, err := resolveSettings(server.address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection, err := newConnection(server.address, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.channel.Close() }()
+	_, failure := connection.infer(nearing{context.Background(), new(atomic.Int32)}, assetRequest("manifest.json"))
+	if failure == nil || failure.Kind != ErrDeadlineExceeded {
+		t.Errorf("the error is %v", failure)
+	}
+	server.set(func() {
+		if server.asked != 0 {
+			t.Error("the request was sent")
 		}
 	})
 }

@@ -100,6 +100,19 @@ var (
 		"tls: unknown certificate",
 		"tls: expired certificate",
 	}
+	// A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
+	tooLarge = []string{
+		"message larger than max",
+		"decompression larger than max",
+		"a size larger than",
+		"message exceeds maximum size",
+		"message length too large",
+		"maximum configured message size",
+		"payload too large",
+		"status: 413",
+		"status code 413",
+		"server: 413",
+	}
 	sick = []string{"is not healthy", "rst_stream", "stream removed"}
 )
 
@@ -128,6 +141,8 @@ func errorKind(code codes.Code, message string) error {
 		return ErrAccessDenied
 	case kind == ErrInvalidInput && strings.Contains(text, mismatch):
 		return ErrContractMismatch
+	case (kind == ErrOverloaded || kind == ErrServerError) && containsAny(text, tooLarge):
+		return ErrInvalidInput
 	case kind == ErrServerError && strings.Contains(text, noRoom):
 		return ErrOverloaded
 	case kind == ErrServerError && containsAny(text, sick):
@@ -158,6 +173,11 @@ func translate(err error, address string) *Error {
 			reason += "; give the server's key by WithAccessKey or $SENTRITON_ACCESS_KEY"
 		}
 		reason = fmt.Sprintf("no access to %s: %s", address, reason)
+	case ErrInvalidInput:
+		if received.Code() != codes.InvalidArgument {
+			reason = fmt.Sprintf("a message to or from %s is too large: %s; lower WithBatchSize or shorten the "+
+				"sentences, or raise this limit of the server or proxy", address, reason)
+		}
 	case ErrDeadlineExceeded:
 		reason = fmt.Sprintf("%s did not answer in time: %s", address, reason)
 	}

@@ -151,6 +151,19 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+func TestTildeIsTheHomeFolder(t *testing.T) {
+	t.Setenv("HOME", "/home/me")
+	t.Setenv("SENTRITON_ROOT_CERTIFICATES", "~/ca.pem")
+	found, err := resolveSettings("a:1", []Option{WithClientCertificate("~me/own.pem", "~/own.key")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := []string{found.rootCertificates, found.clientCertificate, found.clientKey}
+	if !slices.Equal(paths, []string{"/home/me/ca.pem", "~me/own.pem", "/home/me/own.key"}) {
+		t.Errorf("the paths are %q", paths)
+	}
+}
+
 func TestWrongSettings(t *testing.T) {
 	for says, option := range map[string]Option{
 		"^timeout is 0s; allowed are times above 0$":        WithTimeout(0),

@@ -127,6 +127,9 @@ func (s *settings) check() error {
 		return invalidInput("the access key cannot be sent; allowed are printable ASCII characters, without spaces or " +
 			"line ends around them")
 	}
+	for _, path := range []*string{&s.rootCertificates, &s.clientCertificate, &s.clientKey} {
+		*path = belowHome(*path)
+	}
 	s.tls = s.tls || s.rootCertificates != "" || s.clientCertificate != ""
 	return nil
 }
@@ -161,6 +164,19 @@ func variable(name, unset string) string {
 		return text
 	}
 	return unset
+}
+
+// belowHome puts the home folder in place of ~ at the beginning of a path.
+func belowHome(path string) string {
+	rest, found := strings.CutPrefix(path, "~")
+	if !found || (rest != "" && rest[0] != '/') {
+		return path
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return path
+	}
+	return home + rest
 }
 
 func secondsVariable(name string, value *time.Duration) error {

@@ -2,6 +2,7 @@
 
 SentritonError           status  code
 InvalidInput             400     invalid_value
+InvalidInput             413     message_too_large: a limit of gRPC, of the server or a proxy before it
 Overloaded               429     rate_limit_exceeded
 ContractMismatch         503     model_changed
 ServerUnavailable        503     server_unavailable
@@ -19,6 +20,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from grpc import RpcError, StatusCode
 from starlette.exceptions import HTTPException
 
 from sentriton.errors import (
@@ -87,6 +89,8 @@ async def answer_sentriton_error(request: Request, error: Exception) -> Response
     status, code = next(_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS)
     message, param = str(error), None
     if isinstance(error, InvalidInput):
+        if isinstance(error.__cause__, RpcError) and error.__cause__.code() is not StatusCode.INVALID_ARGUMENT:
+            status, code = 413, "message_too_large"
         # The client's errors begin with the name of its argument.
         argument = re.match(r"\w*", message)[0]  # type: ignore[index]
         param = _PARAMETERS.get(argument)

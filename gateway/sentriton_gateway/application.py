@@ -41,7 +41,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorAnswer, "description": "The access key is missing or wrong."},
     404: {"model": ErrorAnswer, "description": "The server has no such model."},
     408: {"model": ErrorAnswer, "description": "The body takes too long to arrive."},
-    413: {"model": ErrorAnswer, "description": "The body is too large."},
+    413: {"model": ErrorAnswer, "description": "The body, or a message to the server, is too large."},
     429: {"model": ErrorAnswer, "description": "The server or the gateway has too much to do."},
     502: {"model": ErrorAnswer, "description": "The server failed, or refuses the gateway."},
     503: {"model": ErrorAnswer, "description": "The server is not reachable, or does not serve."},

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
+import uvicorn
 from fastapi import Request
-from starlette.types import Message, Receive
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sentriton_gateway.answers import Refused
@@ -56,58 +59,107 @@ def within(seconds: float, receive: Receive) -> Receive:
     return receive_in_time
 
 
-def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which closes connections of slow callers.
+class PatientConnection(asyncio.Protocol):
+    """A connection, which is closed if the head of a request does not arrive within `seconds`, or the caller reads
+    nothing of its answer for as long. `given` are uvicorn's arguments of a protocol.
 
-    A connection ends if for this time the head of a request does not arrive, or the caller reads nothing of its answer.
+    It passes the transport's calls on to uvicorn's protocol, and `counting` tells it of the requests in progress. So
+    uvicorn need only run a request in the context of its connection.
     """
 
-    class PatientProtocol(H11Protocol):
-        _closing: asyncio.TimerHandle | None = None
-        _reading: asyncio.TimerHandle | None = None
+    def __init__(self, seconds: float, given: Mapping[str, Any]) -> None:
+        self._seconds = seconds
+        self._http = H11Protocol(**given)
+        self._loop = asyncio.get_running_loop()
+        self._in_progress = 0
+        self._closing: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self._http.connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data: bytes) -> None:
+        token = _connection.set(self)
+        try:
+            self._http.data_received(data)
+        finally:
+            _connection.reset(token)
+        self._wait_for_head()
+
+    def eof_received(self) -> None:
+        self._http.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in filter(None, (self._closing, self._reading)):
+            timer.cancel()
+        self._http.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._http.pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        self._http.resume_writing()
+        if self._reading is not None:
+            self._reading.cancel()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """While a request of the connection is in progress."""
+        self._in_progress += 1
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
+        try:
+            yield
+        finally:
+            self._in_progress -= 1
             self._wait_for_head()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._wait_for_head()
+    def _wait_for_head(self) -> None:
+        # From its first byte on: more bytes give no more time.
+        if self._closing is None and not self._in_progress and not self._transport.is_closing():
+            self._closing = self._loop.call_later(self._seconds, self._transport.close)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            for timer in filter(None, (self._closing, self._reading)):
-                timer.cancel()
-            super().connection_lost(exc)
+    def _wait_for_reader(self) -> None:
+        self._reading = self._loop.call_later(self._seconds, self._abort, self._transport.get_write_buffer_size())
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
+    def _abort(self, unread: int) -> None:
+        if self._transport.get_write_buffer_size() < unread:
             self._wait_for_reader()
+        else:
+            self._transport.abort()  # closing would wait for the reader
 
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if self._reading is not None:
-                self._reading.cancel()
 
-        def _wait_for_head(self) -> None:
-            # uvicorn has a timer of its own between an answer and the next byte.
-            waits = self.cycle is None or self.cycle.response_complete
-            if waits and self._closing is None:
-                self._closing = self.loop.call_later(seconds, self._close)
-            elif not waits and self._closing is not None:
-                self._closing.cancel()
-                self._closing = None
+_connection: ContextVar[PatientConnection] = ContextVar("connection")
 
-        def _wait_for_reader(self) -> None:
-            self._reading = self.loop.call_later(seconds, self._abort, self.transport.get_write_buffer_size())
 
-        def _abort(self, unread: int) -> None:
-            if self.transport.get_write_buffer_size() < unread:
-                self._wait_for_reader()
-            else:
-                self.transport.abort()  # closing would wait for the reader
+def patient_protocol(seconds: float) -> type[asyncio.Protocol]:
+    """The class of connections for uvicorn, each a `PatientConnection` of this time."""
 
-        def _close(self) -> None:
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.close()
+    class Connection(PatientConnection):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(seconds, given)
 
-    return PatientProtocol
+    return Connection
+
+
+def counting(app: ASGIApp) -> ASGIApp:
+    """`app`, which tells a connection of its requests. Raises `RuntimeError` if uvicorn hides the connection."""
+
+    async def counted(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        connection = _connection.get(None)
+        if connection is None:
+            raise RuntimeError(
+                f"uvicorn {uvicorn.__version__} runs a request outside the context of its connection, so slow callers "
+                "would have no limit; install the version that constraints.txt names"
+            )
+        with connection.request():
+            await app(scope, receive, send)
+
+    return counted

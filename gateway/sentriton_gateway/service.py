@@ -15,7 +15,7 @@ from sentriton import ClientSettings
 from sentriton.declaration import name_of
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton_gateway.application import make_application
-from sentriton_gateway.callers import patient_protocol
+from sentriton_gateway.callers import counting, patient_protocol
 from sentriton_gateway.settings import GatewaySettings
 
 _WAITING_CONNECTIONS = 2048
@@ -56,7 +56,7 @@ def answer_requests(
 ) -> None:
     """Answer requests until SIGINT, SIGTERM or SIGHUP, or until the parent process is no longer `beside`."""
     config = uvicorn.Config(
-        make_application(client, settings),
+        counting(make_application(client, settings)),
         lifespan="on",
         loop="asyncio",
         http=patient_protocol(settings.gateway_body_timeout_s),

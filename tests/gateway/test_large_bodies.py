@@ -34,6 +34,17 @@ def test_the_vectors_are_those_of_small_bodies(gateway: RunningGateway) -> None:
     assert [each["embedding"] for each in answer.json()["data"]] == [[float(number)] * 2 for number in range(2048)]
 
 
+def test_a_request_above_a_limit_before_the_server_is_refused() -> None:
+    server = SmallServer()
+    server.manifest["name"] = "small"
+    server.most_bytes = 5_000
+    with server, running_gateway(server.url) as running:
+        answer = running.post({"input": ["w1 w2 " * 50] * 64, "model": "small"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "message_too_large")
+        assert "vs. 5000" in answer.json()["error"]["message"]
+        assert running.post({"input": ["w1"] * 64, "model": "small"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "body",
     [

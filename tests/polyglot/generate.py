@@ -57,6 +57,28 @@ STATUSES = [
     ("ALREADY_EXISTS", "", "ServerError"),
     ("PERMISSION_DENIED", "", "AccessDenied"),
     ("RESOURCE_EXHAUSTED", "", "Overloaded"),
+    # A message above a limit, in the words of gRPC for C, C++ and Python ...
+    ("RESOURCE_EXHAUSTED", "SERVER: Received message larger than max (5000000 vs. 4194304)", "InvalidInput"),
+    # ... of Go ...
+    ("RESOURCE_EXHAUSTED", "trying to send message larger than max (5000000 vs. 4194304)", "InvalidInput"),
+    ("RESOURCE_EXHAUSTED", "grpc: received message after decompression larger than max 4194304", "InvalidInput"),
+    # ... of Node ...
+    ("RESOURCE_EXHAUSTED", "Attempted to send message with a size larger than 4194304", "InvalidInput"),
+    # ... of Java ...
+    ("RESOURCE_EXHAUSTED", "gRPC message exceeds maximum size 4194304: 5000000", "InvalidInput"),
+    # ... of C# ...
+    ("RESOURCE_EXHAUSTED", "Received message exceeds the maximum configured message size.", "InvalidInput"),
+    # ... of Rust ...
+    (
+        "OUT_OF_RANGE",
+        "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes",
+        "InvalidInput",
+    ),
+    # ... of Envoy, and of gRPC for the HTTP status of another proxy.
+    ("UNKNOWN", "Payload Too Large", "InvalidInput"),
+    ("UNKNOWN", "Received http2 header with status: 413", "InvalidInput"),
+    ("UNKNOWN", "HTTP status code 413\ninvalid content-type: text/html", "InvalidInput"),
+    ("UNKNOWN", "unexpected HTTP status code received from server: 413 (Request Entity Too Large)", "InvalidInput"),
     ("FAILED_PRECONDITION", "", "ServerError"),
     ("ABORTED", "", "ServerError"),
     ("OUT_OF_RANGE", "", "ServerError"),

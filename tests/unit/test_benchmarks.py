@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import math
 import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from tokenizers import Tokenizer
 
 from benchmarks import gpu, limit, online
 from benchmarks.callers import ANSWERS_PER_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
+from benchmarks.report import print_report
 from benchmarks.targets import PADDED, SENTRITON
 from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length, with_padding
 from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -40,6 +44,15 @@ def test_every_benchmark_describes_its_options(
         import_module(f"benchmarks.{name}").main()
     assert ended.value.code == 0
     assert f"benchmarks.{name}" in capsys.readouterr().out
+
+
+def test_a_report_is_json_where_a_figure_is_not_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["report"])
+    print_report("report", "title", [{"name": "one", "sentences_per_s": math.nan}], save=tmp_path / "report.json")
+    for text in ((tmp_path / "report.json").read_text(encoding="utf-8"), capsys.readouterr().out.splitlines()[-1]):
+        assert json.loads(text, parse_constant=pytest.fail)["rows"] == [{"name": "one", "sentences_per_s": None}]
 
 
 def test_the_rate_counts_the_answers_that_came_within_the_window() -> None:

@@ -119,6 +119,8 @@ def test_what_cannot_correlate_is_refused() -> None:
         measure(embeddings, embeddings, [1, 1, 1])
     with pytest.raises(InvalidInput, match="all 3 pairs the same cosine similarity"):
         measure(embeddings, embeddings, [1, 2, 3])
+    with np.errstate(all="ignore"), pytest.raises(InvalidInput, match="an infinite manhattan similarity"):
+        measure(np.float32([[1, 1], [1, 3], [3, 1]]), np.float32([[3e38, 3e38], [1, 2], [3, 4]]), [1, 2, 3])
 
 
 def test_the_plot_shows_every_pair_and_source(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,24 @@ def test_rows_are_kept_between_runs(tmp_path: Path, ending: str) -> None:
     rows.finish(output)
     np.testing.assert_array_equal(read(output), EMBEDDINGS)
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def test_a_number_that_json_lacks_is_null(tmp_path: Path) -> None:
+    columns = {
+        "sentence": "문장",
+        "score": math.nan,
+        "all": [1.5, {"least": -math.inf}],
+        "day": datetime.date(2026, 1, 2),
+    }
+    halved = {"score": math.inf, "other": "\ud800"}
+    rows = open_rows(tmp_path / "out.jsonl", tmp_path / "out.partial", 3, EMBEDDINGS.dtype, COLUMNS)
+    rows.append([SentenceRow("문장", columns), SentenceRow("문장", halved)], EMBEDDINGS[:2])
+    rows.finish(tmp_path / "out.jsonl")
+    text = (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    first, second = (json.loads(line, parse_constant=pytest.fail) for line in text.splitlines())
+    assert (first["score"], first["all"], first["day"]) == (None, [1.5, {"least": None}], "2026-01-02")
+    assert (second["score"], second["other"]) == (None, "\ud800")
+    np.testing.assert_array_equal(np.array([first["embedding"], second["embedding"]], np.float32), EMBEDDINGS[:2])
 
 
 @pytest.mark.parametrize("ending", [".npy", ".jsonl"])

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sentriton import ClientSettings, InvalidInput
 from sentriton.arguments import positive
+from sentriton.cache import cache_folder
+from sentriton.declaration import resolve
+from sentriton.settings import EvaluationSettings
 from sentriton.stream import stream_arguments
+from sentriton_server.data_sets.folder import data_folder
+from sentriton_server.settings import ServeSettings
 
 
 def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +52,22 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
 def test_what_cannot_be_is_named(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         ClientSettings.resolve(**given)
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("SENTRITON_ROOT_CERTIFICATES", "~/ca.pem")
+    settings = ClientSettings.resolve(client_certificate="~me/own.pem", client_key="~/own.key")
+    paths = settings.root_certificates, settings.client_certificate, settings.client_key
+    assert paths == ("/home/me/ca.pem", "~me/own.pem", "/home/me/own.key")
+    for variable in ("SENTRITON_CACHE", "SENTRITON_DATA", "SENTRITON_READY_FILE"):
+        monkeypatch.setenv(variable, "~/there")
+    assert cache_folder() == data_folder() == resolve(ServeSettings).ready_file == Path("/home/me/there")
+    monkeypatch.setenv("SENTRITON_CHECKPOINT", "~")
+    assert resolve(EvaluationSettings).checkpoint == "/home/me"
+    monkeypatch.delenv("SENTRITON_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/kept")
+    assert cache_folder() == Path("/home/me/kept/sentriton")
 
 
 @pytest.mark.parametrize(("variable", "value"), [("SENTRITON_TIMEOUT_S", "soon"), ("SENTRITON_TLS", "maybe")])

@@ -29,6 +29,14 @@ constexpr std::array<std::string_view, 10> untrusted = {
     "alert bad certificate",
     "alert certificate",
 };
+// A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
+constexpr std::array<std::string_view, 10> too_large = {
+    "message larger than max",  "decompression larger than max",
+    "a size larger than",       "message exceeds maximum size",
+    "message length too large", "maximum configured message size",
+    "payload too large",        "status: 413",
+    "status code 413",          "server: 413",
+};
 constexpr std::array<std::string_view, 3> sick = {"is not healthy", "rst_stream", "stream removed"};
 constexpr std::string_view restricted = "this protocol is restricted";
 // A full /dev/shm: the request was not computed, and room comes back with the answers in flight.
@@ -75,12 +83,15 @@ Kind kind_of(StatusCode code, const std::string& message) {
         case StatusCode::unauthenticated:
             return Kind::access_denied;
         case StatusCode::resource_exhausted:
-            return Kind::overloaded;
+            return has_any(text, too_large) ? Kind::invalid_input : Kind::overloaded;
         case StatusCode::unavailable:
         case StatusCode::not_found:
             return unavailable_kind(text);
         default:
             break;
+    }
+    if (has_any(text, too_large)) {
+        return Kind::invalid_input;
     }
     if (has(text, no_room)) {
         return Kind::overloaded;
@@ -157,6 +168,9 @@ Failure translate(const Status& status, const std::string& address) {
             reason = distrust(reason);
         }
         reason = "no access to " + address + ": " + reason;
+    } else if (kind == Kind::invalid_input && status.code != StatusCode::invalid_argument) {
+        reason = "a message to or from " + address + " is too large: " + reason +
+                 "; lower batch_size or shorten the sentences, or raise this limit of the server or proxy";
     } else if (kind == Kind::deadline_exceeded) {
         reason = address + " did not answer in time: " + reason;
     }

@@ -26,6 +26,14 @@ std::string text_or_variable(const std::string& given, const std::string& name) 
     return given.empty() ? variable(name) : given;
 }
 
+/// A path with the home folder in place of ~ at its beginning.
+std::string path_or_variable(const std::string& given, const std::string& name) {
+    const std::string path = text_or_variable(given, name);
+    const char* home = std::getenv("HOME");
+    const bool below_home = home != nullptr && (path == "~" || path.compare(0, 2, "~/") == 0);
+    return below_home ? home + path.substr(1) : path;
+}
+
 std::optional<Duration> time(const std::optional<Seconds>& given, const std::string& setting, const std::string& name) {
     if (given) {
         return checked_time(setting, *given);
@@ -144,9 +152,9 @@ CheckedSettings resolve_settings(std::string_view url, const Settings& given) {
     if (const std::string text = variable("ON_MODEL_CHANGE"); given.on_model_change || !text.empty()) {
         found.on_model_change = given.on_model_change ? *given.on_model_change : reaction_named(text);
     }
-    found.root_certificates = text_or_variable(given.root_certificates, "ROOT_CERTIFICATES");
-    found.client_certificate = text_or_variable(given.client_certificate, "CLIENT_CERTIFICATE");
-    found.client_key = text_or_variable(given.client_key, "CLIENT_KEY");
+    found.root_certificates = path_or_variable(given.root_certificates, "ROOT_CERTIFICATES");
+    found.client_certificate = path_or_variable(given.client_certificate, "CLIENT_CERTIFICATE");
+    found.client_key = path_or_variable(given.client_key, "CLIENT_KEY");
     found.server_name = text_or_variable(given.server_name, "SERVER_NAME");
     found.access_key = text_or_variable(given.access_key, "ACCESS_KEY");
     if (found.client_certificate.empty() != found.client_key.empty()) {

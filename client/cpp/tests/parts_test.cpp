@@ -163,6 +163,18 @@ TEST(Settings, ComeFromTheCallThenTheEnvironmentThenTheDefaults) {
     }
 }
 
+TEST(Settings, TildeIsTheHomeFolder) {
+    const Variable home("HOME", "/home/me");
+    const Variable root_certificates("SENTRITON_ROOT_CERTIFICATES", "~/ca.pem");
+    Settings given;
+    given.client_certificate = "~me/own.pem";
+    given.client_key = "~/own.key";
+    const CheckedSettings found = resolve_settings("a:1", given);
+    EXPECT_EQ(found.root_certificates, "/home/me/ca.pem");
+    EXPECT_EQ(found.client_certificate, "~me/own.pem");
+    EXPECT_EQ(found.client_key, "/home/me/own.key");
+}
+
 void expect_refused(const std::function<void(Settings&)>& change, const std::string& says) {
     Settings settings;
     change(settings);

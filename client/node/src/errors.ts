@@ -71,6 +71,20 @@ const DENIED = [
 ];
 // A full /dev/shm: the request was not computed, and room comes back with the answers under way.
 const NO_ROOM = "failed to increase the shared memory pool size";
+// A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
+const TOO_LARGE = [
+  "message larger than max",
+  "decompression larger than max",
+  "a size larger than",
+  "message exceeds maximum size",
+  "message length too large",
+  "maximum configured message size",
+  "payload too large",
+  "status: 413",
+  "status code 413",
+  "server: 413",
+];
+const SMALLER = "lower batchSize or shorten the sentences, or raise this limit of the server or proxy";
 const SICK = ["is not healthy", "rst_stream", "stream removed"];
 // The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
 const BROKEN_OFF = "CANCELLED";
@@ -99,6 +113,8 @@ export function errorClass(code: status, message: string): ErrorClass {
   if (kind === ServerUnavailable && OVERLOAD.some((words) => text.includes(words))) return Overloaded;
   if (kind === ServerUnavailable && DENIED.some((words) => text.includes(words))) return AccessDenied;
   if (kind === InvalidInput && text.includes(MISMATCH)) return ContractMismatch;
+  const ofOwnWords = kind === Overloaded || kind === ServerError;
+  if (ofOwnWords && TOO_LARGE.some((words) => text.includes(words))) return InvalidInput;
   if (kind === ServerError && text.includes(NO_ROOM)) return Overloaded;
   if (kind === ServerError && SICK.some((words) => text.includes(words))) return ServerUnavailable;
   if (code === status.CANCELLED && message === BROKEN_OFF) return ServerUnavailable;
@@ -118,6 +134,9 @@ export function translate(error: ServiceError, address: string): SentritonError 
     const hint = message.includes("access-key") ? "; give the server's accessKey (or $SENTRITON_ACCESS_KEY)" : "";
     const reason = message.replace(NOT_CONNECTED, "$1") || status[error.code];
     return new kind(`no access to ${address}: ${reason}${hint}`, cause);
+  }
+  if (kind === InvalidInput && error.code !== status.INVALID_ARGUMENT) {
+    return new kind(`a message to or from ${address} is too large: ${message}; ${SMALLER}`, cause);
   }
   if (kind === DeadlineExceeded) {
     return new kind(`${address} did not answer in time: ${message || status[error.code]}`, cause);

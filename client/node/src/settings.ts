@@ -1,6 +1,7 @@
 /** Everything about a client that can be set: option = environment variable, with its default here and only here. */
 
 import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
 
 import { checkNames, positive, wholeNumber } from "./arguments.js";
 import { InvalidInput } from "./errors.js";
@@ -78,9 +79,9 @@ const CHANGES: readonly OnModelChange[] = ["raise", "reload"];
 export function resolveSettings(url: string | undefined, options: ClientOptions): ClientSettings {
   checkNames("SentenceEncoder", options, OPTIONS);
   const target = url ?? variable("URL") ?? "localhost:8001";
-  const rootCertificates = options.rootCertificates ?? variable("ROOT_CERTIFICATES");
-  const clientCertificate = options.clientCertificate ?? variable("CLIENT_CERTIFICATE");
-  const clientKey = options.clientKey ?? variable("CLIENT_KEY");
+  const rootCertificates = path(options.rootCertificates ?? variable("ROOT_CERTIFICATES"));
+  const clientCertificate = path(options.clientCertificate ?? variable("CLIENT_CERTIFICATE"));
+  const clientKey = path(options.clientKey ?? variable("CLIENT_KEY"));
   if ((clientCertificate === undefined) !== (clientKey === undefined)) {
     throw new InvalidInput("clientCertificate and clientKey belong together; one of them is missing");
   }
@@ -143,6 +144,11 @@ function oneOf<T extends string>(name: string, value: string, allowed: readonly 
 
 function variable(name: string): string | undefined {
   return process.env[`SENTRITON_${name}`] || undefined;
+}
+
+/** A path with the home folder in place of `~` at its beginning. */
+function path(given: string | undefined): string | undefined {
+  return given?.replace(/^~(?=\/|$)/, homedir);
 }
 
 function numberVariable(name: string): number | undefined {

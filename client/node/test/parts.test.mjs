@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import { describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -223,6 +224,17 @@ describe("settings", () => {
     assert.deepEqual([timeoutS, tls, maxInFlight, priority], [7, true, 16, "query"]);
     const unset = resolveSettings("a:1", {});
     assert.deepEqual([unset.timeoutS, unset.stallTimeoutS], [undefined, 60]);
+  });
+
+  test("~ is the home folder", () => {
+    const variables = { SENTRITON_ROOT_CERTIFICATES: "~/ca.pem" };
+    const options = { clientCertificate: "~me/own.pem", clientKey: "~/own.key" };
+    const settings = withEnvironment(variables, () => resolveSettings("a:1", options));
+    const { rootCertificates, clientCertificate, clientKey } = settings;
+    assert.deepEqual(
+      [rootCertificates, clientCertificate, clientKey],
+      [`${homedir()}/ca.pem`, "~me/own.pem", `${homedir()}/own.key`],
+    );
   });
 
   for (const [name, value] of ["timeoutS", "stallTimeoutS"].flatMap((name) => WRONG_TIMES.map((time) => [name, time]))) {

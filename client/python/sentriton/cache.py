@@ -15,7 +15,7 @@ from sentriton.settings import CacheSettings
 def cache_folder() -> Path:
     """`$SENTRITON_CACHE` if set, else the folder `sentriton` in `$XDG_CACHE_HOME` or `~/.cache`."""
     configured = resolve(CacheSettings).cache
-    return configured or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sentriton"
+    return configured or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sentriton"
 
 
 def kept(sha256: str) -> bytes | None:

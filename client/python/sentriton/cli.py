@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -21,6 +20,7 @@ from sentriton.deadline import Deadline
 from sentriton.endpoints import Endpoint
 from sentriton.errors import InvalidInput, Overloaded, SentritonError
 from sentriton.evaluation.command import app as evaluate_command
+from sentriton.files.columns import json_text
 from sentriton.files.command import app as embed_command
 from sentriton.files.heat_map import check_plot, draw_heat_map
 from sentriton.golden import HEALTH_TIMEOUT_S, HealthReport
@@ -77,7 +77,7 @@ def similarity(
     if plot is not None and not draw_heat_map(texts, scores, plot):
         typer.echo("no font here has the letters of the sentences: the plot shows their numbers", err=True)
     if as_json:
-        typer.echo(json.dumps({"sentences": texts, "similarity": scores.tolist()}, ensure_ascii=False))
+        typer.echo(json_text({"sentences": texts, "similarity": scores.tolist()}))
         return
     table = Table()
     table.add_column("sentence")

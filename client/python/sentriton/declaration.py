@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_PATHS = ("file", "folder", "checkpoint")  # units
 TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 
 AnySettings = TypeVar("AnySettings")
@@ -136,7 +138,8 @@ def resolve(
     warn: Callable[[str], None] | None = None,
 ) -> AnySettings:
     """Settings from the values `given` by field, else `flags` by field, else variables, else `defaults`, else the
-    defaults of the class. None counts as unset. `warn` receives the warning for a former name of a variable.
+    defaults of the class. None counts as unset, and `~` at the beginning of a path is the home folder. `warn` gets the
+    warning for a former name of a variable.
 
     Raises `InvalidInput` that names the source of a value that is not allowed, and `TypeError` for an unknown field.
     """
@@ -152,6 +155,8 @@ def resolve(
             values[field], sources[field] = flags[field], declared.flag
         elif found := declared.read_environment(warn or _warn):
             sources[field], values[field] = found
+        if declared.unit in _PATHS and re.match(r"~(/|$)", str(values.get(field))):
+            values[field] = declared.kind(os.path.expanduser(values[field]))  # noqa: PTH111
     settings = cls.__new__(cls)
     object.__setattr__(settings, "_sources", sources)  # first, for the errors of its checks
     cls.__init__(settings, **values)

@@ -62,15 +62,25 @@ _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
     grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
 }
 
-# Triton's words where its status code says less than they do.
-_OVERLOAD_WORDS = ("lane is full", "exceeds maximum queue size", "request timeout expired")
-# A full /dev/shm: the request was not computed, and room comes back with the answers in progress.
-_NO_ROOM_WORDS = "failed to increase the shared memory pool size"
-_DENIED_WORDS = ("this protocol is restricted", "certificate_verify_failed", "hostname verification check failed")
-_SICK_WORDS = ("is not healthy", "rst_stream", "stream removed")
+_DISTRUST_WORDS = "certificate_verify_failed|hostname verification check failed"
+# The words of gRPC libraries, of Envoy, and of gRPC for a proxy's HTTP status.
+_TOO_LARGE_WORDS = (
+    "(message|decompression) larger than max|a size larger than|message exceeds maximum size|message length too large"
+    "|maximum configured message size|payload too large|(status:|status code|server:) 413"
+)
+# Where a status says less than the message: the status's class, the words, and the error's class. The first one counts.
+_BY_WORDS: tuple[tuple[type[SentritonError], str, type[SentritonError]], ...] = (
+    (ServerUnavailable, "lane is full|exceeds maximum queue size|request timeout expired", Overloaded),
+    (ServerUnavailable, f"this protocol is restricted|{_DISTRUST_WORDS}", AccessDenied),
+    (InvalidInput, "fingerprint mismatch", ContractMismatch),
+    (Overloaded, _TOO_LARGE_WORDS, InvalidInput),
+    (ServerError, _TOO_LARGE_WORDS, InvalidInput),
+    # A full /dev/shm: the request was not computed, and room comes back with the answers in progress.
+    (ServerError, "failed to increase the shared memory pool size", Overloaded),
+    (ServerError, "is not healthy|rst_stream|stream removed", ServerUnavailable),
+)
 # The whole message of a call that a stopping Triton breaks off.
 _BROKEN_OFF_MESSAGE = "CANCELLED"
-_MISMATCH_WORDS = "fingerprint mismatch"
 # gRPC's words before the reason why no connection came about.
 _NOT_CONNECTED = re.compile(r"connections to all backends failing; last error: (?:[A-Z]+: )?(?:ipv[46]:\S+: )?")
 
@@ -87,16 +97,9 @@ def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
     """The class of error for a gRPC status and the server's message."""
     kind = _BY_STATUS.get(status, ServerError)
     text = message.lower()
-    if kind is ServerUnavailable and any(words in text for words in _OVERLOAD_WORDS):
-        return Overloaded
-    if kind is ServerUnavailable and any(words in text for words in _DENIED_WORDS):
-        return AccessDenied
-    if kind is InvalidInput and _MISMATCH_WORDS in text:
-        return ContractMismatch
-    if kind is ServerError and _NO_ROOM_WORDS in text:
-        return Overloaded
-    if kind is ServerError and any(words in text for words in _SICK_WORDS):
-        return ServerUnavailable
+    for told, words, meant in _BY_WORDS:
+        if kind is told and re.search(words, text):
+            return meant
     if status is grpc.StatusCode.CANCELLED and message == _BROKEN_OFF_MESSAGE:
         return ServerUnavailable
     return kind
@@ -109,7 +112,7 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
     message = _NOT_CONNECTED.sub("", message)
     hint = next((hint for words, hint in _HINTS.items() if words in message.lower()), "")
     message = f"{message or status.name}{hint}" if hint[:1] in ("", ";") else hint
-    if kind is AccessDenied and any(words in message.lower() for words in _DENIED_WORDS[1:]):
+    if kind is AccessDenied and re.search(_DISTRUST_WORDS, message.lower()):
         message = distrust_words(message)
     if kind is ServerUnavailable:
         return kind(f"no answer from {address}: {message}")
@@ -117,6 +120,9 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
         return kind(f"no access to {address}: {message}")
     if status is grpc.StatusCode.UNIMPLEMENTED:
         return kind(f"{address} does not know this call: {message}; is it the gRPC port of `sentriton serve`?")
+    if kind is InvalidInput and status is not grpc.StatusCode.INVALID_ARGUMENT:
+        remedy = "lower batch_size or shorten the sentences, or raise this limit of the server or proxy"
+        return kind(f"a message to or from {address} is too large: {message}; {remedy}")
     if kind is DeadlineExceeded:
         return kind(f"{address} did not answer in time: {message}")
     return kind(message)

@@ -19,6 +19,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
+use crate::deadline::LEAST_TIME;
 use crate::errors::{CANNOT_CONNECT, Error};
 use crate::pool::{Pool, Step, Task};
 use crate::resolver::Resolver;
@@ -44,6 +45,10 @@ struct Target {
     resolver: Resolver,
     tls: Option<(Tls, ServerName)>,
 }
+
+/// The end of a request's time, an extension of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Until(pub(crate) Instant);
 
 pub(crate) type Sender = http2::SendRequest<Body>;
 type Answer = Response<MapErr<Incoming, fn(hyper::Error) -> Status>>;
@@ -82,6 +87,11 @@ impl Channel {
 
     async fn send(self, mut request: Request<Body>) -> Result<Answer, Status> {
         let (connection, mut sender) = self.acquire().await?;
+        // The connection may have taken most of the request's time.
+        let until = request.extensions().get::<Until>();
+        if until.is_some_and(|until| until.0.saturating_duration_since(Instant::now()) < LEAST_TIME) {
+            return Err(late());
+        }
         request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(AGENT));
         match sender.send_request(request).await {
             Ok(answer) => Ok(answer.map(|body| body.map_err(broken as fn(hyper::Error) -> Status))),
@@ -144,6 +154,11 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S
     // It ends with its last sender, or with the connection; its requests have the error.
     tokio::spawn(async move { connection.await.unwrap_or_default() });
     Ok(sender)
+}
+
+/// The status of a request that has no time left.
+pub(crate) fn late() -> Status {
+    Status::deadline_exceeded("the time of the request passed")
 }
 
 /// The status of a request whose connection broke.

@@ -3,10 +3,10 @@ use std::time::Instant;
 use http::Uri;
 use http::uri::Scheme;
 use tokio::time::timeout;
+use tonic::Request;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
-use tonic::{Request, Status};
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Until, late};
 use crate::deadline::LEAST_TIME;
 use crate::errors::{Error, translate};
 use crate::inference::grpc_inference_service_client::GrpcInferenceServiceClient;
@@ -52,18 +52,19 @@ impl Connection {
     /// Sends one request and waits for its response until `until`; sends nothing if that is too soon. Dropping the future
     /// cancels it on the server too.
     pub(crate) async fn infer(&self, request: ModelInferRequest, until: Instant) -> Result<ModelInferResponse, Error> {
-        let late = || translate(Status::deadline_exceeded("the time of the request passed"), &self.address);
+        let too_late = || translate(late(), &self.address);
         let allowed = until.saturating_duration_since(Instant::now());
         if allowed < LEAST_TIME {
-            return Err(late());
+            return Err(too_late());
         }
         let mut request = Request::new(request);
         request.set_timeout(allowed);
+        request.extensions_mut().insert(Until(until));
         if let Some(key) = &self.access_key {
             request.metadata_mut().insert(AsciiMetadataKey::from_static(ACCESS_HEADER), key.clone());
         }
         let mut client = self.client.clone();
-        let answer = timeout(allowed, client.model_infer(request)).await.map_err(|_| late())?;
+        let answer = timeout(allowed, client.model_infer(request)).await.map_err(|_| too_late())?;
         answer.map(tonic::Response::into_inner).map_err(|status| translate(status, &self.address))
     }
 

@@ -147,6 +147,19 @@ const DENIED: [&str; 8] = [
     "fatal alert: certificateexpired",
     "fatal alert: decrypterror",
 ];
+// A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
+const TOO_LARGE: [&str; 10] = [
+    "message larger than max",
+    "decompression larger than max",
+    "a size larger than",
+    "message exceeds maximum size",
+    "message length too large",
+    "maximum configured message size",
+    "payload too large",
+    "status: 413",
+    "status code 413",
+    "server: 413",
+];
 const SICK: [&str; 3] = ["is not healthy", "rst_stream", "stream removed"];
 // A full /dev/shm: the request was not computed, and room comes back with the answers in flight.
 const NO_ROOM: &str = "failed to increase the shared memory pool size";
@@ -165,10 +178,12 @@ fn kind_of(code: Code, message: &str) -> Kind {
         Code::InvalidArgument => Error::InvalidInput,
         Code::DeadlineExceeded => Error::DeadlineExceeded,
         Code::PermissionDenied | Code::Unauthenticated => Error::AccessDenied,
+        Code::ResourceExhausted if has(&TOO_LARGE) => Error::InvalidInput,
         Code::ResourceExhausted => Error::Overloaded,
         Code::Unavailable | Code::NotFound if has(&OVERLOAD) => Error::Overloaded,
         Code::Unavailable | Code::NotFound if has(&DENIED) => Error::AccessDenied,
         Code::Unavailable | Code::NotFound => Error::ServerUnavailable,
+        _ if has(&TOO_LARGE) => Error::InvalidInput,
         _ if text.contains(NO_ROOM) => Error::Overloaded,
         _ if has(&SICK) => Error::ServerUnavailable,
         Code::Cancelled if message == BROKEN_OFF => Error::ServerUnavailable,
@@ -194,6 +209,10 @@ pub(crate) fn translate(status: Status, address: &str) -> Error {
             }
             format!("no access to {address}: {reason}")
         }
+        Error::InvalidInput(_) if status.code() != Code::InvalidArgument => format!(
+            "a message to or from {address} is too large: {reason}; lower batch_size or shorten the sentences, or raise \
+             this limit of the server or proxy"
+        ),
         Error::DeadlineExceeded(_) => format!("{address} did not answer in time: {reason}"),
         _ => reason,
     };

@@ -108,7 +108,12 @@ impl Settings {
     /// Takes the given settings, then the variables, then the defaults. `environment` has the value of a variable.
     pub(crate) fn resolve(given: &Builder, environment: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let variable = |name: &str| environment(&format!("SENTRITON_{name}")).filter(|text| !text.is_empty());
-        let file = |given: &Option<PathBuf>, name| given.clone().or_else(|| variable(name).map(PathBuf::from));
+        let home = || environment("HOME").map(PathBuf::from).or_else(std::env::home_dir);
+        let file = |given: &Option<PathBuf>, name| {
+            let path = given.clone().or_else(|| variable(name).map(PathBuf::from))?;
+            // ~ at the beginning is the home folder.
+            Some(path.strip_prefix("~").ok().and_then(|rest| Some(home()?.join(rest))).unwrap_or(path))
+        };
         let url = given.url.clone().or_else(|| variable("URL")).unwrap_or_else(|| DEFAULT_URL.to_owned());
         let timeout = time("timeout", given.timeout, "TIMEOUT_S", &variable)?;
         let stall_timeout = time("stall_timeout", given.stall_timeout, "STALL_TIMEOUT_S", &variable)?;

@@ -10,7 +10,8 @@ import typer
 from sentriton.command_options import takes_settings
 from sentriton.manifest import Manifest
 from sentriton.terminal import print_table
-from sentriton_server.commands.terminal import say
+from sentriton_server.commands.terminal import say, show
+from sentriton_server.processor import int8_warning
 from sentriton_server.settings import ExportSettings
 
 
@@ -32,6 +33,8 @@ def export(
     from sentriton.evaluation.command import figures_table, read_scored
     from sentriton_server.export import export as export_checkpoint
 
+    if warning := int8_warning(settings.precision):
+        show(f"warning: {warning}")
     pairs = None if evaluate is None else read_scored(evaluate)
     manifest = export_checkpoint(
         checkpoint,

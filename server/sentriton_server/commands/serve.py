@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -37,7 +36,9 @@ ServedSource = Annotated[
 def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings, source: ServedSource = None) -> None:
     """Serve a model on a Triton Inference Server until interrupted."""
     started = time.monotonic()
-    from sentriton_server.serving import Supervisor, TritonServer, prepare_repository
+    from sentriton_server.commands.export_process import repository_for
+    from sentriton_server.processor import int8_warning
+    from sentriton_server.serving import Supervisor, TritonServer
     from sentriton_server.serving.gateway import Gateway
     from sentriton_server.serving.preflight import check_ports, check_ready_file
     from sentriton_server.serving.security import check_security
@@ -52,8 +53,10 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         check_ports(settings, own)
         check_ready_file(own)
         gateway = None if own.gateway_port is None else Gateway(own, settings, say)
-        repository = prepare_repository(source, **dataclasses.asdict(exports), say=say)
+        repository = repository_for(source, exports)
         server = TritonServer(repository, settings, _log_printer(own.verbose))
+        if warning := int8_warning(server.manifest.precision):
+            show(f"warning: {warning}")
         supervisor = Supervisor(server, say, own.ready_file, gateway.look if gateway else None)
         supervisor.start(interrupted)
         if gateway is not None:

@@ -31,7 +31,7 @@ def prepare_repository(
 
     None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
     """
-    if source is not None and (Path(source) / "embed_text/config.pbtxt").is_file():
+    if source is not None and is_repository(source):
         fixed = (precision is None, device == "auto", operators == "auto", check_on == "auto", max_seq_length is None)
         if not all(fixed):
             raise RepositoryError(
@@ -94,6 +94,11 @@ def prepare_repository(
     else:
         say(f"using the export in {repository}")
     return repository
+
+
+def is_repository(source: str | None) -> bool:
+    """Whether the argument of `serve` is an exported repository."""
+    return source is not None and (Path(source) / "embed_text/config.pbtxt").is_file()
 
 
 def _hold_in_cache(repository: Path) -> None:

@@ -29,10 +29,10 @@ def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequen
     figures: dict[str, float] = {}
     for similarity in SIMILARITIES:
         predicted = score_pairs(similarity, embeddings1, embeddings2)
-        if not np.ptp(predicted):
-            raise InvalidInput(
-                f"the model gives all {len(scores)} pairs the same {similarity} similarity, so no correlation exists"
-            )
+        spread = np.ptp(predicted)
+        if not 0 < spread < np.inf:
+            given = "an infinite" if spread else f"all {len(scores)} pairs the same"
+            raise InvalidInput(f"the model gives {given} {similarity} similarity, so no correlation exists")
         figures[f"pearson_{similarity}"] = float(pearsonr(scores, predicted).statistic)
         figures[f"spearman_{similarity}"] = float(spearmanr(scores, predicted).statistic)
     for correlation in CORRELATIONS:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Sequence
@@ -105,7 +104,7 @@ def _json_line(row: dict[str, Any]) -> bytes:
     try:
         return f"{json_text(row)}\n".encode()
     except UnicodeEncodeError:  # half a character in a column that is carried
-        return f"{json.dumps(row, default=str)}\n".encode()
+        return f"{json_text(row, ascii=True)}\n".encode()
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:

@@ -1,11 +1,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use simple_dns::rdata::{A, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, ResourceRecord, TYPE};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
+use tonic::Code;
+use tonic::body::Body;
+use tower_service::Service;
 
+use crate::channel::{Channel, Until};
 use crate::errors::Error;
 use crate::tests::checks::{assert_error, assert_words, open};
 use crate::tests::small_server::{SmallServer, words};
@@ -72,4 +76,15 @@ async fn requests_have_the_headers_and_parameters_of_the_protocol() {
     assert!(header("grpc-timeout").is_some());
     assert_eq!(header("triton-grpc-protocol-access-key"), None);
     assert!(knobs.timeouts[0] > Duration::from_secs(50) && knobs.timeouts[0] <= Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn no_request_is_sent_whose_connection_took_its_time() {
+    let server = SmallServer::start().await;
+    let encoder = open(&server.address);
+    let mut channel = Channel::new(&encoder.settings().addresses[0], None, None).unwrap();
+    let mut request = http::Request::new(Body::empty());
+    request.extensions_mut().insert(Until(Instant::now()));
+    let status = channel.call(request).await.map(|_| ()).unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
 }

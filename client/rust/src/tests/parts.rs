@@ -140,6 +140,19 @@ fn settings_come_from_the_caller_then_the_variables_then_the_defaults() {
     }
 }
 
+#[test]
+fn a_tilde_is_the_home_folder() {
+    let environment = |name: &str| match name {
+        "HOME" => Some("/home/me".to_owned()),
+        "SENTRITON_ROOT_CERTIFICATES" => Some("~/ca.pem".to_owned()),
+        _ => None,
+    };
+    let given = SentenceEncoder::builder().client_certificate("~me/own.pem", "~/own.key");
+    let found = Settings::resolve(&given, environment).unwrap();
+    assert_eq!(found.root_certificates, Some("/home/me/ca.pem".into()));
+    assert_eq!(found.client_certificate, Some(("~me/own.pem".into(), "/home/me/own.key".into())));
+}
+
 #[tokio::test]
 async fn wrong_settings_are_refused() {
     let builder = || SentenceEncoder::builder().url("a:1");

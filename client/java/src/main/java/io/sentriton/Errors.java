@@ -30,6 +30,18 @@ enum Errors {
     private static final String RESTRICTED = "this protocol is restricted";
     // A full /dev/shm: the request was not computed, and room comes back with the answers under way.
     private static final String NO_ROOM = "failed to increase the shared memory pool size";
+    // A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
+    private static final List<String> TOO_LARGE = List.of(
+            "message larger than max",
+            "decompression larger than max",
+            "a size larger than",
+            "message exceeds maximum size",
+            "message length too large",
+            "maximum configured message size",
+            "payload too large",
+            "status: 413",
+            "status code 413",
+            "server: 413");
     // The last one is gRPC's for Java.
     private static final List<String> SICK =
             List.of("is not healthy", "rst_stream", "stream removed", "received rst stream");
@@ -91,19 +103,26 @@ enum Errors {
             case UNAUTHENTICATED:
                 return ACCESS_DENIED;
             case RESOURCE_EXHAUSTED:
-                return OVERLOADED;
+                return isTooLarge(text) ? INVALID_INPUT : OVERLOADED;
             case UNAVAILABLE:
                 if (OVERLOAD.stream().anyMatch(text::contains)) {
                     return OVERLOADED;
                 }
                 return text.contains(RESTRICTED) ? ACCESS_DENIED : SERVER_UNAVAILABLE;
             default:
+                if (isTooLarge(text)) {
+                    return INVALID_INPUT;
+                }
                 if (text.contains(NO_ROOM)) {
                     return OVERLOADED;
                 }
                 boolean brokenOff = code == Status.Code.CANCELLED && message.equals(BROKEN_OFF);
                 return brokenOff || SICK.stream().anyMatch(text::contains) ? SERVER_UNAVAILABLE : SERVER_ERROR;
         }
+    }
+
+    private static boolean isTooLarge(String text) {
+        return TOO_LARGE.stream().anyMatch(text::contains);
     }
 
     /** The exception for a failed request to {@code address}. */
@@ -127,6 +146,10 @@ enum Errors {
                         ? "; give the server's accessKey (or $SENTRITON_ACCESS_KEY)"
                         : "";
                 return kind.create("no access to " + address + ": " + transportReason(status, reason) + hint, cause);
+            case INVALID_INPUT:
+                String large = "a message to or from " + address + " is too large: " + reason + "; lower batchSize or "
+                        + "shorten the sentences, or raise this limit of the server or proxy";
+                return kind.create(status.getCode() == Status.Code.INVALID_ARGUMENT ? reason : large, cause);
             case DEADLINE_EXCEEDED:
                 return kind.create(address + " did not answer in time: " + reason, cause);
             default:

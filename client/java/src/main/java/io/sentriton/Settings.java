@@ -73,7 +73,13 @@ final class Settings {
 
     private @Nullable Path file(@Nullable Path given, String name) {
         String value = variable(name);
-        return given != null || value == null ? given : Path.of(value);
+        Path path = given != null || value == null ? given : Path.of(value);
+        // ~ at the beginning is the home folder.
+        if (path == null || !path.startsWith("~")) {
+            return path;
+        }
+        return Path.of(either(environment.apply("HOME"), System.getProperty("user.home")))
+                .resolve(Path.of("~").relativize(path));
     }
 
     private double secondsVariable(String name, double missing) {

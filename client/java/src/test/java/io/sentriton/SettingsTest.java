@@ -95,6 +95,17 @@ class SettingsTest {
     }
 
     @Test
+    void aTildeIsTheHomeFolder() {
+        SentenceEncoderBuilder given =
+                at("a:1").clientCertificate(Path.of("~me/own.pem")).clientKey(Path.of("~/own.key"));
+        Map<String, String> variables = Map.of("HOME", "/home/me", "SENTRITON_ROOT_CERTIFICATES", "~/ca.pem");
+        Settings settings = settings(given, variables);
+        assertEquals(Path.of("/home/me/ca.pem"), settings.rootCertificates);
+        assertEquals(Path.of("~me/own.pem"), settings.clientCertificate);
+        assertEquals(Path.of("/home/me/own.key"), settings.clientKey);
+    }
+
+    @Test
     void aCertificateFileThatCannotBeReadIsNamed() {
         InvalidInputException error = assertThrows(
                 InvalidInputException.class, () -> at("a:1").rootCertificates(Path.of("no.pem")).build());
