@@ -52,6 +52,14 @@ def test_an_output_that_is_a_link_is_written_through_it(server: SmallServer, tmp
         assert np.load(target).shape == (2, 4)
 
 
+def test_an_output_that_is_a_link_to_itself_is_replaced(server: SmallServer, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    source.write_text("w1\n")
+    output.symlink_to(output)
+    assert embed(server, source, output) == ""
+    assert np.load(output).shape == (1, 4)
+
+
 def test_a_beginning_fills_the_model_if_its_half_does(server: SmallServer) -> None:
     tokenizer = Tokenizer.from_str(server.tokenizer.decode())
     for direction in ("right", "left"):
