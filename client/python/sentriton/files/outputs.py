@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,12 @@ class _FileRows:
         # Unbuffered: nothing is left to flush when the disk is full.
         self._file = partial.open("r+b", buffering=0)
 
+    def _add(self, content: bytes, rows: int) -> None:
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[self._file.write(remaining) :]
+        self.rows += rows
+
     def finish(self, output: Path) -> None:
         # On the disk before it has its name, for a power cut.
         os.fsync(self._file.fileno())
@@ -81,12 +87,11 @@ class NpyRows(_FileRows):
         self._file.seek(0, os.SEEK_END)
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
-        _write(self._file, np.ascontiguousarray(embeddings, dtype=self._dtype).tobytes())
-        self.rows += len(embeddings)
+        self._add(np.ascontiguousarray(embeddings, dtype=self._dtype).tobytes(), len(embeddings))
 
     def finish(self, output: Path) -> None:
         self._file.seek(0)
-        _write(self._file, npy_header(self.rows, self._dimension, self._dtype))
+        self._add(npy_header(self.rows, self._dimension, self._dtype), 0)
         super().finish(output)
 
 
@@ -95,13 +100,17 @@ class JsonRows(_FileRows):
 
     def __init__(self, partial: Path) -> None:
         super().__init__(partial)
-        self.rows, size = _whole_lines(self._file)
+        self.rows = size = position = 0
+        while block := self._file.read(_BLOCK_BYTES):
+            self.rows += block.count(b"\n")
+            if (last := block.rfind(b"\n")) >= 0:
+                size = position + last + 1
+            position += len(block)
         self._file.truncate(size)
         self._file.seek(size)
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
-        _write(self._file, json_lines(rows, embeddings))
-        self.rows += len(embeddings)
+        self._add(json_lines(rows, embeddings), len(embeddings))
 
 
 def json_lines(rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> bytes:
@@ -125,19 +134,3 @@ def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
     magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
     room = _HEADER_BYTES - len(magic) - 2
     return magic + struct.pack("<H", room) + content.ljust(room - 1).encode("latin1") + b"\n"
-
-
-def _write(file: BinaryIO, content: bytes) -> None:
-    remaining = memoryview(content)
-    while remaining:
-        remaining = remaining[file.write(remaining) :]
-
-
-def _whole_lines(file: BinaryIO) -> tuple[int, int]:
-    lines, size, position = 0, 0, 0
-    while block := file.read(_BLOCK_BYTES):
-        lines += block.count(b"\n")
-        if (last := block.rfind(b"\n")) >= 0:
-            size = position + last + 1
-        position += len(block)
-    return lines, size
