@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import pwd
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from tokenizers import Tokenizer
 
 from sentriton import InvalidInput, SentenceEncoder
 from sentriton.files.embedding import fills_of
-from tests.commands import run
+from tests.commands import SENTRITON, run
 from tests.small_server import SmallServer
 
 
@@ -50,6 +53,46 @@ def test_an_output_that_is_a_link_is_written_through_it(server: SmallServer, tmp
         assert embed(server, source, output, *flags) == ""
         assert output.is_symlink()
         assert np.load(target).shape == (2, 4)
+
+
+def test_an_output_that_is_a_link_to_itself_is_replaced(server: SmallServer, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    source.write_text("w1\n")
+    output.symlink_to(output)
+    assert embed(server, source, output) == ""
+    assert np.load(output).shape == (1, 4)
+
+
+def test_file_names_may_be_no_utf_8(server: SmallServer, tmp_path: Path) -> None:
+    source, output = tmp_path / "caf\udce9.txt", tmp_path / "caf\udce9.npy"
+    source.write_text("w1\n")
+    assert embed(server, source, output) == ""
+    assert np.load(output).shape == (1, 4)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_letters_that_the_terminal_lacks_are_escaped(server: SmallServer, encoding: str) -> None:
+    done = subprocess.run(
+        [SENTRITON, "similarity", "w1 문장", "w2", "--url", server.url],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("문장" if encoding == "utf-8" else r"\ubb38\uc7a5") in done.stdout.decode(encoding)
+
+
+def test_a_url_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"url is .*; allowed are host:port"):
+        SentenceEncoder("\udce9:8001")
+
+
+def test_a_user_without_a_home_folder_has_no_cache(server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As for a number without a name in a container.
+    for variable in ("SENTRITON_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with SentenceEncoder(server.url) as encoder:
+        assert encoder.encode("w1")[0] == 1
 
 
 def test_a_beginning_fills_the_model_if_its_half_does(server: SmallServer) -> None:

@@ -110,7 +110,7 @@ def test_a_reader_that_does_not_read(served: Served, expected: NDArray[np.float3
     request = protocol.text_request(SENTENCES, protocol.parameters(priority="bulk"))
     with FaultyProxy(served.url) as proxy:
         connection = Connection(proxy.url)
-        connection.asset("manifest.json", 10)
+        connection.infer(protocol.asset_request("manifest.json"), 10)
         memory = resident_bytes(served.processes())
         with Load(served.url, expected) as load:
             proxy.hold_answers()

@@ -124,7 +124,8 @@ def test_tokens_are_identical_in_client_and_server(
         longest = encoder.max_seq_length
     assert max(map(len, by_client)) == longest, "no text is long enough to be cut"
     connection = Connection(server.url)
-    (tmp_path / "tokenizer.json").write_bytes(connection.asset("tokenizer.json", 30))
+    asset = protocol.read_asset(connection.infer(protocol.asset_request("tokenizer.json"), 30))
+    (tmp_path / "tokenizer.json").write_bytes(asset)
     connection.close()
     code = load_model_code("embed_text", "tokenization")
     input_ids, row = code.tokenize(code.load_tokenizer(tmp_path / "tokenizer.json"), conformance.texts)

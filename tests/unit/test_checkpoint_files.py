@@ -72,6 +72,29 @@ def test_prompts_that_are_none_are_refused(prompts: Any, tmp_path: Path) -> None
     assert f"prompts {prompts!r}; allowed is an object of strings" in refused(folder)
 
 
+def test_a_prompt_with_half_a_character_is_refused_at_once(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    edit_json(folder / "config_sentence_transformers.json", prompts={"query": "find \ud83d"})
+    assert "prompts {'query': 'find \\ud83d'} with a lone surrogate" in refused(folder)
+
+
+@pytest.mark.parametrize("file", ["../elsewhere.safetensors", "/elsewhere.safetensors", 5, None])
+@pytest.mark.parametrize("kind", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_outside_the_checkpoint_are_refused(kind: str, file: Any, tmp_path: Path) -> None:
+    # The cache would serve the old export after a change of that file.
+    folder = make_checkpoint(tmp_path)
+    edit_json(folder / f"{kind}.index.json", weight_map={"embeddings.word_embeddings.weight": file})
+    assert f"{kind}.index.json has a weight_map that is no object of paths inside the checkpoint" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_args", "processor_kwargs"])
+def test_a_tokenizer_outside_the_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    shutil.copy(folder / "tokenizer.json", tmp_path)
+    edit_json(folder / "sentence_bert_config.json", **{name: {"tokenizer_file": str(tmp_path / "tokenizer.json")}})
+    assert "name files of their own (tokenizer_file); save the checkpoint with its tokenizer" in refused(folder)
+
+
 class Hostile:
     """A pickle that writes a file when it is read."""
 

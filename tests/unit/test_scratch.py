@@ -40,6 +40,21 @@ def test_a_killed_launcher_leaves_no_process_and_no_folder_of_triton(tmp_path: P
     assert not environment.exists()
 
 
+@pytest.mark.parametrize("name", ["a b", "모델", "$(ls)", "a;b", "caf\udce9"])
+def test_a_shell_gets_plain_paths(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = tmp_path / name
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    scratch = Scratch(exit_timeout_s=1)
+    try:
+        assert scratch.folder.parent == Path("/tmp")
+        assert scratch.plain(odd).parent == scratch.folder
+        assert scratch.plain(odd).samefile(odd)
+        assert scratch.plain(Path("/srv/a-b_c.1,2@3:4%5+6=7")) == Path("/srv/a-b_c.1,2@3:4%5+6=7")
+    finally:
+        scratch.remove()
+
+
 _KILLED_AS_IT_STARTS = """
 import os, signal, subprocess, sys, time
 from sentriton_server.serving.scratch import Scratch

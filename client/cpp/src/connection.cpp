@@ -16,7 +16,15 @@ namespace {
 // Triton puts "triton-grpc-protocol-" before the name that it is given.
 constexpr const char* access_header = "triton-grpc-protocol-access-key";
 
-grpc::ChannelArguments channel_arguments(const CheckedSettings& settings) {
+/// Whether an address is the client's own machine.
+bool is_own_machine(const std::string& address) {
+    const auto begin = address.rfind('/') + 1;  // 0 without a slash
+    const auto host = address.substr(begin, address.rfind(':') - begin);
+    const bool is_loopback = host.compare(0, 4, "127.") == 0 && host.find_first_not_of("0123456789.") == host.npos;
+    return is_loopback || host == "localhost" || host == "0.0.0.0" || host == "[::1]" || host == "[::]";
+}
+
+grpc::ChannelArguments channel_arguments(const std::string& address, const CheckedSettings& settings) {
     grpc::ChannelArguments arguments;
     // gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
     arguments.SetMaxSendMessageSize(-1);
@@ -35,6 +43,8 @@ grpc::ChannelArguments channel_arguments(const CheckedSettings& settings) {
     // Retries are the client's own work, inside its deadline and budget.
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetServiceConfigJSON(R"({"loadBalancingConfig": [{"round_robin": {}}]})");
+    // gRPC would ask the proxy in $http_proxy for servers of this machine as well.
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, is_own_machine(address) ? 0 : 1);
     if (!settings.server_name.empty()) {
         arguments.SetSslTargetNameOverride(settings.server_name);
     }
@@ -82,7 +92,7 @@ Connection::Connection(const std::string& address, const CheckedSettings& settin
     : address_(address), loop_(loop), channel_(std::make_unique<Channel>()) {
     const auto credentials =
         settings.tls ? grpc::SslCredentials(tls_options(settings)) : grpc::InsecureChannelCredentials();
-    const auto channel = grpc::CreateCustomChannel(address, credentials, channel_arguments(settings));
+    const auto channel = grpc::CreateCustomChannel(address, credentials, channel_arguments(address, settings));
     channel_->access_key = settings.access_key;
     channel_->stub = inference::GRPCInferenceService::NewStub(channel);
 }

@@ -42,6 +42,15 @@ TEST(Calls, GoOnAsLongAsAnswersCome) {
     }
 }
 
+TEST(Calls, ToThisMachineAskNoProxy) {
+    const Variable nowhere("http_proxy", "http://127.0.0.1:9");
+    SmallServer server;
+    for (const std::string prefix : {"", "dns:///"}) {
+        const SentenceEncoder encoder(prefix + server.address());
+        expect_words(encoder.encode(words(2)), words(2));
+    }
+}
+
 TEST(Calls, WithoutAnAnswerEndAndSayHowFarTheyGot) {
     SmallServer server;
     server.with([](auto& state) { state.delay = 20ms; });

@@ -33,6 +33,9 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 };
 
+// gRPC would ask the proxy in $http_proxy for servers of this machine as well.
+const OWN_MACHINE = /^(.*\/)?(localhost|127\.[\d.]+|0\.0\.0\.0|\[::1?\]):\d+$/;
+
 /** An open channel to one address (host:port). Methods reject with `SentritonError`s. */
 export class Connection {
   private readonly client: GRPCInferenceServiceClient;
@@ -51,6 +54,7 @@ export class Connection {
         )
       : credentials.createInsecure();
     const options = { ...CHANNEL_OPTIONS };
+    if (OWN_MACHINE.test(address)) options["grpc.enable_http_proxy"] = 0;
     if (settings.serverName !== undefined) options["grpc.ssl_target_name_override"] = settings.serverName;
     this.client = new GRPCInferenceServiceClient(address, security, options);
     if (settings.accessKey !== undefined) this.metadata.set(ACCESS_HEADER, settings.accessKey);

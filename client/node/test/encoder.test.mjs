@@ -39,6 +39,14 @@ async function assertEmbedded(found, sentences) {
   });
 }
 
+test("calls to this machine ask no proxy", async () => {
+  process.env.http_proxy = "http://127.0.0.1:9";
+  after(() => delete process.env.http_proxy);
+  for (const prefix of ["", "dns:///"]) {
+    await assertEmbedded(await open(`${prefix}${url}`, { timeoutS: 10 }).encode(["문장"]), ["문장"]);
+  }
+});
+
 describe("the model", () => {
   test("info is the manifest in this language's names", async () => {
     const info = await open().info();

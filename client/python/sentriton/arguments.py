@@ -30,7 +30,7 @@ def as_texts(
     for place, text in enumerate(in_order(name, given)):
         if not isinstance(text, str):
             raise InvalidInput(
-                f"{name}[{place}] is {_shown(text)} ({type(text).__name__}); every sentence must be a string"
+                f"{name}[{place}] is {repr(text)[:200]} ({type(text).__name__}); every sentence must be a string"
             )
         check_unicode(f"{name}[{place}]", text)
         texts.append(str.__str__(text))  # the characters of numpy.str_ or of an enumeration's member
@@ -53,16 +53,12 @@ def in_order(name: str, given: Any) -> Iterable[Any]:
             f"{name} is a {type(given).__name__} of shape {tuple(shape)}; give one column of it, of shape (n,)"
         )
     if not isinstance(given, Iterable) or isinstance(given, (bytes, bytearray, memoryview)):
-        raise InvalidInput(f"{name} is {_shown(given)}; give a string or an iterable of strings")
+        raise InvalidInput(f"{name} is {repr(given)[:200]}; give a string or an iterable of strings")
     if isinstance(given, Mapping):
         raise InvalidInput(f"{name} is a mapping ({type(given).__name__}); give a list of its keys or of its values")
     if isinstance(given, AbstractSet):
         raise InvalidInput(f"{name} is a set ({type(given).__name__}), which has no order; give a list of strings")
     return given
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:200]
 
 
 def check_unicode(name: str, text: str) -> None:

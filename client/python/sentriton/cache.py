@@ -20,7 +20,7 @@ def cache_folder() -> Path:
 
 def kept(sha256: str) -> bytes | None:
     """The content with this sha256 (hex) if it is kept and whole."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # also without a home folder
         content = _path(sha256).read_bytes()
         if hashlib.sha256(content).hexdigest() == sha256:
             return content
@@ -32,7 +32,7 @@ def keep(sha256: str, content: bytes) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"the content has sha256 {found}, announced was {sha256}")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):
         path = _path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and moved: another process never sees half a file.

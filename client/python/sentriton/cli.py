@@ -159,6 +159,8 @@ def main() -> None:
     """Run the command line. An error is one sentence on standard error and an exit code that is not 0."""
     if sys.stdout is None:
         _fail("standard output is closed; redirect it to a file or to /dev/null")
+    # Its encoding may lack letters.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         # Without arguments, click prints its help.
         code = app(standalone_mode=len(sys.argv) < 2)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 import grpc
 import grpc.aio
 
-from sentriton import protocol
 from sentriton.certificates import channel_credentials
 from sentriton.endpoints import AnyConnection
 from sentriton.errors import SentritonError, translated
 from sentriton.kserve import AsyncStub, ModelInferRequest, ModelInferResponse, ServerReadyRequest, Stub
-from sentriton.probe import explained
+from sentriton.probe import explained, proxy_of
 from sentriton.settings import ClientSettings
 from sentriton.tracing import trace_headers
 
@@ -69,9 +68,6 @@ class Connection:
     def result_of(self, call: PendingCall) -> ModelInferResponse:
         with translated(self.address):
             return call.result()
-
-    def asset(self, name: str, timeout_s: float | None) -> bytes:
-        return protocol.read_asset(self.infer(protocol.asset_request(name), timeout_s))
 
     def is_ready(self, timeout_s: float) -> bool:
         """Whether Triton reports that it is ready. The canary tests more."""
@@ -150,10 +146,11 @@ def _explained(error: SentritonError, question: Question[Any]) -> SentritonError
 
 def _channel(grpc: Any, address: str, settings: ClientSettings) -> Any:
     credentials = channel_credentials(settings)
+    options = [*_OPTIONS, ("grpc.enable_http_proxy", bool(proxy_of(address)))]
     if credentials is None:
-        return grpc.insecure_channel(address, options=_OPTIONS)
-    name = settings.server_name
-    options = _OPTIONS if name is None else [*_OPTIONS, ("grpc.ssl_target_name_override", name)]
+        return grpc.insecure_channel(address, options=options)
+    if settings.server_name is not None:
+        options.append(("grpc.ssl_target_name_override", settings.server_name))
     return grpc.secure_channel(address, credentials, options=options)
 
 

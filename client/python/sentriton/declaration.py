@@ -9,13 +9,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _PATHS = ("file", "folder", "checkpoint")  # units
@@ -24,31 +21,20 @@ TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 AnySettings = TypeVar("AnySettings")
 
 
-class Details(TypedDict, total=False):
-    """Attributes of a `setting` besides its default, help and group, with the defaults of `Setting`.
-
-    `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
-    None. A `secret` is never shown. An empty variable is unset, but an error for a `lock`, since unset leaves a server
-    open. The former names work for one release, with a warning.
-    """
-
-    allowed: Allowed
-    unit: str
-    unset: str
-    secret: bool
-    lock: bool
-    former_flag: str
-    former_variable: str
-
-
-def setting(default: Any, help: str, *, group: str, **details: Unpack[Details]) -> Any:
+def setting(default: Any, help: str, *, group: str, **details: Any) -> Any:
+    """A field of a dataclass. `details` are those of `Setting`."""
     metadata = {"help": help, "group": group, **details}
     return dataclasses.field(default=default, repr=not details.get("secret"), metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The declaration of a field by `setting`, with the field's name, type and default."""
+    """The declaration of a field by `setting`, with the field's name, type and default.
+
+    `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
+    None. A `secret` is never shown. An empty variable is unset, but an error for a `lock`, since unset leaves a server
+    open. The former names work for one release, with a warning.
+    """
 
     field: str
     kind: type

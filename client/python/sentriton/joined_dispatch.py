@@ -130,8 +130,7 @@ def _kept_on_failure(call: Call[AnyConnection], joint: Joint[AnyConnection]) -> 
     """After a failure in the block no call waits for ever. Interrupts are raised again."""
     try:
         yield
-    except Exception as error:
-        call.joiner.broke_off(joint, error, time.monotonic())
     except BaseException as error:
         call.joiner.broke_off(joint, error, time.monotonic())
-        raise
+        if not isinstance(error, Exception):
+            raise

@@ -53,23 +53,23 @@ EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "u
 
 # All results of `encode` for one string, and for several.
 EncodedOne: TypeAlias = Union[
-    "Vector[np.float32]",
-    "Vector[np.int8]",
-    "Vector[np.uint8]",
-    "Matrix[np.float32]",
-    "Matrix[np.int8]",
-    "Matrix[np.uint8]",
+    Vector[np.float32],
+    Vector[np.int8],
+    Vector[np.uint8],
+    Matrix[np.float32],
+    Matrix[np.int8],
+    Matrix[np.uint8],
     "Tensor",
 ]
 EncodedMany: TypeAlias = Union[
-    "Matrix[np.float32]",
-    "Matrix[np.int8]",
-    "Matrix[np.uint8]",
+    Matrix[np.float32],
+    Matrix[np.int8],
+    Matrix[np.uint8],
     "Tensor",
     "list[Tensor]",
-    "list[Matrix[np.float32]]",
-    "list[Matrix[np.int8]]",
-    "list[Matrix[np.uint8]]",
+    list[Matrix[np.float32]],
+    list[Matrix[np.int8]],
+    list[Matrix[np.uint8]],
 ]
 Encoded: TypeAlias = EncodedOne | EncodedMany
 

@@ -62,8 +62,7 @@ def checkpoint_reader() -> Callable[[str], Any]:
     """
     for plugin in entry_points(group=CHECKPOINTS):
         if plugin.name == "read":
-            reader: Callable[[str], Any] = plugin.load()
-            return reader
+            return plugin.load()
     raise InvalidInput(_missing("--checkpoint"))
 
 

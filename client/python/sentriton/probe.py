@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
 import ssl
 from http.client import HTTPConnection, HTTPException
@@ -11,6 +13,14 @@ from sentriton.errors import AccessDenied, SentritonError, ServerUnavailable, di
 from sentriton.settings import ClientSettings
 
 _LOOK_S = 1.0
+_OWN_MACHINE = re.compile(r"(.*/)?(localhost|127\.[\d.]+|0\.0\.0\.0|\[::1?\]):\d+")
+
+
+def proxy_of(address: str) -> str | None:
+    """The variable of the proxy that gRPC asks for `address`, if any. It must not ask one for this machine."""
+    if _OWN_MACHINE.fullmatch(address):
+        return None
+    return next((name for name in ("grpc_proxy", "https_proxy", "http_proxy") if os.environ.get(name)), None)
 
 
 def explained(error: SentritonError, address: str, settings: ClientSettings, timeout_s: float) -> SentritonError:
@@ -24,6 +34,8 @@ def explained(error: SentritonError, address: str, settings: ClientSettings, tim
         told = _cause((host.strip("[]"), int(port)), settings, min(_LOOK_S, timeout_s))
     except OSError:  # no such host, nothing that listens, or silence
         return error
+    if told is None and (proxy := proxy_of(address)):
+        told = ServerUnavailable(f"its port is open, but not through the proxy in ${proxy}; add {host} to $no_proxy")
     if told is None:
         return error
     told = type(told)(f"no {'access to' if isinstance(told, AccessDenied) else 'answer from'} {address}: {told}")

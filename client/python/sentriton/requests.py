@@ -25,11 +25,10 @@ def plan_requests(
     tokenizer: TextTokenizer,
     *,
     max_rows: int,
-    max_tokens: int = TOKENS_PER_REQUEST,
     prompt: str = "",
     not_pooled: int = 0,
 ) -> Iterator[RequestRows]:
-    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). They are
+    """Cut `texts` into requests of at most `max_rows` rows and 4,096 tokens (one row may have more). They are
     sorted by characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.
     """
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
@@ -37,7 +36,7 @@ def plan_requests(
         window = order[start : start + _WINDOW_SENTENCES]
         tokens = tokenizer.tokenize([prompt + texts[index] for index in window])
         by_length = sorted(range(len(window)), key=lambda place: -len(tokens[place]))
-        for places in cut([len(tokens[place]) for place in by_length], max_rows, max_tokens):
+        for places in cut([len(tokens[place]) for place in by_length], max_rows, TOKENS_PER_REQUEST):
             chosen = [by_length[place] for place in places]
             rows = [tokens[place] for place in chosen]
             # The last is the shortest.

@@ -43,7 +43,7 @@ def _addresses(url: str) -> tuple[str, ...]:
 
 
 def _is_address(address: str) -> bool:
-    match = re.fullmatch(r"(?:dns://[^\s/]*/)?(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
+    match = re.fullmatch(r"(?:dns://[^\s/]*/)?(?:[^\s:/\[\]\ud800-\udfff]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", address)
     return match is not None and 1 <= int(match[1]) <= 65535
 
 

@@ -88,7 +88,10 @@ def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOr
     """
     first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
     if first.shape[-1] != second.shape[-1]:
-        raise InvalidInput(f"embeddings of shapes {first.shape} and {second.shape} cannot be compared: {_SAME_MODEL}")
+        raise InvalidInput(
+            f"embeddings of shapes {first.shape} and {second.shape} cannot be compared: the last dimension must be "
+            "equal; were they made by one model, with one truncate_dim?"
+        )
     return _as_given(SIMILARITY[name](first, second), embeddings1, embeddings2)
 
 
@@ -100,9 +103,6 @@ def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrA
     if first.shape != second.shape:
         raise InvalidInput(f"embeddings of shapes {first.shape} and {second.shape} cannot be paired; give equal shapes")
     return _as_given(PAIRWISE[name](first, second), embeddings1, embeddings2)
-
-
-_SAME_MODEL = "the last dimension must be equal; were they made by one model, with one truncate_dim?"
 
 
 def _by_row(first: Embeddings, second: Embeddings, score: Score) -> Embeddings:

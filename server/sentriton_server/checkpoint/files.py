@@ -59,9 +59,8 @@ _TRANSFORMER_FILES = (
     "added_tokens.json",
     "processor_config.json",
     "preprocessor_config.json",
-    "model.safetensors.index.json",
-    "pytorch_model.bin.index.json",
 )
+_WEIGHT_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 # The nearest way out for modules of sentence-transformers that are not served.
 _WAYS_OUT = {
@@ -179,6 +178,13 @@ def _check_model_config(folder: Path) -> None:
         raise CheckpointError(
             f"config_sentence_transformers.json has prompts {prompts!r}; allowed is an object of strings"
         )
+    try:
+        json.dumps(prompts, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise CheckpointError(
+            f"config_sentence_transformers.json has prompts {prompts!a} with a lone surrogate, half of a character; "
+            "write the whole character"
+        ) from error
 
 
 def _listed_modules(folder: Path) -> list[ModuleFiles]:
@@ -209,9 +215,23 @@ def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
             f"module {kind} of the checkpoint is not supported; supported are {_SUPPORTED}; "
             f"{_WAYS_OUT.get(kind, _OTHER_WAY_OUT)}"
         )
-    if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+    if not _is_inside(path):
         raise CheckpointError(f"module {kind} has the path {path!r}; allowed are paths inside the checkpoint")
     return ModuleFiles(kind, path, folder / path)
+
+
+def _is_inside(path: str) -> bool:
+    return not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts
+
+
+def _check_index(path: Path) -> None:
+    """Transformers reads weights from any path in an index, and `content_key` covers the checkpoint's own files."""
+    files = read_object(path).get("weight_map", {})
+    if not isinstance(files, dict) or not all(isinstance(file, str) and _is_inside(file) for file in files.values()):
+        raise CheckpointError(
+            f"{path} has a weight_map that is no object of paths inside the checkpoint; copy the files of all weights "
+            "into the checkpoint and name them there"
+        )
 
 
 def _check_transformer(folder: Path) -> None:
@@ -233,6 +253,8 @@ def _check_transformer(folder: Path) -> None:
     check_model_type(config)
     for name in _TRANSFORMER_FILES:
         read_object(folder / name)
+    for name in _WEIGHT_INDICES:
+        _check_index(folder / name)
     # transformers makes some tokenizers without a vocabulary, for which every word is unknown.
     if not any(path.is_file() for pattern in _VOCABULARIES for path in folder.glob(pattern)):
         raise CheckpointError(

@@ -83,6 +83,13 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
             f"its tokenizer is elsewhere (tokenizer_name_or_path: {settings['tokenizer_name_or_path']!r}); "
             "save the checkpoint with its tokenizer"
         )
+    if elsewhere := [
+        name for name in _options(settings, "tokenizer_args", "processor_kwargs") if name.endswith("_file")
+    ]:
+        raise CheckpointError(
+            f"the Transformer module's tokenizer_args name files of their own ({', '.join(elsewhere)}); save the "
+            "checkpoint with its tokenizer"
+        )
     fixed = {"subfolder": module.path, "trust_remote_code": False, "local_files_only": True}
     config = AutoConfig.from_pretrained(str(folder), **{**_options(settings, "config_args", "config_kwargs"), **fixed})
     check_config(config)

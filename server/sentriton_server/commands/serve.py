@@ -43,6 +43,8 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     from sentriton_server.serving.preflight import check_ports, check_ready_file
     from sentriton_server.serving.security import check_security
 
+    # gRPC would ask the proxy in $http_proxy for a server on an address of this machine.
+    os.environ.update(no_grpc_proxy=settings.host)
     say(_choices(exports, settings, own))
     interrupted = catch_signals()
     server: TritonServer | None = None

@@ -61,7 +61,7 @@ class Ports:
             except OSError as error:
                 if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                     raise LaunchError(
-                        f"{host_name} {host!r} is not an address of this machine ({error.strerror})"
+                        f"{host_name} {host!r} is not an IPv4 address of this machine ({error.strerror})"
                     ) from error
                 raise LaunchError(_taken(name, host, port, error.strerror)) from error
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -75,7 +75,7 @@ class TritonProcess:
         try:
             security = Security.prepare(settings, self._scratch.folder)
             arguments = [
-                f"--model-repository={repository.absolute()}",
+                f"--model-repository={self._scratch.plain(repository.absolute())}",
                 *installation.backend_arguments(self._scratch.folder),
                 *profile.flags,
                 *gpu_arguments(repository, gpus),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import stat
@@ -18,6 +19,8 @@ from sentriton_server.serving.environments import remove_recorded
 SHARED_MEMORY = Path("/dev/shm")
 _PREFIX = "sentriton-"
 _ENVIRONMENTS = "environments"
+# Triton starts its stubs by a shell, without quotation marks, and their Python may take paths for ASCII.
+_PLAIN_PATH = re.compile(r"[\w/.,:@%+=-]+", re.ASCII)
 
 # Each Triton writes its process id, and the launcher an empty line when one has ended. The input ends when the launcher
 # dies: then the guard cleans up after the last Triton in the launcher's place. No "--" before the group's id:
@@ -51,7 +54,7 @@ class Scratch:
         remove_stale()
         self._exit_timeout_s = exit_timeout_s
         # Locked by this process and the guard: a process that gets the lock knows that both are gone.
-        self._private = PrivateFolder(Path(tempfile.gettempdir()), _PREFIX)
+        self._private = PrivateFolder(_parent(), _PREFIX)
         self.folder = self._private.path
         self.shared_memory_prefix = f"{self.folder.name}_"
         # The names of the folders that Triton makes elsewhere.
@@ -69,6 +72,15 @@ class Scratch:
     def is_whole(self) -> bool:
         """Whether the folder is still there: programs that tidy up remove old folders."""
         return self.empty.is_dir()
+
+    def plain(self, repository: Path) -> Path:
+        """The path of `repository`, or of a link to it if a shell would read this path otherwise."""
+        if _PLAIN_PATH.fullmatch(str(repository)):
+            return repository
+        link = self.folder / "repository"
+        if not link.is_symlink():  # a restart needs no room
+            link.symlink_to(repository)
+        return link
 
     def start(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
         """Start a process, leader of a group of its own, that does not outlive the launcher. `options` of Popen."""
@@ -129,9 +141,15 @@ class Scratch:
                 self._guard.stdin.close()
 
 
+def _parent() -> Path:
+    """$TMPDIR, or /tmp if a shell would read its path otherwise."""
+    folder = tempfile.gettempdir()
+    return Path(folder if _PLAIN_PATH.fullmatch(folder) else "/tmp")
+
+
 def remove_stale() -> None:
     """Remove the remains of servers whose launcher and guard were both killed."""
-    remove_abandoned(Path(tempfile.gettempdir()), _PREFIX, _remove)
+    remove_abandoned(_parent(), _PREFIX, _remove)
 
 
 def _remove(folder: Path) -> None:

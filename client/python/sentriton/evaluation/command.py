@@ -73,8 +73,8 @@ def evaluate(
     if plot is not None:
         draw_evaluation(pairs, score_pairs("cosine", *embeddings), title, plot)
     if as_json:
-        about = {name: getattr(manifest, name) for name in ("precision", "fingerprint")}
-        result = {"data": data, "pairs": len(pairs), "model": manifest.name, **about, **figures}
+        about = {"model": manifest.name, "precision": manifest.precision, "fingerprint": manifest.fingerprint}
+        result = {"data": data, "pairs": len(pairs), **about, **figures}
         typer.echo(json.dumps(result, ensure_ascii=False))
     else:
         print_table(figures_table(title, figures))

@@ -20,6 +20,7 @@ from sentriton.requirements import check_module
 
 ENDINGS = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_SENTENCES = ("sentence1", "sentence2")
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")
 
@@ -54,16 +55,12 @@ def read_pairs(data: str) -> list[ScoredPair]:
 
 
 def _pair(row: Mapping[str, Any], where: str) -> ScoredPair:
-    for key in ("sentence1", "sentence2"):
+    for key in _SENTENCES:
         if key not in row:
             raise InvalidInput(f"{where}: {key!r} is missing; a pair has sentence1, sentence2 and score")
     source = next((row[key] for key in _SOURCES if row.get(key) is not None), None)
-    return ScoredPair(
-        checked(row["sentence1"], f"{where}: sentence1"),
-        checked(row["sentence2"], f"{where}: sentence2"),
-        _score(row, where),
-        None if source is None else str(source),
-    )
+    first, second = (checked(row[key], f"{where}: {key}") for key in _SENTENCES)
+    return ScoredPair(first, second, _score(row, where), None if source is None else str(source))
 
 
 def _score(row: Mapping[str, Any], where: str) -> float:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sentriton.arguments import check_unicode
 from sentriton.errors import InvalidInput
 
 # The names of the columns that an output adds.
@@ -30,12 +31,7 @@ def checked(value: Any, where: str) -> str:
         shown = json_text(value)
         shown = shown if len(shown) <= 40 else shown[:40] + "…"
         raise InvalidInput(f"{where} is {shown} and not a string; every sentence must be one")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"{where} holds half a character ({value[error.start]!a}), which UTF-8 cannot say"
-        ) from error
+    check_unicode(where, value)
     return value
 
 

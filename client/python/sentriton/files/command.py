@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -125,7 +126,7 @@ def embed(
     carried = output is None or output.suffix.lower() != ".npy"
     source = open_source(texts, input, column, encoding, carried=carried)
     if output is not None:
-        output = output.resolve() if output.is_symlink() else output  # the file that readers of the link read
+        output = Path(os.path.realpath(output)) if output.is_symlink() else output  # what readers of the link read
         check_output(output, source, overwrite=overwrite)
     elif as_json:
         raise InvalidInput("--json prints the summary of a run that writes --output FILE; without it, rows are printed")

@@ -42,9 +42,8 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
     image = axes.imshow(scores, cmap="viridis")
     figure.colorbar(image, ax=axes, label="similarity", shrink=0.8)
     style: dict[str, Any] = {} if font is None else {"font": font}
-    axes.set_xticks(
-        range(count), labels, **style, rotation=0 if font is None else 45, ha="center" if font is None else "right"
-    )
+    slant: dict[str, Any] = {} if font is None else {"rotation": 45, "ha": "right"}
+    axes.set_xticks(range(count), labels, **style, **slant)
     axes.set_yticks(range(count), labels, **style)
     if count <= _MAX_NUMBERED_SENTENCES:
         _write_scores(axes, scores)

@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,49 +47,69 @@ def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any],
     return ParquetRows(partial, dimension, dtype, columns)
 
 
-class NpyRows:
+class _FileRows:
+    """Rows of one file, appended to `partial`."""
+
+    rows: int
+
+    def __init__(self, partial: Path) -> None:
+        partial.touch()
+        self._partial = partial
+        # Unbuffered: nothing is left to flush when the disk is full.
+        self._file = partial.open("r+b", buffering=0)
+
+    def _add(self, content: bytes, rows: int) -> None:
+        remaining = memoryview(content)
+        while remaining:
+            remaining = remaining[self._file.write(remaining) :]
+        self.rows += rows
+
+    def finish(self, output: Path) -> None:
+        # On the disk before it has its name, for a power cut.
+        os.fsync(self._file.fileno())
+        self.close()
+        self._partial.replace(output)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class NpyRows(_FileRows):
     """Raw rows after room for the header, which is written when their number is known."""
 
     def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any]) -> None:
-        self._partial, self._dimension, self._dtype = partial, dimension, dtype
-        self._file = _open_to_append(partial)
+        super().__init__(partial)
+        self._dimension, self._dtype = dimension, dtype
         row_bytes = dimension * dtype.itemsize
         self.rows = max(0, self._file.seek(0, os.SEEK_END) - _HEADER_BYTES) // row_bytes
         self._file.truncate(_HEADER_BYTES + self.rows * row_bytes)
         self._file.seek(0, os.SEEK_END)
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
-        _write(self._file, np.ascontiguousarray(embeddings, dtype=self._dtype).tobytes())
-        self.rows += len(embeddings)
+        self._add(np.ascontiguousarray(embeddings, dtype=self._dtype).tobytes(), len(embeddings))
 
     def finish(self, output: Path) -> None:
         self._file.seek(0)
-        _write(self._file, npy_header(self.rows, self._dimension, self._dtype))
-        _publish(self._file, self._partial, output)
-
-    def close(self) -> None:
-        self._file.close()
+        self._add(npy_header(self.rows, self._dimension, self._dtype), 0)
+        super().finish(output)
 
 
-class JsonRows:
+class JsonRows(_FileRows):
     """A line for each row: its columns and {"embedding": […]}."""
 
     def __init__(self, partial: Path) -> None:
-        self._partial = partial
-        self._file = _open_to_append(partial)
-        self.rows, size = _whole_lines(self._file)
+        super().__init__(partial)
+        self.rows = size = position = 0
+        while block := self._file.read(_BLOCK_BYTES):
+            self.rows += block.count(b"\n")
+            if (last := block.rfind(b"\n")) >= 0:
+                size = position + last + 1
+            position += len(block)
         self._file.truncate(size)
         self._file.seek(size)
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
-        _write(self._file, json_lines(rows, embeddings))
-        self.rows += len(embeddings)
-
-    def finish(self, output: Path) -> None:
-        _publish(self._file, self._partial, output)
-
-    def close(self) -> None:
-        self._file.close()
+        self._add(json_lines(rows, embeddings), len(embeddings))
 
 
 def json_lines(rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> bytes:
@@ -113,32 +133,3 @@ def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
     magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
     room = _HEADER_BYTES - len(magic) - 2
     return magic + struct.pack("<H", room) + content.ljust(room - 1).encode("latin1") + b"\n"
-
-
-def _open_to_append(path: Path) -> BinaryIO:
-    path.touch()
-    # Unbuffered: nothing is left to flush when the disk is full.
-    return path.open("r+b", buffering=0)
-
-
-def _write(file: BinaryIO, content: bytes) -> None:
-    remaining = memoryview(content)
-    while remaining:
-        remaining = remaining[file.write(remaining) :]
-
-
-def _whole_lines(file: BinaryIO) -> tuple[int, int]:
-    lines, size, position = 0, 0, 0
-    while block := file.read(_BLOCK_BYTES):
-        lines += block.count(b"\n")
-        if (last := block.rfind(b"\n")) >= 0:
-            size = position + last + 1
-        position += len(block)
-    return lines, size
-
-
-def _publish(file: BinaryIO, partial: Path, output: Path) -> None:
-    # On the disk before it has its name, for a power cut.
-    os.fsync(file.fileno())
-    file.close()
-    partial.replace(output)

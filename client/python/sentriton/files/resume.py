@@ -59,7 +59,7 @@ class PartialRun:
             return
         self._file.seek(0)
         self._file.truncate()
-        json.dump(identity, self._file, ensure_ascii=False, indent=2)
+        json.dump(identity, self._file, indent=2)
         self._file.flush()
         os.fsync(self._file.fileno())
 

@@ -42,9 +42,11 @@ STRICT = Reading()
 def checked_encoding(name: str) -> str:
     """The name of an encoding whose lines end in the byte 0x0A. Raises `InvalidInput` for another."""
     try:
-        if "\n".encode(name) == b"\n":
+        # The first line alone tells what all lines of ISO-2022-KR mean.
+        lines = "한\n한".encode(name, "replace").split(b"\n")
+        if len(lines) == 2 and lines[0].decode(name) == lines[1].decode(name):
             return codecs.lookup(name).name
-    except (LookupError, UnicodeError):
+    except (LookupError, ValueError):
         pass
     raise InvalidInput(
         f"--encoding is {name!r}; allowed are encodings such as utf-8, cp949, euc-kr and latin-1; convert a file in "
