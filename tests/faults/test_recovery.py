@@ -128,7 +128,7 @@ def test_a_crash_loop_ends_with_a_clear_error(repository: Path, tmp_path: Path) 
         assert served.launcher.wait(20) == 1
     assert not ready.exists()
     last = served.said[-1]
-    assert last.startswith("error: Triton failed 3 times in a row and is not started again (--restarts 2), at last: ")
+    assert last.startswith("error: Triton failed 3 times in a row and is not restarted (--restarts 2), at last: ")
     assert "exit code -9" in last
 
 

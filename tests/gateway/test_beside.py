@@ -130,4 +130,4 @@ def test_a_gateway_that_keeps_failing_ends_serve(repository: Path, port: int) ->
         gateway_of(serve).kill()
         assert process.wait(60) == 1
         assert process.stderr is not None
-        assert "2 times in a row and is not started again (--restarts 1)" in process.stderr.read()
+        assert "2 times in a row and is not restarted (--restarts 1)" in process.stderr.read()

@@ -45,7 +45,7 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready(fresh: TritonS
 
 def test_a_canary_knows_its_own_server(fresh: TritonServer) -> None:
     assert fresh.check(0) > 0.999
-    with pytest.raises(OtherServer, match=f"{fresh.url} is answered by another server"):
+    with pytest.raises(OtherServer, match=f"another server answers at {fresh.url}"):
         Canary(ClientSettings(fresh.url), 10, "the key of another").check(10)
 
 
