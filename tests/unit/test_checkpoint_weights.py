@@ -46,7 +46,7 @@ MISFITS: dict[str, tuple[Change, str]] = {
         r"1 missing \(encoder.layer.0.output.dense.weight\)",
     ),
     "LayerNorm biases missing": (without("LayerNorm.bias"), r"5 missing \(embeddings.LayerNorm.bias"),
-    "no tensors": (weights(lambda state: {}), "which is too few"),
+    "no tensors": (weights(lambda state: {}), "its files have only"),
     "a wrong shape": (
         weights(lambda state: {**state, LAYER: torch.zeros(5)}),
         r"1 of another shape \(encoder.layer.1.attention.output.LayerNorm.bias is \[5\], not \[32\]\)",

@@ -132,7 +132,7 @@ def test_a_data_set_is_fetched_once(home: Home, data_set: PublicDataSet, tmp_pat
         (lambda one: replace(one, url=one.url.replace("/file", "/changed")), "its sha256 is [0-9a-f]{64}"),
         (
             lambda one: replace(one, url=one.url.replace("/file", "/none")),
-            r"the server answers with HTTP status 404 \(Not Found\)",
+            r"the server answered with HTTP status 404 \(Not Found\)",
         ),
         (lambda one: replace(one, download_bytes=20_000), "the download is larger than 20,000 bytes"),
     ],

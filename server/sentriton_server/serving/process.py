@@ -173,7 +173,7 @@ class TritonProcess:
             time.sleep(POLL_S)
 
     def unserved(self) -> str | None:
-        """Triton's message about a port that it cannot listen on, or None. It serves without its HTTP or metrics port."""
+        """Triton's message about a port that it cannot listen on, or None. Only without gRPC does it end."""
         return next((line.message for line in self.log() if line.message.startswith("failed to start ")), None)
 
     def wait(self) -> int:

@@ -71,7 +71,7 @@ class Scratch:
         return self.empty.is_dir()
 
     def start(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
-        """Start a process in a new process group. The guard ends it if the launcher dies. `options` are those of Popen."""
+        """Start a process in a new group. The guard ends it if the launcher dies. `options` are those of Popen."""
         command = ["/bin/sh", "-c", _GUARDED, *command]
         return subprocess.Popen(command, stdin=self._living_guard(), start_new_session=True, text=True, **options)
 
