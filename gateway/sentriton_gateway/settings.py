@@ -100,7 +100,7 @@ class GatewaySettings:
         certificate, key = self.gateway_tls_certificate, self.gateway_tls_key
         if (certificate is None) != (key is None):
             given = "gateway_tls_certificate" if key is None else "gateway_tls_key"
-            raise InvalidInput(f"{name_of(self, given)} is given alone; a certificate and its key belong together")
+            raise InvalidInput(f"{name_of(self, given)} is set, but a certificate and its key must be set together")
         if self.gateway_client_root_certificates is not None and certificate is None:
             fields = ("gateway_client_root_certificates", "gateway_tls_certificate", "gateway_tls_key")
             roots_name, certificate_name, key_name = (name_of(self, field) for field in fields)

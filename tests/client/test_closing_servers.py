@@ -66,7 +66,7 @@ def test_a_connection_that_closes_after_tls_is_no_refusal(
     url_of = balancer(certificates, ending=ending, tickets=tickets)
     with url_of as url, pytest.raises(ServerUnavailable) as caught:
         SentenceEncoder(url, timeout_s=3, root_certificates=certificates.authority)
-    assert "closes after TLS; is its backend up, or does it ask for a client's certificate?" in str(caught.value)
+    assert "closes after TLS; is its backend up, or does it require a client certificate?" in str(caught.value)
 
 
 @pytest.mark.parametrize("has_other", [False, True], ids=["none", "a stranger's"])
@@ -89,5 +89,5 @@ def test_a_server_of_grpc_refuses_without_an_alert(certificates: Certificates, h
 
 
 def test_an_alert_is_a_refusal(certificates: Certificates) -> None:
-    with balancer(certificates, ending="asks") as url, pytest.raises(AccessDenied, match="asks for a client's cert"):
+    with balancer(certificates, ending="asks") as url, pytest.raises(AccessDenied, match="requires a client cert"):
         SentenceEncoder(url, timeout_s=3, root_certificates=certificates.authority)

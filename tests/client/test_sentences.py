@@ -118,7 +118,7 @@ def test_the_first_argument_has_two_names(method: str, encoder: Any) -> None:
     for found in (encode(THREE), encode(sentences=THREE), encode(inputs=THREE), encode(inputs=iter(THREE))):
         np.testing.assert_array_equal(found, vectors(THREE))
     np.testing.assert_array_equal(encode(inputs="w7"), vectors(["w7"])[0])
-    with pytest.raises(InvalidInput, match=r"sentences and inputs are both given.*; give one of them"):
+    with pytest.raises(InvalidInput, match=r"sentences and inputs are two names.*; give one of them"):
         encode(THREE, inputs=THREE)
     with pytest.raises(InvalidInput, match="sentences is None; give a string or an iterable of strings"):
         encode()

@@ -206,7 +206,7 @@ def test_an_interrupt_while_sentences_are_tokenized_passes(server: SmallServer) 
 
 def test_another_tokenizer_than_announced_is_refused(server: SmallServer) -> None:
     server.announce_tokenizer = False
-    with pytest.raises(ServerError, match=r"sha256 .*, announced was a{64}"):
+    with pytest.raises(ServerError, match=r"sha256 .*, expected a{64}"):
         SentenceEncoder(server.url)
 
 

@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
         "does not accept the client certificate",
     ),
     "a root file that is no certificate": ("tls", {"root_certificates": "text"}, InvalidInput, "BEGIN CERTIFICATE"),
-    "a root file that is a key": ("tls", {"root_certificates": "server_key"}, InvalidInput, "holds no PEM certificate"),
+    "a root file that is a key": ("tls", {"root_certificates": "server_key"}, InvalidInput, "has no PEM certificate"),
     "a root file that is missing": ("tls", {"root_certificates": "missing"}, InvalidInput, "cannot be read: No such"),
     "another certificate's key": (
         "mutual",
@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
         "mutual",
         {**TRUSTED, "client_certificate": "client", "client_key": "text"},
         InvalidInput,
-        "holds no PEM key",
+        "has no PEM key",
     ),
     "a certificate without its key": ("mutual", {"client_certificate": "client"}, InvalidInput, "belong together"),
     "no access key": ("keyed", {}, AccessDenied, "give the server's access_key"),

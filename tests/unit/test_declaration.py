@@ -174,7 +174,7 @@ def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: p
         (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are finite numbers above 0"),
         (
             ["info", "--client-key", "k.pem"],
-            "error: --client-key is given alone; a client's certificate and its key belong together",
+            "error: --client-key is set, but a client certificate and its key must be set together",
         ),
         (
             ["embed", "x", "--url", "localhost:1", "--batch-size", "0"],

@@ -120,7 +120,7 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert begin(output)
     assert not begin(output, {**IDENTITY, "model": "b"}, restart=True)
     (tmp_path / "out.npy.partial.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InvalidInput, match="nothing says from which run"):
+    with pytest.raises(InvalidInput, match="its run is unknown"):
         begin(output)
 
 

@@ -60,8 +60,8 @@ def test_sentences_are_read(tmp_path: Path, name: str, content: str, column: str
         ("a.jsonl", "[" * 100_000, None, ["line 1", "not JSON"]),
         ("a.jsonl", '{"text": "a"}\n{"body": "b"}\n', None, ["line 2", "no column 'text'", "'body'"]),
         ("a.jsonl", '{"a": "x", "b": "y"}\n', None, ["'a', 'b'", "--column"]),
-        ("a.jsonl", '{"text": 5}\n', None, ["line 1, column 'text'", "5 and not a string"]),
-        ("a.jsonl", "null\n", None, ["line 1", "null and not a string"]),
+        ("a.jsonl", '{"text": 5}\n', None, ["line 1, column 'text'", "is 5; every sentence must be a string"]),
+        ("a.jsonl", "null\n", None, ["line 1", "is null; every sentence must be a string"]),
         ("a.jsonl", '"\\ud800"\n', None, ["line 1", "half a character"]),
         ("a.csv", "a,b\nx,y\n", "text", ["a.csv", "no column 'text'", "'a', 'b'"]),
         ("a.csv", "a,a\nx,y\n", "a", ["2 columns 'a'"]),
@@ -121,7 +121,7 @@ def test_a_source_is_named_once(tmp_path: Path) -> None:
         open_source(["x"], path, None)
     with pytest.raises(InvalidInput, match="--column"):
         open_source(["x"], None, "text")
-    with pytest.raises(InvalidInput, match="TEXT 2 holds half a character"):
+    with pytest.raises(InvalidInput, match="TEXT 2 has half a character"):
         open_source(["x", "\udcff"], None, None)
     assert open_source(None, path, None).survey() == (1, {"sentence": {str}})
 
@@ -131,7 +131,7 @@ def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
     source = open_source(None, path, None)
     source.check_unchanged()
     write(path, "x\ny\n")
-    with pytest.raises(InvalidInput, match="changed while it was read"):
+    with pytest.raises(InvalidInput, match="changed during the run"):
         source.check_unchanged()
 
 
@@ -219,7 +219,7 @@ def test_a_long_line_whose_end_would_be_lost_is_named(tmp_path: Path) -> None:
 
 
 def test_lines_that_end_in_cr_alone_are_no_single_line(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"a\.txt has lines that end in CR alone; convert it with tr"):
+    with pytest.raises(InvalidInput, match=r"a\.txt has lines that end in CR only; convert it with tr"):
         list(read_sentences(write(tmp_path / "a.txt", "one\rtwo\r")))
     assert list(read_sentences(write(tmp_path / "b.txt", "one\r"))) == ["one"]
     assert list(read_sentences(write(tmp_path / "c.txt", "10 %\r20 %\nnext"))) == ["10 %\r20 %", "next"]

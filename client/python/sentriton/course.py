@@ -1,4 +1,4 @@
-"""The course of one `encode` call: the next request, retries, the end. It has no network and no clock of its own."""
+"""The course of an `encode` call: next request, retries, end. It uses no network and no clock."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sentriton.errors import DeadlineExceeded, Overloaded, SentritonError, Serve
 from sentriton.pacing import Backoff, RetryBudget, Window
 from sentriton.requests import RequestRows
 
-_LOOK_AGAIN_S = 0.1  # for a server that could be asked as well
+_LOOK_AGAIN_S = 0.1  # for another server
 
 
 @dataclass(eq=False)
 class Attempt(Generic[AnyConnection]):
-    """Some rows on their way, for the `number`-th time, to one server, or to two when the first is silent."""
+    """The `number`-th attempt to embed some rows, at one server, or at two if the first is silent."""
 
     rows: RequestRows
     number: int = 1
@@ -28,7 +28,7 @@ class Attempt(Generic[AnyConnection]):
 
 @dataclass(eq=False)
 class Sending(Generic[AnyConnection]):
-    """An attempt's request to one server, which must answer by the time `until`. The client sets `cancel`."""
+    """An attempt's request to one server, with the deadline `until`. The client sets `cancel`."""
 
     attempt: Attempt[AnyConnection]
     endpoint: Endpoint[AnyConnection]
@@ -45,7 +45,7 @@ class _Waiting(Generic[AnyConnection]):
 
 
 class Course(Generic[AnyConnection]):
-    """Hands out requests while the window is open, and takes their outcomes. Times are seconds of any steady clock."""
+    """Provides requests while the window is open, and takes their outcomes. Times are seconds of any steady clock."""
 
     def __init__(
         self,
@@ -95,8 +95,8 @@ class Course(Generic[AnyConnection]):
             self._exhausted = self._prepared is None
 
     def next(self, now: float) -> Sending[AnyConnection] | None:
-        """The request to send now, and its server; None if the window is full or no rows are left. When the call has to
-        end it raises the last error of the rows that wait for a retry, or `DeadlineExceeded`.
+        """The request to send now, or None if the window is full or no rows are left. At the deadline it raises the
+        last error of the rows that wait for a retry, or `DeadlineExceeded`.
         """
         self.deadline.looked(now)
         if self.deadline.over(now):
@@ -110,11 +110,11 @@ class Course(Generic[AnyConnection]):
         return self._hedge(now)
 
     def awaits(self, sending: Sending[AnyConnection]) -> bool:
-        """Whether the outcome of a request still matters: not when another server's answer came first."""
+        """Whether the outcome of a request matters: no other server answered first."""
         return sending in sending.attempt.sendings
 
     def answered(self, sending: Sending[AnyConnection], now: float) -> None:
-        """Its rows are embedded. Another request for them is cancelled."""
+        """Record its rows as embedded, and cancel another request for them."""
         attempt = sending.attempt
         for other in attempt.sendings:
             if other is not sending:
@@ -130,12 +130,12 @@ class Course(Generic[AnyConnection]):
         self._budget.answered()
 
     def failed(self, sending: Sending[AnyConnection], error: SentritonError, now: float) -> None:
-        """Schedule a retry of its rows, unless another server still has them. Raises `error` with the call's progress
-        if a retry cannot help, if no time is left, or if the retry budget is spent.
+        """Schedule a retry of its rows, unless another server has them. Raises `error` with the call's progress if a
+        retry cannot help, without time left, or with an empty retry budget.
         """
         attempt = sending.attempt
         attempt.sendings.remove(sending)
-        # Answers to others have given the call more time since it was sent.
+        # Other answers may have moved the call's deadline.
         too_late = isinstance(error, DeadlineExceeded) and now >= sending.until - MARGIN_S
         if not (too_late or isinstance(error, (Overloaded, ServerUnavailable))):
             raise self._with_progress(error)
@@ -160,7 +160,7 @@ class Course(Generic[AnyConnection]):
         heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
 
     def wait_s(self, now: float) -> float:
-        """Seconds to wait for outcomes before `next` may have something to send."""
+        """Seconds to wait for outcomes before calling `next`."""
         until = self.deadline.time
         if self._waiting and len(self._under_way) < self.window.limit:
             until = min(until, self._waiting[0].due)
@@ -190,7 +190,7 @@ class Course(Generic[AnyConnection]):
         return sending
 
     def _hedge(self, now: float) -> Sending[AnyConnection] | None:
-        """A second request for rows whose server has been silent for too long, to a server that answers."""
+        """A second request for rows of a silent server, to one that answers."""
         if len(self._endpoints.all) == 1:
             return None
         late = now - self._endpoints.patience_s

@@ -1,4 +1,4 @@
-"""When a call has to end. No clock of its own: times are seconds of any steady clock."""
+"""The deadline of a call. It uses no clock: times are seconds of any steady clock."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import math
 
 from sentriton.errors import DeadlineExceeded
 
-LOOK_EVERY_S = 1.0  # a call looks at its deadline at least this often
-_MAX_WAIT_S = 86_400.0  # a day: gRPC and Triton count in integers, which have an end
-# gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over.
+LOOK_EVERY_S = 1.0  # interval of a call's looks at its deadline
+_MAX_WAIT_S = 86_400.0  # a day, since gRPC and Triton use integers
+# gRPC's timer and this clock differ by some milliseconds.
 MARGIN_S = 0.1
-# With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368).
+# With less time, no request is sent: a cancellation at arrival can crash Triton 24.10 (issue 7368).
 _LEAST_S = 0.002
 
 
 class Deadline:
-    """The end of a call: `timeout_s` after its begin (None: no bound), or `stall_timeout_s` after its last answer."""
+    """The end of a call, `timeout_s` after its start (None: no bound), or `stall_timeout_s` after its last answer."""
 
     def __init__(self, timeout_s: float | None, stall_timeout_s: float, now: float) -> None:
         self._timeout_s = timeout_s
@@ -26,25 +26,25 @@ class Deadline:
 
     @property
     def end(self) -> float:
-        """The time at which the call ends in any case."""
+        """The latest end of the call."""
         return self._end
 
     @property
     def time(self) -> float:
-        """When the call ends if nothing is answered until then."""
+        """The end of the call if no answer comes."""
         return min(self._end, self._stalls)
 
     def left_s(self, now: float) -> float:
-        """The seconds that a request sent now may take; 0 after the end."""
+        """The time in seconds for a request sent now, 0 after the end."""
         return min(max(0.0, self.time - now), _MAX_WAIT_S)
 
     def moved(self, now: float) -> None:
-        """A request was answered, or the first is to be sent: the server has its whole time again."""
+        """Restart the stall timeout, at an answer or the first request."""
         self._stalls = now + self._stall_timeout_s
         self._looked = now
 
     def looked(self, now: float) -> None:
-        """The call is awake. Time in which it was not (a busy event loop, a suspended process) is no silence."""
+        """The call is running. Time when it was blocked (a busy event loop, a suspended process) is no stall."""
         self._stalls += max(0.0, now - self._looked - LOOK_EVERY_S)
         self._looked = now
 
@@ -52,7 +52,7 @@ class Deadline:
         return now + _LEAST_S >= self.time
 
     def exceeded(self, url: str) -> DeadlineExceeded:
-        """The error of a call that has to end: the bound that it met, and the remedy."""
+        """The error of a call at its deadline, with the bound and the remedy."""
         if self._end <= self._stalls:
             return DeadlineExceeded(
                 f"the call took longer than its timeout_s of {self._timeout_s:g} s; set a longer one, or none"

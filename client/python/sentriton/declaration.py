@@ -1,4 +1,4 @@
-"""A setting is declared once, as a field of a dataclass: its flag, variable, checks, help text and documentation."""
+"""Declares a setting as a dataclass field: its flag, variable, checks, help text and documentation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ AnySettings = TypeVar("AnySettings")
 
 
 class Details(TypedDict, total=False):
-    """Attributes of a `setting` besides its default, help and group, with the defaults of `Setting`.
+    """Further attributes of a `setting`, with the defaults of `Setting`.
 
-    `unit` is the unit of the value (seconds), or the kind of thing that it names (a file). `unset` is the effect of
-    None. A `secret` is never shown. An empty variable is unset, but an error for a `lock`, since unset leaves a server
-    open. The former names work for one release, with a warning.
+    `unit` is the unit of the value (seconds) or its kind (a file). `unset` is the effect of None. A `secret` is never
+    shown. An empty variable is unset, but an error for a `lock`, since unset leaves a server open. Former names work
+    for one release, with a warning.
     """
 
     allowed: Allowed
@@ -46,7 +46,7 @@ def setting(default: Any, help: str, *, group: str, **details: Unpack[Details]) 
 
 @dataclass(frozen=True)
 class Setting:
-    """The declaration of a field by `setting`, with the field's name, type and default."""
+    """The declaration of a field by `setting`."""
 
     field: str
     kind: type
@@ -70,7 +70,7 @@ class Setting:
         return f"SENTRITON_{self.field.upper()}"
 
     def words_of(self, value: Any) -> str:
-        """A value for people: None with its effect, a switch as on or off, 5.0 as 5."""
+        """A value as text: None with its effect, a switch as on or off, 5.0 as 5."""
         if value is None:
             return f"unset: {self.unset}" if self.unset else "unset"
         if isinstance(value, bool):
@@ -135,10 +135,10 @@ def resolve(
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> AnySettings:
-    """Settings from the values `given` by field, else `flags` by field, else variables, else `defaults`, else the
-    defaults of the class. None counts as unset. `warn` receives the warning for a former name of a variable.
+    """Resolve each field from `given`, else `flags`, else its variable, else `defaults`, else the default of the class.
+    None counts as unset. `warn` gets warnings about former names of variables.
 
-    Raises `InvalidInput` that names the source of a value that is not allowed, and `TypeError` for an unknown field.
+    Raises `InvalidInput`, which names the source of an invalid value, and `TypeError` for an unknown field.
     """
     check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
     given = {field: value for field, value in (given or {}).items() if value is not None}

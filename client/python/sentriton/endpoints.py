@@ -1,4 +1,4 @@
-"""Which of several servers gets the next request: the least busy one of those that answer."""
+"""Chooses the server of the next request: the least busy one that answers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from sentriton.deadline import MARGIN_S, Deadline
 from sentriton.errors import DeadlineExceeded, SentritonError, ServerUnavailable
 
 AnyConnection = TypeVar("AnyConnection")
-_REST_S = 1.0  # a server that was away is retried after this time
-_MAX_REST_S = 30.0  # of a server that stays silent: each probe delays one request by the patience
+_REST_S = 1.0  # pause before an unavailable server is retried
+_MAX_REST_S = 30.0  # for a silent server, since each probe delays a request by the patience
 _MIN_PATIENCE_S = 2.0
-_PATIENCE_FACTOR = 4.0  # times the slowest recent answer
-_FADING_FACTOR = 0.95  # of the slowest answer, with each further one
+_PATIENCE_FACTOR = 4.0  # of the slowest recent answer
+_FADING_FACTOR = 0.95  # of the slowest answer, per answer
 
 
 @dataclass(eq=False)
 class Endpoint(Generic[AnyConnection]):
-    """One server: its address, its connection and its state."""
+    """One server: address, connection and state."""
 
     address: str
     connection: AnyConnection
@@ -47,30 +47,28 @@ class Endpoint(Generic[AnyConnection]):
         self._answered, self.silences, self.resting_until = now, 0, 0.0
 
     def rest(self, now: float) -> None:
-        """It did not answer: leave it alone for a moment, so that the others are tried first."""
+        """Pause it after a failure, so that others are tried first."""
         self.resting_until = max(self.resting_until, now + _REST_S)
 
     def fell_silent(self, now: float) -> None:
-        """Another server answered a later copy of its request sooner: it rests, longer each time in a row."""
+        """Pause it because another server answered a copy of its request first. Each pause in a row is longer."""
         if self.resting_until <= now:
             self.silences += 1
             self.resting_until = now + min(_MAX_REST_S, _REST_S * 2.0 ** (self.silences - 1))
 
     def silent_s(self, now: float) -> float:
-        """How long requests have been in progress without an answer to any; 0 when none is."""
+        """The time in which its requests got no answer; 0 without requests."""
         with self._lock:
             oldest = next(iter(self._under_way.values()), now)
         return now - max(oldest, min(self._answered, now))
 
     def silent_since(self, sent: float, now: float, patience_s: float) -> bool:
-        """Whether it answered nothing for as long as `patience_s`, with a request in progress since `sent`."""
+        """Whether it answered nothing for `patience_s`, with a request in progress since `sent`."""
         return now - max(sent, self._answered) >= patience_s
 
 
 class Inquiry(Generic[AnyConnection]):
-    """Which server to ask for its manifest next, and how long to wait. A silent one gets another turn with more time;
-    one that failed has no second turn.
-    """
+    """Asks the servers in turn for the manifest. A silent one gets another turn with more time."""
 
     def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]], deadline: Deadline) -> None:
         self._turns = [(endpoint, _MIN_PATIENCE_S) for endpoint in endpoints]
@@ -80,7 +78,7 @@ class Inquiry(Generic[AnyConnection]):
         self.failure: SentritonError = deadline.exceeded(self._url)
 
     def turn(self, now: float) -> tuple[Endpoint[AnyConnection], float] | None:
-        """The server to ask and the seconds that it has to answer; None at the end."""
+        """The next server and its time in seconds; None at the end."""
         left_s = self._deadline.left_s(now)
         if not self._turns:
             return None
@@ -117,7 +115,7 @@ class Endpoints(Generic[AnyConnection]):
 
     @property
     def patience_s(self) -> float:
-        """How long an answer may take before another server is asked as well."""
+        """The time for an answer, before another server gets the request as well."""
         return max(_MIN_PATIENCE_S, _PATIENCE_FACTOR * self._slowest_s)
 
     def answered(self, endpoint: Endpoint[AnyConnection], took_s: float, now: float) -> None:
@@ -125,8 +123,8 @@ class Endpoints(Generic[AnyConnection]):
         endpoint.answered(now)
 
     def choose(self, now: float) -> Endpoint[AnyConnection]:
-        """The least busy server that answers, in turn among equals, else the one that has rested longest. A server that
-        fell silent gets one request at a time until it answers.
+        """The least busy server that answers, in turn among equals, else the one with the longest pause. A silent one
+        gets one request at a time until it answers.
         """
         turn = self._in_turn()
         awake = [endpoint for endpoint in turn if self._answers(endpoint, now)]
@@ -135,8 +133,8 @@ class Endpoints(Generic[AnyConnection]):
         return min(awake, key=lambda endpoint: endpoint.in_flight)
 
     def another(self, first: Endpoint[AnyConnection], now: float) -> Endpoint[AnyConnection] | None:
-        """The least busy server that answers besides the `first`, None if none does. One that has nearly used up the
-        patience does not count.
+        """The least busy server that answers, other than `first`, or None. A server near the end of the patience does
+        not count.
         """
         patience_s = self.patience_s / 2
         others = [

@@ -1,4 +1,4 @@
-"""Small calls of one encoder that wait at the same time share a request. This module uses no network and no clock."""
+"""Joins small calls of one encoder that wait at the same time. It uses no network and no clock."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sentriton.kserve import ModelInferResponse
 from sentriton.pacing import MIN_REQUESTS, RetryBudget, Window
 from sentriton.requests import TOKENS_PER_REQUEST, RequestRows
 
-SMALL = 8  # sentences; a larger call fills a good part of a request by itself
-LONG = 1 << 16  # characters; tokenizing more would hold up an event loop
-_LOOK_AGAIN_S = 0.1  # for a place that a retry needs
+SMALL = 8  # sentences; larger calls fill requests by themselves
+LONG = 1 << 16  # characters; tokenizing more would block an event loop
+_LOOK_AGAIN_S = 0.1  # for a retry's place
 
 
 class Joiner(Generic[AnyConnection]):
-    """The small calls of one encoder. Methods may be called from any thread, and none blocks.
+    """The small calls of one encoder. Methods are thread-safe, and none blocks.
 
-    A call enters, and leaves in the end. Meanwhile its caller sends the requests that `gather` and `depart`, or `next`,
-    return. It is woken when its call has ended, and when it may send.
+    A call enters, and leaves in the end. Meanwhile its caller sends the requests of `gather` and `depart`, or of
+    `next`. It is woken when its call has ended and when it may send.
     """
 
     def __init__(self, endpoints: Endpoints[AnyConnection], budget: RetryBudget, max_in_flight: int) -> None:
@@ -48,8 +48,8 @@ class Joiner(Generic[AnyConnection]):
             self._waiting.append(member)
 
     def take_idle(self, member: Member[AnyConnection] | None = None) -> bool:
-        """Whether no request is in flight and no call waits but `member`. It then has a place until `give_back`, also
-        between its retries: a request of its own costs less than a shared one.
+        """Whether no request is in flight and only `member` waits. It then has a place until `give_back`, also between
+        its retries, since a separate request costs less.
         """
         with self._lock:
             others = self._in_flight or self._pausing or any(other is not member for other in self._waiting)
@@ -64,7 +64,7 @@ class Joiner(Generic[AnyConnection]):
             self._in_flight -= 1
 
     def leave(self, member: Member[AnyConnection], now: float) -> None:
-        """A call has ended, or its caller has gone. Its request is cancelled if no other call is in it."""
+        """End a call, or give it up. Its request is cancelled without other calls."""
         with self._changing(now):
             self._members.discard(member)
             joint, member.joint = member.joint, None
@@ -78,8 +78,8 @@ class Joiner(Generic[AnyConnection]):
                 self._waiting.remove(member)
 
     def gather(self, now: float) -> Joint[AnyConnection] | None:
-        """The next request, with all calls that may be in it; None if none may go now."""
-        if not self._waiting:  # most often; a call that comes meanwhile looks for itself
+        """The next request, with all calls that may join it; None if none may leave now."""
+        if not self._waiting:  # the usual case
             return None
         with self._changing(now):
             if self._in_flight >= self._window.limit:
@@ -96,9 +96,7 @@ class Joiner(Generic[AnyConnection]):
             return joint
 
     def depart(self, joint: Joint[AnyConnection], now: float) -> Sending[AnyConnection] | None:
-        """The sending of a request whose sentences are tokenized; None if no call is left in it. Calls that do not fit
-        wait for the next request.
-        """
+        """The sending of a tokenized request, or None without calls. Calls that do not fit wait for the next."""
         with self._changing(now):
             self._fit(joint)
             if not joint.members:
@@ -122,7 +120,7 @@ class Joiner(Generic[AnyConnection]):
     def next(
         self, member: Member[AnyConnection], now: float
     ) -> tuple[Joint[AnyConnection], Sending[AnyConnection]] | None:
-        """The call's retry, or second request to another server, to send now. Raises when the call's time is over."""
+        """The call's retry or second request to send now. Raises at the call's deadline."""
         member.deadline.looked(now)
         joint = member.joint
         if not member.deadline.over(now) and (joint is None or self._is_simple(joint)):
@@ -146,7 +144,7 @@ class Joiner(Generic[AnyConnection]):
             return joint, sending
 
     def wait_s(self, member: Member[AnyConnection], now: float) -> float:
-        """How long a call waits before it looks again, unless it is woken."""
+        """The time of a call until its next look, unless woken."""
         wait_s = max(0.0, min(LOOK_EVERY_S, member.deadline.time - now))
         joint = member.joint
         if joint is None or self._is_simple(joint):
@@ -187,7 +185,7 @@ class Joiner(Generic[AnyConnection]):
                 self._dismiss(joint)
 
     def broke_off(self, joint: Joint[AnyConnection], error: BaseException, now: float) -> None:
-        """A request could not be sent. Its calls wait again, alone if one of them may be the cause."""
+        """After a request could not be sent, its calls wait again, alone if one may be the cause."""
         with self._changing(now):
             if not isinstance(error, Exception):
                 self._dissolve(joint, alone=False)
@@ -210,7 +208,7 @@ class Joiner(Generic[AnyConnection]):
         return joint.in_flight and len(self._endpoints.all) == 1
 
     def _with_others(self, first: Member[AnyConnection], now: float) -> list[Member[AnyConnection]]:
-        """`first`, and the waiting calls that may share its request, in the order of arrival."""
+        """`first`, and the waiting calls that may join it, in the order of arrival."""
         members, rows, length = [first], len(first.texts), first.length
         left = deque[Member[AnyConnection]]()
         for member in self._waiting:
@@ -225,7 +223,7 @@ class Joiner(Generic[AnyConnection]):
         return members
 
     def _fit(self, joint: Joint[AnyConnection]) -> None:
-        """Keep the calls whose tokens fit into one request. The others wait on, before later ones."""
+        """Keep the calls whose tokens fit into one request. The others wait, before later ones."""
         tokens = 0
         kept: list[Member[AnyConnection]] = []
         left: list[Member[AnyConnection]] = []
@@ -263,7 +261,7 @@ class Joiner(Generic[AnyConnection]):
                 self._to_wake.append(joint.members[0])
 
     def _end(self, joint: Joint[AnyConnection], error: SentritonError, *, late: bool = False) -> None:
-        """Every call of a request fails, if `late` with the error of its own deadline."""
+        """Fail every call of a request, if `late` with the error of its own deadline."""
         for member in joint.members:
             member.error = member.deadline.exceeded(self._endpoints.url) if late else error
         self._dismiss(joint)
@@ -276,7 +274,7 @@ class Joiner(Generic[AnyConnection]):
         self._abandon(joint)
 
     def _dissolve(self, joint: Joint[AnyConnection], *, alone: bool) -> None:
-        """The calls of a request wait again, before all others."""
+        """Let the calls of a request wait again, before all others."""
         members = list(joint.members)
         for member in members:
             member.alone = member.alone or alone
@@ -302,7 +300,7 @@ class Joiner(Generic[AnyConnection]):
             self._in_flight -= 1
 
     def _overdue(self, member: Member[AnyConnection]) -> SentritonError:
-        """The error of a call that times out. If its request waits for a retry, this is the request's last error."""
+        """The error of a call that times out: the last error of its request, if that waits for a retry."""
         joint = member.joint
         if joint in self._pausing and joint.course is not None and joint.course.last_failure is not None:
             return joint.course.last_failure
@@ -310,7 +308,7 @@ class Joiner(Generic[AnyConnection]):
 
     @contextmanager
     def _changing(self, now: float) -> Iterator[None]:
-        """Around a change: wakes, once the lock is free, the calls that have ended, and one that may send now."""
+        """After a change and without the lock, wakes the ended calls and one that may send."""
         with self._lock:
             try:
                 yield

@@ -1,6 +1,4 @@
-"""The keyword arguments of the encoders, and the arrays that they return, as type checkers see them. The names in
-`__all__` are for annotations of callers.
-"""
+"""The types of the encoders' keyword arguments and arrays. Callers may use the names in `__all__` in annotations."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, SupportsIndex, TypeAlias, T
 import numpy as np
 
 if TYPE_CHECKING:
-    # Without torch a type checker takes tensors for unknown. Arrays keep their types.
+    # Without torch, tensors are unknown to type checkers. Arrays keep their types.
     from torch import Tensor
     from typing_extensions import Required
 
@@ -45,7 +43,7 @@ class StringCollection(Protocol):
 
 
 Several: TypeAlias = StringCollection | Iterator[str]
-# A string or several. `Iterable[str]` would include strings, which give vectors.
+# Not `Iterable[str]`, which includes strings.
 Sentences: TypeAlias = str | Several
 AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
 Priority: TypeAlias = Literal["query", "bulk"]
@@ -77,7 +75,7 @@ Encoded: TypeAlias = EncodedOne | EncodedMany
 
 
 class Settings(TypedDict, total=False):
-    """The settings of an encoder besides its `url`, as `ClientSettings` explains them. None: not given."""
+    """The settings of an encoder except `url`, as in `ClientSettings`. None: unset."""
 
     timeout_s: float | None
     stall_timeout_s: float | None
@@ -93,7 +91,7 @@ class Settings(TypedDict, total=False):
 
 
 class Common(TypedDict, total=False):
-    """The options of `encode` that leave the type of its result as it is."""
+    """The options of `encode` without effect on its result type."""
 
     batch_size: SupportsIndex | None
     show_progress_bar: bool | None
@@ -106,7 +104,7 @@ class Common(TypedDict, total=False):
 
 
 class EncodeArguments(Common, total=False):
-    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream`, whichever type they give."""
+    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream`."""
 
     output_value: OutputValue
     precision: EmbeddingPrecision | None
@@ -120,7 +118,7 @@ class AnyArguments(EncodeArguments, total=False):
     inputs: Sentences | None
 
 
-# The options for each type of result. The overloads take them.
+# The overloads' options for each result type.
 
 
 class Prompts(Common, total=False):

@@ -1,4 +1,4 @@
-"""A server's description of its model: the one file that client and server agree on."""
+"""The manifest, a server's description of its model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 from sentriton.similarity import SIMILARITY
 
 TOKENIZER = "tokenizer.json"
-_MAX_DIMENSION = 65_536  # far above any encoder's: memory for the result is taken before the first answer
+_MAX_DIMENSION = 65_536  # bounds the memory that is allocated before the first answer
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The served model. Written by `sentriton export` as manifest.json, read by every client.
+    """The served model, from manifest.json of `sentriton export`.
 
-    `fingerprint` is the sha256 of all that fixes the vectors' meaning: weights, tokenizer, modules, max_seq_length. It
-    is the same at every precision and on every device, so one index may be filled from any of them. `files` holds
-    the sha256 of the other assets. `parity` says how the exported model compares with sentence-transformers in fp32.
+    `fingerprint` is the sha256 of weights, tokenizer, modules and max_seq_length. It is the same at every precision
+    and on every device, so their vectors may share an index. `files` has the sha256 of the other assets. `parity` is
+    the comparison of the exported model with sentence-transformers in fp32.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Raises ValueError naming the missing or wrong field. Unknown fields of a newer server are left out."""
+        """Raises ValueError that names the missing or wrong field. Ignores unknown fields of a newer server."""
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"the manifest is a {type(values).__name__} and not an object")  # noqa: TRY004

@@ -1,19 +1,18 @@
-"""How many requests are in progress at once, and how long to wait before a retry. It has no clock of its own."""
+"""The limit of concurrent requests, and the pauses before retries. It uses no clock."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-MIN_REQUESTS = 4  # one computed, one next, and two on their ways
+MIN_REQUESTS = 4  # one computed, one queued, and two in transfer
 
 
 @dataclass
 class Window:
-    """How many requests may be in progress. It opens while that raises the rate, and halves when the server says it has
-    too much.
+    """The limit of concurrent requests. It grows while this raises the rate, and halves when the server is overloaded.
 
-    The rate (tokens per second) of one round, as many answers as requests are allowed, is compared with the best seen.
+    It compares the rate (tokens per second) of each round, as many answers as the limit, with the best one.
     """
 
     limit: int = MIN_REQUESTS
@@ -27,7 +26,7 @@ class Window:
         self.limit = min(self.limit, self.most)
 
     def anew(self) -> Window:
-        """One for the next call, with this limit and rate."""
+        """A window for the next call, with this limit and rate."""
         return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:
@@ -40,15 +39,15 @@ class Window:
         if self._answers < self.limit or now <= self._since:
             return
         rate = self._tokens / (now - self._since)
-        # After an overload it opens again one by one, at any rate.
+        # After an overload it grows by one, at any rate.
         if rate > 1.05 * self.best_rate or self.limit < MIN_REQUESTS:
             self.limit = min(self.limit + 1, self.most)
-        # The best fades, so that a server which became slower, or shared, is measured anew.
+        # The best fades, in case the server becomes slower.
         self.best_rate = max(rate, 0.98 * self.best_rate)
         self._tokens, self._answers, self._since = 0, 0, now
 
     def overloaded(self) -> None:
-        """The server turned a request away: half as many from now on."""
+        """Halve the limit after a rejection."""
         self.limit = max(1, self.limit // 2)
         self._tokens, self._answers, self._since = 0, 0, -1.0
 
@@ -68,10 +67,10 @@ class Backoff:
 
 @dataclass
 class RetryBudget:
-    """Bounds the retries at an overloaded server to a share of its answers. One that is away has no load, and every
-    request waits for it within its deadline.
+    """Bounds the retries at an overloaded server to a share of its answers. Retries at an unavailable server are not
+    bounded.
 
-    Holds `capacity` tokens: a retry takes one, an answer gives `per_answer` back.
+    It has `capacity` tokens. A retry takes one, and an answer returns `per_answer`.
     """
 
     capacity: float = 100.0

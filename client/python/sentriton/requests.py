@@ -1,4 +1,4 @@
-"""Divides sentences into requests: tokenizes a window at a time and joins rows of similar length, longest first."""
+"""Divides sentences into requests: tokenizes by windows and joins rows of similar length, longest first."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def plan_requests(
     prompt: str = "",
     not_pooled: int = 0,
 ) -> Iterator[RequestRows]:
-    """Cut `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). They are
-    sorted by characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.
+    """Divide `texts` into requests of at most `max_rows` rows and `max_tokens` tokens (one row may have more). They
+    are sorted by characters, and within a window by tokens. Raises `InvalidInput` for a text without a token.
     """
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
     for start in range(0, len(order), _WINDOW_SENTENCES):
@@ -40,7 +40,7 @@ def plan_requests(
         for places in cut([len(tokens[place]) for place in by_length], max_rows, max_tokens):
             chosen = [by_length[place] for place in places]
             rows = [tokens[place] for place in chosen]
-            # The last is the shortest.
+            # The last row is the shortest.
             if not rows[-1]:
                 index = window[chosen[-1]]
                 raise no_token(index, texts[index])

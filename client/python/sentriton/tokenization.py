@@ -1,4 +1,4 @@
-"""Text to token ids on the caller's side, with the server's tokenizer.json."""
+"""Tokenizes text with the server's tokenizer.json."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sentriton.errors import ServerError
 
 @contextmanager
 def blaming(fault: str) -> Iterator[None]:
-    """Raise an error of the tokenizers library, which has no class for it and may panic, as a `ServerError` that begins
-    with `fault`. Interrupts pass.
+    """Convert any error or panic of the tokenizers library to a `ServerError` that begins with `fault`. Interrupts
+    pass.
     """
     try:
         yield
@@ -28,14 +28,12 @@ def blaming(fault: str) -> Iterator[None]:
 
 
 class TextTokenizer:
-    """Tokenizes as `SentenceTransformer.tokenize` does: special tokens added, truncated to max_seq_length. Safe for
-    many threads.
-    """
+    """Tokenizes like `SentenceTransformer.tokenize`, with special tokens, truncated to max_seq_length. Thread-safe."""
 
     def __init__(self, tokenizer_json: str) -> None:
-        """Raises an error of the tokenizers library for a wrong text; `blaming` knows them all."""
+        """Raises errors of the tokenizers library. Use `blaming`."""
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
-        # Padding depends on which rows share a request, which is decided later.
+        # Rows are joined later, without padding.
         self._tokenizer.no_padding()
         self._special_ids = {
             token_id for token_id, token in self._tokenizer.get_added_tokens_decoder().items() if token.special
@@ -47,7 +45,7 @@ class TextTokenizer:
             return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def prompt_length(self, prompt: str) -> int:
-        """How many leading tokens of a row belong to `prompt`. Raises `ServerError` as `tokenize`."""
+        """The number of a row's leading tokens for `prompt`. Raises `ServerError` like `tokenize`."""
         with blaming("the server's tokenizer.json does not tokenize the prompt"):
             ids = self._tokenizer.encode(prompt).ids
         return len(ids) - (1 if ids and ids[-1] in self._special_ids else 0)
@@ -55,8 +53,8 @@ class TextTokenizer:
 
 @dataclass(frozen=True)
 class PackedRows:
-    """The concatenated tokens of several rows, all [tokens]: `input_ids` int32, `row` int32 (from 0) and `pooled`
-    bool. A token with `pooled` false takes part in attention but not in pooling.
+    """The concatenated tokens of rows, all [tokens]: `input_ids` int32, `row` int32 (from 0) and `pooled` bool. Tokens
+    with `pooled` false are in attention but not in pooling.
     """
 
     input_ids: NDArray[np.int32]
@@ -65,7 +63,7 @@ class PackedRows:
 
 
 def pack_rows(rows: Sequence[Sequence[int]], *, not_pooled: int | Sequence[int] = 0) -> PackedRows:
-    """Pack token ids. The first `not_pooled` tokens of all rows, or of each, are kept out of pooling."""
+    """Pack token ids. The first `not_pooled` tokens of all rows, or of each, are left out of pooling."""
     lengths = [len(row) for row in rows]
     input_ids = np.array(list(chain.from_iterable(rows)), dtype=np.int32)
     row = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)

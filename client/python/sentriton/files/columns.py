@@ -1,4 +1,4 @@
-"""The column that holds the sentences of a table, and its values, for every kind of file."""
+"""The column of a table's sentences and its values, for every kind of file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from sentriton.errors import InvalidInput
 
-# The names of the columns that an output adds.
+# The columns that an output adds.
 SENTENCE, EMBEDDING = "sentence", "embedding"
 USUAL_COLUMNS = (SENTENCE, "text")
 
 
 class SentenceRow(NamedTuple):
-    """A sentence, and all columns of its row by name. The sentence's own column is one of them."""
+    """A sentence, and all columns of its row by name, including the sentence's."""
 
     sentence: str
     columns: Mapping[str, Any]
@@ -25,22 +25,20 @@ def plain_row(sentence: str) -> SentenceRow:
 
 
 def checked(value: Any, where: str) -> str:
-    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` the value is."""
+    """Return `value`, a string with a UTF-8 form. Raises `InvalidInput` that names its place (`where`)."""
     if not isinstance(value, str):
         shown = json_text(value)
         shown = shown if len(shown) <= 40 else shown[:40] + "…"
-        raise InvalidInput(f"{where} is {shown} and not a string; every sentence must be one")
+        raise InvalidInput(f"{where} is {shown}; every sentence must be a string")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"{where} holds half a character ({value[error.start]!a}), which UTF-8 cannot say"
-        ) from error
+        raise InvalidInput(f"{where} has half a character ({value[error.start]!a}), which has no UTF-8") from error
     return value
 
 
 def choose_column(names: Sequence[str], column: str | None, name: str, *, carried: bool = False) -> str:
-    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns. If the columns are
+    """`column`, or the only candidate if unset. Raises `InvalidInput` with the file's columns. If the columns are
     `carried` (copied to the output), it also raises for a name that the output needs.
     """
     known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"
@@ -61,5 +59,5 @@ def choose_column(names: Sequence[str], column: str | None, name: str, *, carrie
 
 
 def json_text(value: object) -> str:
-    """A value as JSON. A value of a type that JSON lacks, such as a date, becomes its text."""
+    """A value as JSON. Types that JSON lacks, such as dates, become text."""
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -125,10 +125,10 @@ def embed(
     carried = output is None or output.suffix.lower() != ".npy"
     source = open_source(texts, input, column, encoding, carried=carried)
     if output is not None:
-        output = output.resolve() if output.is_symlink() else output  # the file that readers of the link read
+        output = output.resolve() if output.is_symlink() else output  # readers of the link need the file
         check_output(output, source, overwrite=overwrite)
     elif as_json:
-        raise InvalidInput("--json prints the summary of a run that writes --output FILE; without it, rows are printed")
+        raise InvalidInput("--json needs --output FILE; without it, rows are printed")
     options: RowOptions = {
         "normalize_embeddings": normalize,
         "truncate_dim": truncate_dim,
@@ -182,7 +182,7 @@ def _stopping_at_once(encoder: SentenceEncoder) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         received.append(number)
-        # A second one ends the process as it is: whole rows survive that too.
+        # A second signal ends the process at once. Complete rows survive this too.
         for each in handled:
             signal.signal(each, signal.SIG_DFL)
         encoder.close()

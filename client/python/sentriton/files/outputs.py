@@ -1,4 +1,4 @@
-"""Stores rows in FILE.partial, which survives interruptions, and renames it to FILE when a run is complete."""
+"""Stores rows in FILE.partial, which survives interruptions, and renames it to FILE after a complete run."""
 
 from __future__ import annotations
 
@@ -20,24 +20,22 @@ _BLOCK_BYTES = 1 << 20
 
 
 class PartialRows(Protocol):
-    """Rows of a file that is not complete yet. `rows` is the number of stored rows. Methods raise OSError."""
+    """The rows of an incomplete file. `rows` is their number. Methods raise OSError."""
 
     rows: int
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
-        """Keep n rows and their embeddings [n, d]."""
+        """Store n rows and their embeddings [n, d]."""
 
     def finish(self, output: Path) -> None:
         """Turn the stored rows into the file `output`, in one step."""
 
     def close(self) -> None:
-        """Close the file; kept rows stay."""
+        """Close the file. Stored rows stay."""
 
 
 def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:
-    """The complete rows in `partial`, for an output with this ending. `columns` has the types of the columns that are
-    copied to Parquet.
-    """
+    """The complete rows in `partial`, for an output with this ending. `columns` has column types for Parquet."""
     kind = output.suffix.lower()
     if kind == ".npy":
         return NpyRows(partial, dimension, dtype)
@@ -49,7 +47,7 @@ def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any],
 
 
 class NpyRows:
-    """Raw rows after room for the header, which is written when their number is known."""
+    """Raw rows after space for the header, which is written at the end."""
 
     def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any]) -> None:
         self._partial, self._dimension, self._dtype = partial, dimension, dtype
@@ -73,7 +71,7 @@ class NpyRows:
 
 
 class JsonRows:
-    """A line for each row: its columns and {"embedding": […]}."""
+    """A line for each row, with its columns and {"embedding": […]}."""
 
     def __init__(self, partial: Path) -> None:
         self._partial = partial
@@ -104,12 +102,12 @@ def json_lines(rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> bytes:
 def _json_line(row: dict[str, Any]) -> bytes:
     try:
         return f"{json_text(row)}\n".encode()
-    except UnicodeEncodeError:  # half a character in a column that is carried
+    except UnicodeEncodeError:  # half a character in a copied column
         return f"{json.dumps(row, default=str)}\n".encode()
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
-    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0, as long for any number of rows."""
+    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0."""
     content = repr({"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)})
     magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
     room = _HEADER_BYTES - len(magic) - 2
@@ -118,7 +116,7 @@ def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
 
 def _open_to_append(path: Path) -> BinaryIO:
     path.touch()
-    # Unbuffered: nothing is left to flush when the disk is full.
+    # Unbuffered: nothing is left to flush on a full disk.
     return path.open("r+b", buffering=0)
 
 
@@ -139,7 +137,7 @@ def _whole_lines(file: BinaryIO) -> tuple[int, int]:
 
 
 def _publish(file: BinaryIO, partial: Path, output: Path) -> None:
-    # On the disk before it has its name, for a power cut.
+    # Stored before it is renamed, in case of a power cut.
     os.fsync(file.fileno())
     file.close()
     partial.replace(output)
