@@ -117,7 +117,7 @@ def test_a_wrong_embedding_is_refused(
         server.change = change
         with pytest.raises(ServerError, match=says) as raised:
             encoder.encode(THREE)
-        assert f"a wrong answer of {server.url}: " in str(raised.value)
+        assert f"wrong answer from {server.url}: " in str(raised.value)
         assert str(raised.value).endswith("(0 of 3 sentences were embedded)")
         with pytest.raises(ServerError, match=says):
             list(encoder.encode_stream(THREE))
@@ -226,7 +226,7 @@ ELEMENT = struct.pack("<I", 2) + b"{}"
     ("change", "says"),
     [
         (set_content(ELEMENT[:-1]), "in 5 bytes"),
-        (set_content(b"\x00"), "begin with 0x00; expected one element"),
+        (set_content(b"\x00"), "begin with 0x00; expected shape"),
         (set_content(b""), "in 0 bytes"),
         (set_content(ELEMENT * 2, (2,)), r"shape \[2\] in 12 bytes"),
         (set_content(ELEMENT * 2), r"shape \[1\] in 12 bytes"),

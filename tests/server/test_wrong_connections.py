@@ -63,7 +63,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
         InvalidInput,
         "has no PEM key",
     ),
-    "a certificate without its key": ("mutual", {"client_certificate": "client"}, InvalidInput, "belong together"),
+    "a certificate without its key": ("mutual", {"client_certificate": "client"}, InvalidInput, "must be set together"),
     "no access key": ("keyed", {}, AccessDenied, "give the server's access_key"),
     "a wrong access key": ("keyed", {"access_key": "wrong"}, AccessDenied, "give the server's access_key"),
 }

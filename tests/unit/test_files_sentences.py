@@ -105,7 +105,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         check_kind(tmp_path / "missing.txt", None)
     with pytest.raises(InvalidInput, match="is a folder"):
         check_kind(tmp_path, None)
-    with pytest.raises(InvalidInput, match="lines, not columns"):
+    with pytest.raises(InvalidInput, match="has no columns"):
         check_kind(write(tmp_path / "a.txt", ""), "text")
 
 

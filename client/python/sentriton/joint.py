@@ -160,6 +160,6 @@ class Joint(Generic[AnyConnection]):
 
 
 def wrong_answer(error: ServerError, address: str) -> ServerError:
-    wrong = ServerError(f"a wrong answer of {address}: {error}")
+    wrong = ServerError(f"wrong answer from {address}: {error}")
     wrong.__cause__ = error
     return wrong

@@ -101,7 +101,7 @@ def read_asset(response: ModelInferResponse) -> bytes:
     content = raw[4:]
     if shape != [1] or raw[:4] != struct.pack("<I", len(content)):
         raise ServerError(
-            f"the server sent an asset of shape {shape} with {len(raw)} bytes that begin with 0x{raw[:4].hex()}; "
+            f"the server sent an asset of shape {shape} in {len(raw)} bytes that begin with 0x{raw[:4].hex()}; "
             "expected shape [1], the first 4 bytes being the length of the rest"
         )
     return content

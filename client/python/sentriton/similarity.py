@@ -100,7 +100,7 @@ def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrA
     return _as_given(PAIRWISE[name](first, second), embeddings1, embeddings2)
 
 
-_SAME_MODEL = "the last dimension must be equal; were they made by one model, with one truncate_dim?"
+_SAME_MODEL = "the last dimension must be equal; use vectors of one model with one truncate_dim"
 
 
 def _by_row(first: Embeddings, second: Embeddings, score: Score) -> Embeddings:

@@ -286,4 +286,4 @@ def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
 def _kept(run: PartialRun, source: SentenceSource, rows: PartialRows) -> str:
     if not source.resumable:
         return f"; nothing is kept, since {source.name} cannot be read again"
-    return f"; {rows.rows:,} rows are kept in {run.rows_path}, and the same command goes on after them"
+    return f"; {rows.rows:,} rows are kept in {run.rows_path}; run the same command to resume"
