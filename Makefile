@@ -31,7 +31,7 @@
 # make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make prose     check the English of Markdown, comments and texts in Python: length of sentences, words to avoid (part of make lint)
+# make prose     check the English of Markdown, comments, messages and docstrings: length of sentences, words to avoid (part of make lint)
 # make lint      ruff, mypy and the prose;  make format  puts the code in shape;  make clean  removes everything that make made
 # An index with CPU builds of torch, which pip then takes: make demo TORCH_INDEX=URL
 ifdef TORCH_INDEX

@@ -1,4 +1,4 @@
-"""Checks the English of code: comments in every language, and docstrings, help texts, messages and logs of Python.
+"""Checks the English of code: comments and messages in every language, and docstrings, help texts and logs of Python.
 
 textlint reads them as Markdown.
 
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs.comments import comments, language
+from docs.literals import PLACEHOLDER, messages
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "docs/prose"
@@ -28,8 +29,6 @@ SPOKEN = {"setting", "print", "echo", "info", "warning", "warn", "error", "excep
 SPOKEN_KEYWORDS = {"help", "description", "short_help", "epilog"}
 # Lines of a docstring or a comment that are programs, tables or drawings.
 NO_PROSE = re.compile(r"^(?:>>> |\.\.\. |    )|\S {2,}\S|[│├└]")
-# Takes the place of an f-string's expression: it counts as a word.
-PLACEHOLDER = "VALUE"
 # A page of Markdown to the file that it is made of, and the line there of each of its lines.
 Pages = dict[Path, tuple[Path, dict[int, int]]]
 
@@ -63,6 +62,7 @@ def texts_of(path: Path) -> Iterator[Text]:
         yield from texts(source)
     if lexer := language(path):
         yield from (_prose(lines) for lines in comments(source, lexer))
+        yield from (Text([message]) for message in messages(path, source, lexer))
 
 
 def markdown(found: Iterable[Text]) -> tuple[str, dict[int, int]]:

@@ -95,7 +95,7 @@ func readManifest(content []byte) (*Manifest, error) {
 		return nil, err
 	}
 	if values == nil {
-		return nil, errors.New("the manifest is null and not an object")
+		return nil, errors.New("the manifest is null; expected an object")
 	}
 	manifest := new(Manifest)
 	fields := manifest.fields()

@@ -130,7 +130,7 @@ std::vector<Field> fields_of(Manifest& to) {
 Manifest read_manifest(std::string_view content) {
     const Json json = read_json(content);
     if (json.kind_case() != Json::kStructValue) {
-        throw std::runtime_error("the manifest is " + shown(json) + " and not an object");
+        throw std::runtime_error("the manifest is " + shown(json) + "; expected an object");
     }
     const auto& values = json.struct_value().fields();
     Manifest manifest;

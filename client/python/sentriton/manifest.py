@@ -48,7 +48,7 @@ class Manifest:
         """Raises ValueError that names the missing or wrong field. Ignores unknown fields of a newer server."""
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict):
-            raise ValueError(f"the manifest is a {type(values).__name__} and not an object")  # noqa: TRY004
+            raise ValueError(f"the manifest is a {type(values).__name__}; expected an object")  # noqa: TRY004
         names = {field.name for field in dataclasses.fields(cls)}
         missing = sorted(names - set(values))
         if missing:

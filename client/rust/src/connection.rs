@@ -52,7 +52,7 @@ impl Connection {
     /// Sends one request and waits for its response until `until`; sends nothing if that is too soon. Dropping the future
     /// cancels it on the server too.
     pub(crate) async fn infer(&self, request: ModelInferRequest, until: Instant) -> Result<ModelInferResponse, Error> {
-        let late = || translate(Status::deadline_exceeded("the time of the request passed"), &self.address);
+        let late = || translate(Status::deadline_exceeded("the request timed out"), &self.address);
         let allowed = until.saturating_duration_since(Instant::now());
         if allowed < LEAST_TIME {
             return Err(late());

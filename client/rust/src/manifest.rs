@@ -72,7 +72,7 @@ impl Manifest {
     pub(crate) fn read(content: &[u8]) -> Result<Self, String> {
         let values = match serde_json::from_slice(content).map_err(|wrong| wrong.to_string())? {
             Value::Object(values) => Fields(values),
-            other => return Err(format!("the manifest is {} and not an object", shown(&other))),
+            other => return Err(format!("the manifest is {}; expected an object", shown(&other))),
         };
         let missing: Vec<&str> = FIELDS.into_iter().filter(|name| !values.0.contains_key(*name)).collect();
         if !missing.is_empty() {

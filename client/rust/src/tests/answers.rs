@@ -74,9 +74,9 @@ async fn a_wrong_manifest_is_the_servers_error() {
         (without_rows.to_string().as_str(), "max_batch_size is null; expected "),
         ("", ""),
         ("{", ""),
-        ("[]", "is [] and not an object"),
-        ("null", "is null and not an object"),
-        ("3", "is 3 and not an object"),
+        ("[]", "is []; expected an object"),
+        ("null", "is null; expected an object"),
+        ("3", "is 3; expected an object"),
         ("{}", "lacks name, fingerprint"),
         (&"[".repeat(100_000), ""),
     ] {
