@@ -180,7 +180,7 @@ class RefusalsTest extends ServerTest {
                 () -> encoder.encode("7", unknown));
         server.manifest = server.manifest.replace("\"include_prompt\": true", "\"include_prompt\": false");
         SentenceEncoder other = open(server);
-        assertFails(InvalidInputException.class, "only a client that tokenizes", () -> other.encodeQuery("7"));
+        assertFails(InvalidInputException.class, "only the Python client supports", () -> other.encodeQuery("7"));
         List<String> empty = Collections.emptyList();
         assertEquals(0, other.encode(empty).length);
     }
