@@ -21,7 +21,7 @@ ENDS = re.compile(r"[;{},=?]|(?<!:):(?!:)")
 
 
 def messages(path: Path, source: str, lexer: str) -> Iterator[tuple[int, str]]:
-    """The strings of at least three words, each behind its line. Strings with operators between them are one."""
+    """The strings of at least three words with their line numbers. Strings with operators between them are joined."""
     if lexer not in LANGUAGES or TESTS.search(path.as_posix()):
         return
     first, text, between, end = 0, "", "", 0

@@ -1,4 +1,4 @@
-"""The settings of the gateway, each declared once, with its default. Those of its client are `ClientSettings`."""
+"""The settings of the gateway with their defaults. `ClientSettings` has those of its client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIMITS = "Gateway's limits"
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """How the gateway listens and answers. Raises `InvalidInput` for a value that is not allowed."""
+    """The settings of the gateway. Raises `InvalidInput` for an invalid value."""
 
     gateway_host: str = setting(
         "127.0.0.1",
@@ -42,7 +42,7 @@ class GatewaySettings:
     )
     gateway_normalize: bool = setting(
         False,
-        "Normalize every vector to length 1, truncated ones too, as OpenAI does. Off: the vectors of encode.",
+        "Normalize every vector to length 1, truncated ones too, like OpenAI. Off: the vectors of encode.",
         group=_ANSWERS,
         allowed=TRUTH,
     )
