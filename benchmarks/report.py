@@ -1,4 +1,4 @@
-"""The report of every benchmark: a table for people, one JSON line for programs, and a plot on request."""
+"""The report of every benchmark: a table, one JSON line for programs, and an optional plot."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ def print_report(
     bars: str = "sentences_per_s",
     save: Path | None = None,
 ) -> None:
-    """Print `rows`, all of the same keys, as a table under `title`, then everything as a line of JSON, with processor,
-    date and command. `plot`: a file for the values of column `bars`, a bar for each row, named by the row's texts.
-    `save`: a file for the line of JSON, in a folder that is made (`benchmarks.tables`)."""
+    """Print `rows` with the same keys as a table under `title`, then a line of JSON with processor, date and command.
+    `plot` is a file for a bar chart of the column `bars`. The rows' texts label its bars. `save` is a file for the line
+    of JSON, in a folder that is created (`benchmarks.tables`).
+    """
     table = Table(title=title)
     for column in rows[0]:
         table.add_column(column)
@@ -49,15 +50,15 @@ def print_report(
 
 
 def without_files(arguments: list[str]) -> list[str]:
-    """The arguments of a benchmark, but for the files and folders that it writes."""
+    """The arguments of a benchmark without its output files and folders."""
     places = [place for place, argument in enumerate(arguments) if argument in ("--plot", "--save", "--scratch")]
     left_out = {place + step for place in places for step in (0, 1)}
     return [argument for place, argument in enumerate(arguments) if place not in left_out]
 
 
 def save_bars(path: Path, title: str, rows: list[dict[str, Any]], column: str) -> None:
-    """One horizontal bar a row that has a value, in the rows' order."""
-    from matplotlib.figure import Figure  # the one thing that needs it
+    """One horizontal bar per row with a value, in order."""
+    from matplotlib.figure import Figure  # imported only here
 
     rows = [row for row in rows if row[column] is not None]
     names = [", ".join(value for value in row.values() if isinstance(value, str)) for row in rows]

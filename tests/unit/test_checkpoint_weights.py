@@ -161,7 +161,7 @@ DENSE_MISFITS: dict[str, tuple[Change, str]] = {
         "module Dense has weights that are not finite numbers",
     ),
     "sizes unlike the weights": (edit("2_Dense/config.json", out_features=7), "7"),
-    "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "which is too few"),
+    "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "its files have only"),
     "negative sizes": (edit("2_Dense/config.json", in_features=-1), "in_features -1 and out_features 8"),
     "no sizes": (text("2_Dense/config.json", "{}"), "in_features None and out_features None"),
     "an unknown activation": (edit("2_Dense/config.json", activation_function="torch.nn.Nonsense"), "Nonsense"),
