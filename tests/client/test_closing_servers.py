@@ -1,4 +1,4 @@
-"""A load balancer ends TLS and closes, since its backend is down: that is no missing certificate."""
+"""A load balancer that closes after TLS, since its backend is down. The error must not blame a missing certificate."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @contextlib.contextmanager
 def balancer(certificates: Certificates, *, ending: str, tickets: int = 2) -> Iterator[str]:
-    """The address of a port that shakes hands by TLS and then ends each connection. It ends them by a close_notify, by
-    the end of the stream alone, or by a reset. "asks" ends none, and needs a client's certificate.
+    """The address of a port that ends each connection after the TLS handshake. It sends a close_notify, the end of the
+    stream, or a reset. "asks" ends no connection, and requires a client certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server, certificates.server_key)

@@ -1,4 +1,4 @@
-"""Failures of a call that shares a request with others, and failures that do not reach the others."""
+"""Failures of calls in a joined request, with and without an effect on the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_bad_neighbour_fails_alone(
     error = error_of(bad)
     assert type(error) is kind
     assert str(error) == message
-    # All together, and each of them alone.
+    # Once together, and then each separately.
     assert callers.server.received == PLACES + 1 + 10
 
 

@@ -140,7 +140,7 @@ class TritonProcess:
         if dead:
             return f"Triton's Python stub {dead} ended by itself"
         if self._unhealthy is not None:
-            return f"Triton's Python stub {self._unhealthy} stood still"
+            return f"Triton's Python stub {self._unhealthy} hung"
         return None
 
     def work_s(self) -> float:

@@ -103,7 +103,7 @@ class Supervisor:
                             self._set_ready(True)  # again, in case the file could not be written or was removed
                     elif canary is not None and stillness.is_certain():
                         return (
-                            "Triton stands still: the canary waits, and no process did anything for "
+                            "Triton hangs: the canary waits, and no process has used processor time for "
                             f"{OBSERVATION_S:.0f} s"
                         )
             finally:
