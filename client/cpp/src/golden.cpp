@@ -43,8 +43,7 @@ Golden read_golden(std::string_view content, std::size_t dimension) {
     }
     if (!right) {
         throw std::runtime_error("its sentence_embedding must be finite numbers of shape [" +
-                                 std::to_string(golden.sentences.size()) +
-                                 ", " + std::to_string(dimension) + "]");
+                                 std::to_string(golden.sentences.size()) + ", " + std::to_string(dimension) + "]");
     }
     return golden;
 }
