@@ -1,4 +1,4 @@
-"""Twenty wrong ways to reach a server: each gives one sentence that names the cause, at once, and no log of gRPC's."""
+"""Twenty wrong connections: each gives one sentence with the cause at once, without gRPC's log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.server.conftest import RunningServer
 
 TRUSTED = {"root_certificates": "authority"}
 CLIENT = {"client_certificate": "client", "client_key": "client_key"}
-# The port, the settings (file settings by the file's name in Places), the class of the error and words of its message.
+# The port, the settings (files by their names in Places), the class of the error and words of its message.
 WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
     "nothing listens": ("closed", {}, Unavailable, "is it running?"),
     "no such host": ("nowhere", {}, Unavailable, "cannot be resolved"),
@@ -71,7 +71,7 @@ FILES = ("root_certificates", "client_certificate", "client_key")
 
 
 class Places(dict[str, str]):
-    """Addresses by the kind of port, and paths of files by their names."""
+    """Addresses by kind of port, and paths of files by name."""
 
 
 @pytest.fixture(scope="module")

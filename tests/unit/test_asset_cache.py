@@ -1,4 +1,4 @@
-"""The client's cache of assets: found by content, or not at all."""
+"""The client's cache of assets finds files only by their content."""
 
 from __future__ import annotations
 

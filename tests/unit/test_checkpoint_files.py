@@ -1,4 +1,4 @@
-"""Files of a checkpoint that are broken, hostile, elsewhere or missing: one readable sentence."""
+"""Broken, hostile, misplaced or missing files of a checkpoint: one readable sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits and sizes of a checkpoint: capped as sentence-transformers does, or refused before memory is taken."""
+"""Limits and sizes of a checkpoint: capped like in sentence-transformers, or rejected before memory is allocated."""
 
 from __future__ import annotations
 

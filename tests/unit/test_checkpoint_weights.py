@@ -1,4 +1,4 @@
-"""Weights in every layout: they fit, or the sentence that refuses them names those that do not."""
+"""Weights in every layout: they fit, or the error names those that do not fit."""
 
 from __future__ import annotations
 

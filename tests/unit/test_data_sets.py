@@ -1,4 +1,4 @@
-"""Public data sets: fetched from a real HTTP server that serves them whole, cut short, changed or not at all."""
+"""Public data sets from a real HTTP server that serves them complete, truncated, changed or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG = "전율과 여운이 남는 영화"  # 13 characters
 
 
 class Home(ThreadingHTTPServer):
-    """Serves `files`; a path below /short is announced whole and ends in the middle. `requests` counts."""
+    """Serves `files`. A path below /short ends in the middle of the announced content. `requests` counts."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)

@@ -57,7 +57,7 @@ def test_json_lines_and_parquet(tmp_path: Path) -> None:
 
 
 def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
-    """A folder stands for the hub, as `datasets` has it."""
+    """A folder in place of the hub, as `datasets` allows."""
     for split, rows in (("train", ROWS), ("validation", ROWS[:1])):
         write(tmp_path / f"{split}.jsonl", "\n".join(json.dumps(row) for row in rows))
     assert read_pairs(f"{tmp_path}::validation") == PAIRS[:1]

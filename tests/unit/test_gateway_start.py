@@ -1,4 +1,4 @@
-"""A gateway beside a server that the system does not start at first."""
+"""A gateway that the system cannot start at first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sentriton_server.settings import ServerSettings, ServeSettings
 from tests.waiting import until
 
 CLIENT = ClientSettings.resolve(url="127.0.0.1:1")
-TOO_LARGE = "x" * (1 << 20)  # a variable with which Linux starts no process
+TOO_LARGE = "x" * (1 << 20)  # Linux starts no process with such a variable
 
 
 def test_it_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Exports for a GPU on a machine that has none: the repository, the look for overflow, the check on the CPU."""
+"""Exports for a GPU on a machine without a GPU: the repository, the overflow check, the parity check on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The linter of the prose finds sentences against the rules, in Markdown and in the texts of code."""
+"""The prose linter finds sentences against the rules, in Markdown and in the texts of code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.conftest import ROOT, cannot_run
 PROSE = ROOT / "docs/prose"
 LINTER = PROSE / "node_modules/.bin/textlint"
 LONG = " ".join(["word"] * 26)
-# A sentence against the rules, and one that says the same by them.
+# A sentence against the rules, and a good one with the same content.
 PAIRS = [
     (f"{LONG}.", LONG.removesuffix(" word") + "."),
     (f"| a |\n|---|\n| {LONG}. |", f"`{LONG}` is code."),

@@ -1,4 +1,4 @@
-"""A repository is served as it was exported, to the last byte, and an export that is kept is mended."""
+"""A repository is served only with exactly the exported files, and a damaged cached export is replaced."""
 
 from __future__ import annotations
 

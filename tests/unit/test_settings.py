@@ -1,4 +1,4 @@
-"""The settings, their sources, and the values that are refused."""
+"""The settings, their sources, and invalid values."""
 
 from __future__ import annotations
 

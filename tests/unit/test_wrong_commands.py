@@ -1,4 +1,4 @@
-"""Sixty wrong command lines: each gives an exit code and one sentence on standard error that names the mistake."""
+"""Sixty wrong command lines: each gives an exit code and one sentence on standard error with the mistake."""
 
 from __future__ import annotations
 
