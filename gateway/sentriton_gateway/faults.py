@@ -16,7 +16,7 @@ def shown(value: object) -> str:
 
 
 def no_json(reason: str) -> Fault:
-    return f"the body is no JSON: {reason}", "invalid_json", None
+    return f"the body is not JSON: {reason}", "invalid_json", None
 
 
 def unreadable() -> Fault:
