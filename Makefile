@@ -1,6 +1,6 @@
 # make demo      serve the bundled checkpoint, embed three sentences over gRPC, stop everything
 # make test      lint, types, unit tests, the client, server tests, manifests, faults (CI runs polyglot and gateway as well)
-# make unit      unit tests alone (under three quarters of a minute on two cores)
+# make unit      only unit tests (under 45 s on two cores)
 # make client    the Python client with servers that answer wrongly, late or not at all (half a minute)
 # make encoders  every supported kind of encoder and tokenizer at every precision, without Triton (a minute)
 # make end-to-end  a training, exports of 200 changed checkpoints, trained weights in any batch, memory (a minute)
@@ -11,29 +11,29 @@
 # make polyglot  tests of the clients of all languages against one real Triton (a minute and a half)
 # make protos    generate the clients' messages from protos/inference/inference.proto
 # make docs      write the generated pages and tables, and build the documentation site into build/site (links checked)
-# make node      install and build the Node client (what the tests do by themselves)
-# make go        fetch what the Go client and its checks need, and build it
-# make rust      fetch what the Rust client and its checks need, and build it
+# make node      install and build the Node client (the tests do this by themselves)
+# make go        fetch the modules of the Go client and of its checks, and build it
+# make rust      fetch the crates of the Rust client and of its checks, and build it
 # make cpp       build the C++ client, with the system's gRPC or Debian's, unpacked into build/ (a minute)
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make prometheus  unpack Debian's Prometheus into build/, which the tests of docker/ need
 # make manifests images, manifests and alert rules as files (a minute; kubectl, jq, Go for helm and, on Debian, apt-get)
-# make deploy    the same at work: images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (half an hour)
-# make coverage-quick  unit tests and tests of the client, and which lines they ran: at least 81 in 100 (two minutes)
-# make coverage  the same with training and tests against a real Triton: at least 85 in 100
-# make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine: a table (ten minutes)
+# make deploy    images and Compose in a Docker engine, probes, drain, Prometheus, traces, Ray (half an hour)
+# make coverage-quick  coverage of the unit tests and the client's tests, at least 81 % (two minutes)
+# make coverage  the same with training and tests against a real Triton, at least 85 %
+# make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make examples-large  the examples for Ray Data and Spark, on a local Ray and Spark (fetches some 700 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
-# make peers     install what benchmarks.offline compares with (two environments, some 10 GB)
+# make peers     install the peers of benchmarks.offline (two environments, some 10 GB)
 # make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
 # make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
-# make prose     check the English of Markdown, comments and texts in Python: length of sentences, words to avoid (part of make lint)
-# make lint      ruff, mypy and the prose;  make format  puts the code in shape;  make clean  removes everything that make made
-# An index with CPU builds of torch, which pip then takes: make demo TORCH_INDEX=URL
+# make prose     check the English of Markdown, comments, messages and docstrings: length of sentences, words to avoid (part of make lint)
+# make lint      ruff, mypy and the prose;  make format  formats the code;  make clean  removes all files that make has created
+# Use an index with CPU builds of torch: make demo TORCH_INDEX=URL
 ifdef TORCH_INDEX
 export PIP_EXTRA_INDEX_URL := $(strip $(TORCH_INDEX) $(PIP_EXTRA_INDEX_URL))
 endif
@@ -47,11 +47,11 @@ PROSE_INSTALLED := $(PROSE)/node_modules/installed
 JAVA := client/java
 RUST := client/rust
 CPP := client/cpp
-# Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
+# Loads plugins by name, since some of other packages take seconds to import. Removes the files of passed tests.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
-# Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
-# of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
-# the servers that they start. The order is that of tests/conftest.py: xdist's own leaves long files for the end.
+# Unit tests: two processes, since each imports torch. Tests of the client need no torch and wait most of the time.
+# Tests with servers: two files at a time, each in one process, since its tests share the servers. tests/conftest.py
+# sets the order, so that long files do not come last.
 QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
 PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -74,31 +74,31 @@ $(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@touch $@
 
 $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
-	@echo "installing what the tests need into $(VENV)"
+	@echo "installing the tests' packages into $(VENV)"
 	@$(PIP) --requirement requirements-dev.txt
 	@touch $@
 
 demo: $(VENV)/server-installed
 	@$(BIN)/python -m sentriton_server.demo
 
-# Without npm this installs nothing: the tests that need it say so, and fail in CI. By default, npm waits five minutes
-# for a download that stalls.
+# Without npm this installs nothing. The tests that need it then skip with the reason, and fail in CI. By default, npm
+# waits five minutes for a stalled download.
 $(NODE_INSTALLED): $(NODE)/package.json $(NODE)/package-lock.json
 	@if command -v npm >/dev/null; then \
-	    echo "installing what the Node client needs into $(NODE)/node_modules" && \
+	    echo "installing the Node client's packages into $(NODE)/node_modules" && \
 	    (cd $(NODE) && npm ci --silent --no-audit --no-fund --fetch-timeout=60000) && touch $@; \
 	fi
 
-# Without Go this fetches nothing: its tests say so, and fail in CI.
+# Without Go this fetches nothing. Its tests then skip, and fail in CI.
 GO := client/go
 go-modules:
 	@if command -v go >/dev/null; then cd $(GO) && go mod download && cd tools && go mod download; fi
 
-# Without Cargo this fetches nothing: its tests say so, and fail in CI.
+# Without Cargo this fetches nothing. Its tests then skip, and fail in CI.
 rust-crates:
 	@if command -v cargo >/dev/null; then cd $(RUST) && cargo fetch --locked --quiet; fi
 
-# Without apt-get and a gRPC of the system this fetches nothing: its tests say so, and fail in CI.
+# Without apt-get and a gRPC of the system this fetches nothing. Its tests then skip, and fail in CI.
 cpp-libraries:
 	@sh $(CPP)/tools/fetch-libraries.sh build/cpp-libraries || true
 
@@ -130,7 +130,7 @@ typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules rust-crates cpp-libraries
 	$(PYTEST) $(PARALLEL) tests/polyglot
 
-# Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
+# Measures only the processes of pytest, not commands, Triton's stubs and their models.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
 coverage: coverage-quick
 	$(PYTEST) $(PARALLEL) $(COVERED) tests/end_to_end tests/server
@@ -158,7 +158,7 @@ cpp: cpp-libraries
 java:
 	cd $(JAVA) && mvn --batch-mode --quiet install
 
-# Without Maven, the Java client's messages stay as they are.
+# Without Maven, the Java client's messages stay unchanged.
 protos: $(NODE_INSTALLED) go-modules rust-crates
 	cd protos && buf=../$(NODE)/node_modules/.bin/buf && $$buf lint && $$buf format --write && $$buf generate
 	@if command -v mvn >/dev/null; then \
@@ -181,40 +181,40 @@ manifests: $(VENV)/dev-installed prometheus helm
 deploy: $(VENV)/deploy-installed prometheus helm engine
 	$(PYTEST) tests/manifests tests/deploy
 
-# KServe's SDK is unpacked and not installed: it wants older packages than the server.
+# KServe's SDK is unpacked and not installed, since it requires older packages than the server.
 $(VENV)/deploy-installed: $(VENV)/dev-installed tests/deploy/requirements.txt examples/requirements-ray.txt
-	@echo "installing what the tests of docker/ and examples/ need besides"
+	@echo "installing the packages of the tests of docker/ and examples/"
 	@$(PIP) --requirement tests/deploy/requirements.txt
 	@$(PIP) --no-deps --upgrade --target build/kserve kserve
 	@touch $@
 
-# Debian's package, unpacked and not installed. Without it, its tests say so.
+# Debian's package, unpacked and not installed. Without it, its tests skip with the reason.
 PROMETHEUS := build/prometheus/usr/bin/prometheus
 prometheus:
 	@test -x $(PROMETHEUS) || command -v prometheus >/dev/null || { \
 	    echo "unpacking Debian's prometheus into build/prometheus" && mkdir -p build/prometheus && cd build/prometheus && \
 	    { apt-get -qq download prometheus 2>/dev/null || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	    dpkg -x prometheus_*.deb . && rm prometheus_*.deb; \
-	} || echo "no Prometheus could be had: put prometheus and promtool on PATH"
+	} || echo "Prometheus is not available; put prometheus and promtool on PATH"
 
 # Without a browser, the tests of the gateway's page name the missing programs.
 browser:
 	@test -x build/browser/usr/bin/chromedriver || command -v chromedriver >/dev/null || { \
 	    echo "unpacking Debian's Chromium into build/browser" && tests/gateway/browser.sh build/browser; \
-	} || echo "no Chromium could be had: put chromium and chromedriver on PATH"
+	} || echo "Chromium is not available; put chromium and chromedriver on PATH"
 
-# Built by Go, which fetches its modules (a minute or two, once). Without helm, the chart's tests say so.
+# Built by Go, which fetches its modules (a minute or two, once). Without helm, the chart's tests skip with the reason.
 HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
 helm:
 	@test -x build/helm/helm || command -v helm >/dev/null || { \
 	    echo "building $(HELM) into build/helm" && mkdir -p build/helm && GOBIN=$(CURDIR)/build/helm go install $(HELM); \
-	} || echo "no helm could be had: put helm 3 on PATH"
+	} || echo "helm is not available; put helm 3 on PATH"
 
-# Debian's packages of Docker, unpacked and not installed, where no engine runs. The test names the missing programs.
+# Debian's packages of Docker, unpacked and not installed, if no engine runs. The test names the missing programs.
 engine:
 	@docker version >/dev/null 2>&1 || test -x build/engine/usr/sbin/dockerd || { \
 	    echo "unpacking Debian's Docker into build/engine" && tests/deploy/engine/programs.sh build/engine; \
-	} || echo "no Docker engine could be had: start one"
+	} || echo "no Docker engine is available; start one"
 
 test-faults: $(VENV)/dev-installed
 	$(PYTEST) --quiet-machine tests/faults -m "not long"
@@ -247,7 +247,7 @@ bench: $(VENV)/dev-installed perf-analyzer
 	$(BENCH).first --plot $(PLOTS)/first.png
 	$(BENCH).scale --plot $(PLOTS)/scale.png
 
-# The last wheels of Triton's client that carry perf_analyzer need a library of CUDA's and one of Debian's, both small.
+# The last wheels of Triton's client with perf_analyzer need two small libraries, of CUDA and of Debian.
 PERF_ANALYZER := build/perf_analyzer
 perf-analyzer: $(PERF_ANALYZER)/perf_analyzer
 $(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
@@ -261,9 +261,9 @@ $(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
 	    $$(find $(PERF_ANALYZER)/parts -path '*/bin/perf_analyzer') $(PERF_ANALYZER)/
 	@rm -rf $(PERF_ANALYZER)/parts && chmod +x $@ && touch $@
 
-# All that a GPU is asked, in one run, on a machine with an NVIDIA driver, Python 3.12 and torch with CUDA, but no network.
-# `make gpu-wheels` on a machine with a network comes before: build/gpu-wheels travels with the repository (60 MB).
-# GPU="--device cpu --size 1x64" rehearses it. PYTHON: the one that has torch.
+# Runs all checks of a GPU, on a machine with an NVIDIA driver, Python 3.12 and torch with CUDA, but no network. First run
+# `make gpu-wheels` on a machine with a network, and copy build/gpu-wheels along with the repository (60 MB).
+# GPU="--device cpu --size 1x64" is a rehearsal. PYTHON is the interpreter that has torch.
 GPU ?=
 GPU_PYTHON ?= 3.12
 gpu-wheels: $(VENV)/dev-installed
@@ -274,7 +274,7 @@ gpu:
 	@mkdir -p build/gpu-data && cp build/gpu-wheels/*.json build/gpu-data/
 	SENTRITON_DATA=build/gpu-data HF_HUB_OFFLINE=1 build/gpu/bin/python -W ignore -m benchmarks.gpu --save build/gpu.json $(GPU)
 
-# Their packages' requirements exclude ours, and each other's.
+# Separate environments, since the requirements conflict.
 PEERS := benchmarks/peers
 peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 .venv-peers/installed: $(PEERS)/requirements.txt
@@ -285,7 +285,7 @@ peers: $(VENV)/dev-installed .venv-peers/installed .venv-infinity/installed
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-# Exports first, since they take most of the time: then a precision has the machine for a minute. PROCESSOR: a folder.
+# Exports come first, since they take most of the time. Then each precision needs a minute. PROCESSOR is a folder.
 PROCESSOR ?= here
 SIZE ?= base
 PRECISIONS ?= fp32 bf16 int8
@@ -309,7 +309,7 @@ lint: $(VENV)/dev-installed prose
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Without npm the prose is not checked, which fails in CI.
+# Without npm this does not check the prose, and fails in CI.
 prose: $(VENV)/dev-installed $(PROSE_INSTALLED)
 	@if test -f $(PROSE_INSTALLED); then \
 	    (cd $(PROSE) && node_modules/.bin/textlint --config textlint.json --format unix $$(git ls-files ':/*.md')) && \

@@ -1,1 +1,1 @@
-"""One script a question: each prints a table and ends with one JSON line."""
+"""One script per question. Each prints a table and ends with one JSON line."""

@@ -3,9 +3,9 @@
     .venv/bin/python -m benchmarks.batches [--sentences 512] [--blocks 341 768] [--tokens 1024 2048] [--rows 64 128]
         [--save FILE.json]
 
-A block that is nearly empty takes almost as long as a full one, since the weights come from memory once per block. The
-requests of `SentenceEncoder.encode` go through the scheduler of `embed_tokens`, four at a time; nothing is computed.
-`--tokens` and `--rows` are the most of a batch. `least` is the number of blocks that the tokens alone would fill.
+A nearly empty block takes almost as long as a full one, since the weights are read from memory once per block. The
+requests of `SentenceEncoder.encode` go through the scheduler of `embed_tokens`, four at a time, without computation.
+`--tokens` and `--rows` are the limits of a batch. `least` is the number of blocks that the tokens could fill.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def batches(sentences: list[str], most_tokens: int, most_rows: int) -> list[list
 
 
 def blocks(lengths: list[int], most_tokens: int) -> int:
-    """Token blocks of a batch, as the encoder forms them: whole rows, longest first."""
+    """The number of token blocks of a batch, which the encoder fills with whole rows, longest first."""
     count, left = 0, 0
     for length in sorted(lengths, reverse=True):
         if length > left:

@@ -2,11 +2,10 @@
 
     .venv/bin/python -m benchmarks.cache [--mib 64] [--callers 64] [--seconds 4] [--rounds 2]
 
-Single sentences of the chatbot data go as text to two servers of the bundled checkpoint, without and with a cache of
-`--mib`, in turn. One caller sends one sentence over and over. In a stream, the sentence of rank r comes 1/r times as
-often as the first (Zipf), new to the server in every round. A third work load repeats no sentence. The report has rates
-and latencies of the best round. It also has, over all rounds, the CPU time per request in the server, and the share of
-requests that the cache answered.
+Single sentences of the chatbot data go as text to two servers of the bundled checkpoint in turn. One of them has a
+cache of `--mib`. One caller repeats one sentence. In a stream, the sentence of rank r is 1/r times as frequent as the
+first (Zipf), and new to the server in every round. A third workload repeats no sentence. The report has rates and
+latencies of the best round. Over all rounds, it has the server's CPU time per request and the share of cached requests.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from benchmarks.workload import cpu_seconds, hardware
 from sentriton.protocol import text_request
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
-MAX_OVERTIME_S = 30.0  # of a turn whose callers have not had their answers
+MAX_OVERTIME_S = 30.0  # of a turn whose callers still wait for answers
 FREE_PORTS = ServerSettings(grpc_port=0, metrics_port=0)
 
 
 def streams(sentences: list[str], this_round: int) -> dict[str, list[bytes]]:
-    """Requests of a round, by the name of their stream; only the first stream's was there in another round."""
+    """The requests of a round by stream. Only the first stream repeats in other rounds."""
     new = [text_request([f"{this_round} {sentence}"]).SerializeToString() for sentence in sentences]
     often = [1 / rank for rank in range(1, len(new) + 1)]
     return {

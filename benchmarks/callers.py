@@ -1,4 +1,4 @@
-"""Many callers of one server, each with one request under way, and the figures of their calls."""
+"""Many callers of one server, each with one request in flight, and the figures of their calls."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ _POLL_S = 0.05
 _BUSY_STATUSES = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 _BUSY_HTTP_STATUSES = (429, 503)
 
-Send = Callable[[bytes], Awaitable[bool]]  # false: the server refused, being too busy
+Send = Callable[[bytes], Awaitable[bool]]  # false: the server was overloaded
 
 
 @dataclass(frozen=True)
 class Target:
-    """Callers' server and requests: `url` is host:port of a gRPC server, or an http:// address. `requests` are
-    serialized messages, or bodies, of a sentence each."""
+    """Server and requests. `url` is host:port of a gRPC server, or an http:// address. `requests` are serialized
+    messages or bodies of one sentence each.
+    """
 
     url: str
     requests: list[bytes]
@@ -34,9 +35,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Calls:
-    """The calls' results. `answered` float64 [calls, 2]: when each call began and was answered. `begin` and `end`: the
-    window that is measured, warm-up left out. All are seconds of `time.monotonic`, which processes of one machine
-    share. `refused`: calls that the server rejected because it was too busy."""
+    """The results of calls. `answered` float64 [calls, 2] has the start and the end of each call. `begin` and `end` are
+    the measured window, without the warm-up. All are seconds of `time.monotonic`, which the processes of a machine
+    share. `refused` is the number of calls that an overloaded server rejected.
+    """
 
     answered: NDArray[np.float64]
     begin: float
@@ -45,9 +47,10 @@ class Calls:
 
 
 async def call_in_turn(target: Target, callers: int, begin: float, seconds: float, most_seconds: float) -> Calls:
-    """Keep `callers` calling until the window holds `ANSWERS_PER_CALLER` answers for each, for `seconds` at least and
-    `most_seconds` at most. It opens at `begin`, a time of `time.monotonic`, or up to `most_seconds` later where there
-    is no answer by then. Calls under way at the end are cancelled."""
+    """Let `callers` call until the window has `ANSWERS_PER_CALLER` answers for each, for `seconds` to `most_seconds`.
+    The window opens at `begin`, a time of `time.monotonic`, or up to `most_seconds` later if no answer has come by
+    then. Calls in flight at the end are cancelled.
+    """
     answered: list[tuple[float, float]] = []
     refused = 0
     turn = itertools.cycle(target.requests)
@@ -75,7 +78,7 @@ async def call_in_turn(target: Target, callers: int, begin: float, seconds: floa
 
 
 def call_from(pool: Any, processes: int, target: Target, callers: int, seconds: float, most_seconds: float) -> Calls:
-    """`call_in_turn` after a warm-up, shared by this number of `processes` of a `multiprocessing` pool."""
+    """`call_in_turn` after a warm-up, in this number of `processes` of a `multiprocessing` pool."""
     shares = [callers // processes + (place < callers % processes) for place in range(processes)]
     begin = time.monotonic() + WARM_UP_S
     turns = [(target, share, begin, seconds, most_seconds) for share in shares if share]
@@ -97,11 +100,10 @@ def joined(parts: list[Calls]) -> Calls:
 
 
 def rate_and_latencies(calls: Calls) -> tuple[float, NDArray[np.float64]]:
-    """Answers a second within the window, and the latencies in seconds of the calls that were answered in it.
+    """Answers per second within the window, and the latencies in seconds of the answered calls.
 
-    Both ends of the window are moved back to the last answer before them. A server that computes batches answers many
-    calls at once and then none for a while, for longer than a window may last. The result is the rate of whole batches,
-    with any part of a pause cut off by the window's ends.
+    Both ends of the window move back to the last answer before them, so that the result is the rate of whole batches.
+    A server that computes batches answers many calls at once, and then none, possibly for longer than a window.
     """
     answered = calls.answered[calls.answered[:, 1].argsort()]
     ends = answered[:, 1]
@@ -113,8 +115,7 @@ def rate_and_latencies(calls: Calls) -> tuple[float, NDArray[np.float64]]:
 
 
 async def _until(enough: Callable[[], bool], tasks: list[asyncio.Task[None]], earliest: float, latest: float) -> float:
-    """Wait until `enough`, but not before `earliest` nor beyond `latest`; gives the time. Raises the error that ends
-    one of `tasks`."""
+    """Wait until `enough`, from `earliest` to `latest`, and return the time. Raises the error of a failed task."""
     while (now := time.monotonic()) < earliest or (now < latest and not enough()):
         ended, _ = await asyncio.wait(tasks, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
@@ -141,7 +142,7 @@ async def _grpc(url: str) -> AsyncIterator[Send]:
 
 @asynccontextmanager
 async def _http(url: str) -> AsyncIterator[Send]:
-    import aiohttp  # for Infinity alone
+    import aiohttp  # only for Infinity
 
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),

@@ -1,10 +1,10 @@
-"""How much of the encoder's own rate reaches a caller through gRPC, and what does the client cost?
+"""How much of the encoder's rate reaches a caller through gRPC, and what does the client cost?
 
     .venv/bin/python -m benchmarks.chain [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--rounds 3]
 
-The exported TorchScript module is called directly, in a loop, on tokens made beforehand and sorted by length, with
-every batch size. Then the same sentences go through `SentenceEncoder.encode`, which tokenizes, to a server on the same
-cores. All in one run, in rounds; the best round of each counts, since the machine may be busy with something else.
+First the exported TorchScript module is called in a loop, on prepared tokens sorted by length, with every batch size.
+Then `SentenceEncoder.encode` tokenizes the same sentences and sends them to a server on the same cores. All take turns
+in rounds, and the best round of each counts, since other work may disturb a round.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def short_sentences(count: int) -> list[str]:
 
 @dataclass
 class BestRound:
-    """The best round of one way to embed: its seconds, and the client's share of all CPU time in it."""
+    """The best round of one contender: its seconds, and the client's share of the CPU time."""
 
     seconds: float = float("inf")
     client_share: float | None = None
@@ -56,7 +56,7 @@ class BestRound:
 def direct(
     repository: Path, sentences: list[str], batch_size: int, device: str = "cpu", max_tokens: int = 1 << 30
 ) -> Callable[[], None]:
-    """A loop over the module itself on cpu or gpu, batches of `batch_size` rows alike in length, or of `max_tokens`."""
+    """A loop over the module on cpu or gpu, in batches of `batch_size` rows of similar length, or of `max_tokens`."""
     where = "cuda" if device == "gpu" else "cpu"
     load_library(repository / "encoder/1")
     module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
@@ -88,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         repository = Path(scratch) / "repository"
         export(arguments.checkpoint, repository, precision=arguments.precision, device="cpu")
-        torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
+        torch._C._get_graph_executor_optimize(False)  # as in the repository's configuration
         runs: dict[str, Callable[[], Any]] = {
             f"module, batches of {size}": direct(repository, sentences, size) for size in DIRECT_BATCH_SIZES
         }

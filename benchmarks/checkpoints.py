@@ -1,4 +1,4 @@
-"""Checkpoints of any size with random weights: measured time does not depend on the weights' values."""
+"""Checkpoints of any size with random weights, since the time does not depend on the weights' values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIZES = {
 
 def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Path:
     """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
-    `folder`. `layers`: this number of layers instead of its own.
+    `folder`. `layers` replaces its number of layers.
     """
     all_layers, hidden, heads, intermediate = SIZES[size]
     torch.manual_seed(0)
@@ -42,7 +42,7 @@ def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Pa
 
 
 def save_checkpoint(encoder: Any, folder: Path, name: str, *, max_seq_length: int) -> Path:
-    """Write an encoder of transformers with mean pooling and the bundled Korean tokenizer to `folder`, as `name`."""
+    """Write an encoder of transformers with mean pooling and the bundled Korean tokenizer to `folder`, under `name`."""
     encoder.save_pretrained(folder / "encoder")
     AutoTokenizer.from_pretrained(BUNDLED_CHECKPOINT).save_pretrained(folder / "encoder")
     transformer = Transformer(str(folder / "encoder"), max_seq_length=max_seq_length)

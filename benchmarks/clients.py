@@ -1,4 +1,4 @@
-"""What does each language's client get from one server, and what does it cost?
+"""What rates does each language's client reach, and at what CPU time?
 
     .venv/bin/python -m benchmarks.clients [--checkpoint FOLDER] [--precision fp32] [--sentences 20000] [--callers 64]
         [--seconds 5] [--rounds 3] [--contenders python go] [--save FILE.json]
@@ -104,8 +104,8 @@ def _cpp(folder: Path) -> list[str]:
     return [str(build / "programs" / "bench")]
 
 
-# Builds the program of a client and returns its command. The program takes URL, CALLERS and SECONDS, sentences as JSON
-# on standard input, and prints the figures of `measure`.
+# Each function builds the program of a client and returns its command. The program takes URL, CALLERS and SECONDS,
+# reads sentences as JSON from standard input, and prints the figures of `measure`.
 CONTENDERS: dict[str, Callable[[Path], list[str]]] = {
     "python": _python,
     "go": _go,
@@ -129,7 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     klue = spread_by_length(SENTENCES["klue"](1038))
-    # Numbered: no sentence of the list is the same as another.
+    # Numbered, so that no sentence repeats.
     numbered = [f"{place} {klue[place % len(klue)]}" for place in range(arguments.sentences)]
     best: dict[str, dict[str, float]] = {}
     repository = prepare_repository(arguments.checkpoint, precision=arguments.precision, device="cpu")

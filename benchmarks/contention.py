@@ -4,12 +4,12 @@
         [--contenders service module] [--busy 6 15] [--spins 0 300 10000] [--seconds 4]
         [--save FILE.json]
 
-The encoder embeds a corpus alone, then beside busy processes. It runs as a service, whose server has a session of its
-own, and as the exported module in this session. Other work takes cores, but must not make a sentence dearer. So the
-table has the cores that the encoder got, and the CPU time per sentence. If `/proc/sys/kernel/sched_autogroup_enabled`
+The encoder embeds a corpus alone, then next to busy processes. It runs as a service, whose server has its own session,
+and as the exported module in this session. Other work takes cores, but must not raise the CPU time per sentence. So the
+table has the encoder's share of the cores, and the CPU time per sentence. If `/proc/sys/kernel/sched_autogroup_enabled`
 is 1, Linux shares cores between sessions first. Then all busy processes of another session together take half of the
 cores. A busy process of the same session takes as much as a thread of the encoder. `--spins` are values of
-`GOMP_SPINCOUNT`, the time that a thread waits busily before it sleeps.
+`GOMP_SPINCOUNT`, the time that a thread spins before it sleeps.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from sentriton_server.serving import ServerSettings, TritonServer
 
 BATCH_SIZE = 32
 SPIN_VARIABLE = "GOMP_SPINCOUNT"
-# Where busy processes run: in one session that is not the encoder's, or in that of this process.
+# The session of the busy processes: another than the encoder's, or that of this process.
 SESSIONS = ("another", "this")
 _SETTLE_S = 0.5
-# A process that ends when those that compute have been ended.
+# A process that ends after its computing children.
 _LOOPS = "import os\nfor _ in range({0}):\n if not os.fork():\n  while True: pass\nfor _ in range({0}): os.wait()"
 
-# Sentences and CPU seconds per second, of as many passes as begin within the seconds given.
+# Sentences and CPU seconds per second, of all passes that begin within the given seconds.
 Measure = Callable[[float], tuple[float, float]]
 
 
@@ -76,7 +76,7 @@ def service(repository: Path, sentences: list[str]) -> Iterator[Measure]:
 
 @contextmanager
 def module(repository: Path, sentences: list[str]) -> Iterator[Measure]:
-    """The module in a process of its own, since OpenMP reads its variables once."""
+    """The module in a separate process, since OpenMP reads its variables once."""
     spawn = multiprocessing.get_context("spawn")
     pipe, its_pipe = spawn.Pipe()
     process = spawn.Process(target=answer_with_module, args=(its_pipe, repository, sentences))
@@ -94,7 +94,7 @@ def module(repository: Path, sentences: list[str]) -> Iterator[Measure]:
 
 
 def answer_with_module(pipe: Any, repository: Path, sentences: list[str]) -> None:
-    torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
+    torch._C._get_graph_executor_optimize(False)  # as in the repository's configuration
     run = direct(repository, sentences, BATCH_SIZE)
     while (seconds := pipe.recv()) is not None:
         pipe.send(measure(run, len(sentences), seconds, psutil.Process()))
@@ -105,7 +105,7 @@ CONTENDERS = {"service": service, "module": module}
 
 @contextmanager
 def busy(processes: int, session: str) -> Iterator[None]:
-    """Processes that compute without end, in one of `SESSIONS`."""
+    """Processes that compute endlessly, in one of `SESSIONS`."""
     parent = subprocess.Popen(
         [sys.executable, "-c", _LOOPS.format(processes)], start_new_session=session == SESSIONS[0]
     )
@@ -119,7 +119,7 @@ def busy(processes: int, session: str) -> Iterator[None]:
 
 
 def rows_of(contender: str, spins: str, measure_it: Measure, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """A contender alone, then beside busy processes in each session."""
+    """A contender alone, then next to busy processes in each session."""
     rows: list[dict[str, Any]] = []
     for processes, session in [(0, None), *itertools.product(arguments.busy, SESSIONS)]:
         with busy(processes, session) if session else nullcontext():

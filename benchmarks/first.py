@@ -3,10 +3,10 @@
     .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--most-rows 1]
         [--plot F.png]
 
-Once a server is ready, a request of each of many lengths goes through it, one after the other, in random order. The
-server has not seen their shapes, of one row each or of a random number. Then the same requests are sent several times
-more: for each shape the 99th percentile of those calls is its steady time. Ratios are first call to steady p99 of the
-same shape. The later rounds, each against the others in the same way, show the machine's own disturbances.
+A new server gets requests of many lengths, one after the other, in random order. Each has a new shape, of one row or of
+a random number of rows. Then the same requests are repeated. The 99th percentile of the repetitions of a shape is its
+steady time. Ratios are first call to steady p99 of the same shape. Each later round, compared with the others in the
+same way, shows the machine's disturbances.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def main() -> None:
     parser.add_argument("--size", choices=(*SIZES, "bundled"), default="bundled")
     parser.add_argument("--layers", type=int)
     parser.add_argument("--precisions", nargs="+", default=precisions_of("cpu"))
-    parser.add_argument("--lengths", type=int, default=64, help="how many lengths")
-    parser.add_argument("--most-rows", type=int, default=1, help="a request has from one to this many rows")
+    parser.add_argument("--lengths", type=int, default=64, help="number of lengths")
+    parser.add_argument("--most-rows", type=int, default=1, help="largest number of rows in a request")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -90,8 +90,8 @@ def p99(seconds: np.ndarray) -> np.ndarray:
 
 
 def measure(repository: Path, shapes: list[tuple[int, int]]) -> np.ndarray:
-    """Seconds [rounds, shapes] of calls to a server that has just become ready; round 0 has the first ones. A shape is
-    the rows of a request, and the tokens of each.
+    """Seconds [rounds, shapes] of calls to a new server, the first calls in round 0. A shape is the number of rows and
+    the tokens of each.
     """
     messages = [tokens_request(pack_rows([[1] * length] * rows)) for rows, length in shapes]
     with TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server:

@@ -1,4 +1,4 @@
-"""What does OpenAI's API cost next to gRPC, for calls of 32 sentences?
+"""What does OpenAI's API cost compared with gRPC, for calls of 32 sentences?
 
     .venv/bin/python -m benchmarks.gateway [--checkpoint FOLDER] [--precision fp32] [--batch 32] [--callers 1 8]
         [--lengths klue|mixture] [--seconds 5] [--rounds 3] [--save FILE.json]
@@ -36,7 +36,7 @@ Call = Callable[[list[str]], object]
 
 @contextmanager
 def gateway_to(url: str) -> Iterator[str]:
-    """A gateway before the server at `url`; gives its address."""
+    """A gateway for the server at `url`. Yields its address."""
     command = [str(Path(sys.executable).parent / "sentriton"), "gateway", "--url", url, "--gateway-port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -48,7 +48,7 @@ def gateway_to(url: str) -> Iterator[str]:
 
 
 def calls_per_s(call: Call, batches: list[list[str]], callers: int, seconds: float) -> float:
-    """Answered calls per second of this many callers, after a warm-up."""
+    """Answered calls per second of a number of callers, after a warm-up."""
     begin = time.monotonic() + WARM_UP_S
     end = begin + seconds
 

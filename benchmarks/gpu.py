@@ -4,12 +4,12 @@
         [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--part-limit 180]
         [--device gpu|cpu] [--save FILE.json]
 
-Each precision has an export of random weights with its parity report. The other parts are the rate of the matrix
-products alone, and the service on a real Triton. The service's figures are tokens per second of the length mixture up
-to 512 tokens, their share of the matrix rate, and memory. The first precision also has callers of single sentences, and
-a killed encoder with its recovery. Its peers are sentence-transformers and the usual padded repository, on the same
-sentences. A part that fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget`
-seconds: it stops the part that runs, and leaves out the others. `--device cpu` rehearses every line.
+For each precision it exports random weights with a parity report. It measures the matrix products alone, and the
+service on a real Triton. The service's figures are tokens per second of the length mixture up to 512 tokens, their
+share of the matrix rate, and memory. The first precision also has callers of single sentences, and the recovery of a
+killed encoder. Its peers are sentence-transformers and the usual padded repository, on the same sentences. A part that
+fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget` seconds: it stops the
+current part, and leaves out the others. `--device cpu` is a rehearsal.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from sentriton import SentenceEncoder
 SIZE = {"gpu": "large", "cpu": "4x256"}
 PRECISIONS = {"gpu": ["fp16", "bf16", "fp32"], "cpu": ["fp32", "bf16"]}
 CALLERS = (1, 8, 64, 256, 1024)
-# A part that would have less time than this is left out.
+# A part with less time than this is left out.
 _SHORTEST_PART_S = 5.0
 
 
 @dataclass
 class Run:
-    """The rows so far, and how long all parts and each part may take."""
+    """The rows so far, and the time limits of all parts and of each part."""
 
     budget_s: float
     part_limit_s: float
@@ -58,7 +58,7 @@ class Run:
         print(f"{time.monotonic() - self.started:5.0f} s  {part} {precision}: {value} {unit} {note or ''}", flush=True)
 
     def part(self, name: str, precision: str, measure: Callable[[], None]) -> bool:
-        """Measure a part; whether it came to its end. A failure is a row, and the next part has its turn."""
+        """Measure a part. Returns whether it succeeded. A failure is a row, and the next part follows."""
         left_s = self.started + self.budget_s - time.monotonic()
         if left_s < _SHORTEST_PART_S:
             self.add(name, precision, None, "", f"left out: the budget of {self.budget_s:.0f} s is used up")
@@ -74,7 +74,7 @@ class Run:
 
 
 def measure_precision(run: Run, job: Job, operations: float, arguments: argparse.Namespace, *, first: bool) -> None:
-    """Export, products and service at one precision; with the `first`, callers and recovery too."""
+    """Export, products and service at one precision. The `first` has callers and recovery as well."""
     precision, device = job.precision, job.device
     repository = job.scratch / f"repository-{precision}"
     rate = 0.0
@@ -145,14 +145,14 @@ def measure_others(run: Run, job: Job, arguments: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, help="large on a GPU, 4x256 on the CPU, unless given")
-    parser.add_argument("--layers", type=int, help="all that the model has, unless given")
-    parser.add_argument("--precisions", nargs="+", help="fp16 bf16 fp32 on a GPU, fp32 bf16 on the CPU, unless given")
+    parser.add_argument("--size", choices=SIZES, help="default: large on a GPU, 4x256 on a CPU")
+    parser.add_argument("--layers", type=int, help="default: all of the model's")
+    parser.add_argument("--precisions", nargs="+", help="default: fp16 bf16 fp32 on a GPU, fp32 bf16 on a CPU")
     parser.add_argument("--sentences", type=int, default=2048)
-    parser.add_argument("--seconds", type=float, default=6, help="of every turn")
-    parser.add_argument("--most-seconds", type=float, default=20, help="of a turn of callers whose answers are slow")
+    parser.add_argument("--seconds", type=float, default=6, help="duration of every turn")
+    parser.add_argument("--most-seconds", type=float, default=20, help="longest turn if answers are slow")
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS)
-    parser.add_argument("--processes", type=int, default=4, help="that callers share")
+    parser.add_argument("--processes", type=int, default=4, help="number of the callers' processes")
     parser.add_argument("--budget", type=float, default=480, help="seconds of all parts together")
     parser.add_argument("--part-limit", type=float, default=180, help="seconds of one part")
     parser.add_argument("--device", choices=SIZE, default="gpu")

@@ -31,7 +31,7 @@ MEMORY = {"gpu": "of the GPU, all processes", "cpu": "resident, the server's pro
 _ROUNDS = 3
 _RECOVERY_LIMIT_S = 90.0
 _EXIT_LIMIT_S = 30.0
-_BATCH_SIZE = 64  # of sentence-transformers: its default of 32 leaves a GPU idle
+_BATCH_SIZE = 64  # for sentence-transformers, since its default of 32 leaves a GPU idle
 
 
 def require_gpu() -> None:
@@ -40,7 +40,7 @@ def require_gpu() -> None:
 
 
 def operations(size: str, layers: int) -> float:
-    """Of the matrix products for one token."""
+    """The operations of the matrix products for one token."""
     _, hidden, _, intermediate = SIZES[size]
     return operations_per_token(hidden, intermediate, layers)
 
@@ -53,7 +53,7 @@ def export_checkpoint(job: Job, repository: Path) -> tuple[Manifest, float]:
 
 
 def best_rate(run: Callable[[], None], amount: float) -> float:
-    """`amount` per second in the best of some rounds, one before them not counted."""
+    """`amount` per second in the best round, after a warm-up round."""
     run()
     seconds = []
     for _ in range(_ROUNDS):
@@ -64,7 +64,7 @@ def best_rate(run: Callable[[], None], amount: float) -> float:
 
 
 def best_seconds(run: Callable[[], object], most_s: float) -> float:
-    """The seconds of the best round; rounds begin within `most_s`, after one that is not counted."""
+    """The seconds of the best round. Rounds begin within `most_s`, after a warm-up round."""
     run()
     began, best = time.perf_counter(), float("inf")
     while best == float("inf") or time.perf_counter() - began < most_s:
@@ -84,13 +84,13 @@ def serve(repository: Path) -> Iterator[tuple[TritonServer, SentenceEncoder]]:
 
 
 def tokens_per_second(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> tuple[float, int]:
-    """Of the best round over `sentences`; and their tokens."""
+    """Tokens per second of the best round over `sentences`, and the number of their tokens."""
     tokens = sum(map(len, encoder.token_ids(sentences)))
     return tokens / best_seconds(lambda: encoder.encode(sentences), seconds), tokens
 
 
 def memory_bytes(device: str) -> int:
-    """In use now: of the first GPU by all processes, or of this process's children."""
+    """The memory in use: of the first GPU by all processes, or of this process's children."""
     if device == "gpu":
         free, total = torch.cuda.mem_get_info(0)
         return int(total - free)
@@ -149,8 +149,8 @@ def _tokenizer_json(checkpoint: Path) -> str:
 
 
 def sentence_transformers(job: Job) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """sentence-transformers on the same device, by each kind of attention that it has here. That is torch's, and on a
-    GPU also FlashAttention without padding, if its package is installed.
+    """sentence-transformers on the same device, with each available kind of attention: torch's, and on a GPU
+    FlashAttention without padding, if its package is installed.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -173,7 +173,7 @@ def padded(job: Job) -> Iterator[Callable[[list[str]], Any]]:
 
 
 def kernel_name(precision: str, size: str) -> str:
-    """The kernel that this GPU has for ragged rows."""
+    """This GPU's kernel for ragged rows."""
     _, hidden, heads, _ = SIZES[size]
     dtype = DTYPES[precision]
     probe = torch.empty([1, heads, 16, hidden // heads], dtype=dtype, device="cuda")

@@ -1,9 +1,10 @@
-"""Makes an environment for `make gpu` without a network: the files of `benchmarks.gpu_wheels`, the machine's torch.
+"""Creates an environment for `make gpu` without a network, from the files of `benchmarks.gpu_wheels` and the machine's
+torch.
 
     python3.12 benchmarks/gpu_setup.py WHEELS ENVIRONMENT
 
-Run it by the Python that has torch. The environment's own packages come before that one's, since Triton's Python
-backend needs numpy 1. It runs with the standard library alone.
+Run it with the Python that has torch. The environment's own packages precede those of that Python, since Triton's
+Python backend needs numpy 1. It needs only the standard library.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# sentence-transformers imports these at its start, for functions that nothing here calls.
+# sentence-transformers imports these at its start, for functions that are never called here.
 PLACEHOLDERS = '''"""In place of SciPy and scikit-learn: their names can be imported, and nothing can be called."""
 
 import importlib.abc
@@ -63,7 +64,7 @@ def main() -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if not (wheels / "python").is_file():
         raise SystemExit(
-            f"{wheels} has no wheels; run `make gpu-wheels` on a machine with a network, and bring the folder along"
+            f"{wheels} has no wheels; run `make gpu-wheels` on a machine with a network, and copy the folder"
         )
     collected = (wheels / "python").read_text()
     if collected != version:
@@ -88,7 +89,7 @@ def main() -> None:
     program = environment / "bin/sentriton"
     program.write_text(PROGRAM.format(python=environment / "bin/python"))
     program.chmod(0o755)
-    print(f"{environment} is there: Python {version}, {sysconfig.get_platform()}, torch of {also[-1]}")
+    print(f"{environment} is ready: Python {version}, {sysconfig.get_platform()}, torch of {also[-1]}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Collects the packages of `make gpu` for a machine without a network: with the repository, 60 MB at most.
+"""Collects the packages of `make gpu` for a machine without a network, at most 60 MB with the repository.
 
     python -m benchmarks.gpu_wheels FOLDER [--python 3.12] [--preset 9]
 
-One archive has the unpacked wheels of constraints.txt. It leaves out tests, debug symbols, other Pythons' stubs and
-most of transformers' architectures. torch comes with the machine. SciPy and scikit-learn would take 25 MB.
-sentence-transformers imports them and never calls them here, so they are placeholders (`benchmarks/gpu_setup.py`).
+One archive has the unpacked wheels of constraints.txt, without tests, debug symbols, other Pythons' stubs and most of
+transformers' architectures. The machine has torch. SciPy and scikit-learn would take 25 MB. sentence-transformers
+imports them but never calls them here, so `benchmarks/gpu_setup.py` creates placeholders.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ PACKAGES = """
     tritonclient truststore typer
 """.split()
 PLATFORMS = ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_35_x86_64", "any"]
-# Of transformers: the encoders of this repository, and their imports. sentence-transformers imports the configurations
-# of others.
+# Architectures of transformers to keep: this repository's encoders, and their imports. sentence-transformers imports
+# the configurations of others.
 ARCHITECTURES = {"auto", "bert", "camembert", "encoder_decoder", "roberta", "xlm_roberta"}
 KEPT_OF_OTHERS = ("__init__", "configuration_")
 UNUSED = ("tests", "*.pyi", "*.a", "numpy/f2py", "numpy/core/include", "nvidia_pytriton.libs/libpython3-*")
@@ -78,7 +78,7 @@ def unpack(wheels: Path, site: Path, python: str) -> None:
 
 
 def pack(site: Path, archive: Path, preset: int) -> None:
-    """By the program xz, which takes all cores."""
+    """Pack the folder by the program xz, which uses all cores."""
     with archive.open("wb") as file:
         command = ["xz", "-T0", f"-{preset}", *(["--extreme"] if preset == _SMALLEST else [])]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file) as xz:
@@ -93,8 +93,8 @@ def pack(site: Path, archive: Path, preset: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--python", default="3.12", help="of the machine with the GPU")
-    parser.add_argument("--preset", type=int, default=_SMALLEST, help="of xz: 0 is quick and large")
+    parser.add_argument("--python", default="3.12", help="version on the machine with the GPU")
+    parser.add_argument("--preset", type=int, default=_SMALLEST, help="preset of xz; 0 is quick and large")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -109,7 +109,7 @@ def main() -> None:
     repository, carried = len(lzma.compress(source)), sum(file.stat().st_size for file in arguments.folder.iterdir())
     print(f"{carried / 1e6:.1f} MB in {arguments.folder}, {repository / 1e6:.1f} MB of the repository")
     if repository + carried > MOST_BYTES and arguments.preset == _SMALLEST:
-        raise SystemExit(f"that is more than {MOST_BYTES / 1e6:.0f} MB")
+        raise SystemExit(f"this exceeds {MOST_BYTES / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

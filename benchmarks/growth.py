@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes in this process."""
+"""Measures the memory of a piece of work in this process."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 @dataclass
 class Growth:
-    """`mib`: by how much the process was larger at most than before, once the work is done."""
+    """`mib` is the peak growth of the process during the work."""
 
     mib: float = 0.0
 
 
 @contextmanager
 def growth() -> Iterator[Growth]:
-    """The most memory (resident, Linux) that the work inside takes beyond that of the process before it."""
+    """Measure the peak growth of resident memory (Linux) during the work inside."""
     grown = Growth()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before_mib = _mebibytes("VmRSS")
     yield grown
     grown.mib = _mebibytes("VmHWM") - before_mib

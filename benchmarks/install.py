@@ -1,11 +1,11 @@
-"""What does an installation take: packages, disk and time, of the client, the gateway and the server?
+"""How many packages and how much disk and time do client, gateway and server take?
 
     .venv/bin/python -m benchmarks.install [--parts client gateway server] [--torch-index URL]
 
-pip installs each part of the checkout into an empty environment, with the versions of constraints.txt and from the
-indices of its own configuration; `--torch-index` adds one with CPU builds of torch. A part's wheels come from pip's
-cache where it has them: `cached` says so. `mb` is the environment's disk usage without pip. `cuda_mb` is the share of
-the packages for NVIDIA GPUs alone, with torch's own libraries for CUDA.
+pip installs each part of the checkout into an empty environment, with the versions of constraints.txt and from its
+configured indices. `--torch-index` adds one with CPU builds of torch. `cached` says whether pip's cache had the wheels.
+`mb` is the environment's disk usage without pip. `cuda_mb` is the share of the packages for NVIDIA GPUs, with torch's
+libraries for CUDA.
 """
 
 from __future__ import annotations

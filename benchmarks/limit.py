@@ -5,14 +5,13 @@
 
 Each precision has three rates in operations per second, measured in turn in one run, each in its own process:
 
-- products: the matrix products alone, on the model's own shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
-  On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
-- module: the exported TorchScript module, on batches as large as the scheduler's and with the variables that the server
-  sets.
+- products: only the matrix products, in the model's shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
+On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
+- module: the exported TorchScript module, on batches as large as the scheduler's and with the server's variables.
 - service: the same over gRPC.
 
-For module and service only useful work counts: the projections of real tokens, without padding and attention. Fewer
-layers than the model has make a shorter run, and leave the shares as they are.
+For module and service only useful work counts: the projections of real tokens, without padding and attention. With
+fewer layers the run is shorter, and the shares stay the same.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ from sentriton_server.serving import ServerSettings, TritonServer
 from sentriton_server.serving.profile import read_profile
 
 DEVICES = ("cpu", "gpu")
-# Whose products are measured and nothing else: no encoder runs so.
+# Only the products are measured, since no encoder runs at this precision.
 PRODUCTS_ONLY_PRECISION = {"cpu": FP32_BY_TORCH, "gpu": "bf16"}
 _MIN_TURN_S = 3.0
 _MOST_ROWS = 1 << 20  # of a batch: its tokens bound it
@@ -60,7 +59,7 @@ class Measured:
     seconds: float = float("inf")
 
     def take_turn(self) -> None:
-        # Products alone take milliseconds: as long a turn for them, or they would meet another moment of the machine.
+        # Products take milliseconds, so they are repeated for a turn as long as the others.
         self.seconds = min(self.seconds, self.turn(_MIN_TURN_S))
 
     @property
@@ -92,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=DEVICES, default="cpu")
-    parser.add_argument("--precisions", nargs="+", help="all that the device has, unless given")
+    parser.add_argument("--precisions", nargs="+", help="default: all of the device's")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     return parser

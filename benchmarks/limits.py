@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# When two limits end together, the one inside has this time to note so.
+# If two limits end together, the inner one has this time to report.
 _GRACE_S = 1.0
 
 
 class OverTime(BaseException):
-    """A time limit is over. As with KeyboardInterrupt, no library takes it for an error of its own."""
+    """A time limit has passed. Like KeyboardInterrupt it is a BaseException, so that no library catches it."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OverTime` in the main thread after `seconds`. A limit around this one stays in force."""
+    """Raise `OverTime` in the main thread after `seconds`. An outer limit stays in force."""
 
     def end(*_: Any) -> None:
         raise OverTime(f"more than {seconds:.0f} s")

@@ -3,12 +3,13 @@
     .venv/bin/python -m benchmarks.long_rows [--encoder xlm-roberta] [--layers 2] [--hidden 768] [--tokens 8192]
         [--precision fp32] [--rows 1 4]
 
-The server has the memory, /dev/shm, threads and settings that docker/kubernetes/base gives a pod; /dev/shm is as large
-in docker/compose.yaml. It writes to /dev/shm and /tmp alone and has no capabilities, which takes root. Weights are
-random, and the vocabulary has 250,002 tokens.
+The server has the memory, /dev/shm, threads and settings of a pod of docker/kubernetes/base. docker/compose.yaml has
+the same /dev/shm. The server may write only to /dev/shm and /tmp and has no capabilities, so the benchmark needs root.
+Weights are random, and the vocabulary has 250,002 tokens.
 
-Each work load is sent once: rows in one call, by as many callers, and one row for its token embeddings. `memory_mib` is
-the peak of the pod's memory that the kernel cannot drop, /dev/shm included; `shm_mib` is that of the latter.
+Each workload is sent once: rows in one call, rows of one caller each, and one row for its token embeddings.
+`memory_mib` is the peak of the pod's memory that the kernel cannot drop, including /dev/shm. `shm_mib` is the peak of
+/dev/shm.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _SAMPLE_S = 0.02
 _BASE = Path(__file__).parents[1] / "docker/kubernetes/base"
 _VOCAB_SIZE = 250_002
 _CGROUPS = Path("/sys/fs/cgroup")
-# Of version 2 and 1 of control groups: the folder of groups, the limit, and the memory that cannot be dropped.
+# For cgroups v2 and v1: the folder of groups, the limit, and the memory that cannot be dropped.
 _IN_ONE_HIERARCHY = (_CGROUPS, "memory.max", ("anon", "shmem"))
 _BY_CONTROLLER = (_CGROUPS / "memory", "memory.limit_in_bytes", ("rss", "shmem"))
 _SERVE = """
@@ -73,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = parser().parse_args()
     if os.geteuid() != 0:
-        raise SystemExit("the limits of a pod take root; run this as root")
+        raise SystemExit("the limits of a pod need root; run this as root")
     pod = Pod.of_base()
     with tempfile.TemporaryDirectory() as scratch:
         repository = _exported(arguments, Path(scratch))
@@ -127,7 +128,7 @@ class Pod:
         resources = deployment["containers"][0]["resources"]
         (shm,) = (volume["emptyDir"] for volume in deployment["volumes"] if volume["name"] == "shm")
         settings = dict(literal.split("=", 1) for literal in generator["literals"])
-        # Only this machine may reach it.
+        # Only this machine may reach the server.
         left_out = ("SENTRITON_HOST", "SENTRITON_METRICS_HOST", "SENTRITON_READY_FILE")
         environment = {name: value for name, value in settings.items() if name not in left_out}
         environment["OMP_NUM_THREADS"] = resources["requests"]["cpu"]
@@ -160,7 +161,7 @@ class Pod:
 
 
 class Watch:
-    """Looks at the memory of a control group and the /dev/shm of its process again and again."""
+    """Polls the memory of a control group and the /dev/shm of its process."""
 
     def __init__(self, process_id: int, statistics: Path, kinds: tuple[str, ...]) -> None:
         self._shared_memory = f"/proc/{process_id}/root/dev/shm"
@@ -185,7 +186,7 @@ class Watch:
         return {"work": name, "seconds": round(time.monotonic() - started, 1), **self.peaks()}
 
     def peaks(self) -> dict[str, int]:
-        """Since the last call."""
+        """The peaks since the last call."""
         memory, shared_memory = self._peaks
         self._peaks = [0, 0]
         return {"memory_mib": round(memory / _MIB), "shm_mib": round(shared_memory / _MIB)}

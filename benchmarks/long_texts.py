@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.long_texts [--encoders xlm-roberta modernbert] [--layers 12] [--hidden 768]
         [--lengths 512 2048 8192] [--precision fp32] [--operators auto torch]
 
-Each length is one row in a process of its own. The seconds are the best of several calls of the exported module, and
-the memory is the peak of a call above the loaded module. Weights are random, and layers have the sizes of a base model.
+Each length is one row in a separate process. The seconds are the best of several calls of the exported module, and the
+memory is the peak of a call above the loaded module. Weights are random, and layers have the sizes of a base model.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def make_encoder(model_type: str, tokens: int, *, hidden_size: int, **sizes: int
 
 
 def _compiled(model_type: str, arguments: argparse.Namespace, operators: str, folder: Path) -> tuple[Path, str]:
-    """The module of a random encoder in a folder below `folder`, and whose operators it has."""
+    """The module of a random encoder in a folder below `folder`, and the name of its operators."""
     from sentriton_server.encoder import PRECISIONS, compile_encoder, read_encoder
     from sentriton_server.encoder.operators import LIBRARY, EncoderSizes
     from sentriton_server.encoder.operators.choice import choose_operators

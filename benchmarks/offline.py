@@ -1,16 +1,16 @@
-"""How many sentences per second of a corpus does the service embed, next to its peers?
+"""How many sentences per second of a corpus do the service and its peers embed?
 
     .venv/bin/python -m benchmarks.offline [--size large] [--layers N] [--sentences 256] [--lengths klue|mixture]
         [--rounds 2] [--device cpu|gpu] [--contenders NAME…] [--precisions fp32 bf16 int8]
         [--scratch FOLDER] [--prepare] [--plot FILE.png] [--save FILE.json]
 
-Contenders are in `benchmarks/peers`, and `make peers` installs their packages. Each has a process of its own. They take
+Contenders are in `benchmarks/peers`, and `make peers` installs their packages. Each has its own process. They take
 turns in rounds, one precision after the other. The best round of each counts, because other work may disturb a round.
 Rates are by the wall clock. On a busy machine compare the CPU time, of client and server together. `min_cosine` is the
 smallest cosine between a contender's vectors and those of sentence-transformers in fp32.
 
-Exports take most of a run. `--scratch` keeps them for the next run with the same size and layers, and `--prepare`
-makes them and measures nothing.
+Exports take most of a run. `--scratch` keeps them for the next run with the same size and layers. `--prepare` only
+writes the exports.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from sentriton_server.encoder import PRECISIONS
 from sentriton_server.parity import compare
 
 WARM_UP_STRIDE = 4  # a quarter of the sentences, of all lengths
-COSINE_DIGITS = 3  # to which a peer's vectors are as close to fp32's as ours
+COSINE_DIGITS = 3  # digits for comparing how close vectors are to fp32
 
 
 @dataclasses.dataclass
 class Entry:
-    """A row of the table: a peer at a precision and a batch size, and its best round, or why it has none."""
+    """A row of the table: a peer at a precision and a batch size, with its best round or the reason of its failure."""
 
     peer: str
     precision: str
@@ -104,7 +104,7 @@ def measure(job: Job, names: list[str], rounds: int, reference: NDArray[np.float
 
 
 def ratios(entry: Entry, others: list[Entry]) -> tuple[float | None, float | None]:
-    """By the wall clock to the fastest of `others`, by CPU time to the most thrifty."""
+    """The ratios to the best of `others`, by the wall clock and by CPU time."""
     if entry.note is not None or not others:
         return None, None
     rate = max(other.sentences_per_s for other in others)
@@ -117,8 +117,8 @@ def closeness(entry: Entry) -> float:
 
 
 def table(entries: list[Entry]) -> list[dict[str, Any]]:
-    """Rows with three ratios at the same precision: to sentence-transformers' default, to the best peer, and to the
-    best that is as close to fp32.
+    """Rows with three ratios at the same precision. The baselines are sentence-transformers with its defaults, the best
+    peer, and the best peer that is as close to fp32.
     """
     rows = []
     for entry in entries:
@@ -151,22 +151,22 @@ def table(entries: list[Entry]) -> list[dict[str, Any]]:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="large")
-    parser.add_argument("--layers", type=int, help="fewer layers than the model has, for a quick look")
+    parser.add_argument("--layers", type=int, help="fewer layers, for a quick run")
     parser.add_argument("--sentences", type=int, default=256)
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--contenders", choices=PEERS, nargs="+", default=list(PEERS))
     parser.add_argument("--precisions", choices=PRECISIONS, nargs="+", default=list(PRECISIONS))
-    parser.add_argument("--scratch", type=Path, help="a folder that keeps checkpoint and exports for the next run")
-    parser.add_argument("--prepare", action="store_true", help="fill --scratch, and measure nothing")
+    parser.add_argument("--scratch", type=Path, help="folder of checkpoint and exports, for reuse in the next run")
+    parser.add_argument("--prepare", action="store_true", help="only fill --scratch, without measuring")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     return parser
 
 
 def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
-    """The job of all contenders, with its checkpoint in `folder`, where it may be from a run before."""
+    """The job of all contenders, with a new or existing checkpoint in `folder`."""
     checkpoint, older = folder / f"roberta-{arguments.size}", folder / "older"
     if not older.exists():
         make_checkpoint(arguments.size, folder, layers=arguments.layers)

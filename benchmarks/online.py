@@ -1,18 +1,17 @@
-"""How many single sentences per second do many callers get, and how long does each wait?
+"""How many single sentences per second do many callers embed, and with which latency?
 
     .venv/bin/python -m benchmarks.online [--size large] [--layers N] [--precision fp32] [--device cpu|gpu]
         [--callers 1 8 64 256] [--seconds 15] [--most-seconds 60] [--rounds 2] [--lengths klue|mixture]
         [--sentences 512] [--processes 1] [--padded] [--infinity torch optimum] [--plot FILE.png]
 
-Every caller sends one sentence, waits for its vector, and sends the next. Requests are made beforehand: of tokens, as
-Sentriton's client does, or of text for Infinity. Callers share `--processes` client processes on the same cores as
-the server. A turn lasts `--seconds`, and longer where callers have not had two answers each by then, up to
-`--most-seconds`. It may answer few of the sentences: they come in an order that spreads their lengths evenly.
+Every caller sends one sentence, waits for its vector, and sends the next. Requests are prepared: tokens, as from
+Sentriton's client, or text for Infinity. Callers share `--processes` client processes on the same cores as the server.
+A turn lasts `--seconds`, and longer until callers have two answers each, up to `--most-seconds`. A turn may reach only
+a few of the sentences, so their order spreads the lengths evenly.
 
-With every number of callers peers take turns, and the best round of each counts. They are Sentriton, and the same
-sentences as a corpus through `SentenceEncoder.encode` (`offline_per_s`). `--padded` adds the usual Triton
-repository, fp32, every sentence padded to the longest of the work load. `--infinity` adds Infinity's server over HTTP,
-after `make peers`.
+For each number of callers the peers take turns, and the best round of each counts. They are Sentriton, and the same
+sentences as a corpus through `SentenceEncoder.encode` (`offline_per_s`). `--padded` adds the usual Triton repository,
+fp32, with every sentence padded to the longest. `--infinity` adds Infinity's server over HTTP, after `make peers`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from benchmarks.targets import INFINITY, PADDED, SENTRITON, Service, infinity, t
 from benchmarks.workload import SENTENCES, hardware, spread_by_length
 from sentriton import SentenceEncoder
 
-IDLE_LIMIT_S = 120  # a batch whose callers have gone is computed to its end
+IDLE_LIMIT_S = 120  # since a batch is computed completely even after its callers have left
 
 
 def figures(label: str, number: int, calls: Calls, mean_batch: float | None = None) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def figures(label: str, number: int, calls: Calls, mean_batch: float | None = No
     percentiles: Any = [None] * 3
     if len(latencies) >= number:
         percentiles = np.round(1000 * np.percentile(latencies, [50, 95, 99]), 1).tolist()
-    else:  # those that were answered are those that waited least
+    else:  # the answered calls are those with the shortest waits
         notes.append(f"{len(latencies) or 'no'} answers in {calls.end - calls.begin:.0f} s: raise --most-seconds")
     return {
         "contender": label,
@@ -64,8 +63,9 @@ def figures(label: str, number: int, calls: Calls, mean_batch: float | None = No
 
 
 def compare(rows: list[dict[str, Any]], offline_per_s: float) -> None:
-    """Fill in the ratios of rows with one number of callers: to the padded repository and, Sentriton's, to its own rate
-    on a corpus."""
+    """Fill in the ratios of rows with the same number of callers: to the padded repository, and for Sentriton to its
+    rate on a corpus.
+    """
     padded = next((row["requests_per_s"] for row in rows if row["contender"] == PADDED), None)
     for row in rows:
         rate = row["requests_per_s"]
@@ -87,7 +87,7 @@ def call(pool: Any, service: Service, number: int, arguments: argparse.Namespace
 
 
 def corpus(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> float:
-    """Sentences per second of passages over `sentences`, as many as begin within `seconds`."""
+    """Sentences per second of all passes over `sentences` that begin within `seconds`."""
     passages, started = 0, time.perf_counter()
     while (since := time.perf_counter() - started) < seconds:
         encoder.encode(sentences)
@@ -103,7 +103,7 @@ def compete(
     services: list[Service],
     arguments: argparse.Namespace,
 ) -> list[dict[str, Any]]:
-    """The table: with each number of callers, all in turns, the best round of each."""
+    """The table: the best round of each peer for each number of callers."""
     table = []
     for number in arguments.callers:
         best: dict[str, dict[str, Any]] = {}
@@ -124,12 +124,12 @@ def compete(
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="large")
-    parser.add_argument("--layers", type=int, help="fewer layers than the model has, for a quick look")
-    parser.add_argument("--precision", help="fp32 on the CPU, fp16 on a GPU, unless given")
+    parser.add_argument("--layers", type=int, help="fewer layers, for a quick run")
+    parser.add_argument("--precision", help="default: fp32 on a CPU, fp16 on a GPU")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 8, 64, 256])
-    parser.add_argument("--seconds", type=float, default=15, help="that a turn lasts, at least")
-    parser.add_argument("--most-seconds", type=float, default=60, help="that a turn lasts where answers are slow")
+    parser.add_argument("--seconds", type=float, default=15, help="shortest turn")
+    parser.add_argument("--most-seconds", type=float, default=60, help="longest turn if answers are slow")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--sentences", type=int, default=512)
@@ -143,7 +143,7 @@ def parser() -> argparse.ArgumentParser:
 def main() -> None:
     arguments = parser().parse_args()
     if arguments.device == "gpu" and (arguments.padded or arguments.infinity):
-        raise SystemExit("--padded and --infinity are for --device cpu alone")
+        raise SystemExit("--padded and --infinity need --device cpu")
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)

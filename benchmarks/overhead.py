@@ -1,10 +1,10 @@
-"""How many requests per second can the chain carry around an almost empty model, and which part takes the time?
+"""How many requests per second does the server reach with an almost empty model, and which part takes the time?
 
     make perf-analyzer
     .venv/bin/python -m benchmarks.overhead [--callers 1 64 256] [--seconds 12] [--tokens 24] [--plot FILE.png]
 
-A RoBERTa of one layer, 64 wide, gets single rows of `--tokens` tokens from Triton's own load generator (perf_analyzer,
-in C++) on the same cores. Beside rate and latency stands the CPU time that a request takes in each process.
+A RoBERTa of one layer, 64 wide, gets single rows of `--tokens` tokens from Triton's load generator (perf_analyzer, in
+C++) on the same cores. The table has rate, latency, and the CPU time per request in each process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MEASUREMENT_WINDOWS = 3
 
 
 def run_load(server: TritonServer, data: Path, tokens: int, callers: int, seconds: float) -> dict[str, float]:
-    """perf_analyzer's figures with `callers` requests under way."""
+    """perf_analyzer's figures with `callers` requests in flight."""
     command = [
         *(str(PERF_ANALYZER / "perf_analyzer"), "-m", EMBED_TOKENS, "-u", server.url, "-i", "grpc", "--async"),
         *("--concurrency-range", str(callers), "--input-data", str(data)),
@@ -48,7 +48,7 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
             "--max-trials",
             str(MEASUREMENT_WINDOWS),
         ),
-        # Its default of 16 threads would take a quarter more of the cores than this.
+        # Its default of 16 threads would take a quarter more CPU time.
         *("--max-threads", "2"),
         *("--stability-percentage", "100", "-H", f"triton-grpc-protocol-admin-key:{ADMIN_KEY}"),
     ]
@@ -63,7 +63,7 @@ def run_load(server: TritonServer, data: Path, tokens: int, callers: int, second
 
 
 def processes(server: TritonServer) -> dict[str, list[psutil.Process]]:
-    """Triton, and its Python models by name, with all of their processes."""
+    """The processes of Triton and of its Python models, by name."""
     assert server.process is not None
     triton = psutil.Process(server.process.pid)
     found = {"triton": [triton]}

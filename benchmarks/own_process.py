@@ -1,4 +1,4 @@
-"""Measures in a process of its own. A module runs a quarter slower in a process that has exported models before."""
+"""Measures in a separate process, since a module runs a quarter slower in a process that has exported models."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _run: Callable[[], Any]
 
 
 class OwnProcess:
-    """A process that holds the call which `make(*arguments)` returns, and repeats it in turns.
+    """A process that repeats the call of `make(*arguments)` in turns.
 
-    `variables` are added to its environment: libraries for threads and memory read theirs as a process starts.
+    `variables` are added to its environment, since libraries for threads and memory read theirs at the start.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class OwnProcess:
                     del os.environ[name]
 
     def turn(self, least_s: float) -> float:
-        """Seconds per call, of as many calls as take `least_s` together."""
+        """Seconds per call, over at least `least_s`."""
         return self._pool.submit(_turn, least_s).result()
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class OwnProcess:
 
 
 def seconds_per_call(call: Callable[[], Any], least_s: float) -> float:
-    """Seconds per call, of as many calls as take `least_s` together, and at least one."""
+    """Seconds per call, over at least `least_s` and at least one call."""
     started, calls = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - started) < least_s or not calls:
         call()
@@ -52,7 +52,7 @@ def seconds_per_call(call: Callable[[], Any], least_s: float) -> float:
 
 def _begin(make: Callable[..., Callable[[], Any]], arguments: tuple[Any, ...]) -> None:
     global _run
-    torch._C._get_graph_executor_optimize(False)  # as the repository's configuration has it
+    torch._C._get_graph_executor_optimize(False)  # as in the repository's configuration
     _run = make(*arguments)
 
 

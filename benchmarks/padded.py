@@ -1,6 +1,5 @@
-"""The usual Triton repository for a sentence encoder, to compare with: the Hugging Face module and its mean pooling,
-traced, behind a dynamic batcher. Every request is padded to one length, since the batcher joins requests of equal
-shape alone.
+"""The usual Triton repository for a sentence encoder, as baseline: the traced Hugging Face module with mean pooling,
+and a dynamic batcher. Every request is padded to one length, since the batcher only joins requests of equal shape.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PAD_TOKEN_ID = 1
 
 
 class MeanPooled(nn.Module):
-    """[rows, length] ids and mask to [rows, hidden]."""
+    """Embeds [rows, length] ids and mask to [rows, hidden]."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -35,7 +34,7 @@ class MeanPooled(nn.Module):
 def add_padded_model(
     repository: Path, checkpoint: Path, length: int, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> None:
-    """Put the model `padded` (rows of `length` tokens) for a device, cpu or gpu, into a model repository."""
+    """Add the model `padded` (rows of `length` tokens) for a device, cpu or gpu, to a model repository."""
     where = "cuda" if device == "gpu" else "cpu"
     encoder = AutoModel.from_pretrained(checkpoint, add_pooling_layer=False, attn_implementation="eager").eval()
     encoder = encoder.to(where, dtype)

@@ -1,9 +1,9 @@
-"""How much memory has each process of a server and its gateway, and which of them have torch?
+"""How much memory do the processes of a server and its gateway have, and which of them load torch?
 
     .venv/bin/python -m benchmarks.processes [--checkpoint FOLDER] [--precision fp32]
 
-A server serves a checkpoint and has embedded some hundred sentences. `rss_mib` counts pages that processes share in
-each of them, `pss_mib` shares them out: its sum is the server's memory.
+The server has embedded some hundred sentences. `rss_mib` counts shared pages in each process. `pss_mib` divides them
+among the processes, so its sum is the server's memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""The processor that a benchmark runs on, as Linux describes it. Needs nothing of Sentriton: the environments of peers
-have none.
-"""
+"""Linux's description of the processor. It imports nothing of Sentriton, which the environments of peers lack."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
-# The instruction sets that matter for matrix products, by the kernel's flags of x86 and features of Arm.
+# Instruction sets for matrix products, by the kernel's flags of x86 and features of Arm.
 _INSTRUCTION_SETS = {
     "avx2": "AVX2",
     "avx512f": "AVX-512",
@@ -30,8 +28,9 @@ _FAMILY = (("family", "cpu family"), ("model", "model"))
 
 @dataclass(frozen=True)
 class Processor:
-    """`name` with family and model where the processor has them: a hypervisor may hide the rest. `caches`: the size of
-    the caches of one core by level, as `L2 1024K`."""
+    """`name` includes family and model if available, since a hypervisor may hide the rest. `caches` are the sizes of
+    one core's caches by level, such as `L2 1024K`.
+    """
 
     name: str
     instruction_sets: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The matrix products of an encoder's layers alone, by the kernels that the encoder uses: the processor's limit."""
+"""The matrix products of an encoder's layers, by the encoder's kernels: the limit of the processor."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sentriton_server.encoder.linear import OrderedLinear
 from sentriton_server.encoder.packed import GPU_BLOCK_TOKENS, cpu_block_tokens
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# By `torch.nn.functional.linear`, as in sentence-transformers.
+# `torch.nn.functional.linear`, as in sentence-transformers.
 FP32_BY_TORCH = "fp32 by torch"
-# This number of layers takes long enough to be timed.
+# Enough layers for a measurable time.
 _TIMED_LAYERS = {"cpu": 8, "gpu": 256}
 
 
@@ -27,7 +27,7 @@ def operations_per_token(hidden: int, intermediate: int, layers: int) -> int:
 
 
 def finish(device: str) -> None:
-    """Wait until the device, cpu or gpu, has done its work."""
+    """Wait until the device, cpu or gpu, has finished its work."""
     if device == "gpu":
         torch.cuda.synchronize()
 

@@ -1,4 +1,4 @@
-"""The report of every benchmark: a table for people, one JSON line for programs, and a plot on request."""
+"""The report of every benchmark: a table, one JSON line for programs, and an optional plot."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def print_report(
 
 
 def without_files(arguments: list[str]) -> list[str]:
-    """The arguments of a benchmark, but for the files and folders that it writes."""
+    """The arguments of a benchmark without its output files and folders."""
     places = [place for place, argument in enumerate(arguments) if argument in ("--plot", "--save", "--scratch")]
     left_out = {place + step for place in places for step in (0, 1)}
     return [argument for place, argument in enumerate(arguments) if place not in left_out]
 
 
 def save_bars(path: Path, title: str, rows: list[dict[str, Any]], column: str) -> None:
-    """One horizontal bar a row that has a value, in the rows' order."""
-    from matplotlib.figure import Figure  # the one thing that needs it
+    """One horizontal bar per row with a value, in order."""
+    from matplotlib.figure import Figure  # imported only here
 
     rows = [row for row in rows if row[column] is not None]
     names = [", ".join(value for value in row.values() if isinstance(value, str)) for row in rows]

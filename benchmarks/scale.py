@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.scale [--sizes 4x256 base] [--precision int8] [--rows 1 8 64] [--lengths 16 128 512]
         [--plot FILE.png]
 
-The TorchScript module runs alone, in a process of its own for each size. Measured are seconds for a batch (the second
-of two), and the most memory beyond that of its start, token embeddings for all places included.
+The TorchScript module runs alone, in a separate process for each size. The table has the seconds of a batch (the second
+of two). It also has the peak memory above the start, including the token embeddings of all places.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def measure(path: str, rows: int, length: int) -> tuple[float, float]:
     torch._C._get_graph_executor_optimize(False)
     module = torch.jit.load(path)
     ids, row = torch.full([rows * length, 1], 9), torch.arange(rows).repeat_interleave(length)[:, None]
-    key = torch.zeros_like(row)  # that of a module that no export gave its own
+    key = torch.zeros_like(row)  # the key of a module without an export
     with torch.inference_mode():
         module(ids[:length], row[:length], key[:length])
         with growth() as grown:

@@ -1,12 +1,12 @@
-"""What do callers of single sentences get through one encoder, next to one call with a list?
+"""What rate do callers of single sentences reach with one encoder, compared with one call with a list?
 
     .venv/bin/python -m benchmarks.single [--checkpoint FOLDER] [--precision fp32] [--threads 64] [--tasks 256]
         [--processes 8] [--lengths klue|mixture] [--sentences 1000] [--seconds 5] [--rounds 3] [--contenders WORD ...]
         [--save FILE.json]
 
 Each caller embeds one sentence through `encode`, waits for its vector and embeds the next. One thread, many threads and
-many asyncio tasks share an encoder. Processes with as many threads in all have an encoder each. Calls that wait share
-requests; those with `batch_size=1` never do ("not joined"). All take turns in rounds, and the best round of each
+many asyncio tasks share an encoder. Processes with the same number of threads in all have an encoder each. Waiting
+calls share requests, except with `batch_size=1` ("not joined"). All take turns in rounds, and the best round of each
 counts. CPU times are those of all client processes, and of the server.
 """
 
@@ -42,7 +42,7 @@ NOT_JOINED = {"batch_size": 1}
 
 @dataclass(frozen=True)
 class Turn:
-    """One way to call, measured once: calls that ended within `seconds`, their latencies, and CPU time."""
+    """One measurement of a contender: calls that ended within `seconds`, their latencies, and CPU time."""
 
     sentences: int
     seconds: float
@@ -51,7 +51,7 @@ class Turn:
 
 
 class Clock:
-    """Begins to count after the warm-up, and tells callers when to end."""
+    """Starts to count after the warm-up, and tells callers when to end."""
 
     def __init__(self, seconds: float) -> None:
         self.begin = time.monotonic() + WARM_UP_S
@@ -62,14 +62,14 @@ class Clock:
         return time.monotonic() < self.end
 
     def note(self, started: float) -> None:
-        """A call that `started` then was answered now."""
+        """Record a call that `started` then and was answered now."""
         now = time.monotonic()
         if self.begin <= now < self.end:
             self.latencies_s.append(now - started)
 
 
 def in_turn(sentences: list[str], caller: int) -> Iterator[str]:
-    """The sentences over and over, each caller from another one on."""
+    """The sentences in a cycle, with another start for each caller."""
     start = caller * 37 % len(sentences)
     return itertools.cycle([*sentences[start:], *sentences[:start]])
 
@@ -119,7 +119,7 @@ def call_in_tasks(url: str, sentences: list[str], callers: int, options: dict[st
 def call_in_processes(
     url: str, sentences: list[str], processes: int, threads: int, options: dict[str, Any], seconds: float
 ) -> Turn:
-    """`threads` threads, spread over processes with an encoder each."""
+    """`threads` threads in processes with one encoder each."""
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(time.sleep, [0.5] * processes)  # until all have finished their imports
         share = partial(call_in_threads, url, sentences, threads // processes, options, seconds)
@@ -129,7 +129,7 @@ def call_in_processes(
 
 
 def call_with_list(url: str, sentences: list[str]) -> Turn:
-    """One call with all sentences, `LIST_TIMES` over."""
+    """One call with all sentences, repeated `LIST_TIMES` times."""
     with SentenceEncoder(url) as encoder:
         encoder.encode(sentences)
         sentences = sentences * LIST_TIMES
@@ -147,7 +147,7 @@ def _cpu_between(clock: Clock) -> float:
 
 
 def contenders(url: str, arguments: argparse.Namespace) -> dict[str, Callable[[], Turn]]:
-    """Every way to call, by its name."""
+    """All contenders by name."""
     sentences = spread_by_length(SENTENCES[arguments.lengths](arguments.sentences))
     threads, tasks, processes, seconds = arguments.threads, arguments.tasks, arguments.processes, arguments.seconds
     found: dict[str, Callable[[], Turn]] = {"one call with a list": partial(call_with_list, url, sentences)}

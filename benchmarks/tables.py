@@ -105,7 +105,7 @@ def summary(results: dict[str, list[Result]]) -> str:
 
 
 def ratio_rows(result: Result) -> list[dict[str, Any]]:
-    """A row per precision of an offline result: Sentriton beside the fastest peer."""
+    """A row per precision of an offline result: Sentriton and the fastest peer."""
     ran = [row for row in result["rows"] if row["sentences_per_s"] is not None]
     rows = []
     for ours in (row for row in ran if row["contender"] == _SENTRITON):

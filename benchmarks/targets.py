@@ -1,4 +1,4 @@
-"""The servers of `benchmarks.online`: the requests for each, and the number of rows that each computes at once."""
+"""The servers of `benchmarks.online`, their requests and their mean batch sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INFINITY = {"torch": "infinity", "optimum": "infinity-optimum"}
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """A server under load. `batches` returns the rows and batches that it has computed; None if it counts none."""
+    """A server under load. `batches` returns its numbers of computed rows and batches, or is None."""
 
     label: str
     target: Target
@@ -34,8 +34,9 @@ class Service:
 
 @contextmanager
 def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Service]]]:
-    """One Triton with Sentriton's models and, if `padded`, the usual repository's model beside them, every row as long
-    as the longest; and Sentriton's client."""
+    """One Triton with Sentriton's models and, if `padded`, the usual repository's model, with rows as long as the
+    longest sentence. Also yields Sentriton's client.
+    """
     repository = job.scratch / "repository"
     export(job.checkpoint, repository, precision=job.precision, device=job.device)
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
@@ -68,12 +69,12 @@ def triton(job: Job, padded: bool) -> Iterator[tuple[SentenceEncoder, list[Servi
 
 
 def token_requests(url: str, rows: list[list[int]]) -> Target:
-    """A request of one row each, as Sentriton's client sends them."""
+    """Requests of one row each, as from Sentriton's client."""
     return Target(url, [tokens_request(pack_rows([row])).SerializeToString() for row in rows])
 
 
 def counters(server: TritonServer, rows: str, batches: str, model: str | None = None) -> tuple[float, float]:
-    """Two of the server's metrics, of one model or summed over all that have them."""
+    """Two of the server's metrics, of one model or summed over all models."""
     totals = {rows: 0.0, batches: 0.0}
     text = urllib.request.urlopen(server.metrics_url).read().decode()
     for name, labels, value in re.findall(r"^(\w+)\{(.*?)\} (\S+)$", text, re.MULTILINE):
@@ -84,7 +85,7 @@ def counters(server: TritonServer, rows: str, batches: str, model: str | None = 
 
 @contextmanager
 def infinity(job: Job, engines: list[str]) -> Iterator[list[Service]]:
-    """Infinity's servers, one for each engine and batch size. Raises `SystemExit` where Infinity is not installed."""
+    """Infinity's servers, one for each engine and batch size. Raises `SystemExit` if Infinity is not installed."""
     requests = [infinity_service.embeddings_request([sentence]) for sentence in job.sentences]
     services = []
     with ExitStack() as stack:

@@ -3,9 +3,9 @@
     .venv/bin/python -m benchmarks.text [--checkpoint FOLDER] [--precision fp32] [--lengths klue|mixture]
         [--callers 64] [--seconds 5] [--rounds 3] [--save FILE.json]
 
-Both models get the same sentences, in requests that are made beforehand: so the text's tokenization counts against
-`embed_text`, and none against `embed_tokens`. In bulk, 4 requests of 64 sentences are in flight. The callers have one
-sentence in each request. All take turns, and the best round of each counts. CPU time is that of the server.
+Both models get the same sentences in prepared requests, so only `embed_text` tokenizes in the measured time. In bulk, 4
+requests of 64 sentences are in flight. The callers have one sentence in each request. All take turns, and the best
+round of each counts. CPU time is that of the server.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
 BULK_ROWS, BULK_REQUESTS = 64, 4
-MAX_OVERTIME_S = 30.0  # of a turn whose callers have not had their answers
+MAX_OVERTIME_S = 30.0  # of a turn whose callers still wait for answers
 
 
 def requests_of(repository: Path, sentences: list[str], rows: int) -> dict[str, list[bytes]]:
-    """The sentences in requests of `rows` sentences, alike in length, for each of the two models."""
+    """The sentences in requests of `rows` sentences of similar length, for each of the two models."""
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     planned = list(plan_requests(sentences, tokenizer, max_rows=rows))
-    random.Random(0).shuffle(planned)  # the longest come first, and a turn may end before the shortest
+    random.Random(0).shuffle(planned)  # otherwise the longest come first, and a turn may end before the shortest
     texts = [[sentences[index] for index in request.indices] for request in planned]
     return {
         "embed_tokens": [tokens_request(request.tokens).SerializeToString() for request in planned],

@@ -1,4 +1,4 @@
-"""The sentences that are embedded, and the machine that does it."""
+"""The sentences of the benchmarks, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 def public_data(name: str) -> Path:
-    """The file of a public data set (`sentriton data`); a benchmark that lacks it ends with one sentence."""
-    # Here, since the environments of peers read this file too and have no Sentriton.
+    """The file of a public data set (`sentriton data`). If it is missing, the benchmark ends with an error message."""
+    # Imported here, since the environments of peers use this file but have no Sentriton.
     from sentriton.errors import InvalidInput
     from sentriton_server.data_sets import find
 
@@ -27,7 +27,7 @@ def public_data(name: str) -> Path:
 
 
 def klue_sentences() -> list[str]:
-    """The 1,038 sentences of KLUE-STS dev (CC BY-SA 4.0), mixed in length: 5 to 80 tokens."""
+    """The 1,038 sentences of KLUE-STS dev (CC BY-SA 4.0), with 5 to 80 tokens."""
     pairs = json.loads(public_data("klue-sts-dev").read_text(encoding="utf-8"))
     return [pair[side] for pair in pairs for side in ("sentence1", "sentence2")]
 
@@ -39,7 +39,7 @@ def mixture_lengths(count: int) -> list[int]:
 
 
 def mixture_sentences(count: int) -> list[str]:
-    """Runs of KLUE-STS's words that have `mixture_lengths` tokens each, those at both ends counted."""
+    """Sequences of KLUE-STS's words with `mixture_lengths` tokens each, including special tokens."""
     from tokenizers import Tokenizer
 
     from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -60,17 +60,19 @@ def mixture_sentences(count: int) -> list[str]:
 
 
 def spread_by_length(sentences: list[str]) -> list[str]:
-    """The same sentences in an order of which any run has about the shares of short and long ones that all have. A
-    server needs about as long for each sentence of a run as for each of all."""
-    # Multiples of the golden ratio, modulo 1, lie evenly wherever they begin and end.
+    """The same sentences in an order in which each part has about the same mixture of lengths as the whole. So a server
+    needs about the same time per sentence in each part.
+    """
+    # Multiples of the golden ratio, modulo 1, are spread evenly in each part.
     turns = sorted(range(len(sentences)), key=lambda turn: turn * GOLDEN_RATIO % 1)
     placed = dict(zip(turns, sorted(sentences, key=len), strict=True))
     return [placed[turn] for turn in range(len(sentences))]
 
 
 def with_padding(sentences: list[str], tokens: list[int], batch_size: int) -> float:
-    """The ratio of padded tokens to tokens in the batches of `SentenceTransformer.encode`: sorted by length in
-    characters, and padded to the longest of each. `tokens`: of each sentence."""
+    """The ratio of padded tokens to tokens in the batches of `SentenceTransformer.encode`, sorted by length in
+    characters and padded to the longest of each batch. `tokens` is the number of each sentence's tokens.
+    """
     longest_first = sorted(range(len(sentences)), key=lambda at: -len(sentences[at]))
     batches = [longest_first[begin : begin + batch_size] for begin in range(0, len(sentences), batch_size)]
     return sum(len(batch) * max(tokens[at] for at in batch) for batch in batches) / sum(tokens)
@@ -80,14 +82,14 @@ SENTENCES = {"klue": lambda count: klue_sentences()[:count], "mixture": mixture_
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of a process and of all that it started, so far."""
+    """The CPU time of a process and its descendants."""
     times = [member.cpu_times() for member in (process, *process.children(recursive=True))]
     return sum(each.user + each.system for each in times)
 
 
 def hardware(device: str = "cpu") -> str:
-    """Processor and usable cores, in words, or the GPU's name before them."""
-    # Here, since the environments of peers read this file too and have no Sentriton.
+    """Processor and usable cores in words, after the GPU's name if any."""
+    # Imported here, since the environments of peers use this file but have no Sentriton.
     from sentriton_server.cores import usable_cores
 
     if device == "gpu":

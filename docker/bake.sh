@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Exports the checkpoint that an image brings along.
+# Exports the checkpoint of an image.
 #
 #   docker/bake.sh FOLDER REPOSITORY CHECKPOINT [PRECISION [CORES]]
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs a C++ compiler into a Debian builder stage, for the encoder's own operators; an image that runs needs none.
+# Installs a C++ compiler into a Debian builder stage, for the encoder's operators. The final image needs no compiler.
 set -euo pipefail
 if ! command -v g++ >/dev/null; then
     apt-get update --quiet=2

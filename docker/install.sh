@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Installs Sentriton into a virtual environment of its own, without pip or any other build tool. It leaves out the files
-# that only developers of its packages need: tests, and bytecode of modules that Sentriton does not import. strip.sh
-# removes torch's headers, which an export needs.
+# Installs Sentriton into a new virtual environment, without pip or other build tools. It leaves out tests, and bytecode
+# of modules that Sentriton does not import. strip.sh removes torch's headers, which only an export needs.
 #
 #   docker/install.sh SOURCE FOLDER PART...
 #
@@ -11,7 +10,8 @@
 #          `export` to make repositories there as well, `triton` for the wheel's Triton; `pip install sentriton-server`
 #          brings all of them
 #
-# $PYTHON is the interpreter (python3): 3.11 or 3.12, with pip 22.3 or later. pip's own variables hold, such as PIP_EXTRA_INDEX_URL.
+# $PYTHON is the interpreter (python3): 3.11 or 3.12, with pip 22.3 or later. pip's variables apply, such as
+# PIP_EXTRA_INDEX_URL.
 set -euo pipefail
 if [[ $# -lt 3 ]]; then
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
@@ -21,7 +21,7 @@ source=$1 folder=$2
 requirements=() without_dependencies=()
 for part in "${@:3}"; do
     case $part in
-        # Only its files are used, never its Python package.
+        # Only its files are needed, not its Python package.
         triton) without_dependencies+=(--requirement "$source/server/requirements/$part.txt") ;;
         *) requirements+=(--requirement "$source/server/requirements/$part.txt") ;;
     esac

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Removes torch's headers from an environment that install.sh made. Only bake.sh needs them there, for the encoder's own
+# Removes torch's headers from an environment that install.sh made. Only bake.sh needs them, for the encoder's
 # operators.
 #
 #   docker/strip.sh FOLDER

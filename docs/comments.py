@@ -9,7 +9,7 @@ from pathlib import Path
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Comment, String
 
-# A file's language, by the end of its name or by its beginning.
+# A file's language, by its suffix or by the beginning of its name.
 LANGUAGES = {
     **{".py": "python", ".pyi": "python", ".proto": "protobuf", ".pbtxt": "bash", ".sh": "bash", ".toml": "toml"},
     **{".yaml": "yaml", ".yml": "yaml", ".go": "go", ".rs": "rust", ".java": "java", ".h": "cpp", ".hpp": "cpp"},
@@ -26,14 +26,14 @@ PARAGRAPH = re.compile(r"^\s*(?:<p>|<li>|[@\\]\w+ )")
 
 
 def language(path: Path) -> str | None:
-    """The name of a file's lexer, or None for a file whose comments are not read."""
+    """The name of a file's lexer, or None for a file without checked comments."""
     return LANGUAGES.get(path.suffix) or LANGUAGES.get(path.name.split(".")[0])
 
 
 def comments(source: str, lexer: str) -> Iterator[list[tuple[int, str]]]:
-    """The comments of a file. Each is its lines without their marks, behind their numbers in the file.
+    """The comments of a file. Each is a list of line numbers and lines without comment marks.
 
-    Comments on consecutive lines are one, unless one of them follows code on its line.
+    Consecutive lines form one comment, unless one of them follows code.
     """
     lines: list[tuple[int, str]] = []
     for start, token, value in get_lexer_by_name(lexer).get_tokens_unprocessed(f"{source}\n"):
@@ -59,7 +59,7 @@ def _is_comment(token: object, lexer: str) -> bool:
 
 
 def _prose(number: int, line: str) -> Iterator[tuple[int, str]]:
-    """The text of a line, behind an empty line if it begins a paragraph."""
+    """The text of a line, after an empty line if it begins a paragraph."""
     text = CODE.sub(r"`\1`", MARKS.sub("", line))
     if PARAGRAPH.match(text):
         yield number, ""

@@ -1,4 +1,4 @@
-"""Examples in docstrings become blocks of code in the API reference; Markdown would read their `>>>` as quotations."""
+"""Turns examples in docstrings into code blocks of the API reference. Markdown would read `>>>` as quotations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _EXAMPLE = re.compile(r"^>>> .*(?:\n.+)*", re.M)
 
 
 class Examples(griffe.Extension):
-    """Fences around the examples of every docstring."""
+    """Puts fences around the examples of every docstring."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change the docstring of one object."""

@@ -1,5 +1,5 @@
-"""Writes the pages and tables that have a source in the code: docs/settings.md, docs/metrics.md, the settings in
-client/README.md, the encoders in docs/encoders.md, and the benchmark in README.md.
+"""Writes the generated pages and tables: docs/settings.md, docs/metrics.md, the settings in client/README.md, the
+encoders in docs/encoders.md, and the benchmark in README.md.
 
 make docs    (python -m docs.generate; a test checks that the files are current)
 """
@@ -19,7 +19,7 @@ from sentriton_server.settings import DataSettings, ExportSettings, ServerSettin
 
 SERVER = (ExportSettings, ServerSettings, ServeSettings)
 GATEWAY = (GatewaySettings,)
-# The settings of other commands, and of none, by the flag that each has.
+# Flags of settings in other commands, or in no command.
 FILES = (
     (CacheSettings, "none"),
     (DataSettings, "`--data` of `data` and `train`"),
@@ -85,7 +85,7 @@ def server_page() -> str:
 
 
 def client_page() -> str:
-    """The content of client/README.md, its table written anew."""
+    """The content of client/README.md with a new table."""
     table = "| setting | variable | values | default | effect |\n|---|---|---|---|---|\n" + rows(
         (f"`{each.field}`", f"`{each.variable}`", values(each), default(each), each.help)
         for each in settings_of(ClientSettings)
@@ -94,12 +94,12 @@ def client_page() -> str:
 
 
 def readme() -> str:
-    """The content of README.md, its benchmark written anew."""
+    """The content of README.md with a new benchmark."""
     return with_table(README, summary(read_results(RESULTS)))
 
 
 def encoders_page() -> str:
-    """The content of docs/encoders.md, its table written anew."""
+    """The content of docs/encoders.md with a new table."""
     from sentriton_server.encoder import FAMILIES
 
     table = (
@@ -119,7 +119,7 @@ def encoders_page() -> str:
 
 
 def with_table(page: Path, table: str) -> str:
-    """The content of a page with `table` in place of the one between the marks."""
+    """The content of a page with `table` between its marks."""
     before, rest = page.read_text(encoding="utf-8").split(BEGIN)
     return f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}"
 
@@ -130,14 +130,14 @@ def rows(cells: Iterable[tuple[str, ...]]) -> str:
 
 
 def values(declared: Setting) -> str:
-    """The values of a setting; a switch has those of its variable."""
+    """The values of a setting. A switch has those of its variable."""
     if declared.kind is bool:
         return TRUTH_WORDS
     return declared.unit if declared.allowed is ANYTHING else declared.allowed.words
 
 
 def default(declared: Setting) -> str:
-    """The default of a setting, in code type where it is a value."""
+    """The default of a setting. Values are in code type."""
     words = declared.words_of(declared.default)
     return words if declared.default is None or declared.kind is bool else f"`{words}`"
 

@@ -1,7 +1,7 @@
-"""The hooks of the documentation site: pages from files beside their code, and links that fit both GitHub and the site.
+"""The hooks of the documentation site: pages from other folders, and links that work on GitHub and on the site.
 
-A page is written for GitHub: its links are paths in the repository. Here a link to another page becomes that page's
-place on the site. A link to another file becomes one to `repo_url`, or its words alone while that is unset.
+Pages are written for GitHub, with links to paths in the repository. Here a link to another page becomes the page's
+place on the site. A link to another file becomes a link to `repo_url`, or plain words if that is unset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-# Places on the site of the pages outside docs/.
+# The places of pages outside docs/ on the site.
 OUTSIDE = {
     "README.md": "index.md",
     "README.ko.md": "korean.md",
@@ -31,7 +31,7 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks/README.md",
     "benchmarks/results/README.md": "benchmarks/results/README.md",
 }
-# Sections of the navigation that get a page for each folder: clients after the rules, processors after the results.
+# Sections of the navigation with a page per folder: clients after the rules, processors after the results.
 _FOLDERS = {
     "Clients": {
         f"client/{path.parent.name}/README.md": f"clients/{path.parent.name}.md"
@@ -43,7 +43,7 @@ _FOLDERS = {
         for path in sorted(ROOT.glob("benchmarks/results/*/README.md"))
     },
 }
-# Rust's documentation has words behind the language, and lines that it hides.
+# Rust's documentation has words after the language, and hidden lines.
 _RUST = re.compile(r"^```rust(?:,\w+)?\n(?P<code>.*?)^```", re.M | re.S)
 _CODE = r"^```.*?^```|`[^`\n]+`"
 _LINK = re.compile(rf"(?P<code>{_CODE})|(?P<image>!?)\[(?P<words>[^\[\]]*)\]\((?P<target>[^()\s]+)\)", re.M | re.S)
@@ -54,7 +54,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     for section in config.nav or []:
         for title in section.keys() & _FOLDERS if isinstance(section, dict) else ():
             places = _FOLDERS[title].values()
-            # The titles of results name every cache of a processor, so their folders name them in the navigation.
+            # The navigation uses the folders' names, since the titles of results include every cache of a processor.
             section[title].extend({Path(place).stem: place} if title == "Benchmarks" else place for place in places)
     return config
 
@@ -68,7 +68,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """The page with its links as the site needs them."""
+    """The page with links for the site."""
     place = page.file.src_uri
     source = ROOT / {page: source for source, page in _outside().items()}.get(place, f"docs/{place}")
 
@@ -82,7 +82,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def _shown(block: re.Match[str]) -> str:
-    """A block of Rust as its readers see it."""
+    """A block of Rust without hidden lines."""
     lines = [line for line in block["code"].splitlines(keepends=True) if not line.startswith("# ")]
     return f"```rust\n{''.join(lines)}```"
 

@@ -1,4 +1,4 @@
-"""The page of metrics, docs/metrics.md, from the code that publishes them."""
+"""Writes docs/metrics.md from the code that publishes the metrics."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def metrics_page() -> str:
 
 
 def of_embed_tokens() -> list[Family]:
-    """The families that the model makes, under their present names."""
+    """The families of the model, with their current names."""
     families: list[Family] = []
 
     class Kept(Family):
@@ -101,7 +101,7 @@ def of_source(file: Path) -> Iterator[Family]:
 
 
 def of_gateway() -> Iterator[Family]:
-    """The families of the gateway's source: name, description and, of some, the list of labels as literals."""
+    """The families of the gateway's source: name, description and possibly labels as literals."""
     for node in ast.walk(ast.parse(GATEWAY_METRICS.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and (kind := ast.unparse(node.func)) in ("Counter", "Gauge", "Histogram"):
             name, description, *labels = map(ast.literal_eval, node.args)
@@ -120,6 +120,6 @@ def table(families: Iterable[Family]) -> str:
 
 
 def words(labels: dict[str, list[str]]) -> str:
-    """Labels with their values, where the code fixes a few."""
+    """Labels with their values, if the code defines them."""
     fixed = {label: dict.fromkeys(values) for label, values in labels.items() if label not in ("le", "process")}
     return "; ".join(f"`{label}`: {', '.join(fixed[label])}" if fixed.get(label) else f"`{label}`" for label in labels)

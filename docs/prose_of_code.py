@@ -1,8 +1,8 @@
-"""Checks the English of code: comments in every language, and docstrings, help texts, messages and logs of Python.
+"""Checks the English of code: comments and messages in every language, and docstrings, help texts and logs of Python.
 
 textlint reads them as Markdown.
 
-make prose    (python -m docs.prose_of_code; FILE… checks these files and folders, in place of the whole tree)
+make prose    (python -m docs.prose_of_code; FILE… checks only these files and folders)
 """
 
 from __future__ import annotations
@@ -18,25 +18,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from docs.comments import comments, language
+from docs.literals import PLACEHOLDER, messages
 
 ROOT = Path(__file__).resolve().parents[1]
 PROSE = ROOT / "docs/prose"
-# Folders whose files a program writes, from texts that are checked elsewhere.
+# Generated files, whose texts are checked elsewhere.
 GENERATED = re.compile(r"(?:^|/)generated/|_pb2(?:_grpc)?\.pyi?$")
-# Calls whose arguments are read by people, by the last part of the function's name.
+# Functions whose arguments are messages, by the last part of the name.
 SPOKEN = {"setting", "print", "echo", "info", "warning", "warn", "error", "exception", "say"}
 SPOKEN_KEYWORDS = {"help", "description", "short_help", "epilog"}
-# Lines of a docstring or a comment that are programs, tables or drawings.
+# Lines of a docstring or a comment with code, tables or drawings.
 NO_PROSE = re.compile(r"^(?:>>> |\.\.\. |    )|\S {2,}\S|[│├└]")
-# Takes the place of an f-string's expression: it counts as a word.
-PLACEHOLDER = "VALUE"
-# A page of Markdown to the file that it is made of, and the line there of each of its lines.
+# Maps a Markdown page to its source file and the source line of each of its lines.
 Pages = dict[Path, tuple[Path, dict[int, int]]]
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text of a file: its lines, each behind its number in the file."""
+    """A text of a file: its lines with their numbers in the file."""
 
     lines: list[tuple[int, str]]
 
@@ -57,16 +56,17 @@ def texts(source: str) -> Iterator[Text]:
 
 
 def texts_of(path: Path) -> Iterator[Text]:
-    """The texts of a file in any language that people read."""
+    """The texts of a file in any language."""
     source = path.read_text(encoding="utf-8")
     if path.suffix in {".py", ".pyi"}:
         yield from texts(source)
     if lexer := language(path):
         yield from (_prose(lines) for lines in comments(source, lexer))
+        yield from (Text([message]) for message in messages(path, source, lexer))
 
 
 def markdown(found: Iterable[Text]) -> tuple[str, dict[int, int]]:
-    """A page with a paragraph for each text, and the line in the code of each of its lines."""
+    """A page with a paragraph for each text, and the source line of each of its lines."""
     page, origin = [], {}
     for text in found:
         for number, line in text.lines:
@@ -105,7 +105,7 @@ def _lint(pages: Pages, report: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Text]:
-    """The prose of a docstring: its programs and drawings are empty lines."""
+    """The prose of a docstring, with empty lines for code and drawings."""
     if not ast.get_docstring(node) or not isinstance(node.body[0], ast.Expr):
         return
     constant = node.body[0].value
@@ -117,23 +117,23 @@ def _docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunc
 
 
 def _prose(lines: list[tuple[int, str]]) -> Text:
-    """The lines, those that are no prose empty."""
+    """The lines, with empty lines for code and drawings."""
     return Text([(number, "" if NO_PROSE.search(line) else line) for number, line in lines])
 
 
 def _strings(nodes: Iterable[ast.expr]) -> Iterator[Text]:
-    """The strings of some words in expressions, f-strings with their placeholders, outermost alone."""
+    """The outermost strings of at least three words in expressions. f-strings have placeholders."""
     for node in nodes:
         if (content := _content(node)) is None:
             yield from _strings(each for each in ast.iter_child_nodes(node) if isinstance(each, ast.expr))
         elif len(content.split()) > 2:
-            # The given value, the allowed ones and the remedy are sentences of their own.
+            # The given value, the allowed values and the remedy are separate sentences.
             for part in content.split("; "):
                 yield Text([(node.lineno, " ".join(part.split()))])
 
 
 def _content(node: ast.expr) -> str | None:
-    """A string as its readers see it, or None for another expression."""
+    """The text of a string, or None for another expression."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
@@ -148,14 +148,14 @@ def _name(function: ast.expr) -> str:
 
 
 def files(names: Iterable[str]) -> list[Path]:
-    """The files of the checkout at or below these paths whose texts people wrote."""
+    """The files of the checkout at or below these paths, except generated ones."""
     command = ["git", "ls-files", "--", *names]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [ROOT / name for name in listed.splitlines() if language(ROOT / name) and not GENERATED.search(name)]
 
 
 def main() -> None:
-    """Prints the faults of the files that are given, else of the whole tree. Leaves with 1 if any are found."""
+    """Prints the faults of the given files, or of the whole tree. Exits with 1 if it finds any."""
     found = faults(files(sys.argv[1:]))
     print("\n".join(found) or "no faults in the texts of the code")
     raise SystemExit(bool(found))

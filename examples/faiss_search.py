@@ -1,4 +1,4 @@
-"""FAISS: an HNSW index of the sentences of KLUE-STS, and how often it finds the results of a full search.
+"""FAISS: an HNSW index of the sentences of KLUE-STS, and its recall against a full search.
 
     pip install ./client/python --requirement examples/requirements-search.txt     # in the root of a checkout
     sentriton data klue-sts-dev
@@ -25,7 +25,7 @@ QUESTION = "숙소가 역에서 가까워요."
 pairs = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
 sentences = sorted({pair[side] for pair in pairs for side in ("sentence1", "sentence2")})
 with SentenceEncoder() as encoder:
-    # Of length 1: then the inner product is the cosine.
+    # Normalized, so that the inner product is the cosine.
     vectors = encoder.encode_document(sentences, normalize_embeddings=True)
     question = encoder.encode_query([QUESTION], normalize_embeddings=True)
 

@@ -3,7 +3,7 @@
     sentriton serve                     # in another terminal
     python examples/first_steps.py
 
-`$SENTRITON_URL` names another server than localhost:8001.
+`$SENTRITON_URL` selects another server than localhost:8001.
 """
 
 from __future__ import annotations

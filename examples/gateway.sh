@@ -1,5 +1,5 @@
 #!/bin/sh
-# OpenAI's API with curl alone: the served model, then two vectors of 8 numbers.
+# OpenAI's API with curl: the served model, then two vectors of 8 numbers.
 #
 #   sentriton serve --gateway-port 8080       # in another terminal
 #   sh examples/gateway.sh http://localhost:8080

@@ -23,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with arguments.input.open(encoding="utf-8") as lines:
         sentences = sum(1 for _ in lines)
-    # Bulk: queries of others go first. A request may wait as long as a server's restart takes.
+    # In the bulk lane, after the queries of others. A request may wait for a restart of the server.
     with (
         SentenceEncoder(priority="bulk", stall_timeout_s=600) as encoder,
         arguments.input.open(encoding="utf-8") as lines,

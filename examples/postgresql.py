@@ -3,7 +3,7 @@
     pip install ./client/python --requirement examples/requirements-postgresql.txt   # in the root of a checkout
     python examples/postgresql.py postgresql://postgres:secret@localhost/postgres
 
-Makes the extension `vector` and a temporary table, which is gone at the end.
+It creates the extension `vector` and a temporary table.
 """
 
 from __future__ import annotations

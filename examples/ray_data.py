@@ -1,12 +1,12 @@
-"""Embeds a corpus of any size with Ray Data: each worker holds a `SentenceEncoder`, and all of them share the servers.
+"""Embeds a corpus of any size with Ray Data. Each worker has a `SentenceEncoder`, and all share the servers.
 
     pip install ./client/python --requirement examples/requirements-ray.txt        # in the root of a checkout
     python examples/ray_data.py --input corpus.parquet --output embeddings --column text \
         --url dns:///sentriton-headless:8001 --workers 8
 
-Reads and writes Parquet, a folder or a file, local or wherever Ray can reach (s3://...); the output has the input's
-columns and `embedding`, float32 [dimension]. Workers only tokenize and wait: the servers' rate is the limit, and two or
-three workers a server saturate it.
+It reads and writes Parquet, a folder or a file, local or remote (s3://...). The output has the input's columns and
+`embedding`, float32 [dimension]. Workers only tokenize and wait, so the servers' rate is the limit. Two or three
+workers per server are enough.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Embed:
 
     def __init__(self, url: str, column: str) -> None:
         self.column = column
-        # Bulk: queries of others go first. A batch may wait as long as a server's restart takes.
+        # In the bulk lane, after the queries of others. A batch may wait for a restart of the server.
         self.encoder = SentenceEncoder(url, priority="bulk", stall_timeout_s=600)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -35,7 +35,7 @@ class Embed:
 def embed(
     dataset: ray.data.Dataset, *, url: str, column: str, workers: int, batch_size: int = 1024
 ) -> ray.data.Dataset:
-    """`dataset` with a column `embedding`, float32 [dimension], of the texts in `column`."""
+    """Add a column `embedding`, float32 [dimension], of the texts in `column` to a data set."""
     return dataset.map_batches(
         Embed,
         fn_constructor_kwargs={"url": url, "column": column},
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--input", required=True)
     parser.add_argument("--output", required=True)
     parser.add_argument("--column", default="text")
-    parser.add_argument("--url", default="localhost:8001", help="of the server; several with commas between")
+    parser.add_argument("--url", default="localhost:8001", help="server address; several with commas")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     corpus = ray.data.read_parquet(arguments.input)

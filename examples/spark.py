@@ -1,11 +1,11 @@
-"""Embeds a corpus of any size with Spark: a `predict_batch_udf`, so each Python worker makes one `SentenceEncoder`.
+"""Embeds a corpus of any size with Spark by a `predict_batch_udf`. Each Python worker makes one `SentenceEncoder`.
 
     pip install ./client/python --requirement examples/requirements-spark.txt      # in the root of a checkout
     spark-submit examples/spark.py --input corpus.parquet --output embeddings --column text \
         --url dns:///sentriton-headless:8001
 
-Reads and writes Parquet; the output has the input's columns and `embedding`, array<float>. As many requests are under
-way as Spark runs tasks: bound them by `--partitions`, two or three a server. The workers' Python,
+It reads and writes Parquet. The output has the input's columns and `embedding`, array<float>. Each running Spark task
+has a request in flight. Bound them by `--partitions`, two or three per server. The workers' Python,
 `$PYSPARK_PYTHON`, needs these packages too.
 """
 
@@ -26,10 +26,10 @@ def embedding_udf(url: str, batch_size: int = 1024) -> Any:
     """A Spark function from a column of strings to a column of array<float>."""
 
     def make_predict() -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-        # Runs in the worker, once: encoders do not travel.
+        # Runs once in each worker, since encoders cannot be pickled.
         from sentriton import SentenceEncoder
 
-        # Bulk: queries of others go first. A batch may wait as long as a server's restart takes.
+        # In the bulk lane, after the queries of others. A batch may wait for a restart of the server.
         encoder = SentenceEncoder(url, priority="bulk", stall_timeout_s=600)
         return lambda texts: encoder.encode(texts.tolist())
 
@@ -37,7 +37,7 @@ def embedding_udf(url: str, batch_size: int = 1024) -> Any:
 
 
 def embed(frame: DataFrame, *, url: str, column: str, partitions: int) -> DataFrame:
-    """`frame` with a column `embedding` of the texts in `column`."""
+    """Add a column `embedding` of the texts in `column` to a frame."""
     return frame.repartition(partitions).withColumn("embedding", embedding_udf(url)(column))
 
 
@@ -46,8 +46,8 @@ def main() -> None:
     parser.add_argument("--input", required=True)
     parser.add_argument("--output", required=True)
     parser.add_argument("--column", default="text")
-    parser.add_argument("--url", default="localhost:8001", help="of the server; several with commas between")
-    parser.add_argument("--partitions", type=int, default=2, help="batches that are under way at a time, at most")
+    parser.add_argument("--url", default="localhost:8001", help="server address; several with commas")
+    parser.add_argument("--partitions", type=int, default=2, help="largest number of batches in progress")
     arguments = parser.parse_args()
     session = SparkSession.builder.appName("sentriton").getOrCreate()
     corpus = session.read.parquet(arguments.input)

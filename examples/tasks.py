@@ -1,4 +1,4 @@
-"""Many asyncio tasks with one encoder: the calls that wait at the same time share requests.
+"""Many asyncio tasks with one encoder. Calls that wait at the same time share requests.
 
 python examples/tasks.py
 """

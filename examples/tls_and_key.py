@@ -6,8 +6,7 @@
     sentriton serve --tls-certificate server.pem --tls-key server.key          # in another terminal, with the same key
     python examples/tls_and_key.py localhost:8001 server.pem
 
-The certificate signed itself: for trials, it is its own authority. With another, give the file of the authority that
-signed it.
+The certificate is self-signed, so it is its own authority. For another certificate, give the file of its authority.
 """
 
 from __future__ import annotations

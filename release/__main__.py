@@ -1,9 +1,9 @@
-"""`make release`: build into dist/, look into each file, call a server from clean environments.
+"""`make release`: builds into dist/, checks each file, and calls a server from clean environments.
 
     .venv/bin/python -m release
 
-To release, set `__version__` in client/python/sentriton/__init__.py: the server, the gateway, the client that they
-require and the Node client follow. Nothing is published.
+To release, set `__version__` in client/python/sentriton/__init__.py. The server, the gateway, their required client and
+the Node client follow. This publishes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sentriton import __version__
 
 
 def main() -> None:
-    """Files are in dist/ only if every check passed."""
+    """Put the files into dist/ if all checks pass."""
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="sentriton-release-") as work:

@@ -16,12 +16,12 @@ NODE = ROOT / "client/node"
 
 
 def build_wheel(project: Path, folder: Path) -> Path:
-    """Build the wheel of a folder with a pyproject.toml, by this environment's hatchling: no network is needed."""
+    """Build the wheel of a folder with a pyproject.toml by this environment's hatchling, without a network."""
     return Path(next(WheelBuilder(str(project)).build(directory=str(folder), versions=["standard"])))
 
 
 def build_node(folder: Path, version: str) -> Path:
-    """Give the Node client this version, and pack it."""
+    """Set the version of the Node client, and pack it."""
     if node_versions() != {version}:
         npm = ["npm", "version", "--no-git-tag-version", "--allow-same-version", version]
         subprocess.run(npm, cwd=NODE, stdout=subprocess.DEVNULL, check=True)
@@ -36,6 +36,6 @@ def build_node(folder: Path, version: str) -> Path:
 
 
 def node_versions() -> set[str]:
-    """The versions that package.json and package-lock.json name: one, or the release gives both the client's."""
+    """The versions in package.json and package-lock.json. If they differ, the release sets both to the client's."""
     package, lock = (json.loads((NODE / name).read_text()) for name in ("package.json", "package-lock.json"))
     return {package["version"], lock["version"], lock["packages"][""]["version"]}

@@ -12,14 +12,14 @@ from packaging.requirements import Requirement
 
 from release.build import CLIENT, GATEWAY, ROOT, SERVER
 
-# Of its own code, unpacked and decimal, beside the licence and pip's records: the wheel itself is a third of that.
+# The client's code, unpacked, without the licence and pip's records. The wheel itself is a third of that.
 MAX_CLIENT_BYTES = 300_000
 HEAVY = {"torch", "transformers", "sentence-transformers", "nvidia-pytriton", "scipy", "pyarrow", "matplotlib"}
 RESOURCES = ("model_repository", "server_config", "checkpoints")
 
 
 def check_client(wheel: Path, version: str) -> str:
-    """The light client: its code alone. Returns its figures; the `AssertionError` names the fault."""
+    """Check that the client's wheel has only its code. Returns its figures. `AssertionError` names the fault."""
     metadata = _check_metadata(wheel, "sentriton", version)
     files = _files(wheel)
     _check_code(files, CLIENT, "sentriton")
@@ -33,7 +33,7 @@ def check_client(wheel: Path, version: str) -> str:
 
 
 def check_server(wheel: Path, version: str) -> str:
-    """The server's code, the Triton models and the bundled checkpoint, and the client of its version."""
+    """Check the server's wheel: its code, Triton models and bundled checkpoint, and the client of its version."""
     metadata = _check_metadata(wheel, "sentriton_server", version)
     files = _files(wheel)
     _check_code(files, SERVER, "sentriton_server")
@@ -48,7 +48,7 @@ def check_server(wheel: Path, version: str) -> str:
 
 
 def check_gateway(wheel: Path, version: str) -> str:
-    """The gateway's code and page, the client of its version, and nothing heavy."""
+    """Check the gateway's wheel: its code and page, the client of its version, and no heavy requirement."""
     metadata = _check_metadata(wheel, "sentriton_gateway", version)
     files = _files(wheel)
     _check_code(files, GATEWAY, "sentriton_gateway")
@@ -60,7 +60,7 @@ def check_gateway(wheel: Path, version: str) -> str:
 
 
 def check_node(tarball: Path, version: str) -> str:
-    """Both module systems, types, sources and the license's text."""
+    """Check the Node package: both module systems, types, sources and the licence."""
     own_files = {"package.json", "README.md", "LICENSE"}
     assert tarball.name == f"sentriton-{version}.tgz", f"{tarball.name} must have the version {version}"
     with tarfile.open(tarball) as archive:
@@ -74,7 +74,7 @@ def check_node(tarball: Path, version: str) -> str:
 
 
 def _check_metadata(wheel: Path, name: str, version: str) -> Metadata:
-    """Metadata by the packaging specifications, as package indexes check them."""
+    """Check the metadata by the packaging specifications, like package indexes."""
     assert wheel.name == f"{name}-{version}-py3-none-any.whl", f"{wheel.name} must have the version {version}"
     with zipfile.ZipFile(wheel) as archive:
         assert archive.testzip() is None, f"{wheel.name} is damaged"
@@ -89,7 +89,7 @@ def _check_metadata(wheel: Path, name: str, version: str) -> Metadata:
 
 
 def _check_code(files: dict[str, int], project: Path, package: str) -> None:
-    """All files of the package, and no compiled ones."""
+    """Check that the wheel has all files of the package, and no compiled ones."""
     expected = {path.relative_to(project).as_posix() for path in _tracked(project / package)}
     missing = expected - set(files)
     assert not missing, f"the wheel of {project.name} lacks {sorted(missing)}"
@@ -108,5 +108,5 @@ def _files(wheel: Path) -> dict[str, int]:
 
 
 def _tracked(folder: Path) -> list[Path]:
-    """The files below a folder of the checkout that belong to it."""
+    """The tracked files below a folder of the checkout."""
     return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]

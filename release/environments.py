@@ -1,4 +1,4 @@
-"""Clean environments for a first call: nothing of the checkout is on their path."""
+"""Clean environments for a first call, without the checkout on their path."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OWN = ("sentriton", "_editable_impl_sentriton")
 
 
 def link_third_party(folder: Path) -> Path:
-    """A folder with a link to every package of this environment but the project's own.
+    """A folder with links to all packages of this environment except the project's own.
 
-    It spares a clean environment its own copy of torch and Triton (some GB). Python reads no .pth file in it, so no
-    editable install leads back to the checkout.
+    So a clean environment needs no copy of torch and Triton (some GB). Python reads no .pth file in it, so no editable
+    install leads back to the checkout.
     """
     folder.mkdir(parents=True)
     for packages in (Path(path) for path in sys.path if path.endswith("site-packages")):
@@ -29,7 +29,7 @@ def link_third_party(folder: Path) -> Path:
 
 
 class Environment:
-    """A virtual environment in `folder`, with the packages in `third_party` where that is given."""
+    """A virtual environment in `folder`, with the packages in `third_party`, if given."""
 
     def __init__(self, folder: Path, third_party: Path | None = None) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """This process's variables without those that lead to the checkout or set the product."""
+        """This process's variables, except those of the checkout and of Sentriton's settings."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -52,13 +52,13 @@ class Environment:
         return kept | {"PATH": f"{self.folder / 'bin'}:{kept['PATH']}", "SENTRITON_CACHE": str(self.folder / "cache")}
 
     def pip(self, *arguments: str | Path) -> None:
-        """pip of this process's environment, for this one."""
+        """Run pip of this process's environment for this one."""
         python = self.folder / "bin/python"
         pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", "--quiet"]
         subprocess.run([*pip, *map(str, arguments)], env=self.variables, check=True, timeout=600)
 
     def sentriton(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command; its output is text."""
+        """Run the command `sentriton`, with text output."""
         command = [str(self.folder / "bin/sentriton"), *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.variables, capture_output=True, text=True, check=False, timeout=120

@@ -27,15 +27,16 @@ Say = Callable[[str], None]
 def check_first_calls(
     client_wheel: Path, gateway_wheel: Path, server_wheel: Path, node_tarball: Path, work: Path, say: Say
 ) -> None:
-    """Raises `AssertionError` with the output of the call that failed.
+    """Raises `AssertionError` with the output of the failed call.
 
-    The client's environment gets all of its packages from the index. Those with the server share third-party packages
-    with the project's environment. pip checks that these meet the requirements of the wheels, and installs no others.
+    The client's environment gets all of its packages from the index. Environments with the server share third-party
+    packages with the project's environment. pip checks that these meet the requirements of the wheels, and installs no
+    others.
     """
     client = Environment(work / "client")
     client.pip("install", "--constraint", CONSTRAINTS, client_wheel)
     _check_client_alone(client)
-    say("client alone: its commands are listed, and serve names the package to install")
+    say("only the client: it lists its commands, and serve names the package to install")
     third_party = link_third_party(work / "third_party")
     server, both = (Environment(work / name, third_party) for name in ("server", "both"))
     for environment in (server, both):
@@ -45,17 +46,17 @@ def check_first_calls(
         say("server: sentriton serve serves the bundled checkpoint")
         _check_health(client, url)
         dimension = _embed(client, url)
-        say(f"client alone: sentriton health and embed call it, {dimension} dimensions")
+        say(f"only the client: sentriton health and embed call it, {dimension} dimensions")
         client.pip("install", "--constraint", CONSTRAINTS, gateway_wheel)
         _check_gateway(client, url, dimension)
-        say("gateway beside the client alone: it answers OpenAI's API")
+        say("client and gateway: it answers OpenAI's API")
         _check_node(node_tarball, work / "node", url, dimension)
         say("Node: encode calls it")
         _check_health(both, url)
         both.pip("uninstall", "--yes", "sentriton-server")
         _check_client_alone(both)
         _check_health(both, url)
-        say("client after pip uninstall sentriton-server: the same as the client alone")
+        say("client after pip uninstall sentriton-server: the same as only the client")
 
 
 def _check_client_alone(environment: Environment) -> None:
@@ -115,14 +116,14 @@ def _check_node(tarball: Path, folder: Path, url: str, dimension: int) -> None:
 
 @contextmanager
 def _serving(environment: Environment) -> Iterator[str]:
-    """The bundled checkpoint on free ports, exported first; yields host:port."""
+    """Export and serve the bundled checkpoint on free ports. Yields host:port."""
     command = [str(environment.folder / "bin/sentriton"), "serve", "--grpc-port", "0", "--metrics-port", "0"]
     process = subprocess.Popen(
         command, cwd=environment.folder, env=environment.variables, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     try:
-        # `serve` bounds its start by itself (--ready-timeout-s), and closes its output when it ends.
+        # `serve` bounds its start (--ready-timeout-s), and closes its output when it ends.
         first = process.stdout.readline()
         found = re.match(r"serving sentriton-ko-mini at (\S+) ", first)
         assert found, f"sentriton serve printed {first!r}"

@@ -1,4 +1,4 @@
-"""Bounds that depend on other work of the machine."""
+"""Time bounds that depend on the machine's other work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def set_quiet_machine(quiet: bool) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether nothing else runs on this machine (--quiet-machine)."""
+    """Whether the machine has no other work (--quiet-machine)."""
     return _quiet_machine
 
 

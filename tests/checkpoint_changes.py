@@ -1,4 +1,4 @@
-"""Changes to a checkpoint's files, and the fate of the changed checkpoint."""
+"""Changes a checkpoint's files, and exports the changed checkpoint."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def text(file: str, content: str) -> Change:
 
 
 def refused(folder: Path, *, allow_pickle: bool = False) -> str:
-    """The sentence with which a checkpoint is refused."""
+    """The error message of a rejected checkpoint."""
     with pytest.raises(CheckpointError) as caught:
         read_checkpoint(folder, allow_pickle=allow_pickle)
     message = str(caught.value)

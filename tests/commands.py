@@ -1,4 +1,4 @@
-"""The program `sentriton`, as a shell runs it."""
+"""Runs the program `sentriton`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A manifest as tests need it."""
+"""A manifest for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports as tests look at them."""
+"""Reads exports for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports for servers: free ones, or those that they are told to take."""
+"""Ports for servers: free ones or given ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FREE_PORT_FLAGS = ("--grpc-port", "0", "--metrics-port", "0")
 
 
 def with_free_ports(settings: ServerSettings) -> ServerSettings:
-    """The settings with every port of 0 replaced by one that is free at this moment."""
+    """The settings with a currently free port in place of every port 0."""
     ports = Ports(replace(settings, grpc_port=0, http_port=0, metrics_port=0))
     ports.release()
     free = ports.settings

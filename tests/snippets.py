@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from tests.unit.test_documentation import DOCUMENTS
 
 PAGES = DOCUMENTS
-# These join the commands of a line.
+# Operators between the commands of a line.
 _SEPARATORS = {"&&", "|"}
 
 
@@ -54,7 +54,7 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 
 
 def only(page: Path, *languages: str) -> list[str]:
-    """The code of the one block that the page has in each of these languages."""
+    """The code of the page's only block in each of these languages."""
     found = []
     for language in languages:
         codes = [block.code for block in blocks(page, language)]

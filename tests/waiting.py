@@ -1,4 +1,4 @@
-"""Waiting in tests until something holds."""
+"""Waits in tests until a condition holds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-# A busy machine is far below it, and a client that waits for its default of 60 s is above.
+# Enough for a busy machine, but less than a client's default timeout of 60 s.
 SOON_S: Final = 30
 _PAUSE_S = 0.005
 

@@ -1,9 +1,8 @@
-"""The contenders of `benchmarks.offline`, one file a kind.
+"""The contenders of `benchmarks.offline`, one file per kind.
 
-Every file has `load(job)`: a context manager that makes `job.checkpoint` ready at `job.precision` and yields
+Every file has `load(job)`, a context manager that prepares `job.checkpoint` at `job.precision` and yields
 `encode(sentences, batch_size)`, which returns float32 [sentences, dimension]. `benchmarks.peers.worker` runs it in a
-process of its own. A peer whose packages exclude ours has a virtual environment of its own and imports nothing of
-Sentriton.
+separate process. A peer with conflicting packages has its own virtual environment, and imports nothing of Sentriton.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from numpy.typing import NDArray
 Encode = Callable[[list[str], int], NDArray[np.float32]]
 
 ROOT = Path(__file__).resolve().parents[2]
-# sentence-transformers' default, one that pads less, and one that pads nothing.
+# sentence-transformers' default, one with less padding, and one without padding.
 BATCH_SIZES = (32, 8, 1)
 
 
 @dataclass(frozen=True)
 class Job:
     """The task of a contender. `checkpoint` is in the format of sentence-transformers 6, and `older_checkpoint` the
-    same for older releases. `scratch` is the folder of all exports; those of an earlier run are used again. `sentences`
-    is the work load, which a contender may look at beforehand (the padded repository takes its length).
+    same for older releases. `scratch` is the folder of all exports, for reuse. `sentences` is the workload. A contender
+    may read it in advance (the padded repository needs its length).
     """
 
     checkpoint: Path
@@ -41,9 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Peer:
-    """A kind of contender: the file that runs it, its precisions on each device, and batch sizes that may suit it.
-    `batch_sizes` of one 0: it chooses its own.
-    """
+    """A kind of contender: its file, its precisions on each device, and its batch sizes (0: it chooses its own)."""
 
     label: str
     module: str
@@ -54,7 +51,7 @@ class Peer:
 
     @property
     def python(self) -> Path:
-        """Its interpreter. It is there once `make peers` has run."""
+        """Its interpreter, which `make peers` installs."""
         return ROOT / self.environment / "bin/python"
 
 

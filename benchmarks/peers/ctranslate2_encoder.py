@@ -1,5 +1,5 @@
-"""CTranslate2's encoder in process, with the batches and the mean pooling of sentence-transformers. It has fp32 and
-int8 on a CPU: int8 weights, and a scale for each token's activations.
+"""CTranslate2's encoder in process, with the batches and the mean pooling of sentence-transformers. On a CPU it has
+fp32 and int8, with int8 weights and a scale for each token's activations.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load(job: Job) -> Iterator[Encode]:
     folder = job.scratch / "ctranslate2"
     if not folder.exists():
         _convert(job.older_checkpoint, folder)
-    # By itself it takes four threads at most.
+    # Its default is at most four threads.
     cores = len(os.sched_getaffinity(0))
     encoder = ctranslate2.Encoder(str(folder), compute_type=COMPUTE_TYPES[job.precision], intra_threads=cores)
     tokenizer = Tokenizer.from_file(str(job.older_checkpoint / "tokenizer.json"))
@@ -49,7 +49,7 @@ def load(job: Job) -> Iterator[Encode]:
 
 def _convert(checkpoint: Path, folder: Path) -> None:
     """Write CTranslate2's form of a checkpoint to `folder`."""
-    # It wants as many embeddings as the tokenizer has tokens; those of our checkpoints are more.
+    # It requires one embedding per token of the tokenizer, but our checkpoints have more.
     model = AutoModel.from_pretrained(checkpoint, add_pooling_layer=False)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     model.resize_token_embeddings(len(tokenizer))

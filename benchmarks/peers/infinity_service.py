@@ -1,5 +1,5 @@
-"""Infinity's server (`infinity_emb v2`), one process per batch size. Several callers send requests at once over HTTP on
-loopback, as OpenAI's client does (vectors in base64).
+"""Infinity's server (`infinity_emb v2`), one process per batch size. Several callers send concurrent requests over HTTP
+on loopback, like OpenAI's client (vectors in base64).
 
 Its settings are its defaults, with two exceptions. The optimum engine pools the first token by default. The torch
 engine's int8 with BetterTransformer changes no weight that is used.
@@ -32,7 +32,7 @@ SENTENCES_PER_REQUEST = 32
 START_LIMIT_S = 240
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 MODEL = "model"
-# As sentence-transformers names them, and as Infinity looks for them.
+# The names of sentence-transformers, and those that Infinity expects.
 ONNX_FILES = {"fp32": ("model.onnx",) * 2, "int8": ("model_qint8_avx512_vnni.onnx", "model_quantized.onnx")}
 
 
@@ -50,7 +50,7 @@ def load(job: Job) -> Iterator[Encode]:
 
 @contextmanager
 def serve(job: Job) -> Iterator[dict[int, str]]:
-    """A server for each of the job's batch sizes, until the context ends: the URLs of its embeddings."""
+    """Run a server for each of the job's batch sizes. Yields the URLs of their embeddings."""
     model = _onnx_model(job) if job.options["engine"] == "optimum" else job.older_checkpoint
     with ExitStack() as stack:
         yield {size: stack.enter_context(_serve(model, job, size)) for size in job.batch_sizes}
@@ -62,8 +62,9 @@ def embeddings_request(sentences: list[str]) -> bytes:
 
 
 def _onnx_model(job: Job) -> Path:
-    """A checkpoint with the ONNX file that sentence-transformers exports, beside Infinity's own. Of several
-    files Infinity takes one whose name has "quantize" in it."""
+    """A checkpoint with the ONNX file that sentence-transformers exports, under Infinity's name. If a checkpoint has
+    several files, Infinity chooses one with "quantize" in its name.
+    """
     exporter, onnx = PEERS["onnx"], job.scratch / "onnx"
     subprocess.run(
         [exporter.python, "-m", f"benchmarks.peers.{exporter.module}", job.older_checkpoint, onnx, job.precision],
@@ -81,7 +82,7 @@ def _onnx_model(job: Job) -> Path:
 
 @contextmanager
 def _serve(model: Path, job: Job, batch_size: int) -> Iterator[str]:
-    """Run a server until the context ends; yields its URL."""
+    """Run a server. Yields its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,5 +1,5 @@
-"""The same checkpoint, spelled as releases before sentence-transformers 6 and transformers 5 read it: other peers still
-require those.
+"""The same checkpoint in the format of releases before sentence-transformers 6 and transformers 5, which other peers
+still require.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The usual Triton repository (`benchmarks.padded`), asked as people do: a tokenizer that pads every request to the one
-length, tritonclient, several requests in flight.
+"""The usual Triton repository (`benchmarks.padded`) with its usual client: a tokenizer that pads every request to one
+length, tritonclient, and several requests in flight.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def load(job: Job) -> Iterator[Encode]:
     tokenizer = AutoTokenizer.from_pretrained(job.checkpoint)
     longest = max(map(len, tokenizer(job.sentences)["input_ids"]))
     repository = job.scratch / "padded"
-    # Small; Triton is not ready without.
+    # A small export, without which Triton is not ready.
     export(BUNDLED_CHECKPOINT, repository, precision="fp32", device="cpu", overwrite=True)
     add_padded_model(repository, job.checkpoint, longest, DTYPES[job.precision], job.device)
     record_files(repository)

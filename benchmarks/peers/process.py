@@ -1,4 +1,4 @@
-"""Start the process of a peer, ask it for vectors and figures, end it."""
+"""Runs the process of a peer, which returns vectors and figures."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 from benchmarks.peers import ROOT, Job, Peer
 from benchmarks.workload import cpu_seconds
 
-SHOWN_LOG_LETTERS = 2000  # of a peer that fails
-# How threads wait and how many they are is each peer's own choice: its libraries', or its server's.
+SHOWN_LOG_LETTERS = 2000  # of a failed peer
+# Each peer's libraries or server choose the number and the waiting of threads.
 UNSET_VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
 
 
 class Unavailable(Exception):
-    """A peer that cannot run here: its note in the table, and the whole reason."""
+    """A peer cannot run here. It has a note for the table, and the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """Of one passage over the sentences."""
+    """The figures of one pass over the sentences."""
 
     sentences_per_s: float
     cpu_ms_per_sentence: float
@@ -36,8 +36,9 @@ class Figures:
 
 
 class PeerProcess:
-    """A peer at one precision, in a process of its own. A context manager; raises `Unavailable` on entering, or
-    later if its process ends."""
+    """A context manager for a peer at one precision, in a separate process. Raises `Unavailable` on entering, or later
+    if its process ends.
+    """
 
     def __init__(self, peer: Peer, job: Job) -> None:
         self._peer, self._job = peer, job
@@ -57,7 +58,7 @@ class PeerProcess:
                 text=True,
             )
         try:
-            self._say(dataclasses.asdict(self._job))  # not as an argument: Linux allows 128 KiB of one
+            self._say(dataclasses.asdict(self._job))  # not as an argument, which Linux limits to 128 KiB
             self._answer()
         except BaseException:
             self.__exit__()
@@ -65,7 +66,7 @@ class PeerProcess:
         return self
 
     def finish(self) -> None:
-        """Let it end, without waiting until it has."""
+        """Tell it to end, without waiting."""
         with contextlib.suppress(BrokenPipeError):
             _pipe(self._process.stdin).close()
 
@@ -84,7 +85,7 @@ class PeerProcess:
         return Figures(len(embeddings) / answer["seconds"], 1000 * answer["cpu_seconds"] / len(embeddings), embeddings)
 
     def _say(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it has ended: the answer that does not come tells why
+        with contextlib.suppress(BrokenPipeError):  # after its end, the missing answer leads to the reason
             print(json.dumps(message, default=str), file=_pipe(self._process.stdin), flush=True)
 
     def _answer(self) -> dict[str, Any]:
@@ -101,8 +102,8 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 def wait_until_idle(limit_s: float = 10.0) -> None:
-    """Wait until the threads of all peers sleep. Those of OpenMP and ONNX Runtime spin for a while after their work, on
-    cores that the next one needs. Raises `TimeoutError` if they spin for `limit_s`.
+    """Wait until the threads of all peers sleep. Threads of OpenMP and ONNX Runtime spin for a while after their work,
+    on cores that the next peer needs. Raises `TimeoutError` if they spin for `limit_s`.
     """
     end = time.monotonic() + limit_s
     interval_s, busy_cores = 0.25, 0.2

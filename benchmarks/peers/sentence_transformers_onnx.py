@@ -1,7 +1,7 @@
-"""sentence-transformers on ONNX Runtime: fp32, and int8 as its documentation has it (dynamic quantization for
-processors with VNNI: https://sbert.net/docs/sentence_transformer/usage/efficiency.html).
+"""sentence-transformers on ONNX Runtime: fp32, and int8 as in its documentation (dynamic quantization for processors
+with VNNI: https://sbert.net/docs/sentence_transformer/usage/efficiency.html).
 
-As a command, `CHECKPOINT FOLDER PRECISION`, it only exports.
+As a command with the arguments `CHECKPOINT FOLDER PRECISION`, it only exports.
 """
 
 from __future__ import annotations

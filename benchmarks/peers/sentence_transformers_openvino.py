@@ -1,5 +1,5 @@
-"""sentence-transformers on OpenVINO. Left alone, OpenVINO computes in bf16 where the processor has it; fp32 must be
-asked for. int8 is static quantization as sentence-transformers documents it, calibrated with the work load's sentences.
+"""sentence-transformers on OpenVINO. By default OpenVINO computes in bf16 if the processor has it, so fp32 is set. int8
+is static quantization as in sentence-transformers' documentation, calibrated with the workload's sentences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.peers import Encode, Job
 
 CONFIGURATIONS: dict[str, dict[str, str]] = {"fp32": {"INFERENCE_PRECISION_HINT": "f32"}, "bf16": {}, "int8": {}}
 COMPUTES_IN = {"fp32": "f32", "bf16": "bf16"}
-# Of 384 tokens each. The documentation's 300 take minutes for 24 layers, and matter for quality alone.
+# Of 384 tokens each. The documentation's 300 take minutes for 24 layers, and only affect the quality.
 CALIBRATION_SENTENCES = 8
 QUANTIZED = "openvino/openvino_model_qint8_quantized.xml"
 

@@ -1,4 +1,4 @@
-"""sentence-transformers in process, as most people run it."""
+"""sentence-transformers in process, with its defaults."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The process of a contender: `python -m benchmarks.peers.worker MODULE`.
 
-The first line of its input is a `Job` in JSON. It makes the contender ready and says `{}`. Then it answers each line
-`{"every": N, "batch_size": …, "save": FILE.npy}` by `{"seconds": …, "cpu_seconds": …}` once FILE has the vectors of
-every Nth sentence, until its input ends. CPU seconds are those of this process and its children, so of a server as well
-as of its client.
+The first line of its input is a `Job` in JSON. It prepares the contender and prints `{}`. Then it answers each line
+`{"every": N, "batch_size": …, "save": FILE.npy}` with `{"seconds": …, "cpu_seconds": …}` once FILE has the vectors of
+every Nth sentence, until its input ends. CPU seconds are those of this process and its children, so they include
+servers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     fields: dict[str, Any] = json.loads(sys.stdin.readline())
     paths = {name: Path(fields[name]) for name in ("checkpoint", "older_checkpoint", "scratch")}
     job = Job(**{**fields, **paths})
-    # The output of libraries must not come between the answers.
+    # The output of libraries must not mix with the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1, encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     with importlib.import_module(f"benchmarks.peers.{module}").load(job) as encode:

@@ -78,7 +78,7 @@ func TestWrongEmbeddingIsRefused(t *testing.T) {
 				_, err = encode(encoder, three, options...)
 				wantError(t, err, ErrServerError, wrong.says)
 				address := regexp.QuoteMeta(server.address)
-				wantError(t, err, ErrServerError, "^a wrong answer of "+address+`: .* \(0 of 3 sentences were embedded\)$`)
+				wantError(t, err, ErrServerError, "^wrong answer from "+address+`: .* \(0 of 3 sentences were embedded\)$`)
 			}
 			_, err := encoder.Health(context.Background())
 			wantError(t, err, ErrServerError, wrong.says)
@@ -119,7 +119,7 @@ func TestWrongAssetIsRefused(t *testing.T) {
 		says   string
 	}{
 		"cut off": {content(element[:5]), `in 5 bytes`},
-		"short":   {content([]byte{0}), `begin with 0x00; expected one element`},
+		"short":   {content([]byte{0}), `begin with 0x00; expected shape`},
 		"empty":   {content(nil), `in 0 bytes`},
 		"two": {func(a answer) {
 			a.Outputs[0].Shape, a.RawOutputContents[0] = []int64{2}, append(element, element...)

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// checkTexts refuses sentences that are not valid UTF-8.
+// checkTexts rejects sentences that are not valid UTF-8.
 func checkTexts(sentences []string) error {
 	for place, text := range sentences {
 		if !utf8.ValidString(text) {
@@ -47,7 +47,7 @@ func wrongByte(rest string) string {
 	return "is not UTF-8 there"
 }
 
-// wholeNumber refuses a value below 1 or above most (0: no bound).
+// wholeNumber rejects a value below 1 or above most (0: no bound).
 func wholeNumber(name string, value, most int) error {
 	if value >= 1 && (most == 0 || value <= most) {
 		return nil

@@ -47,7 +47,7 @@ func newCall(
 	}, nil
 }
 
-// run embeds the sentences: in a request that it shares with other calls if it is small, else in its own.
+// run embeds the sentences: in a joined request if the call is small, else in separate requests.
 func (c *call) run(ctx context.Context) *Error {
 	if member := newMember(c); member != nil {
 		return c.encoder.joiner.run(ctx, member)
@@ -90,7 +90,7 @@ func (c *call) collect(rows *requestRows, response *inference.ModelInferResponse
 	return nil
 }
 
-// fill sets a row of the result to the vector that raw begins with; false if one of its numbers is not finite.
+// fill sets a row of the result to the vector at the beginning of raw; false if one of its numbers is not finite.
 func (c *call) fill(index int, raw []byte) bool {
 	row := c.result.Row(index)
 	if !decodeRow(row, raw[:4*c.manifest.Dimension]) {
@@ -105,7 +105,7 @@ func (c *call) fill(index int, raw []byte) bool {
 	return true
 }
 
-// resolvePrompt returns the text before every sentence. The names are those that a query or document prefers.
+// resolvePrompt returns the text before every sentence. The names are the preferred prompts of a query or document.
 func resolvePrompt(manifest *Manifest, names []string, options *callOptions) (string, error) {
 	text := ""
 	switch {
@@ -125,8 +125,8 @@ func resolvePrompt(manifest *Manifest, names []string, options *callOptions) (st
 		text = manifest.Prompts[name]
 	}
 	if text != "" && !manifest.IncludePrompt {
-		return "", invalidInput("prompt is %q; this model keeps prompts out of pooling, and only a client that tokenizes "+
-			`can do that (Python's does); allowed is ""`, text)
+		return "", invalidInput("prompt is %q; this model leaves prompts out of pooling, which only the "+
+			`Python client supports; allowed is ""`, text)
 	}
 	return text, nil
 }

@@ -290,7 +290,7 @@ func TestPrompts(t *testing.T) {
 	manifest["include_prompt"] = false
 	server.set(func() { server.assets["manifest.json"] = manifest })
 	_, err = open(t, server.address).EncodeOneQuery(ctx, "text")
-	wantError(t, err, ErrInvalidInput, `"q: "; this model keeps prompts out of pooling`)
+	wantError(t, err, ErrInvalidInput, `"q: "; this model leaves prompts out of pooling`)
 }
 
 func TestEncoderPrintsNoSecret(t *testing.T) {

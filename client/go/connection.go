@@ -20,12 +20,12 @@ import (
 	"example.com/sentriton/client/go/internal/generated/inference"
 )
 
-// Triton puts "triton-grpc-protocol-" before the name that it is given.
+// Triton adds "triton-grpc-protocol-" to the name.
 const accessHeader = "triton-grpc-protocol-access-key"
 
 func init() {
-	// Servers that moved are found under their new addresses soon: gRPC resolves a name every 30 s at most. gRPC has this
-	// setting for the whole process alone, and wants it set before the first channel.
+	// Finds moved servers soon. By default, gRPC re-resolves a name at most every 30 s. gRPC has this setting only per
+	// process, and it must precede the first channel.
 	dns.SetMinResolutionInterval(5 * time.Second)
 }
 
@@ -48,28 +48,28 @@ func newConnection(address string, settings *settings) (*connection, error) {
 		grpc.WithPerRPCCredentials(lastLook{}),
 		// gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
-		// A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+		// Detects a connection that a firewall or a dead node has dropped, before the deadline of a call.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		// A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+		// Reconnects soon after an outage. By default, gRPC's back-off grows to two minutes.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second,
 			},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		// Retries are the client's own work, inside its deadline and budget.
+		// The client retries by itself, within its deadline and budget.
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`),
 	)
 	if err != nil {
-		return nil, invalidInput("url has the address %s, which gRPC refuses: %v; give host:port", address, err).because(err)
+		return nil, invalidInput("url has the address %s, which gRPC rejects: %v; give host:port", address, err).because(err)
 	}
 	return &connection{address, settings.accessKey, channel, inference.NewGRPCInferenceServiceClient(channel)}, nil
 }
 
-// infer sends one request and waits for its response. The end of ctx cancels it on the server too. Nothing is sent if
-// ctx has ended, or will very soon. The error is an *Error.
+// infer sends one request and waits for its response. The end of ctx cancels the request, on the server too. Nothing is
+// sent if ctx has ended or ends very soon. The error is an *Error.
 func (c *connection) infer(
 	ctx context.Context, request *inference.ModelInferRequest,
 ) (*inference.ModelInferResponse, *Error) {
@@ -127,9 +127,9 @@ func readAssetOf[T any](
 	return value, nil
 }
 
-// wrongAnswer names the server of an answer that readEmbeddings or readAsset refused.
+// wrongAnswer names the server of an answer that readEmbeddings or readAsset rejected.
 func wrongAnswer(address string, failure *Error) *Error {
-	return newError(failure.Kind, "a wrong answer of %s: %s", address, failure.Message).because(failure.cause)
+	return newError(failure.Kind, "wrong answer from %s: %s", address, failure.Message).because(failure.cause)
 }
 
 func transportCredentials(settings *settings) (credentials.TransportCredentials, error) {

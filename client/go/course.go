@@ -9,7 +9,7 @@ import (
 
 const lookAgain = 100 * time.Millisecond // for a server that could get the request as well
 
-// An attempt is some rows on their way, for the number-th time: to one server, or to two if the first one is silent.
+// An attempt is the number-th try to embed some rows, at one server, or at two if the first one is silent.
 type attempt struct {
 	rows         *requestRows
 	number       int
@@ -18,7 +18,7 @@ type attempt struct {
 	due          time.Time // if it waits for a retry
 }
 
-// A sending is an attempt's request to one server, which has until until to answer.
+// A sending is an attempt's request to one server, with the deadline until.
 type sending struct {
 	attempt  *attempt
 	endpoint *endpoint
@@ -27,22 +27,22 @@ type sending struct {
 	cancel   func() // set by the dispatcher
 }
 
-// A gate decides how many requests may be in flight.
+// A gate decides the limit of requests in flight.
 type gate interface {
-	// enter reports whether an attempt may leave while inFlight others of its course are in flight.
+	// enter reports whether an attempt may leave, with inFlight others of its course in flight.
 	enter(inFlight int, now time.Time) bool
-	// leave notes that an attempt of the course ended.
+	// leave records that an attempt of the course ended.
 	leave()
-	// waits notes that an attempt waits for a retry after this error.
+	// waits records that an attempt waits for a retry after this error.
 	waits(err *Error)
 	answered(characters int, now time.Time)
 	overloaded()
-	// opened receives when a course that was not let in may try again; nil if the ends of its own requests tell it.
+	// opened receives when a rejected course may try again; nil if the end of its own requests is enough.
 	opened() <-chan struct{}
 }
 
-// A course is the next request, the retries and the end of one call. It has no network and no clock of its own, and
-// belongs to one goroutine.
+// A course determines the next request, the retries and the end of one call. It uses no network and no clock, and only
+// one goroutine may use it.
 type course struct {
 	total     int
 	finished  int
@@ -51,10 +51,10 @@ type course struct {
 	budget    *retryBudget
 	endpoints *endpoints
 
-	nextRows    func() (requestRows, bool) // nil: no more than is prepared
+	nextRows    func() (requestRows, bool) // nil: only the prepared rows
 	prepared    *requestRows
 	waiting     []*attempt // for a retry, by due
-	lastFailure *Error     // of those that wait
+	lastFailure *Error     // of the waiting ones
 	inFlight    []*attempt // in the order of sending
 }
 
@@ -64,8 +64,8 @@ func (c *course) follow(plan iter.Seq[requestRows]) (stop func()) {
 	return stop
 }
 
-// next returns the request to send now, and its server; nil if the gate is closed or no rows are left. If the call has
-// to end, the error is the last one of the rows that wait for a retry, or ErrDeadlineExceeded.
+// next returns the request to send now, and its server; nil if the gate is closed or no rows are left. At the deadline,
+// the error is the last one of the rows that wait for a retry, or ErrDeadlineExceeded.
 func (c *course) next(now time.Time) (*sending, *Error) {
 	c.deadline.looked(now)
 	if c.deadline.over(now) {
@@ -100,12 +100,12 @@ func (c *course) prepare() bool {
 	return c.prepared != nil
 }
 
-// awaits reports whether the outcome of a request still matters: not if another server's answer came first.
+// awaits reports whether the outcome of a request still matters: no other server has answered first.
 func (c *course) awaits(request *sending) bool {
 	return slices.Contains(request.attempt.sendings, request)
 }
 
-// answered notes that the rows of a request are embedded. Another request for them is cancelled.
+// answered records that the rows of a request are embedded, and cancels another request for them.
 func (c *course) answered(request *sending, now time.Time) {
 	one := request.attempt
 	for _, other := range one.sendings {
@@ -122,12 +122,12 @@ func (c *course) answered(request *sending, now time.Time) {
 	c.budget.answered()
 }
 
-// failed lets the rows of a request wait for a retry, unless another server still has them. It returns the error of the
-// call if a retry cannot help, or no time or no budget is left for it.
+// failed schedules a retry of a request's rows, unless another server still has them. It returns the error of the call
+// if a retry cannot help, or no time or no budget is left for it.
 func (c *course) failed(request *sending, err *Error, now time.Time) *Error {
 	one := request.attempt
 	one.sendings = slices.DeleteFunc(one.sendings, func(each *sending) bool { return each == request })
-	// It was sent when the call had little time left, and answers to others have given the call more since.
+	// It was sent with little time left, and later answers have moved the call's deadline.
 	tooLate := errors.Is(err, ErrDeadlineExceeded) && !now.Before(request.until.Add(-margin))
 	unavailable, overloaded := errors.Is(err, ErrServerUnavailable), errors.Is(err, ErrOverloaded)
 	switch {
@@ -167,11 +167,11 @@ func (c *course) failed(request *sending, err *Error, now time.Time) *Error {
 	return nil
 }
 
-// wait returns how long to wait for outcomes before next is worth another look.
+// wait returns the time to wait for outcomes before another call of next.
 func (c *course) wait(now time.Time) time.Duration {
 	until := c.deadline.time()
 	if len(c.waiting) > 0 {
-		// One that is due and was not let in waits for the gate.
+		// A due attempt that was not admitted waits for the gate.
 		if due := c.waiting[0].due; due.After(now) && due.Before(until) {
 			until = due
 		}
@@ -197,7 +197,7 @@ func (c *course) send(leaving *attempt, to *endpoint, now time.Time) *sending {
 	return request
 }
 
-// hedge returns a second request for rows whose server has been silent for too long, to a server that answers.
+// hedge returns a second request for the rows of a silent server, to a server that answers.
 func (c *course) hedge(now time.Time) *sending {
 	if len(c.endpoints.all) == 1 {
 		return nil

@@ -8,15 +8,15 @@ import (
 
 const (
 	lookEvery = time.Second
-	// The longest time of one request: gRPC and Triton count in integers, which have an end.
+	// The longest time of one request, since gRPC and Triton use integers.
 	longestRequest = 24 * time.Hour
-	// gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over.
+	// gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over.
 	margin = 100 * time.Millisecond
-	// With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368).
+	// With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368).
 	leastTime = 2 * time.Millisecond
 )
 
-// A deadline is when a call ends: timeout after its begin, at the end of its context, or stallTimeout after its last
+// A deadline is the end of a call: timeout after its start, at the end of its context, or stallTimeout after its last
 // answer.
 type deadline struct {
 	timeout      time.Duration // 0: none
@@ -24,7 +24,7 @@ type deadline struct {
 	end          time.Time // zero: none
 	endOfContext bool      // end is the context's
 
-	// A call and the request that it shares with others look at it from goroutines of their own.
+	// A call and its joined request use it from different goroutines.
 	mutex    sync.Mutex
 	stalls   time.Time
 	lastLook time.Time
@@ -41,7 +41,7 @@ func newDeadline(ctx context.Context, timeout, stallTimeout time.Duration, begin
 	return d
 }
 
-// time returns when the call ends if nothing is answered until then.
+// time returns the end of the call if no answer comes.
 func (d *deadline) time() time.Time {
 	stalls := d.stallsAt()
 	if !d.end.IsZero() && d.end.Before(stalls) {
@@ -56,7 +56,7 @@ func (d *deadline) stallsAt() time.Time {
 	return d.stalls
 }
 
-// left returns how long a request sent at now may take; 0 if that is too little to send one.
+// left returns the time for a request sent at now, or 0 if it is too little to send one.
 func (d *deadline) left(now time.Time) time.Duration {
 	left := d.time().Sub(now)
 	if left < leastTime {
@@ -65,7 +65,7 @@ func (d *deadline) left(now time.Time) time.Duration {
 	return min(left, longestRequest)
 }
 
-// moved notes that a request of the call was answered.
+// moved records an answer to a request of the call.
 func (d *deadline) moved(now time.Time) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -73,7 +73,7 @@ func (d *deadline) moved(now time.Time) {
 	d.lastLook = now
 }
 
-// looked notes that the call runs. If it did not for long (a suspended process), the server was not silent meanwhile.
+// looked records that the call runs. Time in which it did not run (a suspended process) does not count as a stall.
 func (d *deadline) looked(now time.Time) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -81,13 +81,13 @@ func (d *deadline) looked(now time.Time) {
 	d.lastLook = now
 }
 
-// over reports whether the call has to end.
+// over reports whether the call has timed out.
 func (d *deadline) over(now time.Time) bool { return d.left(now) == 0 }
 
-// endsBefore reports whether the call's own time, stalls aside, ends at or before then.
+// endsBefore reports whether the call's timeout ends at or before then.
 func (d *deadline) endsBefore(then time.Time) bool { return !d.end.IsZero() && !then.Before(d.end) }
 
-// exceeded returns the error of a call that has to end: its bound and the remedy.
+// exceeded returns the error of a call that timed out, with its bound and the remedy.
 func (d *deadline) exceeded(url string) *Error {
 	switch {
 	case d.end.IsZero() || d.stallsAt().Before(d.end):

@@ -8,11 +8,11 @@ import (
 	"example.com/sentriton/client/go/internal/generated/inference"
 )
 
-// A dispatcher sends the requests of one course, as many at once as its gate admits.
+// A dispatcher sends the requests of one course within the limit of its gate.
 type dispatcher struct {
 	course  *course
 	request func(rows *requestRows, left time.Duration) *inference.ModelInferRequest
-	// collect takes the answer to a request, or refuses it.
+	// collect takes or rejects the answer to a request.
 	collect func(request *sending, response *inference.ModelInferResponse) *Error
 	// spawn starts a goroutine, unless the encoder is closed.
 	spawn func(task func()) bool
@@ -97,7 +97,7 @@ func (d *dispatcher) settle(outcome outcome) *Error {
 }
 
 // callContext returns a context for the requests of a call. It ends with an *Error as its cause if the caller cancels
-// ctx or the encoder closes. The end of ctx's time is the call's deadline and does not end it.
+// ctx or the encoder closes. ctx's deadline is the call's deadline and does not end it.
 func callContext(ctx, encoder context.Context) (context.Context, context.CancelFunc) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	close := func() { cancel(closedError()) }
@@ -106,7 +106,7 @@ func callContext(ctx, encoder context.Context) (context.Context, context.CancelF
 			cancel(newError(context.Canceled, "the caller cancelled the call: %v", reason).because(reason))
 		}
 	}
-	// AfterFunc is late: it starts a goroutine also where a context has ended.
+	// AfterFunc would be late, since it starts a goroutine even for an ended context.
 	if encoder.Err() != nil {
 		close()
 	} else if ctx.Err() != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-const modelChangesPerCall = 3 // a server and its neighbour with two models for good are no roll-out
+const modelChangesPerCall = 3 // servers that keep different models are no roll-out
 
 var documentPrompts = []string{"document", "passage", "corpus"}
 
@@ -28,8 +28,8 @@ type SentenceEncoder struct {
 }
 
 // New returns an encoder for the server at url: host:port, several addresses separated by commas, or dns:///host:port.
-// If url is empty, it is $SENTRITON_URL or localhost:8001. The first call connects and reads the model's manifest. Wrong
-// settings are an [ErrInvalidInput]. Close the encoder when it is no longer needed.
+// If url is empty, it is $SENTRITON_URL or localhost:8001. The first call connects and reads the model's manifest.
+// Wrong settings are an [ErrInvalidInput]. Close the encoder after use.
 func New(url string, options ...Option) (*SentenceEncoder, error) {
 	settings, err := resolveSettings(url, options)
 	if err != nil {
@@ -58,8 +58,8 @@ func New(url string, options ...Option) (*SentenceEncoder, error) {
 func (e *SentenceEncoder) URL() string { return e.settings.url }
 
 // Encode embeds sentences: a row of the model's dimension for each, in order. The errors are of the type *[Error];
-// [ErrInvalidInput] is returned before anything is sent. Calls of up to eight sentences that goroutines make at the same
-// time share requests.
+// [ErrInvalidInput] is returned before the first request. Calls of up to eight sentences that goroutines make at the
+// same time share requests.
 func (e *SentenceEncoder) Encode(ctx context.Context, sentences []string, options ...EncodeOption) (Matrix, error) {
 	return e.encode(ctx, sentences, nil, options)
 }
@@ -98,8 +98,8 @@ func (e *SentenceEncoder) EncodeOneDocument(
 	return only(e.encode(ctx, []string{sentence}, documentPrompts, options))
 }
 
-// Similarity scores every row of first against every row of second by the model's similarity function: [n, d] and
-// [m, d] to [n, m]. Higher is more alike. It is an [ErrInvalidInput] if d differs.
+// Similarity scores every row of first against every row of second by the model's similarity function: [n, d] and [m,
+// d] to [n, m]. Higher is more similar. It is an [ErrInvalidInput] if d differs.
 func (e *SentenceEncoder) Similarity(ctx context.Context, first, second Matrix) (Matrix, error) {
 	manifest, err := e.Info(ctx)
 	if err != nil {
@@ -174,7 +174,7 @@ func (e *SentenceEncoder) spawn(task func()) bool {
 	return true
 }
 
-// nextWindow returns a window that begins as the last call's ended.
+// nextWindow returns a window with the final state of the last call's.
 func (e *SentenceEncoder) nextWindow() *window {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()

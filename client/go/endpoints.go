@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	rest           = time.Second      // a server that was unavailable gets no requests for this long
-	longestRest    = 30 * time.Second // of a server that stays silent: each probe delays one request by the patience
+	rest           = time.Second      // an unavailable server gets no requests for this long
+	longestRest    = 30 * time.Second // for a silent server, since each probe delays a request by the patience
 	leastPatience  = 2 * time.Second
 	patienceFactor = 4    // times the slowest recent answer
-	fading         = 0.95 // of the slowest answer, with each further one
+	fading         = 0.95 // of the slowest answer, per further answer
 )
 
 // An endpoint is one server: its connection and its recent answers. endpoints guards it.
@@ -42,14 +42,14 @@ func (e *endpoints) url() string {
 	return strings.Join(addresses, ",")
 }
 
-// patience returns how long an answer may take before another server gets the request as well.
+// patience returns the time for an answer, before another server gets the request as well.
 func (e *endpoints) patience() time.Duration {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	return e.patienceNow()
 }
 
-// begin notes that a request leaves for its server.
+// begin records a request that leaves for its server.
 func (e *endpoints) begin(request *sending) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -57,7 +57,7 @@ func (e *endpoints) begin(request *sending) {
 	to.inFlight = append(to.inFlight, request)
 }
 
-// end notes that a request came back, with an answer or an error.
+// end records the end of a request, with an answer or an error.
 func (e *endpoints) end(request *sending) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -67,7 +67,7 @@ func (e *endpoints) end(request *sending) {
 	}
 }
 
-// answered notes that a server answered a request.
+// answered records that a server answered a request.
 func (e *endpoints) answered(from *endpoint, took time.Duration, now time.Time) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -77,7 +77,7 @@ func (e *endpoints) answered(from *endpoint, took time.Duration, now time.Time) 
 	from.restingUntil = time.Time{}
 }
 
-// rest notes that a server was unavailable: the others are tried first for a moment.
+// rest pauses an unavailable server, so that others are tried first.
 func (e *endpoints) rest(one *endpoint, now time.Time) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -86,8 +86,8 @@ func (e *endpoints) rest(one *endpoint, now time.Time) {
 	}
 }
 
-// late notes that a request sent at sent came to nothing. If its server answered nothing for the patience, the server
-// is silent and rests, longer each time in a row.
+// late records that a request sent at sent failed. A server without an answer for the patience is silent and gets a
+// pause, longer each time in a row.
 func (e *endpoints) late(one *endpoint, sent, now time.Time) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -96,15 +96,15 @@ func (e *endpoints) late(one *endpoint, sent, now time.Time) {
 	}
 }
 
-// silent notes that a server did not answer in all the time that it had.
+// silent records that a server did not answer within its time.
 func (e *endpoints) silent(one *endpoint, now time.Time) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
 	one.fellSilent(now)
 }
 
-// choose returns the least busy server that answers, in turn among equals; if none answers, the one that has rested
-// longest. A silent server gets one request at a time until it answers.
+// choose returns the least busy server that answers, in turn among equals; if none answers, the one with the longest
+// pause. A silent server gets one request at a time until it answers.
 func (e *endpoints) choose(now time.Time) *endpoint {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -116,8 +116,8 @@ func (e *endpoints) choose(now time.Time) *endpoint {
 	return slices.MinFunc(turn, func(a, b *endpoint) int { return a.restingUntil.Compare(b.restingUntil) })
 }
 
-// another returns the least busy server that answers, besides the first; nil if none does. One that has nearly used up
-// the patience is no better than the first: slow servers do not get requests twice.
+// another returns the least busy server that answers, other than the first, or nil. A server near the end of the
+// patience does not count, so slow servers do not get requests twice.
 func (e *endpoints) another(first *endpoint, now time.Time) *endpoint {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -142,7 +142,7 @@ func (e *endpoints) answers(one *endpoint, now time.Time) bool {
 
 func (e *endpoints) patienceNow() time.Duration { return max(leastPatience, patienceFactor*e.slowest) }
 
-// fellSilent lets the server rest, unless it already does.
+// fellSilent starts a pause of the server, unless it has one.
 func (e *endpoint) fellSilent(now time.Time) {
 	if e.restingUntil.After(now) {
 		return
@@ -152,7 +152,7 @@ func (e *endpoint) fellSilent(now time.Time) {
 	e.restingUntil = now.Add(min(longestRest, pause))
 }
 
-// silence returns how long requests have been in flight without an answer to any; 0 if none is.
+// silence returns the time in which the requests in flight got no answer, or 0 without requests.
 func (e *endpoint) silence(now time.Time) time.Duration {
 	if len(e.inFlight) == 0 {
 		return 0

@@ -16,12 +16,12 @@ import (
 //
 //	*Error
 //	├── ErrInvalidInput          the caller's argument or request is wrong; a retry cannot help
-//	│   └── ErrContractMismatch  the server serves another model than the one that the encoder holds
+//	│   └── ErrContractMismatch  the server has another model than the one that the encoder has read
 //	├── ErrAccessDenied          key or certificate: one side does not trust the other
-//	├── ErrOverloaded            the server's queue is full, or the request waited too long in it
+//	├── ErrOverloaded            the server's queue is full, or the request waited too long
 //	├── ErrServerUnavailable     no server answers at the address, or the server is not healthy
 //	├── ErrDeadlineExceeded      the call timed out; context.DeadlineExceeded matches as well
-//	├── ErrServerError           the server failed for a reason of its own, or its answer is wrong
+//	├── ErrServerError           the server failed, or its answer is wrong
 //	├── ErrClosed                the encoder is closed
 //	└── context.Canceled         the caller cancelled the call's context
 var (
@@ -77,7 +77,7 @@ func closedError() *Error {
 	return newError(ErrClosed, "this encoder is closed; make a new one")
 }
 
-// Every status that is not named is the server's own error.
+// All other statuses are server errors.
 var byStatus = map[codes.Code]error{
 	codes.InvalidArgument:   ErrInvalidInput,
 	codes.DeadlineExceeded:  ErrDeadlineExceeded,
@@ -88,12 +88,12 @@ var byStatus = map[codes.Code]error{
 	codes.Unavailable:       ErrServerUnavailable,
 }
 
-// Triton's words where its status code says less than they do.
+// Triton's words, for status codes that say less.
 var (
 	overload = []string{"lane is full", "exceeds maximum queue size", "request timeout expired"}
 	denied   = []string{
 		"this protocol is restricted",
-		// Go's words for an untrusted certificate of the server, and the server's for one of the client.
+		// Go's words for an untrusted server certificate, and the server's words for an untrusted client certificate.
 		"failed to verify certificate",
 		"tls: certificate required",
 		"tls: bad certificate",
@@ -117,9 +117,9 @@ var (
 )
 
 const (
-	// A full /dev/shm: the request was not computed, and room comes back with the answers in flight.
+	// A full /dev/shm: the request was not computed, and answers in flight will free space.
 	noRoom = "failed to increase the shared memory pool size"
-	// The whole message of a call that a stopping Triton breaks off; one that this client ends has other words.
+	// The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 	brokenOff = "CANCELLED"
 	mismatch  = "fingerprint mismatch"
 )
@@ -190,13 +190,13 @@ func (e *Error) because(cause error) *Error {
 	return e
 }
 
-// copied returns an error of its own for one of several callers.
+// copied returns a copy of the error for another caller.
 func (e *Error) copied() *Error {
 	one := *e
 	return &one
 }
 
-// withProgress says how far a call with several sentences got.
+// withProgress adds the progress of a call with several sentences.
 func withProgress(err *Error, finished, total int) *Error {
 	if total > 1 {
 		err = err.copied()

@@ -6,14 +6,14 @@ import (
 	"fmt"
 )
 
-// golden is golden.json of a server: sentences, and the vectors that sentence-transformers makes of them.
+// golden is golden.json of a server: sentences with the vectors of sentence-transformers.
 type golden struct {
 	sentences  []string
 	embeddings Matrix
 }
 
-// readGolden returns an error if content is anything but sentences, at least one, with a vector of dimension finite
-// numbers for each.
+// readGolden returns an error if content is content other than sentences, at least one, each with a vector of dimension
+// finite numbers.
 func readGolden(content []byte, dimension int) (*golden, error) {
 	var values struct {
 		Sentences []*string    `json:"sentences"`
@@ -26,7 +26,7 @@ func readGolden(content []byte, dimension int) (*golden, error) {
 		return nil, errors.New("it has no list of sentences")
 	}
 	result := &golden{embeddings: makeMatrix(len(values.Sentences), dimension)}
-	wrong := fmt.Errorf("its sentence_embedding is not of shape [%d, %d] and finite", len(values.Sentences), dimension)
+	wrong := fmt.Errorf("its sentence_embedding must be finite numbers of shape [%d, %d]", len(values.Sentences), dimension)
 	if len(values.Rows) != len(values.Sentences) {
 		return nil, wrong
 	}

@@ -7,15 +7,15 @@ import (
 
 const healthTimeout = 10 * time.Second
 
-// HealthReport is a canary that passed: the served model, and the smallest cosine to its golden vectors.
+// HealthReport is a passed canary: the served model, and the smallest cosine to its golden vectors.
 type HealthReport struct {
 	Manifest  *Manifest
 	MinCosine float64
 }
 
-// Health embeds the golden sentences of the first server and compares the vectors with those that sentence-transformers
-// made. It is an [ErrServerError] if they differ by more than the precision allows. The check ends after 10 s, or the
-// time of [WithTimeout], and is not retried.
+// Health embeds the golden sentences of the first server and compares the vectors with those of sentence-transformers.
+// It is an [ErrServerError] if they differ by more than the precision allows. The check ends after 10 s, or the time of
+// [WithTimeout], and is not retried.
 func (e *SentenceEncoder) Health(ctx context.Context, timeout ...TimeoutOption) (*HealthReport, error) {
 	options := &callOptions{timeout: healthTimeout}
 	for _, option := range timeout {
@@ -69,7 +69,7 @@ func (e *SentenceEncoder) canary(ctx context.Context, left func() time.Duration)
 	for i, row := range call.result.All() {
 		smallest = min(smallest, cosine(row, expected.embeddings.Row(i)))
 	}
-	// Above 1 - 1e-6 float32 itself is the noise.
+	// 1e-6 is the noise of float32.
 	if smallest < manifest.MinCosine-1e-6 {
 		return nil, serverError("the canary failed at %s: the smallest cosine to the golden vectors is %.6f, %s must "+
 			"reach %v", server.address, smallest, manifest.Precision, manifest.MinCosine)

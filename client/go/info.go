@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A reading is the manifest, on its way from the server to all calls that wait for it.
+// A reading is a request for the manifest, which all waiting calls share.
 type reading struct {
 	done     chan struct{} // closed when one of the two is set
 	manifest *Manifest
@@ -24,7 +24,7 @@ func (e *SentenceEncoder) Info(ctx context.Context) (*Manifest, error) {
 	return reading.manifest, nil
 }
 
-// manifest waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
+// manifest waits for the manifest until the call's deadline. Other calls continue to wait.
 func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*reading, *Error) {
 	if ctx.Err() != nil {
 		return nil, causeOf(ctx)
@@ -32,7 +32,7 @@ func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*re
 	reading := e.read(deadline)
 	var timeout <-chan time.Time
 	select {
-	case <-reading.done: // so that a call with no time at all, on a known model, fails by its own rules
+	case <-reading.done: // since a call without time on a known model fails by its own rules
 	default:
 		if !deadline.end.IsZero() {
 			timer := time.NewTimer(time.Until(deadline.end))
@@ -57,8 +57,8 @@ func (e *SentenceEncoder) manifest(ctx context.Context, deadline *deadline) (*re
 	return reading, nil
 }
 
-// read returns the reading that all calls share. If none is, it starts one, or returns one that failed: the encoder is
-// closed, or the call has no time.
+// read returns the reading that all calls share, or starts one. It returns a failed one if the encoder is closed or the
+// call has no time.
 func (e *SentenceEncoder) read(deadline *deadline) *reading {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -86,7 +86,7 @@ func (e *SentenceEncoder) read(deadline *deadline) *reading {
 	return started
 }
 
-// forget makes the next call read the manifest that is served then, unless another call did so.
+// forget makes the next call read the manifest again, unless another call has done so.
 func (e *SentenceEncoder) forget(one *reading) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()

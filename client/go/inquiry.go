@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// An inquiry is the search for a server that hands out its manifest. Each of several has little time at first, and a
-// silent one has more in its next turn. A server that failed in another way, or that said before its time was over
-// that it was late, has no further turn.
+// An inquiry asks the servers in turn for the manifest. Each has little time at first, and a silent server has more in
+// its next turn. A server that failed in another way, or reported a timeout before its deadline, has no further turn.
 type inquiry struct {
 	endpoints *endpoints
 	deadline  *deadline
@@ -29,7 +28,7 @@ func newInquiry(endpoints *endpoints, deadline *deadline) *inquiry {
 	return &inquiry{endpoints: endpoints, deadline: deadline, turns: turns}
 }
 
-// next returns the next server and the time that it has to answer; nil if all failed or the time is over.
+// next returns the next server and its time to answer; nil if all failed or the deadline has passed.
 func (i *inquiry) next(now time.Time) (*endpoint, time.Duration) {
 	if len(i.turns) == 0 {
 		return nil, 0
@@ -47,7 +46,7 @@ func (i *inquiry) next(now time.Time) (*endpoint, time.Duration) {
 	return i.turns[0].endpoint, allowed
 }
 
-// failed notes the error of the last turn.
+// failed records the error of the last turn.
 func (i *inquiry) failed(err *Error, now time.Time) {
 	turn := i.turns[0]
 	i.turns = i.turns[1:]

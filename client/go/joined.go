@@ -41,7 +41,7 @@ func newJoinedRequest(joiner *joiner, members []*member) *joinedRequest {
 	return r
 }
 
-// run sends the request until it is answered, fails for good or has no member left.
+// run sends the request until it has an answer or a final error, or no member is left.
 func (r *joinedRequest) run() {
 	defer r.cancel()
 	encoder := r.joiner.encoder
@@ -59,8 +59,8 @@ func (r *joinedRequest) run() {
 	}
 }
 
-// gather takes the rows of the members that are present, and the longest of their times. The joiner's mutex is held, or
-// no other goroutine knows the request yet.
+// gather collects the rows of the present members, and their longest remaining time. The caller holds the joiner's
+// mutex, or no other goroutine knows the request yet.
 func (r *joinedRequest) gather() {
 	r.sent = r.present()
 	*r.rows = requestRows{}
@@ -106,7 +106,7 @@ func (r *joinedRequest) deliver(to *member, result *Error) {
 	to.take(result)
 }
 
-// take keeps the first result. The caller holds the joiner's mutex.
+// take stores the first result. The caller holds the joiner's mutex.
 func (m *member) take(result *Error) {
 	if !m.over {
 		m.over = true
@@ -114,8 +114,8 @@ func (m *member) take(result *Error) {
 	}
 }
 
-// fail gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then
-// each waits for a request of its own.
+// fail gives each member a separate error. One member may be the cause of an invalid input or of a server's error. Then
+// each waits for a separate request.
 func (r *joinedRequest) fail(failure *Error) {
 	// A server's own error has a cause, and a wrong answer has none.
 	ofOne := failure.Kind == ErrInvalidInput || (failure.Kind == ErrServerError && failure.cause != nil)
@@ -151,12 +151,12 @@ func (r *joinedRequest) enter(inFlight int, now time.Time) bool {
 	return len(r.sent) > 0
 }
 
-// admitted is the joiner's call: the request has a place for its retry.
+// admitted tells the request that it has a place for its retry. The joiner calls it.
 func (r *joinedRequest) admitted() {
 	r.inside, r.queued = true, false
 	select {
 	case r.granted <- struct{}{}:
-	default: // told already
+	default: // it knows already
 	}
 }
 

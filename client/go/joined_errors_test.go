@@ -88,7 +88,7 @@ func TestNumbersThatAreNotFiniteConcernTheirOwnMember(t *testing.T) {
 	}
 	together(t, server, open(t, server.address), words[:20], func(place int, found []float32, err error) {
 		if place == 13 {
-			wantError(t, err, ErrServerError, `^a wrong answer of 127.0.0.1:\d+: .* in row 0; expected numbers$`)
+			wantError(t, err, ErrServerError, `^wrong answer from 127.0.0.1:\d+: .* in row 0; expected numbers$`)
 		} else if err != nil || found[0] != float32(place) {
 			t.Errorf("call %d has %v, %v", place, found, err)
 		}

@@ -10,18 +10,18 @@ import (
 
 const joinedPerAddress = 4
 
-// A joiner lets small calls that wait at the same time share requests. While fewer joined requests than its limit are in
-// flight, a call leaves at once. Else it waits in the order of arrival, and leaves with others when a request ends.
+// A joiner joins small calls that wait at the same time. While fewer joined requests than its limit are in flight, a
+// call leaves at once. Otherwise it waits in the order of arrival, and leaves with others when a request ends.
 type joiner struct {
 	encoder *SentenceEncoder
 
 	mutex    sync.Mutex
-	window   *window // how many requests may be in flight
+	window   *window // the limit of requests in flight
 	inFlight int
 	queue    []waiter
 }
 
-// A waiter is one of the two: a new member, or a request whose retry is due.
+// A waiter is either a new member or a request whose retry is due.
 type waiter struct {
 	member  *member
 	request *joinedRequest
@@ -42,7 +42,7 @@ func mostJoinedRequests(settings *settings) int {
 	return min(joinedPerAddress*len(settings.addresses), settings.maxInFlight)
 }
 
-// run embeds the member's rows in a request that others share.
+// run embeds the member's rows in a joined request.
 func (j *joiner) run(ctx context.Context, one *member) *Error {
 	if ctx.Err() != nil {
 		return causeOf(ctx)
@@ -57,8 +57,8 @@ func (j *joiner) run(ctx context.Context, one *member) *Error {
 	return nil
 }
 
-// waitAlone lets members of a request that failed, of which any may be the cause, wait for requests of their own, before
-// all others. The caller holds the mutex.
+// waitAlone lets the members of a failed request wait for separate requests, before all others, since any may be the
+// cause. The caller holds the mutex.
 func (j *joiner) waitAlone(members []*member) {
 	first := make([]waiter, 0, len(members)+len(j.queue))
 	for _, each := range members {
@@ -68,8 +68,8 @@ func (j *joiner) waitAlone(members []*member) {
 	j.queue = append(first, j.queue...)
 }
 
-// leave takes a member out whose caller waits no longer. It returns the error of its request if that waits for a retry.
-// The last member's end is the request's.
+// leave removes a member whose caller has left. It returns the error of its request if that waits for a retry. Without
+// members, the request ends.
 func (j *joiner) leave(one *member) *Error {
 	j.mutex.Lock()
 	defer j.mutex.Unlock()
@@ -101,7 +101,7 @@ func (j *joiner) admit(now time.Time) {
 	}
 }
 
-// gather takes the first member and all that may share its request out of the queue.
+// gather removes the first member, and all that may share its request, from the queue.
 func (j *joiner) gather(now time.Time) []*member {
 	var together crowd
 	stay := j.queue[:0]
@@ -115,16 +115,16 @@ func (j *joiner) gather(now time.Time) []*member {
 	return together.members
 }
 
-// start sends a request of its own goroutine for members. The caller holds the mutex.
+// start sends a request for members, in a new goroutine. The caller holds the mutex.
 func (j *joiner) start(members []*member) {
 	request := newJoinedRequest(j, members)
-	if !j.encoder.spawn(request.run) { // the encoder is closed, and so end the members
+	if !j.encoder.spawn(request.run) { // the encoder is closed, which ends the members
 		j.inFlight--
 		request.cancel()
 	}
 }
 
-// release gives the place of a request that ended to the next waiter. The caller holds the mutex.
+// release gives the place of an ended request to the next waiter. The caller holds the mutex.
 func (j *joiner) release() {
 	j.inFlight--
 	j.admit(time.Now())

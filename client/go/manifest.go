@@ -14,7 +14,8 @@ import (
 // Manifest is a server's description of its model.
 type Manifest struct {
 	Name string
-	// Fingerprint is the sha256 of all that fixes the vectors' meaning, the same at every precision and on every device.
+	// Fingerprint is the sha256 of weights, tokenizer, modules and max_seq_length, the same at every precision and on
+	// every device.
 	Fingerprint string
 	// Dimension is the length of a sentence's vector.
 	Dimension int
@@ -25,7 +26,7 @@ type Manifest struct {
 	// MaxBatchSize is the largest number of rows of one request.
 	MaxBatchSize int
 	Pooling      []string
-	// IncludePrompt tells whether a prompt's tokens are pooled too.
+	// IncludePrompt is whether a prompt's tokens are pooled too.
 	IncludePrompt bool
 	Prompts       map[string]string
 	// DefaultPromptName is empty if the model has no default prompt.
@@ -47,8 +48,8 @@ const (
 
 var sha256Text = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// A field is one of manifest.json: the allowed values in words, and a function that reads it and reports whether the
-// value is allowed.
+// A field of manifest.json: the allowed values in words, and a function that reads it and reports whether it is
+// allowed.
 type field struct {
 	name, allowed string
 	read          func(raw []byte) bool
@@ -62,12 +63,12 @@ func (m *Manifest) fields() []field {
 		whole("max_seq_length", &m.MaxSeqLength, largestNumber),
 		whole("vocab_size", &m.VocabSize, largestNumber),
 		whole("max_batch_size", &m.MaxBatchSize, largestNumber),
-		{"pooling", "a list of texts", func(raw []byte) bool {
+		{"pooling", "a list of strings", func(raw []byte) bool {
 			return into(raw, &m.Pooling) && !slices.Contains(m.Pooling, "")
 		}},
 		{"include_prompt", "true or false", func(raw []byte) bool { return into(raw, &m.IncludePrompt) }},
-		object("prompts", "an object of texts", &m.Prompts, func(string) bool { return true }),
-		{"default_prompt_name", "a text or null", func(raw []byte) bool {
+		object("prompts", "an object of strings", &m.Prompts, func(string) bool { return true }),
+		{"default_prompt_name", "a string or null", func(raw []byte) bool {
 			return string(raw) == "null" || into(raw, &m.DefaultPromptName)
 		}},
 		{"similarity", "one of cosine, dot, euclidean, manhattan", func(raw []byte) bool {
@@ -78,9 +79,9 @@ func (m *Manifest) fields() []field {
 		{"min_cosine", "a number from -1 to 1", func(raw []byte) bool {
 			return into(raw, &m.MinCosine) && math.Abs(m.MinCosine) <= 1
 		}},
-		object("parity", "an object of numbers, min_cosine and sentences among them", &m.Parity,
+		object("parity", "an object of numbers with min_cosine and sentences", &m.Parity,
 			func(float64) bool { return true }, "min_cosine", "sentences"),
-		object("files", "an object of sha256 sums, that of tokenizer.json among them", &m.Files,
+		object("files", "an object of sha256 sums with that of tokenizer.json", &m.Files,
 			sha256Text.MatchString, "tokenizer.json"),
 		text("sentriton_version", &m.SentritonVersion),
 	}
@@ -94,7 +95,7 @@ func readManifest(content []byte) (*Manifest, error) {
 		return nil, err
 	}
 	if values == nil {
-		return nil, errors.New("the manifest is null and not an object")
+		return nil, errors.New("the manifest is null; expected an object")
 	}
 	manifest := new(Manifest)
 	fields := manifest.fields()
@@ -135,7 +136,7 @@ func whole(name string, value *int, most int) field {
 
 func object[T any](name, allowed string, value *map[string]T, holds func(T) bool, keys ...string) field {
 	return field{name, allowed, func(raw []byte) bool {
-		var found map[string]*T // Go reads null as a zero value, and a pointer tells them apart
+		var found map[string]*T // a pointer, since Go reads null as a zero value
 		if !into(raw, &found) {
 			return false
 		}

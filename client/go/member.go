@@ -8,7 +8,7 @@ import (
 
 const (
 	mostJoined    = 8       // sentences of a call that shares requests
-	longestJoined = 1 << 16 // characters of all calls of a request; tokenizing more would hold them up
+	longestJoined = 1 << 16 // characters of all calls of a request; tokenizing more would delay them
 )
 
 // A member is a small call that shares a request with others.
@@ -18,16 +18,16 @@ type member struct {
 	characters int
 	tokens     int
 	bytes      int
-	results    chan *Error // nil: its rows are there
+	results    chan *Error // nil: its rows have arrived
 
 	// The joiner guards these.
 	request *joinedRequest // nil: it waits for one
 	over    bool           // it has its result, or its caller left
-	alone   bool           // it shares no request: one with others failed, and it may be the cause
+	alone   bool           // it needs a separate request, since it may have caused a failure
 }
 
-// newMember returns nil if the call sends requests of its own: its sentences are many or long, fill a batch or exceed
-// a request's limits.
+// newMember returns nil if the call needs separate requests: its sentences are many or long, fill a batch or exceed a
+// request's limits.
 func newMember(c *call) *member {
 	if count := len(c.sentences); count == 0 || count > mostJoined || count >= c.maxRows {
 		return nil
@@ -79,7 +79,7 @@ func (m *member) pause(now time.Time) time.Duration {
 	return min(max(0, m.call.deadline.time().Sub(now)), lookEvery)
 }
 
-// answered takes the member's own rows, which raw begins with.
+// answered takes the member's rows from the beginning of raw.
 func (m *member) answered(raw []byte) *Error {
 	size := 4 * m.call.manifest.Dimension
 	for row := range m.texts {
@@ -100,11 +100,11 @@ type crowd struct {
 	shortest, longest time.Duration // of their remaining times
 }
 
-// add lets a member in if it fits: the same model and batch size, and room within the limits of a request. Remaining
-// times may differ by a factor of two. A member that leaves alone is in no crowd.
+// add adds a member if it fits: the same model and batch size, within the limits of a request. Remaining times may
+// differ by a factor of two. A member that needs a separate request does not fit.
 func (c *crowd) add(one *member, now time.Time) bool {
 	deadline := one.call.deadline
-	deadline.looked(now) // after a suspension this may be before the member's own look
+	deadline.looked(now) // after a suspension, this may come before the member's own look
 	left := deadline.time().Sub(now)
 	if len(c.members) == 0 {
 		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, one.characters, left, left}

@@ -2,8 +2,8 @@ package sentriton
 
 import "time"
 
-// Option is a setting of an encoder, for [New]. A setting that is not given comes from its variable, such as
-// $SENTRITON_TIMEOUT_S, then from its default.
+// Option is a setting of an encoder, for [New]. A setting that is not given comes from its environment variable, such
+// as $SENTRITON_TIMEOUT_S, then from its default.
 type Option interface {
 	apply(*settings) error
 }
@@ -92,7 +92,7 @@ func WithOnModelChange(reaction OnModelChange) Option {
 	})
 }
 
-// WithTLS encrypts, or does not. A certificate turns it on as well.
+// WithTLS turns TLS on or off. A certificate turns it on as well.
 func WithTLS(on bool) Option {
 	return optionFunc(func(s *settings) error {
 		s.tls = on
@@ -141,7 +141,7 @@ func WithPromptName(name string) EncodeOption {
 	})
 }
 
-// WithPrompt puts this text before every sentence. It wins over [WithPromptName].
+// WithPrompt puts this text before every sentence. It overrides [WithPromptName].
 func WithPrompt(text string) EncodeOption {
 	return encodeOptionFunc(func(o *callOptions) error {
 		o.prompt = &text
@@ -160,7 +160,7 @@ func WithBatchSize(rows int) EncodeOption {
 // WithTruncateDim keeps the first dimensions of every vector.
 func WithTruncateDim(dimensions int) EncodeOption {
 	return encodeOptionFunc(func(o *callOptions) error {
-		o.dimension = &dimensions // the bound is the model's
+		o.dimension = &dimensions // the model has the bound
 		return nil
 	})
 }

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-const leastInFlight = 4 // one computed, one next, and two on their ways
+const leastInFlight = 4 // one computed, one queued, and two in transfer
 
-// A window is how many requests of a call may be in flight. It opens while that raises the rate, and halves when the
-// server is overloaded. A round is as many answers as requests are allowed; it compares its rate in characters per
-// second with the best one. The next call begins with next. It is the gate of a call's own requests.
+// A window is the limit of a call's requests in flight. It grows while this raises the rate, and halves when the server
+// is overloaded. It compares the rate (characters per second) of each round, as many answers as the limit, with the
+// best one. The next call begins with next. It is the gate of a call's own requests.
 type window struct {
 	most, limit int
 	bestRate    float64
@@ -40,11 +40,11 @@ func (w *window) answered(characters int, now time.Time) {
 		return
 	}
 	rate := float64(w.characters) / now.Sub(w.since).Seconds()
-	// After an overload it opens again by one per round, at any rate.
+	// After an overload it grows by one per round, at any rate.
 	if rate > 1.05*w.bestRate || w.limit < leastInFlight {
 		w.limit = min(w.limit+1, w.most)
 	}
-	// The best rate fades, so that a server which became slower, or shared, is measured anew.
+	// The best rate fades, in case the server becomes slower.
 	w.bestRate = max(rate, 0.98*w.bestRate)
 	w.restart(now)
 }
@@ -87,7 +87,7 @@ const (
 )
 
 // A retryBudget bounds the retries at an overloaded server to a share of its answers, so that callers do not double its
-// load. A server that is unavailable has no load, and every request waits for it within its deadline.
+// load. Retries at an unavailable server are not bounded.
 type retryBudget struct {
 	mutex  sync.Mutex
 	tokens float64
@@ -95,14 +95,14 @@ type retryBudget struct {
 
 func newRetryBudget() *retryBudget { return &retryBudget{tokens: retryTokens} }
 
-// answered gives a fifth of a token back.
+// answered returns a fifth of a token.
 func (b *retryBudget) answered() {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	b.tokens = min(retryTokens, b.tokens+tokensPerAnswer)
 }
 
-// take reports whether one more retry is within the budget.
+// take reports whether the budget has a token for a retry, and takes it.
 func (b *retryBudget) take() bool {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()

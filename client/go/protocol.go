@@ -12,9 +12,9 @@ import (
 
 // parameters are those of a request to embed_text.
 type parameters struct {
-	fingerprint string        // the model that is meant
+	fingerprint string        // the expected model
 	priority    Priority      // the lane
-	timeout     time.Duration // how long the request may wait in the server's queue
+	timeout     time.Duration // the longest wait in the server's queue
 }
 
 // textRequest is a request to embed_text: text BYTES [rows, 1].
@@ -50,7 +50,7 @@ func bytesRequest(model, name string, shape []int64, texts []string) *inference.
 	}
 }
 
-// bytesTensor has for each element its length as 4 bytes, little-endian, then its UTF-8.
+// bytesTensor returns the elements, each as its length in 4 bytes, little-endian, and its UTF-8.
 func bytesTensor(texts []string) []byte {
 	size := 0
 	for _, text := range texts {
@@ -110,7 +110,8 @@ func readAsset(response *inference.ModelInferResponse) ([]byte, *Error) {
 	one := len(shape) == 1 && shape[0] == 1
 	if !one || len(raw) < 4 || uint64(binary.LittleEndian.Uint32(raw)) != uint64(len(raw)-4) {
 		return nil, serverError("the server sent an asset of shape %s in %d bytes that begin with 0x%x; "+
-			"expected one element, its length in 4 bytes before it", shown(shape), len(raw), raw[:min(4, len(raw))])
+			"expected shape [1], the first 4 bytes being the length of the rest",
+			shown(shape), len(raw), raw[:min(4, len(raw))])
 	}
 	return raw[4:], nil
 }

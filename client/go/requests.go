@@ -26,9 +26,9 @@ type limits struct {
 	prompt       string
 }
 
-// planRequests cuts texts into requests of at most maxRows rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one
-// row may have more. The server tokenizes, so a character counts as a token, up to maxSeqLength: a few more requests at
-// worst.
+// planRequests divides texts into requests of at most maxRows rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one
+// row may have more. The server tokenizes, so each character counts as a token, up to maxSeqLength. At worst, this
+// gives a few more requests.
 func planRequests(texts []string, limits limits) iter.Seq[requestRows] {
 	lengths := make([]int, len(texts))
 	order := make([]int, len(texts))

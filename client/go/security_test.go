@@ -121,7 +121,7 @@ func TestCertificateFilesThatAreWrong(t *testing.T) {
 		`cannot read the certificate file no\.pem`:         WithRootCertificates("no.pem"),
 		`empty\.pem have no certificate; give a PEM file`:  WithRootCertificates(noPEM),
 		`server\.pem and the key .*empty\.pem do not work`: WithClientCertificate(certificate, noPEM),
-		`belong together`: WithClientCertificate("", key),
+		`must be set together`:                             WithClientCertificate("", key),
 	} {
 		_, err := New("localhost:1", option)
 		wantError(t, err, ErrInvalidInput, says)

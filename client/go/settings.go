@@ -19,7 +19,7 @@ const (
 	PriorityBulk  Priority = "bulk"
 )
 
-// OnModelChange is the reaction of a call to another model on the server than the one that it began with.
+// OnModelChange is the reaction of a call to another model on the server.
 type OnModelChange string
 
 const (
@@ -33,10 +33,10 @@ const (
 	defaultURL          = "localhost:8001"
 	defaultStallTimeout = 60 * time.Second
 	defaultMaxInFlight  = 16
-	longestTime         = 100 * 365 * 24 * time.Hour // of a setting; far below the end of time.Duration
+	longestTime         = 100 * 365 * 24 * time.Hour // of a setting; far below the limit of time.Duration
 )
 
-// settings is all that an encoder can be told, checked. Its defaults are here and only here.
+// settings has the checked settings of an encoder. Only this file has the defaults.
 type settings struct {
 	url               string
 	addresses         []string
@@ -120,10 +120,10 @@ func (s *settings) check() error {
 		return invalidInput("onModelChange is %q; allowed are raise, reload", s.onModelChange)
 	}
 	if (s.clientCertificate == "") != (s.clientKey == "") {
-		return invalidInput("a client certificate and its key belong together, and one of them is missing; give both")
+		return invalidInput("a client certificate and its key must be set together; one of them is missing")
 	}
 	if s.accessKey != "" && !sendable.MatchString(s.accessKey) {
-		// Not shown: it is a secret.
+		// The message must not show the secret.
 		return invalidInput("the access key cannot be sent; allowed are printable ASCII characters, without spaces or " +
 			"line ends around them")
 	}
@@ -185,7 +185,7 @@ func secondsVariable(name string, value *time.Duration) error {
 		return nil
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
-	// A number too large for a float is an error with the value infinity.
+	// ParseFloat returns infinity and an error for numbers that are too large.
 	if err != nil || !(seconds > 0) || math.IsInf(seconds, 0) {
 		return invalidInput("$SENTRITON_%s is %q; allowed are finite numbers above 0", name, text)
 	}
@@ -193,5 +193,5 @@ func secondsVariable(name string, value *time.Duration) error {
 	return nil
 }
 
-// String hides the access key, also where an encoder is printed.
+// String hides the access key, even if an encoder is printed.
 func (s *settings) String() string { return fmt.Sprintf("settings of %s", s.url) }

@@ -2,7 +2,7 @@ package sentriton
 
 import "math"
 
-// Similarity is a model's function of two embeddings. Higher is more alike.
+// Similarity is a model's function of two embeddings. Higher is more similar.
 type Similarity string
 
 // The similarity functions of sentence-transformers. Euclidean and manhattan are negative distances.

@@ -1,4 +1,4 @@
-"""Errors as OpenAI's API has them: a status, and an object with message, type, param and code.
+"""Errors in the format of OpenAI's API: a status, and an object with message, type, param and code.
 
 SentritonError           status  code
 InvalidInput             400     invalid_value
@@ -7,7 +7,7 @@ Overloaded               429     rate_limit_exceeded
 ContractMismatch         503     model_changed
 ServerUnavailable        503     server_unavailable
 DeadlineExceeded         504     timeout
-AccessDenied             502     access_denied: the server refuses the gateway
+AccessDenied             502     access_denied: the server rejects the gateway
 ServerError              502     server_error
 """
 
@@ -45,7 +45,7 @@ _BY_CLASS: dict[type[SentritonError], tuple[int, str]] = {
     ServerError: (502, "server_error"),
     SentritonError: (500, "server_error"),
 }
-_RETRY_AFTER_S = 1  # of an answer that a later request may not get
+_RETRY_AFTER_S = 1  # in answers with temporary errors
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _PARAMETERS = {
     "sentences": "input",
@@ -56,7 +56,7 @@ _PARAMETERS = {
 
 
 class Refused(HTTPException):
-    """A request that the gateway refuses by itself."""
+    """A request that the gateway itself rejects."""
 
     def __init__(
         self,
@@ -99,9 +99,9 @@ async def answer_sentriton_error(request: Request, error: Exception) -> Response
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
-    """An error of Starlette, such as a path that does not exist."""
+    """The answer to an error of Starlette, such as an unknown path."""
     assert isinstance(error, HTTPException)
-    if error.status_code == 400:  # FastAPI hides why it could not read a body
+    if error.status_code == 400:  # FastAPI hides the reason of an unreadable body
         return error_answer(400, *unreadable())
     code = _CODES.get(error.status_code, "invalid_request")
     message = f"{request.method} {request.url.path}: {error.detail}"
@@ -109,13 +109,13 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def answer_invalid_body(request: Request, error: Exception) -> Response:
-    """The first fault of a body, by pydantic."""
+    """The answer to an invalid body, with pydantic's first error."""
     assert isinstance(error, RequestValidationError)
     fault: Mapping[str, Any] = error.errors()[0]
-    if isinstance(fault.get("input"), bytes):  # FastAPI reads nothing else as JSON
+    if isinstance(fault.get("input"), bytes):  # FastAPI reads no other types as JSON
         given = shown(request.headers.get("content-type", ""))
         message = f"the Content-Type of the body is {given}; send JSON with Content-Type: application/json"
         return error_answer(400, message, "invalid_value")
     if fault["type"] == "json_invalid":
         return error_answer(400, *no_json(fault["ctx"]["error"]))
-    return error_answer(400, *invalid_field({**fault, "loc": fault["loc"][1:]}))  # behind "body"
+    return error_answer(400, *invalid_field({**fault, "loc": fault["loc"][1:]}))  # without "body"

@@ -51,7 +51,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def make_application(client: ClientSettings, settings: GatewaySettings) -> ASGIApp:
-    """The gateway to the server of `client`. It connects with its first request."""
+    """The gateway to the server of `client`. It connects at its first request."""
     encoder = CountingEncoder(**dataclasses.asdict(client))
     metrics = GatewayMetrics()
 
@@ -65,7 +65,7 @@ def make_application(client: ClientSettings, settings: GatewaySettings) -> ASGIA
         version=__version__,
         description="OpenAI's embeddings API for a Sentriton server.",
         lifespan=lifespan,
-        # Their pages load scripts of other hosts.
+        # Their pages would load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
     )
@@ -84,7 +84,7 @@ def make_application(client: ClientSettings, settings: GatewaySettings) -> ASGIA
 def _add_api(app: FastAPI, encoder: CountingEncoder, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
     embedder = Embedder(encoder, settings, metrics)
     app.router.route_class = reading_route(Reader(settings.gateway_max_inputs))
-    # For the OpenAPI file alone: the guard has looked at the key before.
+    # Only for the OpenAPI file, since the guard has already checked the key.
     key = Depends(HTTPBearer(auto_error=False, description="The access key, if the gateway has one."))
 
     @app.post(
@@ -115,11 +115,11 @@ def _add_pages(app: FastAPI, encoder: CountingEncoder, metrics: GatewayMetrics) 
 
     @app.get("/health", responses=_ERRORS)
     async def health() -> Health:
-        """Whether the server answers, and its vectors are those of its checkpoint."""
+        """Whether the server answers with the right vectors."""
         try:
             report = await canary.get()
         except Overloaded:
-            # A server with a full queue serves: without its gateway it would be no less busy.
+            # A server with a full queue works. Removing its gateway would not reduce the load.
             return Health(status="overloaded", model=None, min_cosine=None)
         return Health(model=report.manifest.name, min_cosine=report.min_cosine)
 

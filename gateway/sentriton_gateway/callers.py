@@ -1,4 +1,4 @@
-"""Callers that take too long or go: they must not hold resources that others wait for."""
+"""Ends the requests of slow or disconnected callers, so that they do not hold resources."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sentriton_gateway.answers import Refused
 
-_CLIENT_CLOSED = 499  # nginx's status for a caller that has gone; only the metrics read it
+_CLIENT_CLOSED = 499  # nginx's status for a disconnected caller, only for the metrics
 _Result = TypeVar("_Result")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of `work`, which is cancelled when the caller of a request whose body is read closes its
-    connection.
-    """
+    """The result of `work`, which is cancelled if the caller disconnects. The request's body must be read."""
     working = asyncio.create_task(work)
-    left = asyncio.ensure_future(request.receive())  # the body is read: the next message is the end
+    left = asyncio.ensure_future(request.receive())  # after the body, the next message is the disconnect
     try:
         await asyncio.wait((working, left), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -36,14 +34,14 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, _Result]) 
 
 
 def within(seconds: float, receive: Receive) -> Receive:
-    """`receive`, which raises `Refused` when the whole body has not come within this time."""
+    """`receive`, which raises `Refused` if the whole body has not arrived within this time."""
     loop = asyncio.get_running_loop()
     end, whole = loop.time() + seconds, False
 
     async def receive_in_time() -> Message:
         nonlocal whole
         if whole:
-            return await receive()  # the next message is the end
+            return await receive()  # the next message is the disconnect
         try:
             message = await asyncio.wait_for(receive(), max(0, end - loop.time()))
         except TimeoutError as error:

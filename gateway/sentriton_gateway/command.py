@@ -1,4 +1,4 @@
-"""`sentriton gateway`. It imports the packages that it needs when it runs, so that listing the commands is quick."""
+"""`sentriton gateway`. It imports its packages when it runs, so that listing the commands is quick."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _Number = Annotated[int | None, typer.Option(hidden=True)]
 
 @app.command()
 @takes_settings(GatewaySettings)
-# During a roll-out a call begins again with the new model. `sentriton serve` gives the listener as a file descriptor,
-# and its process id as `beside`.
+# During a roll-out, a call restarts with the new model. `sentriton serve` passes the listener as a file descriptor, and
+# its process id as `beside`.
 @takes_settings(ClientSettings, on_model_change="reload")
 def gateway(
     client: ClientSettings, settings: GatewaySettings, listener_fd: _Number = None, beside: _Number = None
 ) -> None:
-    """Serve OpenAI's embeddings API over HTTP in front of a server, until interrupted."""
+    """Serve OpenAI's embeddings API over HTTP for a server, until interrupted."""
     from sentriton_gateway.service import answer_requests, bind, url_of
 
     with bind(settings) if listener_fd is None else socket.socket(fileno=listener_fd) as listener:
         if listener_fd is None:
-            listener.listen()  # callers may connect from this line on
+            listener.listen()  # from now on, callers may connect
             typer.echo(f"gateway to {client.url} at {url_of(listener, settings)}")
         answer_requests(listener, client, settings, beside)

@@ -19,7 +19,7 @@ from sentriton_gateway.settings import GatewaySettings
 
 
 class Embedder:
-    """Answers requests for embeddings through one encoder, which joins requests that wait at the same time."""
+    """Answers requests for embeddings through one encoder, which joins waiting requests."""
 
     def __init__(self, encoder: CountingEncoder, settings: GatewaySettings, metrics: GatewayMetrics) -> None:
         self._encoder = encoder
@@ -27,7 +27,7 @@ class Embedder:
         self._metrics = metrics
 
     async def answer(self, body: EmbeddingsRequest, request: Request) -> Response:
-        """Raises `Refused` and `SentritonError`s."""
+        """Answer a request. Raises `Refused` and `SentritonError`s."""
         rows, most = body.rows(), self._settings.gateway_max_inputs
         if len(rows) > most:
             raise Refused(400, *too_many_inputs(len(rows), most))
@@ -41,7 +41,7 @@ class Embedder:
                 normalize_embeddings=self._settings.gateway_normalize,
             ),
         )
-        # The server may have changed its model meanwhile.
+        # The server may have another model by now.
         check_model(body.model, manifest.name, self._settings.gateway_model_name)
         self._metrics.inputs.inc(len(rows))
         self._metrics.tokens.inc(tokens)
@@ -52,11 +52,11 @@ class Embedder:
             "model": manifest.name,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         }
-        # float32 in its fewest digits, which read back to the same float32.
+        # The shortest digits of each float32, which parse to the same float32.
         return Response(orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     async def _check_served(self, asked: str) -> None:
-        """Raises `Refused` for a model that the server does not serve now."""
+        """Raises `Refused` for a model that the server does not serve."""
         try:
             check_model(asked, (await self._encoder.info()).name, self._settings.gateway_model_name)
         except Refused:

@@ -1,4 +1,4 @@
-"""The asyncio client, with counts of tokens and with rows that are tokens already."""
+"""The asyncio client with counts of tokens and with tokenized rows."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from sentriton.keywords import Settings
 
-_READING_TIMEOUT_S = 5.0  # of a manifest that is read again
+_READING_TIMEOUT_S = 5.0  # for reading the manifest again
 
 
 class CountedCall(Call[AsyncConnection]):
-    """A call that counts its `tokens`, special ones and those of the prompt included."""
+    """A call that counts its `tokens`, including special ones and those of the prompt."""
 
     tokens: int
 
@@ -52,14 +52,14 @@ class CountedCall(Call[AsyncConnection]):
 
     @property
     def model(self) -> ServedModel:
-        """The model that made the vectors."""
+        """The model of the vectors."""
         return self._model
 
 
 class TokensCall(CountedCall):
-    """A call whose rows are token ids as `SentenceEncoder.tokenize` returns them, special tokens included.
+    """A call whose rows are token ids of the model's tokenizer, including special tokens.
 
-    Raises `InvalidInput` for other rows: ids of another model's tokenizer would become wrong vectors.
+    Raises `InvalidInput` for other rows, since ids of another model's tokenizer would give wrong vectors.
     """
 
     is_small = False
@@ -92,7 +92,7 @@ class TokensCall(CountedCall):
                 )
 
     def changed(self, error: ContractMismatch) -> ServedModel:
-        """Raises `error`, because the token ids are from the tokenizer of a model that the server no longer has."""
+        """Raises `error`, because the token ids are for a model that the server no longer has."""
         raise error
 
     def _plan(self) -> Iterator[RequestRows]:
@@ -112,7 +112,7 @@ class CountingEncoder(AsyncSentenceEncoder):
         self._reading = Kept(self._read)
 
     async def served_now(self) -> Manifest:
-        """The manifest, read again if it is older than a second. Later calls use the model that it describes."""
+        """The manifest, read again if it is older than a second. Later calls use its model."""
         await self._reading.get()
         return self.manifest
 
@@ -124,8 +124,8 @@ class CountingEncoder(AsyncSentenceEncoder):
         truncate_dim: int | None = None,
         normalize_embeddings: bool = False,
     ) -> tuple[NDArray[np.float32], int, Manifest]:
-        """The vectors of texts, as `encode` makes them, or of token ids: float32 [rows, dimension]. Also the number of
-        their tokens and the manifest of the model that made them.
+        """Embed texts like `encode`, or token ids. Returns the vectors, float32 [rows, dimension], the number of tokens
+        and the model's manifest.
         """
         arguments: AnyArguments = {"truncate_dim": truncate_dim, "normalize_embeddings": normalize_embeddings}
         call: CountedCall

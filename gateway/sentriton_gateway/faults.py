@@ -1,4 +1,4 @@
-"""The faults of a body: message, code and param of OpenAI's error object."""
+"""The errors of a body: message, code and param of OpenAI's error object."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Fault: TypeAlias = tuple[str, str, str | None]
 
 
 def shown(value: object) -> str:
-    """A value in a message, cut if it is long."""
+    """A value for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def no_json(reason: str) -> Fault:
-    return f"the body is no JSON: {reason}", "invalid_json", None
+    return f"the body is not JSON: {reason}", "invalid_json", None
 
 
 def unreadable() -> Fault:
@@ -28,13 +28,13 @@ def too_many_inputs(count: int, most: int) -> Fault:
 
 
 def invalid_field(error: Mapping[str, Any]) -> Fault:
-    """An error from pydantic, whose `loc` begins with the field."""
-    # ("input", "texts", 3): the form of an input is no part of the caller's path.
+    """Convert an error of pydantic, whose `loc` begins with the field."""
+    # In ("input", "texts", 3), the form of the input is not part of the caller's path.
     field, *inside = [part for part in error["loc"] if part not in ("text", "texts", "tokens", "token arrays")] or [
         "body"
     ]
     field = str(field)
-    if len(field) > _SHOWN_CHARACTERS:  # an unknown one is named by the caller
+    if len(field) > _SHOWN_CHARACTERS:  # the caller chooses the names of unknown fields
         field = f"{field[:_SHOWN_CHARACTERS]}…"
     name = f"{field}{''.join(f'[{place}]' for place in inside if isinstance(place, int))}"
     if error["type"] == "missing":

@@ -1,4 +1,4 @@
-"""The checks of every request before the application: the key, the limits, the counts."""
+"""Checks every request before the application: key and limits. Counts the requests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from sentriton_gateway.settings import GatewaySettings
 
 _MIB = 1 << 20
 _MOST_DISCARDED_BYTES = 256 * _MIB
-_MOST_LARGE_BODIES = 16  # at once; their memory holds the bodies of all requests
-_GUARDED = "/v1/"  # the page, the metrics and the health need no key and are not limited
+_MOST_LARGE_BODIES = 16  # whose memory bounds the bodies of all requests
+_GUARDED = "/v1/"  # the page, the metrics and the health check have no key and no limits
 
 
 class Guard:
-    """Refuses, in this order and before it reads a body: too many requests in progress, a wrong key, a large body.
+    """Rejects, in this order and before it reads a body: too many requests in progress, a wrong key, a large body.
 
-    `key`: None asks for none.
+    If `key` is None, no key is required.
     """
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings, key: str | None, metrics: GatewayMetrics) -> None:
@@ -62,13 +62,13 @@ class Guard:
             body.close()
             self._in_progress -= 1
             self._metrics.in_progress.dec()
-            # A path of the caller's own must not become a series.
+            # Unknown paths must not become series.
             path = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.duration_s.labels(path).observe(time.monotonic() - started)
 
     def _refusal(self, headers: Headers) -> ASGIApp | None:
-        """The answer to a request that goes no further."""
+        """The answer to a rejected request, or None."""
         most_calls = self._settings.gateway_max_calls
         if self._in_progress > most_calls:
             message = f"{most_calls} requests are in progress, which is the limit; send this one later"
@@ -91,14 +91,14 @@ class Guard:
 
 @dataclass
 class _Memory:
-    """The bytes of all bodies, at most `most`."""
+    """Counts the bytes of all bodies, at most `most`."""
 
     most: int
     held: int = 0
 
 
 class _Body:
-    """A body whose bytes are counted until `close`. `receive` raises `Refused` beyond the memory of all bodies."""
+    """A body whose bytes count until `close`. `receive` raises `Refused` beyond the memory for all bodies."""
 
     def __init__(self, memory: _Memory, receive: Receive) -> None:
         self._memory = memory
@@ -117,13 +117,13 @@ class _Body:
         return message
 
     def close(self) -> None:
-        """The request has ended."""
+        """Release the memory after the request."""
         self._memory.held -= self._bytes
 
 
 class _Discarding:
-    """An answer after the body, which is read and not kept: callers read no answer while they send. One that is far too
-    large is not waited for.
+    """Answers after reading and discarding the body, since callers read no answer while they send. It does not wait for
+    a body that is far too large.
     """
 
     def __init__(self, answer: ASGIApp, length: int) -> None:
@@ -132,7 +132,7 @@ class _Discarding:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         more = self._length <= _MOST_DISCARDED_BYTES
-        with suppress(Refused):  # one that is too slow as well
+        with suppress(Refused):  # if the body is too slow as well
             while more:
                 more = (await receive()).get("more_body", False)
         await self._answer(scope, receive, send)

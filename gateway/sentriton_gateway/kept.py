@@ -1,4 +1,4 @@
-"""The server's recent answers."""
+"""Caches answers of the server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Generic, TypeVar
 
 from sentriton.errors import SentritonError, own_error
 
-_AGE_S = 1.0  # an answer counts this long: who asks often must not become load
+_AGE_S = 1.0  # lifetime of an answer, so that frequent callers cause no load
 _Answer = TypeVar("_Answer")
 
 
 class Kept(Generic[_Answer]):
-    """An answer of the server, which `ask` awaits: asked for once at a time, and kept for a second. So is an error."""
+    """An answer or error of `ask`, which runs once at a time. It is cached for a second."""
 
     def __init__(self, ask: Callable[[], Awaitable[_Answer]]) -> None:
         self._ask = ask
@@ -23,7 +23,7 @@ class Kept(Generic[_Answer]):
         self._last: _Answer | SentritonError
 
     async def get(self) -> _Answer:
-        """Raises the `SentritonError` of a question that failed."""
+        """The answer. Raises the cached `SentritonError`."""
         async with self._asking:
             if time.monotonic() - self._asked >= _AGE_S:
                 try:

@@ -1,5 +1,5 @@
-"""Large bodies are read by a process of their own. While Python parses JSON, its process does nothing else, not even in
-other threads: 16 MiB of small lists take seconds, and 700 MB.
+"""Parses large bodies in a separate process, since Python's JSON parser blocks all threads of its process. 16 MiB of
+small lists take seconds and 700 MB.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ LARGE_BYTES = 1 << 20
 
 
 class Reader:
-    """Reads one body at a time, so that many large ones do not take the memory of many."""
+    """Parses one body at a time, to bound the memory."""
 
     def __init__(self, most_inputs: int) -> None:
         self._most_inputs = most_inputs
         self._turn = asyncio.Semaphore()
 
     async def read(self, body: bytes) -> EmbeddingsRequest:
-        """Raises `Refused` for a wrong body."""
+        """Parse a body. Raises `Refused` for an invalid one."""
         command = [sys.executable, "-m", "sentriton_gateway.reading", str(self._most_inputs)]
         async with self._turn:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                # The packages of this process, and none of the folder that it was started in.
+                # This process's packages, without modules of the current folder.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C is for the gateway
+                start_new_session=True,  # Ctrl-C is only for the gateway
             )
             try:
                 output, _ = await process.communicate(body)
@@ -57,14 +57,14 @@ class Reader:
 
 
 def reading_route(reader: Reader) -> type[APIRoute]:
-    """A class of routes that leave their large bodies to a reader."""
+    """A class of routes whose large bodies a reader parses."""
 
     class ReadRequest(Request):
         async def json(self) -> Any:
             body = await self.body()
             if len(body) <= LARGE_BYTES:
                 return await super().json()
-            return await while_connected(self, reader.read(body))  # its turn may be a while off
+            return await while_connected(self, reader.read(body))  # since it may have to wait
 
     class ReadingRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers, as OpenAI's API defines them."""
+"""The bodies of requests and answers of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictInt, Tag, model_validator
 
-# Only the first fault is told: one for each of millions of elements would take gigabytes.
+# Only the first error is reported, since errors of millions of elements would take gigabytes.
 TokenIds: TypeAlias = Annotated[list[StrictInt], Field(fail_fast=True)]
 
 
@@ -52,14 +52,14 @@ class EmbeddingsRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _with_one_unknown_field(cls, given: Any) -> Any:
-        """The body with the first of its unknown fields alone: pydantic makes an error for each."""
+        """The body with only the first of its unknown fields, since pydantic creates an error for each."""
         if not isinstance(given, dict):
             return given
         unknown = [name for name in given if name not in cls.model_fields]
         return {name: value for name, value in given.items() if name in cls.model_fields or name == unknown[0]}
 
     def rows(self) -> list[str] | list[TokenIds]:
-        """Every input as an element of a list."""
+        """The input as a list."""
         if isinstance(self.input, str):
             return [self.input]
         if isinstance(self.input[0], int):
@@ -79,7 +79,7 @@ class Usage(BaseModel):
 
 
 class EmbeddingsAnswer(BaseModel):
-    """The answer of POST /v1/embeddings. A base64 embedding has its numbers as float32, little endian."""
+    """The answer of POST /v1/embeddings. A base64 embedding has float32 numbers, little-endian."""
 
     object: Literal["list"]
     data: list[Embedding]
@@ -88,7 +88,7 @@ class EmbeddingsAnswer(BaseModel):
 
 
 class Model(BaseModel):
-    """A model. The fields after `owned_by` are Sentriton's."""
+    """A model. The fields after `owned_by` are Sentriton's additions."""
 
     id: str
     object: Literal["model"] = "model"
@@ -122,7 +122,7 @@ class ErrorAnswer(BaseModel):
 
 
 class Health(BaseModel):
-    """A server that serves. While its queue is full, it is "overloaded" and tells nothing else."""
+    """A working server. If its queue is full, the status is "overloaded" and the other fields are empty."""
 
     status: Literal["ok", "overloaded"] = "ok"
     model: str | None

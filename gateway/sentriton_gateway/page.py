@@ -1,4 +1,4 @@
-"""The page at the gateway's root: one file, which loads nothing else."""
+"""The page at the gateway's root, a single file without other resources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = files("sentriton_gateway").joinpath("page.html").read_bytes()
 
 
 def _source(tag: str) -> str:
-    """The hash by which the policy allows the page's own element, and no other."""
+    """The hash by which the policy allows only the page's own element."""
     match = re.search(rf"<{tag}>(.*?)</{tag}>".encode(), PAGE, re.DOTALL)
     assert match is not None
     return f"'sha256-{base64.b64encode(hashlib.sha256(match[1]).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""Reads one body of POST /v1/embeddings, as a program: `python -m sentriton_gateway.reading MOST_INPUTS`.
+"""A program that parses one body of POST /v1/embeddings: `python -m sentriton_gateway.reading MOST_INPUTS`.
 
 The body comes from standard input. Standard output gets a pickle: the `EmbeddingsRequest`, or the body's `Fault`.
 """
@@ -19,7 +19,7 @@ def read(body: bytes, most_inputs: int) -> EmbeddingsRequest | Fault:
     try:
         content = json.loads(body)
         rows = content.get("input") if isinstance(content, dict) else None
-        # Before pydantic looks at each of millions.
+        # Before pydantic validates millions of elements.
         if isinstance(rows, list) and len(rows) > most_inputs and isinstance(rows[0], str | list):
             return too_many_inputs(len(rows), most_inputs)
         return EmbeddingsRequest.model_validate(content, from_attributes=True)  # as FastAPI does

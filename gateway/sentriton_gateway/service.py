@@ -1,4 +1,4 @@
-"""Runs the gateway: listens, says where, answers until a signal, ends once the requests in progress are answered."""
+"""Runs the gateway until a signal, and ends after the requests in progress."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from sentriton_gateway.settings import GatewaySettings
 
 _WAITING_CONNECTIONS = 2048
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_GLANCE_S = 0.5  # between two looks at whether the process beside is still there
+_GLANCE_S = 0.5  # between two checks of the parent process
 
 
 def bind(settings: GatewaySettings) -> socket.socket:
-    """The gateway's socket, which `answer_requests` listens on. Raises `SentritonError` if the port cannot be had, and
-    `InvalidInput` for certificates that cannot be used.
+    """The gateway's socket for `answer_requests`. Raises `SentritonError` if the port is not available, and
+    `InvalidInput` for unusable certificates.
     """
     _check_certificates(settings)
     host, port = settings.gateway_host, settings.gateway_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol's name: asyncio sets TCP_NODELAY where it sees it, and an answer would take 40 ms more without.
+    # With the protocol number, asyncio sets TCP_NODELAY. Without it, an answer takes 40 ms longer.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -45,7 +45,7 @@ def bind(settings: GatewaySettings) -> socket.socket:
 
 
 def url_of(listener: socket.socket, settings: GatewaySettings) -> str:
-    """Where callers find the gateway."""
+    """The gateway's address for callers."""
     host = f"[{settings.gateway_host}]" if ":" in settings.gateway_host else settings.gateway_host
     scheme = "http" if settings.gateway_tls_certificate is None else "https"
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
@@ -71,7 +71,7 @@ def answer_requests(
         ssl_cert_reqs=ssl.CERT_NONE if settings.gateway_client_root_certificates is None else ssl.CERT_REQUIRED,
     )
     server = uvicorn.Server(config)
-    # uvicorn raises the signals again that it was ended by: then they are to do nothing.
+    # uvicorn raises its signals again, which must have no effect then.
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, frame: setattr(server, "should_exit", True))
@@ -81,14 +81,14 @@ def answer_requests(
 
 
 def _end_with(parent: int, server: uvicorn.Server) -> None:
-    """End the server once its parent process has ended, so that no gateway survives a killed `serve`."""
+    """End the server after its parent process, so that no gateway survives a killed `serve`."""
     while os.getppid() == parent:
         time.sleep(_GLANCE_S)
     server.should_exit = True
 
 
 def _check_certificates(settings: GatewaySettings) -> None:
-    """uvicorn would tell of them in a traceback."""
+    """Raises `InvalidInput` for unusable certificates, which uvicorn would report in a traceback."""
     if settings.gateway_tls_certificate is None:
         return
     try:

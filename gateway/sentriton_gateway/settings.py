@@ -1,4 +1,4 @@
-"""The settings of the gateway, each declared once, with its default. Those of its client are `ClientSettings`."""
+"""The settings of the gateway with their defaults. `ClientSettings` has those of its client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LIMITS = "Gateway's limits"
 
 @dataclass(frozen=True)
 class GatewaySettings:
-    """How the gateway listens and answers. Raises `InvalidInput` for a value that is not allowed."""
+    """The settings of the gateway. Raises `InvalidInput` for an invalid value."""
 
     gateway_host: str = setting(
         "127.0.0.1",
@@ -42,7 +42,7 @@ class GatewaySettings:
     )
     gateway_normalize: bool = setting(
         False,
-        "Normalize every vector to length 1, truncated ones too, as OpenAI does. Off: the vectors of encode.",
+        "Normalize every vector to length 1, truncated ones too, like OpenAI. Off: the vectors of encode.",
         group=_ANSWERS,
         allowed=TRUTH,
     )
@@ -100,7 +100,7 @@ class GatewaySettings:
         certificate, key = self.gateway_tls_certificate, self.gateway_tls_key
         if (certificate is None) != (key is None):
             given = "gateway_tls_certificate" if key is None else "gateway_tls_key"
-            raise InvalidInput(f"{name_of(self, given)} is given alone; a certificate and its key belong together")
+            raise InvalidInput(f"{name_of(self, given)} is set, but a certificate and its key must be set together")
         if self.gateway_client_root_certificates is not None and certificate is None:
             fields = ("gateway_client_root_certificates", "gateway_tls_certificate", "gateway_tls_key")
             roots_name, certificate_name, key_name = (name_of(self, field) for field in fields)

@@ -1,1 +1,1 @@
-"""Export, launch, supervise and train: everything of Sentriton that needs torch."""
+"""The server: export, launch, supervision and training, which need torch."""

@@ -1,4 +1,4 @@
-"""How glibc keeps memory that was freed."""
+"""Makes glibc return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _OWN_MAPPING_BYTES = 1 << 20
 
 
 def return_freed_memory() -> None:
-    """Return the memory of a large block to the system as soon as it is freed.
+    """Make glibc return the memory of each large block as soon as it is freed.
 
-    By default glibc raises its limit up to 32 MiB as blocks are freed, and takes smaller ones from a heap. Weights that
-    are loaded and freed leave holes there, which took as much memory as the weights themselves.
+    By default glibc raises its threshold up to 32 MiB as blocks are freed, and allocates smaller blocks from a heap.
+    Loaded and freed weights then leave holes in the heap, which took as much memory as the weights themselves.
     """
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)

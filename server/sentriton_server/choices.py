@@ -1,4 +1,4 @@
-"""Resolves the choices of an export and their defaults: device, precision, operators, and the device that checks it."""
+"""Resolves the choices of an export: device, precision, operators and the device of the check."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sentriton_server.encoder.operators.choice import ChosenOperators, choose_op
 from sentriton_server.gpu_sizes import ASSUMED_MEMORY
 from sentriton_server.settings import DEVICES
 
-# In place of fp16 if that overflows, unless the user asked for it.
+# Replaces fp16 if that overflows, unless the user has chosen fp16.
 WIDER_THAN_FP16 = PRECISIONS["bf16"]
 
 
 class ExportError(SentritonError, ValueError):
-    """The checkpoint cannot be exported as asked."""
+    """The checkpoint cannot be exported with these settings."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """`device`: where the model will run; `checked_on`: where the export is compared with sentence-transformers.
-    `is_default`: the precision was not given.
+    """`device` is for serving. `checked_on` compares the export with sentence-transformers. `is_default`: the user has
+    not chosen the precision.
     """
 
     precision: Precision
@@ -35,7 +35,9 @@ class Choices:
 
 
 def resolve_device(device: str, check_on: str = "auto") -> str:
-    """cpu or gpu. `auto` takes the GPU if torch sees one. An export for a GPU needs no GPU if a CPU checks it."""
+    """Resolve `device` to cpu or gpu. `auto` uses a GPU if torch sees one. If a CPU checks the export, an export for a
+    GPU needs no GPU.
+    """
     has_gpu = torch.cuda.is_available()
     if device not in DEVICES:
         raise ExportError(f"device {device!r} is unknown; allowed are {', '.join(DEVICES)}")
@@ -48,7 +50,7 @@ def resolve_device(device: str, check_on: str = "auto") -> str:
 
 
 def resolve_check(check_on: str, device: str) -> str:
-    """Where an export for a device is checked: `auto` is the device itself."""
+    """Resolve `check_on` to cpu or gpu. `auto` is the device of the export."""
     if check_on not in DEVICES:
         raise ExportError(f"check_on {check_on!r} is unknown; allowed are {', '.join(DEVICES)}")
     if check_on == "gpu" and device == "cpu":
@@ -57,7 +59,7 @@ def resolve_check(check_on: str, device: str) -> str:
 
 
 def resolve_precision(precision: str | None, device: str) -> Precision:
-    """The named precision, or the device's own: fp32 on the CPU, fp16 on a GPU."""
+    """The named precision, or the device's default: fp32 on a CPU, fp16 on a GPU."""
     name = precision or ("fp16" if device == "gpu" else "fp32")
     allowed = precisions_of(device)
     if name not in allowed:
@@ -66,7 +68,7 @@ def resolve_precision(precision: str | None, device: str) -> Precision:
 
 
 def resolve_choices(precision: str | None, device: str, say: Callable[[str], None], check_on: str = "auto") -> Choices:
-    """The choices of an export. `say` is told each automatic one with its reason."""
+    """The choices of an export. `say` gets each automatic choice with its reason."""
     chosen_device = resolve_device(device, check_on)
     chosen = resolve_precision(precision, chosen_device)
     checked_on = resolve_check(check_on, chosen_device)
@@ -79,8 +81,8 @@ def resolve_choices(precision: str | None, device: str, say: Callable[[str], Non
 
 
 def resolve_operators(operators: str, device: str, sizes: EncoderSizes | None) -> ChosenOperators:
-    """The named operators, or for `auto` Sentriton's where they are to be had and suit an encoder of these sizes, if
-    they are known.
+    """The named operators. `auto` uses Sentriton's if they are available and suit an encoder of these sizes (None:
+    any).
     """
     try:
         return choose_operators(operators, device, sizes)
@@ -89,7 +91,7 @@ def resolve_operators(operators: str, device: str, sizes: EncoderSizes | None) -
 
 
 def gpu_memory() -> int:
-    """Memory [bytes] of the smallest GPU that torch sees. If it sees none, an export assumes `ASSUMED_MEMORY`."""
+    """The memory [bytes] of the smallest GPU that torch sees, or `ASSUMED_MEMORY` without a GPU."""
     memories = [
         int(torch.cuda.get_device_properties(number).total_memory) for number in range(torch.cuda.device_count())
     ]

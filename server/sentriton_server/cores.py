@@ -1,4 +1,4 @@
-"""How many processor cores a server may use."""
+"""The number of processor cores for a server."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 
 
 def usable_cores(cpu_max: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """`$OMP_NUM_THREADS` if set (the server may run elsewhere, or on a part of a machine). Else the smaller of CPU
-    affinity and cgroup quota (v2), rounded down.
-    """
+    """`$OMP_NUM_THREADS` if set, else the smaller of CPU affinity and cgroup quota (v2), rounded down."""
     told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if told.isdecimal() and int(told) > 0:
         return int(told)

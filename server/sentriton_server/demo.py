@@ -9,8 +9,8 @@ import numpy as np
 from sentriton import SentenceEncoder, SentritonError
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
-# From the model card of snunlp/KLUE-SRoBERTa-Large-SNUExtended-klueNLI-klueSTS (KLUE-STS, CC BY-SA 4.0): the first two
-# say the same, that the meeting follows the first one of the foreign ministers, the third praises a lodging.
+# From the model card of snunlp/KLUE-SRoBERTa-Large-SNUExtended-klueNLI-klueSTS (KLUE-STS, CC BY-SA 4.0). The first two
+# both say that the meeting follows the first one of the foreign ministers. The third praises a lodging.
 SENTENCES = [
     "이는 지난 15일 개최된 제1차 주요국 외교장관간 협의에 뒤이은 것이다.",
     "이것은 7월 15일에 열린 주요 국가의 외무 장관들 간의 첫 번째 회담에 이은 것입니다.",

@@ -1,4 +1,4 @@
-"""`sentriton export`: writes a model repository from a sentence-transformers checkpoint and compares their vectors."""
+"""Exports a sentence-transformers checkpoint to a model repository, and compares their vectors."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ from sentriton_server.repository_files import write_contract, write_golden, writ
 from sentriton_server.resources import hash_files
 from sentriton_server.sensitivity import sensitive_linears
 
-# Weights are held once an instance: an encoder of this size takes 100 MB in fp32.
+# Each instance has its own weights, which take 100 MB in fp32 at this size.
 SMALL_ENCODER_PARAMETERS = 25_000_000
 
 
-# Of the linear layers at int8, this share stays in bf16 where the others alone keep the bound.
+# Shares of the linear layers that may stay in bf16 at int8. The smallest share within the precision's bound is used.
 BF16_SHARES = (1 / 16, 1 / 8, 1 / 4)
-# This number of sentences shows which layers are sensitive: the shortest of every second one.
+# The number of sentences for measuring sensitive layers: the shortest of every second one.
 _SHORT_ROWS = 24
 
 
@@ -66,7 +66,7 @@ class ParityError(ExportError):
 
 
 class Overflow(ParityError):
-    """Numbers of the encoder do not fit its precision."""
+    """The encoder's numbers exceed the range of the precision."""
 
 
 def export(
@@ -83,16 +83,18 @@ def export(
     content: str | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
-    """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message for each stage.
+    """Write a deployable model repository for a checkpoint (folder or hub id). `say` gets a message per stage.
 
-    `check_on`: the device that compares the export with sentence-transformers, cpu for an export for a GPU on a machine
-    without one. `operators`: sentriton, torch, or auto, which takes sentriton's if they can be compiled, suit the
-    encoder and keep the precision's bound. Linear layers that 8 bits change too much stay in bf16 at int8, as few as
-    keep the bound. `max_seq_length` [tokens] takes the place of the checkpoint's own.
-    `allow_pickle` reads pickled weights if a checkpoint has no safetensors; those may run code. `content`: the
-    `content_key` that the checkpoint must have until the end; None: the present one.
-    Everything is written beside `repository` and moved into place at the end, so a failed export leaves no files.
-    Raises `CheckpointError`, `RepositoryError` (the folder is taken, perhaps only at the end), `ExportError`
+    `check_on` is the device that compares the export with sentence-transformers. cpu permits an export for a GPU on a
+    machine without a GPU. `operators` are sentriton, torch or auto. auto uses sentriton's if they can be compiled, suit
+    the encoder and keep the precision's bound. At int8, sensitive linear layers stay in bf16, as few as the bound
+    permits. `max_seq_length` [tokens] replaces the checkpoint's limit.
+
+    `allow_pickle` permits pickled weights, which may run code, if the checkpoint has no safetensors. `content` is the
+    `content_key` that the checkpoint must keep until the end (None: the current one).
+
+    The export is written to a folder beside `repository` and moved at the end, so a failed export leaves no files.
+    Raises `CheckpointError`, `RepositoryError` (the folder is taken, possibly only at the end), `ExportError`
     (precision, device, operators, a folder that is not writable) and `ParityError`.
     """
     return_freed_memory()
@@ -107,7 +109,7 @@ def export(
         say(f"{checkpoint.defaults} (the default of sentence-transformers for an encoder without modules.json)")
     if checkpoint.adapters:
         say(f"adapters {', '.join(checkpoint.adapters)} are not applied, as in SentenceTransformer: merge one")
-    # An OSError concerns the repository, not the checkpoint.
+    # An OSError comes from the repository, not from the checkpoint.
     with draft_of(repository, overwrite) as draft, refusals_of(source, passing=(OSError,)):
         given, shares, share = operators, iter(BF16_SHARES if choices.precision.name == "int8" else ()), 0.0
         sensitive: list[str] = []
@@ -120,7 +122,7 @@ def export(
                 try:
                     manifest = _write(checkpoint, draft, choices, operators, in_bf16, say)
                 except ExportError:
-                    _require_content(source, folder, content)  # weights are read from their file until the end
+                    _require_content(source, folder, content)  # since weights are read from their file until the end
                     raise
                 _require_content(source, folder, content)
                 return manifest
@@ -131,7 +133,7 @@ def export(
                 say(f"precision {WIDER_THAN_FP16.name} (auto: {error})")
             except ParityError as error:
                 if not share and operators == "auto" and (draft / "encoder/1" / LIBRARY).is_file():
-                    # The last bit of a sum decides roundings: a checkpoint near the bound may pass with torch's.
+                    # The last bit of a sum affects roundings, so a checkpoint near the bound may pass with torch's.
                     operators = "torch"
                     say(f"operators torch (auto: with sentriton's, {error})")
                 else:
@@ -146,7 +148,7 @@ def export(
 
 
 def _require_content(source: str | Path, folder: Path, content: str) -> None:
-    """Raises `CheckpointError` for other files by now: the export may be a mixture, and the cache would keep it."""
+    """Raises `CheckpointError` if files have changed, since the export may be a mixture that the cache would keep."""
     if content_key(folder) != content:
         raise CheckpointError(f"the files of {source} changed while they were exported; wait until all are written")
 
@@ -167,8 +169,8 @@ def _write(
         say("looking for numbers that fp16 cannot hold")
         _require_fp16(checkpoint, sentences, certainly=not choices.is_default)
     say(f"embedding {len(sentences)} sentences with sentence-transformers")
-    # An empty prompt keeps a default prompt out: the models in the repository take text as it comes. A long text is
-    # alone, since the others of a batch are padded to its length.
+    # With an empty prompt, since the models in the repository add no default prompt. A long text has a batch of its
+    # own, since all texts of a batch are padded to its length.
     reference = np.concatenate(
         [
             checkpoint.model.encode(texts, prompt="", batch_size=batch_size, show_progress_bar=False)
@@ -176,7 +178,7 @@ def _write(
             if texts
         ]
     )
-    checkpoint.model.to("meta")  # its weights have served, and take memory that compiling needs
+    checkpoint.model.to("meta")  # releases its weights, since compiling needs the memory
     if not np.isfinite(reference).all():
         raise CheckpointError("sentence-transformers' own vectors of it are not finite numbers; check its weights")
     dimension = int(reference.shape[1])
@@ -200,7 +202,7 @@ def _write(
         say(f"operators {choice.name} (auto: {choice.reason})")
     library = choice.library
     if library is not None:
-        # A server loads a library that it finds, regardless of the manifest.
+        # Only for these operators, since a server loads every library that it finds.
         shutil.copyfile(library, repository / "encoder/1" / LIBRARY)
     say(f"compiling the encoder ({precision.name}, {device})")
     _write_encoder(checkpoint, repository, choices, library is not None, in_bf16)
@@ -225,19 +227,19 @@ def _gpu_sizes(checkpoint: Checkpoint, precision: Precision) -> GpuSizes:
 
 
 def _require_fp16(checkpoint: Checkpoint, sentences: list[str], *, certainly: bool) -> None:
-    """Raises `Overflow` if numbers of the encoder do not fit float16, or without `certainly`, may not."""
+    """Raises `Overflow` if the encoder exceeds the range of float16 or, without `certainly`, may exceed it."""
     longest = checkpoint.encoder_spec.max_seq_length
     rows = [row[:longest] for row in _rows(checkpoint, sentences)]
     largest = largest_magnitude(checkpoint.encoder, [row for row in rows if row])
     if overflows(largest, certainly=certainly):
         raise Overflow(
             f"the encoder's numbers overflow in fp16: on long, repeated or rare text they reach {largest:,.0f}, and "
-            f"fp16 holds {LARGEST_FP16:,.0f}; export with --precision {WIDER_THAN_FP16.name}"
+            f"the limit is {LARGEST_FP16:,.0f}; export with --precision {WIDER_THAN_FP16.name}"
         )
 
 
 def _single_threaded_encoders(checkpoint: Checkpoint, device: str) -> int | None:
-    """One instance a core for a small encoder on a CPU: threads would wait for each other more than they compute."""
+    """One instance per core for a small encoder on a CPU, whose threads would mostly wait for each other. Else None."""
     parameters = sum(weight.numel() for weight in checkpoint.encoder.parameters())
     small = device == "cpu" and parameters <= SMALL_ENCODER_PARAMETERS
     return usable_cores() if small else None
@@ -248,7 +250,7 @@ def _short_rows(checkpoint: Checkpoint) -> list[list[int]]:
 
 
 def _rows(checkpoint: Checkpoint, texts: list[str]) -> list[list[int]]:
-    """The token ids of texts; some tokenizers pad those of a batch."""
+    """The token ids of texts, without the padding that some tokenizers add."""
     encodings = checkpoint.tokenizer.encode_batch(texts)
     return [list(compress(encoding.ids, encoding.attention_mask)) for encoding in encodings]
 
@@ -256,8 +258,8 @@ def _rows(checkpoint: Checkpoint, texts: list[str]) -> list[list[int]]:
 def _write_encoder(
     checkpoint: Checkpoint, repository: Path, choices: Choices, operators: bool, in_bf16: Collection[str]
 ) -> None:
-    """Compile the checkpoint's encoder into model.pt. The checkpoint gives it up, so that its memory is free again."""
-    # Saved on the CPU, also for a GPU: the process that loads the file chooses its device.
+    """Compile the checkpoint's encoder into model.pt, and remove it from the checkpoint to free its memory."""
+    # Saved on the CPU, even for a GPU. The process that loads the file chooses the device.
     module = compile_encoder(
         checkpoint.encoder, choices.precision, choices.device, operators=operators, in_bf16=in_bf16
     )
@@ -269,21 +271,19 @@ def _write_encoder(
 
 
 def _block_tokens(encoder: PackedEncoder) -> int:
-    """Of how many tokens a batch for a compiled encoder is to be a multiple."""
+    """The number of tokens whose multiples are the best batch sizes of a compiled encoder."""
     if encoder.operators and operators_suit(encoder.weights, encoder.mixed):
-        return 1  # the operators share out any number evenly, and their own block is as large as the largest batch
+        return 1  # the operators split any number evenly, and their block is as large as the largest batch
     return 1 if has_kernel(encoder) else encoder.block_tokens
 
 
 def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Fields of the manifest that clients of release 0.1 require, and that no client reads. The release after this one
-    drops them.
-    """
+    """Fields of the manifest that clients of release 0.1 require but do not read. The next release drops them."""
     return {"pad_token_id": checkpoint.encoder_spec.pad_token_id}
 
 
 def _require_finite(embeddings: NDArray[np.float32]) -> None:
-    """Raises `Overflow` if a vector in fp16 is not finite. The vectors of sentence-transformers are finite."""
+    """Raises `Overflow` if a vector in fp16 is not finite."""
     overflown = int((~np.isfinite(embeddings).all(axis=1)).sum())
     if overflown:
         raise Overflow(

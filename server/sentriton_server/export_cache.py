@@ -1,5 +1,5 @@
-"""The entries of the cache folder: exports of `serve`, compiled operators, tokenizers and data sets. A process
-locks the export that it uses, so that no other removes it meanwhile.
+"""Manages the cache folder: exports of `serve`, compiled operators, tokenizers and data sets. A process locks the
+export that it uses, so that no other process removes it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from sentriton.cache import cache_folder
 from sentriton_server.private_folder import private_folder
 
 EXPORTS = "repositories"
-# By folder in the cache.
+# The kind of the entries in each folder of the cache.
 KINDS = {EXPORTS: "export", "operators": "operators", "assets": "tokenizer", "data": "data set"}
-# The names that the cache gives. Other files of an existing folder belong to somebody else.
+# The cache's own names. Files with other names are not the cache's.
 _NAMES = {EXPORTS: ".+-[0-9a-f]{16}", "operators": "[0-9a-f]{16}", "assets": "[0-9a-f]{64}", "data": "[^.].*"}
 KEPT_EXPORTS = 10
 KEPT_DAYS = 7.0
 _DAY_S = 86_400.0
-_held: dict[tuple[int, int], int] = {}  # descriptors by device and inode, open as long as the process lives
+_held: dict[tuple[int, int], int] = {}  # descriptors by device and inode, open until the process ends
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A folder or a file of the cache. `used` is when it was made, or last served from, in seconds of the epoch."""
+    """A folder or a file of the cache. `used` is the time of its creation or last use, in seconds since the epoch."""
 
     kind: str
     path: Path
@@ -43,7 +43,7 @@ class Entry:
 
 
 def entries(folders: Iterable[str] = tuple(KINDS)) -> list[Entry]:
-    """Everything in these folders of the cache, the most recently used first."""
+    """All entries in these folders of the cache, most recently used first."""
     found = []
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -54,7 +54,7 @@ def entries(folders: Iterable[str] = tuple(KINDS)) -> list[Entry]:
 
 
 def hold(export: Path) -> bool:
-    """Note that this process uses an export, until it ends. False if another process has just removed it."""
+    """Lock an export until this process ends. False if another process has just removed it."""
     try:
         descriptor = os.open(export, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -64,7 +64,7 @@ def hold(export: Path) -> bool:
     key = (status.st_dev, status.st_ino)
     with contextlib.suppress(FileNotFoundError):
         if (found := export.stat()) and (found.st_dev, found.st_ino) == key:
-            with contextlib.suppress(PermissionError):  # a cache that is only read
+            with contextlib.suppress(PermissionError):  # a read-only cache
                 os.utime(export)
             if (earlier := _held.pop(key, None)) is not None:
                 os.close(earlier)
@@ -75,7 +75,7 @@ def hold(export: Path) -> bool:
 
 
 def remove(entry: Entry) -> bool:
-    """Remove an entry at once. False if a process uses it."""
+    """Remove an entry. False if a process uses it."""
     if not entry.path.is_dir():
         entry.path.unlink(missing_ok=True)
         return True
@@ -92,7 +92,7 @@ def remove(entry: Entry) -> bool:
 
 
 def prune(say: Callable[[str], None]) -> None:
-    """Remove exports beyond the `KEPT_EXPORTS` newest that were not used for `KEPT_DAYS`."""
+    """Remove exports that are not among the `KEPT_EXPORTS` newest and were not used for `KEPT_DAYS`."""
     for entry in entries([EXPORTS])[KEPT_EXPORTS:]:
         if time.time() - entry.used > KEPT_DAYS * _DAY_S:
             with contextlib.suppress(OSError):

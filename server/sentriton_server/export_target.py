@@ -1,4 +1,4 @@
-"""The folder that an export is written to: another one until all went well."""
+"""Writes an export to a temporary folder, and moves it to its place after success."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sentriton_server.repository import MANIFEST, RepositoryError
 
 @contextmanager
 def draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder that becomes `repository` when all went well, and nothing when not. Raises `ExportError` if it cannot
-    be written, and `RepositoryError` where another export was there first.
+    """A folder that becomes `repository` after success and is removed after a failure. Raises `ExportError` if it
+    cannot be written, and `RepositoryError` if another export was first.
     """
     try:
         with _parent_folder(repository), private_folder(repository.parent, ".export-") as scratch:
             draft = scratch / "repository"
             yield draft
-            # Again: a server may run from an export that came meanwhile, and each has a key of its own.
+            # Checked again: a server may already use an export that was written meanwhile, with another key.
             check_target(repository, overwrite)
             _put_in_place(draft, repository, scratch / "replaced" if overwrite else None)
     except OSError as error:
@@ -28,8 +28,8 @@ def draft_of(repository: Path, overwrite: bool) -> Iterator[Path]:
 
 
 def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
-    """Move `draft` to `repository`. The former folder moves to `replaced`, and back if the draft cannot be moved.
-    Without `replaced`, `repository` must be absent or an empty folder.
+    """Move `draft` to `repository`. The former folder moves to `replaced`, and back if moving the draft fails. Without
+    `replaced`, `repository` must be absent or an empty folder.
     """
     if replaced is None or not repository.exists():
         draft.rename(repository)
@@ -38,14 +38,14 @@ def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
         repository.rename(replaced)
         draft.rename(repository)
     except BaseException:
-        with suppress(OSError):  # it was not moved, or its place is taken
+        with suppress(OSError):  # the former folder was not moved, or its place is taken
             replaced.rename(repository)
         raise
 
 
 @contextmanager
 def _parent_folder(repository: Path) -> Iterator[None]:
-    """Make the folders above `repository`; those that are new go again when the export fails."""
+    """Create the folders above `repository`. If the export fails, the new ones are removed."""
     new = [folder for folder in repository.parents if not folder.exists()]
     repository.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,5 +1,5 @@
-"""The model hub. Its client retries for more than a minute without a network. So one request is tried first, and
-without an answer only the hub's cache is asked.
+"""Downloads from the model hub. Without a network, the hub's client retries for more than a minute. So this sends one
+request first, and without an answer uses only the hub's cache.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pathlib import Path
 from sentriton.errors import InvalidInput
 from sentriton.evaluation.hub import ABSENT, hub_answers
 
-# Other frameworks' copies of the same weights.
+# Copies of the weights for other frameworks.
 _UNNEEDED_FILES = ["*.h5", "*.msgpack", "*.onnx", "*.ot", "*.pt", "onnx/*", "openvino/*"]
 _PICKLED_FILES = ["*.bin"]
 
 
 def download(hub_id: str, *, allow_pickle: bool) -> Path:
-    """The folder of a model in the hub's cache, fetched if the hub answers; pickled weights only where `allow_pickle`
-    says so. Raises `InvalidInput` of one line.
+    """The folder of a model in the hub's cache, after a download if the hub answers. `allow_pickle` permits pickled
+    weights. Raises `InvalidInput`.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError
@@ -27,7 +27,7 @@ def download(hub_id: str, *, allow_pickle: bool) -> Path:
     ignored = _UNNEEDED_FILES if allow_pickle else [*_UNNEEDED_FILES, *_PICKLED_FILES]
     try:
         return Path(snapshot_download(hub_id, ignore_patterns=ignored, local_files_only=not answers))
-    except Exception as error:  # of the hub's client, of the transport beneath it, of the file system
+    except Exception as error:  # from the hub's client, its transport or the file system
         if not answers:
             reason = ABSENT.format("model")
         elif isinstance(error, RepositoryNotFoundError):
@@ -38,8 +38,8 @@ def download(hub_id: str, *, allow_pickle: bool) -> Path:
 
 
 def prepare_libraries() -> None:
-    """Set the variables of libraries, before their import, for a command that reads models and data sets of the hub.
-    Progress bars need a terminal, and without a network no requests are sent.
+    """Set environment variables of the hub's libraries, before their import. They turn progress bars off without a
+    terminal, and requests off without a network.
     """
     if not sys.stderr.isatty():
         for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):

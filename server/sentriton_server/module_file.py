@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-# Copies standard input to a file. After an error it reads on, so that torch never sees a broken pipe.
+# Copies standard input to a file. After an error it keeps reading, so that torch never gets a broken pipe.
 _COPY = """
 import os, sys
 failed = 0
@@ -34,8 +34,8 @@ sys.exit(failed)
 def save_module(module: torch.jit.ScriptModule, path: Path) -> None:
     """Write `module` to `path`. Raises `OSError` if it cannot be written.
 
-    torch's own writer ends the process where a disk is full, and its buffer in memory takes three times the weights. So
-    torch writes into a pipe, and another process, which needs none of this one's locks, copies the pipe to the file.
+    torch's writer aborts the process if the disk is full, and writing to a buffer takes three times the memory of the
+    weights. So torch writes into a pipe, and another process copies the pipe to the file.
     """
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", _COPY, str(path)], stdin=subprocess.PIPE) as copy:
         assert copy.stdin is not None

@@ -1,7 +1,7 @@
-"""Whether an encoder's numbers fit float16, whose largest is 65,504: seen in float32, on texts that make them large.
+"""Finds out whether an encoder's numbers fit float16 (at most 65,504), by computing difficult texts in float32.
 
-An encoder that was trained in float32 or bfloat16 may go beyond: then fp16 gives infinities and NaN for some texts. The
-activations of long, repeated and rare tokens are the largest.
+An encoder that was trained in float32 or bfloat16 may exceed this limit. In fp16 it then gives infinities and NaN for
+some texts. The activations are largest for long texts, and for repeated and rare tokens.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from sentriton_server.encoder import PackedEncoder
 
 LARGEST_FP16 = 65_504.0
-# Other texts may make them larger than those that were looked at.
+# Other texts may have larger numbers than the checked texts.
 _MARGIN = 2.0
 
 
 def largest_magnitude(encoder: PackedEncoder, rows: list[list[int]]) -> float:
     """The largest absolute value among the encoder's weights, and among the inputs and outputs of its linear layers and
-    norms for `rows` of token ids. The encoder is as `read_encoder` makes it, float32.
+    norms for `rows` of token ids. `encoder` comes from `read_encoder`, in float32.
     """
     found = [max(float(weight.detach().abs().max()) for weight in encoder.parameters())]
 
@@ -41,5 +41,5 @@ def largest_magnitude(encoder: PackedEncoder, rows: list[list[int]]) -> float:
 
 
 def overflows(magnitude: float, *, certainly: bool) -> bool:
-    """Whether numbers of this magnitude do not fit float16, or without `certainly`, may not for other texts."""
+    """Whether this magnitude exceeds float16 or, without `certainly`, may exceed it for other texts."""
     return not magnitude * (1.0 if certainly else _MARGIN) <= LARGEST_FP16

@@ -1,4 +1,4 @@
-"""How an exported model compares with sentence-transformers, sentence by sentence."""
+"""Compares an exported model with sentence-transformers, sentence by sentence."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sentriton_server.encoder.operators import load_library
 from sentriton_server.repository import read_key
 from sentriton_server.resources import load_model_code
 
-# Callers may truncate vectors to any dimension. From this one on, the bound of a precision holds for them as well. For
-# fewer dimensions a cosine says little, since the rounding of a few elements turns the whole vector.
+# Callers may truncate vectors. From this dimension on, the precision's bound holds for truncated vectors as well. With
+# fewer dimensions, the rounding of a few elements dominates the cosine.
 SMALLEST_PREFIX = 32
 
 
 @dataclass(frozen=True)
 class ParityReport:
-    """The exported model against sentence-transformers in fp32: the worst sentence and the worst element.
+    """The deviation of the exported model from sentence-transformers in fp32, for the worst sentence and element.
 
-    `min_prefix_cosine` is the worst over all vectors, truncated to every dimension from `SMALLEST_PREFIX` on. It equals
-    `min_cosine` for shorter vectors.
+    `min_prefix_cosine` is the smallest cosine of all vectors, truncated to every dimension from `SMALLEST_PREFIX` on.
+    For shorter vectors it equals `min_cosine`.
     """
 
     sentences: int
@@ -50,7 +50,7 @@ def compare(embeddings: NDArray[np.float32], reference: NDArray[np.float32]) -> 
 
 
 def _prefix_cosines(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[sentences, dimension]: of each row's first element, its first two, and so on."""
+    """The cosines [sentences, dimension] of each row's first element, first two elements and so on."""
     squares, their_squares = (ours**2).cumsum(axis=1), (theirs**2).cumsum(axis=1)
     lengths = np.sqrt(squares) * np.sqrt(their_squares)
     cosines = np.where(
@@ -58,15 +58,15 @@ def _prefix_cosines(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> N
         (ours * theirs).cumsum(axis=1) / np.where(lengths > 0, lengths, 1),
         (squares > 0) == (their_squares > 0),
     )
-    # A vector that is not finite is equal to nothing.
+    # A vector with NaN or infinity equals no vector.
     finite = np.isfinite(ours).all(axis=1) & np.isfinite(theirs).all(axis=1)
     return np.where(finite[:, None], cosines, -1.0)
 
 
 class ExportedModel:
-    """An exported repository run in this process, without Triton: the same tokenizer, `model.pt` and head.
+    """Runs an exported repository in this process, without Triton, with the same tokenizer, `model.pt` and head.
 
-    `model` takes the place of the repository's own `model.pt`.
+    `model` replaces the repository's `model.pt`.
     """
 
     def __init__(self, repository: Path, device: str, model: Path | None = None) -> None:
@@ -81,7 +81,9 @@ class ExportedModel:
     def encode(
         self, sentences: list[str], batch_size: int = 16, advance: Callable[[int], None] = lambda finished: None
     ) -> NDArray[np.float32]:
-        """Embed as the ensemble `embed_text` does: float32 [sentences, dimension]. `advance` gets how many are done."""
+        """Embed like `embed_text`. Returns float32 [sentences, dimension]. `advance` gets the number of finished
+        sentences.
+        """
         embeddings = []
         for start in range(0, len(sentences), batch_size):
             embeddings.append(self._encode_batch(sentences[start : start + batch_size]))
@@ -94,7 +96,7 @@ class ExportedModel:
         tensors = [torch.from_numpy(values[:, None]).to(self._device) for values in (input_ids, row, key)]
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             token_embeddings = self._encoder(*tensors)
-        if not token_embeddings.is_cuda:  # there, as in Triton, the head computes as well
+        if not token_embeddings.is_cuda:  # on a GPU the head computes there as well, as in Triton
             token_embeddings = token_embeddings.numpy()
         sentence_embedding: NDArray[np.float32] = self._head.embed(token_embeddings, np.ones(len(row), np.bool_), row)
         return sentence_embedding

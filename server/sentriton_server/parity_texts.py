@@ -1,4 +1,4 @@
-"""The texts that every export is checked on."""
+"""The texts for the check of every export."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from tokenizers import Tokenizer
 
 from sentriton_server.resources import PARITY_SENTENCES
 
-# Attention takes the square of a row's length.
+# Bounded, since attention takes quadratic time.
 _MAX_LONG_TOKENS = 2048
 _RARE_TOKENS = 200
 
 
 def parity_sentences() -> list[str]:
-    """Korean and English, short and long, with texts that often fail; the last is all of them as one text."""
+    """Korean and English texts, short and long, with difficult cases. The last one joins all others."""
     lines = PARITY_SENTENCES.read_text(encoding="utf-8").splitlines()
     return [*lines, "", "   ", " ".join(lines)]
 
 
 def long_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) -> list[str]:
-    """A text as long as a row may be, or 2,048 tokens; none where the last of `sentences` is as long. Errors that grow
-    with the place of a token, such as those of rotary positions, are small in short texts.
+    """A text of `max_seq_length` tokens, at most 2,048, unless the last of `sentences` is as long. It shows errors that
+    grow with the place of a token, such as those of rotary positions.
     """
     tokens = min(max_seq_length, _MAX_LONG_TOKENS)
     whole = sentences[-1]
@@ -27,8 +27,8 @@ def long_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) 
 
 
 def hard_texts(tokenizer: Tokenizer, sentences: list[str], max_seq_length: int) -> list[str]:
-    """Texts of `max_seq_length` tokens, at most 2,048: `sentences` joined, single words and a sign repeated, and the
-    rarest tokens of the vocabulary. Tokenizers give these the highest ids.
+    """Texts of `max_seq_length` tokens, at most 2,048: joined `sentences`, repeated words and signs, and the rarest
+    tokens of the vocabulary, which have the highest ids.
     """
     tokens = min(max_seq_length, _MAX_LONG_TOKENS)
     vocabulary = tokenizer.get_vocab_size()

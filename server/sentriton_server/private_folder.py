@@ -1,4 +1,4 @@
-"""Private folders that their owner locks while it lives, so that others can remove the folders of the dead."""
+"""Private folders, locked by their process, so that other processes can remove the folders of ended processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANDOM_SUFFIX = r"[a-z0-9_]{8}"  # as tempfile.mkdtemp appends it
 class PrivateFolder:
     """A new folder `prefix` + 8 characters in `parent`, readable by this user alone and locked until `close`.
 
-    The lock belongs to an open file (`descriptor`): processes that inherit it hold the folder as well.
+    The lock belongs to an open file (`descriptor`). Processes that inherit the descriptor hold the lock as well.
     """
 
     def __init__(self, parent: Path, prefix: str) -> None:
@@ -27,13 +27,13 @@ class PrivateFolder:
             self.path = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
             self.descriptor = os.open(self.path / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-            # Before it was locked, another process may have taken it for a dead one's.
+            # Another process may have removed the folder before it was locked.
             if self.path.exists():
                 return
             os.close(self.descriptor)
 
     def close(self) -> None:
-        """Remove the folder and give up the lock."""
+        """Remove the folder and release the lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self.descriptor)
@@ -41,7 +41,7 @@ class PrivateFolder:
 
 @contextlib.contextmanager
 def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A `PrivateFolder` that goes at the end; those that killed processes left go first."""
+    """A `PrivateFolder`, removed at the end. Folders of killed processes are removed first."""
     remove_abandoned(parent, prefix, lambda folder: shutil.rmtree(folder, ignore_errors=True))
     folder = PrivateFolder(parent, prefix)
     try:
@@ -51,16 +51,16 @@ def private_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def remove_abandoned(parent: Path, prefix: str, remove: Callable[[Path], None]) -> None:
-    """Call `remove` with each folder in `parent` that remains from a `PrivateFolder` of this user."""
+    """Call `remove` with each abandoned `PrivateFolder` of this user in `parent`."""
     with contextlib.suppress(OSError):
         for folder in parent.iterdir():
             if re.fullmatch(re.escape(prefix) + _RANDOM_SUFFIX, folder.name):
-                with contextlib.suppress(OSError):  # somebody else's, in use, or gone meanwhile
+                with contextlib.suppress(OSError):  # it has another owner, is in use, or was removed meanwhile
                     _remove_if_abandoned(folder, remove)
 
 
 def is_own(path: Path, kind: Callable[[int], bool]) -> bool:
-    """Whether `path` belongs to this user and is of a `kind`, such as `stat.S_ISREG`; a link is none."""
+    """Whether `path` belongs to this user and has a `kind`, such as `stat.S_ISREG`. Links are not followed."""
     try:
         found = path.lstat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The quality of each precision: the ten figures of a checkpoint at every precision that its device has."""
+"""Measures the quality of a checkpoint at every precision of a device."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def quality_by_precision(
     *,
     allow_pickle: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """The figures of sentence-transformers, then of each precision's encoder in an exported repository of `source`.
+    """The figures of sentence-transformers and of each precision, for an exported repository of `source`.
 
-    Everything runs in this process, on text as it comes, without a default prompt. `say` gets a message for each stage.
+    Everything runs in this process, without a default prompt. `say` gets a message per stage.
     """
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     scores = [pair.score for pair in pairs]
@@ -42,7 +42,7 @@ def quality_by_precision(
         "max_seq_length": read_manifest(repository).max_seq_length,
     }
     model = read_checkpoint(source, **options).model
-    # Sentences of similar length, a chunk at a time: a large data set shows how far it is.
+    # In chunks of sentences of similar length, so that a large data set shows its progress.
     order = sorted(range(len(sentences)), key=lambda place: -len(sentences[place]))
     chunks = []
     with progress_bar(True, len(sentences)) as advance:
@@ -60,7 +60,7 @@ def quality_by_precision(
         say(f"embedding {len(pairs):,} pairs in {precision.name}")
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "model.pt"
-            # Compiling uses an encoder up: each precision reads its own.
+            # Each precision reads a new encoder, since compiling changes it.
             encoder = read_checkpoint(source, **options).encoder
             encoder.key = read_key(repository)
             module = compile_encoder(encoder, precision, device, operators=operators, in_bf16=in_bf16)

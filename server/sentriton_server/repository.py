@@ -1,4 +1,4 @@
-"""Writes the deployable model repository: the checked-in models, with the checkpoint's dimensions, dtypes and files."""
+"""Writes the model repository: the checked-in models with the checkpoint's dimensions, dtypes and files."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ REQUIRED_FILES = (
     MANIFEST,
 )
 
-# A Python process takes 0.13 ms for a request, on one core. Small encoders on some five cores get through as many short
-# sentences as keep it busy.
+# A Python process takes 0.13 ms per request, on one core. About five cores with small encoders embed short sentences
+# fast enough to use all of its time.
 _CORES_PER_SCHEDULING_INSTANCE = 4
 _SHARED_LIMITS = {
     "embed_tokens": ("WAITING_ROWS", "TOKEN_EMBEDDINGS_MIB"),
@@ -42,7 +42,7 @@ _SHARED_LIMITS = {
 
 
 class RepositoryError(SentritonError, ValueError):
-    """A folder that is not an exported model repository, or cannot become one."""
+    """The folder is not an exported model repository, or cannot become one."""
 
 
 def read_config(repository: Path, model: str) -> Any:
@@ -51,13 +51,13 @@ def read_config(repository: Path, model: str) -> Any:
 
 
 def read_key(repository: Path) -> int:
-    """The key by which the encoder of a repository knows embed_tokens."""
+    """The key by which a repository's encoder recognizes embed_tokens."""
     key: int = json.loads((repository / "embed_tokens/1/contract.json").read_text())["key"]
     return key
 
 
 def read_operators(repository: Path) -> str:
-    """Whose operators the encoder of a repository has: sentriton or torch."""
+    """The operators of a repository's encoder: sentriton or torch."""
     operators: str = json.loads((repository / MANIFEST).read_bytes()).get("operators", "torch")
     return operators
 
@@ -79,14 +79,16 @@ def write_configs(
     single_threaded_encoders: int | None = None,
     gpu: GpuSizes | None = None,
 ) -> None:
-    """Copy models and write their configurations for one checkpoint. `token_embeddings_dtype`: Triton's TYPE_FP32 or
-    TYPE_FP16; `device`: cpu or gpu, where the encoder runs. `single_threaded_encoders`: the number of
-    instances of the encoder with one thread each; None: one instance with all threads. `gpu`: the sizes for a GPU. A
-    full batch's tokens follow from the processor's rate, within the bounds of the checked-in configuration. Several
-    instances or a GPU have a fixed number. Where rows are packed, `max_batch_size` counts tokens.
+    """Copy the models and write their configurations for a checkpoint.
+
+    `token_embeddings_dtype` is Triton's TYPE_FP32 or TYPE_FP16. `device` of the encoder is cpu or gpu.
+    `single_threaded_encoders` is the number of encoder instances with one thread each (None: one instance with all
+    threads). `gpu` has the sizes for a GPU. The size of a full batch adapts to the processor's rate, within the bounds
+    of the checked-in configuration. For several instances or a GPU it is fixed. For packed rows, `max_batch_size`
+    counts tokens.
     """
     least_batch_tokens = gpu.batch_tokens if gpu else _checked_in("BATCH_TOKENS")
-    # With several instances a larger batch would leave the others without rows.
+    # A larger batch would leave other instances without rows.
     is_fixed = gpu or single_threaded_encoders
     most_batch_tokens = least_batch_tokens if is_fixed else _checked_in("MOST_BATCH_TOKENS")
     instances = _scheduling_instances(single_threaded_encoders)
@@ -97,7 +99,7 @@ def write_configs(
         config = read_config(MODEL_REPOSITORY, model)
         for tensor in _tensors(config, "token_embeddings"):
             tensor.dims[-1] = hidden_size
-            if model != "embed_tokens":  # callers get float32
+            if model != "embed_tokens":  # whose callers get float32
                 tensor.data_type = DataType.Value(token_embeddings_dtype)
         for tensor in _tensors(config, "sentence_embedding"):
             tensor.dims[-1] = dimension
@@ -129,7 +131,7 @@ def write_configs(
 
 
 def write_batching(repository: Path, block_tokens: int, *, alike: bool) -> None:
-    """Have embed_tokens make batches of whole token blocks of this size, of rows of `alike` lengths or of any."""
+    """Configure the batches of embed_tokens: whole token blocks of this size, with similar lengths if `alike`."""
     config = read_config(repository, "embed_tokens")
     config.parameters["BLOCK_TOKENS"].string_value = str(block_tokens)
     config.parameters["ALIKE_ROWS"].string_value = str(int(alike))
@@ -137,15 +139,15 @@ def write_batching(repository: Path, block_tokens: int, *, alike: bool) -> None:
 
 
 def _scheduling_instances(single_threaded_encoders: int | None) -> int:
-    """How many processes embed_tokens and embed_text have. A larger encoder takes the time of many requests for one."""
+    """The number of processes of embed_tokens and embed_text. One is enough for a larger, slower encoder."""
     return max(1, (single_threaded_encoders or 1) // _CORES_PER_SCHEDULING_INSTANCE)
 
 
 def _set_instances(config: Any, model: str, instances: int, computed: int) -> None:
-    """Have `instances` processes of a model share its limits, and the batches that are `computed` at once."""
+    """Configure `instances` processes of a model. They share its limits and the batches `computed` at once."""
     config.instance_group[0].count = instances
     if model == "embed_tokens":
-        # One more, so that the next is there when an instance of the encoder is free.
+        # One more, so that a batch is ready when an instance of the encoder is free.
         config.parameters["BATCHES_IN_FLIGHT"].string_value = str(-(-(computed + 1) // instances))
     else:
         config.parameters["GROUPS_AWAY"].string_value = str(-(-computed // instances))
@@ -164,20 +166,18 @@ def _set_gpu_sizes(config: Any, gpu: GpuSizes) -> None:
 
 
 def _checked_in(parameter: str) -> int:
-    """A parameter of embed_tokens as this repository has it."""
+    """A parameter of the checked-in embed_tokens."""
     return int(read_config(MODEL_REPOSITORY, "embed_tokens").parameters[parameter].string_value)
 
 
 def record_files(repository: Path) -> None:
-    """Write the sha256 of every file of a repository to `CHECKSUMS`, in the form of sha256sum, at the end of an
-    export.
-    """
+    """Write the sha256 of every file to `CHECKSUMS`, in the format of sha256sum, at the end of an export."""
     lines = [f"{hash_files([repository / name])}  {name}\n" for name in sorted(_files(repository))]
     (repository / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of an exported repository. Raises `RepositoryError` if `folder` is not one, or lacks a file."""
+    """The manifest of an exported repository. Raises `RepositoryError` for another or an incomplete folder."""
     for model in MODELS:
         if not (folder / model / "config.pbtxt").is_file():
             raise RepositoryError(f"{folder} is not an exported model repository: {model}/config.pbtxt is missing")
@@ -191,8 +191,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def check_repository(folder: Path) -> Manifest:
-    """The manifest of an exported repository all of whose files are those that were exported: Triton loads and runs
-    its findings. Raises `RepositoryError` that names the first fault of `folder`.
+    """Check that all files are those of the export, since Triton runs every file that it finds. Returns the manifest.
+
+    Raises `RepositoryError` that names the first fault.
     """
     manifest = read_manifest(folder)
     exported = _read_checksums(folder)
@@ -208,15 +209,15 @@ def check_repository(folder: Path) -> Manifest:
 
 
 def remove_bytecode(repository: Path) -> None:
-    """Remove the bytecode that Python wrote beside the models: code that runs in place of theirs, and that no checksum
-    covers. Raises `RepositoryError` if it cannot be removed.
+    """Remove Python's bytecode files, which would run in place of the models and have no checksums. Raises
+    `RepositoryError` if one cannot be removed.
     """
     for model in MODELS:
         bytecode = repository / model / "1" / BYTECODE
         if bytecode.exists():
             try:
                 shutil.rmtree(bytecode)
-            except FileNotFoundError:  # another server is as far
+            except FileNotFoundError:  # another server was first
                 continue
             except OSError as error:
                 name = bytecode.relative_to(repository)
@@ -231,7 +232,7 @@ def _broken(folder: Path, why: str) -> RepositoryError:
 
 
 def _read_checksums(folder: Path) -> dict[str, str]:
-    """sha256 by the file's path in the repository."""
+    """The sha256 of each file, by its path in the repository."""
     try:
         lines = (folder / CHECKSUMS).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except ValueError as error:
@@ -243,9 +244,7 @@ def _read_checksums(folder: Path) -> dict[str, str]:
 
 
 def _files(repository: Path) -> set[str]:
-    """The paths in a repository, all but `CHECKSUMS` and bytecode: those of files, of links, and of empty folders that
-    are no model's.
-    """
+    """The paths of files, links and unexpected empty folders in a repository, except `CHECKSUMS` and bytecode."""
     found: set[str] = set()
     versions = {f"{model}/1" for model in MODELS}
     for folder, folders, files in os.walk(repository):

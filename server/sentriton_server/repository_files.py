@@ -1,4 +1,4 @@
-"""The files of a model repository for the parts of a checkpoint beside its encoder."""
+"""Writes the files of a model repository for the parts of a checkpoint other than its encoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_head(checkpoint: Checkpoint, repository: Path) -> None:
 
 
 def write_contract(checkpoint: Checkpoint, repository: Path) -> None:
-    """Write the limits of requests, and the key by which the encoder and pooling recognize embed_tokens."""
+    """Write the limits of requests, and the key by which encoder and pooling recognize embed_tokens."""
     spec = checkpoint.encoder_spec
     checkpoint.encoder.key = secrets.randbelow(1 << 63)
     contract = {

@@ -1,4 +1,4 @@
-"""Where the files lie that belong to the server but are not its code."""
+"""The paths of the server's files other than its code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 PACKAGE = Path(__file__).resolve().parent
-_INSTALLED = PACKAGE / "_resources"  # in a wheel; a checkout has the folders at its top
+_INSTALLED = PACKAGE / "_resources"  # only in a wheel; a checkout has these folders in its root
 _ROOT = _INSTALLED if _INSTALLED.is_dir() else PACKAGE.parents[1]
 
 MODEL_REPOSITORY = _ROOT / "model_repository"
@@ -20,8 +20,8 @@ PARITY_SENTENCES = PACKAGE / "parity_sentences.txt"
 
 
 def load_model_code(model: str, name: str) -> ModuleType:
-    """Import a helper beside a model's `model.py`, such as ("pooling", "head"), so that export checks the very code
-    that Triton will run. The model's folder becomes a package, as in Triton: helpers import each other relatively.
+    """Import a module from a model's folder, such as ("pooling", "head"). So the export checks the same code that
+    Triton runs. The folder becomes a package, as in Triton, so that its modules can import each other relatively.
     """
     package = f"sentriton_model_{model}"
     if package not in sys.modules:
@@ -32,7 +32,7 @@ def load_model_code(model: str, name: str) -> ModuleType:
 
 
 def hash_files(paths: list[Path]) -> str:
-    """One sha256 over the contents of these files, in this order."""
+    """The sha256 over the contents of these files, in this order."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

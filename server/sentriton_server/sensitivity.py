@@ -1,4 +1,4 @@
-"""Which linear layers of an encoder 8 bits change most: a few with outliers may make up most of the difference."""
+"""Finds the linear layers that 8 bits change most. A few layers with outliers may cause most of the deviation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from sentriton_server.encoder.linear import Int8Linear
 
 
 def sensitive_linears(encoder: PackedEncoder, rows: list[list[int]]) -> list[str]:
-    """The names of the layers' linear layers, the most sensitive first. The measure is the mean cosine of the rows'
-    mean token embeddings, with 8 bits in this linear layer alone, to those without. The encoder is as `read_encoder`
-    makes it.
+    """The names of the linear layers, most sensitive first. Each is measured with 8 bits in this layer alone, by the
+    mean cosine of the rows' mean token embeddings to the originals. `encoder` comes from `read_encoder`.
     """
     expected = _row_means(encoder, rows)
     cosines: dict[str, float] = {}

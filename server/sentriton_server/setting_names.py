@@ -1,4 +1,4 @@
-"""How logs of the server name its settings: by flag, variable or default."""
+"""Describes settings for the server's log, with their source: flag, variable or default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sentriton.declaration import settings_of, source_of
 
 
 def described(settings: Any, *, all: bool) -> list[str]:
-    """Each value of resolved settings with its source, for a log; defaults only if `all` are asked for."""
+    """The values of resolved settings with their sources. Without `all`, default values are left out."""
     lines = []
     for declared in settings_of(type(settings)):
         source, value = source_of(settings, declared.field), getattr(settings, declared.field)

@@ -1,5 +1,5 @@
-"""The settings of the server's commands, each declared once, with its default. Light to import: the command line reads
-them before it knows which command runs.
+"""The settings of the server's commands with their defaults. This module is quick to import, since the command line
+reads it for every command.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SECONDS_OR_NONE = whole(0, of="seconds")
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """How a checkpoint becomes a model repository. Raises `InvalidInput` for a value that is not allowed."""
+    """The settings of an export. Raises `InvalidInput` for an invalid value."""
 
     precision: PrecisionName | None = setting(
         None,
@@ -51,7 +51,7 @@ class ExportSettings:
     check_on: DeviceName = setting(
         "auto",
         "Device that compares an export with sentence-transformers. auto takes the model's device. "
-        "cpu exports for a GPU on a machine without one.",
+        "cpu permits an export for a GPU on a machine without a GPU.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
@@ -68,7 +68,7 @@ class ExportSettings:
         None,
         "Tokens beyond which a text is truncated, special ones included. A lower limit bounds the time and the memory "
         "that a long text takes. Another limit changes the fingerprint.",
-        group=_TEXT,  # of its own: beside the switches of the model, its variable does not fit 80 columns
+        group=_TEXT,  # a separate group, since its variable does not fit into 80 columns with the model's flags
         allowed=whole(1, of="tokens"),
         unit="tokens",
         unset="the checkpoint's own",
@@ -86,9 +86,9 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How one Triton is started and supervised. Raises `InvalidInput` for a value that is not allowed.
+    """The settings of one Triton and its supervision. Raises `InvalidInput` for an invalid value.
 
-    The default addresses are loopback: the wheel's Triton is an older release and must not face a network.
+    The default addresses are loopback, because the wheel's Triton is an older release and must not face a network.
     """
 
     host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, allowed=HOST, unit="host")
@@ -234,7 +234,7 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """The settings that `sentriton serve` adds to its server's."""
+    """The settings of `sentriton serve` in addition to `ServerSettings`."""
 
     ready_file: Path | None = setting(
         None, "File that exists while the server is ready.", group=_SUPERVISION, unit="file", unset="no file"

@@ -1,4 +1,4 @@
-"""TOML: tomllib of the standard library from Python 3.11 on, else its backport tomli."""
+"""tomllib of the standard library, or its backport tomli before Python 3.11."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A load balancer ends TLS and closes, since its backend is down: that is no missing certificate."""
+"""A load balancer that closes after TLS, since its backend is down. The error must not blame a missing certificate."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @contextlib.contextmanager
 def balancer(certificates: Certificates, *, ending: str, tickets: int = 2) -> Iterator[str]:
-    """The address of a port that shakes hands by TLS and then ends each connection. It ends them by a close_notify, by
-    the end of the stream alone, or by a reset. "asks" ends none, and needs a client's certificate.
+    """The address of a port that ends each connection after the TLS handshake. It sends a close_notify, the end of the
+    stream, or a reset. "asks" ends no connection, and requires a client certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificates.server, certificates.server_key)
@@ -66,7 +66,7 @@ def test_a_connection_that_closes_after_tls_is_no_refusal(
     url_of = balancer(certificates, ending=ending, tickets=tickets)
     with url_of as url, pytest.raises(ServerUnavailable) as caught:
         SentenceEncoder(url, timeout_s=3, root_certificates=certificates.authority)
-    assert "closes after TLS; is its backend up, or does it ask for a client's certificate?" in str(caught.value)
+    assert "closes after TLS; is its backend up, or does it require a client certificate?" in str(caught.value)
 
 
 @pytest.mark.parametrize("has_other", [False, True], ids=["none", "a stranger's"])
@@ -89,5 +89,5 @@ def test_a_server_of_grpc_refuses_without_an_alert(certificates: Certificates, h
 
 
 def test_an_alert_is_a_refusal(certificates: Certificates) -> None:
-    with balancer(certificates, ending="asks") as url, pytest.raises(AccessDenied, match="asks for a client's cert"):
+    with balancer(certificates, ending="asks") as url, pytest.raises(AccessDenied, match="requires a client cert"):
         SentenceEncoder(url, timeout_s=3, root_certificates=certificates.authority)

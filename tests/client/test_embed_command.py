@@ -1,4 +1,4 @@
-"""`sentriton embed`: it replaces no file that it was not told to, and cuts no line whose end counts."""
+"""`sentriton embed` replaces only allowed files, and truncates no line whose end matters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small calls of one encoder that wait share a request, and each of them ends as if it had its own."""
+"""Waiting small calls of one encoder share a request, and each has the result of a separate one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_calls_of_several_sentences_keep_their_order(callers: Callers) -> None:
     callers.release()
     for call, words in zip(calls, wanted, strict=True):
         np.testing.assert_array_equal(call.result(SOON_S), vectors(words))
-    # 72 rows, and a request has at most 64.
+    # 72 rows need two requests, since a request has at most 64.
     assert callers.server.received == PLACES + 2
 
 
@@ -112,7 +112,7 @@ def test_requests_stay_within_their_tokens(callers: Callers) -> None:
 
 @pytest.mark.parametrize("seconds", [6.0])
 def test_no_call_is_forgotten_under_a_random_load(seconds: float, server: SmallServer) -> None:
-    """64 threads; sentences, deadlines, delays and failures drawn at random; every vector is compared."""
+    """64 threads with random sentences, deadlines, delays and failures. Every vector is compared."""
     drawn = random.Random(5)
 
     def refuse(number: int, context: Any) -> None:

@@ -1,4 +1,4 @@
-"""Failures of a call that shares a request with others, and failures that do not reach the others."""
+"""Failures of calls in a joined request, with and without an effect on the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_bad_neighbour_fails_alone(
     error = error_of(bad)
     assert type(error) is kind
     assert str(error) == message
-    # All together, and each of them alone.
+    # Once together, and then each separately.
     assert callers.server.received == PLACES + 1 + 10
 
 
@@ -81,7 +81,7 @@ def test_numbers_that_are_none_fail_the_calls_that_they_belong_to(callers: Calle
     calls = callers.waiting(*map(callers.call, ["w12", BAD, "w14"]), callers.call(["w15", BAD]))
     callers.release()
     assert_vectors([calls[0], calls[2]], ["w12", "w14"])
-    wrong = f"^a wrong answer of {callers.server.url}: the server sent sentence_embedding with NaN or infinity in row"
+    wrong = f"^wrong answer from {callers.server.url}: the server sent sentence_embedding with NaN or infinity in row"
     with pytest.raises(ServerError, match=f"{wrong} 0; expected numbers$"):
         calls[1].result()
     with pytest.raises(ServerError, match=rf"{wrong} 1; expected numbers \(0 of 2 sentences were embedded\)$"):
@@ -95,7 +95,7 @@ def test_an_answer_of_another_shape_fails_every_call(callers: Callers) -> None:
     callers.server.change = lambda response: response.outputs[0].shape.__setitem__(0, len(response.outputs) + 70)
     callers.server.silent.clear()
     for call in [*callers.held, *calls]:
-        with pytest.raises(ServerError, match=r"a wrong answer of .* of shape"):
+        with pytest.raises(ServerError, match=r"wrong answer from .* of shape"):
             call.result(SOON_S)
     assert callers.server.received == PLACES + 1
 

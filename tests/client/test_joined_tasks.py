@@ -1,4 +1,4 @@
-"""Small calls of one asyncio encoder that wait share a request, and each of them ends as if it had its own."""
+"""Waiting small calls of one asyncio encoder share a request, and each has the result of a separate one."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_cancelled_calls_leave_without_a_trace(server: SmallServer) -> None:
         await callers.release()
         await assert_vectors(calls, [*WORDS[11:15], *WORDS[16:20]])
         assert sorted(first_tokens(server.requests[-1]).tolist()) == [11, 12, 13, 14, 16, 17, 18, 19]
-        # Under way: one of two leaves the other; the last one takes the request with it.
+        # In flight: one of two calls leaves the other, and the last one cancels the request.
         server.silent.set()
         first, second = callers.call("w30"), callers.call("w31")
         await until_async(lambda: server.received == PLACES + 2)
@@ -160,7 +160,7 @@ def test_a_busy_event_loop_is_no_silence_of_the_server(server: SmallServer) -> N
 
 
 def test_no_call_is_forgotten_under_a_random_load(server: SmallServer) -> None:
-    """256 tasks; sentences, deadlines, cancellations and failures drawn at random; every vector is compared."""
+    """256 tasks with random sentences, deadlines, cancellations and failures. Every vector is compared."""
     drawn = random.Random(5)
 
     def refuse(number: int, context: Any) -> None:

@@ -1,4 +1,4 @@
-"""Requests that small calls share, step by step: which calls, when they go, and the requests after a failure."""
+"""Joined requests step by step: their calls, their times, and the requests after a failure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODEL = ServedModel(make_manifest(dimension=DIMENSION), TextTokenizer(make_token
 
 
 class Calls:
-    """Small calls at servers of these addresses. `woken` has those that were told to look."""
+    """Small calls at servers of these addresses. `woken` has the woken calls."""
 
     def __init__(self, servers: Sequence[str] = "a", max_in_flight: int = 16) -> None:
         self.budget = RetryBudget()
@@ -190,7 +190,7 @@ def test_the_last_call_that_leaves_cancels_its_request() -> None:
     calls.joiner.leave(second, 1.0)
     assert cancelled == ["it"]
     assert calls.woken[-1] == "w3"
-    calls.answer(joint, sending, 2.0)  # it comes too late to matter
+    calls.answer(joint, sending, 2.0)  # too late to matter
     assert first.embeddings is second.embeddings is None
 
 

@@ -1,4 +1,4 @@
-"""When a call ends: not while its requests are answered, soon when none is, and with its time where it has one."""
+"""The end of calls: not while requests are answered, soon after the last answer, and at the deadline."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_call_goes_on_as_long_as_answers_come(connect: Callable[..., Any], ser
         np.testing.assert_array_equal(
             np.concatenate(list(encoder.encode_stream(WORDS[:200], chunk_size=100, batch_size=8))), vectors(WORDS[:200])
         )
-    # Each request says how long it is waited for, and no more than the call has.
+    # Each request has a timeout, which does not exceed the call's.
     assert 0 < min(server.timeouts_us) <= max(server.timeouts_us) <= 2_000_000
 
 
@@ -162,7 +162,7 @@ def test_a_request_that_fails_when_its_call_is_over_leaves_no_error_behind(
     left: list[Any] = []
 
     async def fail_when_cancelled(connection: AsyncConnection, request: Any, timeout_s: float | None) -> Any:
-        # As gRPC does where the server's error came just before: by chance, so that no server can be made to do it.
+        # gRPC does this if the server's error came just before, which no test server can force.
         try:
             return await infer(connection, request, timeout_s)
         except asyncio.CancelledError as error:
@@ -196,7 +196,7 @@ def test_an_async_call_s_time_bounds_its_connecting(method: str, server: SmallSe
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0.3 s"):
             await getattr(encoder, method)("w1", timeout_s=0.3)
-        # Also where another call is connecting.
+        # Also while another call is connecting.
         first = asyncio.create_task(encoder.encode("w1"))
         await asyncio.sleep(0)
         with pytest.raises(DeadlineExceeded, match=r"timeout_s of 0.3 s"):
@@ -227,7 +227,7 @@ def test_another_event_loop_is_refused(server: SmallServer) -> None:
     encoder = AsyncSentenceEncoder(server.url)
     asyncio.run(encoder.connect())
     for method in (encoder.connect, lambda: encoder.encode("w1"), lambda: encoder.encode_query("w1")):
-        with pytest.raises(SentritonError, match=r"belongs to the event loop that first used it.*in each event loop"):
+        with pytest.raises(SentritonError, match=r"belongs to another event loop.*in each event loop"):
             asyncio.run(method())
     asyncio.run(encoder.close())
 

@@ -1,4 +1,4 @@
-"""Long text in an event loop: it is tokenized in a thread, and no other call waits for it."""
+"""A thread tokenizes long text of an event loop, so that no other call waits for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONG_TEXT = "w7 " * (LONG // 2)
 
 
 def note_threads(encoder: AsyncSentenceEncoder) -> list[bool]:
-    """For every tokenization from now on, whether it was in this thread, the event loop's."""
+    """Record for every tokenization whether it is in this thread, the event loop's."""
     tokenizer: Any = encoder._session.model.tokenizer
     tokenize, noted = tokenizer.tokenize, list[bool]()
 

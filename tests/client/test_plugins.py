@@ -1,4 +1,4 @@
-"""Commands of other distributions: none installed, a good one, broken ones."""
+"""Commands of other distributions: without any, with a good one, with broken ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def third_party(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sentriton(*arguments: str, path: list[Path]) -> subprocess.CompletedProcess[str]:
-    """The client alone on this path: -S leaves out this environment's packages, so the server's metadata as well."""
+    """Only the client is on this path, since -S leaves out this environment's packages and the server's metadata."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [CLIENT, *path]))}
     return subprocess.run(
         [sys.executable, "-S", "-c", MAIN, *arguments],

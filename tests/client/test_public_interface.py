@@ -1,4 +1,4 @@
-"""The client as its users see it: its names, its keyword arguments, and the error of any other argument."""
+"""The client's public interface: its names, its keyword arguments, and the error of an unknown argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sentences that `encode` takes, and those that it refuses: both clients, both names of the argument."""
+"""The sentences that `encode` accepts and rejects, with both clients and both names of the argument."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_tensor_is_refused(server: SmallServer) -> None:
 
 
 def require_refusal(given: Any, says: str, encoder: Any) -> None:
-    """Every method refuses these sentences, by either name of the argument, and says so."""
+    """Every method rejects these sentences, under either name of the argument."""
     for method in (encoder.encode, encoder.encode_query, encoder.encode_document):
         with pytest.raises(InvalidInput, match=f"^sentences.*{says}"):
             method(given)
@@ -118,7 +118,7 @@ def test_the_first_argument_has_two_names(method: str, encoder: Any) -> None:
     for found in (encode(THREE), encode(sentences=THREE), encode(inputs=THREE), encode(inputs=iter(THREE))):
         np.testing.assert_array_equal(found, vectors(THREE))
     np.testing.assert_array_equal(encode(inputs="w7"), vectors(["w7"])[0])
-    with pytest.raises(InvalidInput, match=r"sentences and inputs are both given.*; give one of them"):
+    with pytest.raises(InvalidInput, match=r"sentences and inputs are two names.*; give one of them"):
         encode(THREE, inputs=THREE)
     with pytest.raises(InvalidInput, match="sentences is None; give a string or an iterable of strings"):
         encode()

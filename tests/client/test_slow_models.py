@@ -1,4 +1,4 @@
-"""`sentriton embed` with a model that answers slowly: rows are saved every few seconds, also when it is stopped."""
+"""`sentriton embed` with a slow model saves rows every few seconds, and when it is stopped."""
 
 from __future__ import annotations
 

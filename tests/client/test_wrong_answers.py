@@ -1,4 +1,4 @@
-"""A server whose answers are wrong: no client takes one for a right one, and the error names the answer."""
+"""Wrong answers of a server: each client rejects them with an error that names the answer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check(request: pytest.FixtureRequest) -> Callable[[SmallServer], Any]:
 
 
 def rows(shape: tuple[int, ...], value: float = 1.0, dtype: str = "<f4") -> Callable[[Any], None]:
-    """A change to an answer: other numbers, of another shape."""
+    """A change to an answer: other numbers in another shape."""
 
     def change(response: Any) -> None:
         response.outputs[0].shape[:] = shape
@@ -117,7 +117,7 @@ def test_a_wrong_embedding_is_refused(
         server.change = change
         with pytest.raises(ServerError, match=says) as raised:
             encoder.encode(THREE)
-        assert f"a wrong answer of {server.url}: " in str(raised.value)
+        assert f"wrong answer from {server.url}: " in str(raised.value)
         assert str(raised.value).endswith("(0 of 3 sentences were embedded)")
         with pytest.raises(ServerError, match=says):
             list(encoder.encode_stream(THREE))
@@ -148,7 +148,7 @@ def test_what_is_no_manifest_is_the_servers_error(
         check_canary(ClientSettings(url=server.url))
 
 
-# Files that are no tokenizer, and a part that the library panics over.
+# Files that are not tokenizers, and a part that makes the library panic.
 BROKEN_TOKENIZERS = {
     "empty": b"",
     "nothing": b"{}",
@@ -165,7 +165,7 @@ def test_a_broken_tokenizer_is_the_servers_error(
     tokenizer: bytes, connect: Callable[..., Any], server: SmallServer
 ) -> None:
     server.tokenizer = tokenizer
-    for _ in range(2):  # fetched, then kept from before
+    for _ in range(2):  # fetched, then cached
         with pytest.raises(ServerError, match=f"{server.url} sent a tokenizer.json that this client cannot read: "):
             connect(server.url)
 
@@ -206,7 +206,7 @@ def test_an_interrupt_while_sentences_are_tokenized_passes(server: SmallServer) 
 
 def test_another_tokenizer_than_announced_is_refused(server: SmallServer) -> None:
     server.announce_tokenizer = False
-    with pytest.raises(ServerError, match=r"sha256 .*, announced was a{64}"):
+    with pytest.raises(ServerError, match=r"sha256 .*, expected a{64}"):
         SentenceEncoder(server.url)
 
 
@@ -226,7 +226,7 @@ ELEMENT = struct.pack("<I", 2) + b"{}"
     ("change", "says"),
     [
         (set_content(ELEMENT[:-1]), "in 5 bytes"),
-        (set_content(b"\x00"), "begin with 0x00; expected one element"),
+        (set_content(b"\x00"), "begin with 0x00; expected shape"),
         (set_content(b""), "in 0 bytes"),
         (set_content(ELEMENT * 2, (2,)), r"shape \[2\] in 12 bytes"),
         (set_content(ELEMENT * 2), r"shape \[1\] in 12 bytes"),

@@ -1,6 +1,6 @@
-"""Lets processes hang as a deadlock does: the thread that works stands still, while the others live on.
+"""Lets processes hang as in a deadlock: the working thread stops, while the others continue.
 
-SIGSTOP would stop all threads, and the heartbeat by which Triton knows a Python stub among them.
+SIGSTOP would stop all threads, including the heartbeat that Triton expects from a Python stub.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SEIZE, _INTERRUPT, _DETACH, _WAIT_ALL = 0x4206, 0x4207, 17, 0x40000000
 @contextmanager
 def hanging_main_threads(pids: Iterable[int]) -> Iterator[None]:
     """Stop the main threads of these processes until the block ends; they must be descendants of this one."""
-    # Only the thread that began it may end it, so this takes one thread of the caller's for both.
+    # Only the thread that attached may detach, so one thread does both.
     pids = list(pids)
     for pid in pids:
         _ptrace(_SEIZE, pid)

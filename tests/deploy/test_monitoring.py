@@ -28,7 +28,7 @@ from tests.deploy.prometheus import Prometheus, prometheus
 from tests.manifests.files import KUBERNETES, MONITORING, tool
 from tests.waiting import until
 
-# Metrics that this server has no cause for.
+# Metrics that this server does not have.
 ABSENT = ("nv_gpu_", "nv_cache_", "sentriton_cached_rows", "sentriton_row_cache")
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
@@ -118,7 +118,7 @@ def test_every_expression_has_data_under_load_and_no_alert_fires(server: TritonS
     expressions = {**dashboard_expressions(), **autoscaler_expressions()}
     absent = {name for name, text in expressions.items() if any(part in text for part in ABSENT)}
     assert absent == {"GPU A", "GPU B", "Cache hits A", "Row cache hits A", "Row cache memory A"}
-    # Something must have failed for there to be failures; the test below looks at it.
+    # This series needs a failure, which the test below causes.
     absent.add("Errors by code B")
     with load(server):
         lacking: list[str] = []
@@ -149,7 +149,7 @@ def test_every_expression_has_data_under_load_and_no_alert_fires(server: TritonS
     )
     assert set(p50) == {"query", "bulk"}
     assert all(0 < p50[lane] <= p95[lane] <= p99[lane] < 60 for lane in p50)
-    # The two autoscalers ask the same of one server.
+    # Both autoscalers get the same value from one server.
     assert values["sentriton_row_wait_seconds"][0][1] == pytest.approx(values["keda 0"][0][1], rel=0.5)
     for name, series in values.items():
         print(f"{name:36} {series[0][1]:.6g}")
@@ -209,33 +209,34 @@ def test_every_alert_fires_on_its_condition(server: TritonServer, monitor: Prome
         under_way.extend(connection.start_infer(message, 60) for _ in range(number - len(under_way)))
 
     def outcomes() -> set[str]:
-        """Wait for the calls under way. Returns the refusals without their figures, and "" if any call was answered."""
+        """Wait for the calls in flight. Returns the rejections without their figures, and "" if a call was answered."""
         failures = [call.exception() for call in under_way]
         return {re.sub(r"[\d.,]+", "N", failure.details()) if failure else "" for failure in failures}
 
-    # Nothing looks after this server, so its canary grows old.
+    # This server has no supervisor, so its canary becomes old.
     alerts.expect("SentritonCanaryLate", lasting=True)
     alerts.expect("SentritonRefusals", provoke=refuse)
 
-    # A fast machine is asked for more.
+    # A fast machine gets more requests.
     started = time.monotonic()
     large = request(64, longest)
     alerts.expect("SentritonSlowQueue", provoke=lambda: keep_under_way(4 + int(time.monotonic() - started), large))
     assert outcomes() == {""}
 
-    # More bulk work than can have its turn within the two seconds that it may wait.
+    # More bulk work than the server can compute within its two seconds.
     bulk = request(64, longest, priority="bulk", timeout_s=2)
     alerts.expect("SentritonQueueFull", provoke=lambda: keep_under_way(30, bulk))
     assert all(not outcome or re.search("Request timeout expired|send again later", outcome) for outcome in outcomes())
 
-    # A deadlock: Triton takes the encoders to be well, and rows wait. (Bulk, or the queue of queries was slow as well.)
+    # A deadlock: Triton considers the encoders healthy, but rows wait. Bulk, so that the queries' queue is not slow as
+    # well.
     short = request(1, 3, priority="bulk")
     with hanging_main_threads(encoder.pid for encoder in encoders(server)):
-        # One after the other: those that come together leave in one step, and none waits.
+        # One after the other, since simultaneous requests leave in one batch.
         alerts.expect("SentritonStuck", provoke=lambda: keep_under_way(len(under_way) + 1, short))
     assert outcomes() == {""}, "the hang is over, and the waiting calls are answered"
 
-    # Encoders that stand still altogether: Triton says so once, and then every request is refused.
+    # Encoders that hang completely: Triton reports it once, and then the server rejects every request.
     for encoder in encoders(server):
         encoder.send_signal(signal.SIGSTOP)
     failing: set[str] = set()

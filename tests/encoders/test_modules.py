@@ -67,7 +67,7 @@ def test_a_mean_of_layers_that_the_encoder_does_not_have_is_refused(tmp_path: Pa
     mean = WeightedLayerPooling(HIDDEN, num_hidden_layers=LAYERS + 3, layer_start=0)
     folder = with_modules(tmp_path, mean, Pooling(HIDDEN))
     edit_json(folder / "config.json", output_hidden_states=True)
-    assert f"has {LAYERS + 4} weights from layer_start 0 on; allowed is one for each" in refused(folder)
+    assert f"has {LAYERS + 4} weights from layer_start 0 on; it must have one for each" in refused(folder)
 
 
 def test_a_pickled_norm_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Attacks of one caller to bring a server down, or to make others wait. Each sends all its data and returns."""
+"""Attacks of one caller that try to crash the server or delay others. Each sends all its data and returns."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TENSORS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "pooling": (("token_embeddings", "FP32", 256), ("pooled", "BOOL", 1), ("row", "INT32", 1), ("key", "INT64", 1)),
 }
 BYTES = {"BOOL": 1, "INT32": 4, "FP32": 4, "INT64": 8}
-# With as few bytes as are left modulo 2^64, Triton 24.10 takes these for tensors of their size.
+# Their sizes in bytes wrap modulo 2^64, so Triton 24.10 accepts a few bytes for these shapes.
 WRAPPING = [
     (1, 2**61),
     (1, 2**62),
@@ -40,7 +40,7 @@ WRAPPING = [
 
 
 def send_all(url: str, requests: Sequence[Any]) -> Counter[str]:
-    """Send requests over one connection, all under way at once; how many came to which gRPC status."""
+    """Send requests over one connection, all in flight at once. Returns the number of each gRPC status."""
     connection = Connection(url)
     calls = [connection.start_infer(request, 60) for request in requests]
     outcomes = Counter(outcome(call) for call in calls)
@@ -49,12 +49,12 @@ def send_all(url: str, requests: Sequence[Any]) -> Counter[str]:
 
 
 def outcome(call: Any) -> str:
-    """The status of a call that has ended. The encoder, stock or stand-in, can refuse a key by INTERNAL alone."""
+    """The status of an ended call. The encoder, stock or stand-in, can reject a key only by INTERNAL."""
     return NO_KEY if "the encoder answers embed_tokens alone" in (call.details() or "") else str(call.code().name)
 
 
 def inner_request(model: str, tokens: int, key: int = 0) -> Any:
-    """A request to a model behind embed_tokens: one row of this number of tokens."""
+    """A request to a model behind embed_tokens, with one row of this number of tokens."""
     request = ModelInferRequest(model_name=model)
     for name, datatype, width in TENSORS[model]:
         request.inputs.add(name=name, datatype=datatype, shape=[tokens, width])
@@ -64,7 +64,7 @@ def inner_request(model: str, tokens: int, key: int = 0) -> Any:
 
 
 def wrapping_request(model: str, shape: Sequence[int], tensors: slice) -> Any:
-    """A request some of whose tensors have a shape with a size that wraps, and no byte more than is left then."""
+    """A request in which the sizes of some tensors wrap, with the remaining number of bytes."""
     request = inner_request(model, 4)
     for at in range(len(request.inputs))[tensors]:
         del request.inputs[at].shape[:]

@@ -1,5 +1,5 @@
-"""One caller does its worst while four others compare vectors: none of them gets an error or a wrong vector, and no
-process ends.
+"""One caller attacks while four others compare vectors. None of them gets an error or a wrong vector, and no process
+ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.faults.conftest import Served, check, note, serve
 from tests.faults.load import Load
 from tests.ports import with_free_ports
 
-# Allowed answers to the attacker: none says that the server failed, and none answers a request that is not for callers.
+# Allowed statuses of the attacker. None of them is a failure of the server.
 CLEAR = {"OK", "INVALID_ARGUMENT", "UNAVAILABLE"}
 REFUSED = {"INVALID_ARGUMENT", NO_KEY}
 NEVER_ANSWERED = {
@@ -30,17 +30,17 @@ NEVER_ANSWERED = {
     *("requests in the canarys lane", "many requests to the encoder"),
 }
 LEAST_S = 3.0
-# Triton 24.10 has one queue before each model, first come, first served; the model says no when a request's turn comes.
-# A bound on that queue (max_queue_size) makes Triton miss wake-ups: calls then take half a second without any attack.
+# Triton 24.10 has one FIFO queue for each model, and the model rejects a request only at its turn. With a bound on that
+# queue (max_queue_size), Triton misses wake-ups: calls then take half a second even without an attack.
 TRITONS_OWN_QUEUE = {"many requests to the encoder"}
 
 
 def attack(served: Served, name: str, expected: NDArray[np.float32]) -> Load:
-    """Callers whose calls were under way during an attack, and checks of its effects."""
+    """Run callers during an attack, and check its effects."""
     pids = {process.pid for process in served.processes()}
     with Load(served.url, expected) as load:
         begun = time.monotonic()
-        # In a process of its own, as a caller is: in this one it would hold up the others itself.
+        # In a separate process, since here the attack itself would delay the others.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as attacker:
             outcomes = attacker.submit(ATTACKS[name], served.url).result()
         time.sleep(max(0.0, LEAST_S - (time.monotonic() - begun)))

@@ -1,4 +1,4 @@
-"""Any message may arrive: each is answered, no other caller notices, and no process ends."""
+"""Random messages: each is answered, other callers are not affected, and no process ends."""
 
 from __future__ import annotations
 

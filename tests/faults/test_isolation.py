@@ -50,7 +50,7 @@ def test_queries_under_a_flood_of_bulk_work(served: Served) -> None:
 
 @contextmanager
 def misbehaving(act: object, callers: int = 2) -> Iterator[None]:
-    """Threads that do this again and again."""
+    """Threads that repeat this."""
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -74,7 +74,7 @@ def misbehaving(act: object, callers: int = 2) -> Iterator[None]:
 
 
 def test_callers_that_cancel(served: Served, expected: NDArray[np.float32]) -> None:
-    # Triton tells a step of an ensemble nothing of a cancelled caller: its rows are computed as anybody's.
+    # Triton does not tell a step of an ensemble about a cancelled caller, so its rows are computed.
     connection = Connection(served.url)
     request = protocol.text_request(SENTENCES[:16])
 
@@ -106,7 +106,7 @@ def test_callers_that_disconnect(served: Served, expected: NDArray[np.float32]) 
 
 
 def test_a_reader_that_does_not_read(served: Served, expected: NDArray[np.float32]) -> None:
-    # 16 answers of 64 KiB each, which its network does not let through.
+    # 16 answers of 64 KiB each, which the caller does not read.
     request = protocol.text_request(SENTENCES, protocol.parameters(priority="bulk"))
     with FaultyProxy(served.url) as proxy:
         connection = Connection(proxy.url)

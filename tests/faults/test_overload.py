@@ -1,4 +1,4 @@
-"""Ten times the load that the server can bear: it answers as many requests as before and rejects the others at once.
+"""Ten times the sustainable load: the server answers as many requests as before, and rejects the others at once.
 
 A client that retries gets all its answers.
 """
@@ -19,13 +19,13 @@ from tests.faults.conftest import Served, note
 from tests.faults.flood import ROWS, Flood, Outcomes, resident_bytes
 from tests.faults.load import SENTENCES
 
-SECONDS = 6.0  # an answer is 64 rows: in three seconds one more or less is two in a hundred
+SECONDS = 6.0  # an answer is 64 rows, so in three seconds one answer is 2 %
 ROUNDS = 5
 DEADLINE_S = 3.0
 
 
 def measure(served: Served, outcomes: Outcomes) -> tuple[float, float]:
-    """Rows answered a second, and for each second of the server's CPU time, from now on for `SECONDS`."""
+    """Answered rows per second, and per second of the server's CPU time, over the next `SECONDS`."""
     before, started, cpu = len(outcomes.answered), time.monotonic(), cpu_seconds(served.processes())
     time.sleep(SECONDS)
     rows = ROWS * (len(outcomes.answered) - before)
@@ -38,7 +38,7 @@ def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
 
 @pytest.mark.slow
 def test_ten_times_the_sustainable_load(served: Served) -> None:
-    # In turns, and the best of each: the machine's own speed may double or halve within seconds.
+    # In turns, and the best of each, since the machine's speed may change within seconds.
     peak, overloaded = np.zeros(2), np.zeros(2)
     grown = 0.0
     floods: list[Outcomes] = []
@@ -63,7 +63,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
         f"{len(refused):,} requests turned away after {1e3 * np.median(refused):.0f} ms at the median, "
         f"{len(answered):,} answered, {len(errors):,} too late; memory {grown:+.1%} from {memory >> 20} MiB",
     )
-    # By the server's own time: the sender of ten times the load takes its share of the same cores.
+    # By the server's CPU time, since the sender of the load uses the same cores.
     assert overloaded[1] >= 0.9 * peak[1]
     assert overloaded[0] >= 0.7 * peak[0]
     assert np.median(refused) < 0.25
@@ -73,7 +73,7 @@ def test_ten_times_the_sustainable_load(served: Served) -> None:
 
 @pytest.mark.slow
 def test_a_client_finishes_what_its_deadline_allows(served: Served, expected: NDArray[np.float32]) -> None:
-    # Four calls at once beside a flood that alone is ten times too much.
+    # Four concurrent calls, and a flood of ten times the sustainable load.
     with Flood(served.url, in_flight=8) as sustainable:
         time.sleep(1)
         peak, _ = measure(served, sustainable.outcomes)

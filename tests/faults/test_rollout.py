@@ -1,4 +1,4 @@
-"""A roll-out to another model in the middle of the load: no call ends with vectors of both."""
+"""A roll-out of another model under load: no call has vectors of both models."""
 
 from __future__ import annotations
 

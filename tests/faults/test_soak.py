@@ -1,4 +1,4 @@
-"""Minutes of mixed load: no process of the server grows or keeps descriptors, and neither does the client.
+"""Minutes of mixed load: neither the server's processes nor the client grow or leak descriptors.
 
 `make test-soak`; $SENTRITON_SOAK has the seconds.
 """

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Unpacks a headless Chromium, its driver and a Korean font from Debian's packages: nothing is installed (some 450 MB).
+# Unpacks a headless Chromium, its driver and a Korean font from Debian's packages (some 450 MB). It installs nothing.
 #
 #   tests/gateway/browser.sh FOLDER
 #
-# FOLDER gets usr/, as the packages have it, with the libraries that this machine lacks.
+# FOLDER gets the packages' usr/, with the libraries that this machine lacks.
 set -euo pipefail
 if [[ $# -ne 1 ]]; then
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2

@@ -149,7 +149,7 @@ def unused_url() -> str:
         (["--gateway-port", "70000"], "--gateway-port is '70000'; allowed are 0 (a free port) to 65535"),
         (["--gateway-host", "192.0.2.1"], "the gateway cannot listen (--gateway-host '192.0.2.1'"),
         (["--gateway-max-inputs", "0"], "--gateway-max-inputs is '0'; allowed are whole numbers from 1"),
-        (["--gateway-tls-key", "x.pem"], "--gateway-tls-key is given alone; a certificate and its key belong together"),
+        (["--gateway-tls-key", "x.pem"], "--gateway-tls-key is set, but a certificate and its key must"),
         (["--gateway-client-root-certificates", "x"], "--gateway-client-root-certificates needs --gateway-tls-certif"),
         (
             ["--gateway-tls-certificate", "none.pem", "--gateway-tls-key", "none.pem"],

@@ -1,4 +1,4 @@
-"""`sentriton serve --gateway-port`: a gateway beside the server, through the restarts of both and to its end."""
+"""`sentriton serve --gateway-port`: a gateway with the server, across restarts of both, and its end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def gateways_of(serve: psutil.Process) -> list[psutil.Process]:
 
 
 def test_64_callers_through_restarts(repository: Path, port: int) -> None:
-    """Each caller's every answer equals that of `encode`, while a stub of Triton and then the gateway are killed."""
+    """Every answer equals that of `encode`, while a stub of Triton and then the gateway are killed."""
     texts = [f"{number}번 손님이 남긴 {'아주 ' * (number % 20)}좋은 후기입니다" for number in range(CALLERS)]
     with running(repository, "--gateway-port", port) as (process, line, processes):
         serve = psutil.Process(process.pid)
@@ -113,7 +113,7 @@ def test_key_and_settings_are_the_server_s(repository: Path) -> None:
     [
         (("--gateway-port", "8001"), {}, "--grpc-port and --gateway-port are both 8001; give each a port of its own"),
         (("--gateway-port", "0"), {"SENTRITON_GATEWAY_MAX_INPUTS": "0"}, "$SENTRITON_GATEWAY_MAX_INPUTS is '0'; allo"),
-        (("--gateway-port", "0"), {"SENTRITON_GATEWAY_TLS_KEY": "x"}, "$SENTRITON_GATEWAY_TLS_KEY is given alone"),
+        (("--gateway-port", "0"), {"SENTRITON_GATEWAY_TLS_KEY": "x"}, "$SENTRITON_GATEWAY_TLS_KEY is set, but"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_start(flags: tuple[str, ...], variables: dict[str, str], says: str) -> None:
@@ -130,4 +130,4 @@ def test_a_gateway_that_keeps_failing_ends_serve(repository: Path, port: int) ->
         gateway_of(serve).kill()
         assert process.wait(60) == 1
         assert process.stderr is not None
-        assert "2 times in a row and is not started again (--restarts 1)" in process.stderr.read()
+        assert "2 times in a row and is not restarted (--restarts 1)" in process.stderr.read()

@@ -1,4 +1,4 @@
-"""Bodies of many MiB: they are read beside the gateway, which answers others meanwhile."""
+"""Bodies of many MiB: another process parses them, and the gateway answers others meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies with very many faults: one is told, so that a body of 16 MiB does not take gigabytes."""
+"""Bodies with very many errors: only one is reported, so that a body of 16 MiB does not take gigabytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that comes back at the same address with another model: no caller gets vectors of an unnamed model."""
+"""Another model at the same address: no caller gets vectors of a model that it does not expect."""
 
 from __future__ import annotations
 

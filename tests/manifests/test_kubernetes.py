@@ -1,4 +1,4 @@
-"""The manifests: as the schemas want them, and as a server that drains, recovers and stays locked up needs them."""
+"""The manifests match the schemas, and the needs of a server that drains, recovers and has few rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certificates of an authority and of a stranger, as the files that server and client take."""
+"""Certificates of an authority and of a stranger, as files for server and client."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Certificates:
 
 
 def write_certificates(folder: Path) -> Certificates:
-    """New ones, in `folder`."""
+    """Create new certificates in `folder`."""
 
     def write(name: str, *blobs: trustme.Blob) -> str:
         (folder / name).write_bytes(b"".join(blob.bytes() for blob in blobs))
         return str(folder / name)
 
     authority, stranger = trustme.CA(), trustme.CA()
-    # Not for the address that the launcher's canary calls: certificates are made for names.
+    # For names, but not for the address that the launcher's canary calls.
     server = authority.issue_cert("localhost", "embed.example.com")
     client, stranger_client = authority.issue_cert("caller@example.com"), stranger.issue_cert("caller@example.com")
     return Certificates(

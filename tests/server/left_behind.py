@@ -21,7 +21,7 @@ def regions(server: TritonServer) -> list[Path]:
 
 
 def python_instances(repository: Path) -> int:
-    """Instances of models that run Python: each has a stub, and shared memory of its own."""
+    """The number of Python model instances. Each has a stub with its own shared memory."""
     configs = [read_config(repository, model) for model in MODELS]
     return sum(group.count for config in configs for group in config.instance_group)
 

@@ -1,4 +1,4 @@
-"""A DNS server on loopback that knows one name, for `dns://host:port/name` as gRPC resolves it."""
+"""A DNS server on loopback with one name, for gRPC's `dns://host:port/name`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import threading
 from collections.abc import Sequence
 
 _TYPE_A, _CLASS_IN = 1, 1
-_ANSWER = 0x8580  # a response, with authority, to a query that wished for recursion
+_ANSWER = 0x8580  # an authoritative response to a query with recursion desired
 
 
 class NameServer:
-    """Answers every question for addresses (IPv4) with `addresses`, which may be changed. A context manager."""
+    """A context manager that answers every query for IPv4 addresses with `addresses`, which may change."""
 
     def __init__(self, addresses: Sequence[str]) -> None:
         self.addresses = addresses
@@ -44,7 +44,7 @@ class NameServer:
 
 
 def answer(query: bytes, addresses: Sequence[str]) -> bytes:
-    """The response to a query of one question (RFC 1035, section 4)."""
+    """The response to a query with one question (RFC 1035, section 4)."""
     end = query.index(b"\0", 12) + 5
     question = query[12:end]
     (kind,) = struct.unpack("!H", question[-4:-2])

@@ -1,4 +1,4 @@
-"""`sentriton serve` in a process of its own: started, failed, ready, ended."""
+"""Runs `sentriton serve` in a separate process, until it is ready, fails or ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def serve(*arguments: object, **environment: str) -> subprocess.Popen[str]:
 
 
 def fails(*arguments: object, **environment: str) -> str:
-    """The message of a `serve` that cannot work. It must be one sentence, and the exit code must not be 0."""
+    """The message of a failing `serve`. It must be one sentence, and the exit code must not be 0."""
     process = serve(*arguments, **environment)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
@@ -38,7 +38,7 @@ def fails(*arguments: object, **environment: str) -> str:
 def running(
     *arguments: object, environment: dict[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[str], str, list[psutil.Process]]]:
-    """A `serve` that is ready: its process, its line, and all processes below it."""
+    """A ready `serve`: its process, its line, and its descendants."""
     process = serve(*arguments, *FREE_PORT_FLAGS, **(environment or {}))
     try:
         assert process.stdout is not None

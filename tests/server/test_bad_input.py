@@ -1,4 +1,4 @@
-"""A caller's mistake is that caller's error: INVALID_ARGUMENT, a sentence that helps, and no harm to anybody else."""
+"""An invalid request gets INVALID_ARGUMENT with a helpful message, and does not affect other callers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def tokens(*rows: list[int], **parameters: Any) -> Any:
 
 
 def numbered(*row: int) -> Any:
-    """A request of as many tokens, with these row numbers."""
+    """A request of tokens with these row numbers."""
     ids = np.full(len(row), 5, np.int32)
     return protocol.tokens_request(PackedRows(ids, np.array(row, np.int32), np.ones(len(row), np.bool_)))
 
 
 def shaped(*shape: int, tensor: int = 0) -> Any:
-    """A request that says this shape of one of its tensors."""
+    """A request with this declared shape of one of its tensors."""
     request = tokens(IDS)
     del request.inputs[tensor].shape[:]
     request.inputs[tensor].shape.extend(shape)
@@ -67,7 +67,7 @@ def token_embeddings(rows: int, length: int) -> Any:
 
 
 def text_with_a_number(parameter: str) -> Any:
-    """Text with a number with a fraction for this parameter."""
+    """Text with a fractional number for this parameter."""
     request = protocol.text_request(["좋은 문장입니다."])
     request.parameters[parameter].double_param = 0.5
     return request
@@ -112,7 +112,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
 
 @pytest.fixture(scope="module")
 def good_traffic(server: RunningServer) -> Iterator[list[str]]:
-    """Callers of good requests, at work for as long as the tests of this module run. Their failures are listed."""
+    """Callers of valid requests during all tests of this module. Yields the list of their failures."""
     failures: list[str] = []
     stop = threading.Event()
     with SentenceEncoder(server.url) as encoder:

@@ -1,4 +1,4 @@
-"""Requests of many callers run together: equal results, real batches, no padding."""
+"""Requests of many callers are batched: equal results, real batches, no padding."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_64_callers_get_in_batches_what_single_calls_get(server: RunningServer, 
         assert server.metric("sentriton_steps_total") == server.metric("sentriton_batches_total"), "its old name"
     print(f"\nmean encoder batch {rows / batches:.1f}")
     assert rows == 4 * len(mixed_sentences)
-    assert rows / batches > (4 if is_quiet() else 2)  # beside other work callers send a few at a time
+    assert rows / batches > (4 if is_quiet() else 2)  # on a busy machine, callers send only a few at a time
     np.testing.assert_allclose(together, np.tile(alone, (4, 1)), atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""The client's commands against a real server, as a shell runs them."""
+"""The client's commands against a real server."""
 
 from __future__ import annotations
 

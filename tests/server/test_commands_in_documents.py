@@ -1,4 +1,4 @@
-"""The `sentriton` commands of all pages, run before a server, and the line that `serve` prints."""
+"""The `sentriton` commands of all pages run against a server. Also the line that `serve` prints."""
 
 from __future__ import annotations
 

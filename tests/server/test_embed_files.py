@@ -1,4 +1,4 @@
-"""`sentriton embed` on files against a real server: every kind in and out, stops and resumes, and refusals."""
+"""`sentriton embed` on files against a real server: all formats, interruptions and resumed runs, and errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_embeddings(path: Path) -> NDArray[Any]:
 
 
 def write_lines(path: Path, distinct: list[str], count: int) -> NDArray[np.int64]:
-    """`count` lines, each one of `distinct` by chance; which ones."""
+    """Write `count` random lines of `distinct`. Returns their indices."""
     chosen = np.array(random.Random(0).choices(range(len(distinct)), k=count))
     path.write_text("".join(f"{distinct[place]}\n" for place in chosen), encoding="utf-8")
     return chosen
@@ -67,7 +67,7 @@ def stop_when_kept(command: list[str], output: Path, size: int, number: signal.S
 def run_for_peak(command: list[str]) -> tuple[dict[str, Any], float]:
     """The command's JSON and the most memory that it had, in MiB.
 
-    The system's figure for ended children does not serve: it begins with the test process's own memory at the fork.
+    The system's figure for ended children is useless, since it starts with the test process's memory at the fork.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         status, peak_kib = Path(f"/proc/{process.pid}/status"), 0
@@ -92,7 +92,7 @@ def test_a_killed_run_resumes_to_the_same_result_in_constant_memory(
     row_bytes = encoder.manifest.dimension * 4
     code, _ = stop_when_kept(command, output, int(0.3 * count) * row_bytes, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    # As if the kill had come in the middle of a write.
+    # As after a kill in the middle of a write.
     partial = output.with_name("out.npy.partial")
     os.truncate(partial, partial.stat().st_size - row_bytes // 2)
     summary, peak_mib = run_for_peak(command)
@@ -186,7 +186,7 @@ def test_a_full_disk_keeps_what_was_written(server: RunningServer, encoder: Sent
     chosen = write_lines(tmp_path / "in.txt", distinct, 3 * CHUNK_SENTENCES)
     output = tmp_path / "out.npy"
     command = [SENTRITON, "embed", "--input", str(tmp_path / "in.txt"), "--output", str(output), "--url", server.url]
-    # Room for a part of the rows, as a disk that fills would have it.
+    # Space for a part of the rows, as on a disk that becomes full.
     blocks = CHUNK_SENTENCES * encoder.manifest.dimension * 4 * 3 // 2 // 1024
     limited = ["bash", "-c", f'ulimit -f {blocks}; exec "$@"', "bash", *command]
     stopped = subprocess.run(limited, capture_output=True, text=True, timeout=60, check=False)

@@ -1,4 +1,4 @@
-"""`sentriton embed` on files against a real server: the fate of other columns, and of invalid rows."""
+"""`sentriton embed` on files against a real server: other columns, and invalid rows."""
 
 from __future__ import annotations
 

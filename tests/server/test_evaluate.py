@@ -78,7 +78,7 @@ def test_another_checkpoint_is_pointed_out(
     some = first_pairs(klue_pairs, 8, tmp_path)
     result = run("evaluate", some, "--url", server.url, "--checkpoint", tmp_path / "other")
     assert result.returncode == 0, result.stderr
-    assert f"another model than the {encoder.manifest.name} that is served" in result.stderr
+    assert f"another model than the served {encoder.manifest.name}" in result.stderr
 
 
 def test_a_malformed_row_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A server before its first caller: warm, known to its canary, private, and gone when it is killed."""
+"""A server before its first caller: its warm-up, its canary, its privacy, and the clean-up after a kill."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready(fresh: TritonS
     # Every eighth of 128 lengths, and the golden sentences, which are one request.
     assert server.metric("sentriton_request_seconds_count", lane="canary") >= 1 + 128 // 8
     assert not server.metric("sentriton_requests_total", lane="query")
-    # The supervisor reads the same: each part is at work, and the canary had its turns.
+    # The supervisor sees that each part works, and that the canary's rows left the queue.
     metrics = urlsplit(fresh.metrics_url)
     assert metrics.hostname is not None
     assert metrics.port is not None
@@ -45,7 +45,7 @@ def test_rows_of_many_lengths_go_through_before_a_server_is_ready(fresh: TritonS
 
 def test_a_canary_knows_its_own_server(fresh: TritonServer) -> None:
     assert fresh.check(0) > 0.999
-    with pytest.raises(OtherServer, match=f"{fresh.url} is answered by another server"):
+    with pytest.raises(OtherServer, match=f"another server answers at {fresh.url}"):
         Canary(ClientSettings(fresh.url), 10, "the key of another").check(10)
 
 

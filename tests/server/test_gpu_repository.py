@@ -1,4 +1,4 @@
-"""A repository for a GPU on a real Triton without one: all of it as exported, but for the encoder's device."""
+"""A repository for a GPU on a real Triton without a GPU. Only the encoder's device differs from the export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries go before bulk work, and a lane that is full turns callers away at once."""
+"""Queries precede bulk work, and a full lane rejects requests at once."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from sentriton_server.serving import TritonServer, prepare_repository
 from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer
 
-# At once where others wait already, else when its time is over.
+# At once if others wait already, else at the deadline.
 TOO_LATE = r"lane is full: a turn comes in about .* this request may wait 0\.0 s|Request timeout expired: it waited"
 SENTENCE = "숙소가 지하철역에서 가까워서 편했어요."
 
 
 @contextmanager
 def bulk_flood(url: str, callers: int = 3) -> Iterator[list[float]]:
-    """Bulk work without a pause from several callers; gives the seconds that each request of 64 rows took."""
+    """Continuous bulk work from several callers. Yields the seconds of each request of 64 rows."""
     stop = threading.Event()
     took: list[float] = []
 
@@ -67,7 +67,7 @@ def test_queries_do_not_wait_for_the_bulk_work_before_them(server: RunningServer
 
 @pytest.fixture
 def narrow_server(tmp_path: Path) -> Iterator[str]:
-    """A server whose lanes hold 64 rows."""
+    """A server with lanes of 64 rows."""
     repository = tmp_path / "repository"
     shutil.copytree(prepare_repository(None, precision="fp32", device="cpu"), repository)
     config = repository / "embed_tokens/config.pbtxt"
@@ -139,7 +139,7 @@ def test_what_a_cancelled_call_asked_for_is_not_computed(server: RunningServer) 
     cancelled = server.metric("sentriton_refused_requests_total", reason="cancelled")
     calls = [connection.start_infer(request, 60) for _ in range(40)]
     deadline = time.monotonic() + 30
-    while not any(call.done() for call in calls):  # the others wait for their turn
+    while not any(call.done() for call in calls):  # the others wait in the queue
         assert time.monotonic() < deadline
         time.sleep(0.01)
     for call in calls:

@@ -1,4 +1,4 @@
-"""However a launcher ends, its processes, folders and shared memory end with it."""
+"""After any end of a launcher, its processes, folders and shared memory are removed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.server.serve_command import running, serve, wait_until_gone
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
-    """The Tritons that this process starts; with each it gets a SIGTERM, before `Popen` has returned."""
+    """The Tritons that this process starts. At each start it gets a SIGTERM before `Popen` returns."""
     found: list[subprocess.Popen[str]] = []
 
     class Popen(subprocess.Popen[str]):
@@ -31,7 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[str]]:
             if any(Path(each).name == "tritonserver" for each in arguments):
                 found.append(self)
                 os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(0.1)  # an exception of the signal's handler has struck by then
+                time.sleep(0.1)  # time for an exception of the signal's handler
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
     return found
@@ -93,7 +93,7 @@ def test_nothing_is_left_when_the_launcher_is_killed_while_triton_loads(
         try:
             processes = launcher.children(recursive=True)
             names = [child.name() for child in processes]
-        except psutil.NoSuchProcess:  # a child that ended between the two looks
+        except psutil.NoSuchProcess:  # a child that ended meanwhile
             continue
         if "tritonserver" in names and names.count("triton_python_backend_stub") >= stubs:
             break
@@ -101,7 +101,7 @@ def test_nothing_is_left_when_the_launcher_is_killed_while_triton_loads(
     (scratch,) = tmp_path.glob("sentriton-*")
     process.kill()
     process.communicate()
-    # Stubs that were started after the look are in Triton's group as well.
+    # Stubs that started later are in Triton's group as well.
     group = next(child.pid for child in processes if child.name() == "tritonserver")
     assert not wait_until_gone(processes, 50)
     with pytest.raises(ProcessLookupError):

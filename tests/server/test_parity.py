@@ -1,4 +1,4 @@
-"""Vectors from the server equal sentence-transformers' own, sentence by sentence, over gRPC."""
+"""The server's vectors equal those of sentence-transformers, sentence by sentence, over gRPC."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_every_sentence_of_the_bundled_model_equals_sentence_transformers(
         assert_parity(f"bundled, {embed.__name__}", precision, found, reference_embeddings(BUNDLED_CHECKPOINT))
 
 
-# Here, since files run in processes of their own, and this test needs the same three servers.
+# In this file, since each file has its own process, and this test needs the same three servers.
 def test_lower_precisions_lose_little(
     in_precision: tuple[RunningServer, str], klue_pairs: Path, evaluator_figures: dict[str, float]
 ) -> None:

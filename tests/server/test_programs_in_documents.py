@@ -53,7 +53,7 @@ def test_the_demo_prints_its_output() -> None:
 
 
 def test_the_card_of_the_bundled_model_has_its_figures(server: RunningServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its two programs run one after the other, and both print the matrix below them."""
+    """Its two programs run one after the other, and both print the matrix that follows."""
     monkeypatch.chdir(BUNDLED_CHECKPOINT.parent)
     printed: list[object] = []
     names = {"print": printed.append}

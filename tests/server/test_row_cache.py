@@ -1,4 +1,4 @@
-"""With the row cache on, a repeated sentence is not computed again. The protection of callers stays."""
+"""With the row cache, a repeated sentence is not computed again. All checks of requests still apply."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def embed(connection: Connection, texts: list[str], lane: str = "query", **param
 
 
 def rows(server: RunningServer, *lanes: str) -> list[float]:
-    """For each lane the rows that were computed so far, and those that were found in the cache."""
+    """For each lane, the numbers of computed rows and of cached rows."""
     server.wait_for_counts()
     names = ("sentriton_rows_total", "sentriton_cached_rows_total")
     return [server.metric(name, lane=lane) for lane in lanes for name in names]

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS and keys: who has the right credentials gets vectors, everybody else an error at once."""
+"""TLS, mutual TLS and keys: with the right credentials, callers get vectors, otherwise an error at once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def keyed() -> Iterator[TritonServer]:
 
 
 def embed(asynchronous: bool, server: TritonServer, host: str = "127.0.0.1", **credentials: Any) -> tuple[int, ...]:
-    """The shape of a sentence's vector, got through one of the two encoders."""
+    """The shape of a sentence's vector from one of the two encoders."""
     url = f"{host}:{server.settings.grpc_port}"
 
     async def embed_async() -> tuple[int, ...]:
@@ -80,7 +80,7 @@ def embed(asynchronous: bool, server: TritonServer, host: str = "127.0.0.1", **c
 
 
 def is_refused(kind: type[Exception], *arguments: Any, match: str | None = None, **credentials: Any) -> None:
-    """Require an error of this kind, at once: the client does not retry with a wrong credential."""
+    """Require an immediate error of this kind, since the client does not retry with a wrong credential."""
     started = time.monotonic()
     with pytest.raises(kind, match=match):
         embed(*arguments, **credentials)
@@ -159,7 +159,7 @@ ADMIN_HEADER = "triton-grpc-protocol-admin-key"
 
 
 def refusal(stub: Any, call: str, **headers: str) -> str | None:
-    """Why an administrative call was refused, None if it was let in, regardless of its outcome then."""
+    """The reason for rejecting an administrative call, or None if the server accepts its credentials."""
     method, request = ADMINISTRATIVE[call](stub)
     try:
         method(request, timeout=10, metadata=tuple((name.replace("_", "-"), value) for name, value in headers.items()))
@@ -170,7 +170,7 @@ def refusal(stub: Any, call: str, **headers: str) -> str | None:
 
 @pytest.fixture
 def raw(mutual_tls: TritonServer, certificates: Certificates) -> Iterator[Any]:
-    """gRPC's own channel, as any other client opens it."""
+    """A plain gRPC channel, as of any other client."""
     credentials = grpc.ssl_channel_credentials(
         Path(certificates.authority).read_bytes(),
         Path(certificates.client_key).read_bytes(),
@@ -186,7 +186,7 @@ def test_an_administrative_call_needs_the_admins_key(call: str, raw: Any, keyed:
     assert refusal(raw, call, triton_grpc_protocol_admin_key="wrong")
     assert refusal(raw, call, triton_grpc_protocol_access_key=ACCESS_KEY)
     assert refusal(raw, call, triton_grpc_protocol_admin_key=ADMIN_KEY) is None
-    # A server that was given no admin key has no administrators.
+    # Without an admin key, a server has no administrators.
     with grpc.insecure_channel(keyed.url) as channel:
         stub = GRPCInferenceServiceStub(channel)
         assert refusal(stub, call)
@@ -208,7 +208,7 @@ def test_a_raw_channel_needs_the_access_key_for_inference_and_none_for_health(ra
 
 
 def raw_status(server: TritonServer, credentials: grpc.ChannelCredentials | None) -> grpc.StatusCode:
-    """The outcome of gRPC's own channel with these credentials (None: a channel without TLS) and the right key."""
+    """The outcome of a plain gRPC channel with these credentials (None: without TLS) and the right key."""
     address = f"localhost:{server.settings.grpc_port}"
     channel = grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)
     headers = (("triton-grpc-protocol-access-key", ACCESS_KEY),)

@@ -68,7 +68,7 @@ def test_embedding_similarity(
         assert model.model_card_data.eval_results_dict[evaluator] == figures
         return figures
 
-    # A difference of 1e-7 moves a value at the edge of a step or of a bit to the next one.
+    # A difference of 1e-7 may move a value at the edge of a step or of a bit to the next one.
     tolerance = TOLERANCE if precision in (None, "float32") else 1e-3
     assert evaluate(encoder) == pytest.approx(evaluate(reference), abs=tolerance)
 
@@ -110,7 +110,7 @@ def test_information_retrieval(
 
     theirs = evaluate(reference)
     assert evaluate(encoder) == pytest.approx(theirs, abs=TOLERANCE)
-    assert theirs[f"{similarity}_recall@10"] > 0.5  # the figures say something
+    assert theirs[f"{similarity}_recall@10"] > 0.5  # so that the comparison is meaningful
 
 
 def test_further_evaluators(

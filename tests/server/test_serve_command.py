@@ -1,4 +1,4 @@
-"""`sentriton serve` as its user meets it: one line when it serves, one error when it ends by itself."""
+"""The output of `sentriton serve`: one line when it serves, one error when it fails."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
 
 
 def test_an_interrupt_whose_exception_was_swallowed_still_ends_the_server(repository: Path) -> None:
-    # A KeyboardInterrupt that strikes inside a C library's callback is printed and lost; the event remains.
+    # A KeyboardInterrupt inside a C library's callback is printed and lost, but the event remains.
     interrupted = threading.Event()
     server = TritonServer(repository, FREE_PORTS)
     with server:
@@ -136,9 +136,9 @@ def test_a_server_outlives_the_terminal_that_it_was_started_from(repository: Pat
         process.stdout.close()
         process.stderr.close()
         stub = next(child for child in processes if child.name() == "triton_python_backend_stub")
-        # Made before the restart: a new encoder fails at once where no server listens, calls wait.
+        # Connected before the restart, since a new encoder fails at once without a server, while calls wait.
         with SentenceEncoder(url, timeout_s=30) as encoder:
             stub.kill()
             assert encoder.encode("x").shape == (encoder.manifest.dimension,)
         assert process.poll() is None
-        process.stdout = process.stderr = None  # closed: nothing is left to read at the end
+        process.stdout = process.stderr = None  # closed, so that the end reads nothing

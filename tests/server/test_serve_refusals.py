@@ -1,4 +1,4 @@
-"""`sentriton serve` that cannot work says why in one sentence."""
+"""A failing `sentriton serve` prints the reason in one sentence."""
 
 from __future__ import annotations
 

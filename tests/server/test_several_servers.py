@@ -39,12 +39,12 @@ def addresses(repository: Path) -> Iterator[list[TritonServer]]:
     yield [first, second]
     for server in (first, second):
         server.kill()
-        server.stop()  # gives up the resources that it held for a restart
+        server.stop()  # releases the resources for a restart
 
 
 @pytest.fixture
 def servers(addresses: list[TritonServer]) -> list[TritonServer]:
-    """Both running: the one that the test before killed is started again."""
+    """Both servers. One that the previous test killed is restarted."""
     dead = [server for server in addresses if server.process is None]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(TritonServer.start, dead))
@@ -53,7 +53,7 @@ def servers(addresses: list[TritonServer]) -> list[TritonServer]:
 
 @pytest.fixture(scope="module")
 def expected(server: RunningServer) -> NDArray[np.float32]:
-    """The vectors of `DISTINCT`, from a server that lives."""
+    """The vectors of `DISTINCT`, from a running server."""
     with SentenceEncoder(server.url) as encoder:
         embeddings: NDArray[np.float32] = encoder.encode(DISTINCT)
     return embeddings
@@ -67,7 +67,7 @@ def embedded_tokens(server: TritonServer) -> float:
 def ended_under_way(
     server: TritonServer, end: Callable[[TritonServer], None] = TritonServer.kill, tokens: int = 5000
 ) -> Iterator[Callable[[], bool]]:
-    """Ends a server once it has embedded some tokens of the calls made meanwhile.
+    """End a server after it has embedded some tokens of the calls in the block.
 
     By default it ends like a machine that loses its power. Gives a function that tells whether it has ended.
     """
@@ -141,7 +141,7 @@ def test_servers_behind_one_name(servers: list[TritonServer], expected: NDArray[
         shares = [embedded_tokens(server) - count for server, count in zip(servers, before, strict=True)]
         assert sum(shares) == tokens
         assert min(shares) > 0.3 * tokens, "round robin over the name's addresses"
-        # The name moves to another address while the server at the old one dies.
+        # The name moves to another address when the server at the old one dies.
         names.addresses = [first.settings.host]
         with SentenceEncoder(url) as encoder:
             encoder.encode(DISTINCT)

@@ -1,4 +1,4 @@
-"""/dev/shm as small as a container's default: said before Triton starts, in one sentence."""
+"""A /dev/shm of a container's default size is an error of one sentence before Triton starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ports import FREE_PORT_FLAGS
 
 
 def test_too_little_shared_memory(repository: Path) -> None:
-    # A mount namespace of its own, in which /dev/shm is small.
+    # A separate mount namespace with a small /dev/shm.
     serve = f"{SENTRITON} serve {repository} {' '.join(FREE_PORT_FLAGS)}"
     inside = f"mount -t tmpfs -o size=4m tmpfs /dev/shm && exec {serve}"
     allowed = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False)

@@ -33,8 +33,9 @@ BATCHING = "dynamic_batching { max_queue_delay_microseconds: 300000 preferred_ba
 
 
 class Witness(torch.nn.Module):
-    """For every row: `first`, `second`, and its place in the whole batch. Negative values of `first` are refused. The
-    arguments stand in another order than the configuration names them."""
+    """Returns `first`, `second` and the place in the whole batch for every row. Rejects negative values of `first`. The
+    arguments have another order than in the configuration.
+    """
 
     def forward(self, second: Tensor, first: Tensor) -> Tensor:
         if bool((first < 0).any()):
@@ -91,7 +92,7 @@ def test_requests_form_one_batch_and_each_gets_its_own_rows(stub: GRPCInferenceS
         assert output[:, 0].tolist() == first
         assert output[:, 1].tolist() == first[::-1]
         assert (np.diff(output[:, 2]) == 1).all(), "a request's rows stand together, in order"
-    # One batch: the places of all requests are 0 to the number of rows, each once.
+    # In one batch, the places of all requests are 0 to the number of rows minus 1, each once.
     assert sorted(np.concatenate([output[:, 2] for output in outputs]).tolist()) == list(range(sum(sizes)))
 
 

@@ -1,4 +1,4 @@
-"""Requests for text that come together are embedded together, and each caller gets its own answer."""
+"""Simultaneous requests for text are joined, and each caller gets its own answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def texts(number: int) -> list[str]:
 
 
 def request(number: int) -> ModelInferRequest:
-    """Some are in another lane, with another deadline, or for another model."""
+    """Requests, some with another lane, deadline or model."""
     fingerprint = OTHER_MODEL if number % 10 == 9 else None
     priority = "bulk" if number % 7 == 6 else "query"
     return protocol.text_request(
@@ -36,7 +36,7 @@ def request(number: int) -> ModelInferRequest:
 
 
 def check_answers(url: str) -> Counter[str]:
-    """Send all requests at once and compare every vector; how many came to which status."""
+    """Send all requests at once and compare every vector. Returns the number of each status."""
     connection = Connection(url)
     calls = [connection.start_infer(request(number), 60) for number in range(CALLERS)]
     with SentenceEncoder(url) as encoder:
@@ -58,7 +58,7 @@ def test_each_caller_gets_its_own_answer_and_counts_once(server: RunningServer) 
     assert check_answers(server.url) == {"OK": CALLERS - mismatches, "INVALID_ARGUMENT": mismatches}
     encodes = CALLERS - mismatches  # each is compared with one call to embed_tokens
     grown = [server.published(name) - count for name, count in zip(names, before, strict=True)]
-    # `published` sends requests that are refused.
+    # `published` sends invalid requests.
     assert grown[0] >= CALLERS + encodes
     assert grown[1] == CALLERS - mismatches + encodes
 

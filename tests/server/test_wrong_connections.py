@@ -1,4 +1,4 @@
-"""Twenty wrong ways to reach a server: each gives one sentence that names the cause, at once, and no log of gRPC's."""
+"""Twenty wrong connections: each gives one sentence with the cause at once, without gRPC's log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.server.conftest import RunningServer
 
 TRUSTED = {"root_certificates": "authority"}
 CLIENT = {"client_certificate": "client", "client_key": "client_key"}
-# The port, the settings (file settings by the file's name in Places), the class of the error and words of its message.
+# The port, the settings (files by their names in Places), the class of the error and words of its message.
 WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
     "nothing listens": ("closed", {}, Unavailable, "is it running?"),
     "no such host": ("nowhere", {}, Unavailable, "cannot be resolved"),
@@ -49,7 +49,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
         "does not accept the client certificate",
     ),
     "a root file that is no certificate": ("tls", {"root_certificates": "text"}, InvalidInput, "BEGIN CERTIFICATE"),
-    "a root file that is a key": ("tls", {"root_certificates": "server_key"}, InvalidInput, "holds no PEM certificate"),
+    "a root file that is a key": ("tls", {"root_certificates": "server_key"}, InvalidInput, "has no PEM certificate"),
     "a root file that is missing": ("tls", {"root_certificates": "missing"}, InvalidInput, "cannot be read: No such"),
     "another certificate's key": (
         "mutual",
@@ -61,9 +61,9 @@ WRONG: dict[str, tuple[str, dict[str, Any], type[SentritonError], str]] = {
         "mutual",
         {**TRUSTED, "client_certificate": "client", "client_key": "text"},
         InvalidInput,
-        "holds no PEM key",
+        "has no PEM key",
     ),
-    "a certificate without its key": ("mutual", {"client_certificate": "client"}, InvalidInput, "belong together"),
+    "a certificate without its key": ("mutual", {"client_certificate": "client"}, InvalidInput, "must be set together"),
     "no access key": ("keyed", {}, AccessDenied, "give the server's access_key"),
     "a wrong access key": ("keyed", {"access_key": "wrong"}, AccessDenied, "give the server's access_key"),
 }
@@ -71,7 +71,7 @@ FILES = ("root_certificates", "client_certificate", "client_key")
 
 
 class Places(dict[str, str]):
-    """Addresses by the kind of port, and paths of files by their names."""
+    """Addresses by kind of port, and paths of files by name."""
 
 
 @pytest.fixture(scope="module")

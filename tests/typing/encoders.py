@@ -1,4 +1,4 @@
-"""Calls that type checkers accept, with the types that they must see. Never run: test_typing.py has it checked."""
+"""Calls that type checkers accept, with the expected types. test_typing.py checks this file, which never runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that type checkers refuse: each line with the comment `refused`, and no other. Never run."""
+"""Calls that type checkers reject: exactly the lines with the comment `refused`. This file never runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Type checkers on the public interface: mypy --strict and pyright accept encoders.py and refuse refused.py."""
+"""Type checkers on the public interface: mypy --strict and pyright accept encoders.py and reject refused.py."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLIENT = ROOT / "client/python"
 NODE_MODULES = ROOT / "client/node/node_modules"
 ACCEPTED, REFUSED, WITHOUT_TORCH = HERE / "encoders.py", HERE / "refused.py", HERE / "without_torch.py"
 
-# By file, the lines that a type checker refuses and why.
+# The rejected lines of each file, with the reasons.
 Findings = dict[str, dict[int, str]]
 
 

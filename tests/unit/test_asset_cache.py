@@ -1,4 +1,4 @@
-"""The client's cache of assets: found by content, or not at all."""
+"""The client's cache of assets finds files only by their content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_corrupted_file_is_not_found_and_can_be_kept_anew(folder: Path) -> Non
 
 def test_content_with_another_sha256_is_refused_and_not_kept(folder: Path) -> None:
     found = hashlib.sha256(b"other").hexdigest()
-    with pytest.raises(ValueError, match=f"sha256 {found}, announced was {SHA256}"):
+    with pytest.raises(ValueError, match=f"sha256 {found}, expected {SHA256}"):
         cache.keep(SHA256, b"other")
     assert not folder.exists()
 

@@ -1,4 +1,4 @@
-"""Attention within the rows of a block, by products and by torch's fused kernel, against the formula row by row."""
+"""Attention within the rows of a block, by `bmm` and by torch's fused kernel, against the formula row by row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the wheel's Triton has its backends from."""
+"""The folder of the backends of the wheel's Triton."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_preparing_again_replaces_files_of_the_same_size(backends: dict[str, lis
 def test_a_folder_that_runs_no_programs_is_named_with_what_to_do(
     backends: dict[str, list[Path]], tmp_path: Path
 ) -> None:
-    # As `docker run --tmpfs /tmp` mounts it.
+    # Like `docker run --tmpfs /tmp`.
     subprocess.run(["mount", "-t", "tmpfs", "-o", "noexec,size=1m", "tmpfs", tmp_path], check=True)
     try:
         with pytest.raises(LaunchError, match=f"^{tmp_path} is mounted noexec.*--tmpfs /tmp:exec.*serving.prepare$"):

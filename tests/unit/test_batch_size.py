@@ -1,4 +1,4 @@
-"""How many tokens a batch takes on a slow and on a quick processor."""
+"""The tokens of a batch on a slow and on a fast processor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BatchSize = load_model_code("embed_tokens", "batch_size").BatchSize
 
 
 def compute(size: Any, batches: int, tokens_per_s: float, start: float = 100.0) -> float:
-    """Batches of its size one after the other, each handed over while the one before is computed. Returns the time."""
+    """Run batches of its size, each sent while the previous one is computed. Returns the time."""
     now = start
     size.taken(now)
     for _ in range(batches):

@@ -1,4 +1,4 @@
-"""The results that benchmarks save, and the page that is written from them."""
+"""Saved results of benchmarks, and the pages made from them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_ours_is_compared_with_the_best_peer_and_with_the_best_that_is_as_close(
 
 
 def test_each_value_is_in_the_column_of_its_name(capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs of other languages order the fields of their JSON otherwise."""
+    """Programs of other languages may write JSON fields in another order."""
     print_report("clients", "clients", [{"client": "go", "rate": 1}, {"rate": 2, "client": "rust"}])
     assert ["rust", "2"] in [re.findall(r"\w+", line) for line in capsys.readouterr().out.splitlines()]
 

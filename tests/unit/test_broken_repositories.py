@@ -1,4 +1,4 @@
-"""A repository that lacks a file, or has one that was changed, is named broken."""
+"""A repository with a missing or changed file is reported as broken."""
 
 from __future__ import annotations
 

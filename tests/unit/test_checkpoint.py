@@ -1,4 +1,4 @@
-"""Reading a sentence-transformers checkpoint: the settings taken from it, and the ones refused by name."""
+"""Reading a sentence-transformers checkpoint: supported settings, and settings that are rejected by name."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_another_tokenizer_changes_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_prompts_change_the_fingerprint(tmp_path: Path) -> None:
-    """Clients put them before texts. Empty ones, which sentence-transformers adds by itself, change no text."""
+    """Clients put prompts before texts. Empty prompts, which sentence-transformers adds, change no text."""
     folder = make_checkpoint(tmp_path)
     config = folder / "config_sentence_transformers.json"
     found = []

@@ -1,4 +1,4 @@
-"""Files of a checkpoint that are broken, hostile, elsewhere or missing: one readable sentence."""
+"""Broken, hostile, misplaced or missing files of a checkpoint: one readable sentence."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_weight_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
 def test_a_pointer_in_the_place_of_the_weights_is_refused(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path)
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\nsize 12345\n")
-    assert "too few; correct the sizes, or download the weights again" in refused(folder)
+    assert "only 54 bytes; correct the sizes, or download the weights again" in refused(folder)
 
 
 @pytest.mark.parametrize("source", ["x" * 5000, "a\0b", "loop"])

@@ -1,4 +1,4 @@
-"""A checkpoint of another kind than an embedding model is refused by its kind."""
+"""A checkpoint of another kind than an embedding model is rejected, and the error names its kind."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_module_of_another_kind_is_refused_by_its_kind(module: str, named: str
 
 
 def as_hub_model(folder: Path, cache: Path, hub_id: str) -> None:
-    """Put a plain transformers model into a hub cache, as a download leaves it there."""
+    """Put a plain transformers model into a hub cache, as after a download."""
     at = cache / f"models--{hub_id.replace('/', '--')}"
     (at / "refs").mkdir(parents=True)
     (at / "refs/main").write_text("0" * 40)

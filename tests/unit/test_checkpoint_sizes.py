@@ -1,4 +1,4 @@
-"""Limits and sizes of a checkpoint: capped as sentence-transformers does, or refused before memory is taken."""
+"""Limits and sizes of a checkpoint: capped like in sentence-transformers, or rejected before memory is allocated."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def test_a_truncate_dim_that_is_no_dimension_is_refused(truncate_dim: Any, tmp_p
 
 
 SIZES: dict[str, tuple[dict[str, Any], str]] = {
-    "hidden_size": ({"hidden_size": 10**9}, "its files hold"),
-    "vocab_size": ({"vocab_size": 10**15}, "its files hold"),
-    "layers": ({"num_hidden_layers": 10**9}, "its files hold"),
-    "positions": ({"max_position_embeddings": 10**12}, "its files hold"),
-    "intermediate_size": ({"intermediate_size": 10**12}, "its files hold"),
-    "token types": ({"type_vocab_size": 10**12}, "its files hold"),
-    "beyond any integer": ({"hidden_size": 10**60}, "its files hold"),
+    "hidden_size": ({"hidden_size": 10**9}, "its files have only"),
+    "vocab_size": ({"vocab_size": 10**15}, "its files have only"),
+    "layers": ({"num_hidden_layers": 10**9}, "its files have only"),
+    "positions": ({"max_position_embeddings": 10**12}, "its files have only"),
+    "intermediate_size": ({"intermediate_size": 10**12}, "its files have only"),
+    "token types": ({"type_vocab_size": 10**12}, "its files have only"),
+    "beyond any integer": ({"hidden_size": 10**60}, "its files have only"),
     "no heads": ({"num_attention_heads": 0}, "num_attention_heads is 0; allowed are positive integers"),
     "heads that do not divide": ({"num_attention_heads": 5}, "must be a multiple of num_attention_heads"),
     "negative layers": ({"num_hidden_layers": -1}, "num_hidden_layers is -1; allowed are positive integers"),

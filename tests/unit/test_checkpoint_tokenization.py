@@ -1,4 +1,4 @@
-"""A setting of tokenization is honoured, or refused by its name."""
+"""A setting of tokenization is supported, or rejected by name."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize(("change", "named"), TOKENIZERS.values(), ids=TOKENIZERS)
 def test_a_setting_that_a_tokenizer_file_cannot_hold_is_named(change: Change, named: str, tmp_path: Path) -> None:
-    # Two token types, so that the encoder itself takes either.
+    # Two token types, so that the encoder accepts either.
     folder = make_checkpoint(tmp_path, type_vocab_size=2)
     if "types other" in named:
         edit_json(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])

@@ -1,4 +1,4 @@
-"""Weights in every layout: they fit, or the sentence that refuses them names those that do not."""
+"""Weights in every layout: they fit, or the error names those that do not fit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MISFITS: dict[str, tuple[Change, str]] = {
         r"1 missing \(encoder.layer.0.output.dense.weight\)",
     ),
     "LayerNorm biases missing": (without("LayerNorm.bias"), r"5 missing \(embeddings.LayerNorm.bias"),
-    "no tensors": (weights(lambda state: {}), "which is too few"),
+    "no tensors": (weights(lambda state: {}), "its files have only"),
     "a wrong shape": (
         weights(lambda state: {**state, LAYER: torch.zeros(5)}),
         r"1 of another shape \(encoder.layer.1.attention.output.LayerNorm.bias is \[5\], not \[32\]\)",
@@ -161,7 +161,7 @@ DENSE_MISFITS: dict[str, tuple[Change, str]] = {
         "module Dense has weights that are not finite numbers",
     ),
     "sizes unlike the weights": (edit("2_Dense/config.json", out_features=7), "7"),
-    "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "which is too few"),
+    "absurd sizes": (edit("2_Dense/config.json", in_features=10**9, out_features=10**9), "its files have only"),
     "negative sizes": (edit("2_Dense/config.json", in_features=-1), "in_features -1 and out_features 8"),
     "no sizes": (text("2_Dense/config.json", "{}"), "in_features None and out_features None"),
     "an unknown activation": (edit("2_Dense/config.json", activation_function="torch.nn.Nonsense"), "Nonsense"),

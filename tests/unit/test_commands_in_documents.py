@@ -53,7 +53,7 @@ NOT_RUN = {
 
 
 def check(words: Sequence[str], page: str) -> None:
-    """Raise for a command that its program would refuse."""
+    """Raise for a command that its program would reject."""
     program, *arguments = words
     if program == "sentriton":
         check_sentriton(arguments)

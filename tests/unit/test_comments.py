@@ -1,4 +1,4 @@
-"""The comments of every language, as the linter of the prose reads them."""
+"""The comments of every language for the prose linter."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def make_course(
 
 
 def send_all(course: Course, now: float) -> Iterator[Sending]:
-    """All that may be sent at a time."""
+    """All requests that may be sent now."""
     while True:
         course.prepare()
         sending = course.next(now)
@@ -147,7 +147,7 @@ def test_overload_halves_the_window_and_unavailability_does_not() -> None:
 
 
 def simulate(window: Window, capacity: int, rounds: int = 300) -> None:
-    """A server that takes 1 s for `capacity` requests at once, and longer in proportion for more."""
+    """A server that takes 1 s for `capacity` concurrent requests, and proportionally longer for more."""
     now = 0.0
     for _ in range(rounds):
         now += max(1.0, window.limit / capacity) / window.limit
@@ -171,7 +171,7 @@ def test_the_next_call_begins_with_what_the_last_one_learned() -> None:
     simulate(window, capacity=8)
     following = window.anew()
     assert (following.limit, following.most, following.best_rate) == (window.limit, 64, window.best_rate)
-    # A server that does no more at once than before: every call measures it, and none opens the window further.
+    # With an unchanged server, every call measures it, and none raises the limit.
     for _ in range(50):
         following = following.anew()
         simulate(following, capacity=8, rounds=3 * following.limit)

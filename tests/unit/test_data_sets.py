@@ -1,4 +1,4 @@
-"""Public data sets: fetched from a real HTTP server that serves them whole, cut short, changed or not at all."""
+"""Public data sets from a real HTTP server that serves them complete, truncated, changed or not at all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LONG = "전율과 여운이 남는 영화"  # 13 characters
 
 
 class Home(ThreadingHTTPServer):
-    """Serves `files`; a path below /short is announced whole and ends in the middle. `requests` counts."""
+    """Serves `files`. A path below /short ends in the middle of the announced content. `requests` counts."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -132,7 +132,7 @@ def test_a_data_set_is_fetched_once(home: Home, data_set: PublicDataSet, tmp_pat
         (lambda one: replace(one, url=one.url.replace("/file", "/changed")), "its sha256 is [0-9a-f]{64}"),
         (
             lambda one: replace(one, url=one.url.replace("/file", "/none")),
-            r"the server answers with HTTP status 404 \(Not Found\)",
+            r"the server answered with HTTP status 404 \(Not Found\)",
         ),
         (lambda one: replace(one, download_bytes=20_000), "the download is larger than 20,000 bytes"),
     ],

@@ -1,4 +1,4 @@
-"""A setting is declared once: its flag, variable, default, check and row in the documentation agree."""
+"""A setting's declaration determines its flag, variable, default, check and row in the documentation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_variables_that_the_documentation_names_exist(page: str) -> None:
     assert set(named) <= declared | OTHER_VARIABLES
 
 
-# Where a value comes from
+# Sources of values
 
 
 def test_a_flag_beats_a_variable_and_that_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_former_variable_works_with_a_warning(monkeypatch: pytest.MonkeyPatch)
     assert resolve(ServerSettings).canary_period_s == 3
 
 
-# Refused values
+# Rejected values
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: p
         (["health", "--timeout-s", "nan"], "error: --timeout-s is 'nan'; allowed are finite numbers above 0"),
         (
             ["info", "--client-key", "k.pem"],
-            "error: --client-key is given alone; a client's certificate and its key belong together",
+            "error: --client-key is set, but a client certificate and its key must be set together",
         ),
         (
             ["embed", "x", "--url", "localhost:1", "--batch-size", "0"],

@@ -1,4 +1,4 @@
-"""The files that a killed Triton leaves in /tmp are removed, and nothing else there."""
+"""Only the files that a killed Triton leaves in /tmp are removed."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_json_lines_and_parquet(tmp_path: Path) -> None:
 
 
 def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
-    """A folder stands for the hub, as `datasets` has it."""
+    """A folder in place of the hub, as `datasets` allows."""
     for split, rows in (("train", ROWS), ("validation", ROWS[:1])):
         write(tmp_path / f"{split}.jsonl", "\n".join(json.dumps(row) for row in rows))
     assert read_pairs(f"{tmp_path}::validation") == PAIRS[:1]
@@ -75,8 +75,8 @@ def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
         ("a.csv", "sentence1,sentence2,score\n가,나,nan\n", r"line 2: score is 'nan'; it must be a number"),
         ("a.tsv", "sentence1\tsentence2\n가\t나\n", r"line 2: the score is missing; it must be named score, label"),
         ("a.csv", "first,second,score\n가,나,1\n", r"line 2: 'sentence1' is missing"),
-        ("a.csv", "sentence1,sentence2,score\n", r"holds no pair"),
-        ("a.jsonl", '{"sentence1": "가", "sentence2": 7, "score": 1}', r"line 1: sentence2 is 7 and not a string"),
+        ("a.csv", "sentence1,sentence2,score\n", r"has no pair"),
+        ("a.jsonl", '{"sentence1": "가", "sentence2": 7, "score": 1}', r"line 1: sentence2 is 7; every sentence must"),
         ("a.jsonl", "\n[1]\n", r"line 2: expected an object with sentence1"),
         ("a.jsonl", "\n{\n", r"line 2 is not JSON"),
         ("a.jsonl", "[" * 100_000, r"line 1 is not JSON"),

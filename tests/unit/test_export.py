@@ -76,7 +76,7 @@ def test_half_precision_changes_the_inner_token_embeddings_and_the_device_the_en
 
 @pytest.mark.parametrize("model", MODELS)
 def test_no_dimension_is_left_open_to_callers(model: str, repository: Path) -> None:
-    """Triton 24.10 multiplies sizes modulo 2^64 when it compares them with the bytes that came."""
+    """Triton 24.10 multiplies sizes modulo 2^64 when it compares them with the received bytes."""
     config = read_config(repository, model)
     assert all(size > 0 for tensor in config.input for size in tensor.dims)
     assert config.max_batch_size < 2**20

@@ -1,4 +1,4 @@
-"""The cache: its entries, their removal, and that an export in use stays."""
+"""The cache: its entries and their removal. An export in use stays."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_exports_of_the_last_days_stay_however_many(cache: Path) -> None:
 
 
 def test_what_the_cache_did_not_make_stays(cache: Path) -> None:
-    """`$SENTRITON_CACHE` may be a folder that holds something else."""
+    """`$SENTRITON_CACHE` may be a folder with other files."""
     own = make_export(cache, "model-int8-cpu")
     others = [make(cache / name) for name in ("repositories/my-project", "operators/notes", f"operators/{KEY}0")]
     (cache / "assets").mkdir()

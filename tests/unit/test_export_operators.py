@@ -1,4 +1,4 @@
-"""An export with the encoder's own operators, and without them where they cannot serve."""
+"""An export with Sentriton's operators, and without them if they are unavailable."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
     export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "sentriton"
     assert "operators sentriton (auto: they are compiled and suit the encoder's sizes)" in said
-    # The operators share out any number of tokens: their block, of 2,048 and more, must not make a batch larger.
+    # The operators split any number of tokens, so their block of 2,048 or more must not enlarge a batch.
     config = read_config(repository, "embed_tokens")
     suited = torch.ops.sentriton.suits(torch.int8)
     block_tokens = 1 if suited else cpu_block_tokens(read_config(repository, "encoder").output[0].dims[-1])

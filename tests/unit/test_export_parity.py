@@ -1,4 +1,4 @@
-"""An export gives the vectors of sentence-transformers, or is refused in numbers."""
+"""An export gives the vectors of sentence-transformers, or fails with an error that names the deviation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An export that is refused or fails leaves everything as it was."""
+"""A rejected or failed export changes no file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No file of code is longer than 350 lines; a longer one has more than one idea."""
+"""No file of code is longer than 350 lines, since a longer one has more than one idea."""
 
 from __future__ import annotations
 

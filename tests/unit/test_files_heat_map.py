@@ -1,4 +1,4 @@
-"""Heat maps and the progress of a log, drawn without a server."""
+"""Heat maps and the progress of a log, without a server."""
 
 from __future__ import annotations
 

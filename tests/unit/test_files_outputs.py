@@ -1,4 +1,4 @@
-"""Rows kept in partial files: whole ones survive, torn ones go, and the finished file holds the written rows."""
+"""Partial files: complete rows survive, incomplete rows are removed, and the finished file has all written rows."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_header_is_as_long_for_any_number_of_rows() -> None:
 
 
 def begin(output: Path, identity: dict[str, Any] = IDENTITY, *, restart: bool = False, resumable: bool = True) -> bool:
-    """A run that stops with a row kept. Returns whether it found rows of an earlier run."""
+    """Run until one row is stored, then stop. Returns whether it found rows of an earlier run."""
     run = PartialRun(output)
     with run:
         run.begin(identity, restart=restart, resumable=resumable)
@@ -139,7 +139,7 @@ def test_another_run_is_refused_with_what_differs(tmp_path: Path) -> None:
     assert begin(output)
     assert not begin(output, {**IDENTITY, "model": "b"}, restart=True)
     (tmp_path / "out.npy.partial.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InvalidInput, match="nothing says from which run"):
+    with pytest.raises(InvalidInput, match="its run is unknown"):
         begin(output)
 
 

@@ -106,7 +106,7 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         check_kind(tmp_path / "missing.txt", None)
     with pytest.raises(InvalidInput, match="is a folder"):
         check_kind(tmp_path, None)
-    with pytest.raises(InvalidInput, match="lines, not columns"):
+    with pytest.raises(InvalidInput, match="has no columns"):
         check_kind(write(tmp_path / "a.txt", ""), "text")
 
 
@@ -132,7 +132,7 @@ def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
     source = open_source(None, path, None)
     source.check_unchanged()
     write(path, "x\ny\n")
-    with pytest.raises(InvalidInput, match="changed while it was read"):
+    with pytest.raises(InvalidInput, match="changed during the run"):
         source.check_unchanged()
 
 
@@ -220,7 +220,7 @@ def test_a_long_line_whose_end_would_be_lost_is_named(tmp_path: Path) -> None:
 
 
 def test_lines_that_end_in_cr_alone_are_no_single_line(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"a\.txt has lines that end in CR alone; convert it with tr"):
+    with pytest.raises(InvalidInput, match=r"a\.txt has lines that end in CR only; convert it with tr"):
         list(read_sentences(write(tmp_path / "a.txt", "one\rtwo\r")))
     assert list(read_sentences(write(tmp_path / "b.txt", "one\r"))) == ["one"]
     assert list(read_sentences(write(tmp_path / "c.txt", "10 %\r20 %\nnext"))) == ["10 %\r20 %", "next"]

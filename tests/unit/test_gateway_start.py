@@ -1,4 +1,4 @@
-"""A gateway beside a server that the system does not start at first."""
+"""A gateway that the system cannot start at first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sentriton_server.settings import ServerSettings, ServeSettings
 from tests.waiting import until
 
 CLIENT = ClientSettings.resolve(url="127.0.0.1:1")
-TOO_LARGE = "x" * (1 << 20)  # a variable with which Linux starts no process
+TOO_LARGE = "x" * (1 << 20)  # Linux starts no process with such a variable
 
 
 def test_it_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,7 +20,7 @@ def test_it_is_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         monkeypatch.setenv("TOO_LARGE", TOO_LARGE)
         gateway.start(CLIENT)
-        assert said == ["the gateway could not be started (Argument list too long); starting it again in 0.5 s"]
+        assert said == ["the gateway could not be started (Argument list too long); restarting it in 0.5 s"]
         monkeypatch.delenv("TOO_LARGE")
 
         def is_started() -> bool:
@@ -37,7 +37,7 @@ def test_it_is_given_up_as_one_that_ends(monkeypatch: pytest.MonkeyPatch) -> Non
     gateway = Gateway(ServeSettings(gateway_port=0), ServerSettings(restarts=0), print)
     monkeypatch.setenv("TOO_LARGE", TOO_LARGE)
     try:
-        with pytest.raises(LaunchError, match=r"could not be started .* 1 times in a row and is not started again"):
+        with pytest.raises(LaunchError, match=r"could not be started .* 1 times in a row and is not restarted"):
             gateway.start(CLIENT)
     finally:
         gateway.stop()

@@ -1,4 +1,4 @@
-"""Exports for a GPU on a machine that has none: the repository, the look for overflow, the check on the CPU."""
+"""Exports for a GPU on a machine without a GPU: the repository, the overflow check, the parity check on the CPU."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_that_overflows_in_fp16_becomes_bf16(large_numbers: Path, t
 
 
 def test_fp16_that_was_asked_for_is_refused_where_it_overflows(large_numbers: Path, target: Path) -> None:
-    with pytest.raises(Overflow, match=r"reach 300,\d+, and fp16 holds 65,504; export with --precision bf16"):
+    with pytest.raises(Overflow, match=r"reach 300,\d+, and the limit is 65,504; export with --precision bf16"):
         export_for_a_gpu(large_numbers, target, precision="fp16")
 
 

@@ -1,4 +1,4 @@
-"""GPUs as a driver counts them. The driver is a library of the tests' own, with the functions of NVIDIA's."""
+"""GPUs by a driver's count. A test library with NVIDIA's functions replaces the driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The head against sentence-transformers' own modules: by numpy, and by torch as for token embeddings on a GPU."""
+"""The head against sentence-transformers' modules, by numpy, and by torch as for token embeddings on a GPU."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_activations_stand_large_values(name: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_bfloat16_token_embeddings_are_pooled_in_float32_where_they_are(mode: str, tmp_path: Path) -> None:
-    """numpy has no bfloat16; such token embeddings come from a GPU alone."""
+    """numpy has no bfloat16, so such token embeddings only come from a GPU."""
     tokens = torch.from_numpy(token_embeddings()).flatten(0, 1).bfloat16()
     row, pooled = np.repeat(np.arange(3, dtype=np.int32), 5), np.ones(15, np.bool_)
     head = load([Pooling(HIDDEN, pooling_mode=mode)], tmp_path)

@@ -1,4 +1,4 @@
-"""Hubs that are not there, do not answer, or have no such model: one sentence, within seconds."""
+"""Hubs that are unreachable, silent, or without the model: one sentence, within seconds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def use_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], None]:
-    """Makes a port of this machine the hub, with an empty cache."""
+    """Use a port of this machine as hub, with an empty cache."""
 
     def use(port: int) -> None:
         url = f"http://127.0.0.1:{port}"
@@ -50,7 +50,7 @@ def use_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[int], 
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """The port of a host that takes connections and never answers."""
+    """The port of a host that accepts connections but never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""`import sentriton` costs little: the client is light."""
+"""`import sentriton` is quick."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def test_import_is_quick_and_light() -> None:
         for _ in range(3)
     ]
     assert [run[1:] for run in runs] == [[], [], []]
-    # CPU time, and the best of three: other work on the machine does not count.
+    # The best CPU time of three, to exclude the machine's other work.
     assert min(float(run[0]) for run in runs) < 0.5

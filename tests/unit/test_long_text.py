@@ -1,4 +1,4 @@
-"""A text that is far longer than the model reads has the tokens of the whole text, from its beginning alone."""
+"""The beginning of a text that far exceeds the model's limit has the same tokens as the whole text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CORPUS = [
     "the quick brown fox doesn't jump over 3.14 lazy dogs, unhappiness and Ünïcödé",
     "東京タワー는 ½ 높이 ﬁ",
 ] * 8
-# Characters that decide where words end, and characters that a tokenizer may read together with their neighbours.
+# Characters that separate words, and characters that a tokenizer may join with their neighbours.
 PIECES = [
     *(" ", "  ", "\n", "\t", "\u3000", "\xa0", "\u200b", "\x00", "\u0600", "\u0301", "\u00b4", "\ufdfa"),
     *(

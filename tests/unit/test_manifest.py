@@ -1,4 +1,4 @@
-"""The manifest as JSON, and files that are no manifest."""
+"""The manifest as JSON, and files that are not manifests."""
 
 from __future__ import annotations
 

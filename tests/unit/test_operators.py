@@ -1,4 +1,4 @@
-"""The encoder's own operators against torch's."""
+"""Sentriton's operators against torch's."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def compiled(precision: str, by_operators: bool, **sizes: Any) -> Any:
 
 
 def embed(encoder: Any, lengths: list[int]) -> list[Tensor]:
-    """The token embeddings of rows of these lengths; a length has the same tokens always."""
+    """The token embeddings of rows of these lengths. Rows of one length always have the same tokens."""
     rows = [random.Random(length).choices(range(2, 90), k=length) for length in lengths]
     ids = torch.tensor([[token] for row in rows for token in row], dtype=torch.int32)
     number = torch.tensor([[at] for at, row in enumerate(rows) for _ in row], dtype=torch.int32)

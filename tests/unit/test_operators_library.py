@@ -61,7 +61,7 @@ def test_a_library_of_the_environment_needs_no_compiler(
 
 
 def test_a_library_is_the_same_wherever_it_is_compiled() -> None:
-    """It names no folder, so that a process may load the copies of two exports from two installations."""
+    """The library names no folder, so that a process may load the copies of exports from two installations."""
     library = build_library().read_bytes()
     for folder in (Path(operators.__file__).parent, Path(torch.__file__).parent):
         assert str(folder).encode() not in library

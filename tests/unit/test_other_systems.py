@@ -1,4 +1,4 @@
-"""The client on Windows, as far as Linux can tell: it works without the modules that POSIX alone has."""
+"""The client on Windows, as far as Linux can test it: it works without modules that only POSIX has."""
 
 from __future__ import annotations
 

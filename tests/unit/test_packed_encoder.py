@@ -1,4 +1,4 @@
-"""The packed encoder against Hugging Face's own modules, as TorchScript, at every precision."""
+"""The packed encoder against Hugging Face's modules, as TorchScript, at every precision."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def compiled(architecture: str = "roberta", precision: str = "fp32", block_token
 
 
 def encode(encoder: Any, rows: Sequence[Row], key: int = 0) -> list[Tensor]:
-    """The token embeddings of each row; the call must return exactly one for each token."""
+    """The token embeddings of each row. The call must return exactly one embedding per token."""
     ids = torch.tensor([[token] for row in rows for token in row], dtype=torch.int32)
     number = torch.tensor([[at] for at, row in enumerate(rows) for _ in row], dtype=torch.int32)
     with torch.inference_mode(), torch.jit.optimized_execution(False):
@@ -108,7 +108,7 @@ def test_ragged_rows_equal_hugging_face(architecture: str) -> None:
 @settings(max_examples=25)
 @given(rows=st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12), min_size=1, max_size=5))
 def test_any_valid_rows_equal_hugging_face(architecture: str, rows: list[list[int]]) -> None:
-    """Every id may occur, the padding id too."""
+    """Every id may occur, including the padding id."""
     for found, row in zip(encode(compiled(architecture), rows), rows, strict=True):
         assert_close(found, reference(architecture, row))
 
@@ -212,11 +212,11 @@ def test_linear_layers_see_the_tokens_and_no_padding(lengths: list[int]) -> None
         encode(encoder, rows)
     # The interpreter's whole stack is recorded; the operator's own arguments are the last six, its input the first.
     seen = [event.input_shapes[-6][0] for event in recorded.events() if event.name == "mkldnn::_linear_pointwise"]
-    # Each block is filled up to a multiple of 8 tokens, and no further.
+    # Each block is filled exactly to a multiple of 8 tokens.
     filling = sum(seen) - sum(lengths) * LINEARS_PER_LAYER * LAYERS
     assert all(tokens % 8 == 0 for tokens in seen)
     assert 0 <= filling < 8 * len(seen)
-    # Rows share a block as far as its tokens are allowed.
+    # Rows share a block up to its limit of tokens.
     assert max(lengths) < max(seen) <= 256
 
 

@@ -1,4 +1,4 @@
-"""An encoder at a row of thousands of tokens is slow, and not dead."""
+"""An encoder that computes a row of thousands of tokens is slow, but not hung."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from sentriton_server.repository import read_config
 from sentriton_server.serving.patience import Patience
 
-# embed_tokens gives out no batch while the encoder is at one.
+# embed_tokens sends no batch while the encoder computes one.
 AT_A_BATCH = ["embed_tokens", "encoder"]
 
 

@@ -1,4 +1,4 @@
-"""Ports are held by one launcher, and only Triton listens on them."""
+"""One launcher reserves its ports, and only Triton listens on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOST = "127.0.0.1"
 
 
 def listen(port: int) -> socket.socket:
-    """A server as Triton binds: with SO_REUSEADDR."""
+    """A server that binds like Triton, with SO_REUSEADDR."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((HOST, port))
@@ -49,7 +49,7 @@ def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
                 for _ in range(100):
                     with socket.create_connection(address, timeout=5):
                         accepted, _ = triton.accept()
-                        accepted.close()  # which leaves its port waiting for the last packets
+                        accepted.close()  # its port now waits for the last packets
         with listen(address[1]), pytest.raises(LaunchError):
             Ports(replace(FREE_PORTS, grpc_port=address[1]))
     finally:

@@ -1,4 +1,4 @@
-"""The looks before Triton starts: ports, memory, shared memory, the interpreter's library."""
+"""The checks before Triton starts: ports, memory, shared memory, the interpreter's library."""
 
 from __future__ import annotations
 

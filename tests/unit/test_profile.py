@@ -1,4 +1,4 @@
-"""The settings that Triton starts with on each device: server_config/triton.toml."""
+"""Triton's settings on each device, from server_config/triton.toml."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow or dead: the judgement from the server's metrics of each part on the canary's way."""
+"""Telling slow from hung parts by the server's metrics."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_without_metrics_every_part_counts_as_stalled() -> None:
 def test_pooling_has_nothing_to_do_while_token_embeddings_keep_the_canary_waiting() -> None:
     busy = {name: work + (name in ("embed_text", "embed_tokens", "encoder")) for name, work in WORK.items()}
     assert stalled(WORK, busy) == []
-    # The canary had its turn: its batch is the encoder's and then pooling's.
+    # The canary has left the queue, so its batch is in the encoder and then in pooling.
     assert stalled(WORK, {**busy, "canary": 2.0}) == ["pooling"]
     idle = {**WORK, "canary": 2.0}
     assert "pooling" in stalled(WORK, idle)

@@ -1,4 +1,4 @@
-"""The linter of the prose finds sentences against the rules, in Markdown and in the texts of code."""
+"""The prose linter finds sentences against the rules, in Markdown and in the texts of code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import re
 import subprocess
 from pathlib import Path
 
+from docs.literals import messages
 from docs.prose_of_code import faults, texts
 from tests.conftest import ROOT, cannot_run
 
 PROSE = ROOT / "docs/prose"
 LINTER = PROSE / "node_modules/.bin/textlint"
 LONG = " ".join(["word"] * 26)
-# A sentence against the rules, and one that says the same by them.
+# A sentence against the rules, and a good one with the same content.
 PAIRS = [
     (f"{LONG}.", LONG.removesuffix(" word") + "."),
     (f"| a |\n|---|\n| {LONG}. |", f"`{LONG}` is code."),
@@ -93,3 +94,17 @@ def test_a_message_has_a_word_for_each_placeholder_and_is_read_in_parts() -> Non
     given, allowed = texts('raise ValueError("a rate of " f"{rate!r} per {unit + 1:.2f}s; " "allowed is 1")')
     assert given.lines == [(1, "a rate of VALUE per VALUEs")]
     assert allowed.lines == [(1, "allowed is 1")]
+
+
+def test_a_message_in_another_language_is_one_text_with_its_values() -> None:
+    code = {
+        "go": 'return fail("a row of %d " +\n\t"tokens; there is %v", rows, "and more words")',
+        "java": 'throw fail("a row of " + rows.get(0) + " tokens; there is " + limit, "and more words");',
+        "typescript": 'throw fail(`a row of ${rows} tokens; ` + "there is " + limit, "and more words");',
+        "rust": 'fail(format!("a row of {rows:?} \\\n    tokens; there is {}", limit), "and more words")',
+        "cpp": 'fail("a row of " + std::to_string(rows) + " tokens; " "there is " + limit, "and more words");',
+    }
+    for lexer, line in code.items():
+        found = [text.removesuffix(" VALUE") for _, text in messages(Path("code"), line, lexer)]
+        assert found == ["a row of VALUE tokens", "there is", "and more words"], lexer
+        assert not list(messages(Path("tests/code"), line, lexer))

@@ -1,4 +1,4 @@
-"""Quantized vectors equal those of sentence-transformers, and smaller inputs than it takes have their own error."""
+"""Quantized vectors equal those of sentence-transformers. Inputs that are too small raise an error."""
 
 from __future__ import annotations
 

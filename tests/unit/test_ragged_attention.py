@@ -22,7 +22,7 @@ from tests.unit.test_attention import HEAD_SIZE, HEADS, attend
 from tests.unit.test_packed_encoder import RAGGED, assert_close, encode, packed, reference
 
 GPU_PRECISIONS = [precision for precision in PRECISIONS.values() if "gpu" in precision.devices]
-# As torch 2.5.1 declares them (native_functions.yaml).
+# The declarations of torch 2.5.1 (native_functions.yaml).
 OLDEST = {
     "_flash_attention_forward": "aten::_flash_attention_forward(Tensor query, Tensor key, Tensor value, "
     "Tensor? cum_seq_q, Tensor? cum_seq_k, SymInt max_q, SymInt max_k, float dropout_p, bool is_causal, "

@@ -1,4 +1,4 @@
-"""A repository is served as it was exported, to the last byte, and an export that is kept is mended."""
+"""A repository is served only with exactly the exported files, and a damaged cached export is replaced."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_damaged_export_that_is_kept_is_made_again(damaged: str, tmp_path: Pat
     (first / damaged).write_bytes(b"\xff")
     assert prepare_repository(str(folder), precision="fp32", device="cpu", say=said.append) == first
     assert damaged in said[0]
-    assert "made again" in said[0]
+    assert "exporting the checkpoint again" in said[0]
     assert "using the export" not in " ".join(said)
     assert check_repository(first).fingerprint == fingerprint
     assert [path.name for path in first.parent.iterdir()] == [first.name]
@@ -109,7 +109,7 @@ def test_a_damaged_export_that_is_kept_is_made_again(damaged: str, tmp_path: Pat
 def test_a_damaged_export_that_another_serve_has_made_again_is_kept(tmp_path: Path) -> None:
     def make_again(step: str) -> None:
         said.append(step)
-        if step.endswith("made again"):
+        if step.endswith("exporting the checkpoint again"):
             prepare_repository(str(folder), precision="fp32", device="cpu")
             keys.append(read_key(first))
 

@@ -1,4 +1,4 @@
-"""Which sentences travel together, and how their tokens are packed."""
+"""The division of sentences into requests, and the packing of their tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_row_travels_once_within_both_limits(lengths: list[int], max_rows:
     for run, size in zip(runs, tokens, strict=True):
         assert 1 <= len(run) <= max_rows
         assert len(run) == 1 or size <= max_tokens
-    # Rows are packed: none is left to the next request that has room in this one.
+    # No row that fits this request is left for the next one.
     for run, following, size in zip(runs, runs[1:], tokens, strict=False):
         assert len(run) == max_rows or size + falling[following.start] > max_tokens
 

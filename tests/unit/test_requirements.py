@@ -1,4 +1,4 @@
-"""Error messages about installing name no package of this project that an index would have to hold."""
+"""Error messages about installation name no package of this project, which no index has."""
 
 from __future__ import annotations
 

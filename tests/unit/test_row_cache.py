@@ -120,7 +120,7 @@ def test_callers_from_many_threads_get_their_own_rows_and_the_bound_holds() -> N
     for thread in threads:
         thread.join()
     assert not wrong
-    assert rows.bytes == rows.most_bytes  # none was counted twice, or not at all
+    assert rows.bytes == rows.most_bytes  # each entry counts exactly once
     assert len(here(rows, *range(100))) == 50
 
 

@@ -1,4 +1,4 @@
-"""Which rows share a batch of the scheduler, and how their embeddings come back to their requests."""
+"""The rows of the scheduler's batches, and the delivery of embeddings to their requests."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_batches_of_one_request_that_come_back_together_all_count() -> None:
         complete.extend(batch.deliver(embeddings))
 
     interval_s = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # threads take turns in the middle of things
+    sys.setswitchinterval(1e-6)  # threads switch at any point
     try:
         for _ in range(1000):
             request = make_request(4, 4, 4)

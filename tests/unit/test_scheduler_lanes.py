@@ -1,4 +1,4 @@
-"""The lanes of the scheduler: whose turn it is, which requests are rejected, expired or cancelled."""
+"""The lanes of the scheduler: order, and rejected, expired or cancelled requests."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_requests_that_come_together_go_to_all_who_wait_for_batches() -> None:
         worker.start()
     time.sleep(0.1)  # all of them wait
     scheduler.add(*(make_request(4) for _ in range(3)))
-    # Sooner than one who waits looks again by itself.
+    # Sooner than a waiting thread checks again by itself.
     assert [lengths(batches.get(timeout=0.5)) for _ in workers] == [[4]] * 3
 
 

@@ -1,4 +1,4 @@
-"""Nothing that a server needs while it runs outlives a launcher that was killed."""
+"""No temporary file of a server outlives a killed launcher."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def test_a_pair_that_belongs_together(pair: dict[str, str]) -> None:
 
 
 def test_half_a_pair(pair: dict[str, str]) -> None:
-    refused("must be given together", tls_certificate=pair["tls_certificate"])
-    refused("must be given together", tls_key=pair["tls_key"])
+    refused("must be set together", tls_certificate=pair["tls_certificate"])
+    refused("must be set together", tls_key=pair["tls_key"])
     refused("mutual TLS needs TLS", client_root_certificates=pair["tls_certificate"])
 
 

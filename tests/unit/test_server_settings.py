@@ -1,4 +1,4 @@
-"""Server settings that cannot be are refused."""
+"""Invalid server settings are rejected."""
 
 from __future__ import annotations
 

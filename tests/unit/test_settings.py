@@ -1,4 +1,4 @@
-"""The settings, their sources, and the values that are refused."""
+"""The settings, their sources, and invalid values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_an_argument_beats_the_environment_and_that_the_default(monkeypatch: pyt
         ({"url": 8001}, "url is 8001"),
         ({"url": " , "}, "allowed are host:port"),
         ({"url": "a:1,,b:2"}, "allowed are host:port"),
-        ({"client_key": "key.pem"}, "^client_key is given alone; a client's certificate and its key belong together"),
+        ({"client_key": "key.pem"}, "^client_key is set, but a client certificate and its key must be set together"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""A test reads every block of code on every page. A new block fails here until a test reads it, or it has a reason."""
+"""Every block of code on every page is read by a test. A new block fails here until it has a test or a reason."""
 
 from __future__ import annotations
 

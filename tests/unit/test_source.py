@@ -1,4 +1,4 @@
-"""The argument of `serve`: a repository as it is, or a checkpoint, exported once for its content."""
+"""The argument of `serve`: a repository, or a checkpoint, which is exported once per content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue of text that waits for its turn, without Triton."""
+"""The queue of text, without Triton."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def take(queue: Any) -> Any:
 
 
 def grouping_queue(**settings: Any) -> Any:
-    """A queue one of whose groups is away already."""
+    """A queue with one group in progress."""
     queue = text_queue.TextQueue(1_000_000, **{"groups": 1, "group_rows": 8, "group_bytes": 100, **settings})
     queue.add(waiting(1))
     queue.take()

@@ -1,4 +1,4 @@
-"""Triton's log: the parts of a line, the lines that are shown, and why a start failed."""
+"""Triton's log: the parts of a line, the shown lines, and the reason of a failed start."""
 
 from __future__ import annotations
 

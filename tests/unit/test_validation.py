@@ -1,4 +1,4 @@
-"""Refusals of pooling: each sentence names the given value and the allowed ones."""
+"""Error messages for invalid requests: each names the given and the allowed value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where torch cannot be imported: the client, its commands, the launcher, and all models but the encoder do without."""
+"""The client, its commands, the launcher, and all models except the encoder work without torch."""
 
 from __future__ import annotations
 

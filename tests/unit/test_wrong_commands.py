@@ -1,4 +1,4 @@
-"""Sixty wrong command lines: each gives an exit code and one sentence on standard error that names the mistake."""
+"""Sixty wrong command lines: each gives an exit code and one sentence on standard error with the mistake."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRONG: list[tuple[str, str]] = [
     ("embed x --input {in}", "both TEXT and --input were given"),
     ("embed --input missing.txt", "no file missing.txt"),
     ("embed --input {folder}", "is a folder; give a file"),
-    ("embed --input {in} --column text", "has lines, not columns"),
+    ("embed --input {in} --column text", "has no columns"),
     ("embed --input pyproject.toml", "ends in '.toml'"),
     ("embed x --output out.xlsx", "its ending must be one of .npy, .jsonl, .parquet"),
     ("embed x --output .", "--output is '.'; its ending must be one of"),
@@ -45,13 +45,13 @@ WRONG: list[tuple[str, str]] = [
     ("embed x --stall-timeout-s -1", "--stall-timeout-s is '-1'"),
     ("embed x --priority urgent", "allowed are query, bulk"),
     ("embed x --max-in-flight 0", "allowed are whole numbers from 1"),
-    ("embed x --client-key key.pem", "a client's certificate and its key belong together"),
+    ("embed x --client-key key.pem", "a client certificate and its key must be set together"),
     ("embed x --root-certificates missing.pem", "which cannot be read: No such file"),
-    ("embed x --root-certificates {in}", "holds no PEM certificate"),
+    ("embed x --root-certificates {in}", "has no PEM certificate"),
     ("embed x --url 127.0.0.1:9", "is it running? `sentriton serve`"),
     ("embed x --url nowhere.invalid:8001", "its name cannot be resolved"),
     ("similarity", "Missing argument"),
-    ("similarity x", "similarity needs two sentences or more"),
+    ("similarity x", "similarity got one sentence"),
     ("similarity x y --plot out.gif", "its ending must be one of .png, .svg, .pdf"),
     ("similarity x y --plot /nowhere/out.png", "no folder /nowhere"),
     ("info extra", "Got unexpected extra argument"),

@@ -1,4 +1,4 @@
-# gRPC and protobuf: of their own CMake packages, which Debian, vcpkg and builds from source have.
+# gRPC and protobuf from their CMake packages, which Debian, vcpkg and builds from source have.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 if(NOT TARGET protobuf::libprotobuf)

@@ -7,7 +7,7 @@ namespace sentriton {
 
 namespace {
 
-/// The length of the character of UTF-8 that `text` begins with; 0 if that is none.
+/// The length of the UTF-8 character at the beginning of `text`, or 0 if it is invalid.
 std::size_t length_of_character(std::string_view text) {
     const auto byte = [&](std::size_t place) {
         return place < text.size() ? static_cast<unsigned char>(text[place]) : static_cast<unsigned char>(0);

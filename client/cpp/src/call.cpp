@@ -96,8 +96,8 @@ std::string resolve_prompt(const Manifest& manifest, const EncodeOptions& option
     }
     if (!text.empty() && !manifest.include_prompt) {
         raise(invalid_input("prompt is " + quoted(text) +
-                            "; this model keeps prompts out of pooling, and only a client that tokenizes can do that "
-                            "(Python's does); allowed is \"\""));
+                            "; this model leaves prompts out of pooling, which only the Python client supports; "
+                            "allowed is \"\""));
     }
     return text;
 }

@@ -28,13 +28,13 @@ struct Call {
     std::size_t max_rows;
     bool normalize;
     Matrix result;
-    /// Receives the call with its result, or the failure.
+    /// Receives the finished call, or the failure.
     std::function<void(Call&, const std::optional<Failure>&)> done;
 
     std::size_t dimension() const { return static_cast<std::size_t>(manifest->dimension); }
-    /// Sets a row of the result to the vector that `raw` begins with; false if one of its numbers is not finite.
+    /// Sets a row of the result to the vector at the beginning of `raw`; false if one of its numbers is not finite.
     bool fill(std::size_t index, std::string_view raw);
-    /// `fill` for several rows, which `raw` has one after the other. The failure names the first that is not finite.
+    /// `fill` for several consecutive rows of `raw`. The failure names the first row that is not finite.
     std::optional<Failure> fill_all(const std::vector<std::size_t>& indices, std::string_view raw);
 };
 
@@ -46,8 +46,7 @@ std::shared_ptr<Call> make_call(std::shared_ptr<const Manifest> manifest, const 
                                 const EncodeOptions& options, const PromptNames& preferred,
                                 std::shared_ptr<Deadline> deadline);
 
-/// Embeds the sentences: in a request that the call shares with others if it is small, else in its own. For the loop's
-/// thread.
+/// Embeds the sentences: in a joined request if the call is small, else in separate requests. For the loop's thread.
 void run(Core& core, const std::shared_ptr<Call>& call);
 
 }  // namespace sentriton

@@ -13,7 +13,7 @@ namespace sentriton {
 
 namespace {
 
-// Triton puts "triton-grpc-protocol-" before the name that it is given.
+// Triton adds "triton-grpc-protocol-" to the name.
 constexpr const char* access_header = "triton-grpc-protocol-access-key";
 
 /// Whether an address is the client's own machine.
@@ -26,21 +26,21 @@ bool is_own_machine(const std::string& address) {
 
 grpc::ChannelArguments channel_arguments(const std::string& address, const CheckedSettings& settings) {
     grpc::ChannelArguments arguments;
-    // gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+    // By default, gRPC's limit is 4 MB, 1,000 vectors of 1,024 dimensions.
     arguments.SetMaxSendMessageSize(-1);
     arguments.SetMaxReceiveMessageSize(-1);
-    // Each encoder has connections of its own.
+    // Each encoder has its own connections.
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    // A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+    // Detects a connection that a firewall or a dead node has dropped, before the deadline of a call.
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
     arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
-    // A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+    // Reconnects soon after an outage. By default, gRPC's back-off grows to two minutes.
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2'000);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // the time of an attempt to connect
-    // Servers that moved are found under their new addresses soon: gRPC resolves a name every 30 s at most.
+    // Finds moved servers soon. By default, gRPC re-resolves a name at most every 30 s.
     arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 5'000);
-    // Retries are the client's own work, inside its deadline and budget.
+    // The client retries by itself, within its deadline and budget.
     arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
     arguments.SetServiceConfigJSON(R"({"loadBalancingConfig": [{"round_robin": {}}]})");
     // gRPC would ask the proxy in $http_proxy for servers of this machine as well.

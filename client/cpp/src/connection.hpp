@@ -19,7 +19,7 @@ namespace sentriton {
 /// The response to a request, or its error.
 using Answer = Result<std::unique_ptr<inference::ModelInferResponse>>;
 
-/// Reads the content of an asset. The text of its std::runtime_error says why it cannot.
+/// Reads the content of an asset. Its std::runtime_error has the reason of a failure.
 using AssetReader = std::function<void(std::string_view content)>;
 
 /// A channel to one address.
@@ -30,7 +30,7 @@ public:
 
     const std::string& address() const { return address_; }
 
-    /// Sends one request. `done` receives the answer in the loop's thread, also where the operation is cancelled.
+    /// Sends one request. `done` receives the answer in the loop's thread, even if the operation is cancelled.
     std::shared_ptr<Operation> infer(const inference::ModelInferRequest& request, Duration timeout,
                                      std::function<void(Answer)> done);
 

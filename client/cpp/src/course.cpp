@@ -9,7 +9,7 @@ namespace {
 
 constexpr Duration look_again = 100ms;  // for a server that could get the request as well
 
-/// Cancels a request in flight. It has no operation if its own answer ends the call.
+/// Cancels a request in flight. It has no operation if its answer ended the call.
 void cancel_sending(const Sending& sending) {
     if (sending.operation) {
         sending.operation->cancel();
@@ -71,7 +71,7 @@ void Course::answered(const std::shared_ptr<Sending>& sending, Time now) {
 std::optional<Failure> Course::failed(const std::shared_ptr<Sending>& sending, const Failure& failure, Time now) {
     const std::shared_ptr<Attempt> one = sending->attempt;
     one->sendings.erase(std::find(one->sendings.begin(), one->sendings.end(), sending));
-    // It was sent when the call had little time left, and answers to others have given the call more since.
+    // It was sent with little time left, and later answers have moved the call's deadline.
     const bool too_late = failure.kind == Kind::deadline_exceeded && now >= sending->until - margin;
     if (failure.kind == Kind::server_unavailable) {
         Endpoints::rest(*sending->endpoint, now);
@@ -93,7 +93,7 @@ std::optional<Failure> Course::failed(const std::shared_ptr<Sending>& sending, c
     return retry(one, failure, now);
 }
 
-/// Lets an attempt wait for a retry, if time and budget are left for it.
+/// Schedules a retry of an attempt, if time and budget are left for it.
 std::optional<Failure> Course::retry(const std::shared_ptr<Attempt>& one, const Failure& failure, Time now) {
     const Time due = now + retry_pause(one->number, jitter());
     const bool late = in_flight_.empty() ? deadline_->over(due) : deadline_->ends_before(due);
@@ -112,7 +112,7 @@ std::optional<Failure> Course::retry(const std::shared_ptr<Attempt>& one, const 
 
 Time Course::wait(Time now) const {
     Time until = std::min(deadline_->time(), now + look_every);
-    // One that is due and was not let in waits for the gate.
+    // A due attempt that was not admitted waits for the gate.
     if (!waiting_.empty() && waiting_.front()->due > now) {
         until = std::min(until, waiting_.front()->due);
     }
@@ -142,7 +142,7 @@ std::shared_ptr<Sending> Course::send(const std::shared_ptr<Attempt>& leaving, E
     return sending;
 }
 
-/// A second request for rows whose server has been silent for too long, to a server that answers.
+/// A second request for the rows of a silent server, to a server that answers.
 std::shared_ptr<Sending> Course::hedge(Time now) {
     if (endpoints_.all().size() == 1) {
         return nullptr;

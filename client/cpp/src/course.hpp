@@ -16,7 +16,7 @@ namespace sentriton {
 
 struct Sending;
 
-/// Some rows on their way, for the number-th time: to one server, or to two if the first one is silent.
+/// The number-th try to embed some rows, at one server, or at two if the first one is silent.
 struct Attempt {
     std::shared_ptr<RequestRows> rows;
     int number = 1;
@@ -25,7 +25,7 @@ struct Attempt {
     Time due{};  // if it waits for a retry
 };
 
-/// An attempt's request to one server, which has until `until` to answer.
+/// An attempt's request to one server, with the deadline `until`.
 struct Sending {
     std::shared_ptr<Attempt> attempt;
     Endpoint* endpoint;
@@ -34,7 +34,7 @@ struct Sending {
     std::shared_ptr<Operation> operation;  // set by the dispatcher
 };
 
-/// The next request, the retries and the end of one call. It has no network and no clock of its own.
+/// Determines the next request, the retries and the end of one call. It uses no network and no clock.
 class Course {
 public:
     Course(std::shared_ptr<Deadline> deadline, Gate& gate, RetryBudget& budget, Endpoints& endpoints)
@@ -42,7 +42,7 @@ public:
 
     /// Sets the number of rows.
     void set_total(std::size_t total) { total_ = total; }
-    /// Gives the course the rows of its requests, one after the other until null.
+    /// Provides the rows of the requests, one after the other until null.
     void follow(std::function<std::shared_ptr<RequestRows>()> next_rows) { next_rows_ = std::move(next_rows); }
 
     /// The next step of the call.
@@ -50,17 +50,17 @@ public:
         std::shared_ptr<Sending> sending;  // send it; null: nothing to send
         std::optional<Failure> failure;    // the call has to end
     };
-    /// The request to send now, and its server; none if the gate is closed or no rows are left. If the call has to end,
-    /// the error is the last one of the rows that wait for a retry, or DeadlineExceeded.
+    /// The request to send now, and its server; none if the gate is closed or no rows are left. At the deadline, the
+    /// error is the last one of the rows that wait for a retry, or DeadlineExceeded.
     Step next(Time now);
-    /// Whether the outcome of a request still matters: not if another server's answer came first.
+    /// Whether the outcome of a request still matters: no other server has answered first.
     static bool awaits(const std::shared_ptr<Sending>& sending);
-    /// Notes that the rows of a request are embedded. Another request for them is cancelled.
+    /// Records that the rows of a request are embedded, and cancels another request for them.
     void answered(const std::shared_ptr<Sending>& sending, Time now);
-    /// Lets the rows of a request wait for a retry, unless another server still has them. The result is the error of
-    /// the call if a retry cannot help, or no time or no budget is left for it.
+    /// Schedules a retry of a request's rows, unless another server still has them. The result is the error of the call
+    /// if a retry cannot help, or no time or no budget is left for it.
     std::optional<Failure> failed(const std::shared_ptr<Sending>& sending, const Failure& failure, Time now);
-    /// When `next` is worth another look if no outcome comes before.
+    /// The time of another call of `next` if no outcome comes before.
     Time wait(Time now) const;
     /// Cancels the requests in flight.
     void cancel();
@@ -86,7 +86,7 @@ private:
     std::function<std::shared_ptr<RequestRows>()> next_rows_;
     std::shared_ptr<RequestRows> prepared_;
     std::vector<std::shared_ptr<Attempt>> waiting_;    // for a retry, by due
-    std::optional<Failure> last_failure_;              // of those that wait
+    std::optional<Failure> last_failure_;              // of the waiting ones
     std::vector<std::shared_ptr<Attempt>> in_flight_;  // in the order of sending
 };
 

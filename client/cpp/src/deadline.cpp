@@ -6,7 +6,7 @@ namespace sentriton {
 
 namespace {
 
-// gRPC and Triton count in integers, which have an end.
+// Bounded, since gRPC and Triton use integers.
 constexpr Duration longest_request = 24h;
 
 }  // namespace

@@ -9,7 +9,7 @@
 
 namespace sentriton {
 
-/// Sends the requests of one course, as many at once as its gate admits, until every sentence is embedded. At the first
+/// Sends the requests of one course within the limit of its gate, until every sentence is embedded. At the first
 /// failure it cancels the requests in flight.
 class Dispatcher : public Sleeper {
 public:
@@ -19,16 +19,16 @@ public:
     void woken(Time now) override;
 
     virtual inference::ModelInferRequest request(const RequestRows& rows, Duration left) = 0;
-    /// Takes the answer to a request, or refuses it.
+    /// Takes or rejects the answer to a request.
     virtual std::optional<Failure> collect(const RequestRows& rows, const std::string& address,
                                            const inference::ModelInferResponse& response) = 0;
     /// All sentences are embedded, or the call failed.
     virtual void done(const std::optional<Failure>& failure) = 0;
 
 protected:
-    /// Begins with the next turn of the loop.
+    /// Starts at the next turn of the loop.
     void begin(Course& course);
-    /// Looks again with the next turn of the loop.
+    /// Looks again at the next turn of the loop.
     void look();
     /// Ends without an outcome.
     void stop();

@@ -25,7 +25,7 @@ Core& open(const std::unique_ptr<Core>& core) {
     return *core;
 }
 
-/// Waits for the result. `start` receives a function that takes it in the loop's thread.
+/// Waits for the result. `start` gets a function that takes the result in the loop's thread.
 template <typename Value, typename Start>
 Value wait_for(const Start& start) {
     const auto promise = std::make_shared<std::promise<Result<Value>>>();
@@ -41,7 +41,7 @@ Matrix encode_now(Core& core, const std::vector<std::string_view>& sentences, co
     });
 }
 
-/// A future of the result, which `take` makes of the matrix.
+/// A future of the result. `take` converts the matrix.
 template <typename Value, typename Take>
 std::future<Value> encode_later(Core& core, const std::vector<std::string_view>& sentences,
                                 const EncodeOptions& options, const PromptNames& preferred, Take take) {

@@ -9,7 +9,7 @@ namespace sentriton {
 
 namespace {
 
-constexpr int model_changes_per_call = 3;  // a server and its neighbour with two models for good are no roll-out
+constexpr int model_changes_per_call = 3;  // servers that keep different models are no roll-out
 
 std::shared_ptr<Deadline> deadline_of(const Core& core, const EncodeOptions& options) {
     const auto timeout = options.timeout ? checked_time("timeout", *options.timeout) : core.settings.timeout;

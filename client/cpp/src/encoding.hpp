@@ -14,8 +14,8 @@
 
 namespace sentriton {
 
-/// One use of an encode function, from its beginning to its result. If the server changes the model and the encoder
-/// reloads, it has several calls, each with one model.
+/// One use of an encode function, from start to result. After a change of the model it has several calls, each with one
+/// model.
 class Encoding : public std::enable_shared_from_this<Encoding> {
 public:
     using Done = std::function<void(Result<Matrix>)>;
@@ -24,7 +24,7 @@ public:
     Encoding(Core& core, const std::vector<std::string_view>& sentences, EncodeOptions options,
              const PromptNames& preferred, bool copies, Done done);
 
-    /// Begins; `done` fails at once if the encoder is closed.
+    /// Starts; `done` fails at once if the encoder is closed.
     void start();
 
 private:

@@ -6,10 +6,10 @@ namespace sentriton {
 
 namespace {
 
-constexpr Duration rest_time = 1s;      // a server that was unavailable gets no requests for this long
-constexpr Duration longest_rest = 30s;  // of a server that stays silent: each probe delays one request by the patience
+constexpr Duration rest_time = 1s;      // an unavailable server gets no requests for this long
+constexpr Duration longest_rest = 30s;  // for a silent server, since each probe delays a request by the patience
 constexpr int patience_factor = 4;      // times the slowest recent answer
-constexpr double fading = 0.95;         // of the slowest answer, with each further one
+constexpr double fading = 0.95;         // of the slowest answer, per further answer
 
 }  // namespace
 
@@ -71,7 +71,7 @@ Endpoint* Endpoints::another(const Endpoint& first, Time now) {
     });
 }
 
-/// Of those that are meant, in turn among equals; null if none is.
+/// Of the matching servers, in turn among equals; null if none matches.
 Endpoint* Endpoints::least_busy(const std::function<bool(const Endpoint&)>& is_meant) {
     turn_ = (turn_ + 1) % all_.size();
     Endpoint* found = nullptr;

@@ -18,11 +18,11 @@ struct Endpoint {
     Time resting_until{};
     int silences = 0;  // in a row, since its last answer
     Time last_answer{};
-    std::vector<Time> in_flight;  // when each request was sent, oldest first
+    std::vector<Time> in_flight;  // the time of sending of each request, oldest first
 
-    /// How long requests have been in flight without an answer to any; 0 if none is.
+    /// The time in which the requests in flight got no answer, or 0 without requests.
     Duration silence(Time now) const;
-    /// Lets the server rest, longer each time, unless it already does.
+    /// Starts a pause of the server, longer each time, unless it has one.
     void fell_silent(Time now);
 };
 
@@ -37,25 +37,25 @@ public:
     /// The addresses.
     const std::string& url() const { return url_; }
 
-    /// How long an answer may take before another server gets the request as well.
+    /// The time for an answer, before another server gets the request as well.
     Duration patience() const;
-    /// Notes that a request sent at `sent` leaves for its server.
+    /// Records a request that leaves for its server at `sent`.
     static void begin(Endpoint& to, Time sent);
-    /// Notes that it came back, with an answer or an error.
+    /// Records the end of the request, with an answer or an error.
     static void end(Endpoint& from, Time sent);
-    /// Notes that a server answered a request.
+    /// Records that a server answered a request.
     void answered(Endpoint& from, Duration took, Time now);
-    /// Notes that a server was unavailable: the others are tried first for a moment.
+    /// Pauses an unavailable server, so that others are tried first.
     static void rest(Endpoint& one, Time now);
-    /// Notes that a request sent at `sent` came to nothing. If its server answered nothing for the patience, the server
-    /// is silent and rests.
+    /// Records that a request sent at `sent` failed. A server without an answer for the patience is silent and gets a
+    /// pause.
     void late(Endpoint& one, Time sent, Time now) const;
 
-    /// The least busy server that answers, in turn among equals; if none answers, the one that has rested longest. A
+    /// The least busy server that answers, in turn among equals; if none answers, the one with the longest pause. A
     /// silent server gets one request at a time until it answers.
     Endpoint& choose(Time now);
-    /// The least busy server that answers, besides the first; null if none does. One that has nearly used up the
-    /// patience is no better than the first: slow servers do not get requests twice.
+    /// The least busy server that answers, other than the first, or null. A server near the end of the patience does
+    /// not count, so slow servers do not get requests twice.
     Endpoint* another(const Endpoint& first, Time now);
 
 private:

@@ -10,13 +10,13 @@ namespace sentriton {
 
 namespace {
 
-// Triton's words where its status code says less than they do.
+// Triton's words, for status codes that say less.
 constexpr std::array<std::string_view, 3> overload = {
     "lane is full",
     "exceeds maximum queue size",
     "request timeout expired",
 };
-// gRPC's and OpenSSL's words for the certificate of a server, and for a server's refusal of the client's.
+// gRPC's and OpenSSL's words for an untrusted server certificate, and for a rejected client certificate.
 constexpr std::array<std::string_view, 10> untrusted = {
     "certificate_verify_failed",  // BoringSSL
     "certificate verify failed",  // OpenSSL
@@ -39,9 +39,9 @@ constexpr std::array<std::string_view, 10> too_large = {
 };
 constexpr std::array<std::string_view, 3> sick = {"is not healthy", "rst_stream", "stream removed"};
 constexpr std::string_view restricted = "this protocol is restricted";
-// A full /dev/shm: the request was not computed, and room comes back with the answers in flight.
+// A full /dev/shm: the request was not computed, and answers in flight will free space.
 constexpr std::string_view no_room = "failed to increase the shared memory pool size";
-// The whole message of a call that a stopping Triton breaks off; one that this client ends has other words.
+// The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 constexpr std::string_view broken_off = "CANCELLED";
 constexpr std::string_view mismatch = "fingerprint mismatch";
 
@@ -137,7 +137,7 @@ std::string grouped(std::size_t number) {
 }  // namespace
 
 Failure Failure::of_wrong_answer(const std::string& address) const {
-    return {kind, "a wrong answer of " + address + ": " + message, status};
+    return {kind, "wrong answer from " + address + ": " + message, status};
 }
 
 Failure Failure::with_progress(std::size_t finished, std::size_t total) const {

@@ -24,15 +24,15 @@ enum class Kind {
     closed,
 };
 
-/// An error on its way to the caller, in whose thread it is thrown.
+/// An error, which is thrown in the caller's thread.
 struct Failure {
     Kind kind;
     std::string message;
     std::shared_ptr<const Status> status = nullptr;  // null: the client itself found it
 
-    /// Names the server of an answer that the client refused.
+    /// Adds the server of an answer that the client rejected.
     Failure of_wrong_answer(const std::string& address) const;
-    /// Says how far a call with several sentences got.
+    /// Adds the progress of a call with several sentences.
     Failure with_progress(std::size_t finished, std::size_t total) const;
 };
 

@@ -22,7 +22,7 @@ Golden read_golden(std::string_view content, std::size_t dimension) {
     Golden golden;
     for (const auto& each : field(json, "sentences").list_value().values()) {
         if (each.kind_case() != Json::kStringValue) {
-            throw std::runtime_error("one of its sentences is " + shown(each) + " and not a text");
+            throw std::runtime_error("one of its sentences is " + shown(each) + "; expected a string");
         }
         golden.sentences.push_back(each.string_value());
     }
@@ -42,8 +42,8 @@ Golden read_golden(std::string_view content, std::size_t dimension) {
         }
     }
     if (!right) {
-        throw std::runtime_error("its sentence_embedding is not of shape [" + std::to_string(golden.sentences.size()) +
-                                 ", " + std::to_string(dimension) + "] and finite");
+        throw std::runtime_error("its sentence_embedding must be finite numbers of shape [" +
+                                 std::to_string(golden.sentences.size()) + ", " + std::to_string(dimension) + "]");
     }
     return golden;
 }

@@ -9,14 +9,14 @@
 
 namespace sentriton {
 
-/// golden.json of a server: sentences, and the vectors that sentence-transformers makes of them.
+/// golden.json of a server: sentences with the vectors of sentence-transformers.
 struct Golden {
     std::vector<std::string> sentences;
     Matrix embeddings;
 };
 
-/// Reads golden.json; std::runtime_error if it is anything but sentences, at least one, with a vector of `dimension`
-/// finite numbers for each.
+/// Reads golden.json; std::runtime_error if it is content other than sentences, at least one, each with a vector of
+/// `dimension` finite numbers.
 Golden read_golden(std::string_view content, std::size_t dimension);
 
 }  // namespace sentriton

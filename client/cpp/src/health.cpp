@@ -37,7 +37,7 @@ void Canary::run() {
     if (core_.loop.closing()) {
         return closed();
     }
-    core_.loop.wake(*this, Clock::now() + longest_time);  // so that the end of the loop ends it
+    core_.loop.wake(*this, Clock::now() + longest_time);  // so that the loop's end also ends it
     const auto parse = [this](std::string_view content) {
         manifest_ = std::make_shared<const Manifest>(read_manifest(content));
     };
@@ -102,7 +102,7 @@ void Canary::compare(const Matrix& found) {
     for (std::size_t i = 0; i < found.rows(); ++i) {
         smallest = std::min(smallest, cosine(found[i], golden_.embeddings[i]));
     }
-    // Above 1 - 1e-6 float32 itself is the noise.
+    // 1e-6 is the noise of float32.
     if (smallest < manifest_->min_cosine - 1e-6) {
         return finish(server_error("the canary failed at " + core_.endpoints.all().front()->connection->address() +
                                    ": the smallest cosine to the golden vectors is " + shown_cosine("%.6f", smallest) +
@@ -119,7 +119,7 @@ void Canary::finish(Result<HealthReport> result) {
     }
 }
 
-/// The time for the next request; none if the canary ended, since it is too little for one.
+/// The time for the next request; none if the canary ended, because it is too short for a request.
 std::optional<Duration> Canary::left() {
     const Duration left = deadline_.left(Clock::now());
     if (left == Duration{}) {

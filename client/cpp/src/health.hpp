@@ -17,8 +17,7 @@ namespace sentriton {
 
 class Core;
 
-/// Embeds the golden sentences of the first server, and compares the vectors with those that sentence-transformers
-/// made.
+/// Embeds the golden sentences of the first server, and compares the vectors with those of sentence-transformers.
 class Canary : public Sleeper {
 public:
     using Done = std::function<void(Result<HealthReport>)>;
@@ -26,7 +25,7 @@ public:
     Canary(Core& core, Duration timeout, Done done);
 
     void run();
-    /// gRPC ends each step in time.
+    /// gRPC's deadline ends each step.
     void woken(Time) override {}
     void closed() override { finish(closed_failure()); }
 

@@ -80,7 +80,7 @@ void Info::wait(const std::shared_ptr<Deadline>& deadline, Done done) {
     if (core_.loop.closing()) {
         return done(closed_failure());
     }
-    // A call without time, on a known model, fails by its own rules.
+    // A call without time on a known model fails by its own rules.
     if (reading_ && reading_->manifest) {
         deadline->moved(Clock::now());
         return done(reading_);

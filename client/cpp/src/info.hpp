@@ -14,9 +14,9 @@ namespace sentriton {
 class Core;
 class ManifestWait;
 
-/// The manifest, on its way from the server to all calls that wait for it.
+/// A request for the manifest, which all waiting calls share.
 struct Reading {
-    std::shared_ptr<const Manifest> manifest;  // null: it is not here yet
+    std::shared_ptr<const Manifest> manifest;  // null: it has not arrived yet
     std::vector<std::shared_ptr<ManifestWait>> waiting;
 };
 
@@ -26,10 +26,10 @@ public:
     explicit Info(Core& core) : core_(core) {}
 
     using Done = std::function<void(Result<std::shared_ptr<Reading>>)>;
-    /// Gives the reading when the manifest is here, unless the call has to end before: then its error. It does not end
-    /// the wait of other calls.
+    /// Gives the reading once the manifest has arrived, or the call's error at its deadline. Other calls continue to
+    /// wait.
     void wait(const std::shared_ptr<Deadline>& deadline, Done done);
-    /// Makes the next call read the manifest that is served then, unless another call did so.
+    /// Makes the next call read the manifest again, unless another call has done so.
     void forget(const std::shared_ptr<Reading>& one);
 
 private:

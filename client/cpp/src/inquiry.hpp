@@ -10,9 +10,8 @@
 
 namespace sentriton {
 
-/// The search for a server that hands out its manifest. Each of several has little time at first, and a silent one has
-/// more in its next turn. A server that failed in another way, or that said before its time was over that it was late,
-/// has no further turn.
+/// Asks the servers in turn for the manifest. Each has little time at first, and a silent server has more in its next
+/// turn. A server that failed in another way, or reported a timeout before its deadline, has no further turn.
 class Inquiry {
 public:
     Inquiry(const Endpoints& endpoints, Deadline deadline);
@@ -21,11 +20,11 @@ public:
         Endpoint* endpoint;
         Duration allowed;  // the time to answer
     };
-    /// The next server; none if all failed or the time is over.
+    /// The next server; none if all failed or the deadline has passed.
     std::optional<Turn> next(Time now);
-    /// Notes the error of the last turn.
+    /// Records the error of the last turn.
     void failed(const Failure& failure, Time now);
-    /// Why the search ended.
+    /// The error of the search.
     const Failure& failure() const { return *failure_; }
 
 private:

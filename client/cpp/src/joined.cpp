@@ -39,7 +39,7 @@ void JoinedRequest::left() {
     }
 }
 
-/// Takes the rows of the members that are present, and the longest of their times.
+/// Collects the rows of the present members, and their longest remaining time.
 void JoinedRequest::gather() {
     sent_ = present();
     *rows_ = RequestRows();
@@ -94,8 +94,8 @@ void JoinedRequest::done(const std::optional<Failure>& failure) {
     forget();
 }
 
-/// Gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then
-/// each waits for a request of its own.
+/// Gives each member a separate error. One member may be the cause of an invalid input or of a server's error. Then
+/// each waits for a separate request.
 void JoinedRequest::fail(const Failure& failure) {
     const bool of_server = failure.status != nullptr;  // a wrong answer has none
     const bool of_one = of_server && (failure.kind == Kind::invalid_input || failure.kind == Kind::server_error);
@@ -109,7 +109,7 @@ void JoinedRequest::fail(const Failure& failure) {
     }
 }
 
-/// Gives up its place, and the place that it waits for.
+/// Releases its place, or stops waiting for one.
 void JoinedRequest::forget() {
     core_.joiner->forget(*this);
     if (std::exchange(inside_, false)) {

@@ -15,7 +15,7 @@ class JoinedRequest : public Dispatcher, private Gate {
 public:
     JoinedRequest(Core& core, std::vector<std::shared_ptr<Member>> members);
 
-    /// Sends the request until it is answered, fails for good or has no member left.
+    /// Sends the request until it has an answer or a final error, or no member is left.
     void run();
     /// The request has a place for its retry.
     void admitted();

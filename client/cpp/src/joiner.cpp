@@ -81,7 +81,7 @@ void Joiner::woken(Time now) {
     }
 }
 
-/// Takes the first member and all that may share its request out of the queue.
+/// Removes the first member, and all that may share its request, from the queue.
 std::vector<std::shared_ptr<Member>> Joiner::gather(Time now) {
     Crowd together;
     std::deque<Waiter> stay;

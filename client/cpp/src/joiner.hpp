@@ -11,17 +11,17 @@
 
 namespace sentriton {
 
-/// Lets small calls that wait at the same time share requests. While fewer joined requests than its limit are in
-/// flight, a call leaves at once, with all that are ready to. Else it waits in the order of arrival, and leaves with
-/// others when a request ends.
+/// Joins small calls that wait at the same time. While fewer joined requests than its limit are in flight, a call
+/// leaves at once, with all ready calls. Otherwise it waits in the order of arrival, and leaves with others when a
+/// request ends.
 class Joiner : public Sleeper {
 public:
     explicit Joiner(Core& core);
 
-    /// Embeds the member's rows in a request that others share.
+    /// Embeds the member's rows in a joined request.
     void run(const std::shared_ptr<Member>& one);
-    /// Takes out a member whose time is over. The result is the error of its request if that waits for a retry. The
-    /// last member's end is the request's.
+    /// Removes a member that timed out. The result is the error of its request if that waits for a retry. Without
+    /// members, the request ends.
     std::optional<Failure> leave(Member& one);
 
     /// Lets waiters leave while fewer requests than the limit are in flight.
@@ -34,10 +34,9 @@ public:
     void wait(JoinedRequest& request);
     /// A request waits no longer.
     void forget(const JoinedRequest& request);
-    /// Lets members of a request that failed, of which any may be the cause, wait for requests of their own, before all
-    /// others.
+    /// Lets the members of a failed request wait for separate requests, before all others, since any may be the cause.
     void wait_alone(const std::vector<std::shared_ptr<Member>>& members);
-    /// Gives the place of a request that ended to the next waiter.
+    /// Gives the place of an ended request to the next waiter.
     void release();
     /// Lets waiters leave with the next turn of the loop.
     void look();
@@ -47,7 +46,7 @@ public:
     std::size_t waiting() const { return queue_.size(); }
 
 private:
-    /// One of the two: a new member, or a request whose retry is due.
+    /// Either a new member or a request whose retry is due.
     struct Waiter {
         std::shared_ptr<Member> member;
         std::shared_ptr<JoinedRequest> request;
@@ -56,7 +55,7 @@ private:
     std::vector<std::shared_ptr<Member>> gather(Time now);
 
     Core& core_;
-    Window window_;  // how many requests may be in flight
+    Window window_;  // the limit of requests in flight
     int in_flight_ = 0;
     std::deque<Waiter> queue_;
 };

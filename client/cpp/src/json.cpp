@@ -11,7 +11,7 @@ Json read_json(std::string_view content) {
     Json value;
     const auto read = google::protobuf::util::JsonStringToMessage(std::string(content), &value);
     if (!read.ok()) {
-        throw std::runtime_error("it is no JSON: " + std::string(read.message()).substr(0, 200));
+        throw std::runtime_error("it is not JSON: " + std::string(read.message()).substr(0, 200));
     }
     return value;
 }
@@ -19,7 +19,7 @@ Json read_json(std::string_view content) {
 std::string to_text(const Json& value) {
     std::string text;
     if (!google::protobuf::util::MessageToJsonString(value, &text).ok()) {
-        text = "a value that is no JSON";
+        text = "a value that is not JSON";
     }
     return text;
 }

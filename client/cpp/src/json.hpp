@@ -7,10 +7,10 @@
 
 namespace sentriton {
 
-/// A value of JSON. protobuf is here already, and reads it.
+/// A JSON value, read by protobuf, which is a dependency anyway.
 using Json = google::protobuf::Value;
 
-/// Reads JSON; std::runtime_error if it is none.
+/// Reads JSON; std::runtime_error if it is invalid.
 Json read_json(std::string_view content);
 
 /// Writes a value.

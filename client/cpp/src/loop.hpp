@@ -19,7 +19,7 @@ namespace sentriton {
 class Sleeper : public std::enable_shared_from_this<Sleeper> {
 public:
     virtual ~Sleeper() = default;
-    /// Its time has come.
+    /// Its time.
     virtual void woken(Time now) = 0;
     /// The encoder closes.
     virtual void closed() = 0;
@@ -29,13 +29,13 @@ private:
     std::optional<Time> due_;
 };
 
-/// A request of gRPC that is under way.
+/// A request of gRPC that is in flight.
 class Operation {
 public:
     virtual ~Operation() = default;
     /// It ended.
     virtual void complete() = 0;
-    /// Ends it early, on the server too. It completes nevertheless.
+    /// Ends it early, on the server too. It still completes.
     virtual void cancel() = 0;
     /// Cancels it and ignores its end.
     virtual void abandon() = 0;
@@ -52,18 +52,18 @@ public:
 
     /// Runs a task in the thread; false if the loop is closed. For every thread.
     bool post(std::function<void()> task);
-    /// Whether `close` was called: a request that is sent now is cancelled as it arrives. For every thread.
+    /// Whether `close` was called. A request that is sent now is cancelled at its arrival. For every thread.
     bool closing();
     /// Ends all sleepers and operations, and the thread. For every thread but the loop's own.
     void close();
 
-    // The rest is for the loop's own thread.
+    // The rest is only for the loop's thread.
 
-    /// Wakes the sleeper at this time instead of an earlier or later one. Meanwhile the loop keeps it alive.
+    /// Wakes the sleeper at this time only. Until then, the loop keeps it alive.
     void wake(Sleeper& sleeper, Time at);
     /// Does not wake the sleeper.
     void forget(Sleeper& sleeper);
-    /// Keeps the operation until it ends. The result is its tag for gRPC.
+    /// Stores the operation until it ends. The result is its tag for gRPC.
     void* keep(std::shared_ptr<Operation> operation);
 
     struct Queue;  // of gRPC
@@ -71,7 +71,7 @@ public:
 
 private:
     void run();
-    bool run_posted();  // false: the loop closes
+    bool run_posted();  // false if the loop closes
     void wake_due();
     void end_all();
     void wait();
@@ -80,7 +80,7 @@ private:
     std::unique_ptr<Queue> queue_;
     std::mutex mutex_;
     std::vector<std::function<void()>> posted_;
-    bool called_ = false;  // the thread will look at the posted functions
+    bool called_ = false;  // the thread will run the posted functions
     bool closed_ = false;
 
     std::map<std::pair<Time, Sleeper*>, std::shared_ptr<Sleeper>> sleepers_;

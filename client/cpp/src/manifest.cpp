@@ -100,14 +100,14 @@ std::vector<Field> fields_of(Manifest& to) {
         whole("max_seq_length", to.max_seq_length, largest_number),
         whole("vocab_size", to.vocab_size, largest_number),
         whole("max_batch_size", to.max_batch_size, largest_number),
-        {"pooling", "a list of texts", [&](const Json& value) { return read_texts(value, to.pooling); }},
+        {"pooling", "a list of strings", [&](const Json& value) { return read_texts(value, to.pooling); }},
         {"include_prompt", "true or false",
          [&](const Json& value) {
              to.include_prompt = value.bool_value();
              return value.kind_case() == Json::kBoolValue;
          }},
-        object<std::string>("prompts", "an object of texts", to.prompts, read_text, {}),
-        {"default_prompt_name", "a text or null",
+        object<std::string>("prompts", "an object of strings", to.prompts, read_text, {}),
+        {"default_prompt_name", "a string or null",
          [&](const Json& value) {
              return value.kind_case() == Json::kNullValue || read_text(value, to.default_prompt_name.emplace());
          }},
@@ -117,9 +117,9 @@ std::vector<Field> fields_of(Manifest& to) {
         text("device", to.device),
         {"min_cosine", "a number from -1 to 1",
          [&](const Json& value) { return read_number(value, to.min_cosine) && std::abs(to.min_cosine) <= 1; }},
-        object<double>("parity", "an object of numbers, min_cosine and sentences among them", to.parity, read_number,
+        object<double>("parity", "an object of numbers with min_cosine and sentences", to.parity, read_number,
                        {"min_cosine", "sentences"}),
-        object<std::string>("files", "an object of sha256 sums, that of tokenizer.json among them", to.files, sum,
+        object<std::string>("files", "an object of sha256 sums with that of tokenizer.json", to.files, sum,
                             {"tokenizer.json"}),
         text("sentriton_version", to.sentriton_version),
     };
@@ -130,7 +130,7 @@ std::vector<Field> fields_of(Manifest& to) {
 Manifest read_manifest(std::string_view content) {
     const Json json = read_json(content);
     if (json.kind_case() != Json::kStructValue) {
-        throw std::runtime_error("the manifest is " + shown(json) + " and not an object");
+        throw std::runtime_error("the manifest is " + shown(json) + "; expected an object");
     }
     const auto& values = json.struct_value().fields();
     Manifest manifest;

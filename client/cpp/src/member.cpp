@@ -13,7 +13,7 @@ namespace sentriton {
 namespace {
 
 constexpr std::size_t most_joined = 8;             // sentences of a call that shares requests
-constexpr std::size_t longest_joined = 64 * 1024;  // characters of a request: tokenizing more would hold up the others
+constexpr std::size_t longest_joined = 64 * 1024;  // characters of a request: tokenizing more would delay the others
 
 }  // namespace
 
@@ -74,7 +74,7 @@ std::optional<Failure> Member::answered(std::string_view raw) {
 
 bool Crowd::add(const std::shared_ptr<Member>& one, Time now) {
     Deadline& deadline = *one->call->deadline;
-    deadline.looked(now);  // after a suspension this may be before the member's own look
+    deadline.looked(now);  // after a suspension, this may come before the member's own look
     const Duration left = deadline.time() - now;
     const Duration shortest = members_.empty() ? left : std::min(shortest_, left);
     const Duration longest = members_.empty() ? left : std::max(longest_, left);

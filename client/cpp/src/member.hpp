@@ -23,7 +23,7 @@ public:
     void closed() override;
     /// Ends the call with its result or a failure, unless it has one.
     void take(const std::optional<Failure>& failure);
-    /// Takes the member's own rows, which `raw` begins with.
+    /// Takes the member's rows from the beginning of `raw`.
     std::optional<Failure> answered(std::string_view raw);
     std::size_t rows() const { return call->texts.views.size(); }
 
@@ -34,21 +34,21 @@ public:
     std::size_t bytes = 0;
     JoinedRequest* request = nullptr;  // null: it waits for one
     bool over = false;                 // it has its result, or left
-    bool alone = false;                // it shares no request: one with others failed, and it may be the cause
+    bool alone = false;                // it needs a separate request, since it may have caused a failure
 
 private:
     Core& core_;
 };
 
-/// Null if the call sends requests of its own: its sentences are many, fill a batch or exceed the limits of one
+/// Null if the call needs separate requests, because its sentences are many, fill a batch or exceed the limits of one
 /// request.
 std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& call);
 
 /// The members of one request, and their sums.
 class Crowd {
 public:
-    /// Lets a member in if model and batch size are the same and the limits of a request hold. The remaining times
-    /// differ at most by a factor of two. A member that needs a request of its own joins none.
+    /// Adds a member if model and batch size are the same and the limits of a request hold. The remaining times differ
+    /// at most by a factor of two. A member that needs a separate request does not fit.
     bool add(const std::shared_ptr<Member>& one, Time now);
     const std::vector<std::shared_ptr<Member>>& members() const { return members_; }
 

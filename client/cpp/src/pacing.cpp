@@ -21,11 +21,11 @@ void Window::answered(std::size_t characters, Time now) {
         return;
     }
     const double rate = static_cast<double>(characters_) / Seconds(now - *since_).count();
-    // After an overload it opens again by one per round, at any rate.
+    // After an overload it grows by one per round, at any rate.
     if (rate > 1.05 * best_rate_ || limit_ < least_in_flight) {
         limit_ = std::min(limit_ + 1, most_);
     }
-    // The best rate fades, so that a server which became slower, or shared, is measured anew.
+    // The best rate fades, in case the server becomes slower.
     best_rate_ = std::max(rate, 0.98 * best_rate_);
     restart(now);
 }

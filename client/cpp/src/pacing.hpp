@@ -9,25 +9,25 @@
 
 namespace sentriton {
 
-constexpr int least_in_flight = 4;  // one computed, one next, and two on their ways
+constexpr int least_in_flight = 4;  // one computed, one queued, and two in transfer
 
-/// Decides how many requests may be in flight.
+/// Decides the limit of requests in flight.
 class Gate {
 public:
     virtual ~Gate() = default;
     /// Whether an attempt may leave while `in_flight` others of its course are in flight.
     virtual bool enter(std::size_t in_flight) = 0;
-    /// Notes that an attempt of the course ended.
+    /// Records that an attempt of the course ended.
     virtual void leave() {}
-    /// Notes that an attempt waits for a retry after this error.
+    /// Records that an attempt waits for a retry after this error.
     virtual void waits(const Failure&) {}
     virtual void answered(std::size_t characters, Time now) = 0;
     virtual void overloaded() = 0;
 };
 
-/// How many requests of a call may be in flight. It opens while that raises the rate, and halves when the server is
-/// overloaded. A round is as many answers as requests are allowed; it compares its rate in characters per second with
-/// the best one. The next call begins with `next`.
+/// The limit of a call's requests in flight. It grows while this raises the rate, and halves when the server is
+/// overloaded. It compares the rate (characters per second) of each round, as many answers as the limit, with the best
+/// one. The next call begins with `next`.
 class Window : public Gate {
 public:
     explicit Window(int most) : Window(most, std::min(least_in_flight, most)) {}
@@ -61,13 +61,13 @@ double jitter();
 constexpr Duration first_pause = 100ms;
 constexpr double retry_tokens = 100;
 
-/// Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A
-/// server that is unavailable has no load, and every request waits for it within its deadline.
+/// Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load.
+/// Retries at an unavailable server are not bounded.
 class RetryBudget {
 public:
-    /// Gives a fifth of a token back.
+    /// Returns a fifth of a token.
     void answered() { tokens_ = std::min(retry_tokens, tokens_ + 0.2); }
-    /// Whether one more retry is within the budget.
+    /// Takes a token for a retry; false if the budget is empty.
     bool take();
     double left() const { return tokens_; }
 

@@ -98,7 +98,7 @@ Request asset_request(const std::string& name) {
 }
 
 void push_element(std::string& tensor, std::string_view prompt, std::string_view text) {
-    const auto size = static_cast<std::uint32_t>(prompt.size() + text.size());  // the server refuses far smaller ones
+    const auto size = static_cast<std::uint32_t>(prompt.size() + text.size());  // the server rejects far smaller ones
     for (int shift = 0; shift < 32; shift += 8) {
         tensor.push_back(static_cast<char>(size >> shift & 0xff));
     }
@@ -159,7 +159,7 @@ Result<std::string_view> read_asset(const Response& response) {
         }
         return server_error("the server sent an asset of shape " + shown_shape(shape) + " in " +
                             std::to_string(raw.size()) + " bytes that begin with " + begin +
-                            "; expected one element, its length in 4 bytes before it");
+                            "; expected shape [1], the first 4 bytes being the length of the rest");
     }
     return raw.substr(4);
 }

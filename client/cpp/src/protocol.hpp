@@ -16,9 +16,9 @@ namespace sentriton {
 
 /// The parameters of a request to embed_text.
 struct Parameters {
-    const std::string& fingerprint;  // the model that is meant
+    const std::string& fingerprint;  // the expected model
     Priority priority;               // the lane
-    Duration left;                   // how long the request may wait in the server's queue
+    Duration left;                   // the longest wait in the server's queue
 };
 
 /// A request to embed_text: text BYTES [rows, 1], which `texts` has as the elements of that tensor.

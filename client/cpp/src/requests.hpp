@@ -37,9 +37,9 @@ struct Limits {
     std::string prompt;
 };
 
-/// Cuts texts into requests of at most `max_rows` rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one row may
-/// have more. The server tokenizes, so a character counts as a token, up to `max_seq_length`: a few more requests at
-/// worst.
+/// Divides texts into requests of at most `max_rows` rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one row may
+/// have more. The server tokenizes, so each character counts as a token, up to `max_seq_length`. At worst, this gives a
+/// few more requests.
 class Plan {
 public:
     Plan(const Texts& texts, Limits limits);

@@ -83,7 +83,7 @@ bool resolve_tls(const std::optional<bool>& given) {
     return false;
 }
 
-/// Whether a text can be the value of a header.
+/// Whether a text is allowed as the value of a header.
 bool is_sendable(const std::string& text) {
     return text.front() != ' ' && text.back() != ' ' &&
            std::all_of(text.begin(), text.end(), [](char each) { return ' ' <= each && each <= '~'; });
@@ -158,10 +158,10 @@ CheckedSettings resolve_settings(std::string_view url, const Settings& given) {
     found.server_name = text_or_variable(given.server_name, "SERVER_NAME");
     found.access_key = text_or_variable(given.access_key, "ACCESS_KEY");
     if (found.client_certificate.empty() != found.client_key.empty()) {
-        raise(invalid_input("a client certificate and its key belong together, and one of them is missing; give both"));
+        raise(invalid_input("a client certificate and its key must be set together; one of them is missing"));
     }
     if (!found.access_key.empty() && !is_sendable(found.access_key)) {
-        // Not shown: it is a secret.
+        // The message must not show the secret.
         raise(invalid_input(
             "the access key cannot be sent; allowed are printable ASCII characters, without spaces or line "
             "ends around them"));

@@ -12,7 +12,7 @@ namespace sentriton {
 
 constexpr int default_max_in_flight = 16;
 
-/// All that an encoder can be told, checked. Its defaults are here and only here.
+/// The checked settings of an encoder. Only this file has the defaults.
 struct CheckedSettings {
     std::string url = "localhost:8001";
     std::vector<std::string> addresses;

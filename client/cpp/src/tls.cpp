@@ -44,7 +44,8 @@ grpc::SslCredentialsOptions tls_options(const CheckedSettings& settings) {
         options.pem_private_key = read_file(settings.client_key);
         if (!has(options.pem_private_key, "PRIVATE KEY-----")) {
             raise(invalid_input("the client certificate " + settings.client_certificate + " and the key " +
-                                settings.client_key + " do not work: there is no key; give PEM files of one pair"));
+                                settings.client_key +
+                                " do not work: the key file has no private key; give PEM files of one pair"));
         }
     }
     return options;

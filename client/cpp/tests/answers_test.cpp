@@ -82,7 +82,7 @@ TEST(Answers, WrongEmbeddingsAreRefusedAndNotRetried) {
             const auto encode = [&] { encoder.encode(three, options); };
             expect_error<ServerError>(encode, wrong.says);
             expect_error<ServerError>(
-                encode, "^a wrong answer of " + server.address() + ": .* \\(0 of 3 sentences were embedded\\)$");
+                encode, "^wrong answer from " + server.address() + ": .* \\(0 of 3 sentences were embedded\\)$");
         }
         expect_error<ServerError>([&] { encoder.health(); }, wrong.says);
         EXPECT_EQ(server.count() - before, 2 * 3 + 1);
@@ -122,9 +122,9 @@ TEST(Answers, AWrongAssetIsRefused) {
         answer.set_raw_output_contents(0, element + element);
     };
     const std::vector<std::pair<Change, std::string>> wrong = {
-        {content(element + "}"), "shape \\[1\\] in 7 bytes that begin with 0x02000000; expected one element"},
-        {content(element.substr(0, 5)), "in 5 bytes .*; expected one element"},
-        {content(element.substr(0, 3)), "in 3 bytes that begin with 0x020000; expected one element"},
+        {content(element + "}"), "shape \\[1\\] in 7 bytes that begin with 0x02000000; expected shape"},
+        {content(element.substr(0, 5)), "in 5 bytes .*; expected shape"},
+        {content(element.substr(0, 3)), "in 3 bytes that begin with 0x020000; expected shape"},
         {content(""), "in 0 bytes"},
         {two, "shape \\[2\\] in 12 bytes"},
         {[](auto& a) { a.mutable_outputs(0)->set_name("text"); }, "outputs \"text\" with 1 contents; expected content"},
@@ -135,7 +135,7 @@ TEST(Answers, AWrongAssetIsRefused) {
     for (const auto& [change, says] : wrong) {
         server.with([change = change](auto& state) { state.change_asset = change; });
         const SentenceEncoder encoder(server.address());
-        expect_error<ServerError>([&] { encoder.encode(words(3)); }, "^a wrong answer of .*" + says);
+        expect_error<ServerError>([&] { encoder.encode(words(3)); }, "^wrong answer from .*" + says);
     }
 }
 

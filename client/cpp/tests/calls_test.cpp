@@ -296,7 +296,7 @@ TEST(Calls, PutThePromptBeforeEachSentence) {
     manifest["include_prompt"] = "false";
     server.with([&](auto& state) { state.assets["manifest.json"] = to_json(manifest); });
     expect_error<InvalidInput>([&] { SentenceEncoder(server.address()).encode_one_query("text"); },
-                               "\"q: \"; this model keeps prompts out of pooling");
+                               "\"q: \"; this model leaves prompts out of pooling");
 }
 
 TEST(Calls, TakeSentencesOfAnyOrderedContainer) {

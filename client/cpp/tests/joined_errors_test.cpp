@@ -96,7 +96,7 @@ TEST(JoinedErrors, NumbersThatAreNotFiniteConcernTheirOwnMember) {
     together(server, SentenceEncoder(server.address()), sentences, [&](std::size_t place, auto& call) {
         if (place == 13) {
             expect_error<ServerError>([&] { call.get(); },
-                                      "^a wrong answer of 127.0.0.1:[0-9]+: .* in row 0; expected numbers$");
+                                      "^wrong answer from 127.0.0.1:[0-9]+: .* in row 0; expected numbers$");
         } else {
             expect_word(call.get(), sentences[place]);
         }

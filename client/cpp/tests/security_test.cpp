@@ -85,7 +85,7 @@ TEST(Security, CertificateFilesThatAreWrongAreRefused) {
     refused(settings, "empty.pem have no certificate; give a PEM file of certificates$");
     settings = {};
     settings.client_certificate = own.certificate_file;
-    refused(settings, "belong together");
+    refused(settings, "must be set together");
     settings.client_key = empty;
     refused(settings, "server.pem and the key .*empty.pem do not work");
 }

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes gRPC, protobuf and GoogleTest ready for a build of the C++ client: fetch-libraries.sh FOLDER
+# Prepares gRPC, protobuf and GoogleTest for a build of the C++ client: fetch-libraries.sh FOLDER
 #
-# FOLDER/libraries.cmake is for `cmake -C`. Where the system has the libraries, that file says nothing. Elsewhere, on Debian
-# and its like, their packages are fetched and unpacked into FOLDER, which needs no root and installs nothing.
+# FOLDER/libraries.cmake is for `cmake -C`. If the system has the libraries, that file is empty. Otherwise, on Debian
+# and its derivatives, this downloads their packages and unpacks them into FOLDER. It needs no root and installs
+# nothing.
 set -eu
 
 packages="libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libgtest-dev"
@@ -13,14 +14,14 @@ has_system_libraries() {
         pkg-config --exists grpc++ protobuf gtest
 }
 
-# The packages that are not installed, with all that they need.
+# The missing packages, with their dependencies.
 missing() {
     apt-get "$@" --simulate --no-install-recommends install $packages | sed -n 's/^Inst \([^ ]*\) .*/\1/p'
 }
 
 fetch() {
     cd "$folder/packages"
-    # As root, apt would drop its rights, and could not write here.
+    # As root, apt drops its rights and could not write here.
     wanted=$(missing "$@")
     [ -n "$wanted" ] && apt-get "$@" -o APT::Sandbox::User=root download $wanted >/dev/null || return 1
     for package in *.deb; do
@@ -28,7 +29,7 @@ fetch() {
     done
 }
 
-# With package lists of our own: the system has none, or old ones.
+# With new package lists, since the system's are missing or old.
 fetch_with_own_lists() {
     mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
     set -- -o "Dir::State::Lists=$folder/lists" -o "Dir::Cache=$folder/cache"
@@ -36,7 +37,7 @@ fetch_with_own_lists() {
     fetch "$@"
 }
 
-# protoc finds its own libraries here.
+# protoc finds its libraries here.
 wrap() {
     mv "$folder/usr/bin/$1" "$folder/usr/bin/$1.unwrapped"
     printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "$folder/usr/bin/$1.unwrapped" >"$folder/usr/bin/$1"
@@ -61,14 +62,14 @@ libraries=$(dirname "$(find "$folder/usr/lib" -name libgrpc++.so)")
 for program in protoc grpc_cpp_plugin; do
     wrap "$program"
 done
-# A package of headers has links to the libraries of another one, which the system may have.
+# A package of headers has links to libraries of another package, which the system may have.
 for link in "$libraries"/*.so; do
     library=$(readlink "$link" || true)
     if [ -n "$library" ] && [ ! -e "$link" ]; then
         ln -s "/usr/lib/$(basename "$libraries")/$library"* "$libraries"
     fi
 done
-# Programs find the libraries here, those that libraries need as well: that is the older one of the two tags.
+# Programs find the libraries here, and so do the libraries: this needs the older of the two tags.
 cat >"$folder/libraries.cmake.new" <<EOF
 set(CMAKE_PREFIX_PATH "$folder/usr" CACHE PATH "")
 set(CMAKE_EXE_LINKER_FLAGS "-L$libraries -Wl,-rpath,$libraries -Wl,--disable-new-dtags" CACHE STRING "")

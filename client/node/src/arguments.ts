@@ -1,4 +1,4 @@
-/** Checks of callers' arguments: each throws `InvalidInput` naming argument, value and the allowed ones. */
+/** Checks callers' arguments. `InvalidInput` names argument, value and allowed values. */
 
 import { inspect } from "node:util";
 
@@ -22,7 +22,7 @@ export function asTexts(sentences: unknown): { texts: readonly string[]; single:
   return { texts: sentences as string[], single: false };
 }
 
-/** Refuse a text with a lone surrogate, half of a UTF-16 pair: it has no UTF-8. */
+/** Rejects a text with a lone surrogate, half of a UTF-16 pair, which has no UTF-8. */
 export function checkUnicode(name: string, text: string): void {
   if (text.isWellFormed()) return;
   const place = Array.from(text).findIndex((character) => !character.isWellFormed());
@@ -32,7 +32,7 @@ export function checkUnicode(name: string, text: string): void {
   );
 }
 
-/** Refuse an option that is not among the keys of `options`: a misspelt one would have no effect. */
+/** Rejects an option that is not among the keys of `options`, since a misspelt one would have no effect. */
 export function checkNames(of: string, given: object, options: object): void {
   const unknown = Object.keys(given).find((name) => !Object.hasOwn(options, name));
   if (unknown === undefined) return;
@@ -53,6 +53,6 @@ export function positive(name: string, value: unknown): number {
 }
 
 function shown(value: unknown): string {
-  // As Node prints it: JSON has no maps, no sets and no bigints.
+  // In Node's format, since JSON has no maps, no sets and no bigints.
   return inspect(value, { depth: 1, breakLength: Infinity }).slice(0, 200);
 }

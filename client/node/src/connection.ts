@@ -1,4 +1,4 @@
-/** One channel to one server, and the few calls that Sentriton makes over it. */
+/** A channel to one server, and its calls. */
 
 import { credentials, type ChannelOptions, type ClientUnaryCall, Metadata } from "@grpc/grpc-js";
 
@@ -11,24 +11,24 @@ import {
 import { assetRequest, readAsset } from "./protocol.js";
 import { type ClientSettings, readPem } from "./settings.js";
 
-// Triton puts `triton-grpc-protocol-` before the name that it is given.
+// Triton adds `triton-grpc-protocol-` to the name.
 const ACCESS_HEADER = "triton-grpc-protocol-access-key";
 
 const CHANNEL_OPTIONS: ChannelOptions = {
-  // gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+  // By default, gRPC's limit is 4 MB, 1,000 vectors of 1,024 dimensions.
   "grpc.max_send_message_length": -1,
   "grpc.max_receive_message_length": -1,
-  // Each encoder its own connections: else all channels of a process to one address share one.
+  // Each encoder has its own connections. Otherwise all channels of a process to one address share one.
   "grpc.use_local_subchannel_pool": 1,
-  // A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+  // Detects a connection that a firewall or a dead node has dropped, before the deadline of a call.
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  // A server that comes back is found again soon: gRPC's own back-off grows to two minutes.
+  // Reconnects soon after an outage. By default, gRPC's back-off grows to two minutes.
   "grpc.initial_reconnect_backoff_ms": 200,
   "grpc.max_reconnect_backoff_ms": 2_000,
-  // Servers that moved are found under their new addresses soon: gRPC asks for a name's addresses every 30 s at most.
+  // Finds moved servers soon. By default, gRPC re-resolves a name at most every 30 s.
   "grpc.dns_min_time_between_resolutions_ms": 5_000,
-  // Repeating is the client's own work, inside its deadline and budget.
+  // The client retries by itself, within its deadline and budget.
   "grpc.enable_retries": 0,
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 };
@@ -40,7 +40,7 @@ const OWN_MACHINE = /^(.*\/)?(localhost|127\.[\d.]+|0\.0\.0\.0|\[::1?\]):\d+$/;
 export class Connection {
   private readonly client: GRPCInferenceServiceClient;
   private readonly metadata = new Metadata();
-  private readonly calls = new Set<ClientUnaryCall>(); // under way
+  private readonly calls = new Set<ClientUnaryCall>(); // in flight
 
   constructor(
     readonly address: string,
@@ -61,8 +61,8 @@ export class Connection {
   }
 
   /**
-   * Sends one request and waits for its response. Aborting `signal` cancels it on the server too. If it is aborted
-   * already, nothing is sent.
+   * Sends one request and waits for its response. Aborting `signal` cancels the request, on the server too. If the
+   * signal is already aborted, nothing is sent.
    */
   async infer(request: ModelInferRequest, timeoutS: number, signal?: AbortSignal): Promise<ModelInferResponse> {
     signal?.throwIfAborted();
@@ -85,7 +85,7 @@ export class Connection {
     return readAsset(await this.infer(assetRequest(name), timeoutS));
   }
 
-  /** Calls under way fail at once; gRPC's own close leaves them to their deadlines. */
+  /** Closes the channel. Calls in flight fail at once, while gRPC would leave them until their deadlines. */
   close(): void {
     for (const call of this.calls) call.cancel();
     this.client.close();

@@ -1,15 +1,15 @@
-/** When a call has to end. Times are seconds of any steady clock. */
+/** The deadline of a call. Times are seconds of any steady clock. */
 
 import { DeadlineExceeded } from "./errors.js";
 
-/** A call looks at its deadline at least this often. */
+/** The interval of a call's looks at its deadline. */
 export const LOOK_EVERY_S = 1;
-const A_DAY_S = 86_400; // gRPC, Triton and timers count in integers, which have an end
+const A_DAY_S = 86_400; // since gRPC, Triton and timers use integers
 
-/** gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over. */
+/** gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over. */
 export const MARGIN_S = 0.1;
 
-/** With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368). */
+/** With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368). */
 const LEAST_S = 0.002;
 
 /** Seconds of the process's steady clock. */
@@ -18,7 +18,7 @@ export function now(): number {
 }
 
 /**
- * The end of a call: `timeoutS` after its begin (undefined: no bound), or `stallTimeoutS` after its last answer.
+ * The end of a call: `timeoutS` after its start (undefined: no bound), or `stallTimeoutS` after its last answer.
  */
 export class Deadline {
   private readonly ends: number;
@@ -35,17 +35,17 @@ export class Deadline {
     this.lastLook = begin;
   }
 
-  /** The time at which the call ends in any case. */
+  /** The latest end of the call. */
   get end(): number {
     return this.ends;
   }
 
-  /** When the call ends if nothing is answered until then. */
+  /** The end of the call if no answer comes. */
   get time(): number {
     return Math.min(this.end, this.stalls);
   }
 
-  /** The seconds that a request sent at `time` may take; 0 if they are too few for a request. */
+  /** The seconds for a request sent at `time`, or 0 if they are too few. */
   leftS(time: number): number {
     const leftS = this.time - time;
     return leftS < LEAST_S ? 0 : Math.min(leftS, A_DAY_S);
@@ -57,7 +57,7 @@ export class Deadline {
     this.lastLook = time;
   }
 
-  /** The call is awake. Where it was not for long (a busy event loop), this was no silence of the server. */
+  /** The call is running. Time in which it was blocked (a busy event loop) does not count as a stall. */
   looked(time: number): void {
     this.stalls += Math.max(0, time - this.lastLook - LOOK_EVERY_S);
     this.lastLook = time;
@@ -70,12 +70,12 @@ export class Deadline {
     return () => clearInterval(timer);
   }
 
-  /** Whether the call has to end. */
+  /** Whether the call has timed out. */
   over(time: number): boolean {
     return this.leftS(time) === 0;
   }
 
-  /** The error of a call that has to end: the bound that it met, and the remedy. */
+  /** The error of a call that timed out, with its bound and the remedy. */
   exceeded(url: string): DeadlineExceeded {
     if (this.end <= this.stalls) {
       return new DeadlineExceeded(

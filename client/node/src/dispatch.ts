@@ -1,4 +1,4 @@
-/** The course of one `encode` call: the next requests, retries, and the time to give up. */
+/** The course of one `encode` call: requests, retries and the end. */
 
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -17,9 +17,9 @@ import type { ModelInferRequest, ModelInferResponse } from "./generated/inferenc
 import { backoffS, type RetryBudget, type Window } from "./pacing.js";
 import { charactersOf, type RequestRows } from "./requests.js";
 
-const LOOK_AGAIN_S = 0.1; // for a server that could be asked as well
+const LOOK_AGAIN_S = 0.1; // for a server that could get the request as well
 
-/** The parts that one call works with. */
+/** The parts of one call. */
 export interface Call {
   endpoints: Endpoints;
   window: Window;
@@ -33,11 +33,11 @@ export interface Call {
   current?: () => RequestRows;
   /** A request waits for its retry, after this error. */
   pausing?: (error: unknown) => void;
-  /** Resolves when a retry may go. */
+  /** Resolves when a retry may leave. */
   resuming?: () => Promise<void>;
 }
 
-/** A request to one server, which has until `until` to answer. */
+/** A request to one server, with the deadline `until`. */
 interface Sending {
   readonly endpoint: Endpoint;
   readonly sent: number;
@@ -49,13 +49,13 @@ interface Sending {
 /** The outcome of a request: a response or an error. */
 type Outcome = { sending: Sending } & ({ response: ModelInferResponse } | { error: unknown });
 
-/** Why an attempt failed, and whether its own time was over. */
+/** The error of an attempt, and whether the attempt timed out. */
 interface Failure {
   error: unknown;
   tooLate: boolean;
 }
 
-/** Sends the requests of one call, as many at once as the window allows. */
+/** Sends the requests of one call within its window. */
 export class Dispatcher {
   private finished = 0;
   private underWay = 0;
@@ -64,7 +64,7 @@ export class Dispatcher {
 
   constructor(private readonly call: Call) {}
 
-  /** Resolves when every sentence is embedded. At the first failure its other requests are cancelled. */
+  /** Resolves when every sentence is embedded. The first failure cancels its other requests. */
   async run(plan: Iterable<RequestRows>): Promise<void> {
     const { signal, window, deadline, total } = this.call;
     signal?.throwIfAborted();
@@ -82,7 +82,7 @@ export class Dispatcher {
       }
       while (sendings.size > 0) await this.anyOf(sendings);
       if (this.finished !== total) {
-        throw this.withProgress(new SentritonError("the call ended early, which is a fault of this client; report it"));
+        throw this.withProgress(new SentritonError("the call ended early by a fault of this client; report it"));
       }
     } catch (error) {
       signal?.throwIfAborted();
@@ -96,8 +96,8 @@ export class Dispatcher {
   }
 
   /**
-   * Waits for one of these; throws the first failure of any. The race alone would lose a failure in the same tick as
-   * an answer.
+   * Waits for one of these, and throws the first failure. Promise.race would lose a failure in the same tick as an
+   * answer.
    */
   private async anyOf(sendings: Iterable<Promise<void>>): Promise<void> {
     await Promise.race(sendings);
@@ -121,7 +121,7 @@ export class Dispatcher {
     }
   }
 
-  /** Send rows to one server, and to another as well when that one is silent: the first answer counts. */
+  /** Sends rows to one server, and to another as well if that one is silent. The first answer counts. */
   private async attempt(rows: RequestRows, begin: number): Promise<Failure | undefined> {
     const { endpoints, deadline, budget } = this.call;
     const sendings = [this.start(rows, endpoints.choose(begin), begin)];
@@ -172,7 +172,7 @@ export class Dispatcher {
     return sending;
   }
 
-  /** The first outcome; undefined when a single server has been silent for as long as the patience. */
+  /** The first outcome; undefined if a single server was silent for the patience. */
   private async next(sendings: readonly Sending[], awaitedSince: number): Promise<Outcome | undefined> {
     const { endpoints } = this.call;
     const outcomes = sendings.map(({ outcome }) => outcome);
@@ -199,7 +199,7 @@ export class Dispatcher {
       collect(rows, response, address);
     } catch (error) {
       if (!(error instanceof ServerError)) throw error;
-      throw this.withProgress(new ServerError(`a wrong answer of ${address}: ${error.message}`));
+      throw this.withProgress(new ServerError(`wrong answer from ${address}: ${error.message}`));
     }
     const time = now();
     for (const { endpoint, sent } of slower) {
@@ -212,10 +212,10 @@ export class Dispatcher {
     budget.answered();
   }
 
-  /** Note a failed request; throws its error where a retry cannot help. */
+  /** Records a failed request. Throws its error if a retry cannot help. */
   private failed({ endpoint, sent, until }: Sending, error: unknown): Failure {
     const time = now();
-    // It was sent when the call had little time left, and answers to others have given the call more since.
+    // It was sent with little time left, and later answers have moved the call's deadline.
     const tooLate = error instanceof DeadlineExceeded && time >= until - MARGIN_S;
     if (!(tooLate || error instanceof Overloaded || error instanceof ServerUnavailable)) throw this.withProgress(error);
     if (error instanceof ServerUnavailable) endpoint.rest(time);
@@ -224,7 +224,7 @@ export class Dispatcher {
     return { error, tooLate };
   }
 
-  /** How long to wait before another attempt; throws the error if no time or no budget is left for one. */
+  /** The pause before another attempt. Throws the error if no time or no budget is left for it. */
   private pauseS({ error, tooLate }: Failure, attempt: number): number {
     const { deadline, budget } = this.call;
     deadline.looked(now());

@@ -18,22 +18,22 @@ import { cosine, scoreMatrix } from "./similarity.js";
 
 type Sentences = string | readonly string[];
 
-const MODEL_CHANGES_A_CALL = 3; // a server and its neighbour with two models for good are no roll-out
+const MODEL_CHANGES_A_CALL = 3; // servers that keep different models are no roll-out
 const DOCUMENT_PROMPTS = ["document", "passage", "corpus"];
 
 /** The options of one call of `encode`. */
 export interface EncodeOptions {
   /** A named prompt of the model, put before every sentence. */
   promptName?: string | undefined;
-  /** A prompt in your own words; beats `promptName`. */
+  /** A text as prompt. It overrides `promptName`. */
   prompt?: string | undefined;
-  /** Most rows of one request; default: as many as the server takes. */
+  /** The largest number of rows of one request. Default: the server's limit. */
   batchSize?: number | undefined;
   /** Scale every vector to length 1, after `truncateDim`. */
   normalizeEmbeddings?: boolean | undefined;
-  /** Keep this many dimensions, the first ones. */
+  /** Keep only the first dimensions. */
   truncateDim?: number | undefined;
-  /** Most seconds for this call; default: the encoder's. */
+  /** The deadline of this call in seconds. Default: the encoder's. */
   timeoutS?: number | undefined;
   /** Aborting it cancels the call, on the server too. */
   signal?: AbortSignal | undefined;
@@ -49,14 +49,14 @@ const ENCODE_OPTIONS: Record<keyof EncodeOptions, true> = {
   signal: true,
 };
 
-/** A canary that passed: the served model and the smallest cosine to its golden vectors. */
+/** A passed canary: the served model and the smallest cosine to its golden vectors. */
 export interface HealthReport {
   manifest: Manifest;
   minCosine: number;
 }
 
 /**
- * Embeds sentences through a Sentriton server. `url` is host:port, several with commas between, or dns:///host:port;
+ * Embeds sentences through a Sentriton server. `url` is host:port, several separated by commas, or dns:///host:port;
  * left out, it is `$SENTRITON_URL` or localhost:8001. The model's manifest comes from the server with the first call.
  *
  * ```ts
@@ -74,7 +74,7 @@ export class SentenceEncoder {
   private reading: Promise<Manifest> | undefined;
   private closed = false;
 
-  /** Throws `InvalidInput` for an option that cannot be. */
+  /** Throws `InvalidInput` for an invalid option. */
   constructor(url?: string, options: ClientOptions = {}) {
     this.settings = resolveSettings(url, options);
     this.window = new Window(this.settings.maxInFlight);
@@ -89,8 +89,8 @@ export class SentenceEncoder {
   }
 
   /**
-   * Embed sentences: a row of `dimension` floats for each, in the order given, or one row for a single string. Rejects
-   * with `InvalidInput` before anything is sent, and with the other `SentritonError`s.
+   * Embed sentences: a row of `dimension` floats for each, in order, or one row for a single string. Rejects with
+   * `InvalidInput` before the first request, and with the other `SentritonError`s.
    */
   encode(sentence: string, options?: EncodeOptions): Promise<Float32Array>;
   encode(sentences: readonly string[], options?: EncodeOptions): Promise<Float32Array[]>;
@@ -114,7 +114,7 @@ export class SentenceEncoder {
       } catch (error) {
         const again = error instanceof ContractMismatch && this.settings.onModelChange === "reload";
         if (!again || changes > MODEL_CHANGES_A_CALL) throw error;
-        // Unless another call did so: the next look reads the model that is served now.
+        // The next loop reads the served model, unless another call did.
         if (this.reading === reading) this.reading = undefined;
       }
     }
@@ -179,7 +179,7 @@ export class SentenceEncoder {
 
   /**
    * Score every row of the first against every row of the second by the model's similarity function: [n, d] and [m, d]
-   * to [n, m]. Higher is more alike. Rejects with `InvalidInput` where d differs.
+   * to [n, m]. Higher is more similar. Rejects with `InvalidInput` if d differs.
    */
   async similarity(first: readonly ArrayLike<number>[], second: readonly ArrayLike<number>[]): Promise<Float32Array[]> {
     const { similarity } = await this.info();
@@ -189,7 +189,7 @@ export class SentenceEncoder {
   /** The served model, from the first server that answers; read once. */
   info(): Promise<Manifest> {
     if (this.closed) return Promise.reject(closedError());
-    // A failure is not kept: the next call reads the manifest again.
+    // A failure is not cached, so the next call reads the manifest again.
     this.reading ??= this.readInfo().catch((error: unknown) => {
       this.reading = undefined;
       throw error;
@@ -198,8 +198,8 @@ export class SentenceEncoder {
   }
 
   /**
-   * Embed the server's golden sentences and compare with the vectors that sentence-transformers made of them. Rejects
-   * with a `SentritonError` when the server does not answer, or answers with other vectors than its precision allows.
+   * Embed the server's golden sentences and compare with the vectors of sentence-transformers. Rejects with a
+   * `SentritonError` if the server does not answer, or its vectors differ by more than the precision allows.
    */
   async health(timeoutS = 10): Promise<HealthReport> {
     const wholeS = positive("timeoutS", timeoutS);
@@ -218,7 +218,7 @@ export class SentenceEncoder {
     const response = await connection.infer(textRequest(golden.sentences, parameters), leftS);
     const embeddings = readSentenceEmbedding(response, golden.sentences.length, dimension);
     const minCosine = Math.min(...embeddings.map((row, place) => cosine(row, golden.embeddings[place]!)));
-    // Above 1 - 1e-6 float32 itself is the noise.
+    // 1e-6 is the noise of float32.
     if (!(minCosine >= manifest.minCosine - 1e-6)) {
       throw new ServerError(
         `the canary failed at ${connection.address}: the smallest cosine to the golden vectors is ` +
@@ -228,7 +228,7 @@ export class SentenceEncoder {
     return { manifest, minCosine };
   }
 
-  /** Close the connections. Calls that are still under way fail. */
+  /** Close the connections. Calls in flight fail. */
   close(): void {
     this.closed = true;
     this.joiner.close(closedError);
@@ -254,13 +254,13 @@ export class SentenceEncoder {
     throw this.closed ? closedError(inquiry.failure) : inquiry.failure;
   }
 
-  /** The result of `reading`, unless the call has to end or is aborted before. Other calls still wait for it. */
+  /** The result of `reading`, unless the call times out or is aborted before. Other calls continue to wait. */
   private async within<T>(reading: Promise<T>, deadline: Deadline, signal: AbortSignal | undefined): Promise<T> {
     const leftS = Math.max(0, deadline.end - now());
     let timer: NodeJS.Timeout | undefined;
     let abort: (() => void) | undefined;
     const ending = new Promise<never>((_, reject) => {
-      // Reading itself ends sooner than a day.
+      // Reading ends sooner than a day.
       if (leftS < 86_400) timer = setTimeout(() => reject(deadline.exceeded(this.url)), 1000 * leftS);
       abort = () => reject(signal!.reason as Error);
       signal?.addEventListener("abort", abort);
@@ -317,8 +317,8 @@ function resolvePrompt(manifest: Manifest, { prompt, promptName }: EncodeOptions
   checkUnicode("prompt", text);
   if (text !== "" && !manifest.includePrompt) {
     throw new InvalidInput(
-      `prompt is ${JSON.stringify(text)}; this model keeps prompts out of pooling, and only a client that tokenizes ` +
-        'can do that (Python\'s does); allowed is ""',
+      `prompt is ${JSON.stringify(text)}; this model leaves prompts out of pooling, which only the Python client ` +
+        'supports; allowed is ""',
     );
   }
   return text;

@@ -1,70 +1,70 @@
-/** Which of several servers gets the next request: the one with the fewest under way, among those that answer. */
+/** Chooses the server of the next request: the least busy one that answers. */
 
 import type { Connection } from "./connection.js";
 import { type Deadline, MARGIN_S } from "./deadline.js";
 import { DeadlineExceeded, ServerUnavailable } from "./errors.js";
 
-const REST_S = 1; // a server that was away is retried after this time
-const LONGEST_REST_S = 30; // of a server that stays silent: each probe delays one request by the patience
+const REST_S = 1; // pause before an unavailable server is retried
+const LONGEST_REST_S = 30; // for a silent server, since each probe delays a request by the patience
 const LEAST_PATIENCE_S = 2;
 const PATIENCE = 4; // times the slowest recent answer
-const FADING = 0.95; // of the slowest answer, with each further one
+const FADING = 0.95; // of the slowest answer, per further answer
 
 /** One server: its connection and its state. Times are seconds of any steady clock. */
 export class Endpoint {
   restingUntil = 0;
   private silences = 0; // in a row, since its last answer
   private lastAnswer = -Infinity;
-  private readonly underWay = new Map<object, number>(); // requests by when they were sent, oldest first
+  private readonly underWay = new Map<object, number>(); // requests by the time of sending, oldest first
 
   constructor(readonly connection: Connection) {}
 
-  /** How many requests are under way. */
+  /** How many requests are in flight. */
   get inFlight(): number {
     return this.underWay.size;
   }
 
-  /** Whether it fell silent and gets no more than one request until it answers. */
+  /** Whether it is silent, and gets only one request until it answers. */
   get probed(): boolean {
     return this.silences > 0 && this.inFlight > 0;
   }
 
-  /** A request leaves for it. */
+  /** Records a request that leaves for it. */
   begin(request: object, now: number): void {
     this.underWay.set(request, now);
   }
 
-  /** A request ended, with an answer or an error. */
+  /** Records the end of a request, with an answer or an error. */
   end(request: object): void {
     this.underWay.delete(request);
   }
 
-  /** It answered a request. */
+  /** Records its answer to a request. */
   answered(now: number): void {
     this.lastAnswer = now;
     this.silences = 0;
     this.restingUntil = 0;
   }
 
-  /** It did not answer: leave it alone for a moment, so that the others are tried first. */
+  /** Pauses it after a failure, so that others are tried first. */
   rest(now: number): void {
     this.restingUntil = Math.max(this.restingUntil, now + REST_S);
   }
 
-  /** Another server answered a later copy of its request sooner: it rests, longer each time in a row. */
+  /** Pauses it because another server answered a copy of its request first. Each pause in a row is longer. */
   fellSilent(now: number): void {
     if (this.restingUntil > now) return;
     this.silences += 1;
     this.restingUntil = now + Math.min(LONGEST_REST_S, REST_S * 2 ** (this.silences - 1));
   }
 
-  /** How long requests have been under way without an answer to any; 0 when none is. */
+  /** The time in which the requests in flight got no answer, or 0 without requests. */
   silentS(now: number): number {
     for (const oldest of this.underWay.values()) return now - Math.max(oldest, this.lastAnswer);
     return 0;
   }
 
-  /** Whether it answered nothing for as long as `patienceS`, with a request under way since `sent`. */
+  /** Whether it answered nothing for `patienceS`, with a request in flight since `sent`. */
   silentSince(sent: number, now: number, patienceS: number): boolean {
     return now - Math.max(sent, this.lastAnswer) >= patienceS;
   }
@@ -82,20 +82,20 @@ export class Endpoints {
     return this.all.map(({ connection }) => connection.address).join();
   }
 
-  /** How long an answer may take before another server is asked as well. */
+  /** The time for an answer, before another server gets the request as well. */
   get patienceS(): number {
     return Math.max(LEAST_PATIENCE_S, PATIENCE * this.slowestS);
   }
 
-  /** One of the servers answered a request. */
+  /** Records an answer by one of the servers. */
   answered(endpoint: Endpoint, tookS: number, now: number): void {
     this.slowestS = Math.max(tookS, FADING * this.slowestS);
     endpoint.answered(now);
   }
 
   /**
-   * The least busy server that answers, in turn where several are; none does: the one that rested longest. A server
-   * that fell silent gets one request at a time until it answers.
+   * The least busy server that answers, in turn among equals, else the one with the longest pause. A silent server gets
+   * one request at a time until it answers.
    */
   choose(now: number): Endpoint {
     const turn = this.inTurn();
@@ -105,8 +105,8 @@ export class Endpoints {
   }
 
   /**
-   * The least busy server that answers, besides the `first`; undefined when none does. One that has nearly used up the
-   * patience is no better than the first: slow servers are not asked twice.
+   * The least busy server that answers, other than `first`, or undefined. A server near the end of the patience does
+   * not count, so slow servers do not get requests twice.
    */
   another(first: Endpoint, now: number): Endpoint | undefined {
     const fresh = (endpoint: Endpoint): boolean => endpoint.silentS(now) < this.patienceS / 2;
@@ -125,9 +125,8 @@ export class Endpoints {
 }
 
 /**
- * Which server to ask for its manifest next, and how long to wait. Each of several gets little time at first, and a
- * silent one more in its next turn. A server has no second turn if it failed in another way, or reported before its
- * deadline that it was late.
+ * Asks the servers in turn for the manifest. Each has little time at first, and a silent server has more in its next
+ * turn. A server that failed in another way, or reported a timeout before its deadline, has no further turn.
  */
 export class Inquiry {
   failure: unknown;
@@ -141,7 +140,7 @@ export class Inquiry {
     this.turns = endpoints.all.map((endpoint) => ({ endpoint, patienceS: LEAST_PATIENCE_S }));
   }
 
-  /** The server to ask and the seconds that it has to answer; undefined when all failed or the time is over. */
+  /** The server to ask and its time in seconds; undefined when all failed or the deadline has passed. */
   turn(now: number): { endpoint: Endpoint; timeS: number } | undefined {
     const next = this.turns[0];
     if (next === undefined) return undefined;

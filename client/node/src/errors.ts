@@ -1,15 +1,15 @@
 /**
- * Everything that Sentriton throws.
+ * The errors of Sentriton.
  *
  * ```text
  * SentritonError
- * ├── InvalidInput          the caller's argument or request is wrong; sending it again cannot help
- * │   └── ContractMismatch  the server serves another model than the one the caller holds
- * ├── AccessDenied          key or certificate: the server does not let this client in, or is not trusted by it
- * ├── Overloaded            the server's queue is full, or the request waited too long in it
- * ├── ServerUnavailable     nobody answers at the address, or the server is not well
- * ├── DeadlineExceeded      the time allowed for the call is over
- * └── ServerError           the server failed on its own; its message is passed on
+ * ├── InvalidInput          the caller's argument or request is wrong; a retry cannot help
+ * │   └── ContractMismatch  the server has another model than the one that the encoder has read
+ * ├── AccessDenied          key or certificate: one side does not trust the other
+ * ├── Overloaded            the server's queue is full, or the request waited too long
+ * ├── ServerUnavailable     no server answers at the address, or the server is not healthy
+ * ├── DeadlineExceeded      the call timed out
+ * └── ServerError           the server failed, or its answer is wrong
  * ```
  */
 
@@ -26,10 +26,10 @@ export class SentritonError extends Error {
 /** An argument or a request is wrong: the message names the given and the allowed value. */
 export class InvalidInput extends SentritonError {}
 
-/** The server has another model than the one whose manifest this client holds. */
+/** The server has another model than the one whose manifest this client has read. */
 export class ContractMismatch extends InvalidInput {}
 
-/** The server asks for another access key, or its certificate is not one that this client trusts. */
+/** The server requires another access key, or one side does not trust the other's certificate. */
 export class AccessDenied extends SentritonError {}
 
 /** The server rejected the request because of overload; it was not computed. */
@@ -41,12 +41,12 @@ export class ServerUnavailable extends SentritonError {}
 /** The call's deadline has passed. */
 export class DeadlineExceeded extends SentritonError {}
 
-/** The server failed to answer for a reason of its own. */
+/** The server failed, or its answer is wrong. */
 export class ServerError extends SentritonError {}
 
 export type ErrorClass = new (message: string, options?: ErrorOptions) => SentritonError;
 
-// Every status that is not named is the server's own error.
+// All other statuses are server errors.
 const BY_STATUS = new Map<status, ErrorClass>([
   [status.INVALID_ARGUMENT, InvalidInput],
   [status.DEADLINE_EXCEEDED, DeadlineExceeded],
@@ -57,11 +57,11 @@ const BY_STATUS = new Map<status, ErrorClass>([
   [status.UNAVAILABLE, ServerUnavailable],
 ]);
 
-// Triton's words where its status code says less than they do.
+// Triton's words, for status codes that say less.
 const OVERLOAD = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
 const DENIED = [
   "this protocol is restricted",
-  // OpenSSL's, by way of Node: the fault of a certificate.
+  // OpenSSL's words in Node for an invalid certificate.
   "self-signed certificate",
   "unable to verify the first certificate",
   "unable to get local issuer certificate",
@@ -69,7 +69,7 @@ const DENIED = [
   "certificate has expired",
   "does not match certificate's altnames",
 ];
-// A full /dev/shm: the request was not computed, and room comes back with the answers under way.
+// A full /dev/shm: the request was not computed, and answers in flight will free space.
 const NO_ROOM = "failed to increase the shared memory pool size";
 // A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
 const TOO_LARGE = [
@@ -86,20 +86,20 @@ const TOO_LARGE = [
 ];
 const SMALLER = "lower batchSize or shorten the sentences, or raise this limit of the server or proxy";
 const SICK = ["is not healthy", "rst_stream", "stream removed"];
-// The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+// The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 const BROKEN_OFF = "CANCELLED";
 const MISMATCH = "fingerprint mismatch";
 
-// gRPC's words, around the reason, for a call that found no server.
+// gRPC's words around the reason, for a call without a connection.
 const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
 const IS_IT_RUNNING = "; is it running? `sentriton serve` on that machine starts it";
 
-/** The same error in an object of its own, as each of several callers needs it, with `words` after its message. */
+/** A copy of the error for another caller, with `words` after its message. */
 export function ownError(error: SentritonError, words = ""): SentritonError {
   return new (error.constructor as ErrorClass)(`${error.message}${words}`, { cause: error.cause });
 }
 
-/** How far a call got, for the end of its error's message; nothing for a single sentence. */
+/** A call's progress, for the end of its error's message; empty for a single sentence. */
 export function progressWords(finished: number, total: number): string {
   if (total === 1) return "";
   const [done, all] = [finished, total].map((count) => count.toLocaleString("en"));

@@ -1,4 +1,4 @@
-/** golden.json, which a server hands out: sentences, and the vectors that sentence-transformers makes of them. */
+/** golden.json of a server: sentences with the vectors of sentence-transformers. */
 
 /** The golden sentences and their vectors. */
 export interface Golden {
@@ -7,8 +7,8 @@ export interface Golden {
 }
 
 /**
- * Throws an Error when `text` is anything but sentences, at least one, with a vector of `dimension` finite numbers for
- * each.
+ * Throws an Error when `text` is content other than sentences, at least one, each with a vector of `dimension` finite
+ * numbers.
  */
 export function readGolden(text: string, dimension: number): Golden {
   const { sentences, sentence_embedding: rows } = (JSON.parse(text) ?? {}) as Record<string, unknown>;
@@ -19,7 +19,7 @@ export function readGolden(text: string, dimension: number): Golden {
   const isVector = (row: unknown): boolean =>
     Array.isArray(row) && row.length === dimension && row.every((value) => Number.isFinite(value));
   if (!Array.isArray(rows) || rows.length !== sentences.length || !rows.every(isVector)) {
-    throw new Error(`its sentence_embedding is not of shape [${sentences.length}, ${dimension}] and finite`);
+    throw new Error(`its sentence_embedding must be finite numbers of shape [${sentences.length}, ${dimension}]`);
   }
   return { sentences: sentences as string[], embeddings: rows as number[][] };
 }

@@ -1,4 +1,4 @@
-/** Small calls of one encoder that wait at the same time share a request. */
+/** Joins small calls of one encoder that wait at the same time. */
 
 import { now } from "./deadline.js";
 import { Dispatcher } from "./dispatch.js";
@@ -35,7 +35,7 @@ export class Joiner {
     this.window = new Window(limit, limit);
   }
 
-  /** A row for each text of a call. Rejects with an error of the call's own. */
+  /** A row for each text of a call. Rejects with a separate error for each call. */
   async embed(call: SmallCall): Promise<Float32Array[]> {
     const member = new Member(call, this.endpoints.url, (each) => this.left(each));
     this.waiting.push(member);
@@ -50,7 +50,7 @@ export class Joiner {
     for (const joint of [...this.joints]) for (const member of [...joint.members]) member.fail(error());
   }
 
-  /** Sends the requests that may go, once all ready callers have called. */
+  /** Sends the requests that may leave, after all ready callers have called. */
   private gatherSoon(): void {
     if (this.gathering || this.waiting.length === 0 || this.inFlight >= this.window.limit) return;
     this.gathering = true;
@@ -117,7 +117,7 @@ export class Joiner {
     }
   }
 
-  /** The calls of a request are retried, each in a request of its own, before all others. */
+  /** Retries the calls of a request, each in a separate request, before all others. */
   private dissolve(joint: Joint): void {
     const members = [...joint.members];
     joint.members.clear();
@@ -137,7 +137,7 @@ export class Joiner {
     if (!joint.inFlight) return;
     joint.inFlight = false;
     this.inFlight -= 1;
-    // A retry goes first: it takes its place before the calls that wait are looked at.
+    // A retry precedes the waiting calls.
     for (const wake of this.pausing) wake();
     this.gatherSoon();
   }
@@ -160,17 +160,17 @@ export class Joiner {
   }
 }
 
-/** Give the calls that are still there their rows. */
+/** Gives the remaining calls their rows. */
 function deliver(members: readonly Member[], rows: Float32Array[], address: string): void {
   let start = 0;
   for (const member of members) {
     const own = rows.slice(start, (start += member.call.texts.length));
     try {
       checkFinite(own);
-      // Of its own: the rows of an answer share one buffer.
+      // A copy, since the rows of an answer share one buffer.
       member.answer(own.map((row) => row.slice()));
     } catch (error) {
-      member.fail(new ServerError(`a wrong answer of ${address}: ${(error as Error).message}`, { cause: error }));
+      member.fail(new ServerError(`wrong answer from ${address}: ${(error as Error).message}`, { cause: error }));
     }
   }
 }

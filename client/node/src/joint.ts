@@ -5,12 +5,12 @@ import { type DeadlineExceeded, ownError, progressWords, SentritonError } from "
 import type { Manifest } from "./manifest.js";
 import { added, charactersOf, fits, type Size, sizeOf } from "./requests.js";
 
-/** Sentences of a call that may share a request; a larger call fills a good part of one by itself. */
+/** The largest number of sentences of a joining call. Larger calls fill requests by themselves. */
 export const SMALL = 8;
-const LONGEST = 65_536; // characters of all calls of a request: tokenizing more would hold up the others
-const TIMES_APART = 2; // most between two members' remaining times: little work is done for one that has gone
+const LONGEST = 65_536; // characters of all calls of a request: tokenizing more would delay the others
+const TIMES_APART = 2; // largest factor between remaining times, to compute little for callers that have left
 
-/** The rows that a small call asks for. `texts` have their prompt. */
+/** The rows of a small call. `texts` include the prompt. */
 export interface SmallCall {
   readonly texts: readonly string[];
   readonly manifest: Manifest;
@@ -25,13 +25,13 @@ export function isSmall({ texts, manifest, maxRows }: SmallCall): boolean {
   return few && charactersOf(texts) <= LONGEST && fits(sizeOf(texts, manifest.maxSeqLength));
 }
 
-/** A small call that waits for its rows, until its deadline, or until its signal is aborted. */
+/** A small call that waits for its rows until its deadline or an abort by its signal. */
 export class Member {
   readonly embeddings: Promise<Float32Array[]>;
   readonly size: Size;
   readonly characters: number;
   joint: Joint | undefined;
-  alone = false; // a request with others failed, which this call may have caused
+  alone = false; // it may have caused the failure of a joined request
   private resolve!: (rows: Float32Array[]) => void;
   private reject!: (error: unknown) => void;
   private timer: NodeJS.Timeout | undefined;
@@ -47,32 +47,32 @@ export class Member {
     this.embeddings = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
-  /** It waits from now on. */
+  /** Starts to wait. */
   begin(): void {
     this.call.signal?.addEventListener("abort", this.abort);
     if (this.call.signal?.aborted) this.abort();
     else this.look();
   }
 
-  /** Its rows have come. */
+  /** Takes its rows. */
   answer(rows: Float32Array[]): void {
     this.end();
     this.resolve(rows);
   }
 
-  /** It fails: with an error of its own, unless it is the caller's. */
+  /** Fails with a separate error, or with the caller's own. */
   fail(error: unknown): void {
     this.end();
     const words = progressWords(0, this.call.texts.length);
     this.reject(error instanceof SentritonError ? ownError(error, words) : error);
   }
 
-  /** Its time is over. */
+  /** It timed out. */
   exceed(): void {
     this.fail(this.joint?.failure ?? this.call.deadline.exceeded(this.url));
   }
 
-  /** Whether it may be in one request with `first`. */
+  /** Whether it may share a request with `first`. */
   joins({ alone, call }: Member, time: number): boolean {
     const { manifest, maxRows, deadline } = this.call;
     if (this.alone || alone || manifest !== call.manifest || maxRows !== call.maxRows) return false;
@@ -106,7 +106,7 @@ export class Joint {
   inFlight = true;
   answered = false;
   failure: unknown;
-  size = 0; // of the members that it began with
+  size = 0; // of its first members
   private rows = 0;
   private characters = 0;
   private total: Size = { tokens: 0, bytes: 0 };
@@ -116,7 +116,7 @@ export class Joint {
     this.add(first);
   }
 
-  /** Take another member, if it fits. */
+  /** Adds another member if it fits. */
   take(member: Member, time: number): boolean {
     const rows = this.rows + member.call.texts.length;
     if (rows > member.call.maxRows || !member.joins(this.first, time)) return false;
@@ -125,14 +125,14 @@ export class Joint {
     return true;
   }
 
-  /** A member has ended; the last one cancels the request. */
+  /** Records the end of a member. The last one cancels the request. */
   leave(member: Member): void {
     member.joint = undefined;
     this.members.delete(member);
     if (this.members.size === 0 && !this.answered) this.leaving.abort();
   }
 
-  /** Every member fails with an error of its own; `late`: with that of its own deadline. */
+  /** Fails every member with a separate error; `late`: with that of its own deadline. */
   fail(error: unknown, late: boolean): void {
     for (const member of [...this.members]) {
       if (late) member.exceed();
@@ -150,7 +150,7 @@ export class Joint {
   }
 }
 
-/** The deadline of a request: that of the member with the most time. Each member looks at its own. */
+/** The deadline of a request: its members' latest. Each member watches its own. */
 export class SharedDeadline extends Deadline {
   error: DeadlineExceeded | undefined; // the error of its request
 

@@ -3,14 +3,14 @@
 /** The served model. Read from the server's manifest.json, whose names have underscores. */
 export interface Manifest {
   readonly name: string;
-  /** sha256 of all that fixes the vectors' meaning; the same at every precision and on every device. */
+  /** sha256 of weights, tokenizer, modules and max_seq_length; the same at every precision and on every device. */
   readonly fingerprint: string;
   /** Length of a sentence's vector. */
   readonly dimension: number;
-  /** Most tokens of a sentence, special ones included; longer ones are truncated. */
+  /** The largest number of tokens of a sentence, including special ones. Longer sentences are truncated. */
   readonly maxSeqLength: number;
   readonly vocabSize: number;
-  /** Most rows of one request. */
+  /** The largest number of rows of one request. */
   readonly maxBatchSize: number;
   readonly pooling: readonly string[];
   /** Whether a prompt's tokens are pooled too. */
@@ -59,22 +59,22 @@ const FIELDS: Record<keyof Manifest, [string, Check]> = {
   maxSeqLength: whole(1),
   vocabSize: whole(1),
   maxBatchSize: whole(1),
-  pooling: ["a list of texts", (value) => Array.isArray(value) && value.every(isText)],
+  pooling: ["a list of strings", (value) => Array.isArray(value) && value.every(isText)],
   includePrompt: ["true or false", (value) => typeof value === "boolean"],
-  prompts: ["an object of texts", objectOf(isString)],
-  defaultPromptName: ["a text or null", (value) => value === null || isString(value)],
+  prompts: ["an object of strings", objectOf(isString)],
+  defaultPromptName: ["a string or null", (value) => value === null || isString(value)],
   similarity: [`one of ${SIMILARITIES.join(", ")}`, (value) => SIMILARITIES.includes(value)],
   precision: TEXT,
   device: TEXT,
   minCosine: ["a number from -1 to 1", (value) => isNumber(value) && Math.abs(value as number) <= 1],
-  parity: ["an object of numbers, min_cosine and sentences among them", objectOf(isNumber, "min_cosine", "sentences")],
-  files: ["an object of sha256 sums, that of tokenizer.json among them", objectOf(isSha256, "tokenizer.json")],
+  parity: ["an object of numbers with min_cosine and sentences", objectOf(isNumber, "min_cosine", "sentences")],
+  files: ["an object of sha256 sums with that of tokenizer.json", objectOf(isSha256, "tokenizer.json")],
   sentritonVersion: TEXT,
 };
 
 /**
- * Throws an Error when `text` is not a manifest, naming the field that is missing or wrong. Fields of a newer server
- * that this client lacks are left out.
+ * Throws an Error if `text` is not a manifest, which names the missing or wrong field. Unknown fields of a newer server
+ * are ignored.
  */
 export function readManifest(text: string): Manifest {
   const values: unknown = JSON.parse(text);

@@ -1,13 +1,12 @@
-/** How many requests are under way at once, and how long to wait before a retry: arithmetic, no clock. */
+/** The limit of concurrent requests, and the pauses before retries. It uses no clock. */
 
 /** Requests in flight that a call, or all small calls together, begin with. */
-export const LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
+export const LEAST_IN_FLIGHT = 4; // one computed, one queued, and two in transfer
 
 /**
- * How many requests may be under way. It opens while that raises the rate, and halves when the server says it has too
- * much. A step compares the rate (characters per second) of one round, as many answers as requests are allowed, with the
- * best seen. A window is one call's; the next call begins `anew` with its rates. Times are seconds of any steady
- * clock.
+ * The limit of a call's requests in flight. It grows while this raises the rate, and halves when the server is
+ * overloaded. It compares the rate (characters per second) of each round, as many answers as the limit, with the best
+ * one. The next call gets its limit and rate by `anew`. Times are seconds of any steady clock.
  */
 export class Window {
   private characters = 0;
@@ -22,7 +21,7 @@ export class Window {
     this.limit = Math.min(limit, most);
   }
 
-  /** One for the next call: the limit and the best rate are kept, the round under way is not. */
+  /** A window for the next call. It keeps the limit and the best rate, but not the current round. */
   anew(): Window {
     return new Window(this.most, this.limit, this.bestRate);
   }
@@ -37,14 +36,14 @@ export class Window {
     this.answers += 1;
     if (this.answers < this.limit || now <= this.since) return;
     const rate = this.characters / (now - this.since);
-    // After an overload it opens again step by step, at any rate.
+    // After an overload it grows by one per round, at any rate.
     if (rate > 1.05 * this.bestRate || this.limit < LEAST_IN_FLIGHT) this.limit = Math.min(this.limit + 1, this.most);
-    // The best fades, so that a server which became slower, or shared, is measured anew.
+    // The best rate fades, in case the server becomes slower.
     this.bestRate = Math.max(rate, 0.98 * this.bestRate);
     this.restart(now);
   }
 
-  /** The server turned a request away: half as many from now on. */
+  /** Halves the limit after a rejection. */
   overloaded(): void {
     this.limit = Math.max(1, Math.floor(this.limit / 2));
     this.restart(undefined);
@@ -71,8 +70,7 @@ const PER_ANSWER = 0.2;
 
 /**
  * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A retry
- * takes a token of 100; an answer returns a fifth. A server that is away has no load, and every
- * request waits for it within its deadline.
+ * takes a token of 100; an answer returns a fifth. Retries at an unavailable server are not bounded.
  */
 export class RetryBudget {
   private tokens = CAPACITY;
@@ -81,7 +79,7 @@ export class RetryBudget {
     this.tokens = Math.min(CAPACITY, this.tokens + PER_ANSWER);
   }
 
-  /** Whether one more retry is within the budget. */
+  /** Takes a token for a retry; false if the budget is empty. */
   take(): boolean {
     if (this.tokens < 1) return false;
     this.tokens -= 1;

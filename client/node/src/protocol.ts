@@ -8,11 +8,11 @@ import type { Priority } from "./settings.js";
 
 /** The parameters of a request besides its tensors. */
 export interface Parameters {
-  /** The model that is meant. */
+  /** The expected model. */
   fingerprint: string;
   /** The lane. */
   priority: Priority;
-  /** How long the request may wait in the server's queue. */
+  /** The longest wait in the server's queue. */
   timeoutS: number;
 }
 
@@ -32,8 +32,8 @@ export function assetRequest(name: string): ModelInferRequest {
 }
 
 /**
- * `sentence_embedding` of a response: a row for each sentence; the rows share one buffer of their own. Throws
- * `ServerError` for anything but that many rows of that dimension, `finite` ones unless told otherwise.
+ * `sentence_embedding` of a response: a row for each sentence; the rows share a new buffer. Throws
+ * `ServerError` for another shape, and for NaN or infinity if `finite`.
  */
 export function readSentenceEmbedding(
   response: ModelInferResponse,
@@ -50,7 +50,7 @@ export function readSentenceEmbedding(
   if (raw.length !== size) {
     throw new ServerError(`the server sent ${raw.length} bytes for a sentence_embedding; expected ${size}`);
   }
-  // A copy: the message's bytes lie anywhere in a larger buffer, and floats must start at a multiple of 4.
+  // A copy, since floats must start at a multiple of 4, but the message's bytes may start anywhere in their buffer.
   const bytes = new Uint8Array(raw);
   if (endianness() === "BE") Buffer.from(bytes.buffer).swap32();
   const values = new Float32Array(bytes.buffer);
@@ -69,14 +69,14 @@ export function checkFinite(embeddings: readonly Float32Array[]): void {
   }
 }
 
-/** `content` of a response of `assets`: BYTES [1]. Throws `ServerError` for anything but one whole element. */
+/** `content` of a response of `assets`: BYTES [1]. Throws `ServerError` for another form. */
 export function readAsset(response: ModelInferResponse): string {
   const { shape, raw } = output(response, "content", "BYTES", "assets");
   if (shape.length !== 1 || shape[0] !== 1 || raw.length < 4 || raw.readUInt32LE(0) !== raw.length - 4) {
     const begin = raw.toString("hex", 0, 4);
     throw new ServerError(
       `the server sent an asset of shape [${shape.join(", ")}] in ${raw.length} bytes that begin with 0x${begin}; ` +
-        "expected one element, its length in 4 bytes before it",
+        "expected shape [1], the first 4 bytes being the length of the rest",
     );
   }
   return raw.toString("utf8", 4);

@@ -1,6 +1,6 @@
-/** Which sentences travel together: rows alike in length, longest first. */
+/** Divides sentences into requests: rows of similar length, longest first. */
 
-/** The share of a request that rows take. */
+/** The size of rows in a request. */
 export interface Size {
   readonly tokens: number;
   readonly bytes: number;
@@ -8,7 +8,7 @@ export interface Size {
 
 const TOKENS_PER_REQUEST = 4096;
 const SPECIAL_TOKENS = 2; // of a row, with most models
-const BYTES_PER_REQUEST = 1 << 20; // of UTF-8: the server takes no more
+const BYTES_PER_REQUEST = 1 << 20; // of UTF-8: the server's limit
 
 const NOTHING: Size = { tokens: 0, bytes: 0 };
 
@@ -18,7 +18,7 @@ export interface RequestRows {
   readonly texts: readonly string[];
 }
 
-/** The limits by which rows are cut into requests. */
+/** The limits of one request. */
 export interface Limits {
   maxRows: number;
   maxSeqLength: number;
@@ -26,8 +26,9 @@ export interface Limits {
 }
 
 /**
- * Cut `texts` into requests of at most `maxRows` rows, 4,096 tokens and 1 MiB of UTF-8; one row may have more. The server
- * tokenizes, so a sentence counts as a token a character, up to `maxSeqLength`: a few more requests at worst.
+ * Divide `texts` into requests of at most `maxRows` rows, 4,096 tokens and 1 MiB of UTF-8; one row may have more. The
+ * server tokenizes, so each character counts as a token, up to `maxSeqLength`. At worst, this gives a few more
+ * requests.
  */
 export function* planRequests(
   texts: readonly string[],
@@ -49,7 +50,7 @@ export function* planRequests(
   if (start < order.length) yield rows(order.length);
 }
 
-/** The size of these texts: a token a character, up to `maxSeqLength`, since the server tokenizes. */
+/** The size of these texts: a token per character, up to `maxSeqLength`, since the server tokenizes. */
 export function sizeOf(texts: readonly string[], maxSeqLength: number): Size {
   let [tokens, bytes] = [0, 0];
   for (const text of texts) {

@@ -1,4 +1,4 @@
-/** Everything about a client that can be set: option = environment variable, with its default here and only here. */
+/** The settings of a client: option, environment variable and default. Only this file has the defaults. */
 
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
@@ -9,42 +9,42 @@ import { InvalidInput } from "./errors.js";
 /** The server's lanes for callers. */
 export type Priority = "query" | "bulk";
 
-/** The behavior of a call that meets another model than the one it began with. */
+/** The reaction of a call to another model on the server. */
 export type OnModelChange = "raise" | "reload";
 
-/** How to reach a server. An omitted setting comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
+/** The settings of an encoder. An omitted setting comes from `$SENTRITON_...`, such as `$SENTRITON_TIMEOUT_S`. */
 export interface ClientOptions {
   /** Seconds for a whole call, retries included. Default: no bound. */
   timeoutS?: number | undefined;
-  /** A call ends when none of its requests was answered for this many seconds. Default 60. */
+  /** The call fails if none of its requests is answered for this many seconds. Default 60. */
   stallTimeoutS?: number | undefined;
   /** The server's lane: "query" (default), or "bulk", which waits behind. */
   priority?: Priority | undefined;
-  /** Most requests of one call that are under way. Default 16. */
+  /** The largest number of requests of one call in flight. Default 16. */
   maxInFlight?: number | undefined;
   /**
-   * "raise" (default): reject with `ContractMismatch`. "reload": read the manifest again and begin anew with that
+   * "raise" (default): reject with `ContractMismatch`. "reload": read the manifest again and restart the call with that
    * model.
    */
   onModelChange?: OnModelChange | undefined;
-  /** Encrypt; naming certificates is asking for it as well. */
+  /** Encrypt with TLS. Certificates turn it on as well. */
   tls?: boolean | undefined;
   /** PEM file of the certificates to trust. */
   rootCertificates?: string | undefined;
-  /** PEM file that says who is calling; belongs together with `clientKey`. */
+  /** PEM file of the client's certificate, for mutual TLS. It needs `clientKey`. */
   clientCertificate?: string | undefined;
   /** PEM file of the client certificate's key. */
   clientKey?: string | undefined;
-  /** The name in the server's certificate where it is not the address's, behind a forwarded port, say. */
+  /** The name in the server's certificate, if it differs from the address. */
   serverName?: string | undefined;
   /** Sent as the header that Triton's `--grpc-restricted-protocol=...:access-key=<value>` asks for. */
   accessKey?: string | undefined;
 }
 
-/** The settings in force, checked. */
+/** The checked settings. */
 export interface ClientSettings {
   readonly url: string;
-  /** The addresses in `url`, each a target of its own. */
+  /** The addresses in `url`, each with a channel. */
   readonly addresses: readonly string[];
   readonly timeoutS: number | undefined;
   readonly stallTimeoutS: number;
@@ -83,11 +83,11 @@ export function resolveSettings(url: string | undefined, options: ClientOptions)
   const clientCertificate = path(options.clientCertificate ?? variable("CLIENT_CERTIFICATE"));
   const clientKey = path(options.clientKey ?? variable("CLIENT_KEY"));
   if ((clientCertificate === undefined) !== (clientKey === undefined)) {
-    throw new InvalidInput("clientCertificate and clientKey belong together; one of them is missing");
+    throw new InvalidInput("clientCertificate and clientKey must be set together; one of them is missing");
   }
   const accessKey = options.accessKey ?? variable("ACCESS_KEY");
   if (accessKey !== undefined && !/^[!-~]([ -~]*[!-~])?$/.test(accessKey)) {
-    // Not shown: it is a secret.
+    // The message must not show the secret.
     throw new InvalidInput("accessKey cannot be sent; allowed are printable ASCII characters, without a line end");
   }
   const tls = options.tls ?? booleanVariable("TLS") ?? false;
@@ -125,7 +125,7 @@ function readAddresses(url: string): string[] {
     .map((address) => address.trim());
   if (!addresses.every(isAddress)) {
     const given = JSON.stringify(url);
-    throw new InvalidInput(`url is ${given}; give host:port, several with commas between, or dns:///host:port`);
+    throw new InvalidInput(`url is ${given}; give host:port, several separated by commas, or dns:///host:port`);
   }
   return addresses;
 }

@@ -1,4 +1,4 @@
-/** Scores between embeddings, as sentence-transformers defines them: higher is more alike. */
+/** Scores between embeddings, as sentence-transformers defines them: higher is more similar. */
 
 import { InvalidInput } from "./errors.js";
 import type { Manifest } from "./manifest.js";
@@ -12,7 +12,7 @@ export function scoreMatrix(name: Similarity, first: readonly Row[], second: rea
   if (dimensions.size > 1) {
     throw new InvalidInput(
       `embeddings of ${[...dimensions].join(" and ")} dimensions cannot be compared: ` +
-        "these must be equal; were they made by one model, with one truncateDim?",
+        "these must be equal; use vectors of one model with one truncateDim",
     );
   }
   return first.map((a) => Float32Array.from(second, (b) => SCORES[name](a, b)));

@@ -66,7 +66,7 @@ describe("pacing", () => {
     const window = new Window(16);
     assert.equal(window.limit, 4);
     let now = 0;
-    // Twice as many under way, twice the rate: a server that is not full.
+    // Twice as many in flight, twice the rate: a server that is not full.
     for (let answer = 0; answer < 500; answer++) window.answered(100, (now += 1 / window.limit));
     assert.equal(window.limit, 16);
     assert.equal(window.anew().limit, 16);

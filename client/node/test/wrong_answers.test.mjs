@@ -52,7 +52,7 @@ describe("a wrong embedding is refused", () => {
       await assert.rejects(encoder.encode(THREE), (error) => {
         assert.equal(error.name, "ServerError");
         assert.match(error.message, says);
-        assert.ok(error.message.startsWith(`a wrong answer of ${server.address}: `), error.message);
+        assert.ok(error.message.startsWith(`wrong answer from ${server.address}: `), error.message);
         assert.match(error.message, /\(0 of 3 sentences were embedded\)$/);
         return true;
       });
@@ -84,7 +84,7 @@ describe("a wrong asset is refused", () => {
   const element = [2, 0, 0, 0, 123, 125];
   const wrong = {
     "cut off": [content(element.slice(0, 5)), /in 5 bytes/],
-    short: [content([0]), /begin with 0x00; expected one element/],
+    short: [content([0]), /begin with 0x00; expected shape/],
     empty: [content([]), /in 0 bytes/],
     two: [content([...element, ...element], { shape: [2] }), /shape \[2\] in 12 bytes/],
     "one of two": [content([...element, ...element]), /in 12 bytes/],

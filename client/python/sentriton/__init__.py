@@ -13,7 +13,7 @@ import os
 
 __version__ = "0.2.0"
 
-# gRPC's core reads it when it is imported. Its log is off unless asked for: the errors have its messages.
+# gRPC's core reads it at import. The log is off unless set, since the errors have its messages.
 _ASKED = os.environ.get("GRPC_VERBOSITY")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 

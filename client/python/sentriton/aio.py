@@ -1,4 +1,4 @@
-"""`AsyncSentenceEncoder`: the same encoder for asyncio."""
+"""`AsyncSentenceEncoder` for asyncio."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
-    """`SentenceEncoder` for asyncio: the same arguments, methods and results. Methods that ask the server are awaited.
+    """`SentenceEncoder` for asyncio, with the same arguments and results. Methods that send requests are awaited.
 
-    Connects on `async with`, on `await encoder.connect()`, or with its first call. For use in one event loop.
+    It connects on `async with`, `await encoder.connect()` or the first call. Use it in one event loop.
 
     >>> async with AsyncSentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = await encoder.encode(["A first sentence.", "And a second one."])
@@ -46,7 +46,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
-        """Read manifest and tokenizer from the first server that answers, unless that is done."""
+        """Read manifest and tokenizer from the first server that answers, unless connected."""
         await self._connect(self._session.deadline())
 
     @async_encode_signature
@@ -57,7 +57,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Embed sentences, as `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
+        """Embed sentences like `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
         return await self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
 
     @async_encode_signature
@@ -68,7 +68,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """As `SentenceEncoder.encode_query`."""
+        """Like `SentenceEncoder.encode_query`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return await self._encode(call)
 
@@ -80,7 +80,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """As `SentenceEncoder.encode_document`."""
+        """Like `SentenceEncoder.encode_document`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return await self._encode(call)
 
@@ -93,7 +93,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> AsyncGenerator[Encoded]:
-        """Embed any number of sentences in constant memory, as `SentenceEncoder.encode_stream`."""
+        """Embed any number of sentences in constant memory, like `SentenceEncoder.encode_stream`."""
         given, size, arguments = stream_arguments(sentences, arguments)
         await self.connect()
         pin = Pin(self._session.model)
@@ -107,12 +107,12 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                     yield embeddings
 
     async def info(self) -> Manifest:
-        """The manifest of the served model; reads it if this encoder is not connected yet."""
+        """The manifest of the served model. Connects if necessary."""
         await self.connect()
         return self.manifest
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
-        """The canary of the first server, as `SentenceEncoder.health`."""
+        """The canary of the first server, like `SentenceEncoder.health`."""
         deadline = self._session.deadline(timeout_s)
         await self._connect(deadline)
         with self._session.checking():
@@ -145,7 +145,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                 await self._reload(call.changed(error), call.deadline)
 
     async def _connect(self, deadline: Deadline) -> None:
-        """`connect` for a call that ends at `deadline`."""
+        """`connect` within `deadline`."""
         self._session.check_open()
         self._check_loop()
         if self._session.endpoints is not None:
@@ -172,7 +172,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
             self._session.open(endpoints)
 
     async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
-        """Take up the model that is served now, unless another task did."""
+        """Switch to the served model, unless another task did."""
         async with self._connecting:
             if self._session.model is old:
                 questions = model_questions(self._session.open_endpoints, deadline, old)
@@ -180,12 +180,12 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                     self._session.served = await ask_async(questions)
 
     def _check_loop(self) -> None:
-        """Raises in any event loop but that of the first call, to which gRPC's channel belongs."""
+        """Raises in any event loop but the first call's, which owns gRPC's channel."""
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         if self._loop is not loop:
             raise SentritonError(
-                "this encoder belongs to the event loop that first used it, and another one runs now; make an "
+                "this encoder belongs to another event loop; make an "
                 "AsyncSentenceEncoder in each event loop (each asyncio.run has its own)"
             )

@@ -1,4 +1,4 @@
-"""The values that a setting or an argument may have, in words and as a check."""
+"""The allowed values of a setting or an argument."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from sentriton.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Allowed:
-    """`words` name the values for people, `holds` tells whether one is among them."""
+    """Allowed values: `words` describe them, `holds` checks one."""
 
     words: str
     holds: Callable[[Any], bool]
 
     def check(self, name: str, value: Any, shown: str | None = None) -> Any:
-        """`value`, which must be allowed. Raises `InvalidInput` with `name`, the value (or `shown`) and `words`."""
+        """Return `value` if it is allowed. Raises `InvalidInput` with `name`, the value (or `shown`) and `words`."""
         if not self.holds(value):
             raise InvalidInput(f"{name} is {repr(value) if shown is None else shown}; allowed are {self.words}")
         return value
@@ -60,7 +60,7 @@ def _is_truth(value: Any) -> bool:
 
 def _is_above_0(value: Any) -> bool:
     is_number = isinstance(value, Real) and not _is_truth(value)
-    return is_number and 0 < value <= sys.float_info.max  # not as a float: an integer may be too large for one
+    return is_number and 0 < value <= sys.float_info.max  # an integer may exceed a float
 
 
 ABOVE_0 = Allowed("finite numbers above 0", _is_above_0)
@@ -68,7 +68,7 @@ TRUTH = Allowed("True, False", _is_truth)
 HOST = matching(r"[\w.:%-]+", "host names and addresses, such as 0.0.0.0")
 PORT = whole(0, 65535, zero="a free port")
 ANYTHING = Allowed("any text", lambda value: True)
-# A header of gRPC can carry these.
+# gRPC's headers allow these.
 KEY = matching(
     r"[!-~]([ -~]*[!-~])?",
     "printable ASCII characters without spaces or line ends around them, such as those of `openssl rand -hex 32`",

@@ -1,4 +1,4 @@
-"""Checks of the arguments of `encode`: each raises `InvalidInput` with argument, value and allowed values."""
+"""Checks the arguments of `encode`. `InvalidInput` names argument, value and allowed values."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Choice = TypeVar("Choice", bound=str)
 def as_texts(
     sentences: Iterable[str] | None, inputs: Iterable[str] | None = None, go_on: Callable[[], None] = lambda: None
 ) -> tuple[list[str], bool]:
-    """The sentences as a list, and whether it was a single string. Takes any iterable of strings in an order. Raises
-    `InvalidInput` naming the first that is no string or no Unicode, and the errors of `go_on`, called after each.
+    """The sentences as a list, and whether it was a single string. Accepts any ordered iterable of strings. Raises
+    `InvalidInput` for the first that is no string or invalid Unicode. Calls `go_on` after each.
     """
     name, given = one_name(sentences, inputs)
     if isinstance(given, str):
@@ -33,20 +33,20 @@ def as_texts(
                 f"{name}[{place}] is {repr(text)[:200]} ({type(text).__name__}); every sentence must be a string"
             )
         check_unicode(f"{name}[{place}]", text)
-        texts.append(str.__str__(text))  # the characters of numpy.str_ or of an enumeration's member
+        texts.append(str.__str__(text))  # also for numpy.str_ and members of an enumeration
         go_on()
     return texts, False
 
 
 def one_name(sentences: object, inputs: object) -> tuple[str, Any]:
-    """The name by which the sentences were given, and their value. Raises `InvalidInput` for both names."""
+    """The argument that has the sentences, and its value. Raises `InvalidInput` for both names."""
     if sentences is not None and inputs is not None:
-        raise InvalidInput("sentences and inputs are both given, two names of one argument; give one of them")
+        raise InvalidInput("sentences and inputs are two names of one argument; give one of them")
     return ("sentences", sentences) if inputs is None else ("inputs", inputs)
 
 
 def in_order(name: str, given: Any) -> Iterable[Any]:
-    """`given`, which must be an iterable in an order: no mapping, table or set."""
+    """`given`, which must be an ordered iterable, not a mapping, table or set."""
     shape = getattr(given, "shape", (0,))
     if isinstance(shape, tuple) and len(shape) != 1:
         raise InvalidInput(
@@ -62,8 +62,8 @@ def in_order(name: str, given: Any) -> Iterable[Any]:
 
 
 def check_unicode(name: str, text: str) -> None:
-    """Refuse a text with a lone surrogate, half of a UTF-16 pair, which has no UTF-8."""
-    # Asking for ASCII first spares most English texts the copy.
+    """Raises `InvalidInput` for a lone surrogate, half of a UTF-16 pair, which has no UTF-8."""
+    # A copy is needless for ASCII.
     if text.isascii():
         return
     try:
@@ -76,7 +76,7 @@ def check_unicode(name: str, text: str) -> None:
 
 
 def whole_number(name: str, value: object, *, most: int | None = None) -> int:
-    """`value` as an int from 1 to `most`; numpy's integers are taken, booleans are not."""
+    """`value` as an int from 1 to `most`. Allows numpy's integers, but no booleans."""
     words = "whole numbers from 1" if most is None else f"1 to {most}"
     try:
         number = 0 if isinstance(value, (bool, np.bool_)) else operator.index(cast("SupportsIndex", value))

@@ -1,4 +1,4 @@
-"""Reading the files that a server hands out. A wrong one is a `ServerError` that names server and file."""
+"""Reads the server's files. For a wrong one, `ServerError` names server and file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parse_manifest(address: str, content: bytes) -> Manifest:
 
 
 def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
-    """The golden sentences that the server at `address` sent, as its manifest announces."""
+    """The golden sentences from the server at `address`."""
     with _blaming(address, GOLDEN):
         found, announced = hashlib.sha256(content).hexdigest(), manifest.files.get(GOLDEN)
         if announced not in (None, found):
@@ -28,14 +28,14 @@ def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
 
 
 def kept_tokenizer(address: str, manifest: Manifest) -> TextTokenizer | None:
-    """The tokenizer that the server's manifest names, from the cache. None if the cache does not have it."""
+    """The tokenizer of the manifest from the cache, or None."""
     content = cache.kept(manifest.files[TOKENIZER])
     with _blaming(address, TOKENIZER):
         return None if content is None else TextTokenizer(content.decode("utf-8"))
 
 
 def parse_tokenizer(address: str, manifest: Manifest, content: bytes) -> TextTokenizer:
-    """The tokenizer that the server at `address` sent. It is cached for later connections."""
+    """The tokenizer from the server at `address`. Caches it for later connections."""
     with _blaming(address, TOKENIZER):
         cache.keep(manifest.files[TOKENIZER], content)
         return TextTokenizer(content.decode("utf-8"))

@@ -1,4 +1,4 @@
-"""The served model as the caller sees it: its properties, its tokens and its similarity."""
+"""The properties, tokens and similarity of the served model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class ModelCardData:
-    """Takes the figures of sentence-transformers' evaluators; `eval_results_dict` has the last ones."""
+    """Stores the last figures of sentence-transformers' evaluators in `eval_results_dict`."""
 
     def __init__(self) -> None:
         self.eval_results_dict: dict[object, dict[str, float]] = {}
@@ -35,12 +35,12 @@ class ModelCardData:
     def set_evaluation_metrics(
         self, evaluator: object, metrics: Mapping[str, float], epoch: int = 0, step: int = 0
     ) -> None:
-        """Keep a copy of `metrics`. `epoch` and `step` belong to training and are unused."""
+        """Store a copy of `metrics`. `epoch` and `step` are unused."""
         self.eval_results_dict[evaluator] = dict(metrics)
 
 
 class BaseEncoder(Generic[AnyConnection]):
-    """The methods of both encoders that send no request. They need a connected encoder."""
+    """The methods of both encoders without requests. They need a connected encoder."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._session = Session[AnyConnection](ClientSettings.resolve(url=url, **settings))
@@ -82,12 +82,12 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def similarity_fn_name(self) -> SimilarityName:
-        """cosine, dot, euclidean or manhattan: the model's own unless set on the encoder."""
+        """cosine, dot, euclidean or manhattan: the model's unless set on the encoder."""
         return self._similarity_fn_name or cast("SimilarityName", self.manifest.similarity)
 
     @similarity_fn_name.setter
     def similarity_fn_name(self, name: SimilarityName | Named) -> None:
-        # sentence-transformers' SimilarityFunction is an enumeration with such values.
+        # sentence-transformers' SimilarityFunction has such values.
         self._similarity_fn_name = choice("similarity_fn_name", getattr(name, "value", name), SIMILARITY_NAMES)
 
     def get_embedding_dimension(self) -> int:
@@ -97,11 +97,11 @@ class BaseEncoder(Generic[AnyConnection]):
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def get_max_seq_length(self) -> int:
-        """Most tokens of a sentence, special ones included."""
+        """`max_seq_length`."""
         return self.max_seq_length
 
     def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
-        """Token ids of each text, special tokens included, cut at `max_seq_length`, without padding."""
+        """Token ids of each text with special tokens, truncated to `max_seq_length`, without padding."""
         return self._session.model.tokenizer.tokenize(as_texts(texts)[0])
 
     @similarity_signature

@@ -1,4 +1,4 @@
-"""Files kept between runs, named by their content."""
+"""Caches files, named by their sha256."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def kept(sha256: str) -> bytes | None:
 
 
 def keep(sha256: str, content: bytes) -> None:
-    """Store content for `kept`, if the folder is writable. Raises ValueError if its sha256 is another one."""
+    """Store content for `kept` if the folder is writable. Raises ValueError for another sha256."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise ValueError(f"the content has sha256 {found}, announced was {sha256}")
     with contextlib.suppress(OSError, RuntimeError):
         path = _path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written aside and moved: another process never sees half a file.
+        # Written to a temporary file and moved, so no process reads half a file.
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as scratch:
             scratch.write(content)
         Path(scratch.name).replace(path)

@@ -26,19 +26,19 @@ from sentriton.results import Results
 from sentriton.served_model import ServedModel
 from sentriton.session import Session
 
-_MODEL_CHANGES_A_CALL = 3  # a server and its neighbour with two models for good are no roll-out
+_MODEL_CHANGES_A_CALL = 3  # servers that keep different models are no roll-out
 
 
 @dataclass(frozen=True)
 class Pin:
-    """The calls of one stream: they use one model, and end when the stream is left."""
+    """The calls of one stream. They use one model, and end with the stream."""
 
     model: ServedModel
     left: threading.Event = field(default_factory=threading.Event)
 
 
 class Call(Generic[AnyConnection]):
-    """One call. The encoder drives it: `begin`, then a dispatcher sends the requests of its `course`, then `finish`."""
+    """One call. The encoder calls `begin`, a dispatcher sends the requests of its `course`, then comes `finish`."""
 
     course: Course[AnyConnection]
 
@@ -53,8 +53,8 @@ class Call(Generic[AnyConnection]):
         preferred_prompts: Sequence[str] = (),
         pin: Pin | None = None,
     ) -> None:
-        """Read the sentences. Raises `InvalidInput` for anything but strings in an order, `DeadlineExceeded` if reading
-        takes longer than `timeout_s`, and `TypeError` for an unknown option.
+        """Read the sentences. Raises `InvalidInput` unless they are ordered strings, `DeadlineExceeded` if reading
+        exceeds `timeout_s`, and `TypeError` for an unknown option.
         """
         check_names("encode", arguments, AnyArguments.__annotations__)
         self._session = session
@@ -64,11 +64,11 @@ class Call(Generic[AnyConnection]):
         self._changes = 0
         self.deadline = session.deadline(arguments.get("timeout_s"))
         self.texts, self._single = as_texts(sentences, arguments.get("inputs"), self._check_reading)
-        # Reading is no silence of the server.
+        # Reading does not count as a stall.
         self.deadline.moved(time.monotonic())
 
     def begin(self) -> None:
-        """Resolve the options for the model that is served now. Raises `InvalidInput` for those that it cannot meet."""
+        """Resolve the options for the served model. Raises `InvalidInput` for those that it does not support."""
         self._session.check_usable()
         self._model = self._session.model if self._pin is None else self._pin.model
         manifest = self._model.manifest
@@ -77,7 +77,7 @@ class Call(Generic[AnyConnection]):
 
     @property
     def is_long(self) -> bool:
-        """Whether its text is tokenized in a thread."""
+        """Whether a thread tokenizes its text."""
         return sum(map(len, self.texts)) > LONG
 
     @property
@@ -104,7 +104,7 @@ class Call(Generic[AnyConnection]):
         )
 
     def take(self, member: Member[AnyConnection]) -> bool:
-        """Its vectors; false if it needs requests of its own. Raises its error."""
+        """Take its vectors. False if it needs separate requests. Raises its error."""
         if member.error is not None:
             raise own_error(member.error, progress_words(0, len(self.texts)))
         if member.embeddings is not None:
@@ -131,7 +131,7 @@ class Call(Generic[AnyConnection]):
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Around the sending: shows the progress, and cancels requests when the call ends early."""
+        """Shows the progress, and cancels requests if the call ends early."""
         with progress_bar(self._options.show_progress_bar, len(self.texts)) as self._advance:
             try:
                 yield
@@ -143,7 +143,7 @@ class Call(Generic[AnyConnection]):
                 self.course.cancel()
 
     def request(self, sending: Sending[AnyConnection]) -> tuple[ModelInferRequest, float]:
-        """The request to send, and the seconds that the server has for it."""
+        """The request to send, and its time in seconds."""
         time_s = sending.until - sending.sent
         parameters = protocol.parameters(
             fingerprint=self._model.manifest.fingerprint, priority=self.priority, timeout_s=time_s
@@ -151,7 +151,7 @@ class Call(Generic[AnyConnection]):
         return protocol.tokens_request(sending.attempt.rows.tokens, parameters, self._options.output_value), time_s
 
     def settle(self, sending: Sending[AnyConnection], result: Callable[[], ModelInferResponse]) -> None:
-        """Record the outcome of a request. `result` returns the response or raises its error."""
+        """Record a request's outcome. `result` returns the response or raises."""
         if not self.course.awaits(sending):
             return
         now = time.monotonic()
@@ -168,7 +168,7 @@ class Call(Generic[AnyConnection]):
             self._advance(self.course.finished)
 
     def changed(self, error: ContractMismatch) -> ServedModel:
-        """The model that the server no longer has. The call then starts over. Raises `error` if it must not."""
+        """The model that the server no longer has, to restart the call. Raises `error` if it must not restart."""
         self._changes += 1
         may_reload = self._pin is None and self._session.settings.on_model_change == "reload"
         if not may_reload or self._changes > _MODEL_CHANGES_A_CALL:
@@ -199,7 +199,7 @@ class Call(Generic[AnyConnection]):
         )
 
     def _not_pooled(self) -> int:
-        """How many leading tokens of each row its prompt keeps out of pooling."""
+        """The leading tokens of each row that are left out of pooling."""
         prompt = self._options.prompt
         if not prompt or self._model.manifest.include_prompt:
             return 0

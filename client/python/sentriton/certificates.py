@@ -1,4 +1,4 @@
-"""Checks the PEM files of a client's TLS settings, because gRPC reports a wrong file in its log only."""
+"""Checks the PEM files of TLS settings, since gRPC reports wrong files only in its log."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentriton.settings import ClientSettings
 
 
 def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | None:
-    """The credentials of a channel, None without TLS. Raises `InvalidInput` that names the invalid file."""
+    """The credentials of a channel, None without TLS. Raises `InvalidInput` for an invalid file."""
     if not settings.uses_tls:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -22,9 +22,7 @@ def channel_credentials(settings: ClientSettings) -> grpc.ChannelCredentials | N
             try:
                 context.load_verify_locations(getattr(settings, field))
             except OSError as error:
-                raise _wrong(
-                    settings, field, error, "holds no PEM certificate (-----BEGIN CERTIFICATE-----)"
-                ) from error
+                raise _wrong(settings, field, error, "has no PEM certificate (-----BEGIN CERTIFICATE-----)") from error
     load_identity(context, settings)
     paths = settings.root_certificates, settings.client_key, settings.client_certificate
     return grpc.ssl_channel_credentials(*(None if path is None else Path(path).read_bytes() for path in paths))
@@ -35,11 +33,11 @@ def load_identity(context: ssl.SSLContext, settings: ClientSettings) -> None:
     if settings.client_certificate is None:
         return
     try:
-        # gRPC takes no passphrase, and none is asked for on the terminal.
+        # gRPC takes no passphrase, and the terminal must not ask for one.
         context.load_cert_chain(settings.client_certificate, settings.client_key, password=lambda: "")
     except OSError as error:
         fits = getattr(error, "reason", "") != "KEY_VALUES_MISMATCH"
-        words = "holds no PEM key without a passphrase" if fits else f"is no key of {settings.client_certificate}"
+        words = "has no PEM key without a passphrase" if fits else f"is no key of {settings.client_certificate}"
         raise _wrong(settings, "client_key", error, words) from error
 
 

@@ -1,4 +1,4 @@
-"""The command line, with the client's commands. plugins.py finds those of other distributions."""
+"""The command line with the client's commands. plugins.py finds those of other distributions."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def similarity(
 ) -> None:
     """Score every sentence against every other by the model's similarity function."""
     if len(texts) < 2:
-        raise InvalidInput("similarity needs two sentences or more; one was given")
+        raise InvalidInput("similarity got one sentence; give two or more")
     if plot is not None:
         check_plot(plot)
     with open_encoder(settings) as encoder:
         embeddings = encoder.encode(texts)
         scores = encoder.similarity(embeddings, embeddings)
     if plot is not None and not draw_heat_map(texts, scores, plot):
-        typer.echo("no font here has the letters of the sentences: the plot shows their numbers", err=True)
+        typer.echo("no installed font has the letters of the sentences: the plot shows their numbers", err=True)
     if as_json:
         typer.echo(json_text({"sentences": texts, "similarity": scores.tolist()}))
         return
@@ -156,7 +156,7 @@ def _check_health(settings: ClientSettings) -> int:
 
 
 def main() -> None:
-    """Run the command line. An error is one sentence on standard error and an exit code that is not 0."""
+    """Run the command line. An error is a sentence on standard error and a nonzero exit code."""
     if sys.stdout is None:
         _fail("standard output is closed; redirect it to a file or to /dev/null")
     # Its encoding may lack letters.
@@ -181,6 +181,6 @@ def main() -> None:
 
 def _fail(message: str, code: int = 1) -> NoReturn:
     typer.echo(f"error: {message}", err=True)
-    # Bytes that a full disk has not taken are not written again at the end.
+    # After a full disk, Python must not write the rest at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     raise SystemExit(code)

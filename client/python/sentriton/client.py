@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class SentenceEncoder(BaseEncoder[Connection]):
     """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
 
-    `url` is host:port, several with commas between, or dns:///host:port. Manifest and tokenizer come from the server.
-    `ClientSettings` has the settings. Safe for many threads; not across a fork.
+    `url` is host:port, several separated by commas, or dns:///host:port. Manifest and tokenizer come from the server.
+    `ClientSettings` has the settings. Thread-safe, but not after a fork.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
@@ -58,16 +58,15 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Embed sentences: float32 [n, dimension] in the order given, or [dimension] for a single string.
+        """Embed sentences: float32 [n, dimension] in their order, or [dimension] for a single string.
 
-        `inputs` is another name for `sentences`. `prompt`, or the one that `prompt_name` names, precedes every
+        `inputs` is another name for `sentences`. `prompt`, or the prompt named `prompt_name`, precedes every
         sentence. `batch_size` is the most rows of one request (None: the server's limit). `truncate_dim` keeps the
         first dimensions, then `normalize_embeddings` scales to length 1. `precision` (float32, int8, uint8, binary,
         ubinary) quantizes last. `output_value` "token_embeddings" returns a list of [tokens, hidden].
-        `convert_to_tensor` returns a torch tensor, `convert_to_numpy=False` a list of them. `device`, `pool` and
-        `chunk_size` have no effect: the server decides. `timeout_s` bounds the whole call. If unset, only a pause of
-        `stall_timeout_s` between answers ends it. Raises `InvalidInput` before anything is sent, and the other
-        `SentritonError`s.
+        `convert_to_tensor` returns a torch tensor, `convert_to_numpy=False` a list of tensors. `device`, `pool` and
+        `chunk_size` have no effect. `timeout_s` bounds the whole call. If unset, only a pause of `stall_timeout_s`
+        between answers ends it. Raises `InvalidInput` before the first request, and other `SentritonError`s.
 
         >>> encoder.encode(["A first sentence.", "And a second one."]).shape
         (2, 256)
@@ -126,14 +125,14 @@ class SentenceEncoder(BaseEncoder[Connection]):
             yield from encode_chunks(given, size, encode, pin.left.set)
 
     def info(self) -> Manifest:
-        """The manifest of the served model, which is `manifest` too."""
+        """The manifest of the served model, like `manifest`."""
         self._session.check_open()
         return self.manifest
 
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
 
-        Raises a `SentritonError` if it does not answer within `timeout_s`, or a cosine is below the manifest's
+        Raises a `SentritonError` without an answer within `timeout_s`, or for a cosine below the manifest's
         `min_cosine`.
 
         >>> encoder.health().min_cosine > 0.999
@@ -168,7 +167,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
                 self._reload(call.changed(error), call.deadline)
 
     def _reload(self, old: ServedModel, deadline: Deadline) -> None:
-        """Switch to the model that is served now, unless another thread has done so."""
+        """Switch to the served model, unless another thread did."""
         with self._reloading:
             if self._session.model is old:
                 questions = model_questions(self._session.open_endpoints, deadline, old)

@@ -1,4 +1,4 @@
-"""The options of a command, made of the settings that it takes."""
+"""Makes a command's options from its settings."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def takes_settings(cls: type, *fields: str, **defaults: Any) -> Callable[[Command], Command]:
-    """Gives a command an option for each of the `fields` of a dataclass of settings (default: all). The command's
-    parameter of the type `cls` gets the settings of flags, variables and defaults; `defaults` are the command's own.
+    """Adds an option to a command for each of the `fields` (default: all) of a dataclass of settings. Its parameter of
+    type `cls` gets the values of flags, variables, the command's `defaults` and other defaults.
     """
     by_field = {declared.field: declared for declared in settings_of(cls)}
     chosen = [by_field[field] for field in fields or by_field]
@@ -65,7 +65,7 @@ def warn(message: str) -> None:
 def _options(declared: Setting, defaults: dict[str, Any]) -> list[inspect.Parameter]:
     default = defaults.get(declared.field, declared.default)
     words = f"{'' if default is None else 'default: '}{declared.words_of(default)}"
-    # A line of its own, so that a narrow terminal shows the whole name.
+    # On a separate line, so that a narrow terminal shows the whole name.
     help = f"{declared.help}\n\n${declared.variable}; {words}"
     # Both, so that a flag beats a variable.
     flag = f"{declared.flag}/--no-{declared.flag[2:]}" if declared.kind is bool else declared.flag
@@ -85,7 +85,7 @@ def _options(declared: Setting, defaults: dict[str, Any]) -> list[inspect.Parame
 
 
 def _parameter(declared: Setting, name: str, option: Any) -> inspect.Parameter:
-    # Text, which the declaration parses: its error names flag and allowed values, in one sentence.
+    # As text, since the declaration's error names flag and allowed values.
     kind = bool | None if declared.kind is bool else str | None
     return inspect.Parameter(name, _KEYWORD, default=None, annotation=Annotated[kind, option])
 

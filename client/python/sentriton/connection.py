@@ -1,4 +1,4 @@
-"""A channel to one server and the few calls that Sentriton makes over it, blocking and for asyncio."""
+"""A channel to one server and its calls, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from sentriton.tracing import trace_headers
 if TYPE_CHECKING:
     PendingCall: TypeAlias = grpc.Future[ModelInferResponse]
 
-ACCESS_HEADER = "triton-grpc-protocol-access-key"  # Triton puts `triton-grpc-protocol-` before the name it is given
+ACCESS_HEADER = "triton-grpc-protocol-access-key"  # Triton adds `triton-grpc-protocol-` to the name
 
 _OPTIONS: list[tuple[str, int | str]] = [
-    # gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+    # gRPC's default is 4 MB, 1,000 vectors of 1,024 dimensions.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    # Else all channels of a process to one address share a connection.
+    # Otherwise channels to one address share a connection.
     ("grpc.use_local_subchannel_pool", 1),
-    # A dead connection is noticed while a call waits, not at its deadline.
+    # Detects a dead connection before the deadline.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # gRPC's own back-off grows to two minutes.
+    # gRPC's default grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    # gRPC asks for a name's addresses every 30 s at most.
+    # gRPC re-resolves a name at most every 30 s.
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-    # How long a connection may take, despite the name.
+    # The time limit of connecting, despite its name.
     ("grpc.min_reconnect_backoff_ms", 5_000),
-    # Repeating is the client's own work, inside its deadline and budget.
+    # The client retries by itself, within its deadline and budget.
     ("grpc.enable_retries", 0),
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
@@ -62,7 +62,7 @@ class Connection:
             return self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
     def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> PendingCall:
-        """Send one request; `result_of` returns its response."""
+        """Send a request. `result_of` returns its response."""
         return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
 
     def result_of(self, call: PendingCall) -> ModelInferResponse:
@@ -70,7 +70,7 @@ class Connection:
             return call.result()
 
     def is_ready(self, timeout_s: float) -> bool:
-        """Whether Triton reports that it is ready. The canary tests more."""
+        """Whether Triton reports ready. The canary tests more."""
         try:
             with translated(self.address):
                 answer = self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata)
@@ -101,7 +101,7 @@ class AsyncConnection:
 
 @dataclass(frozen=True)
 class Question(Generic[AnyConnection]):
-    """A request to one server, and how long to wait for its response."""
+    """A request to one server, and the time for its response."""
 
     connection: AnyConnection
     request: ModelInferRequest
@@ -109,7 +109,7 @@ class Question(Generic[AnyConnection]):
 
 
 def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) -> Result:
-    """Send each question of the generator, pass the response or error back to it, and return the generator's value."""
+    """Send the generator's questions, pass it each response or error, and return its value."""
     try:
         question = next(questions)
         while True:

@@ -1,4 +1,4 @@
-"""A setting is declared once, as a field of a dataclass: its flag, variable, checks, help text and documentation."""
+"""Declares a setting as a dataclass field: its flag, variable, checks, help text and documentation."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Setting:
         return f"SENTRITON_{self.field.upper()}"
 
     def words_of(self, value: Any) -> str:
-        """A value for people: None with its effect, a switch as on or off, 5.0 as 5."""
+        """A value as text: None with its effect, a switch as on or off, 5.0 as 5."""
         if value is None:
             return f"unset: {self.unset}" if self.unset else "unset"
         if isinstance(value, bool):
@@ -127,7 +127,7 @@ def resolve(
     defaults of the class. None counts as unset, and `~` at the beginning of a path is the home folder. `warn` gets the
     warning for a former name of a variable.
 
-    Raises `InvalidInput` that names the source of a value that is not allowed, and `TypeError` for an unknown field.
+    Raises `InvalidInput`, which names the source of an invalid value, and `TypeError` for an unknown field.
     """
     check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
     given = {field: value for field, value in (given or {}).items() if value is not None}

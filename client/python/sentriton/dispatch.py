@@ -1,4 +1,4 @@
-"""Sends the requests of one call, as its `Course` decides, and collects their answers, blocking and for asyncio."""
+"""Sends the requests of a call's `Course` and collects the answers, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sentriton.kserve import ModelInferRequest, ModelInferResponse
 if TYPE_CHECKING:
     from sentriton.connection import PendingCall
 
-# Returns the response of a request that has ended, or raises.
+# Returns the response of an ended request, or raises.
 Outcome: TypeAlias = Callable[[], ModelInferResponse]
 Came: TypeAlias = Callable[[Sending[AnyConnection], Outcome], object]
-_GLANCE_S = 0.25  # between two looks at whether the encoder was closed
+_GLANCE_S = 0.25  # between two checks for a closed encoder
 
 
 class Dispatcher:
-    """Sends the requests of one call, as many at once as its window allows."""
+    """Sends the requests of one call within its window."""
 
     def __init__(self, call: Call[Connection]) -> None:
         self._call = call
@@ -58,7 +58,7 @@ class AsyncDispatcher:
         self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], Outcome]] = asyncio.Queue()
 
     async def run(self) -> None:
-        """As `Dispatcher.run`."""
+        """Like `Dispatcher.run`."""
         call, course = self._call, self._call.course
         is_long = call.is_long
         with call.under_way():
@@ -81,7 +81,7 @@ class AsyncDispatcher:
 
 
 def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float, came: Came[Connection]) -> None:
-    """Send a request with a deadline of `time_s` from now. Any thread may call `came` with the outcome."""
+    """Send a request with the timeout `time_s`. Any thread may call `came` with the outcome."""
     connection = sending.endpoint.connection
     pending = connection.start_infer(request, time_s)
     sending.endpoint.begin(sending, sending.sent)
@@ -105,7 +105,7 @@ def send_async(
     def ended(task: asyncio.Task[ModelInferResponse]) -> None:
         sending.endpoint.end(sending)
         if not task.cancelled():
-            task.exception()  # asked for, as asyncio wants it
+            task.exception()  # otherwise asyncio warns
         came(sending, task.result)
 
     task.add_done_callback(ended)

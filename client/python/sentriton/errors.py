@@ -1,4 +1,4 @@
-"""Everything that Sentriton raises.
+"""The errors of Sentriton.
 
 SentritonError
 ├── InvalidInput (ValueError)
@@ -24,11 +24,11 @@ class SentritonError(Exception):
 
 
 class InvalidInput(SentritonError, ValueError):
-    """An argument or a request is wrong: the message names the given and the allowed value. A retry cannot help."""
+    """An argument or a request is wrong. The message names the given and the allowed value. A retry cannot help."""
 
 
 class ContractMismatch(InvalidInput):
-    """The server has another model than the one whose manifest and tokenizer this client holds."""
+    """The server has another model than the one whose manifest this client has read."""
 
 
 class AccessDenied(SentritonError):
@@ -36,7 +36,7 @@ class AccessDenied(SentritonError):
 
 
 class Overloaded(SentritonError):
-    """The server rejected the request because of overload; it was not computed."""
+    """The server rejected the request because of overload, and did not compute it."""
 
 
 class ServerUnavailable(SentritonError):
@@ -48,7 +48,7 @@ class DeadlineExceeded(SentritonError):
 
 
 class ServerError(SentritonError):
-    """The server failed for a reason of its own, which the message names, or its answer is wrong."""
+    """The server failed, or its answer is wrong. The message names the reason."""
 
 
 _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {
@@ -84,7 +84,7 @@ _BROKEN_OFF_MESSAGE = "CANCELLED"
 # gRPC's words before the reason why no connection came about.
 _NOT_CONNECTED = re.compile(r"connections to all backends failing; last error: (?:[A-Z]+: )?(?:ipv[46]:\S+: )?")
 
-# The remedy for an error with these words of gRPC or Triton. One without a semicolon takes the place of the message.
+# The remedy for errors with these words of gRPC or Triton. Without a semicolon it replaces the message.
 _HINTS = {
     "failed to connect": "; is it running? `sentriton serve` on that machine starts it",
     "access-key": "; give the server's access_key (or $SENTRITON_ACCESS_KEY)",
@@ -94,7 +94,7 @@ _HINTS = {
 
 
 def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
-    """The class of error for a gRPC status and the server's message."""
+    """The error class for a gRPC status and message."""
     kind = _BY_STATUS.get(status, ServerError)
     text = message.lower()
     for told, words, meant in _BY_WORDS:
@@ -106,7 +106,7 @@ def error_class(status: grpc.StatusCode, message: str) -> type[SentritonError]:
 
 
 def translate(error: grpc.RpcError, address: str) -> SentritonError:
-    """The Sentriton error for one of gRPC, with the server's message and the address."""
+    """The Sentriton error for a gRPC error, with its message and the address."""
     status, message = error.code(), error.details() or ""
     kind = error_class(status, message)
     message = _NOT_CONNECTED.sub("", message)
@@ -129,7 +129,7 @@ def translate(error: grpc.RpcError, address: str) -> SentritonError:
 
 
 def distrust_words(reason: str) -> str:
-    """The cause and the remedy for a server's certificate, by the TLS library's `reason`."""
+    """Cause and remedy for a server's certificate, by the TLS library's `reason`."""
     if "expired" in reason:
         return "the server's certificate has expired; renew it"
     if "hostname" in reason.lower() or "IP address" in reason:
@@ -139,14 +139,14 @@ def distrust_words(reason: str) -> str:
 
 
 def own_error(error: SentritonError, words: str = "") -> SentritonError:
-    """The same error in an object of its own for another caller, with `words` after its message."""
+    """A copy of the error for another caller, with `words` after its message."""
     own = type(error)(f"{error}{words}")
     own.__cause__ = error.__cause__
     return own
 
 
 def progress_words(finished: int, total: int) -> str:
-    """How far a call got, for the end of its error's message; nothing for a single sentence."""
+    """A call's progress, for the end of its error's message; empty for a single sentence."""
     return f" ({finished:,} of {total:,} sentences were embedded)" if total > 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""golden.json: sentences, sentence-transformers' vectors of them, and how near the server's own must come."""
+"""golden.json: sentences with sentence-transformers' vectors, and the comparison with the server's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentriton.errors import ServerError
 from sentriton.manifest import Manifest
 
-HEALTH_TIMEOUT_S = 10.0  # of a canary that a caller asks for
+HEALTH_TIMEOUT_S = 10.0  # of a caller's canary
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Golden:
 
     @classmethod
     def from_json(cls, text: str | bytes, dimension: int) -> Golden:
-        """Raises ValueError for anything but sentences, each with a vector of `dimension` finite numbers."""
+        """Raises ValueError unless each sentence has a vector of `dimension` finite numbers."""
         values = json.loads(text)
         sentences = values.get("sentences") if isinstance(values, dict) else None
         if not isinstance(sentences, list) or not sentences or not all(isinstance(each, str) for each in sentences):
@@ -42,7 +42,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """A canary that passed: the served model and the smallest cosine to its golden vectors."""
+    """A passed canary: the served model and the smallest cosine to its golden vectors."""
 
     manifest: Manifest
     min_cosine: float
@@ -56,7 +56,7 @@ def smallest_cosine(
     """
     lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(golden, axis=1)
     min_cosine = float(((embeddings * golden).sum(axis=1) / lengths).min())
-    # Above 1 - 1e-6 float32 itself is the noise.
+    # 1e-6 is the noise of float32.
     if not min_cosine >= manifest.min_cosine - 1e-6:
         raise ServerError(
             f"the canary failed at {address}: the smallest cosine to the golden vectors is {min_cosine:.6f}, "

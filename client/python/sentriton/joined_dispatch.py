@@ -1,4 +1,4 @@
-"""Sends the requests that small calls of one encoder share, as its `Joiner` decides, blocking and for asyncio."""
+"""Sends the joined requests of an encoder's `Joiner`, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class JoinedDispatcher:
-    """Waits for one small call, and sends a request when it is this call's turn. No thread depends on another."""
+    """Waits for one small call, and sends a request at the call's turn. No thread depends on another."""
 
     def __init__(self, call: Call[Connection]) -> None:
         self._call = call
         self._looks: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def run(self) -> bool:
-        """Returns when every sentence is embedded; false if the call needs requests of its own."""
+        """Returns when every sentence is embedded. False if the call needs separate requests."""
         call, joiner = self._call, self._call.joiner
         if joiner.take_idle():
             with _place_given_back(joiner):
@@ -54,11 +54,11 @@ class AsyncJoinedDispatcher:
         self._look = asyncio.Event()
 
     async def run(self) -> bool:
-        """As `JoinedDispatcher.run`."""
+        """Like `JoinedDispatcher.run`."""
         call, joiner, look = self._call, self._call.joiner, self._look
         loop = asyncio.get_running_loop()
         with _member_of(call, look.set) as member:
-            # Tasks that are ready to run as well may join.
+            # Other ready tasks may join.
             await asyncio.sleep(0)
             idle = joiner.take_idle(member)
             while not idle and not member.ended:
@@ -84,7 +84,7 @@ def _place_given_back(joiner: Joiner[AnyConnection]) -> Iterator[None]:
 
 
 def _send_one(call: Call[AnyConnection], member: Member[AnyConnection], send: Send[AnyConnection]) -> bool:
-    """Send a request if one may go now: of calls that wait, or after a failure. False if none may."""
+    """Send a request of waiting calls or a retry, if one may leave now. False otherwise."""
     call.check_open()
     if (joint := call.joiner.gather(time.monotonic())) is not None:
         with _kept_on_failure(call, joint):
@@ -107,13 +107,13 @@ def _send_joint(
             call.joiner.settle(joint, sending, outcome, time.monotonic())
 
     send(sending, *joint.request(sending, call.priority), came)
-    if not joint.awaits(sending):  # its calls have gone meanwhile
+    if not joint.awaits(sending):  # its calls have left meanwhile
         sending.cancel()
 
 
 @contextmanager
 def _member_of(call: Call[AnyConnection], wake: Callable[[], object]) -> Iterator[Member[AnyConnection]]:
-    """The call as a member while it waits. Its error says if the encoder was closed."""
+    """The call as a member while it waits. Reports a closed encoder."""
     member = call.member(wake)
     call.joiner.enter(member)
     try:
@@ -127,7 +127,7 @@ def _member_of(call: Call[AnyConnection], wake: Callable[[], object]) -> Iterato
 
 @contextmanager
 def _kept_on_failure(call: Call[AnyConnection], joint: Joint[AnyConnection]) -> Iterator[None]:
-    """After a failure in the block no call waits for ever. Interrupts are raised again."""
+    """After a failure in the block, no call waits forever. Interrupts are raised again."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""A request that several small calls share: its members, their deadline and their rows."""
+"""A joined request: its members, their deadline and their rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sentriton.requests import TOKENS_PER_REQUEST, no_token
 from sentriton.served_model import ServedModel
 from sentriton.tokenization import PackedRows, pack_rows
 
-_TIMES_APART = 2.0  # most between two members' remaining times
+_TIMES_APART = 2.0  # largest factor between remaining times
 
 
 @dataclass(eq=False)
 class Member(Generic[AnyConnection]):
-    """A small call: its sentences, their texts with the prompt, and its outcome. `wake` tells its caller to look.
+    """A small call: its sentences, their texts with the prompt, and its outcome. `wake` wakes its caller.
 
-    `alone`: a request with others failed, which this call may have caused. `too_long`: it needs several requests.
+    `alone`: it may have caused the failure of a joined request. `too_long`: it needs several requests.
     """
 
     model: ServedModel
@@ -62,7 +62,7 @@ class Member(Generic[AnyConnection]):
         return 0 < own <= _TIMES_APART * other and other <= _TIMES_APART * own
 
     def check_tokens(self) -> None:
-        """Set an error for a sentence without a token, and note whether the call is too long for one request."""
+        """Set an error for a sentence without a token, and `too_long`."""
         assert self.tokens is not None
         for place, row in enumerate(self.tokens):
             if not row:
@@ -70,7 +70,7 @@ class Member(Generic[AnyConnection]):
         self.too_long = len(self.tokens) > 1 and self.size > TOKENS_PER_REQUEST
 
     def take(self, embeddings: NDArray[np.float32], address: str) -> None:
-        """Keep this call's rows of an answer, float32 [rows, dimension], or a `ServerError` if they are not finite."""
+        """Store this call's rows of an answer, float32 [rows, dimension], or a `ServerError` if they are not finite."""
         try:
             protocol.check_finite(embeddings, protocol.SENTENCE_EMBEDDING)
             self.embeddings = embeddings
@@ -79,7 +79,7 @@ class Member(Generic[AnyConnection]):
 
 
 class SharedDeadline(Deadline):
-    """The deadline of a request: that of the member with the most time."""
+    """The deadline of a request: its members' latest."""
 
     def __init__(self, members: Sequence[Member[Any]]) -> None:
         self._members = members
@@ -97,7 +97,7 @@ class SharedDeadline(Deadline):
             member.deadline.moved(now)
 
     def looked(self, now: float) -> None:
-        """Nothing to do: each member's caller does so."""
+        """Does nothing, since each member's caller does."""
 
     def exceeded(self, url: str) -> DeadlineExceeded:
         return max(self._members, key=lambda member: member.deadline.time).deadline.exceeded(url)
@@ -105,7 +105,7 @@ class SharedDeadline(Deadline):
 
 @dataclass(frozen=True)
 class Load(Generic[AnyConnection]):
-    """The members of a request at the time it was sent, and all their rows in this order."""
+    """The members of a request when it was sent, and their rows in this order."""
 
     members: Sequence[Member[AnyConnection]]
     tokens: PackedRows
@@ -117,7 +117,7 @@ class Load(Generic[AnyConnection]):
         return cls(members, pack_rows(rows, not_pooled=not_pooled if any(not_pooled) else 0))
 
     def read(self, response: ModelInferResponse) -> NDArray[np.float32]:
-        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form. Does not check the numbers."""
+        """The answer, float32 [rows, dimension]. Raises `ServerError` for another form, but checks no numbers."""
         rows = sum(len(member.texts) for member in self.members)
         dimension = self.members[0].model.manifest.dimension
         return protocol.read_sentence_embedding(response, rows, dimension, finite=False)
@@ -133,7 +133,7 @@ class Load(Generic[AnyConnection]):
 
 @dataclass(eq=False)
 class Joint(Generic[AnyConnection]):
-    """A request and its members. The first one handles retries. `in_flight`: it is one of the encoder's requests."""
+    """A request and its members. The first handles retries. `in_flight`: it counts as one of the encoder's requests."""
 
     members: list[Member[AnyConnection]]
     course: Course[AnyConnection] | None = None
@@ -141,7 +141,7 @@ class Joint(Generic[AnyConnection]):
     loads: dict[Sending[AnyConnection], Load[AnyConnection]] = field(default_factory=dict)
 
     def tokenize(self) -> None:
-        """Tokenize the sentences without tokens. Raises `ServerError` as the tokenizer does."""
+        """Tokenize the remaining sentences. Raises `ServerError` like the tokenizer."""
         members = [member for member in list(self.members) if member.tokens is None]
         if not members:
             return
@@ -160,6 +160,6 @@ class Joint(Generic[AnyConnection]):
 
 
 def wrong_answer(error: ServerError, address: str) -> ServerError:
-    wrong = ServerError(f"a wrong answer of {address}: {error}")
+    wrong = ServerError(f"wrong answer from {address}: {error}")
     wrong.__cause__ = error
     return wrong

@@ -1,4 +1,4 @@
-"""A server's description of its model: the one file that client and server agree on."""
+"""The manifest, a server's description of its model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 from sentriton.similarity import SIMILARITY
 
 TOKENIZER = "tokenizer.json"
-_MAX_DIMENSION = 65_536  # far above any encoder's: memory for the result is taken before the first answer
+_MAX_DIMENSION = 65_536  # bounds the memory that is allocated before the first answer
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The served model. Written by `sentriton export` as manifest.json, read by every client.
+    """The served model, from manifest.json of `sentriton export`.
 
-    `fingerprint` is the sha256 of all that fixes the vectors' meaning: weights, tokenizer, modules, max_seq_length. It
-    is the same at every precision and on every device, so one index may be filled from any of them. `files` holds
-    the sha256 of the other assets. `parity` says how the exported model compares with sentence-transformers in fp32.
+    `fingerprint` is the sha256 of weights, tokenizer, modules and max_seq_length. It is the same at every precision
+    and on every device, so their vectors may share an index. `files` has the sha256 of the other assets. `parity` is
+    the comparison of the exported model with sentence-transformers in fp32.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Raises ValueError naming the missing or wrong field. Unknown fields of a newer server are left out."""
+        """Raises ValueError that names the missing or wrong field. Ignores unknown fields of a newer server."""
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict):
-            raise ValueError(f"the manifest is a {type(values).__name__} and not an object")  # noqa: TRY004
+            raise ValueError(f"the manifest is a {type(values).__name__}; expected an object")  # noqa: TRY004
         names = {field.name for field in dataclasses.fields(cls)}
         missing = sorted(names - set(values))
         if missing:
@@ -97,20 +97,20 @@ _FIELDS: dict[str, tuple[str, Check]] = {
     "max_seq_length": _whole(1),
     "vocab_size": _whole(1),
     "max_batch_size": _whole(1),
-    "pooling": ("a list of texts", lambda value: isinstance(value, list) and all(map(_text, value))),
+    "pooling": ("a list of strings", lambda value: isinstance(value, list) and all(map(_text, value))),
     "include_prompt": ("true or false", lambda value: isinstance(value, bool)),
-    "prompts": ("an object of texts", _object_of(lambda value: isinstance(value, str))),
-    "default_prompt_name": ("a text or null", lambda value: value is None or isinstance(value, str)),
+    "prompts": ("an object of strings", _object_of(lambda value: isinstance(value, str))),
+    "default_prompt_name": ("a string or null", lambda value: value is None or isinstance(value, str)),
     "similarity": (f"one of {', '.join(SIMILARITY)}", lambda value: isinstance(value, str) and value in SIMILARITY),
     "precision": _TEXT,
     "device": _TEXT,
     "min_cosine": ("a number from -1 to 1", lambda value: _number(value) and -1 <= value <= 1),
     "parity": (
-        "an object of numbers, min_cosine and sentences among them",
+        "an object of numbers with min_cosine and sentences",
         _object_of(_number, "min_cosine", "sentences"),
     ),
     "files": (
-        f"an object of sha256 sums, that of {TOKENIZER} among them",
+        f"an object of sha256 sums with that of {TOKENIZER}",
         _object_of(lambda value: isinstance(value, str) and _SHA256.fullmatch(value) is not None, TOKENIZER),
     ),
     "sentriton_version": _TEXT,

@@ -1,4 +1,4 @@
-"""The options of `encode`: checked, and resolved for the model that a call uses."""
+"""Checks the options of `encode` and resolves them for a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 @dataclass(frozen=True)
 class EncodeOptions:
-    """The arguments of `encode` that shape its result, checked."""
+    """The checked arguments of `encode` that affect its result."""
 
     prompt: str
     max_rows: int
@@ -34,8 +34,8 @@ class EncodeOptions:
 
 
 def resolve_options(arguments: AnyArguments, prompt: str, manifest: Manifest) -> EncodeOptions:
-    """The options for the model of `manifest`. Raises `InvalidInput` for a value that is not allowed."""
-    # sentence-transformers' evaluators say None for float32.
+    """The options for the model of `manifest`. Raises `InvalidInput` for an invalid value."""
+    # sentence-transformers' evaluators pass None for float32.
     precision = arguments.get("precision")
     batch_size, truncate_dim = arguments.get("batch_size"), arguments.get("truncate_dim")
     max_rows, dimension = manifest.max_batch_size, manifest.dimension
@@ -66,7 +66,7 @@ def resolve_prompt(
         if not isinstance(prompt, str):
             raise InvalidInput(f"prompt is {prompt!r} ({type(prompt).__name__}); give a string or None")
         check_unicode("prompt", prompt)
-        return str.__str__(prompt)  # as of the sentences, the characters alone
+        return str.__str__(prompt)  # as for sentences
     default = next((name for name in preferred if name in manifest.prompts), manifest.default_prompt_name)
     name = default if prompt_name is None else prompt_name
     if name is None:

@@ -1,9 +1,9 @@
-"""The result types of the `encode` methods by their arguments. `signatures` fills in the types of both encoders.
+"""The result types of the `encode` methods by their arguments. `signatures` adds the types of both encoders.
 
 `prompts` are `prompt_name` and `prompt`, which callers may also pass as keywords.
 """
 
-# A string is an iterable of strings, and False is a bool: the first overload that fits is the one that counts.
+# The first fitting overload counts: a string is an iterable of strings, and False is a bool.
 # mypy: disable-error-code="overload-overlap"
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Encode(
 ):
     """The overloads of `encode`, `encode_query` and `encode_document`."""
 
-    # `Several` excludes strings, so that `str | list[str]` gives both types; `Texts` includes them.
+    # `Several` excludes strings, so that `str | list[str]` gives both types. `Texts` includes them.
     @overload
     def __call__(self, sentences: str, *prompts: Prompt, **to: Unpack[ToFloat32]) -> Float32One: ...
     @overload

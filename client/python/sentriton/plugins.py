@@ -1,4 +1,4 @@
-"""Commands that other distributions add to the command line. They are found by entry points; none is imported by name.
+"""Finds the commands of other distributions by entry points.
 
 `sentriton.commands`     NAME = "module:app": a typer app that has the command NAME
 `sentriton.checkpoints`  read = "module:function": returns a checkpoint for `sentriton evaluate --checkpoint`
@@ -25,7 +25,7 @@ KNOWN_COMMANDS = {**dict.fromkeys(("serve", "export", "train", "data", "cache"),
 class CommandGroup(TyperGroup):
     """The client's commands, then those of other distributions.
 
-    A plug-in is imported when its own command runs or all commands are listed. A broken one breaks no other command.
+    A plug-in is imported for its own command or a list of all. A broken one breaks no other command.
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -40,7 +40,7 @@ class CommandGroup(TyperGroup):
             return _load(plugins[cmd_name])
         if distribution := KNOWN_COMMANDS.get(cmd_name):
             return _failing(cmd_name, f"Needs {distribution}.", _missing(f"sentriton {cmd_name}", distribution))
-        # typer suggests a similar name out of these.
+        # typer suggests similar names from these.
         self.commands.update({name: _load(plugin) for name, plugin in plugins.items()})
         return None
 
@@ -48,7 +48,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as raised:
-            # An unknown flag: click suggests hidden ones too, such as former names.
+            # For an unknown flag, click also suggests hidden ones, such as former names.
             error: Any = raised
             if similar := getattr(error, "possibilities", None):
                 hidden = [each.opts for each in error.ctx.command.params if getattr(each, "hidden", False)]
@@ -67,7 +67,7 @@ def checkpoint_reader() -> Callable[[str], Any]:
 
 
 def _plugins() -> dict[str, EntryPoint]:
-    """By name; of two with one name, the first on the path counts, as for modules."""
+    """By name. The first on the path counts, as for modules."""
     found: dict[str, EntryPoint] = {}
     for plugin in entry_points(group=COMMANDS):
         found.setdefault(plugin.name, plugin)
@@ -77,7 +77,7 @@ def _plugins() -> dict[str, EntryPoint]:
 def _load(plugin: EntryPoint) -> Any:
     try:
         return get_group(plugin.load()).commands[plugin.name]
-    # Another distribution's code may fail in any way, and `sentriton --help` must still list the others.
+    # Another distribution may fail in any way, but `sentriton --help` must list the others.
     except (Exception, SystemExit) as error:
         origin = f"{plugin.dist.name} {plugin.dist.version}" if plugin.dist else plugin.value
         message = (

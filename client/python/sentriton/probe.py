@@ -1,4 +1,4 @@
-"""Finds out why a server does not answer, with one probe of its port after a failure."""
+"""Finds the cause of a failure, with one probe of the server's port."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def proxy_of(address: str) -> str | None:
 
 
 def explained(error: SentritonError, address: str, settings: ClientSettings, timeout_s: float) -> SentritonError:
-    """The error of a first call to `address`, or one with the cause that a probe of the port finds. The probe takes at
-    most three seconds and three times `timeout_s`.
+    """The error of a first call to `address`, with the cause if a probe of the port finds one. The probe takes at most
+    three seconds and three times `timeout_s`.
     """
     if not isinstance(error, ServerUnavailable):
         return error
     host, _, port = address.rpartition("/")[2].rpartition(":")
     try:
         told = _cause((host.strip("[]"), int(port)), settings, min(_LOOK_S, timeout_s))
-    except OSError:  # no such host, nothing that listens, or silence
+    except OSError:  # unknown host, no listener, or a timeout
         return error
     if told is None and (proxy := proxy_of(address)):
         told = ServerUnavailable(f"its port is open, but not through the proxy in ${proxy}; add {host} to $no_proxy")
@@ -47,7 +47,7 @@ def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -
     try:
         after = _try_tls(place, settings, timeout_s)
     except ssl.SSLCertVerificationError as error:
-        # Of a name with several addresses, gRPC tells only why the last one failed.
+        # For a name with several addresses, gRPC reports only the last failure.
         return AccessDenied(distrust_words(error.verify_message))
     if after and not settings.uses_tls:
         return ServerUnavailable(
@@ -58,10 +58,10 @@ def _cause(place: tuple[str, int], settings: ClientSettings, timeout_s: float) -
             f"the server does not accept the client certificate {settings.client_certificate}; give one that its "
             "--client-root-certificates signed"
             if settings.client_certificate
-            else "the server asks for a client's certificate (mutual TLS); give client_certificate and client_key"
+            else "the server requires a client certificate (mutual TLS); give client_certificate and client_key"
         )
     if after == "closes":
-        return ServerUnavailable("it closes after TLS; is its backend up, or does it ask for a client's certificate?")
+        return ServerUnavailable("it closes after TLS; is its backend up, or does it require a client certificate?")
     if not after and (kind := _http_kind(place, timeout_s)):
         return ServerUnavailable(f"{place[1]} is {kind}; give the port of gRPC, 8001 unless --grpc-port is set")
     if not after and settings.uses_tls:
@@ -77,7 +77,7 @@ def _try_tls(
     timeout_s: float,
     newest: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED,
 ) -> str:
-    """The outcome of TLS's handshake; "refuses" if the client's certificate is missing or rejected."""
+    """The outcome of the TLS handshake; "refuses" if the client's certificate is missing or rejected."""
     context = ssl.create_default_context(cafile=settings.root_certificates)
     context.maximum_version = newest
     if not settings.uses_tls:
@@ -89,12 +89,12 @@ def _try_tls(
         try:
             secure = context.wrap_socket(plain, server_hostname=settings.server_name or place[0])
             with secure:
-                if secure.recv(1):  # a server of HTTP/2 speaks first
+                if secure.recv(1):  # an HTTP/2 server sends first
                     return "goes on"
-                # A server of gRPC sends no alert, but no ticket either to whom it does not let in.
+                # A gRPC server sends no alert, and no ticket to a rejected client.
                 if secure.version() == "TLSv1.2" or (secure.session and secure.session.has_ticket):
                     return "closes"
-            # Some servers send no ticket. By TLS 1.2 a refusal ends the handshake itself.
+            # Some servers send no ticket. In TLS 1.2, a rejection ends the handshake.
             return "closes" if _try_tls(place, settings, timeout_s, ssl.TLSVersion.TLSv1_2) == "closes" else "refuses"
         except ssl.SSLCertVerificationError:
             raise
@@ -107,7 +107,7 @@ def _try_tls(
 
 
 def _http_kind(place: tuple[str, int], timeout_s: float) -> str:
-    """The kind of port that answers to HTTP/1.1; "" for another."""
+    """The kind of port if it answers HTTP/1.1, else ""."""
     connection = HTTPConnection(*place, timeout=timeout_s)
     try:
         connection.request("GET", "/metrics")

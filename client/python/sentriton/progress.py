@@ -1,4 +1,4 @@
-"""The progress of long calls on standard error: a bar from rich, or lines without a terminal."""
+"""Shows the progress of long calls on standard error: rich's bar, or lines without a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LINE_PERIOD_S = 10.0
 
 @contextmanager
 def progress_bar(shown: bool, total: int | None, finished: int = 0) -> Iterator[Callable[[int], None]]:
-    """Shows progress in the block; yields a function that takes how many sentences are `finished` by then."""
+    """Shows progress in the block. Yields a function for the number of `finished` sentences."""
     if not shown:
         yield lambda finished: None
         return

@@ -1,4 +1,4 @@
-"""Requests and responses of the models as KServe v2 messages: plain functions, no network."""
+"""Requests and responses as KServe v2 messages, without network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sentriton.tokenization import PackedRows
 EMBED_TEXT, EMBED_TOKENS, ASSETS = "embed_text", "embed_tokens", "assets"
 SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS = "sentence_embedding", "token_embeddings"
 CALLERS_LANES: tuple[Priority, ...] = get_args(Priority)
-CANARY_LANE = "canary"  # before both; open only to callers with the canary key
+CANARY_LANE = "canary"  # precedes both; needs the canary key
 
 
 def text_request(texts: Sequence[str], parameters: dict[str, str | int] | None = None) -> ModelInferRequest:
@@ -51,7 +51,7 @@ def parameters(
     timeout_s: float | None = None,
     canary_key: str | None = None,
 ) -> dict[str, str | int]:
-    """Request parameters: the model that is meant, the lane, and how long the request may wait in the server's queue.
+    """Request parameters: the model, the lane, and the time in the server's queue.
 
     `canary_key` opens the canary's lane at any `priority`. Raises `InvalidInput` for an unknown lane.
     """
@@ -63,15 +63,15 @@ def parameters(
     if fingerprint is not None:
         named["fingerprint"] = fingerprint
     if timeout_s is not None:
-        named["timeout"] = max(1, int(timeout_s * 1e6))  # Triton counts microseconds
+        named["timeout"] = max(1, int(timeout_s * 1e6))  # microseconds
     return named
 
 
 def read_sentence_embedding(
     response: ModelInferResponse, rows: int | None = None, dimension: int | None = None, *, finite: bool = True
 ) -> NDArray[np.float32]:
-    """`sentence_embedding` of a response, float32 [rows, dimension]; a view of the message's bytes. Raises
-    `ServerError` for another form (`dimension` None: of any), or if asked for `finite` ones, for others.
+    """`sentence_embedding` of a response, float32 [rows, dimension], a view of the message's bytes. Raises
+    `ServerError` for another form (`dimension` None: any), and for NaN or infinity if `finite`.
     """
     embeddings = _read_matrix(response, SENTENCE_EMBEDDING, (EMBED_TEXT, EMBED_TOKENS), [rows, dimension])
     if finite:
@@ -80,8 +80,8 @@ def read_sentence_embedding(
 
 
 def read_token_embeddings(response: ModelInferResponse, tokens: int) -> NDArray[np.float32]:
-    """`token_embeddings` of a response, float32 [tokens, hidden], row after row, as a view of the message's bytes.
-    Raises `ServerError` for another number of tokens, or for NaN or infinity.
+    """`token_embeddings` of a response, float32 [tokens, hidden] in the order of the rows, a view of the message's
+    bytes. Raises `ServerError` for another number of tokens, NaN or infinity.
     """
     embeddings = _read_matrix(response, TOKEN_EMBEDDINGS, (EMBED_TOKENS,), [tokens, None])
     check_finite(embeddings, TOKEN_EMBEDDINGS)
@@ -96,13 +96,13 @@ def check_finite(embeddings: NDArray[np.float32], name: str) -> None:
 
 
 def read_asset(response: ModelInferResponse) -> bytes:
-    """`content` of a response of `assets`: BYTES [1]. Raises `ServerError` for anything but one whole element."""
+    """`content` of a response of `assets`, BYTES [1]. Raises `ServerError` for another form."""
     shape, raw = _output(response, "content", "BYTES", (ASSETS,))
     content = raw[4:]
     if shape != [1] or raw[:4] != struct.pack("<I", len(content)):
         raise ServerError(
             f"the server sent an asset of shape {shape} in {len(raw)} bytes that begin with 0x{raw[:4].hex()}; "
-            "expected one element, its length in 4 bytes before it"
+            "expected shape [1], the first 4 bytes being the length of the rest"
         )
     return content
 
@@ -110,7 +110,7 @@ def read_asset(response: ModelInferResponse) -> bytes:
 def _read_matrix(
     response: ModelInferResponse, name: str, models: Sequence[str], expected: Sequence[int | None]
 ) -> NDArray[np.float32]:
-    """The float32 output `name` of a response, of two dimensions as `expected` (None: of any size)."""
+    """The float32 output `name` of a response, with two dimensions as `expected` (None: any size)."""
     shape, raw = _output(response, name, "FP32", models)
     if len(shape) != 2 or any(want not in (None, came) for came, want in zip(shape, expected, strict=True)):
         wanted = ", ".join("any number" if want is None else str(want) for want in expected)

@@ -1,4 +1,4 @@
-"""Smaller vectors: sentence_transformers.util.quantize_embeddings in numpy, with the same results."""
+"""sentence_transformers.util.quantize_embeddings in numpy, with the same results."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _log = logging.getLogger(__name__)
 def quantize(embeddings: NDArray[np.float32], precision: str) -> NDArray[Any]:
     """float32 [n, d] to int8 or uint8 [n, d], or to bits packed into int8 (binary) or uint8 (ubinary) [n, ceil(d / 8)].
 
-    int8 and uint8 spread each dimension's range in these embeddings over 256 steps: compare only vectors of one call. A
-    bit says whether a dimension is above zero. Raises `InvalidInput` if one embedding has no range.
+    int8 and uint8 divide each dimension's range in these embeddings into 256 steps, so compare only vectors of one
+    call. A bit is set if a dimension is above zero. Raises `InvalidInput` if one embedding has no range.
     """
     if precision == "float32":
         return embeddings
@@ -33,7 +33,7 @@ def quantize(embeddings: NDArray[np.float32], precision: str) -> NDArray[Any]:
 
 
 def quantize_tokens(token_embeddings: Sequence[NDArray[np.float32]], precision: str) -> list[NDArray[Any]]:
-    """`quantize` for sentences of [tokens, d] each: one range a dimension for all."""
+    """`quantize` for sentences of [tokens, d] each, with common ranges."""
     if not token_embeddings:
         return []
     ends = np.cumsum([len(tokens) for tokens in token_embeddings])
@@ -41,7 +41,7 @@ def quantize_tokens(token_embeddings: Sequence[NDArray[np.float32]], precision: 
 
 
 def check_count(count: int, precision: str) -> None:
-    """Raise `InvalidInput` if `count` embeddings have no range to quantize by."""
+    """Raises `InvalidInput` if `count` embeddings have no ranges."""
     if count == 1 and precision in ("int8", "uint8"):
         raise InvalidInput(
             f"precision is {precision!r}, which takes its ranges from the call's embeddings; give more than one "

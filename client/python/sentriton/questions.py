@@ -1,4 +1,4 @@
-"""Questions for a server's model and health, as generators without I/O that `ask` and `ask_async` drive."""
+"""Questions about a server's model and health, as generators without I/O for `ask` and `ask_async`."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def canary_questions(
     canary_key: str | None = None,
 ) -> Questions[AnyConnection, float]:
     """The smallest cosine of the server's vectors to the golden ones. Raises `ServerError` below the manifest's bound.
-    The sentences travel in the query lane, or with the server's `canary_key` in the canary's own.
+    The lane is query, or the canary's with the `canary_key`.
     """
     parameters = protocol.parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     request = protocol.text_request(golden.sentences, parameters)

@@ -1,4 +1,4 @@
-"""Divides sentences into requests: tokenizes a window at a time and joins rows of similar length, longest first."""
+"""Divides sentences into requests: tokenizes by windows and joins rows of similar length, longest first."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def plan_requests(
         for places in cut([len(tokens[place]) for place in by_length], max_rows, TOKENS_PER_REQUEST):
             chosen = [by_length[place] for place in places]
             rows = [tokens[place] for place in chosen]
-            # The last is the shortest.
+            # The last row is the shortest.
             if not rows[-1]:
                 index = window[chosen[-1]]
                 raise no_token(index, texts[index])

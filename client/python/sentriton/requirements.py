@@ -1,4 +1,4 @@
-"""How to install a part that is missing. No package index has the distributions of this project."""
+"""Explains how to install a missing part. No package index has this project's distributions."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ _LINE = re.compile(r"(?P<package>(?P<name>[\w.-]+)[^;]*?)\s*(?:;.*?(?:extra == [
 
 
 def how_to_install(extra: str = "", distribution: str = CLIENT) -> str:
-    """The end of an error message: the remedy for a missing `extra` of a distribution (its packages, which an index
-    has), or for the distribution.
-    """
+    """The end of an error message: how to install the packages of a missing `extra`, or a missing distribution."""
     packages = [match["package"] for match in _lines(distribution) if match["extra"] == extra]
     if packages:
         return f"run: pip install {shlex.join(packages)}"
@@ -47,7 +45,7 @@ def check_module(module: str, extra: str, what: str) -> None:
 
 @contextmanager
 def imports_of(extra: str) -> Iterator[None]:
-    """Wraps imports of the client's `extra`: if one fails, the error says how to install the extra."""
+    """Wraps imports of the client's `extra`. The error of a failed import has the remedy."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -58,6 +56,6 @@ def imports_of(extra: str) -> Iterator[None]:
 def _lines(distribution: str) -> list[re.Match[str]]:
     try:
         lines = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:  # the code is on the path, and not installed
+    except metadata.PackageNotFoundError:  # the code is only on the path
         return []
     return list(filter(None, map(_LINE.fullmatch, lines)))

@@ -1,4 +1,4 @@
-"""The results of `encode`: answers in the order of the sentences, then normalized, quantized and converted."""
+"""Collects the answers of `encode` in the order of the sentences, then normalizes, quantizes and converts them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Results:
-    """Where a call's answers go: rows of an array, or a list of token embeddings.
+    """A call's answers: rows of an array, or a list of token embeddings.
 
-    Raises `InvalidInput`, before anything is sent, for int8 or uint8 of one sentence and for tensors without torch.
+    Raises `InvalidInput`, before the first request, for int8 or uint8 of one sentence and for tensors without torch.
     """
 
     def __init__(self, total: int, options: EncodeOptions) -> None:
@@ -39,7 +39,7 @@ class Results:
         self.token_embeddings = [self.embeddings] * (total if self._of_tokens else 0)
 
     def collect(self, rows: RequestRows, response: ModelInferResponse) -> None:
-        """Store an answer at the places of its sentences. Raises `ServerError` for another shape, or if not finite."""
+        """Store an answer at the places of its sentences. Raises `ServerError` for another shape, NaN or infinity."""
         if not self._of_tokens:
             embeddings = protocol.read_sentence_embedding(response, len(rows.indices), self._options.model_dimension)
             self.embeddings[rows.indices] = embeddings[:, : self._options.dimension]
@@ -50,7 +50,7 @@ class Results:
             self.token_embeddings[index] = own.copy()
 
     def put(self, embeddings: NDArray[np.float32]) -> None:
-        """Take all sentences' vectors, float32 [n, dimension] in their order."""
+        """Store all vectors, float32 [n, dimension], in order."""
         self.embeddings[:] = embeddings[:, : self._options.dimension]
 
     def finish(self) -> Encoded:
@@ -70,7 +70,7 @@ class Results:
         return embeddings if options.convert_to_numpy else [_tensor(row) for row in embeddings]
 
     def _finish_tokens(self) -> list[Array] | list[Array | Tensor]:
-        # As in sentence-transformers: tensors regardless of convert_to_numpy, and arrays where they are quantized.
+        # As in sentence-transformers: convert_to_tensor has priority, and quantized results are arrays.
         if self._options.precision != "float32":
             return list(quantize_tokens(self.token_embeddings, self._options.precision))
         return [_tensor(embedding) for embedding in self.token_embeddings]

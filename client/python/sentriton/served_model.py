@@ -10,7 +10,7 @@ from sentriton.tokenization import TextTokenizer
 
 @dataclass(frozen=True)
 class ServedModel:
-    """The manifest of a served model and its tokenizer: a call uses one of these throughout."""
+    """The manifest of a served model and its tokenizer. A call uses only one of these."""
 
     manifest: Manifest
     tokenizer: TextTokenizer

@@ -20,9 +20,7 @@ from sentriton.settings import ClientSettings
 
 
 class Session(Generic[AnyConnection]):
-    """The state of one encoder. `endpoints` and `joiner` come when the encoder opens its channels, `served` when it
-    reads the manifest.
-    """
+    """The state of one encoder. Opening channels sets `endpoints` and `joiner`. Reading the manifest sets `served`."""
 
     joiner: Joiner[AnyConnection]
 
@@ -56,12 +54,12 @@ class Session(Generic[AnyConnection]):
         return self.endpoints
 
     def deadline(self, timeout_s: float | None = None) -> Deadline:
-        """The end of a call that begins now. `timeout_s` is the call's own; None: the encoder's."""
+        """The deadline of a call that starts now. `timeout_s` None: the encoder's."""
         timeout_s = self.settings.timeout_s if timeout_s is None else positive("timeout_s", timeout_s)
         return Deadline(timeout_s, self.settings.stall_timeout_s, time.monotonic())
 
     def check_usable(self) -> None:
-        """Raises when the encoder was closed, and in a child of the process that made it."""
+        """Raises if the encoder was closed or belongs to another process."""
         if os.getpid() != self._process_id:
             raise SentritonError(
                 "this encoder was made in another process and does not survive a fork; make a new one in each process"
@@ -70,7 +68,7 @@ class Session(Generic[AnyConnection]):
 
     @contextmanager
     def checking(self) -> Iterator[None]:
-        """Around calls: an error after `close` is that of a closed encoder."""
+        """Wraps calls. After `close`, any error is that of a closed encoder."""
         try:
             yield
         except Exception as error:
@@ -78,6 +76,6 @@ class Session(Generic[AnyConnection]):
             raise
 
     def check_open(self, cause: BaseException | None = None) -> None:
-        """Raises when the encoder was closed; `cause` is the error of a call that this ended."""
+        """Raises if the encoder was closed. `cause` is the error of a call that this ended."""
         if self.closed.is_set():
             raise SentritonError("this encoder is closed; make a new one") from cause

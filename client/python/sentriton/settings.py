@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentriton.keywords import Settings
 
 MODEL_CHANGES: tuple[ModelChange, ...] = get_args(ModelChange)
-# The fields by which a command reaches its server.
+# The fields for reaching a server.
 CONNECTION_FIELDS = (
     "url",
     "timeout_s",
@@ -55,8 +55,8 @@ _URL = Allowed(
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How to reach a server, and how calls behave. If a field is not given, `resolve` takes `$SENTRITON_<FIELD>`, such
-    as `$SENTRITON_URL`, then the default. Raises `InvalidInput` for a value that is not allowed.
+    """The settings of a client. If a field is unset, `resolve` uses `$SENTRITON_<FIELD>`, such as `$SENTRITON_URL`,
+    then the default. Raises `InvalidInput` for an invalid value.
 
     With several addresses in `url`, a request goes to the server with the fewest requests in flight. gRPC
     re-resolves the name in dns:///host:port.
@@ -144,28 +144,28 @@ class ClientSettings:
         if (self.client_certificate is None) != (self.client_key is None):
             given = "client_certificate" if self.client_key is None else "client_key"
             raise InvalidInput(
-                f"{source_of(self, given) or given} is given alone; a client's certificate and its key belong together"
+                f"{source_of(self, given) or given} is set, but a client certificate and its key must be set together"
             )
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses in `url`, each a target of its own."""
+        """The addresses in `url`, each with a channel."""
         return _addresses(self.url)
 
     @property
     def uses_tls(self) -> bool:
-        """Naming certificates is asking for TLS."""
+        """Whether TLS is on. Certificates turn it on."""
         return self.tls or self.root_certificates is not None or self.client_certificate is not None
 
     @classmethod
     def resolve(cls, url: str | None = None, **given: Unpack[Settings]) -> ClientSettings:
-        """Settings from the values given (None: not given), then from the environment, then the defaults."""
+        """Settings from the given values (None: unset), then the environment, then the defaults."""
         return declaration.resolve(cls, {"url": url, **given})
 
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where files are kept between runs."""
+    """The cache folder."""
 
     cache: Path | None = setting(
         None,
@@ -178,7 +178,7 @@ class CacheSettings:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The settings that `sentriton evaluate` adds to its client's."""
+    """The additional settings of `sentriton evaluate`."""
 
     checkpoint: str | None = setting(
         None,

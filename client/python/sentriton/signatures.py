@@ -1,6 +1,6 @@
-"""The encoders' methods as type checkers see them: decorators declare the overloads, with values or coroutines.
+"""Decorators that declare the overloads of the encoders' methods, with values or coroutines.
 
-These are classes and not aliases, because pyright reports the unknown tensors in an alias to users without torch.
+These are classes, because pyright reports the unknown tensors in an alias to users without torch.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Signed(Protocol[Signature]):
 
 
 class Declares(Protocol[Signature]):
-    """Decorates a method to be seen as `Signature`."""
+    """Decorates a method, which type checkers see as `Signature`."""
 
     def __call__(self, method: Callable[..., object]) -> Signed[Signature]: ...
 

@@ -1,4 +1,4 @@
-"""Scores between embeddings, as sentence_transformers.util.similarity defines them: higher is more alike."""
+"""Similarity scores as in sentence_transformers.util.similarity: higher is more similar."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Embeddings: TypeAlias = NDArray[np.floating[Any]]
 SimilarityName: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITY_NAMES: tuple[SimilarityName, ...] = get_args(SimilarityName)
-# The arguments of `similarity`: arrays as `encode` returns them, any arrays and lists of numbers, and tensors.
+# The arguments of `similarity`: arrays of `encode`, any arrays and lists of numbers, and tensors.
 EncodedArray: TypeAlias = NDArray[np.float32 | np.int8 | np.uint8]
 Arrays: TypeAlias = NDArray[np.generic] | Sequence[NDArray[np.generic]] | Sequence[float] | Sequence[Sequence[float]]
 Tensors: TypeAlias = Union["TensorLike", Sequence["TensorLike"]]
@@ -28,7 +28,7 @@ Score: TypeAlias = Callable[[Embeddings, Embeddings], Embeddings]
 
 
 class TensorLike(Protocol):
-    """A torch tensor. For a type checker without torch, `Tensor` is any type, including strings."""
+    """A torch tensor. Without torch, type checkers take `Tensor` for any type, including strings."""
 
     def detach(self) -> Any: ...
 
@@ -62,7 +62,7 @@ class Named(Protocol):
 
 
 def normalize(embeddings: Embeddings) -> Embeddings:
-    """Scale each row to length 1; a row of zeros stays zero."""
+    """Scale each row to length 1. A row of zeros stays zero."""
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
 
 
@@ -83,7 +83,7 @@ SIMILARITY: dict[str, Score] = {
 
 
 def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Any:
-    """`SIMILARITY[name]` of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one): [n, m]. Tensors give a
+    """`SIMILARITY[name]` [n, m] of arrays, lists or torch tensors, [n, d] and [m, d] (or [d] for one). Tensors give a
     tensor on the device of the first. Raises `InvalidInput` if the dimensions differ.
     """
     first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
@@ -96,9 +96,7 @@ def score_matrix(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOr
 
 
 def score_pairs(name: str, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> Any:
-    """`PAIRWISE[name]` of arrays, lists or torch tensors, [n, d] both: [n]. Raises `InvalidInput` if the shapes
-    differ.
-    """
+    """`PAIRWISE[name]` [n] of arrays, lists or torch tensors, both [n, d]. Raises `InvalidInput` if shapes differ."""
     first, second = _as_matrix(embeddings1), _as_matrix(embeddings2)
     if first.shape != second.shape:
         raise InvalidInput(f"embeddings of shapes {first.shape} and {second.shape} cannot be paired; give equal shapes")
@@ -111,7 +109,7 @@ def _by_row(first: Embeddings, second: Embeddings, score: Score) -> Embeddings:
 
 
 def _as_matrix(embeddings: Any) -> NDArray[Any]:
-    """[n, d] in float64 if given in float64, else in float32. float16 and integers would round the scores."""
+    """[n, d] in float64 if given in float64, else in float32, since float16 and integers would round the scores."""
     if isinstance(embeddings, (list, tuple)) and any(_is_tensor(row) for row in embeddings):
         embeddings = [_as_array(row) for row in embeddings]
     matrix = np.asarray(_as_array(embeddings))
@@ -131,7 +129,7 @@ def _as_given(scores: NDArray[Any], *embeddings: Any) -> Any:
     for given in embeddings:
         row = given[0] if isinstance(given, (list, tuple)) and given else given
         if _is_tensor(row):
-            # Who has a tensor has imported torch: it is not imported here.
+            # A caller with a tensor has imported torch.
             return sys.modules["torch"].from_numpy(np.ascontiguousarray(scores)).to(row.device)
     return scores
 

@@ -1,4 +1,4 @@
-"""Embeds a stream of any length in chunks, reading no further than it must: blocking and for asyncio."""
+"""Embeds a stream of any length in chunks, reading at most two ahead, blocking and for asyncio."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from sentriton.errors import InvalidInput, SentritonError
 from sentriton.keywords import AnyArguments
 
 CHUNK_SENTENCES = 2048
-_CHUNKS_UNDER_WAY = 2  # while the last requests of one are awaited, the next one's are on their way
+_CHUNKS_UNDER_WAY = 2  # the next one is sent while the last answers of one are pending
 
 Chunk = TypeVar("Chunk", bound=Sized)
 
 
 def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, SupportsIndex, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
-    size, a single string, and sentences in no order.
+    size, a single string, or unordered sentences.
     """
     check_names("encode", arguments, AnyArguments.__annotations__)
     arguments = arguments.copy()
@@ -53,7 +53,7 @@ def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, S
 def encode_chunks(
     sentences: Iterable[str], size: SupportsIndex, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
 ) -> Generator[Chunk, None, None]:
-    """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks that are in progress."""
+    """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks in progress."""
     under_way: deque[Future[Chunk]] = deque()
     taken = 0
 
@@ -67,7 +67,7 @@ def encode_chunks(
     with ThreadPoolExecutor(_CHUNKS_UNDER_WAY, thread_name_prefix="sentriton-stream") as pool:
         try:
             for chunk in _chunks(sentences, size):
-                # In the caller's context, which holds the caller's trace.
+                # In the caller's context, which has the trace.
                 under_way.append(pool.submit(copy_context().run, encode, chunk))
                 if len(under_way) == _CHUNKS_UNDER_WAY:
                     yield take()
@@ -80,7 +80,7 @@ def encode_chunks(
 async def async_encode_chunks(
     sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex, encode: Callable[[list[str]], Awaitable[Chunk]]
 ) -> AsyncGenerator[Chunk, None]:
-    """`encode_chunks` for asyncio. Leaving it cancels the chunks that are in progress."""
+    """`encode_chunks` for asyncio. Leaving it cancels the chunks in progress."""
     under_way: deque[asyncio.Future[Chunk]] = deque()
     taken = 0
 
@@ -105,7 +105,7 @@ async def async_encode_chunks(
 
 @contextmanager
 def _counted_from(start: int) -> Iterator[None]:
-    """An error of a chunk counts from the chunk's first sentence: it says which one that is."""
+    """Add the position of a chunk's first sentence to its errors."""
     try:
         yield
     except SentritonError as error:
@@ -113,7 +113,7 @@ def _counted_from(start: int) -> Iterator[None]:
 
 
 def _chunks(sentences: Iterable[str], size: SupportsIndex) -> Iterator[list[str]]:
-    """Lists of `size` sentences, as it is when each begins; the last one may be shorter."""
+    """Lists of `size` sentences, read at the start of each. The last may be shorter."""
     remaining = iter(sentences)
     while chunk := list(islice(remaining, operator.index(size))):
         yield chunk

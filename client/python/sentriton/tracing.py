@@ -6,7 +6,7 @@ import sys
 
 
 def trace_headers() -> tuple[tuple[str, str], ...]:
-    """Headers that make a call part of the caller's trace, if OpenTelemetry is imported and has a span."""
+    """Headers of the caller's trace, if OpenTelemetry is imported and has a span."""
     if "opentelemetry.trace" not in sys.modules:
         return ()
     from opentelemetry import propagate

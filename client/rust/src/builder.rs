@@ -7,8 +7,8 @@ use crate::encoder::SentenceEncoder;
 use crate::errors::Error;
 use crate::settings::{OnModelChange, Priority, Settings};
 
-/// The settings of an encoder. One that is not given comes from its variable, such as `$SENTRITON_TIMEOUT_S`, then from
-/// its default.
+/// The settings of an encoder. A setting that is not given comes from its environment variable, such as
+/// `$SENTRITON_TIMEOUT_S`, then from its default.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Builder {
@@ -64,7 +64,7 @@ impl Builder {
         self
     }
 
-    /// Encrypts, or does not. A certificate turns it on as well. It needs the feature `tls`, which is a default one.
+    /// Turns TLS on or off. A certificate turns it on as well. It needs the feature `tls`, which is a default one.
     pub fn tls(mut self, on: bool) -> Self {
         self.tls = Some(on);
         self

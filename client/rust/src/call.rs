@@ -36,7 +36,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// The vector that `raw` begins with, in the form of the call; false if one of its numbers is not finite.
+    /// The vector at the beginning of `raw`, in the form of the call; false if one of its numbers is not finite.
     pub(crate) fn fill(&self, row: &mut [f32], raw: &[u8]) -> bool {
         if !decode_row(row, &raw[..4 * self.manifest.dimension]) {
             return false;
@@ -70,7 +70,7 @@ impl<'a> Call<'a> {
         Ok(Self { encoder, sentences, prompt, shape, deadline })
     }
 
-    /// Embeds the sentences: in a request that it shares with other calls if it is small, else in its own.
+    /// Embeds the sentences: in a joined request if the call is small, else in separate requests.
     pub(crate) async fn run(&self) -> Result<Matrix, Error> {
         if let Some(member) = Member::new(self) {
             return self.encoder.joiner().run(member).await;
@@ -97,7 +97,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The requests that a call shares with no other.
+/// The separate requests of a call.
 pub(crate) struct OwnRequests<'a> {
     pub(crate) shape: &'a Shape,
     pub(crate) priority: Priority,
@@ -152,8 +152,8 @@ fn resolve_prompt(manifest: &Manifest, options: &CallOptions) -> Result<String, 
     };
     if !text.is_empty() && !manifest.include_prompt {
         return Err(Error::invalid_input(format!(
-            "prompt is {text:?}; this model keeps prompts out of pooling, and only a client that tokenizes can do that \
-             (Python's does); allowed is \"\""
+            "prompt is {text:?}; this model leaves prompts out of pooling, which only the Python client \
+             supports; allowed is \"\""
         )));
     }
     Ok(text)

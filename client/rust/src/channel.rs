@@ -31,8 +31,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 const AGENT: &str = concat!("sentriton-rust/", env!("CARGO_PKG_VERSION"));
 
-/// Connections to all servers that one address stands for. Requests take turns among those that are connected, as with
-/// gRPC's policy `round_robin`. A clone is the same channel.
+/// Connections to all servers of one address. Requests take turns among the connected servers, as with gRPC's policy
+/// `round_robin`. A clone is the same channel.
 #[derive(Clone)]
 pub(crate) struct Channel(Arc<Inner>);
 
@@ -67,7 +67,7 @@ impl Channel {
         self.0.pool.close();
     }
 
-    /// A connection for one request. It waits while connections are being made, and fails at once between attempts.
+    /// A connection for one request. It waits during connection attempts, and fails at once between them.
     async fn acquire(&self) -> Result<(u64, Sender), Status> {
         let pool = &self.0.pool;
         loop {
@@ -118,7 +118,7 @@ impl Service<Request<Body>> for Channel {
 }
 
 impl Target {
-    /// Carries out the pool's action, and notes the outcome there.
+    /// Runs the pool's task, and records the outcome there.
     async fn perform(self: Arc<Self>, task: Task) {
         match task {
             Task::Resolve(guard) => guard.resolved(self.resolver.resolve().await, Instant::now()),
@@ -145,13 +145,13 @@ impl Target {
 async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) -> Result<Sender, String> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        // A connection that a firewall or a dead node swallowed is noticed while a call waits, not at its deadline.
+        // Detects a connection that a firewall or a dead node has dropped, before the deadline of a call.
         .keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_ANSWER)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|failure| chain(&failure))?;
-    // It ends with its last sender, or with the connection; its requests have the error.
+    // It ends with its last sender or with the connection. The requests get the error.
     tokio::spawn(async move { connection.await.unwrap_or_default() });
     Ok(sender)
 }

@@ -15,7 +15,7 @@ use crate::protocol::{asset_request, read_asset};
 use crate::settings::{Address, Settings};
 use crate::tls::Tls;
 
-/// Triton puts "triton-grpc-protocol-" before the name that it is given.
+/// Triton adds "triton-grpc-protocol-" to the name.
 pub(crate) const ACCESS_HEADER: &str = "triton-grpc-protocol-access-key";
 
 /// A channel to one address. A clone is the same channel.
@@ -31,7 +31,7 @@ impl Connection {
     pub(crate) fn new(address: &Address, settings: &Settings, tls: Option<Tls>) -> Result<Self, Error> {
         let refused = |reason: String| {
             let text = &address.text;
-            Error::invalid_input(format!("url has the address {text}, which gRPC refuses: {reason}; give host:port"))
+            Error::invalid_input(format!("url has the address {text}, which gRPC rejects: {reason}; give host:port"))
         };
         let host = if address.host.contains(':') { format!("[{}]", address.host) } else { address.host.clone() };
         let authority = format!("{host}:{}", address.port);
@@ -43,7 +43,7 @@ impl Connection {
             access_key.map_err(|wrong| Error::invalid_input(format!("the access key cannot be sent: {wrong}")))?;
         let channel = Channel::new(address, settings.server_name.as_deref(), tls)?;
         let client = GrpcInferenceServiceClient::with_origin(channel.clone(), origin)
-            // tonic's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+            // By default, tonic's limit is 4 MB, 1,000 vectors of 1,024 dimensions.
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
         Ok(Self { address: address.text.clone(), access_key, channel, client })

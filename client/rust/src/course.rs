@@ -11,7 +11,7 @@ use crate::requests::RequestRows;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100); // for a server that could get the request as well
 
-/// Some rows on their way, for the `number`-th time: to one server, or to two if the first one is silent.
+/// The `number`-th try to embed some rows, at one server, or at two if the first one is silent.
 struct Attempt {
     name: u64,
     rows: Arc<RequestRows>,
@@ -21,7 +21,7 @@ struct Attempt {
     due: Instant, // if it waits for a retry
 }
 
-/// An attempt's request to one server, which has until `until` to answer.
+/// An attempt's request to one server, with the deadline `until`.
 #[derive(Clone)]
 pub(crate) struct Sending {
     pub(crate) number: u64, // among all of the endpoints
@@ -32,21 +32,21 @@ pub(crate) struct Sending {
     attempt: u64,
 }
 
-/// Decides how many requests may be in flight.
+/// Decides the limit of requests in flight.
 pub(crate) trait Gate {
     /// Whether an attempt may leave while `in_flight` others of its course are in flight.
     fn enter(&mut self, in_flight: usize, now: Instant) -> bool;
     fn answered(&mut self, characters: usize, now: Instant);
     fn overloaded(&mut self);
-    /// Notes that an attempt of the course ended.
+    /// Records that an attempt of the course ended.
     fn leave(&mut self) {}
-    /// Notes that an attempt waits for a retry after this error.
+    /// Records that an attempt waits for a retry after this error.
     fn waits(&mut self, _failure: &Error) {}
-    /// The rows of the attempt that leaves, if they are no longer those of its last time.
+    /// The rows of the leaving attempt, if they have changed since its last try.
     fn changed_rows(&mut self) -> Option<RequestRows> {
         None
     }
-    /// Tells when a course that was not let in may try again; none if the ends of its own requests tell it.
+    /// Tells when a rejected course may try again; none if the end of its own requests is enough.
     fn opened(&self) -> Option<Arc<Notify>> {
         None
     }
@@ -59,7 +59,7 @@ pub(crate) struct Servers {
     pub(crate) budget: Arc<RetryBudget>,
 }
 
-/// The next request, the retries and the end of one call. It has no network and no clock of its own.
+/// Determines the next request, the retries and the end of one call. It uses no network and no clock.
 pub(crate) struct Course<G, P> {
     pub(crate) finished: usize,
     pub(crate) total: usize,
@@ -69,7 +69,7 @@ pub(crate) struct Course<G, P> {
     plan: P, // of further requests
     prepared: Option<RequestRows>,
     waiting: Vec<Attempt>,       // for a retry, by due
-    last_failure: Option<Error>, // of those that wait
+    last_failure: Option<Error>, // of the waiting ones
     in_flight: Vec<Attempt>,     // in the order of sending
     names: u64,
 }
@@ -91,8 +91,8 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         }
     }
 
-    /// The request to send now; none if the gate is closed or no rows are left. If the call has to end, the error is the
-    /// last one of the rows that wait for a retry, or that of the deadline.
+    /// The request to send now; none if the gate is closed or no rows are left. At the deadline, the error is the last
+    /// one of the rows that wait for a retry, or that of the deadline.
     pub(crate) fn next(&mut self, now: Instant) -> Result<Option<Sending>, Error> {
         self.deadline.looked(now);
         if self.deadline.over(now) {
@@ -130,13 +130,13 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         Attempt { name: self.names, rows, number: 1, sendings: Vec::new(), awaited_since: now, due: now }
     }
 
-    /// Whether the outcome of a request still matters: not if another server's answer came first.
+    /// Whether the outcome of a request still matters: no other server has answered first.
     pub(crate) fn awaits(&self, request: &Sending) -> bool {
         self.in_flight.iter().any(|attempt| attempt.sendings.iter().any(|each| each.number == request.number))
     }
 
-    /// Notes that the rows of a request are embedded. The result is the other request for them, if any: it is no longer
-    /// needed.
+    /// Records that the rows of a request are embedded. The result is the other request for them, if any, which is no
+    /// longer needed.
     pub(crate) fn answered(&mut self, request: &Sending, now: Instant) -> Option<u64> {
         let endpoints = Arc::clone(&self.servers.endpoints);
         let one = self.ended(request.attempt);
@@ -152,12 +152,12 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         other.map(|each| each.number)
     }
 
-    /// Lets the rows of a request wait for a retry, unless another server still has them. The error is that of the call: a
+    /// Schedules a retry of a request's rows, unless another server still has them. The error is that of the call: a
     /// retry cannot help, or no time or no budget is left for it.
     pub(crate) fn failed(&mut self, request: &Sending, failure: Error, now: Instant) -> Result<(), Error> {
         let endpoints = Arc::clone(&self.servers.endpoints);
         let unavailable = matches!(failure, Error::ServerUnavailable(_));
-        // It was sent when the call had little time left, and answers to others have given the call more since.
+        // It was sent with little time left, and later answers have moved the call's deadline.
         let too_late = matches!(failure, Error::DeadlineExceeded(_)) && now + MARGIN >= request.until;
         let still_sent = self.forget(request, now);
         if unavailable {
@@ -191,10 +191,10 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         Ok(())
     }
 
-    /// How long to wait for outcomes before `next` is worth another look.
+    /// The time to wait for outcomes before another call of `next`.
     pub(crate) fn wait(&self, now: Instant) -> Duration {
         let mut until = self.deadline.time();
-        // One that is due and was not let in waits for the gate.
+        // A due attempt that was not admitted waits for the gate.
         if let Some(first) = self.waiting.first().filter(|first| first.due > now) {
             until = until.min(first.due);
         }
@@ -221,7 +221,7 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         sending
     }
 
-    /// A second request for rows whose server has been silent for too long, to a server that answers.
+    /// A second request for the rows of a silent server, to a server that answers.
     fn hedge(&mut self, now: Instant) -> Option<Sending> {
         let endpoints = Arc::clone(&self.servers.endpoints);
         if endpoints.len() == 1 {
@@ -244,7 +244,7 @@ impl<G: Gate, P: Iterator<Item = RequestRows>> Course<G, P> {
         None
     }
 
-    /// Notes that one of an attempt's requests came to nothing. The result is whether another one is in flight.
+    /// Records that one of an attempt's requests failed. The result is whether another one is in flight.
     fn forget(&mut self, request: &Sending, now: Instant) -> bool {
         let found = self.in_flight.iter_mut().find(|each| each.name == request.attempt);
         found.is_some_and(|attempt| {

@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 use crate::errors::Error;
 
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The longest time of one request: gRPC and Triton count in integers, which have an end.
+/// The longest time of one request, since gRPC and Triton use integers.
 const LONGEST_REQUEST: Duration = Duration::from_secs(24 * 3600);
-/// The server's timer and this clock differ by some milliseconds: so close to the end, the call is over.
+/// The server's timer and this clock differ by some milliseconds. A call this close to its end is over.
 pub(crate) const MARGIN: Duration = Duration::from_millis(100);
-/// With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368).
+/// With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368).
 pub(crate) const LEAST_TIME: Duration = Duration::from_millis(2);
 
-/// When a call ends: `timeout` after its begin, or `stall_timeout` after its last answer.
+/// The end of a call: `timeout` after its start, or `stall_timeout` after its last answer.
 pub(crate) struct Deadline {
     timeout: Duration,
     end: Option<Instant>,
     stall_timeout: Duration,
-    // A call and the request that it shares with others look at it from tasks of their own.
+    // A call and its joined request use it from different tasks.
     moving: Mutex<Moving>,
 }
 
@@ -39,29 +39,29 @@ impl Deadline {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// When the call ends if nothing is answered until then.
+    /// The end of the call if no answer comes.
     pub(crate) fn time(&self) -> Instant {
         let stalls = self.moving().stalls;
         self.end.map_or(stalls, |end| end.min(stalls))
     }
 
-    /// The end of the call's own time, stalls aside.
+    /// The end of the call's timeout.
     pub(crate) fn end(&self) -> Option<Instant> {
         self.end
     }
 
-    /// How long a request sent at `now` may take; 0 if that is too little to send one.
+    /// The time for a request sent at `now`, or 0 if it is too little to send one.
     pub(crate) fn left(&self, now: Instant) -> Duration {
         let left = self.time().saturating_duration_since(now);
         if left < LEAST_TIME { Duration::ZERO } else { left.min(LONGEST_REQUEST) }
     }
 
-    /// Notes that a request of the call was answered.
+    /// Records an answer to a request of the call.
     pub(crate) fn moved(&self, now: Instant) {
         *self.moving() = Moving { stalls: now + self.stall_timeout, last_look: now };
     }
 
-    /// Notes that the call runs. If it did not for long (a suspended process), the server was not silent meanwhile.
+    /// Records that the call runs. Time in which it did not run (a suspended process) does not count as a stall.
     pub(crate) fn looked(&self, now: Instant) {
         let mut moving = self.moving();
         let away = now.saturating_duration_since(moving.last_look).saturating_sub(LOOK_EVERY);
@@ -69,22 +69,22 @@ impl Deadline {
         moving.last_look = now;
     }
 
-    /// Sets when the call ends if nothing is answered until then.
+    /// Sets the end of the call if no answer comes.
     pub(crate) fn stall_at(&self, then: Instant) {
         self.moving().stalls = then;
     }
 
-    /// Whether the call has to end.
+    /// Whether the call has timed out.
     pub(crate) fn over(&self, now: Instant) -> bool {
         self.left(now).is_zero()
     }
 
-    /// Whether the call's own time, stalls aside, ends at or before `then`.
+    /// Whether the call's timeout ends at or before `then`.
     pub(crate) fn ends_before(&self, then: Instant) -> bool {
         self.end.is_some_and(|end| then >= end)
     }
 
-    /// The error of a call that has to end: its bound and the remedy.
+    /// The error of a call that timed out, with its bound and the remedy.
     pub(crate) fn exceeded(&self, url: &str) -> Error {
         let stalls = self.moving().stalls;
         let message = if self.end.is_none_or(|end| stalls < end) {

@@ -17,13 +17,13 @@ use crate::requests::RequestRows;
 pub(crate) trait Work: Gate {
     /// A request for rows that may take this long.
     fn request(&self, rows: &RequestRows, left: Duration) -> ModelInferRequest;
-    /// Takes the answer to a request, or refuses it.
+    /// Takes or rejects the answer to a request.
     fn collect(&mut self, rows: &RequestRows, address: &str, response: &ModelInferResponse) -> Result<(), Error>;
 }
 
 type Outcome = Result<ModelInferResponse, Error>;
 
-/// Sends the requests of one course, as many at once as its gate admits, until every sentence is embedded. At the first
+/// Sends the requests of one course within the limit of its gate, until every sentence is embedded. At the first
 /// failure, and when the future is dropped, it cancels the requests in flight.
 pub(crate) async fn dispatch<W: Work, P: Iterator<Item = RequestRows>>(
     course: &mut Course<W, P>,
@@ -70,7 +70,7 @@ pub(crate) async fn dispatch<W: Work, P: Iterator<Item = RequestRows>>(
     Ok(())
 }
 
-/// The result is a request that is no longer needed.
+/// The result is a request to cancel.
 fn settle<W: Work, P: Iterator<Item = RequestRows>>(
     course: &mut Course<W, P>,
     sending: &Sending,
@@ -88,7 +88,7 @@ fn settle<W: Work, P: Iterator<Item = RequestRows>>(
     Ok(course.answered(sending, Instant::now()))
 }
 
-/// Notes the end of a request, also where its task is cancelled.
+/// Records the end of a request, even if its task is cancelled.
 struct Ending {
     endpoints: Arc<Endpoints>,
     sending: Sending,

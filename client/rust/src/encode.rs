@@ -40,7 +40,7 @@ pub(crate) struct CallOptions {
 }
 
 impl CallOptions {
-    /// Refuses arguments that no model allows.
+    /// Rejects arguments that no model allows.
     pub(crate) fn check(&mut self) -> Result<(), Error> {
         self.timeout = self.timeout.map(|timeout| checked_time("timeout", timeout)).transpose()?;
         match self.batch_size {
@@ -66,7 +66,7 @@ impl<'a, T> Encode<'a, T> {
         self
     }
 
-    /// Puts this text before every sentence. It wins over [`Encode::prompt_name`].
+    /// Puts this text before every sentence. It overrides [`Encode::prompt_name`].
     pub fn prompt(mut self, text: impl Into<String>) -> Self {
         self.options.prompt = Some(text.into());
         self

@@ -20,7 +20,7 @@ use crate::settings::{OnModelChange, Settings};
 use crate::similarity::score_matrix;
 use crate::tls::Tls;
 
-const MODEL_CHANGES_PER_CALL: usize = 3; // a server and its neighbour with two models for good are no roll-out
+const MODEL_CHANGES_PER_CALL: usize = 3; // servers that keep different models are no roll-out
 const QUERY_PROMPTS: &[&str] = &["query"];
 const DOCUMENT_PROMPTS: &[&str] = &["document", "passage", "corpus"];
 
@@ -57,7 +57,7 @@ impl SentenceEncoder {
         Self::builder().url(url).build()
     }
 
-    /// An encoder whose settings all come from the environment: the server is `$SENTRITON_URL`, or `localhost:8001`.
+    /// An encoder with all settings from the environment: the server is `$SENTRITON_URL`, or `localhost:8001`.
     ///
     /// # Errors
     ///
@@ -66,7 +66,7 @@ impl SentenceEncoder {
         Self::builder().build()
     }
 
-    /// The settings of an encoder, to be given one by one.
+    /// A builder for the settings of an encoder.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -125,8 +125,8 @@ impl SentenceEncoder {
         Encode::new(self, vec![sentence], DOCUMENT_PROMPTS)
     }
 
-    /// Scores every row of `first` against every row of `second` by the model's similarity function: [n, d] and [m, d] to
-    /// [n, m]. Higher is more alike.
+    /// Scores every row of `first` against every row of `second` by the model's similarity function: [n, d] and [m, d]
+    /// to [n, m]. Higher is more similar.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl SentenceEncoder {
         self.inner.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A window that begins as the last call's ended.
+    /// A window with the final state of the last call's.
     pub(crate) fn next_window(&self) -> Window {
         self.inner.window.lock().unwrap_or_else(PoisonError::into_inner).next()
     }

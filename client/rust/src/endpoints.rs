@@ -1,14 +1,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-const REST: Duration = Duration::from_secs(1); // a server that was unavailable gets no requests for this long
-const LONGEST_REST: Duration = Duration::from_secs(30); // of a server that stays silent: each probe delays one request
+const REST: Duration = Duration::from_secs(1); // an unavailable server gets no requests for this long
+const LONGEST_REST: Duration = Duration::from_secs(30); // for a silent server, since each probe delays a request
 pub(crate) const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_FACTOR: u32 = 4; // times the slowest recent answer
-const FADING: f64 = 0.95; // of the slowest answer, with each further one
+const FADING: f64 = 0.95; // of the slowest answer, per further answer
 
-/// The servers of one encoder, for all of its calls: the requests in flight to each, and its recent answers. A server
-/// is named by its place.
+/// The servers of one encoder, for all of its calls: the requests in flight to each, and its recent answers. Each
+/// server is identified by its index.
 pub(crate) struct Endpoints {
     addresses: Vec<String>,
     state: Mutex<State>,
@@ -26,7 +26,7 @@ struct Server {
     resting_until: Option<Instant>,
     silences: u32, // in a row, since its last answer
     last_answer: Option<Instant>,
-    in_flight: Vec<(u64, Instant)>, // number and beginning of each request, oldest first
+    in_flight: Vec<(u64, Instant)>, // number and start of each request, oldest first
 }
 
 impl Endpoints {
@@ -52,12 +52,12 @@ impl Endpoints {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long an answer may take before another server gets the request as well.
+    /// The time for an answer, before another server gets the request as well.
     pub(crate) fn patience(&self) -> Duration {
         self.state().patience()
     }
 
-    /// Notes that a request leaves for its server. The result is its number.
+    /// Records a request that leaves for its server. The result is its number.
     pub(crate) fn begin(&self, server: usize, now: Instant) -> u64 {
         let mut state = self.state();
         state.next += 1;
@@ -66,12 +66,12 @@ impl Endpoints {
         number
     }
 
-    /// Notes that a request came back, with an answer or an error.
+    /// Records the end of a request, with an answer or an error.
     pub(crate) fn end(&self, server: usize, number: u64) {
         self.state().servers[server].in_flight.retain(|(each, _)| *each != number);
     }
 
-    /// Notes that a server answered a request.
+    /// Records that a server answered a request.
     pub(crate) fn answered(&self, server: usize, took: Duration, now: Instant) {
         let mut state = self.state();
         state.slowest = took.max(state.slowest.mul_f64(FADING));
@@ -79,14 +79,14 @@ impl Endpoints {
         (from.last_answer, from.silences, from.resting_until) = (Some(now), 0, None);
     }
 
-    /// Notes that a server was unavailable: the others are tried first for a moment.
+    /// Pauses an unavailable server, so that others are tried first.
     pub(crate) fn rest(&self, server: usize, now: Instant) {
         let one = &mut self.state().servers[server];
         one.resting_until = one.resting_until.max(Some(now + REST));
     }
 
-    /// Notes that a request sent at `sent` came to nothing. If its server answered nothing for the patience, the server is
-    /// silent and rests, longer each time in a row.
+    /// Records that a request sent at `sent` failed. A server without an answer for the patience is silent and gets a
+    /// pause, longer each time in a row.
     pub(crate) fn late(&self, server: usize, sent: Instant, now: Instant) {
         let mut state = self.state();
         let patience = state.patience();
@@ -96,13 +96,13 @@ impl Endpoints {
         }
     }
 
-    /// Notes that a server did not answer in all the time that it had.
+    /// Records that a server did not answer within its time.
     pub(crate) fn silent(&self, server: usize, now: Instant) {
         self.state().servers[server].fell_silent(now);
     }
 
-    /// The least busy server that answers, in turn among equals; if none answers, the one that has rested longest. A silent
-    /// server gets one request at a time until it answers.
+    /// The least busy server that answers, in turn among equals; if none answers, the one with the longest pause. A
+    /// silent server gets one request at a time until it answers.
     pub(crate) fn choose(&self, now: Instant) -> usize {
         let mut state = self.state();
         let turn = state.in_turn();
@@ -112,8 +112,8 @@ impl Endpoints {
         least_busy.or_else(longest).copied().unwrap_or_default()
     }
 
-    /// The least busy server that answers, besides the first; none if none does. One that has nearly used up the patience is
-    /// no better than the first: slow servers do not get requests twice.
+    /// The least busy server that answers, other than the first, if any. A server near the end of the patience does not
+    /// count, so slow servers do not get requests twice.
     pub(crate) fn another(&self, first: usize, now: Instant) -> Option<usize> {
         let mut state = self.state();
         let enough = state.patience() / 2;
@@ -146,7 +146,7 @@ impl State {
 }
 
 impl Server {
-    /// Lets the server rest, unless it already does.
+    /// Starts a pause of the server, unless it has one.
     fn fell_silent(&mut self, now: Instant) {
         if self.resting_until.is_some_and(|until| until > now) {
             return;
@@ -156,13 +156,13 @@ impl Server {
         self.resting_until = Some(now + pause.min(LONGEST_REST));
     }
 
-    /// How long requests have been in flight without an answer to any; 0 if none is.
+    /// The time in which the requests in flight got no answer, or 0 without requests.
     fn silence(&self, now: Instant) -> Duration {
         let oldest = self.in_flight.first();
         oldest.map_or(Duration::ZERO, |(_, sent)| now.saturating_duration_since(self.heard_since(*sent)))
     }
 
-    /// The later one of a request's beginning and the last answer.
+    /// The later of a request's start and the last answer.
     fn heard_since(&self, sent: Instant) -> Instant {
         self.last_answer.map_or(sent, |answer| answer.max(sent))
     }

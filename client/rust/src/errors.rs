@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 pub enum Error {
     /// The caller's argument or request is wrong; a retry cannot help.
     InvalidInput(Details),
-    /// The server serves another model than the one that the encoder holds. It is an invalid input too:
+    /// The server has another model than the one that the encoder has read. It is an invalid input too:
     /// [`Error::is_invalid_input`].
     ContractMismatch(Details),
     /// Key or certificate: one side does not trust the other.
@@ -23,7 +23,7 @@ pub enum Error {
     ServerUnavailable(Details),
     /// The call timed out.
     DeadlineExceeded(Details),
-    /// The server failed for a reason of its own, or its answer is wrong.
+    /// The server failed, or its answer is wrong.
     ServerError(Details),
     /// The encoder is closed.
     Closed(Details),
@@ -79,14 +79,14 @@ impl Error {
         self
     }
 
-    /// Names the server of an answer that the client refused.
+    /// Adds the server of an answer that the client rejected.
     pub(crate) fn of_wrong_answer(mut self, address: &str) -> Self {
         let details = self.details_mut();
-        details.message = format!("a wrong answer of {address}: {}", details.message);
+        details.message = format!("wrong answer from {address}: {}", details.message);
         self
     }
 
-    /// Says how far a call with several sentences got.
+    /// Adds the progress of a call with several sentences.
     pub(crate) fn with_progress(mut self, finished: usize, total: usize) -> Self {
         if total > 1 {
             let progress = format!(" ({} of {} sentences were embedded)", grouped(finished), grouped(total));
@@ -134,11 +134,11 @@ impl StdError for Error {
     }
 }
 
-// Triton's words where its status code says less than they do.
+// Triton's words, for status codes that say less.
 const OVERLOAD: [&str; 3] = ["lane is full", "exceeds maximum queue size", "request timeout expired"];
 const DENIED: [&str; 8] = [
     "this protocol is restricted",
-    // rustls' words for an untrusted certificate of the server, and for the server's refusal of the client's.
+    // rustls' words for an untrusted server certificate, and for a rejected client certificate.
     "invalid peer certificate",
     "fatal alert: certificaterequired",
     "fatal alert: badcertificate",
@@ -161,12 +161,12 @@ const TOO_LARGE: [&str; 10] = [
     "server: 413",
 ];
 const SICK: [&str; 3] = ["is not healthy", "rst_stream", "stream removed"];
-// A full /dev/shm: the request was not computed, and room comes back with the answers in flight.
+// A full /dev/shm: the request was not computed, and answers in flight will free space.
 const NO_ROOM: &str = "failed to increase the shared memory pool size";
-// The whole message of a call that a stopping Triton breaks off; one that this client ends has other words.
+// The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 const BROKEN_OFF: &str = "CANCELLED";
 const MISMATCH: &str = "fingerprint mismatch";
-/// The beginning of the message of a connection that could not be made.
+/// The beginning of the message of a failed connection.
 pub(crate) const CANNOT_CONNECT: &str = "cannot connect to ";
 
 /// The kind of error for a gRPC status and the server's message.

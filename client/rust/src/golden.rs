@@ -3,14 +3,14 @@ use serde_json::Value;
 use crate::matrix::Matrix;
 use crate::similarity::to_f32;
 
-/// golden.json of a server: sentences, and the vectors that sentence-transformers makes of them.
+/// golden.json of a server: sentences with the vectors of sentence-transformers.
 pub(crate) struct Golden {
     pub(crate) sentences: Vec<String>,
     pub(crate) embeddings: Matrix,
 }
 
 impl Golden {
-    /// Refuses anything but sentences, at least one, with a vector of `dimension` finite numbers for each.
+    /// Refuses content other than sentences, at least one, each with a vector of `dimension` finite numbers.
     pub(crate) fn read(content: &[u8], dimension: usize) -> Result<Self, String> {
         let values: Value = serde_json::from_slice(content).map_err(|wrong| wrong.to_string())?;
         let sentences: Vec<String> = values["sentences"]
@@ -26,7 +26,7 @@ impl Golden {
         let embeddings = rows.and_then(|rows| Matrix::from_rows(&rows).ok());
         embeddings
             .map(|embeddings| Self { sentences, embeddings })
-            .ok_or_else(|| format!("its sentence_embedding is not of shape [{count}, {dimension}] and finite"))
+            .ok_or_else(|| format!("its sentence_embedding must be finite numbers of shape [{count}, {dimension}]"))
     }
 }
 

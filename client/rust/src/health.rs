@@ -14,7 +14,7 @@ use crate::similarity::cosine;
 
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A canary that passed.
+/// A passed canary.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HealthReport {
@@ -25,7 +25,7 @@ pub struct HealthReport {
 }
 
 impl SentenceEncoder {
-    /// Embeds the golden sentences of the first server and compares the vectors with those that sentence-transformers made.
+    /// Embeds the golden sentences of the first server and compares the vectors with those of sentence-transformers.
     /// The check ends after 10 s and is not retried.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl SentenceEncoder {
         }
         let cosines = own.result.iter().zip(&golden.embeddings).map(|(found, expected)| cosine(found, expected));
         let min_cosine = cosines.fold(1.0, f64::min);
-        // Above 1 - 1e-6 float32 itself is the noise.
+        // 1e-6 is the noise of float32.
         if min_cosine < manifest.min_cosine - 1e-6 {
             return Err(Error::server_error(format!(
                 "the canary failed at {address}: the smallest cosine to the golden vectors is {min_cosine:.6}, {} must reach {}",

@@ -12,7 +12,7 @@ use crate::manifest::Manifest;
 
 type Known = Option<Result<Arc<Manifest>, Error>>;
 
-/// The manifest, on its way from the server to all calls that wait for it.
+/// A request for the manifest, which all waiting calls share.
 pub(crate) type Reading = watch::Receiver<Known>;
 
 /// The manifest, and the reading that it came from.
@@ -26,13 +26,13 @@ impl SentenceEncoder {
     ///
     /// # Errors
     ///
-    /// Those of the client, but for [`Error::InvalidInput`].
+    /// All errors of the client except [`Error::InvalidInput`].
     pub async fn info(&self) -> Result<Arc<Manifest>, Error> {
         let deadline = self.deadline(None);
         self.unless_closed(async { Ok(self.manifest(&deadline).await?.manifest) }).await
     }
 
-    /// Waits for the manifest, unless the call has to end before. It does not end the wait of other calls.
+    /// Waits for the manifest until the call's deadline. Other calls continue to wait.
     pub(crate) async fn manifest(&self, deadline: &Deadline) -> Result<ReadManifest, Error> {
         loop {
             let reading = self.read(deadline)?;
@@ -54,12 +54,12 @@ impl SentenceEncoder {
                     self.forget(&reading); // the next call retries
                     return Err(failure);
                 }
-                None => self.forget(&reading), // the runtime that read it has ended: this one reads it
+                None => self.forget(&reading), // its runtime has ended, so this one reads again
             }
         }
     }
 
-    /// The reading that all calls share. If none is, it starts one; an error if the call has no time for it.
+    /// The reading that all calls share. Starts one if necessary, or returns an error if the call has no time for it.
     fn read(&self, deadline: &Deadline) -> Result<Reading, Error> {
         let mut current = self.reading();
         if let Some(reading) = current.as_ref().filter(|reading| has_sender_or_value(reading)) {
@@ -81,7 +81,7 @@ impl SentenceEncoder {
         Ok(reading)
     }
 
-    /// Makes the next call read the manifest that is served then, unless another call did so.
+    /// Makes the next call read the manifest again, unless another call has done so.
     pub(crate) fn forget(&self, one: &Reading) {
         let mut current = self.reading();
         if current.as_ref().is_some_and(|reading| reading.same_channel(one)) {
@@ -90,7 +90,7 @@ impl SentenceEncoder {
     }
 }
 
-/// Whether a reading is still going on, or is over: not if its runtime ended.
+/// Whether a reading is in progress or complete. False if its runtime has ended.
 fn has_sender_or_value(reading: &Reading) -> bool {
     reading.has_changed().is_ok() || reading.borrow().as_ref().is_some_and(Result::is_ok)
 }

@@ -6,9 +6,8 @@ use crate::deadline::{Deadline, MARGIN};
 use crate::endpoints::{Endpoints, LEAST_PATIENCE};
 use crate::errors::Error;
 
-/// The search for a server that hands out its manifest. Each of several has little time at first, and a silent one has
-/// more in its next turn. A server that failed in another way, or that said before its time was over that it was late, has
-/// no further turn.
+/// Asks the servers in turn for the manifest. Each has little time at first, and a silent server has more in its next
+/// turn. A server that failed in another way, or reported a timeout before its deadline, has no further turn.
 pub(crate) struct Inquiry {
     endpoints: Arc<Endpoints>,
     deadline: Deadline,
@@ -23,7 +22,7 @@ impl Inquiry {
         Self { endpoints, deadline, turns, until: None, failure: None }
     }
 
-    /// The next server and the end of its time to answer; an error if all failed or the time is over.
+    /// The next server and the end of its time to answer; an error if all failed or the deadline has passed.
     pub(crate) fn next(&mut self, now: Instant) -> Result<(usize, Instant), Error> {
         let exceeded = || self.deadline.exceeded(&self.endpoints.url());
         let Some(&(server, patience)) = self.turns.front() else {
@@ -38,7 +37,7 @@ impl Inquiry {
         Ok((server, now + allowed))
     }
 
-    /// Notes the error of the last turn.
+    /// Records the error of the last turn.
     pub(crate) fn failed(&mut self, failure: Error, now: Instant) {
         let Some((server, patience)) = self.turns.pop_front() else { return };
         let in_time = self.until.is_some_and(|until| now + MARGIN < until);

@@ -23,7 +23,7 @@ struct JoinedRequest {
     is_retry: bool,
 }
 
-/// Sends the request until it is answered, fails for good or has no member left.
+/// Sends the request until it has an answer or a final error, or no member is left.
 pub(crate) async fn run(place: Place) {
     let (joiner, name) = (Arc::clone(&place.joiner), place.name);
     let now = Instant::now();
@@ -54,7 +54,7 @@ pub(crate) async fn run(place: Place) {
 }
 
 impl JoinedRequest {
-    /// Takes the rows of the members that are present, and the longest of their times.
+    /// Collects the rows of the present members, and their longest remaining time.
     fn gather(&mut self) -> RequestRows {
         self.sent = self.joiner.state().present(self.name);
         let members = || self.sent.iter().map(|(_, member)| member);
@@ -68,8 +68,8 @@ impl JoinedRequest {
         }
     }
 
-    /// Gives each member an error of its own. One member may be the cause of an invalid input or of a server's error: then
-    /// each waits for a request of its own.
+    /// Gives each member a separate error. One member may be the cause of an invalid input or of a server's error. Then
+    /// each waits for a separate request.
     fn fail(&self, failure: &Error) {
         let of_server = failure.status().is_some(); // a wrong answer has none
         let of_one = of_server && matches!(failure, Error::InvalidInput(_) | Error::ServerError(_));

@@ -18,8 +18,8 @@ use crate::settings::Settings;
 
 const JOINED_PER_ADDRESS: usize = 4;
 
-/// Lets small calls that wait at the same time share requests. While fewer joined requests than its limit are in flight, a
-/// call leaves at once, with all that are ready to. Else it waits in the order of arrival, and leaves with others when a
+/// Joins small calls that wait at the same time. While fewer joined requests than its limit are in flight, a call
+/// leaves at once, with all ready calls. Otherwise it waits in the order of arrival, and leaves with others when a
 /// request ends.
 pub(crate) struct Joiner {
     pub(crate) shared: Arc<Shared>,
@@ -27,16 +27,16 @@ pub(crate) struct Joiner {
 }
 
 pub(crate) struct State {
-    pub(crate) window: Window, // how many requests may be in flight
+    pub(crate) window: Window, // the limit of requests in flight
     pub(crate) in_flight: usize,
     pub(crate) queue: VecDeque<Waiter>,
-    seats: HashMap<u64, Seat>, // of the members that have no result yet
+    seats: HashMap<u64, Seat>, // of the members without a result
     pub(crate) requests: HashMap<u64, Standing>,
-    gathering: Option<u64>, // the request that is about to take its members out of the queue
+    gathering: Option<u64>, // the request that will remove its members from the queue
     next: u64,
 }
 
-/// Who waits for a place among the requests in flight.
+/// A waiter for a place among the requests in flight.
 pub(crate) enum Waiter {
     Member(u64, Arc<Member>),
     /// A request whose retry is due.
@@ -46,7 +46,7 @@ pub(crate) enum Waiter {
 struct Seat {
     result: oneshot::Sender<Result<Matrix, Error>>,
     request: Option<u64>, // none: it waits for one
-    alone: bool,          // it shares no request: one with others failed, and it may be the cause
+    alone: bool,          // it needs a separate request, since it may have caused a failure
 }
 
 /// A joined request.
@@ -78,7 +78,7 @@ impl Joiner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, and lets waiters leave that now may.
+    /// Changes the state, and lets waiters leave that may leave now.
     pub(crate) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State) -> T) -> T {
         let (result, leader) = {
             let mut state = self.state();
@@ -94,7 +94,7 @@ impl Joiner {
         result
     }
 
-    /// Embeds the member's rows in a request that others share. Dropping the future takes the member out.
+    /// Embeds the member's rows in a joined request. Dropping the future removes the member.
     pub(crate) async fn run(self: &Arc<Self>, member: Member) -> Result<Matrix, Error> {
         let member = Arc::new(member);
         let (sender, result) = oneshot::channel();
@@ -132,8 +132,8 @@ impl Joiner {
         }
     }
 
-    /// Takes a member out whose caller waits no longer. The result is the error of its request if that waits for a retry.
-    /// The last member's end is the request's.
+    /// Removes a member whose caller has left. The result is the error of its request if that waits for a retry.
+    /// Without members, the request ends.
     pub(crate) fn leave(self: &Arc<Self>, name: u64) -> Option<Error> {
         self.change(|state| {
             let seat = state.seats.remove(&name)?;
@@ -152,8 +152,8 @@ impl Joiner {
 }
 
 impl State {
-    /// Lets waiters leave while fewer requests than the limit are in flight. The result is a new request. It takes its
-    /// members out of the queue as soon as the tasks that are ready now have run.
+    /// Lets waiters leave while fewer requests than the limit are in flight. The result is a new request. It removes
+    /// its members from the queue after the currently ready tasks have run.
     fn admit(&mut self) -> Option<u64> {
         while self.in_flight < self.window.limit() {
             match self.queue.front()? {
@@ -178,7 +178,7 @@ impl State {
         None
     }
 
-    /// Takes the first member and all that may share its request out of the queue.
+    /// Removes the first member, and all that may share its request, from the queue.
     pub(crate) fn gather(&mut self, request: u64, now: Instant) {
         self.gathering = None;
         let mut together = Crowd::default();
@@ -221,7 +221,7 @@ impl State {
         }
     }
 
-    /// Takes a request's place back.
+    /// Releases a request's place.
     pub(crate) fn release(&mut self, request: u64) {
         if let Some(standing) = self.requests.get_mut(&request)
             && mem::take(&mut standing.inside)
@@ -244,7 +244,7 @@ impl Standing {
     }
 }
 
-/// A joined request's name and its place among those in flight, which is free when this is dropped.
+/// A joined request's name and its place among those in flight. Dropping it frees the place.
 pub(crate) struct Place {
     pub(crate) joiner: Arc<Joiner>,
     pub(crate) name: u64,
@@ -253,7 +253,7 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let end = |state: &mut State| {
-            // Members that have no result lost their runtime's task, and not their request.
+            // Members without a result have lost their runtime's task, but not their request.
             let members = state.present(self.name);
             state.wait_again(members, false);
             state.queue.retain(|waiter| !matches!(waiter, Waiter::Request(name) if *name == self.name));

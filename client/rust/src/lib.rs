@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, clippy::pedantic)]
-// The tests' numbers are small whole ones, which every type holds exactly.
+// The tests use small whole numbers, which every type represents exactly.
 #![cfg_attr(
     test,
     allow(

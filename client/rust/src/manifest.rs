@@ -10,7 +10,7 @@ use crate::similarity::Similarity;
 pub struct Manifest {
     /// The model's name.
     pub name: String,
-    /// The sha256 of all that fixes the vectors' meaning, the same at every precision and on every device.
+    /// The sha256 of weights, tokenizer, modules and max_seq_length, the same at every precision and on every device.
     pub fingerprint: String,
     /// The length of a sentence's vector.
     pub dimension: usize,
@@ -20,13 +20,13 @@ pub struct Manifest {
     pub vocab_size: usize,
     /// The largest number of rows of one request.
     pub max_batch_size: usize,
-    /// How a sentence's tokens become its vector.
+    /// The pooling modes.
     pub pooling: Vec<String>,
     /// Whether a prompt's tokens are pooled too.
     pub include_prompt: bool,
-    /// Texts that the model wants before sentences of a kind, by name.
+    /// The model's prompts, texts before sentences, by name.
     pub prompts: BTreeMap<String, String>,
-    /// The prompt of a call that names none.
+    /// The prompt of calls without a prompt.
     pub default_prompt_name: Option<String>,
     /// The model's similarity function.
     pub similarity: Similarity,
@@ -72,7 +72,7 @@ impl Manifest {
     pub(crate) fn read(content: &[u8]) -> Result<Self, String> {
         let values = match serde_json::from_slice(content).map_err(|wrong| wrong.to_string())? {
             Value::Object(values) => Fields(values),
-            other => return Err(format!("the manifest is {} and not an object", shown(&other))),
+            other => return Err(format!("the manifest is {}; expected an object", shown(&other))),
         };
         let missing: Vec<&str> = FIELDS.into_iter().filter(|name| !values.0.contains_key(*name)).collect();
         if !missing.is_empty() {
@@ -86,10 +86,11 @@ impl Manifest {
             vocab_size: values.whole("vocab_size", LARGEST_NUMBER)?,
             max_batch_size: values.whole("max_batch_size", LARGEST_NUMBER)?,
             pooling: values
-                .get("pooling", "a list of texts", |value| value.as_array()?.iter().map(filled).collect())?,
+                .get("pooling", "a list of strings", |value| value.as_array()?.iter().map(filled).collect())?,
             include_prompt: values.get("include_prompt", "true or false", Value::as_bool)?,
-            prompts: values.object("prompts", "an object of texts", &[], |value| value.as_str().map(str::to_owned))?,
-            default_prompt_name: values.get("default_prompt_name", "a text or null", |value| match value {
+            prompts: values
+                .object("prompts", "an object of strings", &[], |value| value.as_str().map(str::to_owned))?,
+            default_prompt_name: values.get("default_prompt_name", "a string or null", |value| match value {
                 Value::Null => Some(None),
                 other => other.as_str().map(|name| Some(name.to_owned())),
             })?,
@@ -103,13 +104,13 @@ impl Manifest {
             })?,
             parity: values.object(
                 "parity",
-                "an object of numbers, min_cosine and sentences among them",
+                "an object of numbers with min_cosine and sentences",
                 &["min_cosine", "sentences"],
                 Value::as_f64,
             )?,
             files: values.object(
                 "files",
-                "an object of sha256 sums, that of tokenizer.json among them",
+                "an object of sha256 sums with that of tokenizer.json",
                 &["tokenizer.json"],
                 sha256,
             )?,

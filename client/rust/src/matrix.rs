@@ -53,7 +53,7 @@ impl Matrix {
         self.columns
     }
 
-    /// A view of one row. It is `matrix[place]` too.
+    /// A view of one row. `matrix[place]` is the same.
     ///
     /// # Panics
     ///

@@ -9,7 +9,7 @@ use crate::protocol::{not_finite, push_element};
 use crate::requests::{BYTES_PER_REQUEST, SPECIAL_TOKENS, TOKENS_PER_REQUEST};
 
 const MOST_JOINED: usize = 8; // sentences of a call that shares requests
-const LONGEST_JOINED: usize = 1 << 16; // characters of all calls of a request; tokenizing more would hold them up
+const LONGEST_JOINED: usize = 1 << 16; // characters of all calls of a request; tokenizing more would delay them
 
 /// A small call that shares a request with others.
 pub(crate) struct Member {
@@ -23,7 +23,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// None if the call sends requests of its own: its sentences are many or long, fill a batch or exceed a
+    /// None if the call needs separate requests, because its sentences are many or long, fill a batch or exceed a
     /// request's limits.
     pub(crate) fn new(call: &Call<'_>) -> Option<Self> {
         let rows = call.sentences.len();
@@ -51,7 +51,7 @@ impl Member {
         (!too_large && one.characters <= LONGEST_JOINED).then_some(one)
     }
 
-    /// The member's own vectors, whose numbers `raw` begins with.
+    /// The member's vectors, from the beginning of `raw`.
     pub(crate) fn vectors(&self, raw: &[u8]) -> Result<Matrix, Error> {
         let size = 4 * self.shape.manifest.dimension;
         let mut result = Matrix::zeros(self.rows, self.shape.dimension);
@@ -78,10 +78,10 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// Lets a member in if it fits: the same model and batch size, and room within the limits of a request. Remaining
-    /// times may differ by a factor of two. A member that leaves alone is in no crowd.
+    /// Adds a member if it fits: the same model and batch size, within the limits of a request. Remaining times may
+    /// differ by a factor of two. A member that needs a separate request does not fit.
     pub(crate) fn add(&mut self, name: u64, one: &Arc<Member>, alone: bool, now: Instant) -> bool {
-        one.deadline.looked(now); // after a suspension this may be before the member's own look
+        one.deadline.looked(now); // after a suspension, this may come before the member's own look
         let left = one.deadline.time().saturating_duration_since(now);
         let Some((_, first)) = self.members.first() else {
             *self = Self {

@@ -3,11 +3,11 @@ use std::time::{Duration, Instant};
 
 use crate::course::Gate;
 
-const LEAST_IN_FLIGHT: usize = 4; // one computed, one next, and two on their ways
+const LEAST_IN_FLIGHT: usize = 4; // one computed, one queued, and two in transfer
 
-/// How many requests of a call may be in flight. It opens while that raises the rate, and halves when the server is
-/// overloaded. A round is as many answers as requests are allowed; it compares its rate in characters per second with the
-/// best one. The next call begins with `next`.
+/// The limit of a call's requests in flight. It grows while this raises the rate, and halves when the server is
+/// overloaded. It compares the rate (characters per second) of each round, as many answers as the limit, with the best
+/// one. The next call begins with `next`.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     most: usize,
@@ -59,11 +59,11 @@ impl Gate for Window {
             return;
         }
         let rate = self.characters as f64 / (now - since).as_secs_f64();
-        // After an overload it opens again by one per round, at any rate.
+        // After an overload it grows by one per round, at any rate.
         if rate > 1.05 * self.best_rate || self.limit < LEAST_IN_FLIGHT {
             self.limit = (self.limit + 1).min(self.most);
         }
-        // The best rate fades, so that a server which became slower, or shared, is measured anew.
+        // The best rate fades, in case the server becomes slower.
         self.best_rate = rate.max(0.98 * self.best_rate);
         self.restart(Some(now));
     }
@@ -87,8 +87,8 @@ pub(crate) fn retry_pause(attempt: u32, random: f64) -> Duration {
 pub(crate) const RETRY_TOKENS: f64 = 100.0;
 const TOKENS_PER_ANSWER: f64 = 0.2;
 
-/// Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A server
-/// that is unavailable has no load, and every request waits for it within its deadline.
+/// Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load.
+/// Retries at an unavailable server are not bounded.
 pub(crate) struct RetryBudget(Mutex<f64>);
 
 impl RetryBudget {
@@ -96,13 +96,13 @@ impl RetryBudget {
         Self(Mutex::new(RETRY_TOKENS))
     }
 
-    /// Gives a fifth of a token back.
+    /// Returns a fifth of a token.
     pub(crate) fn answered(&self) {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *tokens = (*tokens + TOKENS_PER_ANSWER).min(RETRY_TOKENS);
     }
 
-    /// Whether one more retry is within the budget.
+    /// Takes a token for a retry; false if the budget is empty.
     pub(crate) fn take(&self) -> bool {
         let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let enough = *tokens >= 1.0;

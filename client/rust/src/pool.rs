@@ -13,12 +13,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200); // between attempts to
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const RESOLVES_EVERY: Duration = Duration::from_secs(5);
 
-/// The servers that one address stands for, and the connections to them.
+/// The servers of one address, and the connections to them.
 pub(crate) struct Pool {
     pub(crate) changed: Notify,
     own: Weak<Pool>,
     state: Mutex<State>,
-    tasks: Mutex<JoinSet<()>>, // apart, since their cleanup takes the other lock
+    tasks: Mutex<JoinSet<()>>, // separate, since their cleanup takes the other lock
 }
 
 #[derive(Default)]
@@ -27,7 +27,7 @@ struct State {
     turn: usize,
     resolution: Attempts,
     resolved: Option<Instant>,
-    is_stale: bool, // a connection failed since the last resolution: servers may have moved
+    is_stale: bool, // a connection has failed since the last resolution, so servers may have moved
     closed: bool,
     connections: u64, // so far
 }
@@ -38,7 +38,7 @@ struct Backend {
     attempts: Attempts,
 }
 
-/// The attempts at one thing, such as a connection.
+/// The attempts at one task, such as a connection.
 #[derive(Default)]
 struct Attempts {
     under_way: bool,
@@ -52,17 +52,17 @@ pub(crate) enum Step {
     /// Takes the connection of this number.
     Ready(u64, Sender),
     Failed(Status),
-    /// Until something changed.
+    /// Wait for a change.
     Wait,
 }
 
-/// The parts that the pool needs.
+/// The tasks of the pool.
 pub(crate) enum Task {
     Resolve(Guard),
     Connect(Guard, SocketAddr),
 }
 
-/// A task that is under way. If it is dropped before its outcome is known, it counts as not begun.
+/// A running task. If it is dropped before its outcome is known, it counts as not started.
 pub(crate) struct Guard {
     pool: Weak<Pool>,
     address: Option<SocketAddr>, // none: of a resolution
@@ -82,7 +82,7 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next step of a request, and the action to begin for it.
+    /// The next step of a request, and the tasks to start for it.
     pub(crate) fn step(&self, now: Instant) -> (Step, Vec<Task>) {
         let mut state = self.state();
         if state.closed {
@@ -120,7 +120,7 @@ impl Pool {
         tasks.spawn(task);
     }
 
-    /// Notes that a request failed with its connection: the next one takes another.
+    /// Records that a request failed with its connection. The next one takes another connection.
     pub(crate) fn broke(&self, connection: u64) {
         let mut state = self.state();
         state.is_stale = true;
@@ -129,7 +129,7 @@ impl Pool {
         }
     }
 
-    /// Closes all connections, each with its last request.
+    /// Closes all connections, each after its last request.
     pub(crate) fn close(&self) {
         *self.state() = State { closed: true, ..State::default() };
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
@@ -138,7 +138,7 @@ impl Pool {
 }
 
 impl State {
-    /// Keeps the connections to servers that are still among these.
+    /// Keeps only the connections to these servers.
     fn replace(&mut self, addresses: Vec<SocketAddr>, now: Instant) {
         let mut known = mem::take(&mut self.backends);
         for address in addresses {
@@ -166,7 +166,7 @@ impl State {
         }
         let mut failures = self.backends.iter().map(|each| &each.attempts).chain([&self.resolution]);
         let failure = failures.find_map(|each| each.failure.clone());
-        Step::Failed(failure.unwrap_or_else(|| Status::unavailable("its name stands for no address")))
+        Step::Failed(failure.unwrap_or_else(|| Status::unavailable("its name has no address")))
     }
 }
 
@@ -175,7 +175,7 @@ impl Attempts {
         !self.under_way && self.again_at.is_none_or(|then| now >= then)
     }
 
-    /// Notes a failure. The next attempt waits, longer each time.
+    /// Records a failure. The next attempt waits, longer each time.
     fn failed(&mut self, failure: Status, now: Instant) {
         let pause = FIRST_PAUSE.mul_f64(1.6_f64.powi(self.failures.min(20).cast_signed())).min(LONGEST_PAUSE);
         self.again_at = Some(now + pause.mul_f64(0.8 + 0.4 * fastrand::f64()));
@@ -186,7 +186,7 @@ impl Attempts {
 }
 
 impl Guard {
-    /// Notes the servers that the address stands for now.
+    /// Records the current servers of the address.
     pub(crate) fn resolved(self, found: Result<Vec<SocketAddr>, Status>, now: Instant) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut state = pool.state();
@@ -197,7 +197,7 @@ impl Guard {
         drop(state); // before the guard, which takes the lock
     }
 
-    /// Notes a new connection, or its failure.
+    /// Records a new connection, or its failure.
     pub(crate) fn connected(self, outcome: Result<Sender, Status>, now: Instant) {
         let Some(pool) = self.pool.upgrade() else { return };
         let mut state = pool.state();

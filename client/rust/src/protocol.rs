@@ -9,8 +9,8 @@ use crate::inference::model_infer_request::InferInputTensor;
 use crate::inference::{InferParameter, ModelInferRequest, ModelInferResponse};
 use crate::settings::Priority;
 
-/// A request to `embed_text`: text BYTES [rows, 1], which `texts` has as the elements of that tensor. `left` is how long
-/// the request may wait in the server's queue.
+/// A request to `embed_text`: text BYTES [rows, 1], which `texts` has as the elements of that tensor. `left` is the
+/// longest wait in the server's queue.
 pub(crate) fn text_request(
     texts: Bytes,
     rows: usize,
@@ -37,7 +37,7 @@ pub(crate) fn asset_request(name: &str) -> ModelInferRequest {
 
 /// Appends an element of a BYTES tensor: its length as 4 bytes, little-endian, then its UTF-8.
 pub(crate) fn push_element(tensor: &mut Vec<u8>, prompt: &str, text: &str) {
-    let size = u32::try_from(prompt.len() + text.len()).unwrap_or(u32::MAX); // the server refuses far smaller ones
+    let size = u32::try_from(prompt.len() + text.len()).unwrap_or(u32::MAX); // the server rejects far smaller ones
     tensor.extend_from_slice(&size.to_le_bytes());
     tensor.extend_from_slice(prompt.as_bytes());
     tensor.extend_from_slice(text.as_bytes());
@@ -106,8 +106,8 @@ pub(crate) fn read_asset(response: &ModelInferResponse) -> Result<&[u8], Error> 
         _ => {
             let first = raw.iter().take(4).fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
             Err(Error::server_error(format!(
-                "the server sent an asset of shape {shape:?} in {} bytes that begin with 0x{first}; expected one element, \
-                 its length in 4 bytes before it",
+                "the server sent an asset of shape {shape:?} in {} bytes that begin with 0x{first}; expected shape [1], \
+                 the first 4 bytes being the length of the rest",
                 raw.len()
             )))
         }

@@ -22,8 +22,9 @@ pub(crate) struct Limits<'a> {
     pub(crate) prompt: &'a str,
 }
 
-/// Cuts texts into requests of at most `max_rows` rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one row may have
-/// more. The server tokenizes, so a character counts as a token, up to `max_seq_length`: a few more requests at worst.
+/// Divides texts into requests of at most `max_rows` rows, 4,096 tokens and 1 MiB of UTF-8, longest first; one row may
+/// have more. The server tokenizes, so each character counts as a token, up to `max_seq_length`. At worst, this gives a
+/// few more requests.
 pub(crate) fn plan_requests<'a>(texts: &'a [&'a str], limits: Limits<'a>) -> impl Iterator<Item = RequestRows> + 'a {
     let lengths: Vec<usize> = texts.iter().map(|text| text.chars().count()).collect();
     let mut order: Vec<usize> = (0..texts.len()).collect();

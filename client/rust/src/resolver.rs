@@ -15,7 +15,7 @@ const NAME_SERVER_TRIES: usize = 3;
 const NAME_SERVER_PATIENCE: Duration = Duration::from_secs(1);
 const LARGEST_ANSWER: usize = 4096;
 
-/// Finds the servers that an address stands for: by the system's resolver, or by the name server that the address names.
+/// Finds the servers of an address, by the system's resolver or by the name server in the address.
 pub(crate) struct Resolver {
     host: String,
     port: u16,

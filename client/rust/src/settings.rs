@@ -11,10 +11,10 @@ use crate::errors::Error;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Priority {
-    /// For answers that somebody waits for.
+    /// For requests with a waiting user.
     #[default]
     Query,
-    /// For the rest.
+    /// For all other requests.
     Bulk,
 }
 
@@ -39,7 +39,7 @@ impl FromStr for Priority {
     }
 }
 
-/// The reaction of a call to another model on the server than the one that it began with.
+/// The reaction of a call to another model on the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnModelChange {
@@ -74,9 +74,9 @@ impl FromStr for OnModelChange {
 const DEFAULT_URL: &str = "localhost:8001";
 const DEFAULT_STALL_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_MAX_IN_FLIGHT: usize = 16;
-const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600); // far below the end of an Instant
+const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600); // far below the limit of an Instant
 
-/// All that an encoder can be told, checked. Its defaults are here and only here.
+/// The checked settings of an encoder. Only this file has the defaults.
 pub(crate) struct Settings {
     pub(crate) url: String,
     pub(crate) addresses: Vec<Address>,
@@ -124,14 +124,14 @@ impl Settings {
                 (None, None) => None,
                 _ => {
                     return Err(Error::invalid_input(
-                        "a client certificate and its key belong together, and one of them is missing; give both",
+                        "a client certificate and its key must be set together; one of them is missing",
                     ));
                 }
             };
         let tls = given.tls.map_or_else(|| tls_variable(variable("TLS")), Ok)?;
         let access_key = given.access_key.clone().or_else(|| variable("ACCESS_KEY"));
         if access_key.as_deref().is_some_and(|key| !is_sendable(key)) {
-            // Not shown: it is a secret.
+            // The message must not show the secret.
             return Err(Error::invalid_input(
                 "the access key cannot be sent; allowed are printable ASCII characters, without spaces or line ends around \
                  them",
@@ -154,14 +154,14 @@ impl Settings {
     }
 }
 
-// Without the access key, also where an encoder is printed.
+// Without the access key, even if an encoder is printed.
 impl fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Settings").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
-/// Refuses a time of 0. One that has no end for a clock is shortened.
+/// Rejects a time of 0. A time beyond the clock's range is shortened.
 pub(crate) fn checked_time(name: &str, value: Duration) -> Result<Duration, Error> {
     if value.is_zero() {
         return Err(Error::invalid_input(format!("{name} is {value:?}; allowed are times above 0")));
@@ -225,7 +225,7 @@ fn refused(name: &str, text: &str, allowed: &str) -> Error {
     Error::invalid_input(format!("$SENTRITON_{name} is {text:?}; allowed are {allowed}"))
 }
 
-/// Whether a text can be the value of a header.
+/// Whether a text is allowed as the value of a header.
 fn is_sendable(text: &str) -> bool {
     text.trim() == text && !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }

@@ -3,7 +3,7 @@ use std::fmt;
 use crate::errors::Error;
 use crate::matrix::Matrix;
 
-/// A model's function of two embeddings. Higher is more alike.
+/// A model's function of two embeddings. Higher is more similar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Similarity {

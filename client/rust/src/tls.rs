@@ -45,7 +45,7 @@ mod on {
             let config = ClientConfig::builder_with_provider(provider)
                 .with_safe_default_protocol_versions()
                 .map_err(|failure| Error::invalid_input(format!("TLS cannot be used: {failure}")).because(failure))?
-                .dangerous() // by this rustls means any verifier of one's own
+                .dangerous() // rustls' term for a custom verifier
                 .with_custom_certificate_verifier(verifier);
             let mut config = match &settings.client_certificate {
                 None => config.with_no_client_auth(),
@@ -101,8 +101,8 @@ mod on {
     }
 
     /// Trusts certificates that the authorities signed, and a server's certificate that is itself in the file of
-    /// authorities. Other TLS libraries do so as well: `openssl req -x509` makes such certificates, which call
-    /// themselves an authority.
+    /// authorities. Other TLS libraries do so as well, because `openssl req -x509` makes such certificates, which claim
+    /// to be an authority.
     #[derive(Debug)]
     struct Verifier {
         authorities: Arc<WebPkiServerVerifier>,
@@ -140,7 +140,7 @@ mod on {
             if !self.trusted.contains(end_entity) {
                 return Err(CertificateError::UnknownIssuer.into());
             }
-            // Its validity was checked before.
+            // Its validity is already checked.
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
             Ok(ServerCertVerified::assertion())
         }
@@ -186,7 +186,7 @@ mod off {
 
     impl Tls {
         pub(crate) fn new(_settings: &Settings) -> Result<Self, Error> {
-            Err(Error::invalid_input("tls is on, and this build has none; build with the feature tls of sentriton"))
+            Err(Error::invalid_input("tls is on, but this build has no TLS; enable the feature tls of sentriton"))
         }
 
         pub(crate) fn server_name(name: &str) -> Result<ServerName, Error> {

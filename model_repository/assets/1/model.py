@@ -1,4 +1,4 @@
-"""Serves the exported files beside it, so that a client needs an address and nothing else."""
+"""Serves the exported files in its folder, so that a client needs only an address."""
 
 from __future__ import annotations
 

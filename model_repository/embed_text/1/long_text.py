@@ -1,8 +1,8 @@
-"""Text that is far longer than the model reads: its beginning alone decides its tokens. Plain functions, no Triton.
+"""Shortens texts that far exceed max_seq_length, without a change of their tokens. Plain functions, no Triton.
 
-A tokenizer of the tokenizers library reads all of a text before it truncates. Some split text at spaces first, and
-handle each word by itself. Then a beginning that ends at a space has the tokens of the whole text. The last word may be
-an exception, since its neighbour is missing. WordPiece, BPE and Unigram are all applied to one word at a time.
+The tokenizers library processes the whole text before it truncates. Some tokenizers split text at spaces first and
+process each word by itself, as WordPiece, BPE and Unigram do. Then a prefix that ends at a space has the same tokens as
+the whole text. The last word may be an exception, since its neighbour is missing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 # Pre-tokenizers that split at every space.
 _SPLIT_AT_SPACES = {"BertPreTokenizer", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit"}
-# Normalizers that turn each character, or cluster of characters, by itself, and keep spaces between words.
+# Normalizers that change each character, or cluster of characters, by itself, and keep spaces between words.
 _LOCAL_NORMALIZERS = {
     *("BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend"),
     *("Strip", "StripAccents"),
@@ -20,8 +20,8 @@ _SEVERAL_SPACES = {"Regex": " {2,}"}
 
 
 def beginning_decides(description: dict[str, Any]) -> bool:
-    """Whether a tokenizer, as its tokenizer.json describes it, handles words by themselves and keeps the first of them.
-    False where that is not certain.
+    """Whether the tokenizer of a tokenizer.json processes each word by itself and truncates at the end. False if this
+    is uncertain.
     """
     truncation = description.get("truncation") or {}
     return (
@@ -36,16 +36,15 @@ def beginning_decides(description: dict[str, Any]) -> bool:
 
 
 def beginning(text: str, characters: int) -> tuple[str, int]:
-    """The first words of `text`, at most `characters`, and how many characters of them are certain.
+    """The first words of `text`, at most `characters`, and the number of their characters with certain tokens.
 
-    Every word that begins in the certain part, up to half of the beginning, has its neighbours. 0 where words are too
-    long for that.
+    The certain part is half of them, so that each of its words has its neighbours. It is 0 if the words are too long.
     """
     end = text.rfind(" ", 0, characters)
     if end < 0:
         return "", 0
     middle = end // 2
-    # Two spaces behind the middle: a word that is not the last begins and ends there.
+    # With two spaces in the second half, a complete word is between the certain part and the last word.
     certain = text.find(" ", middle, end) >= 0
     return text[:end], middle if certain else 0
 
@@ -65,7 +64,7 @@ def _is_local(normalizer: dict[str, Any], spaces: set[str]) -> bool:
     if normalizer["type"] == "Replace":
         pattern = normalizer.get("pattern") or {}
         if pattern in (_SEVERAL_SPACES, {"String": " "}):
-            return normalizer.get("content") in spaces  # words without a space between them would be one
+            return normalizer.get("content") in spaces  # otherwise it would join words
         return len(pattern.get("String", "")) == 1
     return normalizer["type"] in _LOCAL_NORMALIZERS
 
@@ -75,7 +74,7 @@ def _has_space(token: dict[str, Any]) -> bool:
 
 
 def _members(part: dict[str, Any] | None, name: str) -> list[dict[str, Any]]:
-    """The normalizers, or pre-tokenizers, that make up one of them."""
+    """The parts of a sequence of normalizers or pre-tokenizers."""
     if part is None:
         return []
     if part["type"] != "Sequence":

@@ -1,8 +1,8 @@
-"""Tokenizes text as the Python client does, by the same library and tokenizer.json, and has embed_tokens embed it.
+"""Tokenizes text with the library and the tokenizer.json of the Python client, and sends the tokens to embed_tokens.
 
-Requests wait in lanes, as in embed_tokens. Each lane has threads of its own that tokenize requests and wait for
-embed_tokens. So queries do not wait behind bulk work or long text. Waiting requests with the same parameters are
-tokenized together and become one request of embed_tokens: a hop costs as much as a short sentence.
+Requests wait in lanes, as in embed_tokens. Each lane has its own threads, which tokenize requests and wait for
+embed_tokens. So queries do not wait behind bulk work or long text. Waiting requests with the same parameters are joined
+into one request to embed_tokens, because a request costs as much as a short sentence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# A pool of threads of its own would fight the encoder for the cores.
+# The tokenizer's thread pool would compete with the encoder for the cores.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import triton_python_backend_utils as pb_utils
@@ -28,9 +28,9 @@ from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 LANES = ("canary", "query", "bulk")
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
-SHORT_TEXT_BYTES = 16 * 1024  # some milliseconds of work; longer text is bulk work
+SHORT_TEXT_BYTES = 16 * 1024  # takes some milliseconds; longer text is bulk work
 BULK_NICENESS = 5
-# Of embed_tokens's words, those of a refusal that may pass, and of a wrong parameter: its tokens are right.
+# Words in the error messages of embed_tokens: for temporary rejections, and for invalid parameters.
 UNAVAILABLE_WORDS = (
     "lane is full",
     "Request timeout expired",
@@ -41,12 +41,12 @@ UNAVAILABLE_WORDS = (
 INVALID_WORDS = ("fingerprint mismatch", "lane is ")
 # The parameters that embed_tokens reads.
 PARAMETERS = ("lane", "fingerprint", "canary_key")
-# Whether a caller has cancelled is asked after this wait, or for this much text.
+# Cancellation is checked after this wait, or for this much text.
 MIN_CANCELLED_S, MIN_CANCELLED_BYTES = 0.05, 4096
 
 
 class Failed(Exception):
-    """embed_tokens could not embed a request that it should."""
+    """embed_tokens failed on a valid request."""
 
 
 class TritonPythonModel:
@@ -69,7 +69,7 @@ class TritonPythonModel:
             )
             for lane in LANES
         }
-        # Bulk text is tokenized one request at a time: its threads together would take the cores from the encoder.
+        # Bulk text is tokenized one request at a time, to leave the cores to the encoder.
         self.turns = {"canary": nullcontext(), "query": nullcontext(), "bulk": threading.Lock()}
         self.rows_lock, self.rows = threading.Lock(), 0
         # The family must live as long as its metric.
@@ -90,7 +90,7 @@ class TritonPythonModel:
             sender = request.get_response_sender()
             try:
                 self.accept(request, sender)
-            except BaseException as error:  # one request must not cost another its answer
+            except BaseException as error:  # a failed request must not affect the others
                 self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
     def finalize(self) -> None:
@@ -101,7 +101,7 @@ class TritonPythonModel:
             worker.join()
 
     def accept(self, request: Any, sender: Any) -> None:
-        """Put a request's text into its lane; a fault is answered at once."""
+        """Queue a request's text in its lane. An invalid request is answered at once."""
         text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
         try:
             texts = decode_texts(text, self.most_bytes)
@@ -109,7 +109,7 @@ class TritonPythonModel:
             self.refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
             return
         parameters = json.loads(request.parameters() or "{}")
-        # Triton lets no model send a number with a fraction on; as text embed_tokens refuses it just so.
+        # Triton lets no model forward a fractional number. embed_tokens rejects it as text as well.
         parameters = {
             name: str(value) if isinstance(value, float) else value
             for name, value in parameters.items()
@@ -118,7 +118,7 @@ class TritonPythonModel:
         size = sum(map(len, text.flat))
         lane = self.lane(parameters, size)
         if lane == "bulk" and parameters.get("lane") in (None, "query"):
-            parameters["lane"] = lane  # long text: embed_tokens's queries shall not wait behind its many tokens either
+            parameters["lane"] = lane  # long text, whose tokens must not delay the queries in embed_tokens either
         wait_s = self.longest_wait_s[lane]
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECOND_S)
@@ -136,13 +136,13 @@ class TritonPythonModel:
 
     def work(self, lane: str) -> None:
         if lane == "bulk":
-            # On Linux this is the thread's own priority: bulk work leaves the cores to all others.
+            # On Linux this sets the priority of the thread. Bulk work yields the cores to all others.
             with suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BULK_NICENESS)
         queue = self.queues[lane]
         while (group := queue.take()) is not None:
             answers = self.answers(group, lane)
-            queue.came_back()  # before the answers are sent: the next group has its turn meanwhile
+            queue.came_back()  # before the answers are sent, so that the next group starts meanwhile
             for waiting, response in answers:
                 self.send(waiting.handle, response)
 
@@ -159,20 +159,20 @@ class TritonPythonModel:
             refusal = str(error), pb_utils.TritonError.INVALID_ARG
         except Failed as error:
             refusal = str(error), pb_utils.TritonError.INTERNAL
-        except BaseException as error:  # a thread must outlive any failure of a text, a panic in Rust too
+        except BaseException as error:  # a thread must survive any failure of a text, even a panic in Rust
             refusal = f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL
         if len(left) == 1:
             return [*answers, (left[0], error_response(*refusal))]
-        # One text must not cost the others of its group their answer.
+        # A failed text must not affect the others of its group, so each is sent alone.
         return answers + [answer for waiting in left for answer in self.answers([waiting], lane)]
 
     def embed(self, group: list[Waiting], lane: str) -> list[tuple[Waiting, Any]]:
-        """Have embed_tokens embed a group's text as one request. Raises `TextError` for text that has no token, and
-        `Failed` where the model fails: another text may be the cause.
+        """Send a group's text to embed_tokens as one request. Raises `TextError` for text without a token, and `Failed`
+        if embed_tokens fails, possibly because of another text.
         """
         with self.turns[lane]:
             input_ids, row = tokenize(self.tokenizer, [text for waiting in group for text in waiting.texts])
-        # Now: a supervisor sees by it that this model works, also while a long row keeps the encoder from its answer.
+        # Counted before the answer, since the supervisor needs to see progress even during a long row.
         with self.rows_lock:
             self.rows += int(row[-1]) + 1
         left_s = min(waiting.deadline for waiting in group) - time.monotonic()
@@ -197,7 +197,7 @@ class TritonPythonModel:
         return answers
 
     def publish(self) -> None:
-        # Each change of a metric is a message to Triton and back: not one for each request.
+        # Not on every request, because each change of a metric is a message to Triton and back.
         while not self.closing.wait(PUBLISH_PERIOD_S):
             with self.rows_lock:
                 rows, self.rows = self.rows, 0
@@ -210,7 +210,7 @@ class TritonPythonModel:
     def send(self, sender: Any, response: Any) -> None:
         try:
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        except Exception as error:  # one answer that Triton does not take must not cost others their worker
+        except Exception as error:  # an answer that Triton rejects must not end the worker
             pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")
 
 
@@ -219,12 +219,12 @@ def error_response(message: str, code: int) -> Any:
 
 
 def explain_end(waiting: Waiting) -> tuple[str, int] | None:
-    """None, or why a request has no use for its embeddings any more, with the status."""
+    """The reason and the status of a request that no longer needs its embeddings, or None."""
     waited_s = time.monotonic() - waiting.arrived
     if time.monotonic() >= waiting.deadline:
         message = f"Request timeout expired: it waited {waited_s:.3f} s for its turn"
         return message, pb_utils.TritonError.UNAVAILABLE
-    # Asking takes 0.1 ms.
+    # The check takes 0.1 ms.
     worth_asking = waited_s > MIN_CANCELLED_S or waiting.size > MIN_CANCELLED_BYTES
     if worth_asking and waiting.handle.is_cancelled():
         return "the caller cancelled", pb_utils.TritonError.CANCELLED
@@ -232,7 +232,7 @@ def explain_end(waiting: Waiting) -> tuple[str, int] | None:
 
 
 def status(message: str) -> int:
-    """The status of embed_tokens's refusal, which Triton 24.10 always hands to a model as INTERNAL."""
+    """The status of an error of embed_tokens, by its message: Triton 24.10 always gives models INTERNAL."""
     if any(words in message for words in UNAVAILABLE_WORDS):
         return pb_utils.TritonError.UNAVAILABLE
     if any(words in message for words in INVALID_WORDS):

@@ -1,4 +1,4 @@
-"""Text that waits for its turn in a lane, and leaves in groups: plain code, free of Triton."""
+"""The queue of a lane's text. Text leaves it in groups. Plain code, free of Triton."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-# The memory of a request and of each of its rows beside their text.
+# Memory per request and per row, in addition to the text.
 _REQUEST_BYTES, _ROW_BYTES = 1024, 64
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for embedding it
-# A group has the earliest of its deadlines. Its other requests lose at most this part of their time by that.
+# A group has the earliest deadline of its requests. The others lose at most this part of their time.
 _MAX_LOST_FRACTION = 0.125
-# Of a group's rows: the group that is ready when the encoder is. A smaller one would only wait elsewhere, and the text
-# that comes meanwhile could not join it.
+# Fraction of `group_rows` from which one more group leaves, to be ready when the encoder is. A smaller group would only
+# wait in embed_tokens, where new text cannot join it.
 _MIN_NEXT_GROUP_FRACTION = 0.25
-_MAX_PASSED_OVER = 64  # requests that cannot join a group, before it leaves without those behind them
+_MAX_PASSED_OVER = 64  # requests that do not fit a group, after which the search for more ends
 
 
 @dataclass(eq=False)
 class Waiting:
-    """A request's text with its size in bytes, and its parameters; `deadline` is a time of `time.monotonic()`, `handle`
+    """A request's text, its size in bytes and its parameters. `deadline` is a time of `time.monotonic()`. `handle` has
     the objects that the answer needs.
     """
 
@@ -34,21 +34,21 @@ class Waiting:
 
     @property
     def memory(self) -> int:
-        """About the bytes that it holds while it waits."""
+        """Its approximate memory in bytes while it waits."""
         return self.size + _REQUEST_BYTES + _ROW_BYTES * len(self.texts)
 
     def suits(self, other: Waiting, now: float) -> bool:
-        """Whether both may be one request of embed_tokens: their parameters are equal, and their deadlines alike."""
+        """Whether both may share a request to embed_tokens: equal parameters and similar deadlines."""
         earlier, later = sorted((self.deadline, other.deadline))
         return self.parameters == other.parameters and later - earlier <= _MAX_LOST_FRACTION * (later - now)
 
 
 class TextQueue:
-    """Text that waits, at most `most_bytes`. All methods may be called from any thread.
+    """A queue of at most `most_bytes` of text. All methods are thread-safe.
 
-    It leaves in groups of requests, of at most `group_rows` and `group_bytes`; a single request may have more. A group
-    leaves at once while fewer than `groups` are away. After that, text waits until one comes back, and more text joins
-    it. One further group leaves once it has a quarter of its rows, and full groups always leave.
+    Text leaves in groups of requests with at most `group_rows` and `group_bytes`. A single request may have more.
+    While fewer than `groups` groups are in progress, a group leaves at once. Otherwise text waits for a group to come
+    back, and more text joins it. One further group leaves once it has a quarter of its rows. Full groups always leave.
     """
 
     def __init__(self, most_bytes: int, *, groups: int = 1, group_rows: int = 1, group_bytes: int = 0) -> None:
@@ -61,8 +61,8 @@ class TextQueue:
         self._changed = threading.Condition()
 
     def add(self, waiting: Waiting) -> str | None:
-        """Queue a request's text. Returns the reason for a rejection: its lane is full, or its turn would come too
-        late. It is late if text ahead of it has waited for longer than it may.
+        """Queue a request's text. Returns the reason for a rejection, or None. It rejects a request if the lane is
+        full, or if text ahead has already waited for longer than the request may wait.
         """
         with self._changed:
             if self._waiting:
@@ -79,8 +79,8 @@ class TextQueue:
         return None
 
     def take(self) -> list[Waiting] | None:
-        """Wait for text and take the first request with those that may join it; None once the queue is closed. Every
-        group goes to `came_back`.
+        """Wait for text, and take the first request with those that may join it. None once the queue is closed. The
+        caller must report every group to `came_back`.
         """
         with self._changed:
             while not self._closed:
@@ -93,13 +93,13 @@ class TextQueue:
         return None
 
     def came_back(self) -> None:
-        """A group that was taken is embedded."""
+        """Report that a group is embedded."""
         with self._changed:
             self._away -= 1
             self._wake()
 
     def close(self) -> None:
-        """Let every `take` return None."""
+        """Close the queue, so that every `take` returns None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -111,7 +111,7 @@ class TextQueue:
         return self._rows >= fraction * self._group_rows
 
     def _wake(self) -> None:
-        """Wake one thread that waits in `take`, if a group can leave; it wakes the next."""
+        """Wake one thread in `take` if a group can leave. That thread wakes the next."""
         if self._may_leave():
             self._changed.notify()
 

@@ -1,4 +1,4 @@
-"""Bytes of text to packed token ids: plain functions, free of Triton."""
+"""Converts bytes of text to packed token ids. Plain functions, free of Triton."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from tokenizers import Tokenizer
 
 from .long_text import beginning, beginning_decides
 
-# Of a text's beginning, for each token that the model reads. Words take 2 to 6; twice as much makes certain of them.
+# Length of the prefix of a long text. Words take 2 to 6 characters per token, and only half of the prefix is certain.
 _BEGINNING_CHARACTERS_PER_TOKEN = 16
-_GROWTH = 4  # of a beginning that had too few tokens
+_GROWTH = 4  # factor for a prefix that had too few tokens
 
 
 class TextError(ValueError):
-    """A row of the caller's text that cannot be read, or is no text to this tokenizer."""
+    """Text that is invalid, too large, or without tokens."""
 
 
 class TextTokenizer:
-    """The exported tokenizer.json: special tokens added, truncated to max_seq_length, no padding. Many threads may
-    tokenize at once.
-    """
+    """The exported tokenizer, thread-safe. It adds special tokens, truncates to max_seq_length, and does not pad."""
 
     def __init__(self, tokenizer_json: str) -> None:
         self._tokenizer = Tokenizer.from_str(tokenizer_json)
@@ -42,12 +40,12 @@ class TextTokenizer:
         return [self._ids_of_long(text) for text in texts]
 
     def _ids_of_long(self, text: str) -> list[int]:
-        """The token ids of a text from as much of it as it takes to be certain of them."""
+        """The token ids of a text, from the shortest prefix that makes them certain."""
         characters = self._beginning or len(text)
         while 2 * characters < len(text):
             shorter, certain = beginning(text, characters)
             if certain:
-                # With places, which `encode_batch_fast` leaves out.
+                # `encode_batch`, since `encode_batch_fast` has no character offsets.
                 encoding = self._tokenizer.encode_batch([shorter])[0]
                 if len(encoding.ids) == self._longest and max(end for _, end in encoding.offsets) <= certain:
                     return list(encoding.ids)
@@ -56,13 +54,13 @@ class TextTokenizer:
 
 
 def load_tokenizer(path: Path) -> TextTokenizer:
-    """The tokenizer of an exported repository."""
+    """Load the tokenizer of an exported repository."""
     return TextTokenizer(path.read_text(encoding="utf-8"))
 
 
 def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
-    """Decode `text` [rows, 1] of bytes. Raises `TextError` for no rows, for rows of more than `most_bytes` together,
-    and for a row that is not UTF-8, with its number and byte.
+    """Decode `text` [rows, 1] of bytes. Raises `TextError` without rows, for more than `most_bytes` in all, and for a
+    row that is not UTF-8. The error names the row and the byte.
     """
     if text.size == 0:
         raise TextError("text has no rows; send at least one")
@@ -85,8 +83,8 @@ def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
 
 
 def tokenize(tokenizer: TextTokenizer, texts: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """The packed tokens of `texts`: `input_ids` and `row`, both int32 [tokens]. Raises `TextError` for a text that has
-    no token.
+    """The packed tokens of `texts`: `input_ids` and `row`, both int32 [tokens]. Raises `TextError` for a text without a
+    token.
     """
     ids = tokenizer.ids(texts)
     lengths = [len(each) for each in ids]

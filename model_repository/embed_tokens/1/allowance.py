@@ -1,4 +1,4 @@
-"""How much of something may be under way at once: plain code, free of Triton."""
+"""A limit of concurrent work. Plain code, free of Triton."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Allowance:
-    """At most `most` of something: `take` some, and `give` it back. All methods may be called from any thread."""
+    """A counter with the limit `most`: `take` an amount, and `give` it back. All methods are thread-safe."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -14,7 +14,7 @@ class Allowance:
         self._changing = threading.Lock()
 
     def take(self, amount: int) -> bool:
-        """Whether `amount` more is allowed; the first to come may have more than `most`."""
+        """Take `amount` if the limit allows it. If none is taken yet, `amount` may exceed the limit."""
         with self._changing:
             if self.taken and self.taken + amount > self.most:
                 return False

@@ -1,19 +1,17 @@
-"""How many tokens a batch takes: whole token blocks, as many as this processor computes in a certain time. Plain code,
-free of Triton.
-"""
+"""Adapts the tokens of a batch to the processor's rate, in whole token blocks. Plain code, free of Triton."""
 
 from __future__ import annotations
 
-# A batch costs some milliseconds beside its tokens, for the hand-over to the encoder and to pooling. A query may wait
-# behind one or two batches of bulk work.
+# Each batch has a fixed cost of some milliseconds, for the transfer to the encoder and to pooling. A query may have to
+# wait for one or two batches of bulk work.
 _BATCH_S = 0.3
-_DECAY = 0.9  # of the old average with each batch, so that about ten batches count
+_DECAY = 0.9  # weight of the old average at each batch, so that about ten batches count
 
 
 class BatchSize:
-    """The most tokens of a batch, about `least` to `most`, by the rate at which batches came back. Until the first came
-    back it is `least`. It is a multiple of `block`, since a last block that is nearly empty takes almost as long as a
-    full one. The scheduler calls all methods under its lock.
+    """The largest number of tokens of a batch, from about `least` to `most`, by the rate of the finished batches. Until
+    the first batch is finished it is `least`. It is a multiple of `block`, since a nearly empty last block takes almost
+    as long as a full one. The scheduler calls all methods under its lock.
     """
 
     def __init__(self, least: int, most: int, block: int) -> None:
@@ -45,7 +43,7 @@ class BatchSize:
 
 
 def batches_in_flight(of_one: int, gpus: int) -> int:
-    """The batches that are computed or ready to be: `of_one` where one device computes, of which one is ready for the
-    first that is free. `gpus`: their number, 0 on CPUs.
+    """The largest number of batches in flight: `of_one` for one device, one of them waiting for the device. `gpus`: the
+    number of GPUs, 0 on CPUs.
     """
     return max(1, gpus) * (of_one - 1) + 1

@@ -1,8 +1,8 @@
-"""Sentence embeddings of rows that came before: plain code, free of Triton.
+"""Caches the sentence embeddings of repeated rows. Plain code, free of Triton.
 
-Triton's own response cache takes whole requests by their bytes. It knows neither shapes nor parameters, so its answers
-escape the check of the fingerprint. This cache looks up rows that were found valid. It has embeddings of one model, and
-ends with that model's process.
+Triton's response cache looks up whole requests by their bytes. It ignores shapes and parameters, so its answers bypass
+the check of the fingerprint. This cache looks up valid rows only. It has embeddings of one model, and ends with the
+model's process.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 SIZE_VARIABLE = "SENTRITON_ROW_CACHE_MIB"
 _MIB = 1 << 20
-# The memory of an entry beside the bytes of tokens and embedding: two objects and its place in the dictionary.
+# Memory per entry in addition to tokens and embedding: two objects and the place in the dictionary.
 _ENTRY_BYTES = 384
 
 
 class RowCache:
-    """From a row's tokens to its sentence embedding; it evicts the least recently used row. All methods may be called
-    from any thread.
+    """Maps a row's tokens to its sentence embedding, and evicts the least recently used row. All methods are
+    thread-safe.
 
-    It holds at most `most_bytes`, Python's overhead for each entry included; `bytes` is its present size.
+    It has at most `most_bytes`, including Python's overhead per entry. `bytes` is its current size.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -36,8 +36,8 @@ class RowCache:
     def find(
         self, input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]
     ) -> dict[int, NDArray[np.float32]]:
-        """The embeddings, float32 [dimension], that are here for packed rows (all [tokens]), by the row's place. They
-        are the cache's own: copy them, and leave them as they are.
+        """The cached embeddings, float32 [dimension], by the row's place. The arguments are packed rows, all [tokens].
+        The embeddings are not copies, so do not change them.
         """
         keys = _keys(input_ids, pooled, row)
         with self._lock:
@@ -53,8 +53,8 @@ class RowCache:
         row: NDArray[np.int32],
         embeddings: NDArray[np.float32],
     ) -> None:
-        """Take copies of `embeddings`, float32 [rows, dimension], for these rows. Left out are rows that are here
-        already, so that an answer stays the same to the last bit, and embeddings that are not finite.
+        """Store copies of `embeddings`, float32 [rows, dimension], for these rows. Cached rows keep their embedding, so
+        that answers stay identical to the last bit. Embeddings with NaN or infinity are not stored.
         """
         finite = np.isfinite(embeddings).all(axis=1)
         entries = [
@@ -72,8 +72,8 @@ class RowCache:
 
 
 def cache_of_environment(instances: int = 1) -> RowCache | None:
-    """One of `instances`' share of the cache that `$SENTRITON_ROW_CACHE_MIB` asks for; None where that is 0 or not set.
-    Raises `ValueError`.
+    """A cache with the share of one of `instances` of `$SENTRITON_ROW_CACHE_MIB`. None if that is 0 or unset. Raises
+    `ValueError` for an invalid value.
     """
     text = os.environ.get(SIZE_VARIABLE) or "0"
     if not text.isdecimal():
@@ -82,7 +82,7 @@ def cache_of_environment(instances: int = 1) -> RowCache | None:
 
 
 def _keys(input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]) -> list[bytes]:
-    """The key of each row's embedding: its ids, and which of them are pooled."""
+    """The key of each row: its ids, and which of them are pooled."""
     ends = np.bincount(row).cumsum().tolist()
     ids, counted = input_ids.astype(np.int32, copy=False), pooled.astype(np.bool_, copy=False)
     return [

@@ -1,4 +1,4 @@
-"""A lane: rows that wait by length, and the pace at which they leave. Plain code, free of Triton."""
+"""A lane: its waiting rows, ordered by length, and their rate. Plain code, free of Triton."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from .request import Request, Row
 
 _BUCKET_TOKENS = 8  # lengths in a bucket differ by less than this
-# Of a batch whose rows are padded to the longest. Only attention on an older GPU pads them so. A CPU pads each row by
-# its own length; this keeps rows of like length together there, and batches are smaller where lengths are mixed.
+# Largest fraction of padding, if rows are padded to the longest of the batch. Only attention on an older GPU pads so.
+# A CPU pads each row by its own length. There the limit keeps rows of similar length together.
 _MAX_PADDING_FRACTION = 0.2
-_PACE_DECAY = 0.9  # of the known pace with each batch, so that about ten batches count
+_PACE_DECAY = 0.9  # weight of the old pace at each batch, so that about ten batches count
 
 
 class Pace:
-    """How fast a lane's tokens leave, from the times between its batches while more rows waited."""
+    """The rate at which a lane's tokens leave, from the times between batches while rows were waiting."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -24,20 +24,20 @@ class Pace:
         self._last: float | None = None
 
     def taken(self, tokens: int, now: float, *, more: bool) -> None:
-        """A batch of `tokens` left at time `now`; `more` says whether rows still wait."""
+        """A batch of `tokens` left at time `now`. `more`: whether rows are still waiting."""
         if self._last is not None:
             self._seconds = _PACE_DECAY * self._seconds + now - self._last
             self._tokens = _PACE_DECAY * self._tokens + tokens
         self._last = now if more else None
 
     def wait_s(self, tokens: int) -> float:
-        """The time in which this number of tokens leaves; 0 if the pace is not known."""
+        """The time until this number of tokens has left, or 0 if the pace is unknown."""
         return tokens * self._seconds / self._tokens if self._tokens else 0.0
 
 
 class Lane:
-    """Rows that wait, by length. A batch takes the row that has waited longest and those nearest to it in length that
-    want the same: sentence embeddings, or token embeddings.
+    """The waiting rows by length. A batch has the longest-waiting row and rows of similar length for the same output,
+    sentence embeddings or token embeddings.
     """
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class Lane:
         self._buckets: dict[tuple[bool, int], deque[Row]] = {}
 
     def wait_s(self) -> float:
-        """The time in which all rows that wait here leave."""
+        """The time until all waiting rows have left."""
         return self._pace.wait_s(self.tokens)
 
     def compute_s(self, rows: list[Row]) -> float:
-        """The time that these rows take to be computed."""
+        """The computing time of these rows."""
         return self._pace.wait_s(sum(row.length for row in rows))
 
     def add(self, request: Request, order: int) -> None:
@@ -63,8 +63,8 @@ class Lane:
         self.rows += len(request.unknown)
 
     def take(self, most_tokens: int, most_rows: int, alike: bool = True) -> list[Row]:
-        """Remove and return rows of at most `most_tokens`; a single row may have more. `alike`: rows of like length,
-        their tokens counted as if they were padded to the longest.
+        """Remove and return rows with at most `most_tokens` in all. A single row may have more. `alike`: only rows of
+        similar length, counted as if padded to the longest.
         """
         anchor = min(self._buckets, key=lambda bucket: self._buckets[bucket][0].order)
         rows: list[Row] = []

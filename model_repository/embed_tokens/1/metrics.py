@@ -1,4 +1,4 @@
-"""The outcomes of requests, as Prometheus metrics beside Triton's own."""
+"""The Prometheus metrics that embed_tokens adds to Triton's."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .scheduler import Batch
 
 POSITION_KINDS = ("token", "padding")
 REFUSAL_REASONS = ("invalid", "full", "expired", "cancelled", "failed", "not_finite")
-# Upper bounds of the buckets that answered requests are counted in.
+# Upper bounds of the histogram's buckets.
 LATENCY_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-# The names that metrics had in release 0.1, beside those that they have now. The release after this one drops them.
+# Names of release 0.1, which these metrics have as well. The next release drops them.
 OLD_NAMES = {"sentriton_batches_total": "sentriton_steps_total"}
 
 
 class Level:
-    """A part of a gauge: every instance of embed_tokens has its own, and the gauge is their sum."""
+    """One instance's part of a gauge. The gauge is the sum over all instances of embed_tokens."""
 
     def __init__(self, gauge: Any) -> None:
         self._gauge, self._value = gauge, 0.0
@@ -36,11 +36,11 @@ class Level:
 
 
 class Metrics:
-    """Counters and gauges. Each change of a metric is a message to Triton and back, for a tenth of a millisecond. A
-    request would wait for it, so counts are kept here, and `publish` hands over their totals.
+    """Counters and gauges. Each change of a metric is a message to Triton and back, which takes 0.1 ms. To spare
+    requests this time, the counts are kept here, and `publish` sends the totals.
 
-    Latencies are a Prometheus histogram in all but its type, which Triton 24.10 does not have; `histogram_quantile`
-    does not mind.
+    Triton 24.10 has no type for histograms, so the buckets of latencies are counters. `histogram_quantile` accepts
+    them.
     """
 
     def __init__(self, lanes: Sequence[str], *, pads: bool = True, row_cache: bool) -> None:
@@ -85,7 +85,7 @@ class Metrics:
         self._canary_family = self._family(
             gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that was answered"
         )
-        self._canary: Any = None  # no series exists before the first one
+        self._canary: Any = None  # the series begins with the first canary
         self._canary_answered: float | None = None
         self._memory_family = self._family(
             gauge, "sentriton_process_resident_memory_bytes", "Resident memory of Triton and of each Python model"
@@ -100,17 +100,17 @@ class Metrics:
             self._cache = Level(size.Metric(labels={}))
 
     def came(self, lane: str, requests: int) -> None:
-        """Requests for a lane are here."""
+        """Count arrived requests of a lane."""
         with self._counting:
             self._counts["sentriton_requests_total", lane] += requests
 
     def found(self, lane: str, rows: int) -> None:
-        """Rows were in the row cache."""
+        """Count rows that were in the row cache."""
         with self._counting:
             self._counts["sentriton_cached_rows_total", lane] += rows
 
     def started(self, batch: Batch) -> None:
-        """A batch leaves."""
+        """Count a batch that leaves."""
         now = time.monotonic()
         lane, rows = batch.lane, batch.rows
         tokens = sum(row.length for row in rows)
@@ -123,7 +123,7 @@ class Metrics:
             self._counts["sentriton_positions_total", "padding"] += padding
 
     def answered(self, request: Request, requests: int) -> None:
-        """A request gets its embeddings; it may be several `requests` in one."""
+        """Count an answered request, which may be several `requests` in one."""
         lane, seconds = request.lane, time.monotonic() - request.arrived
         first = bisect.bisect_left(LATENCY_BOUNDS_S, seconds)
         with self._counting:
@@ -134,17 +134,17 @@ class Metrics:
                 self._canary_answered = time.time()
 
     def refused(self, reason: str, requests: int) -> None:
-        """Requests are answered with an error."""
+        """Count requests that are answered with an error."""
         with self._counting:
             self._counts["sentriton_refused_requests_total", reason] += requests
 
     def publish(self, waiting: dict[str, int], resident_bytes: dict[str, int], cache_bytes: int) -> None:
-        """Hand over all counts, the waiting rows by lane, resident bytes by process (0 for one that has ended), and the
-        row cache's bytes. Called by one thread: Triton 24.10 crashed when two changed metrics at once.
+        """Send all counts, the waiting rows by lane, the resident bytes by process (0 for an ended one), and the row
+        cache's bytes. Only one thread may call it, since Triton 24.10 crashes if two threads change metrics.
         """
         with self._counting:
             counts, self._counts = self._counts, defaultdict(float)
-            # Once: another instance may answer the next.
+            # Published once, since another instance may answer the next canary.
             canary, self._canary_answered = self._canary_answered, None
         for key, count in self._accumulated(counts).items():
             for metric in self._counters[key]:
@@ -163,8 +163,7 @@ class Metrics:
             metric.set(resident_bytes.get(process, 0))
 
     def _accumulated(self, counts: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
-        """The counts with every bucket's own and those of the buckets below it, as a histogram of Prometheus has
-        them."""
+        """The counts with cumulative buckets, as in a histogram of Prometheus."""
         result = {key: count for key, count in counts.items() if len(key) == 2}
         for _, lane in {key[:2] for key in counts if len(key) == 3}:
             keys = [("sentriton_request_seconds_bucket", lane, bound) for bound in self._bounds]

@@ -1,7 +1,7 @@
-"""Takes token ids in, refuses invalid requests, and answers with sentence embeddings when their rows had their turn.
+"""Embeds token ids: rejects invalid requests, queues valid rows, and answers with the embeddings.
 
-Worker threads answer requests, after `execute` has returned. So Triton hands over new ones at once, and the scheduler
-has the rows of all callers together.
+Worker threads send the answers after `execute` has returned. So Triton delivers new requests at once, and the scheduler
+can batch the rows of all callers.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from .request import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Request
 from .scheduler import Batch, Scheduler
 from .validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
 
-# The destination of a batch, and the outputs that are requested there.
+# The model that computes a batch, and its requested output.
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
 REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
-# Triton's words of a Python stub that died or hung. Seen on Triton 24.10: a stub that continues
-# gives the abandoned answer to the next request. So nothing is answered then; the launcher reads the log and restarts.
+# Triton's words for a Python stub that died or hung. In Triton 24.10, a stub that continues after a hang gives the
+# abandoned answer to the next request. So this model stops answering, and the launcher reads its log and restarts.
 UNHEALTHY_WORDS = "is not healthy"
-# The answer of a server that shuts down to its own models.
+# Triton's answers to its own models during a shutdown.
 STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who gets an answer: embed_text joins several `requests` for text into one."""
+    """The receiver of an answer. embed_text joins several `requests` for text into one."""
 
     sender: Any
     requests: int = 1
@@ -56,7 +56,7 @@ class TritonPythonModel:
         self.canary_key = os.environ.get("SENTRITON_CANARY_KEY", "")
         config = json.loads(args["model_config"])
         settings = {name: int(value["string_value"]) for name, value in config["parameters"].items()}
-        # A GPU's token embeddings would come as its own otherwise.
+        # Otherwise token embeddings would stay in the GPU's memory.
         self.host_memory = pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0)
         self.most_rows = settings["REQUEST_ROWS"]
         self.most_tokens = settings["TOKEN_EMBEDDINGS_TOKENS"]
@@ -84,7 +84,7 @@ class TritonPythonModel:
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(in_flight)]
         self.closing = threading.Event()
         self.workers.append(threading.Thread(target=self.publish, daemon=True))
-        # A refusal waits for Triton's receipt as any answer does; in `execute` the requests behind it would wait too.
+        # Sending an answer waits for Triton. A thread sends rejections, so that `execute` does not wait.
         self.refusals: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
         self.refuser = threading.Thread(target=self.send_refusals, daemon=True)
         for worker in [*self.workers, self.refuser]:
@@ -96,7 +96,7 @@ class TritonPythonModel:
         for request, reason in self.scheduler.add(*(request for request in accepted if request.unknown)).items():
             request.end()
             self.reject(request.handle, request.lane, reason)
-        # After the work of others meanwhile: each answer waits for Triton's receipt.
+        # Last, because sending each answer waits for Triton.
         for request in known:
             self.answer(request)
 
@@ -109,7 +109,7 @@ class TritonPythonModel:
         self.refuser.join()
 
     def receive(self, request: Any) -> Request | None:
-        """The accepted request, or None. An exception that left `execute` would fail all requests that came with it."""
+        """The accepted request, or None. It never raises, since an exception in `execute` would fail all requests."""
         caller = Caller(request.get_response_sender())
         try:
             parameters = json.loads(request.parameters() or "{}")
@@ -121,8 +121,8 @@ class TritonPythonModel:
             return None
 
     def accept(self, request: Any, parameters: dict[str, Any], caller: Caller) -> Request | None:
-        """Check a request; a fault is answered at once, and None returned."""
-        # Where one input is optional, Triton 24.10 counts the inputs and does not look which are there.
+        """Check a request. An invalid request is answered at once, and None is returned."""
+        # With an optional input, Triton 24.10 only counts the inputs and does not check their names.
         if missing := REQUIRED_INPUTS - {tensor.name() for tensor in request.inputs()}:
             message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
             self.refuse(caller, message, pb_utils.TritonError.INVALID_ARG, "invalid")
@@ -130,7 +130,7 @@ class TritonPythonModel:
         of_tokens = set(request.requested_output_names()) == {"token_embeddings"}
         lane = parameters.get("lane", DEFAULT_LANE)
         if of_tokens and lane == DEFAULT_LANE:
-            lane = "bulk"  # large answers, which queries must not wait for
+            lane = "bulk"  # queries must not wait for these large answers
         open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
         refusal = explain_lane(lane, open_lanes)
         self.metrics.came(DEFAULT_LANE if refusal else lane, caller.requests)
@@ -144,16 +144,16 @@ class TritonPythonModel:
         if asked := request.timeout():
             wait_s = min(wait_s, asked * MICROSECOND_S)
         deadline = time.monotonic() + wait_s
-        # Before the tensors are read: in an overload most requests end here, and the others need the time.
+        # Before the tensors are read, to save time: in an overload most requests end here.
         if self.cache is None and (reason := self.scheduler.why_full(lane, deadline)):
             self.reject(caller, lane, reason)
             return None
         return self.read(request, caller, lane, of_tokens, deadline)
 
     def read(self, request: Any, caller: Caller, lane: str, of_tokens: bool, deadline: float) -> Request | None:
-        """Read and check a request's tensors; a fault is answered at once, and None returned."""
-        # Copies: the request's own memory is Triton's again when `execute` returns.
-        # Triton 24.10 takes [2^32 + 1, 1] for one row, and a stub then gets an array of one dimension.
+        """Read and check a request's tensors. An invalid request is answered at once, and None is returned."""
+        # Copies, since Triton reuses the request's memory after `execute` has returned.
+        # Triton 24.10 takes [2^32 + 1, 1] for one row, and the stub then gets an array of one dimension.
         tensors = {tensor.name(): tensor.as_numpy().reshape(-1).copy() for tensor in request.inputs()}
         input_ids, row = tensors["input_ids"], tensors["row"]
         pooled = tensors.get("pooled", np.ones(len(row), np.bool_))
@@ -174,7 +174,7 @@ class TritonPythonModel:
             return None
         if of_tokens and not self.tokens_under_way.take(len(row)):
             taken, most = self.tokens_under_way.taken, self.tokens_under_way.most
-            self.reject(caller, lane, f"embeddings of {taken:,} tokens are under way, at most {most:,} may be")
+            self.reject(caller, lane, f"embeddings of {taken:,} tokens are in progress; allowed are {most:,}")
             return None
         return Request(
             input_ids,
@@ -191,7 +191,7 @@ class TritonPythonModel:
     def known(
         self, lane: str, input_ids: NDArray[np.int32], pooled: NDArray[np.bool_], row: NDArray[np.int32]
     ) -> dict[int, NDArray[np.float32]]:
-        """The cached rows of a request; none for the canary, since it tests the model."""
+        """The cached rows of a request. Empty for the canary, which must test the model."""
         if self.cache is None or lane == CANARY_LANE:
             return {}
         found = self.cache.find(input_ids, pooled, row)
@@ -203,13 +203,13 @@ class TritonPythonModel:
             computed = False
             try:
                 computed = self.embed(batch)
-            except Exception as error:  # a worker must outlive any fault of one batch
+            except Exception as error:  # a worker must survive any failure of a batch
                 self.fail(batch, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
             finally:
                 self.scheduler.done(batch, computed)
 
     def embed(self, batch: Batch) -> bool:
-        """Have a batch computed, and answer the requests that it completes; false if it failed."""
+        """Compute a batch, and answer the requests that it completes. False if it failed."""
         self.metrics.started(batch)
         input_ids, pooled, row = batch.tokens()
         tensors = {"input_ids": input_ids, "row": row, "key": np.full(len(row), self.contract["key"], np.int64)}
@@ -230,14 +230,14 @@ class TritonPythonModel:
             return False
         if response.has_error():
             error = response.error()
-            # It says so by words alone; its callers shall go elsewhere, or retry.
+            # Only Triton's message shows a shutdown. Callers then use another server or retry.
             stopping = any(words in error.message() for words in STOPPING_WORDS)
             self.fail(batch, error.message(), pb_utils.TritonError.UNAVAILABLE if stopping else error.code())
             return False
         embeddings = pb_utils.get_output_tensor_by_name(response, output).as_numpy()
         wanted = len(row) if batch.of_tokens else len(batch.rows)
         if len(embeddings) != wanted:
-            # An answer to another request: a stub that stood still has gone on.
+            # This is the answer to another request, by a stub that continued after a hang.
             self.unwell = f"{model} gave {len(embeddings)} embeddings for {wanted}: it {UNHEALTHY_WORDS}"
             pb_utils.Logger.log_error(self.unwell)
             self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
@@ -250,7 +250,7 @@ class TritonPythonModel:
         return True
 
     def answer(self, request: Request) -> None:
-        # Its tokens were found valid, so this is the model's doing: an overflow in fp16, say.
+        # The tokens are valid, so the model is the cause, for example by an overflow in fp16.
         if not np.isfinite(request.embeddings).all():
             wrong = np.flatnonzero(~np.isfinite(request.embeddings).all(axis=1))
             rows = np.unique(request.row[wrong] if request.of_tokens else wrong).tolist()
@@ -295,5 +295,5 @@ class TritonPythonModel:
     def send(self, sender: Any, response: Any) -> None:
         try:
             sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        except Exception as error:  # one answer that Triton does not take must not cost others their worker
+        except Exception as error:  # an answer that Triton rejects must not end the worker
             pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""A caller's request, its lane and its rows, from its arrival to its answer: plain code, free of Triton."""
+"""A caller's request and its rows. Plain code, free of Triton."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ DEFAULT_LANE = "query"
 
 @dataclass(eq=False)
 class Request:
-    """A caller's packed rows, checked already: `input_ids` int32, `pooled` bool and `row` int32, all [tokens].
+    """A caller's valid packed rows: `input_ids` int32, `pooled` bool and `row` int32, all [tokens].
 
-    `deadline` is a time of `time.monotonic()`; `handle` is passed through for the answer. Several batches may hold its
-    rows at once: `embeddings` fills up as they come back, and the first caller of `end` answers the request. It is
-    [rows, dimension], or [tokens, hidden] if `of_tokens` is set. Rows that are `known`, embeddings by place, are there
-    from the start; only the `unknown` rows wait in a lane. `on_end` is called once, when the request has ended.
+    `deadline` is a time of `time.monotonic()`. The answer needs `handle`. Several batches may have rows of the request.
+    They fill `embeddings` [rows, dimension], or [tokens, hidden] if `of_tokens` is set. The first caller of `end`
+    answers the request.
+    `known` has the cached embeddings by place, so only the `unknown` rows wait in a lane. `on_end` is called once, when
+    the request ends.
     """
 
     input_ids: NDArray[np.int32]
@@ -57,11 +58,11 @@ class Request:
         return len(self._starts) - 1
 
     def tokens_of(self, place: int) -> slice:
-        """Where the tokens of a row are."""
+        """The slice of a row's tokens."""
         return slice(self._starts[place], self._starts[place + 1])
 
     def end(self) -> bool:
-        """Whether the caller is the first to end this request, and so must answer it."""
+        """End the request. True for the first call, whose caller must answer the request."""
         with self._changing:
             first, self.ended = not self.ended, True
         if first:
@@ -69,8 +70,8 @@ class Request:
         return first
 
     def fill(self, places: list[int], embeddings: NDArray[np.float32]) -> bool:
-        """Put `embeddings` [len(places), dimension], or [tokens of these places, hidden], into these rows. Returns
-        whether all rows are there now.
+        """Store `embeddings` [len(places), dimension], or [tokens of these places, hidden], for these rows. Returns
+        whether all rows are complete.
         """
         with self._changing:
             size = len(self.row) if self.of_tokens else self.rows
@@ -86,7 +87,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a request, of `length` tokens. Rows of a smaller `order` came earlier."""
+    """A row of a request, with `length` tokens. `order` grows with the time of arrival."""
 
     request: Request
     place: int

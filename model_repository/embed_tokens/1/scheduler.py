@@ -1,8 +1,8 @@
-"""Which rows are embedded next: plain code, free of Triton.
+"""Chooses the rows of the next batch. Plain code, free of Triton.
 
-Triton's dynamic batcher counts requests and rows, while an encoder's time and memory grow with tokens. Behind a queue
-with priorities, a limit or a timeout, Triton 24.10 lets an instance idle for up to half a second: its batcher is not
-told when the instance is free. So rows wait here, in lanes of bounded size, and leave in batches of like length.
+Triton's dynamic batcher counts requests and rows, but an encoder's time and memory grow with tokens. With priorities, a
+queue limit or a timeout, an instance of Triton 24.10 may idle for half a second, because nothing notifies the batcher
+of a free instance. So rows wait here, in lanes of bounded size, and leave in batches of similar length.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .lane import Lane
 from .request import CANARY_LANE, LANES, Request, Row
 
 _QUERY_MEMORY_S = 1.0  # bulk batches stay short for this long after a query
-_SHORT_BATCH_DIVISOR = 8  # of `batch_tokens` then: a query waits for one; kernels reach their rate at 64 tokens
-_MIN_CANCELLABLE_S = 0.001  # asking whether a caller has cancelled takes 0.1 ms; rows of less time are not worth it
-_MIN_WAITING_BATCH_FRACTION = 0.5  # of a batch's tokens, before it leaves although nothing can compute it yet
+_SHORT_BATCH_DIVISOR = 8  # of `batch_tokens` then, since a query waits for a batch; 64 tokens are still efficient
+_MIN_CANCELLABLE_S = 0.001  # the check for cancellation takes 0.1 ms, too long for rows of less computing time
+_MIN_WAITING_BATCH_FRACTION = 0.5  # of a batch's tokens, from which it leaves before an instance is free
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for computing it, and for slower batches
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows that are embedded together."""
+    """The rows of one batch."""
 
     rows: list[Row]
 
@@ -60,8 +60,8 @@ class Batch:
         return requests
 
     def deliver(self, embeddings: NDArray[np.float32]) -> list[Request]:
-        """Put `embeddings` [rows, dimension], or [tokens, hidden], into their requests; returns those whose rows are
-        all there now.
+        """Store `embeddings` [rows, dimension], or [tokens, hidden], in their requests. Returns the requests that are
+        now complete.
         """
         ends = np.cumsum(self.lengths())
         complete = []
@@ -75,12 +75,11 @@ class Batch:
 
 
 class Scheduler:
-    """The lanes, and the batches that leave them. All methods may be called from any thread.
+    """Queues rows in lanes, and forms batches. All methods are thread-safe.
 
-    A full batch has about `batch_tokens` tokens, or up to `most_batch_tokens` on a quick processor, and these are whole
-    blocks of `block_tokens` (`BatchSize`). `alike`: its rows are of like length.
-    `on_expired` gets each request whose deadline passed while it waited, `on_cancelled` each whose caller cancelled it
-    meanwhile, as `is_cancelled` says.
+    A full batch has about `batch_tokens` tokens, on a fast processor up to `most_batch_tokens`, in whole blocks of
+    `block_tokens` (`BatchSize`). `alike`: its rows have similar lengths. `on_expired` gets each request whose deadline
+    passed in the queue. `on_cancelled` gets each request that `is_cancelled` reports.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class Scheduler:
         self._batch_tokens = batch_tokens
         self._batch_rows = batch_rows
         self._alike = alike
-        # All but one of the batches in flight are computed; the last is ready for the first instance that is free.
+        # All batches in flight except one are being computed. The other is ready for the first free instance.
         self._batches_computed = max(1, batches_in_flight - 1)
         self._batch_size = BatchSize(batch_tokens, most_batch_tokens or batch_tokens, block_tokens)
         self._in_flight = 0
@@ -116,17 +115,17 @@ class Scheduler:
         self._changed = threading.Condition()
 
     def waiting(self, lane: str) -> int:
-        """Rows that wait in a lane."""
+        """The number of rows in a lane."""
         return self._lanes[lane].rows
 
     def why_full(self, lane: str, deadline: float) -> str | None:
-        """The reason for which `add` would reject any request of this lane and deadline, else None."""
+        """The reason why `add` would reject every request with this lane and deadline, or None."""
         with self._changed:
             return self._why_full(lane, deadline, 1)
 
     def add(self, *requests: Request) -> dict[Request, str]:
-        """Queue the rows of `requests`. Returns the rejected ones, each with the reason: its lane is full, or its rows
-        would leave too late. Computing them for a caller that has gone takes time from others.
+        """Queue the rows of `requests`. Returns the rejected requests with their reasons: the lane is full, or the rows
+        would leave too late. Computing them for a caller that has given up takes time from others.
         """
         with self._changed:
             rejected = {request: reason for request in requests if (reason := self._queue(request))}
@@ -134,7 +133,7 @@ class Scheduler:
         return rejected
 
     def take(self) -> Batch | None:
-        """Wait for rows and take a batch of them; None once the scheduler is closed. Every batch goes to `done`."""
+        """Wait for rows and take a batch. None once closed. The caller must report every batch to `done`."""
         while True:
             with self._changed:
                 lane = self._wait_for_lane()
@@ -150,19 +149,19 @@ class Scheduler:
                 self._came_back(lane, 0)
 
     def done(self, batch: Batch, computed: bool = True) -> None:
-        """A batch that was taken has come back. One that failed says nothing of the processor's rate."""
+        """Report that a batch has ended. A failed batch (not `computed`) does not count for the processor's rate."""
         with self._changed:
             self._came_back(batch.lane, sum(batch.lengths()) if computed else 0)
             self._wake()
 
     def close(self) -> None:
-        """Let every `take` return None."""
+        """Close the scheduler, so that every `take` returns None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def _queue(self, request: Request) -> str | None:
-        """Put a request's rows into their lane. Returns the reason for a rejection, else None."""
+        """Queue a request's rows in their lane. Returns the reason for a rejection, or None."""
         if reason := self._why_full(request.lane, request.deadline, len(request.unknown)):
             return reason
         if request.lane == "query":
@@ -181,8 +180,8 @@ class Scheduler:
         return None
 
     def _wake(self) -> None:
-        """Wake one thread that waits in `take`, if a batch can leave. A thread that wakes without a batch takes the
-        interpreter from those that work. A thread that takes a batch wakes the next.
+        """Wake one thread in `take` if a batch can leave. That thread wakes the next. Waking a thread without a batch
+        would only take the interpreter lock from working threads.
         """
         if self._next_lane() is not None:
             self._changed.notify()
@@ -201,7 +200,7 @@ class Scheduler:
         while not self._closed:
             if lane := self._next_lane():
                 return lane
-            # Bulk work may leave once no query has come for this long, and nothing notifies this thread then.
+            # Bulk work may leave after this time without a query. Nothing notifies this thread then.
             self._changed.wait(_QUERY_MEMORY_S)
         return None
 
@@ -211,12 +210,12 @@ class Scheduler:
     def _may_leave(self, lane: str) -> bool:
         if self._in_flight < self._batches_computed or lane == CANARY_LANE:
             return True
-        # Bulk work leaves the last place to queries, if any come, and they need not wait behind it.
+        # While queries arrive, bulk work leaves the last place to them, so that they do not wait.
         if lane == "bulk" and self._queries_come():
             return False
         if lane == "query" and self._bulk_in_flight:
             return True
-        # A batch that would only wait elsewhere waits here, where more rows may join it, unless it is large already.
+        # Otherwise the batch would wait for an instance. A small batch waits here, where more rows can join it.
         return self._lanes[lane].tokens >= _MIN_WAITING_BATCH_FRACTION * self._batch_tokens
 
     def _queries_come(self) -> bool:
@@ -227,7 +226,7 @@ class Scheduler:
         return self._batch_tokens // _SHORT_BATCH_DIVISOR if short else self._batch_size.tokens
 
     def _alive(self, rows: list[Row]) -> list[Row]:
-        """The rows of requests whose callers still wait."""
+        """The rows of requests that are neither expired nor cancelled."""
         lane = self._lanes[rows[0].request.lane]
         now = time.monotonic()
         for request, its_rows in Batch(rows).requests().items():

@@ -1,4 +1,4 @@
-"""The checks of callers' requests, and the messages for invalid ones: plain functions, free of Triton."""
+"""The checks of requests and their error messages. Plain functions, free of Triton."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 
 def has_canary_key(parameters: dict[str, Any], key: str) -> bool:
-    """Whether a request carries the `key` to the canary's lane. An empty key opens nothing."""
+    """Whether a request has the `key` of the canary's lane. An empty key never matches."""
     given = parameters.get("canary_key")
     return bool(key) and isinstance(given, str) and hmac.compare_digest(given.encode(), key.encode())
 
 
 def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
-    """None, or why the request's optional parameter `fingerprint` forbids an answer from the model served here."""
+    """The error of a request whose optional parameter `fingerprint` names another model, or None."""
     asked = parameters.get("fingerprint", served)
     if asked == served:
         return None
@@ -28,7 +28,7 @@ def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
 
 
 def explain_lane(lane: object, lanes: Sequence[str]) -> str | None:
-    """None, or why the request's parameter `lane` names none of `lanes`."""
+    """The error of a request whose parameter `lane` is none of `lanes`, or None."""
     if lane in lanes:
         return None
     return f"lane is {lane!r}; allowed are {', '.join(map(repr, lanes))}"
@@ -43,10 +43,10 @@ def explain_tokens(
     max_seq_length: int,
     max_rows: int,
 ) -> str | None:
-    """None where packed rows, `input_ids`, `row` and `pooled` [tokens], are valid, else one sentence that says why not.
+    """The error of invalid packed rows, `input_ids`, `row` and `pooled` [tokens], or None.
 
-    Valid: rows numbered 0, 1, 2 and so on, at most `max_rows` of them, each 1 to `max_seq_length` long, and ids from 0
-    below vocab_size.
+    Rows must be numbered 0, 1, 2 and so on. At most `max_rows` rows are allowed, each with 1 to `max_seq_length`
+    tokens. Ids must be from 0 and below vocab_size.
     """
     if not len(input_ids) == len(row) == len(pooled) > 0:
         return (
@@ -83,8 +83,8 @@ def explain_tokens(
 
 
 def explain_size(row: NDArray[np.int32], *, most_tokens: int) -> str | None:
-    """None, or why token embeddings of these rows, `row` [tokens], are too much for one request. A single row may be
-    longer than `most_tokens`.
+    """The error of a request for too many token embeddings, or None. Rows, `row` [tokens], may have `most_tokens` in
+    all; a single row may have more.
     """
     if len(row) <= most_tokens or row[-1] == 0:
         return None
@@ -94,7 +94,7 @@ def explain_size(row: NDArray[np.int32], *, most_tokens: int) -> str | None:
 
 
 def explain_pooled(row: NDArray[np.int32], pooled: NDArray[np.bool_]) -> str | None:
-    """None, or why a row of these, both [tokens], has no maximum: none of its tokens is pooled."""
+    """The error of a row without a pooled token, which has no maximum, or None. Both arguments are [tokens]."""
     counts = np.bincount(row, weights=pooled)
     if counts.all():
         return None

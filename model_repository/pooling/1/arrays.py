@@ -1,8 +1,8 @@
-"""The array operations that pooling needs: by numpy for token embeddings in memory, by torch for those on a GPU, which
-never leave it. Plain code, free of Triton.
+"""The array operations of pooling: numpy for token embeddings in host memory, torch for those on a GPU, which stay
+there. Plain code, free of Triton.
 
 The token embeddings of a batch are packed: the tokens of all rows are concatenated. A row's result must not depend on
-its neighbours, on the CPU not by the last bit, so sums are taken row by row there.
+the other rows. On a CPU this holds to the last bit, since sums are computed row by row.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# An array of the module that the token embeddings belong to: numpy's, or a tensor of torch.
+# A numpy array or a torch tensor, like the token embeddings.
 Array = Any
 
 
 class Rows(NamedTuple):
-    """Where rows of packed tokens begin and end, [rows] int64, and the number of each token's row, [tokens] int64."""
+    """The starts and ends of packed rows, [rows] int64, and the row number of each token, [tokens] int64."""
 
     starts: Array
     ends: Array
@@ -27,7 +27,7 @@ class Rows(NamedTuple):
 
 
 class NumpyArrays:
-    """Operations on numpy arrays. `module` has the functions with one name in numpy and torch."""
+    """Operations on numpy arrays. `module` has the functions that numpy and torch share."""
 
     module: ModuleType = np
     device: Any = None
@@ -77,7 +77,7 @@ class NumpyArrays:
 
 
 class TorchArrays:
-    """The same on tensors of torch, on the device of the token embeddings."""
+    """Operations on torch tensors, on the device of the token embeddings."""
 
     def __init__(self, device: Any) -> None:
         import torch
@@ -89,7 +89,7 @@ class TorchArrays:
         return values.to(self.module.float32)
 
     def array(self, values: NDArray[Any]) -> Array:
-        # A copy: Triton's array belongs to Triton, and is not writable.
+        # A copy, since Triton owns its array, which is read-only.
         return self.module.tensor(values, device=self.device)
 
     def host(self, values: Array) -> NDArray[np.float32]:
@@ -130,8 +130,8 @@ class TorchArrays:
         return self.module.erf(values)
 
     def _reduce(self, how: str, values: Array, rows: Rows) -> Array:
-        # Unlike `index_add_` on a GPU, its order of additions is the same in every call. It takes floats alone, which
-        # hold every place in a row exactly.
+        # Its order of additions never changes, unlike that of `index_add_` on a GPU. It supports only floats, which
+        # represent every place in a row exactly.
         reduced = self.module.segment_reduce(
             self.floats(values), how, lengths=rows.ends - rows.starts, axis=0, unsafe=True
         )
@@ -139,14 +139,14 @@ class TorchArrays:
 
 
 def arrays_of(token_embeddings: Array) -> NumpyArrays | TorchArrays:
-    """The operations for an array of numpy or a tensor of torch."""
+    """The operations for a numpy array or a torch tensor."""
     if isinstance(token_embeddings, np.ndarray):
         return NumpyArrays()
     return TorchArrays(token_embeddings.device)
 
 
 class Weight:
-    """An array of numpy that is put on a device once."""
+    """A numpy array, copied to each device once."""
 
     def __init__(self, values: Any) -> None:
         self._values = values

@@ -1,7 +1,7 @@
-"""The layers of sentence-transformers behind the encoder (Pooling, Dense, LayerNorm, Normalize). They are plain
-functions, free of Triton, in numpy, or in torch where the token embeddings are on a GPU.
+"""The layers of sentence-transformers after the encoder (Pooling, Dense, LayerNorm, Normalize), in numpy, or in torch
+for token embeddings on a GPU. Plain functions, free of Triton.
 
-Semantics are those of the modules of these names in sentence_transformers.sentence_transformer.modules, release 6.
+They follow the modules of these names in sentence_transformers.sentence_transformer.modules, release 6.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Layer = Callable[[Array, Arrays], Array]
 
 @dataclass(frozen=True)
 class Head:
-    """The modules behind the encoder."""
+    """The modules after the encoder."""
 
     pooling_modes: tuple[str, ...]
     layers: tuple[Layer, ...]
 
     def embed(self, token_embeddings: Array, pooled: NDArray[np.bool_], row: NDArray[Any]) -> NDArray[np.float32]:
-        """Sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden] is
-        float16, bfloat16 or float32, in numpy, or in torch on any device, where all is computed. `pooled` [tokens]:
-        whether a token counts. `row` [tokens]: the number of its row, 0, 1, 2 and so on.
+        """Compute sentence embeddings, float32 [rows, dimension], of packed rows. `token_embeddings` [tokens, hidden]
+        are float16, bfloat16 or float32, in numpy or in torch, whose device then computes. `pooled` [tokens] is whether
+        a token counts. `row` [tokens] is the number of its row, 0, 1, 2 and so on.
         """
         arrays = arrays_of(token_embeddings)
         packed = PackedTokens(
@@ -46,7 +46,7 @@ class Head:
 
 
 def load_head(folder: Path) -> Head:
-    """Read head.json, and head.npz with the weights of its modules."""
+    """Load head.json, and the weights of its modules from head.npz."""
     description = json.loads((folder / "head.json").read_text())
     pooling, *rest = description["modules"]
     with np.load(folder / "head.npz", allow_pickle=False) as weights:
@@ -55,7 +55,7 @@ def load_head(folder: Path) -> Head:
 
 
 class PackedTokens(NamedTuple):
-    """Packed rows: `tokens` float32 [tokens, hidden], `pooled` bool [tokens], their rows, the operations on them."""
+    """Packed rows: `tokens` float32 [tokens, hidden], `pooled` bool [tokens], the rows and their array operations."""
 
     tokens: Array
     pooled: Array
@@ -63,11 +63,11 @@ class PackedTokens(NamedTuple):
     arrays: Arrays
 
     def places(self) -> Array:
-        """1, 2, 3 … from each row's first token, [tokens]."""
+        """The place of each token in its row, from 1, [tokens]."""
         return self.arrays.places(self.rows)
 
     def weighted_sum(self, weights: Array) -> Array:
-        """The tokens of each row by their `weights` [tokens]: [rows, hidden]."""
+        """The sum of each row's tokens, weighted by `weights` [tokens]: [rows, hidden]."""
         return self.arrays.weighted_sum(weights, self.tokens, self.rows)
 
     def total(self, weights: Array) -> Array:
@@ -86,7 +86,7 @@ def _mean_sqrt_len(packed: PackedTokens) -> Array:
 
 
 def _weightedmean(packed: PackedTokens) -> Array:
-    # Weights count 1, 2, 3 … from the row's first token; a prompt left out keeps its places.
+    # The weights are the places in the row. A prompt outside pooling counts for the places.
     weights = packed.arrays.floats(packed.places() * packed.pooled)
     return packed.weighted_sum(weights) / packed.total(weights)
 
@@ -97,7 +97,7 @@ def _max(packed: PackedTokens) -> Array:
 
 
 def _cls(packed: PackedTokens) -> Array:
-    # The first that is pooled; where none is, the row's first token.
+    # The first pooled token, or the row's first token if none is pooled.
     where, none = packed.arrays.module.where, len(packed.tokens) + 1
     first = packed.arrays.least(where(packed.pooled, packed.places(), none), packed.rows)
     return packed.tokens[packed.rows.starts + where(first == none, 1, first) - 1]
@@ -120,12 +120,12 @@ POOLING: dict[str, Callable[[PackedTokens], Array]] = {
 
 
 def normalize(embedding: Array, arrays: Arrays) -> Array:
-    """Scale each row to length 1, as torch.nn.functional.normalize: a row of zeros stays zero."""
+    """Scale each row to length 1 like torch.nn.functional.normalize. A row of zeros stays zero."""
     return embedding / arrays.at_least(arrays.lengths(embedding), 1e-12)
 
 
 def _sigmoid(values: Array, arrays: Arrays) -> Array:
-    # The same as 1 / (1 + exp(-values)), without its overflow.
+    # Equal to 1 / (1 + exp(-values)), without its overflow.
     return 0.5 * (1 + arrays.module.tanh(0.5 * values))
 
 
@@ -161,7 +161,7 @@ def _layer_norm(module: dict[str, Any], weights: Any) -> Layer:
 
 def _dense(module: dict[str, Any], weights: Any) -> Layer:
     prefix, activate = module["weights"], ACTIVATIONS[module["activation"]]
-    # [in, out], as the product wants it; a layer without bias or residual has no such entry.
+    # Transposed to [in, out] for the product. Bias and residual are optional entries.
     weight = Weight(np.ascontiguousarray(weights[f"{prefix}.weight"].T))
     bias = Weight(weights[f"{prefix}.bias"] if f"{prefix}.bias" in weights else np.float32(0))
     residual = None

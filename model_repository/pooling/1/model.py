@@ -10,7 +10,7 @@ import triton_python_backend_utils as pb_utils
 
 from .head import load_head
 
-# A parameter of the Python backend: "no" leaves token embeddings on the GPU that computed them.
+# A parameter of the Python backend. "no" keeps token embeddings on the GPU that computed them.
 HOST_ONLY = "FORCE_CPU_ONLY_INPUT_TENSORS"
 
 
@@ -31,7 +31,7 @@ class TritonPythonModel:
             _array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("token_embeddings", "pooled", "row", "key")
         )
-        # Rows come from embed_tokens, which has checked them and knows the key.
+        # Only embed_tokens knows the key, and it has checked the rows.
         if not (key == self.key).all():
             message = "pooling answers embed_tokens alone; send the request to embed_tokens"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
@@ -40,7 +40,7 @@ class TritonPythonModel:
 
 
 def _array(tensor: Any) -> Any:
-    """An array of numpy, or a tensor of torch where Triton's is on a GPU: neither is a copy."""
+    """The tensor without a copy: as a numpy array, or as a torch tensor if it is on a GPU."""
     if tensor.is_cpu():
         return tensor.as_numpy()
     import torch

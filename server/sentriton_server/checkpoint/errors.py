@@ -1,4 +1,4 @@
-"""The error of a checkpoint that cannot be served, also for the errors that libraries raise."""
+"""The error of a checkpoint that cannot be served. It also replaces the errors of libraries."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _MAX_REASON_LETTERS = 400
 
 
 class CheckpointError(SentritonError, ValueError):
-    """The checkpoint is not there, or holds something that cannot be served."""
+    """The checkpoint does not exist, or has a part that cannot be served."""
 
 
 @contextmanager
 def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-    """Turn any error inside into a `CheckpointError` that names `source`; its cause is the error.
+    """Convert any error inside to a `CheckpointError` that names `source` and has the error as its cause.
 
-    For a damaged checkpoint, libraries raise errors of nearly every class. Interrupts pass unchanged, and so do the
-    project's other errors and those of the classes in `passing`.
+    For a damaged checkpoint, libraries raise errors of nearly every class. Interrupts, the project's other errors and
+    the classes in `passing` stay unchanged.
     """
     try:
         yield
@@ -36,17 +36,17 @@ def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] 
             f"cannot load checkpoint {source}: this machine has too little memory for it; use one with more"
         ) from error
     except BaseException as error:
-        # A panic inside the tokenizers library is not an Exception.
+        # A panic in the tokenizers library is not an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise CheckpointError(
             f"cannot load checkpoint {source}: {_reason(error)}; "
-            "repair it until SentenceTransformer loads it and encodes with it"
+            "repair it so that SentenceTransformer can load it and encode with it"
         ) from error
 
 
 def _reason(error: BaseException) -> str:
-    """Class and text of an error on one line."""
+    """The class and the message of an error on one line."""
     text = " ".join(str(error).split()).rstrip(".;")
     shown = text if len(text) <= _MAX_REASON_LETTERS else f"{text[:_MAX_REASON_LETTERS]} …"
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

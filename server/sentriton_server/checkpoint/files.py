@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.encoder import check_model_type
 
-# Behind Pooling, in any order.
+# Allowed after Pooling, in any order.
 HEAD_MODULES = ("Dense", "Dropout", "LayerNorm", "Normalize")
 _SUPPORTED = f"Transformer, perhaps WeightedLayerPooling, Pooling, then any of {', '.join(HEAD_MODULES)}"
 _MODULES = ("Transformer", "WeightedLayerPooling", "Pooling", *HEAD_MODULES)
@@ -44,7 +44,7 @@ _TASKS = {
     "fill-mask": _SPARSE_ENCODER,
     "retrieval": _MULTI_VECTOR_ENCODER,
 }
-# Architectures whose output is the head's. Embedding models are trained from …ForMaskedLM, without its head.
+# Architectures with the output of a head. …ForMaskedLM is not among them, since embedding models leave its head out.
 _CLASSIFIERS = (
     "ForSequenceClassification",
     "ForTokenClassification",
@@ -62,7 +62,7 @@ _TRANSFORMER_FILES = (
 )
 _WEIGHT_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
-# The nearest way out for modules of sentence-transformers that are not served.
+# The remedy for each module of sentence-transformers that is not supported.
 _WAYS_OUT = {
     "StaticEmbedding": "its vectors are looked up and need no server: use SentenceTransformer itself",
     "Router": "save the modules of one route as a checkpoint of its own",
@@ -82,9 +82,9 @@ class ModuleFiles:
 
 
 def read_modules(folder: Path) -> list[ModuleFiles]:
-    """The modules of a checkpoint. A plain transformers folder has one module, Transformer.
+    """The modules of a checkpoint. A plain transformers folder has only the module Transformer.
 
-    Raises `CheckpointError` for a file that is damaged, or that declares a model of another kind.
+    Raises `CheckpointError` for a damaged file, or for a model of another kind.
     """
     _refuse_special_files(folder)
     _check_model_config(folder)
@@ -113,7 +113,7 @@ def check_order(kinds: list[str]) -> None:
 
 
 def paths_in(folder: Path) -> Iterator[Path]:
-    """Everything in a checkpoint, links to folders included. Each folder counts once."""
+    """All paths in a checkpoint. It follows links to folders, and visits each folder once."""
     seen = set()
     for inside, folders, files in os.walk(folder, followlinks=True):
         status = Path(inside).stat()
@@ -126,15 +126,15 @@ def paths_in(folder: Path) -> Iterator[Path]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty without the file. Raises `CheckpointError` that names the file."""
+    """The JSON object in a file, empty if the file is missing. Raises `CheckpointError` that names the file."""
     content = _read_json(path)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a JSON {type(content).__name__}; allowed is an object")
+        raise CheckpointError(f"{path} has a JSON {type(content).__name__}; allowed is an object")
     return content
 
 
 def transformer_settings(folder: Path) -> dict[str, Any]:
-    """The Transformer module's own settings: sentence_bert_config.json, or its name in older releases."""
+    """The Transformer module's settings, from sentence_bert_config.json or the file's name in older releases."""
     from sentence_transformers.base.modules import Transformer
 
     for path in sorted(folder.glob("sentence_*_config.json")):
@@ -153,12 +153,12 @@ def _read_json(path: Path) -> Any:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
     except RecursionError as error:
         raise CheckpointError(f"{path} is nested too deeply for a configuration") from error
-    except ValueError as error:  # bytes that are not UTF-8 as well
+    except ValueError as error:  # also for invalid UTF-8
         raise CheckpointError(f"{path} is not JSON: {error}") from error
 
 
 def _refuse_special_files(folder: Path) -> None:
-    """Reading a pipe or a device never ends."""
+    """Raises `CheckpointError` for pipes and devices, since reading them may never end."""
     for path in paths_in(folder):
         if path.exists() and not path.is_file() and not path.is_dir():
             raise CheckpointError(f"{path} is neither a file nor a folder; remove it")
@@ -268,7 +268,7 @@ def _check_transformer(folder: Path) -> None:
 
 
 def _check_tokenizer_file(path: Path) -> None:
-    """The error of transformers for a damaged tokenizer.json does not name the file."""
+    """Raises `CheckpointError` for a damaged tokenizer.json, since the error of transformers does not name the file."""
     if not os.path.lexists(path):
         return
     _require_file(path)

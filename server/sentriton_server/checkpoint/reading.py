@@ -37,27 +37,27 @@ _LAYER_POOLING = "WeightedLayerPooling"
 
 @dataclass
 class Checkpoint:
-    """A sentence-transformers model, taken apart into the parts that export needs.
+    """The parts of a sentence-transformers model that the export needs.
 
-    `model` and `encoder` share their weights. Export gives each of them up as soon as it has served.
+    `model` and `encoder` share their weights. The export releases each of them after its last use.
     """
 
     name: str
-    model: SentenceTransformer  # float32 on the CPU: the reference that an export is measured against
+    model: SentenceTransformer  # float32 on the CPU, the reference for the export's vectors
     encoder_spec: EncoderSpec
     encoder: PackedEncoder
     tokenizer: Tokenizer
-    head_modules: list[dict[str, Any]]  # as head.json lists them
-    head_weights: dict[str, NDArray[np.float32]]  # as head.npz holds them
+    head_modules: list[dict[str, Any]]  # for head.json
+    head_weights: dict[str, NDArray[np.float32]]  # for head.npz
     fingerprint: str
-    defaults: str  # the modules that sentence-transformers adds to a checkpoint that is an encoder alone; else empty
-    adapters: list[str]  # folders of adapters beside the weights, which sentence-transformers does not load either
+    defaults: str  # the modules that sentence-transformers adds if the checkpoint is only an encoder, else empty
+    adapters: list[str]  # folders of adapters, which sentence-transformers does not load either
 
 
 def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_length: int | None = None) -> Checkpoint:
-    """Load a sentence-transformers folder or hub id; pickled weights only where `allow_pickle` says so, and code that
-    comes along never. `max_seq_length` takes the place of the checkpoint's own. Raises `CheckpointError` naming the
-    module, the value and the allowed ones.
+    """Load a sentence-transformers folder or hub id. `allow_pickle` permits pickled weights. Code of the checkpoint is
+    never run. `max_seq_length` replaces the checkpoint's limit. Raises `CheckpointError`, which names the module, the
+    value and the allowed values.
     """
     located = locate_checkpoint(source, allow_pickle=allow_pickle)
     return read_located(source, *located, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
@@ -66,13 +66,13 @@ def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_l
 def read_located(
     source: str | Path, name: str, folder: Path, *, allow_pickle: bool = False, max_seq_length: int | None = None
 ) -> Checkpoint:
-    """`read_checkpoint` for a known name and folder, without a request to the hub, which may have a newer one."""
+    """`read_checkpoint` for a known name and folder. It sends no request to the hub, which may have a newer version."""
     with refusals_of(source):
         return _read(name, folder, allow_pickle, max_seq_length)
 
 
 def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | None) -> Checkpoint:
-    # Its progress bar and load report are for people who load models by hand.
+    # Without its progress bar and load report, which are for interactive use.
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -91,7 +91,7 @@ def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | Non
             f"max_seq_length {max_seq_length} is more than the encoder has positions for; allowed are 1 to "
             f"{encoder_spec.max_seq_length}"
         )
-    # The reference fails on texts beyond the position table unless it is capped as well.
+    # The reference needs the same limit, because it fails on texts beyond the position table.
     transformer.max_seq_length = encoder_spec.max_seq_length
     tokenizer = read_tokenizer(transformer.tokenizer, encoder_spec.max_seq_length)
     check_tokenizer(model, tokenizer, encoder_spec)
@@ -113,8 +113,8 @@ def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | Non
 def read_head(
     modules: list[Any], truncate_dim: int | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, NDArray[np.float32]]]:
-    """Describe the modules after the encoder (a Pooling, then any of `HEAD_MODULES`) for head.json. Vectors are
-    truncated to `truncate_dim` after all of them.
+    """Describe the modules after the encoder (Pooling, then any of `HEAD_MODULES`) for head.json. Their vectors are
+    truncated to `truncate_dim` at the end.
     """
     described: list[dict[str, Any]] = []
     weights: dict[str, NDArray[np.float32]] = {}
@@ -146,9 +146,9 @@ def fingerprint(
     head_weights: dict[str, NDArray[np.float32]],
     model: SentenceTransformer,
 ) -> str:
-    """sha256 of everything that decides which vector a text gets, and of nothing else (not of precision or device).
+    """sha256 of everything that determines the vector of a text, except precision and device.
 
-    Of `model` the prompts count, since a client puts them before its texts. An empty one changes no text.
+    It includes the prompts of `model`, since clients put them before texts. Empty prompts change no text.
     """
     digest = hashlib.sha256()
     described = [repr(spec) + spec.further, tokenizer.to_str(), json.dumps(head_modules, sort_keys=True)]
@@ -166,21 +166,21 @@ def fingerprint(
 
 
 def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tuple[str, Path]:
-    """Name and folder of a checkpoint: a sentence-transformers folder, or a hub id, downloaded to the hub's cache.
-    `allow_pickle` admits pickled weights.
+    """The name and the folder of a checkpoint. `source` is a sentence-transformers folder or a hub id, which is
+    downloaded to the hub's cache. `allow_pickle` permits pickled weights.
 
     Raises `CheckpointError` if the checkpoint does not exist.
     """
     folder = Path(source)
     with refusals_of(source):
-        # Without modules.json, sentence-transformers takes a folder for an encoder alone.
+        # sentence-transformers loads a folder without modules.json as an encoder.
         if (folder / "modules.json").is_file() or (folder / "config.json").is_file():
             return name_of_folder(folder), folder
         exists = folder.exists()
     if exists:
         raise CheckpointError(
             f"{source} is not a checkpoint: it has neither modules.json (of sentence-transformers) nor config.json (of "
-            "transformers); give the folder that holds one of them"
+            "transformers); give the folder that has one of them"
         )
     if not HUB_ID.fullmatch(str(source)):
         raise CheckpointError(f"no checkpoint at {source}; give a sentence-transformers folder or a hub id")
@@ -191,7 +191,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
 
 
 def name_of_folder(folder: Path) -> str:
-    """The name of a checkpoint in a folder: the folder's, or a parent's if that is generic. Examples are
+    """The name of a checkpoint: that of its folder, or of a parent if the folder's name is generic. Examples are
     my-encoder/model, my-encoder/checkpoint-300 and the hub's cache.
     """
     own = folder.resolve()
@@ -208,7 +208,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
     from sentence_transformers import SentenceTransformer
     from transformers import AutoTokenizer
 
-    # None takes safetensors if the checkpoint has any.
+    # None prefers safetensors, if any.
     use_safetensors = None if allow_pickle else True
     own = {"trust_remote_code": False, "local_files_only": True}
     try:
@@ -219,13 +219,13 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
             **own,
         )
     except Exception:
-        # Its error for a tokenizer that cannot be loaded has no reason; the tokenizer's own loader gives it.
+        # Its error for an unloadable tokenizer has no reason. The tokenizer's own loader raises one with a reason.
         AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **own)
         raise
 
 
 def _require_plain_text(transformer: Any) -> None:
-    """Raises `CheckpointError` if the Transformer module does more than encode plain text to token embeddings."""
+    """Raises `CheckpointError` unless the Transformer module encodes only plain text to token embeddings."""
     forward = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
     if transformer.modality_config != forward or transformer.module_output_name != "token_embeddings":
         raise CheckpointError(
@@ -243,8 +243,8 @@ def _require_plain_text(transformer: Any) -> None:
 
 
 def _layer_weights(transformer: Any, pooling: Any) -> torch.Tensor | None:
-    """The weights of the outputs of embeddings and layers, [layers + 1]. None where the module changes nothing, because
-    the encoder does not hand them out.
+    """The weights of the outputs of the embeddings and the layers, [layers + 1]. None if the encoder does not return
+    these outputs, so that the module has no effect.
     """
     config = transformer.auto_model.config
     if not config.output_hidden_states:
@@ -253,12 +253,12 @@ def _layer_weights(transformer: Any, pooling: Any) -> torch.Tensor | None:
     layers = int(config.num_hidden_layers) + 1
     if not 0 <= start < layers or len(weights) != layers - start:
         raise CheckpointError(
-            f"module {_LAYER_POOLING} has {len(weights)} weights from layer_start {start} on; allowed is one for each "
-            f"of the encoder's {layers} outputs from there on; save the checkpoint again"
+            f"module {_LAYER_POOLING} has {len(weights)} weights from layer_start {start} on; it must have one for "
+            f"each of the encoder's {layers} outputs from there on; save the checkpoint again"
         )
     if not bool(torch.isfinite(weights).all()) or float(weights.sum()) == 0:
         raise CheckpointError(
-            f"module {_LAYER_POOLING} has weights {weights.tolist()}; allowed are finite numbers, and not a sum of 0"
+            f"module {_LAYER_POOLING} has weights {weights.tolist()}; allowed are finite numbers whose sum is not 0"
         )
     return torch.nn.functional.pad(weights, [start, 0])
 

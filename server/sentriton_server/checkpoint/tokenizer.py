@@ -1,4 +1,4 @@
-"""The checkpoint's tokenizer as one file, tokenizer.json, with the token ids of sentence-transformers."""
+"""Converts the checkpoint's tokenizer to one tokenizer.json with the token ids of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sentriton.tokenization import TextTokenizer
 from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.encoder import EncoderSpec
 
-# Texts that show settings outside tokenizer.json. Each added token, typed as text, is probed beside them.
+# Texts that reveal settings outside tokenizer.json. Each added token is probed as text as well.
 _PROBES = (
     "",
     " ",
@@ -41,10 +41,10 @@ _SHOWN_IDS = 12
 
 
 def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
-    """The checkpoint's tokenizer in the tokenizers library's own form; a slow one is converted.
+    """The checkpoint's tokenizer as one of the tokenizers library. Slow tokenizers are converted.
 
-    Truncation is written into it, so that one file has all that a client needs. Raises `CheckpointError` for a setting
-    that such a file cannot hold.
+    It includes the truncation, so that clients need only one file. Raises `CheckpointError` for a setting that the file
+    cannot express.
     """
     if tokenizer.pad_token_id is None:
         raise CheckpointError(
@@ -62,17 +62,17 @@ def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
             "text; allowed is a max_seq_length that leaves room for text"
         )
     copy.enable_truncation(max_seq_length, direction=tokenizer.truncation_side)
-    # No reader pads. But fingerprints cover this file: without its padding, every model would have another fingerprint,
-    # and callers would have to embed all that they keep again.
+    # No reader pads. But the file is part of the fingerprint. Without padding, every fingerprint would change, and
+    # callers would have to embed their stored texts again.
     copy.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return copy
 
 
 def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None:
-    """Compare `tokenizer` with the input that the SentenceTransformer `model` makes of probing texts.
+    """Compare `tokenizer` with the tokenizer of the SentenceTransformer `model` on probe texts.
 
-    Raises `CheckpointError` for other ids, several token types, padding that changes vectors, and another length of a
-    prompt outside pooling.
+    Raises `CheckpointError` for different ids, several token types, padding that changes vectors, and a different
+    length of a prompt outside pooling.
     """
     _require_embeddings(tokenizer, spec)
     exported = TextTokenizer(tokenizer.to_str())
@@ -86,7 +86,7 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None
     attended = features["attention_mask"].bool()
     _require_harmless_padding(attended, model[0].tokenizer.pad_token_id, spec)
     if "token_type_ids" in features and bool((features["token_type_ids"] != 0)[attended].any()):
-        raise CheckpointError("its tokenizer gives tokens of a single text types other than 0; allowed is 0 alone")
+        raise CheckpointError("its tokenizer gives tokens of a single text types other than 0; allowed is only 0")
     for text, row, mask, ids in zip(texts, features["input_ids"], attended, exported.tokenize(texts), strict=True):
         _require_equal(text, row[mask].tolist(), ids, model[0])
     if not all(getattr(module, "include_prompt", True) for module in model):
@@ -94,7 +94,7 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None
 
 
 def _fast(tokenizer: Any) -> Any:
-    """The tokenizers library's own tokenizer behind one of transformers."""
+    """The tokenizer of the tokenizers library inside one of transformers."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is not None:
         return fast
@@ -110,8 +110,8 @@ def _fast(tokenizer: Any) -> Any:
 
 
 def _without_special_tokens(description: str) -> str:
-    """A tokenizer that takes special tokens in a text for text. The file has no setting for it, so the tokens are
-    removed from its list. Those around a text stay, since they are the post-processor's.
+    """A tokenizer that treats special tokens in a text as text. The file has no setting for this, so the tokens are
+    removed from its list. The post-processor still adds the tokens around a text.
     """
     content = json.loads(description)
     content["added_tokens"] = [token for token in content["added_tokens"] if not token["special"]]
@@ -128,7 +128,7 @@ def _require_embeddings(tokenizer: Tokenizer, spec: EncoderSpec) -> None:
 
 
 def _require_harmless_padding(attended: Any, pad_token_id: int, spec: EncoderSpec) -> None:
-    """Padding in front of a text moves its positions, unless positions skip padding."""
+    """Raises `CheckpointError` for padding before a text if it shifts the positions of the text."""
     in_front = bool((attended.any(dim=1) & ~attended[:, 0]).any())
     if in_front and not (spec.positions_follow_padding_id and pad_token_id == spec.pad_token_id):
         raise CheckpointError(
@@ -166,8 +166,8 @@ def _require_prompt_lengths(model: Any, exported: TextTokenizer) -> None:
         ours = exported.prompt_length(prompt)
         if theirs != ours:
             raise CheckpointError(
-                f"its prompts are left out of pooling, and for {prompt!r} tokenizer.json gives {ours} tokens, "
-                f"sentence-transformers {theirs}; make the tokenizer's special tokens special in tokenizer.json"
+                f"its prompts are left out of pooling, and for {prompt!r} tokenizer.json gives {ours} tokens, but "
+                f"sentence-transformers {theirs}; mark the tokenizer's special tokens as special in tokenizer.json"
             )
 
 

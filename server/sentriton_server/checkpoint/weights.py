@@ -1,4 +1,4 @@
-"""The weights of a checkpoint must fit its configuration, and must be finite numbers."""
+"""Checks that the weights of a checkpoint fit its configuration and are finite."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _SHOWN_NAMES = 3
 _CONVERTED = ("*.onnx", "openvino*.xml", "*.gguf", "*.h5", "*.msgpack")
 # Sentence embeddings do not use the encoder's own pooler.
 _POOLER_WEIGHTS = re.compile(r"(^|\.)pooler\.")
-# Heads of other tasks and constant buffers, which may stand in a file and are not part of the encoder.
+# Heads of other tasks and constant buffers, which a file may have in addition to the encoder.
 _HEAD_WEIGHTS = re.compile(
     r"^((bert|roberta|distilbert|electra|mpnet|model|nomic_bert|gte)\.)?"
     r"(pooler|lm_head|cls|classifier|pre_classifier|qa_outputs|head|decoder|vocab_(transform|layer_norm|projector)"
     r"|(discriminator|generator)_(predictions|lm_head))\.|(^|\.)(position|token_type)_ids$"
 )
-# The sizes of a module beside the encoder, of whose product it has weights.
+# The sizes whose product is the number of a module's weights.
 _MODULE_SIZES = {"Dense": ("in_features", "out_features"), "LayerNorm": ("dimension",)}
 _PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "use_safetensors"}
 
 
 def check_weights(folder: Path, modules: list[ModuleFiles], *, allow_pickle: bool) -> None:
     """Raises `CheckpointError` for weights that are missing, do not fit the configuration, are not finite, or are
-    pickled without `allow_pickle`. Sizes are compared before memory is allocated for them.
+    pickled without `allow_pickle`. The check of sizes comes before the allocation of memory.
     """
     for module in modules:
         if module.kind == "Transformer":
@@ -54,7 +54,7 @@ def _weight_files(folder: Path, safe: str, pickled: str, allow_pickle: bool) -> 
 
 
 def _others(folder: Path, pickled: str, allow_pickle: bool) -> str:
-    """The end of the error message: the files other than safetensors, and the remedy."""
+    """The end of the error message: other files with weights, and the remedy."""
     converted = sorted(path.name for pattern in _CONVERTED for path in folder.rglob(pattern))
     if converted and not any(folder.glob(pickled)):
         return f", but {_some(converted)}, made from them for another program; take the checkpoint that they come from"
@@ -67,7 +67,7 @@ def _others(folder: Path, pickled: str, allow_pickle: bool) -> str:
 
 
 def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_pickle: bool) -> None:
-    """Load the encoder as sentence-transformers does, for the loading report of transformers."""
+    """Check the encoder by the loading report of transformers, loading it like sentence-transformers."""
     from transformers import AutoConfig, AutoModel
 
     settings = transformer_settings(module.folder) if (folder / "modules.json").is_file() else {}
@@ -115,7 +115,7 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
 
 
 def _options(settings: dict[str, Any], old_name: str, name: str) -> dict[str, Any]:
-    """A group of the Transformer module's settings under its present or its former name."""
+    """A group of the Transformer module's settings, by its current or former name."""
     return dict(settings.get(old_name, settings.get(name)) or {})
 
 
@@ -173,11 +173,11 @@ def _check_activation(config: dict[str, Any]) -> None:
 
 
 def _require_room(parameters: int, files: list[Path], described: str) -> None:
-    """A weight takes at least one byte, so a smaller file cannot hold the weights of these sizes."""
+    """Raises `CheckpointError` if the files are too small for these weights. A weight takes at least one byte."""
     held = sum(path.stat().st_size for path in files)
     if parameters > held:
         raise CheckpointError(
-            f"{described} of {parameters:,} weights, and its files hold {held:,} bytes, which is too few; "
+            f"{described} of {parameters:,} weights, but its files have only {held:,} bytes; "
             "correct the sizes, or download the weights again"
         )
 

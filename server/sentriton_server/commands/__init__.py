@@ -1,5 +1,5 @@
-"""The commands of the server's package, as one Typer app. A command imports the packages that it needs when it runs, so
-that listing the commands is quick.
+"""The commands of the server's package, as one Typer app. Each command imports its packages when it runs, so that
+listing the commands is quick.
 """
 
 import typer

@@ -48,7 +48,7 @@ def clear(
     found = entries()
     for name in names or ():
         if name not in [entry.path.name for entry in found]:
-            raise InvalidInput(f"{name!r} is no entry of the cache; `sentriton cache list` has their names")
+            raise InvalidInput(f"{name!r} is no entry of the cache; run `sentriton cache list` for their names")
     if names:
         chosen = [entry for entry in found if entry.path.name in names]
     else:

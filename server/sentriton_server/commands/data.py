@@ -1,4 +1,4 @@
-"""`sentriton data`: the public data sets, and fetching them."""
+"""`sentriton data` lists and downloads the public data sets."""
 
 from __future__ import annotations
 

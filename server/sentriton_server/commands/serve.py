@@ -50,7 +50,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     server: TritonServer | None = None
     gateway: Gateway | None = None
     try:
-        # Before minutes are spent on an export.
+        # Before the export, which may take minutes.
         check_security(settings)
         check_ports(settings, own)
         check_ready_file(own)
@@ -69,7 +69,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     except KeyboardInterrupt:
         say("stopping")
     finally:
-        # First, since its requests in progress need the server.
+        # Stopped first, since its requests in progress need the server.
         if gateway is not None:
             gateway.stop()
         if server is not None:
@@ -77,7 +77,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
 
 
 def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettings) -> str:
-    """The settings that were given (with --verbose: all), and the number of threads, with their sources."""
+    """The given settings (all with --verbose) and the number of threads, with their sources."""
     from sentriton_server.cores import usable_cores
 
     cores = usable_cores()
@@ -100,7 +100,7 @@ def _announce(server: TritonServer, settings: ServerSettings, ready_s: float) ->
 
 
 def _log_printer(verbose: bool) -> Callable[[LogLine], None]:
-    """Shows the lines of Triton's log that its user needs, or all."""
+    """A function that prints the important lines of Triton's log, or all."""
     from sentriton_server.serving.log import is_worth_showing
 
     def show_line(line: LogLine) -> None:

@@ -1,4 +1,4 @@
-"""How the commands talk to the terminal that they were started from, and listen to its signals."""
+"""Output and signals of the commands' terminal."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def say(message: str) -> None:
 
 def show(text: str, style: str | None = None) -> None:
     """Print on standard error."""
-    # A terminal that was closed, or a pipe whose reader has gone, ends no server: rich would exit.
+    # A closed terminal or pipe must not end a server, but rich would exit.
     with contextlib.suppress(OSError, ValueError, SystemExit):
         _console.print(text, style=style)
 
 
 def catch_signals() -> threading.Event:
-    """SIGINT, SIGTERM, SIGHUP and SIGQUIT become a `KeyboardInterrupt`, once. Further signals must not cut the shutdown
-    short. A signal that is ignored when the command starts (by nohup, say) stays ignored.
+    """Raise `KeyboardInterrupt` at the first SIGINT, SIGTERM, SIGHUP or SIGQUIT. Further signals do not interrupt the
+    shutdown. Signals that are ignored at the start (for example by nohup) stay ignored.
 
-    The returned event is set as well, and the waiting code checks it. C libraries swallow an exception that a signal
-    raises inside their callbacks.
+    The signal also sets the returned event, which waiting code checks, because C libraries swallow exceptions inside
+    their callbacks.
     """
     interrupted = threading.Event()
 

@@ -1,7 +1,7 @@
-"""The public data sets by name: file, licence, public home and sha256.
+"""The public data sets: name, file, licence, home page and sha256.
 
-The URLs name a commit where the home has one. Sentriton distributes none of these files: each user fetches them from
-their home, under their licence.
+The URLs name a commit if possible. Sentriton distributes none of these files. Users download them from their homes,
+under their licences.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BY_SA = "CC BY-SA 4.0"
 
 @dataclass(frozen=True)
 class PublicDataSet:
-    """A data set that is one file of the data folder.
+    """A data set, which is one file in the data folder.
 
-    `download_bytes` is the size of the download, or its upper bound for an archive. `sha256` belongs to the file; if
-    the file is compressed (.xz), to the text in it. `archive` marks a .tar.gz of film reviews (`reviews.py`).
+    `download_bytes` is the size of the download, or its upper bound for an archive. `sha256` is that of the file, or
+    of the text in a compressed file (.xz). `archive` marks a .tar.gz of film reviews (`reviews.py`).
     """
 
     name: str
@@ -39,7 +39,7 @@ class PublicDataSet:
 
 
 _DATA_SETS = (
-    # KLUE's version 1.1 left both dev files as they were in version 1, byte for byte.
+    # Both dev files of KLUE 1.1 are identical to those of version 1.
     PublicDataSet(
         "klue-sts-dev",
         "klue-sts-v1.1_dev.json",

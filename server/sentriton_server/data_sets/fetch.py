@@ -19,11 +19,11 @@ from sentriton_server.private_folder import private_folder
 BLOCK_BYTES = 1 << 20
 MAX_TEXT_BYTES = 1 << 28  # of a compressed file
 SOCKET_TIMEOUT_S = 30.0
-PRESET = 1  # of xz: a tenth of the default's time, a third more bytes
+PRESET = 1  # of xz: takes a tenth of the default's time, for a third more bytes
 
 
 class DataSetError(SentritonError):
-    """A data set cannot be fetched. The message names the data set, its home page, the cause and the remedy."""
+    """A data set cannot be downloaded. The message names the data set, its home page, the cause and the remedy."""
 
 
 class _Failure(Exception):
@@ -33,7 +33,7 @@ class _Failure(Exception):
 def fetch(data_set: PublicDataSet, folder: Path | None = None) -> Path:
     """The file of a data set in `folder` (default: `data_folder()`), downloaded if it is missing.
 
-    The file is complete or absent at any moment. A file with other content is never replaced. Raises `DataSetError`.
+    The file is always complete or absent. A file with other content is never replaced. Raises `DataSetError`.
     """
     folder = folder or data_folder()
     path = folder / data_set.file
@@ -74,10 +74,10 @@ def _download(data_set: PublicDataSet, target: Path) -> None:
     try:
         with urllib.request.urlopen(request, timeout=SOCKET_TIMEOUT_S) as response, target.open("wb") as file:
             size = _copy(response, file, data_set.download_bytes)
-            left: int | None = response.length  # of the announced bytes; None if the server announced none
+            left: int | None = response.length  # remaining bytes, None without a Content-Length
     except urllib.error.HTTPError as error:
-        error.close()  # it is the answer as well, with its connection
-        raise _Failure(f"the server answers with HTTP status {error.code} ({error.reason})") from error
+        error.close()  # the error is also the response, with an open connection
+        raise _Failure(f"the server answered with HTTP status {error.code} ({error.reason})") from error
     except urllib.error.URLError as error:
         raise _Failure(f"no connection ({error.reason})") from error
     except (http.client.HTTPException, TimeoutError, ConnectionError) as error:

@@ -1,4 +1,4 @@
-"""Where the files of the public data sets are."""
+"""The folder of the public data sets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def find(name: str, folder: Path | None = None) -> Path:
 
 
 def require_data_sets(names: Iterable[str], folder: Path) -> None:
-    """Raise `InvalidInput` that names all data sets whose files are missing in `folder`."""
+    """Raises `InvalidInput`, which names all data sets whose files are missing in `folder`."""
     data_sets = [CATALOGUE[name] for name in dict.fromkeys(names)]
     if missing := [data_set for data_set in data_sets if not (folder / data_set.file).is_file()]:
         files = ", ".join(f"{one.file} ({one.title}, {one.licence}, {one.homepage})" for one in missing)

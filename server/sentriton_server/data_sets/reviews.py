@@ -1,7 +1,7 @@
-"""NSMC's film reviews as one text: read from the archive of its repository, without unpacking a file.
+"""Reads NSMC's film reviews from the archive of its repository, without unpacking files.
 
-The archive has a JSON list for each film. Nothing is written under a name of the archive, and the sizes and the number
-of its entries are bounded.
+The archive has a JSON list for each film. Its names are never used for files, and the sizes and the number of its
+entries are bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-SHORTEST = 12  # characters; shorter reviews say little
+SHORTEST = 12  # characters
 MAX_ARCHIVE_BYTES = 1 << 30  # unpacked
 MAX_FILM_BYTES = 1 << 20
 MAX_ENTRIES = 50_000
@@ -67,7 +67,7 @@ def _reviews_of(name: str, content: bytes) -> list[str]:
 
 
 class _Bounded(io.BufferedIOBase):
-    """A stream that ends with an error after `MAX_ARCHIVE_BYTES`: a small archive may unpack to any size."""
+    """A stream that raises an error after `MAX_ARCHIVE_BYTES`, since a small archive may unpack to any size."""
 
     def __init__(self, stream: gzip.GzipFile) -> None:
         super().__init__()

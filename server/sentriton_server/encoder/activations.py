@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the usual name
 from torch import Tensor, nn
 
-# Several names of transformers are one function, or differ by no more than the rounding of a constant.
+# transformers has several names for the same function. Some of them differ only in the rounding of a constant.
 _FUNCTIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -28,7 +28,7 @@ OPERATOR_ACTIVATIONS = tuple(name for name, function in _FUNCTIONS.items() if fu
 
 
 class Activation(nn.Module):
-    """One activation function. Sentriton's operators use the same name, `function`."""
+    """One activation function. `function` is its name, also for Sentriton's operators."""
 
     __constants__: ClassVar = ["function"]
 
@@ -51,7 +51,7 @@ class Activation(nn.Module):
 
 
 class GatedActivation(nn.Module):
-    """The activation of the first half of the outputs, times the second half (Shazeer 2020, GLU variants)."""
+    """Multiplies the activation of the first half of the outputs by the second half (GLU variants, Shazeer 2020)."""
 
     def __init__(self, name: str) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.renaming import distance_state, packed_state, rotary_state
 from sentriton_server.encoder.shape import EncoderShape, LayerShape
 
-# Decoders that people embed with, by the beginning of their model type.
+# Prefixes of the model types of decoders that are common as embedding models.
 _DECODERS = (
     "bloom",
     "falcon",
@@ -31,18 +31,18 @@ _DECODERS = (
     "qwen",
     "embedding_gemma",
 )
-# Frequencies that change with the length of a text.
+# Rotary frequencies that depend on the length of the text.
 _CHANGING_ROTATIONS = ("dynamic", "longrope")
 
 
 class UnsupportedEncoder(SentritonError, ValueError):
-    """The checkpoint's encoder is one that Sentriton cannot pack."""
+    """Sentriton cannot pack the checkpoint's encoder."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """The numbers that fix an encoder's shape; `max_seq_length` counts tokens, special ones included. `further`: other
-    settings that decide its vectors, for encoders unlike BERT.
+    """The sizes of an encoder. `max_seq_length` counts tokens, including special ones. `further` has the other
+    settings that affect the vectors, for encoders unlike BERT.
     """
 
     model_type: str
@@ -54,7 +54,7 @@ class EncoderSpec:
     max_seq_length: int
     activation: str
     layer_norm_eps: float
-    # Not part of the text of this object, which every fingerprint has: those of BERT-like encoders stay the same.
+    # Outside repr, which is part of every fingerprint. So the fingerprints of BERT-like encoders stay the same.
     further: str = field(default="", repr=False)
 
     @property
@@ -65,12 +65,13 @@ class EncoderSpec:
 def read_encoder(
     model: nn.Module, max_seq_length: int | None, layer_weights: Tensor | None = None
 ) -> tuple[EncoderSpec, PackedEncoder]:
-    """Make a `PackedEncoder` (float32, CPU, eval mode) of an encoder of transformers, such as a BertModel. It shares
-    the weights that it does not fuse.
+    """Make a `PackedEncoder` (float32, CPU, eval mode) from an encoder of transformers, such as a BertModel. The two
+    share all weights that are not fused.
 
-    `max_seq_length` is the checkpoint's own limit in tokens; None, or one beyond a table of positions, becomes theirs.
-    `layer_weights` [layers + 1] mixes the outputs of embeddings and layers (WeightedLayerPooling). Raises
-    `UnsupportedEncoder` naming the checkpoint's value and the supported ones.
+    `max_seq_length` is the checkpoint's limit in tokens. If it is None or exceeds the position table, the size of the
+    table is the limit.
+    `layer_weights` [layers + 1] mixes the outputs of the embeddings and the layers (WeightedLayerPooling). Raises
+    `UnsupportedEncoder`, which names the checkpoint's value and the supported values.
     """
     config: Any = model.config
     check_config(config)
@@ -81,7 +82,7 @@ def read_encoder(
             f"the checkpoint's max_seq_length is {max_seq_length!r}; allowed are integers from 1 to {longest}, "
             "or null for the longest"
         )
-    # Rotary positions have no table that ends.
+    # Rotary positions have no table, and so no limit of their own.
     bounded = longest if family.positions != "rotary" or max_seq_length is None else max_seq_length
     shape = _shape(config, min(max_seq_length or longest, bounded))
     spec = EncoderSpec(
@@ -103,7 +104,7 @@ def read_encoder(
         state |= distance_state(model, shape.bias_distance)
     if layer_weights is not None:
         state["mix.weights"] = layer_weights / layer_weights.sum()
-    with torch.device("meta"):  # no memory for weights that others replace
+    with torch.device("meta"):  # without memory, since the checkpoint's weights replace these
         packed = PackedEncoder(shape, mixes_layers=layer_weights is not None)
     packed.load_state_dict(state, assign=True)
     return spec, packed.float().eval()
@@ -132,7 +133,7 @@ def _shape(config: Any, max_seq_length: int) -> EncoderShape:
 
 
 def _layers(config: Any, family: Family) -> tuple[LayerShape, ...]:
-    """The layers one by one: of those of several types, the local ones have a window, and each type its rotation."""
+    """The shape of each layer. If layers have types, the local ones have a window, and each type has its rotation."""
     rotations = _rotations(config, family)
     if family.window is None:
         return (LayerShape(rotation=0 if rotations else None),) * int(config.num_hidden_layers)
@@ -140,14 +141,14 @@ def _layers(config: Any, family: Family) -> tuple[LayerShape, ...]:
         LayerShape(
             window=getattr(config, family.window) if kind == "sliding_attention" else None,
             rotation=rotations.index(kind),
-            norm=number > 0 or not family.norm_first,  # in front of the first layer is the norm of the embeddings
+            norm=number > 0 or not family.norm_first,  # the norm of the embeddings precedes the first layer
         )
         for number, kind in enumerate(config.layer_types)
     )
 
 
 def _rotations(config: Any, family: Family) -> list[str]:
-    """The names of the sets of rotary frequencies: none, one without a name, or one for each type of layers."""
+    """The names of the sets of rotary frequencies: no set, one set named "", or one set for each type of layer."""
     if family.positions != "rotary":
         return []
     return sorted(set(config.layer_types)) if family.window else [""]
@@ -166,7 +167,7 @@ def check_config(config: Any) -> None:
             "checkpoint that was trained with one of these"
         )
     position_type = getattr(config, "position_embedding_type", None) or "absolute"
-    # Rotary encoders of transformers do not read it, and other code wrote it into their configurations.
+    # Rotary encoders of transformers ignore this field, which other code wrote into their configurations.
     if position_type != "absolute" and family.positions != "rotary":
         raise UnsupportedEncoder(
             f"the encoder's position_embedding_type is {position_type!r}; supported is 'absolute' alone; "
@@ -183,8 +184,8 @@ def check_config(config: Any) -> None:
 
 
 def check_model_type(config: Mapping[str, Any]) -> None:
-    """Raises `UnsupportedEncoder` if the content of a config.json names no encoder that can be packed: transformers
-    would ask for another release of it, or for leave to run code.
+    """Raises `UnsupportedEncoder` if a config.json does not name a supported encoder. transformers would ask for
+    another release of itself, or for permission to run code.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str):
@@ -236,15 +237,13 @@ def _check_rotation(config: Any, family: Family) -> None:
 
 
 def count_parameters(config: Any) -> int:
-    """How many weights an encoder of this configuration has, without its pooler; some 1 % fewer where layers have no
-    biases.
-    """
+    """The number of weights of an encoder without its pooler, to within 1 %: biases of gated layers are not counted."""
     family = FAMILIES[config.model_type]
     hidden, inner, width = config.hidden_size, family.setting(config, "intermediate_size"), _embedding_size(config)
     positions = 0 if family.positions == "rotary" else config.max_position_embeddings
     embeddings = (config.vocab_size + positions + (family.setting(config, "type_vocab_size") or 0) + 2) * width
     projection = 0 if width == hidden else (width + 1) * hidden
-    if family.gated:  # without biases, since some of these encoders have none
+    if family.gated:  # without biases, since only some of these encoders have them
         layer = 4 * hidden * hidden + 3 * hidden * inner
     else:
         layer = 4 * hidden * (hidden + 1) + 2 * hidden * inner + inner + 5 * hidden
@@ -252,7 +251,7 @@ def count_parameters(config: Any) -> int:
 
 
 def _embedding_size(config: Any) -> int:
-    """The width of the embeddings: ELECTRA's alone is another than the layers'."""
+    """The width of the embeddings. Only in ELECTRA does it differ from the width of the layers."""
     return int(config.embedding_size if config.model_type == "electra" else config.hidden_size)
 
 

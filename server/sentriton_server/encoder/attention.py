@@ -1,10 +1,10 @@
-"""Attention within the rows of one token block: nowhere else does padding enter the encoder.
+"""Attention within the rows of one token block. This is the only part of the encoder that pads rows.
 
-A row's token embeddings must not depend on the rows beside it. The shapes that a kernel is given decide the order of
-its additions. They also decide whether vector instructions or a loop's remainder compute a number. At int8, a
-difference in the last bit changes the rounding of some activations. The following layers amplify it to the size
-of the quantization error. On a CPU, the padded length of a row therefore follows from its own length alone. The kernels
-take rows of one padded length together.
+The token embeddings of a row must not depend on the other rows of the batch. The shape of a kernel's input determines
+the order of its additions, and the elements that its scalar remainder loop computes. At int8, a difference in the last
+bit changes the rounding of some activations. The following layers amplify this to the size of the quantization error.
+On a CPU, the padded length of a row therefore depends only on the length of the row. Each kernel call computes all rows
+of one padded length.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ from torch import Tensor, nn
 
 from sentriton_server.encoder.ragged import attend_ragged
 
-# On a CPU, torch's fused kernel does many small products one by one, which two threads do hardly faster than one. `bmm`
-# takes them all at once. Up to this number of tokens per row it takes half the time, while scores still fit the caches.
+# On a CPU, torch's fused kernel computes small products one by one and gains little from a second thread. `bmm`
+# computes them together. Up to this number of tokens per row it takes half the time, since the scores fit the caches.
 MAX_BMM_TOKENS = 128
-# These rows are padded to a multiple of 8 tokens. A smaller multiple splits a batch into more groups, each with its own
+# Rows for `bmm` are padded to a multiple of this. A smaller multiple splits a batch into more groups with more kernel
 # calls. A larger one costs more in padding than it saves in calls.
 PADDING_MULTIPLE_TOKENS = 8
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a block are in attention, the same for all its layers.
+    """The arrangement of a block's tokens for attention, shared by all layers.
 
-    A token's query, key and value, [3, heads, head_size], are 3 * heads pieces of [head_size]. `groups` are pairs
-    (rows, padded length), in order. A group has a place for each piece of [rows, heads, padded length].
-    `to_heads` [3 * places] int64 says which piece is at each place of [3, places]. After a row's end it is the
-    row's last token. `bias` [places] float32 is -inf there, else 0. `from_heads` [(tokens + filling) * heads] int64
-    says at which place a token's context is; a filling row gets any. `bmm` takes groups of a padded length of up to
-    `max_bmm_tokens`, torch's fused kernel the others, with the bias if `masked`.
+    A token's query, key and value, [3, heads, head_size], are 3 * heads pieces of [head_size]. `groups` are pairs of
+    (rows, padded length). Each group has rows * heads * padded length places, in this order.
 
-    A GPU's `kernel` for ragged rows needs none of that, but `row_ends` [rows + 1] int32 and the tokens of the `longest`
-    row: see ragged.py.
+    `to_heads` [3 * places] int64 maps each place of [3, places] to a piece. Padding repeats the row's last token.
+    `bias` [places] float32 is -inf at padding, else 0. `from_heads` [(tokens + filling) * heads] int64 maps each token
+    and head to the place of its context; filling rows map to any place.
+
+    `bmm` computes groups with a padded length of up to `max_bmm_tokens`. torch's fused kernel computes the others, with
+    the bias if `masked`.
+
+    A GPU's `kernel` for ragged rows only needs `row_ends` [rows + 1] int32 and the length of the `longest` row (see
+    ragged.py).
     """
 
     to_heads: Tensor
@@ -52,7 +55,7 @@ class Layout(NamedTuple):
 
 
 def lay_out_ragged(row_ends: Tensor, longest: int, heads: int, kernel: str) -> Layout:
-    """For a kernel for ragged rows."""
+    """The layout for a kernel for ragged rows."""
     nothing = row_ends[:0]
     no_groups: list[tuple[int, int]] = []
     return Layout(nothing, nothing, nothing, no_groups, heads, 0, False, row_ends, longest, kernel)
@@ -66,18 +69,18 @@ def lay_out(
     max_bmm_tokens: int = MAX_BMM_TOKENS,
     padding_multiple: int = PADDING_MULTIPLE_TOKENS,
 ) -> Layout:
-    """`lengths`: the tokens of each row of the block, longest first. `filling`: rows without a token after these."""
+    """The layout for padded rows. `lengths`: tokens of each row, longest first. `filling`: empty rows after these."""
     on_gpu = device.type == "cuda"
     groups: list[tuple[int, int]] = []
     padded: list[int] = []
     for length in lengths:
         if on_gpu:
-            # Few large kernels are worth the padding there.
+            # On a GPU, a few large kernels are faster in spite of the padding.
             padded_length = lengths[0]
         elif length <= max_bmm_tokens:
             padded_length = -(-length // padding_multiple) * padding_multiple
         else:
-            # So few long rows fit a block that hardly any two would share a padded length.
+            # A block has only a few long rows, and they rarely share a padded length.
             padded_length = length
         padded.append(padded_length)
         if len(groups) > 0 and groups[-1][1] == padded_length:
@@ -128,7 +131,7 @@ class Attention(nn.Module):
     """Scaled dot-product attention of several heads, without the projections around it."""
 
     def forward(self, query_key_value: Tensor, layout: Layout) -> Tensor:
-        """`query_key_value` [tokens and filling, 3 * hidden]; returns the context, [tokens and filling, hidden]."""
+        """Compute the context [tokens and filling, hidden] from `query_key_value` [tokens and filling, 3 * hidden]."""
         heads = layout.heads
         if layout.kernel != "":
             return attend_ragged(query_key_value, layout.row_ends, layout.longest, heads, layout.kernel)
@@ -143,8 +146,8 @@ class Attention(nn.Module):
             start = end
             if length <= layout.max_bmm_tokens:
                 query, key, value = group.view([3, rows * heads, length, head_size]).unbind()
-                # Keys before queries: torch's softmax over a last dimension of less than 16 is not vectorized, four
-                # times slower than over the one before.
+                # Keys before queries: torch does not vectorize softmax over a last dimension below 16. It is four times
+                # slower than over the dimension before.
                 scores = torch.baddbmm(
                     group_bias.view([-1, length, 1]), key, query.transpose(1, 2), alpha=head_size**-0.5
                 )

@@ -1,7 +1,7 @@
-"""Attention whose scores depend on how far a key is from its query: a bias for each distance, or none beyond a window.
+"""Attention with scores that depend on the distance between key and query, by a bias or a window.
 
-Rows longer than `Layout.max_bmm_tokens` are taken a slice of queries at a time, with the keys that the slice can see.
-So memory grows with the length of a row and not with its square. With a window, time does so as well.
+Rows longer than `Layout.max_bmm_tokens` are computed in slices of queries, each with the keys in its reach. So memory
+grows linearly with the length of a row. With a window, time does so as well.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from sentriton_server.encoder.attention import Attention, Layout
 
-# A slice of queries: with fewer, keys are read more often; with more, scores leave the caches.
+# Queries of a slice. Smaller slices read the keys more often; the scores of larger ones exceed the caches.
 SLICE_TOKENS = 256
 
 
 def by_distance(of_distances: Tensor, queries: int, keys: int) -> Tensor:
-    """[heads, queries, keys] of `of_distances` [heads, queries + keys - 1]. Its first value is that of the last query
-    and the first key, its last that of the first query and the last key.
+    """Expand `of_distances` [heads, queries + keys - 1] to [heads, queries, keys]. Its first value belongs to the last
+    query and the first key, its last value to the first query and the last key.
     """
-    # Each window of as many distances as keys is the row of one query, the last query's first.
+    # A window of as many distances as keys is the row of one query. The first window belongs to the last query.
     return of_distances.unfold(1, keys, 1).flip(1)
 
 
 class DistanceBias(nn.Module):
-    """MPNet's (and T5's) relative attention bias: one number for each head and distance, the same in all layers."""
+    """The relative attention bias of MPNet and T5: one number for each head and distance, shared by all layers."""
 
     def forward(self, distances: Tensor, distance_bias: Tensor) -> Tensor:
-        """`distances` int64 [n]: key minus query; `distance_bias` [heads, 2 * far + 1]: of the distances -far to far,
-        the outer ones of all beyond. Returns [heads, n].
+        """The bias [heads, n] of `distances` int64 [n], each key minus query. `distance_bias` [heads, 2 * far + 1] is
+        for the distances from -far to far; its outer values also apply beyond.
         """
         far = distance_bias.size(1) // 2
         return distance_bias.index_select(1, distances.clamp(-far, far) + far)
@@ -47,13 +47,13 @@ class LocalWindow(nn.Module):
         self.width = width
 
     def forward(self, distances: Tensor, distance_bias: Tensor) -> Tensor:
-        """As `DistanceBias`: 0 or -inf, [1, n], the same for all heads."""
+        """The bias [1, n], 0 or -inf, of `distances` int64 [n]."""
         outside = (distances.abs() > self.width).unsqueeze(0)
         return torch.zeros([1, distances.size(0)], device=distances.device).masked_fill_(outside, -float("inf"))
 
 
 class AttentionAnywhere(nn.Module):
-    """`Attention` where distance does not count, called as `AttentionByDistance`."""
+    """`Attention` without a bias, with the signature of `AttentionByDistance`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,8 +65,8 @@ class AttentionAnywhere(nn.Module):
 
 
 class AttentionByDistance(nn.Module):
-    """As `Attention`, with scores that `bias` changes by distance. `reach`: the largest distance of a key that counts.
-    In rows of up to `even_tokens`, no distance changes them.
+    """`Attention` with a `bias` of the scores by distance. Keys beyond the distance `reach` have no effect. Rows of up
+    to `even_tokens` tokens need no bias.
     """
 
     __constants__: ClassVar = ["reach", "even_tokens", "slice_tokens"]
@@ -79,7 +79,7 @@ class AttentionByDistance(nn.Module):
         self.slice_tokens = SLICE_TOKENS
 
     def forward(self, query_key_value: Tensor, layout: Layout, distance_bias: Tensor) -> Tensor:
-        """`query_key_value` [tokens and filling, 3 * hidden]; returns the context, [tokens and filling, hidden]."""
+        """Compute the context [tokens and filling, hidden] from `query_key_value` [tokens and filling, 3 * hidden]."""
         heads = layout.heads
         head_size = query_key_value.size(1) // (3 * heads)
         pieces = query_key_value.reshape([-1, head_size]).index_select(0, layout.to_heads).view([3, -1, head_size])
@@ -96,12 +96,12 @@ class AttentionByDistance(nn.Module):
         return torch.cat(contexts).index_select(0, layout.from_heads).view([-1, heads * head_size])
 
     def scores_bias(self, first_query: int, end_query: int, first_key: int, end_key: int, like: Tensor) -> Tensor:
-        """[heads or 1, queries, keys]"""
+        """The bias of the scores, [heads or 1, queries, keys]."""
         distances = torch.arange(first_key - end_query + 1, end_key - first_query, device=like.device)
         return by_distance(self.bias(distances, like), end_query - first_query, end_key - first_key)
 
     def whole(self, group: Tensor, ends: Tensor, distance_bias: Tensor) -> Tensor:
-        """All queries of short rows at once, by products: see `Attention`."""
+        """Compute all queries of short rows together by `bmm`, as `Attention` does."""
         rows, heads, length, head_size = group.size(1), group.size(2), group.size(3), group.size(4)
         query, key, value = group.view([3, rows * heads, length, head_size]).unbind()
         bias = ends.transpose(2, 3)
@@ -114,7 +114,7 @@ class AttentionByDistance(nn.Module):
         return torch.bmm(weights.transpose(1, 2), value)
 
     def sliced(self, group: Tensor, ends: Tensor, distance_bias: Tensor) -> Tensor:
-        """[rows, heads, length, head_size], a slice of queries after the other, by torch's fused kernel."""
+        """Compute [rows, heads, length, head_size] by torch's fused kernel, in slices of queries."""
         length = group.size(3)
         query, key, value = group.unbind()
         slices: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""The encoders of transformers that can be packed, each model type by its differences from the others."""
+"""The supported encoders of transformers. Each model type is described by its differences from BERT."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# A table's positions are counted from 0, or from behind the padding id over all tokens that are not padding
-# (`create_position_ids_from_input_ids` in transformers). Rotary positions have no table.
+# Positions in a table start at 0, or at the padding id plus 1 (`create_position_ids_from_input_ids` in transformers).
+# Rotary positions have no table.
 Positions = Literal["from 0", "behind padding", "rotary"]
 
 
 @dataclass(frozen=True)
 class LayerNames:
-    """The names of a layer's weights, after `prefix` and the layer's number. Weights of several names become one, with
-    their outputs in this order.
+    """The names of a layer's weights, after `prefix` and the layer's number. The weights of a tuple of names are
+    concatenated in this order.
     """
 
     prefix: str
@@ -28,11 +28,11 @@ class LayerNames:
 
 @dataclass(frozen=True)
 class Family:
-    """One model type. `known`: checkpoints of it that people use, for the documentation.
+    """One model type. `known`: popular checkpoints of this type, for the documentation.
 
-    `settings`: the name of a setting in its configuration, where it is not BERT's; `constants`: settings that its
-    configuration does not have. `window`: the setting with the largest distance of a key in layers of local attention.
-    `bias_distance`: the distance from which on its bias of attention stays the same.
+    `settings`: the names of settings that differ from BERT's. `constants`: settings that the configuration lacks.
+    `window`: the setting with the largest distance of a key in layers of local attention. `bias_distance`: the
+    distance from which the attention bias is constant.
     """
 
     model_type: str
@@ -58,7 +58,7 @@ class Family:
 
     @property
     def operators(self) -> str:
-        """Whose operators its layers have on a CPU with AVX-512, for the documentation."""
+        """The operators of its layers on a CPU with AVX-512, for the documentation."""
         return "torch" if self.gated or self.norm_first or self.positions == "rotary" else "sentriton"
 
     def setting(self, config: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The transformer layers of a packed encoder. The parts in which encoders differ are chosen when a layer is made."""
+"""The transformer layers of a packed encoder. The shape of a layer determines its parts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ class PackedLayer(nn.Module):
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
 
     def by_operators(self, hidden: Tensor, lengths: list[int], heads: int, distance_bias: Tensor) -> None:
-        """`hidden` [tokens, hidden] float32, row by row, in place; `lengths`: the tokens of each row."""
-        # The linear layers are those of linear.py by now.
+        """Compute the layer in place by Sentriton's operators. `hidden` float32 [tokens, hidden] has the rows in order,
+        and `lengths` the number of tokens of each row.
+        """
+        # compile_encoder has replaced the linear layers by those of linear.py.
         parameters: list[Tensor] = self.query_key_value.for_operators  # type: ignore[assignment]
         parameters = parameters + self.attention_output.for_operators  # type: ignore[operator]
         parameters += self.intermediate.for_operators + self.output.for_operators  # type: ignore[operator]
@@ -41,7 +43,9 @@ class PackedLayer(nn.Module):
         )
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
-        """`hidden` [tokens and filling, hidden]. `rotations` are of `Rotary`, `distance_bias` of `DistanceBias`."""
+        """Compute the layer's output, with the shape of `hidden` [tokens and filling, hidden]. `rotations` come from
+        `Rotary`; `distance_bias` is that of `DistanceBias`.
+        """
         hidden = self.attention_norm(hidden + self.attend(hidden, layout, rotations, distance_bias))
         normalized: Tensor = self.output_norm(hidden + self.feed_forward(hidden))
         return normalized
@@ -57,7 +61,7 @@ class PackedLayer(nn.Module):
 
 
 class NormFirstLayer(PackedLayer):
-    """A layer with norms before attention and before the feed-forward layers, as in ModernBERT."""
+    """A pre-norm layer: the norms precede attention and feed-forward, as in ModernBERT."""
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
         """See `PackedLayer.forward`."""

@@ -1,9 +1,9 @@
-"""Linear layers for the CPU, their weights in the order in which its kernels read them.
+"""Linear layers for the CPU, with weights in the order that the kernels read.
 
-`torch.nn.functional.linear` puts a bfloat16 weight into that order in every call, and has a slower kernel than oneDNN's
-for float32. An ordered weight cannot be saved, so a file holds the plain one. The process that loads it orders
-it once, for oneDNN or for Sentriton's operators. The latter needs a module made for them (`operators`) and a processor
-that suits them.
+`torch.nn.functional.linear` reorders a bfloat16 weight in every call, and its float32 kernel is slower than oneDNN's.
+Torch cannot save an ordered weight, so the file has the plain one. The process that loads the file orders it once, for
+oneDNN or for Sentriton's operators. Sentriton's operators need a module made for them (`operators`) and a suitable
+processor.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 
 def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
-    """Whether Sentriton's loaded operators support weights of this type on this machine. `mixed`: 8-bit weights,
-    and some in bfloat16.
+    """Whether Sentriton's operators are loaded and support weights of this type on this processor. `mixed`: some
+    weights are 8-bit and some bfloat16.
     """
     if mixed:
         return bool(torch.ops.sentriton.suits(torch.int8)) and bool(torch.ops.sentriton.suits(torch.bfloat16))
@@ -24,8 +24,8 @@ def operators_suit(dtype: torch.dtype, mixed: bool) -> bool:
 
 
 class OrderedLinear(nn.Module):
-    """A linear layer in `dtype`, float32 or bfloat16. It casts its input to this type and returns it. `mixed`: other
-    layers of the encoder have another type.
+    """A linear layer in `dtype`, float32 or bfloat16. It casts its input to this type and returns this type. `mixed`:
+    the encoder has layers of another type as well.
 
     `for_operators` are the parameters of `sentriton::layer`: ordered weight, bias, scales and row sums.
     """
@@ -48,7 +48,7 @@ class OrderedLinear(nn.Module):
         if self.operators:  # noqa: SIM102 - TorchScript looks up all names of an `and`, also those not loaded
             if operators_suit(weight.dtype, self.mixed):
                 return torch.ops.sentriton.order(weight)
-        # oneDNN has no bfloat16 for processors without AVX-512; there, the plain weight serves.
+        # oneDNN has no bfloat16 on processors without AVX-512, so these use the plain weight.
         if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
             return weight
         return torch.ops.mkldnn._reorder_linear_weight(weight, None)
@@ -65,7 +65,7 @@ class OrderedLinear(nn.Module):
 
     @torch.jit.export
     def __setstate__(self, state: tuple[Tensor, Tensor, bool]) -> None:
-        # The plain weight is needed for saving alone, and takes as much memory as the other.
+        # Only saving needs the plain weight. It takes as much memory as the ordered one.
         self.plain_weight = torch.empty([0])
         self.bias = state[1]
         self.prepare(state[0])
@@ -73,17 +73,16 @@ class OrderedLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with 8-bit weights, a scale for each output channel, and 8-bit activations, a scale and offset
-    for each token.
+    """A linear layer with 8-bit weights and activations. Each output channel has a scale, each token a scale and an
+    offset.
 
-    The kernel has one scale for all tokens of a block. A single outlier would cost every other token its precision, and
-    a sentence's vector would depend on its neighbours in the batch. Hence each token is mapped onto whole numbers from
-    0 to 255 first, x = low + scale * n. The linear map is undone after the product:
-    W x + b = scale * (W n) + low * (W 1) + b.
+    torch's kernel has one scale for all tokens of a block. A single outlier would reduce the precision of all other
+    tokens, and a sentence's vector would depend on the rest of the batch. So each token is first mapped to integers
+    from 0 to 255, x = low + scale * n. The product then becomes W x + b = scale * (W n) + low * (W 1) + b.
 
-    That mapping is FBGEMM's for embedding tables, the one that torch has in a single pass. With `amin`, `amax`, a
-    division and two casts it took a tenth of a layer's time. It puts scale and low, four bytes each, after a token's
-    numbers; the weight has zeros for these eight.
+    The mapping is FBGEMM's for embedding tables, the only one that torch computes in a single pass. As `amin`, `amax`,
+    a division and two casts it took a tenth of a layer's time. It appends scale and low, four bytes each, to the
+    token's numbers. The weight has zeros for these eight.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -114,7 +113,7 @@ class Int8Linear(nn.Module):
         if self.mixed:
             hidden = hidden.to(torch.float32)
         numbers = torch.ops.quantized.embedding_bag_byte_prepack(hidden)
-        # The same bytes as float32: TorchScript has no `view` to another dtype, and `set_` asks for none.
+        # Reinterprets the bytes as float32. TorchScript has no `view` to another dtype, and `set_` checks none.
         scale_and_low = torch.empty([0]).set_(numbers[:, hidden.size(1) :].clone(), 0, [hidden.size(0), 2], [2, 1])
         product = torch.ops.onednn.qlinear_pointwise(
             numbers, 1.0, 0, self.weight, self.scales, self.no_offsets, None, 1.0, 0, torch.float32, "none", [], ""

@@ -1,9 +1,9 @@
-"""An encoder that runs on the tokens alone.
+"""An encoder without padding.
 
-The module takes packed rows: the tokens of all rows in one tensor, and the number of each token's row. It never
-contains padding: the projections and feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`.
-Rows are taken in order of length, in token blocks of at most `block_tokens` tokens. Only attention pads the rows of a
-block, on a CPU each by its own length. All that happens to a row on a CPU is independent of the rows beside it.
+The input is packed rows: the tokens of all rows in one tensor, and the row number of each token. The projections and
+feed-forward layers, which are almost all of the work, run on `[tokens, hidden]`. The module sorts rows by length and
+computes them in token blocks of at most `block_tokens` tokens. Only attention pads rows, on a CPU each row by its own
+length. On a CPU, the result of a row is independent of the other rows.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from sentriton_server.encoder.positions import NotRotary, Rotary, TypeEmbedding
 from sentriton_server.encoder.ragged import PADDED, kernel_here
 from sentriton_server.encoder.shape import EncoderShape
 
-# Bounds the memory of a token block, however large the batch is. On a CPU it keeps activations near the caches: 256
-# tokens of a width of 1,024. The kernels reach their full rate at some 64 tokens. A narrow model takes more tokens,
-# since the fixed cost of an operation weighs as much as its computation.
+# Bounds the memory of a token block for batches of any size. On a CPU, activations stay in the caches: 256 tokens at a
+# width of 1,024. The kernels reach their full rate at about 64 tokens. A narrow model has blocks of more tokens,
+# because the fixed cost of an operation is as high as its computation.
 _MAX_BLOCK_ACTIVATIONS = 256 * 1024
 _MAX_BLOCK_TOKENS = 1024
-# oneDNN makes new kernels for every number of tokens that is not among the last few hundred (half a millisecond each).
-# Blocks are filled up to a multiple of this with rows that are not read, so that these numbers are few.
+# oneDNN generates a kernel for each new number of tokens (half a millisecond) and caches a few hundred. Unused rows
+# fill each block to a multiple of this, so that only a few numbers occur.
 BLOCK_MULTIPLE_TOKENS = 8
-# A GPU computes a batch of ordinary sentences best in one block.
+# On a GPU, a batch of ordinary sentences is fastest in one block.
 GPU_BLOCK_TOKENS = 8192
 
 
 def cpu_block_tokens(hidden_size: int) -> int:
-    """The most tokens of a block on a CPU, except for a single row that is longer."""
+    """The largest number of tokens of a block on a CPU. Only a single longer row may exceed it."""
     return min(_MAX_BLOCK_TOKENS, _MAX_BLOCK_ACTIVATIONS // hidden_size)
 
 
 class LastLayer(nn.Module):
-    """The token embeddings are the last layer's output."""
+    """Returns the last layer's output as token embeddings."""
 
     def begin(self, hidden: Tensor) -> Tensor:
         return hidden
@@ -49,7 +49,7 @@ class LastLayer(nn.Module):
 
 
 class LayerMix(nn.Module):
-    """The token embeddings are a sum of all layers' outputs: `weights` [layers + 1], the embeddings' first."""
+    """Returns the weighted sum of all outputs as token embeddings. `weights` [layers + 1], the embeddings' first."""
 
     def __init__(self, layers: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class LayerMix(nn.Module):
 
 
 class Projection(nn.Module):
-    """From embeddings of another width to the layers', as in ELECTRA. Tokens are filled up as in a block."""
+    """Projects embeddings to the width of the layers, as in ELECTRA. Tokens are filled up as in a block."""
 
     __constants__: ClassVar = ["multiple"]
 
@@ -79,11 +79,11 @@ class Projection(nn.Module):
 
 
 class PackedEncoder(nn.Module):
-    """Token embeddings of ragged rows; an encoder of transformers without its pooler.
+    """Computes the token embeddings of ragged rows: an encoder of transformers without its pooler.
 
-    `operators`: the module is for Sentriton's operators, which the process must have loaded. It calls them where the
-    processor suits its `weights`; some of `mixed` ones are in bfloat16. `mixes_layers`: its output is a mix of all
-    layers'.
+    `operators`: the module is for Sentriton's operators, which the process must have loaded. It calls them if the
+    processor supports its `weights`. `mixed`: some of these are in bfloat16. `mixes_layers`: the output is a mix of
+    the outputs of all layers.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -101,10 +101,10 @@ class PackedEncoder(nn.Module):
         self.pad_token_id = shape.pad_token_id
         self.positions_follow_padding_id = shape.positions_follow_padding_id
         self.beyond_operators = shape.beyond_operators
-        self.key = 0  # an export sets its own, which every request must carry
+        self.key = 0  # an export sets a secret key, which every request must have
         self.block_tokens = cpu_block_tokens(shape.hidden_size)
         self.block_multiple = BLOCK_MULTIPLE_TOKENS
-        # A kernel of ragged.py, and the device that has it; an export for a GPU chooses one.
+        # A kernel of ragged.py and its device. An export for a GPU sets both.
         self.kernel = PADDED
         self.kernel_device = "cuda"
         self.output_dtype = torch.float32
@@ -118,7 +118,7 @@ class PackedEncoder(nn.Module):
         self.rotary = Rotary(shape.num_rotations, hidden // shape.num_heads) if shape.num_rotations else NotRotary()
         if shape.bias_distance:
             self.distance_bias: Tensor = nn.Parameter(torch.empty(shape.num_heads, 2 * shape.bias_distance + 1))
-        else:  # of one element: torch does not write a tensor without any into a pipe
+        else:  # one element, since torch cannot write an empty tensor into a pipe
             self.distance_bias = torch.zeros([1, 1], device="cpu")
         self.layers = make_layers(shape)
         self.last_norm = nn.LayerNorm(hidden, eps=eps) if shape.norm_first else nn.Identity()
@@ -127,37 +127,38 @@ class PackedEncoder(nn.Module):
     def forward(self, input_ids: Tensor, row: Tensor, key: Tensor) -> Tensor:
         """Token embeddings [tokens, hidden] of packed rows: all rows in order, without padding.
 
-        `input_ids` and `row` int32 [tokens, 1]: each token's id, and the number of its row, from 0 on. `key` int64
-        [tokens, 1]: every element must be this module's own. Raises for another key, an id outside the
-        vocabulary, rows not numbered 0, 1, 2 and so on, or one longer than `max_seq_length`. An execution is
-        one request, so an error reaches no other caller.
+        `input_ids` and `row` int32 [tokens, 1] are each token's id and row number, from 0. All elements of `key` int64
+        [tokens, 1] must be the module's key. Raises for another key, an id outside the vocabulary, rows not numbered
+        0, 1, 2 and so on, or a row longer than `max_seq_length`. Each execution is one request, so an error affects
+        only its caller.
         """
         ids = input_ids.flatten().to(torch.int64)
         rows = row.flatten().to(torch.int64)
         rise = torch.diff(rows, prepend=torch.full_like(rows[:1], -1))
         token = torch.arange(ids.size(0), device=ids.device)
-        start = torch.where(rise > 0, token, 0).cummax(0)[0]  # where each token's row begins
+        start = torch.where(rise > 0, token, 0).cummax(0)[0]  # the first token of each token's row
         num_rows, longest = self.check(ids, rows, rise, token - start, key.flatten())
         positions = self.position_ids(ids, start, token - start)
         kernel = self.kernel_of(ids.device)
         if kernel != "":
-            # One block, and nothing waits for the device any more.
+            # One block, and no further wait for the device.
             row_ends = torch.searchsorted(rows, torch.arange(num_rows + 1, device=ids.device), out_int32=True)
             lengths: list[int] = []
             return self.encode_block(ids, positions, lengths, row_ends, longest, kernel).to(self.output_dtype)
         return self.encode_rows(ids, positions, rows, torch.bincount(rows, minlength=num_rows))
 
     def kernel_of(self, device: torch.device) -> str:
-        """The kernel for ragged rows on this device."""
+        """The kernel for ragged rows on this device, or an empty string."""
         if self.kernel == "" or device.type != self.kernel_device:
             return ""
         shape = [1, self.num_heads, 16, self.hidden_size // self.num_heads]
         return kernel_here(self.kernel, torch.empty(shape, dtype=self.embedding_norm.weight.dtype, device=device))
 
     def check(self, ids: Tensor, rows: Tensor, rise: Tensor, place: Tensor, key: Tensor) -> tuple[int, int]:
-        """Raise for invalid rows. `rise` and `place` [tokens]: how much a token's row number is above the
-        one before, and the token's place in its row. Returns the number of rows and the tokens of the longest. One look
-        at the results: on a GPU each waits for the device.
+        """Check the rows, and return their number and the length of the longest. Raises for invalid rows.
+
+        `rise` [tokens] is the difference between a token's row number and the one before. `place` [tokens] is the
+        token's place in its row. The results are read once, because on a GPU each reading waits for the device.
         """
         if ids.size(0) == 0:
             raise ValueError("no tokens; send at least one")
@@ -188,8 +189,9 @@ class PackedEncoder(nn.Module):
         return (before[1:] - before[start]) * counted + self.pad_token_id
 
     def encode_rows(self, ids: Tensor, positions: Tensor, row: Tensor, row_tokens: Tensor) -> Tensor:
-        """Token embeddings [tokens, hidden], computed in token blocks, longest rows first. `row_tokens` [rows]: the
-        length of each row."""
+        """Compute token embeddings [tokens, hidden] in token blocks, longest rows first. `row_tokens` [rows] has the
+        length of each row.
+        """
         token_embeddings = torch.empty([ids.size(0), self.hidden_size], dtype=self.output_dtype, device=ids.device)
         row_tokens, order = row_tokens.sort(descending=True, stable=True)
         rank = order.argsort()
@@ -217,8 +219,9 @@ class PackedEncoder(nn.Module):
     def encode_block(
         self, ids: Tensor, positions: Tensor, lengths: list[int], row_ends: Tensor, longest: int, kernel: str
     ) -> Tensor:
-        """`ids` and `positions` [tokens], row by row; `lengths`: the tokens of each row, longest first. A `kernel` for
-        ragged rows takes `row_ends` and `longest`, as in `Layout`.
+        """Compute the token embeddings of one block. `ids` and `positions` [tokens] have the rows in order; `lengths`
+        are their numbers of tokens, longest first. A `kernel` for ragged rows uses `row_ends` and `longest`, as in
+        `Layout`.
         """
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
         hidden = self.projection(hidden)

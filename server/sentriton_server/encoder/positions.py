@@ -1,7 +1,7 @@
-"""How an encoder knows the places of tokens where it has no table of positions: queries and keys turn with them.
+"""Rotary positions: queries and keys are rotated by an angle that depends on the token's place.
 
-Rotary positions are those of RoFormer (Su et al. 2021), in the layout of transformers. Element i of the first half of a
-head and element i of its second half are a pair.
+They are those of RoFormer (Su et al. 2021), in the layout of transformers. Element i of the first half of a head and
+element i of its second half are a pair.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class TypeEmbedding(nn.Module):
-    """In place of a table of positions: the embedding of token type 0, the same for all tokens."""
+    """The embedding of token type 0, which all tokens share. It takes the place of a position table."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class TypeEmbedding(nn.Module):
 
 
 class Rotary(nn.Module):
-    """The angles of a block's tokens. `frequencies` [sets, head_size / 2], `scales` [sets]: of cosine and sine."""
+    """The rotations of a block's tokens. `frequencies` [sets, head_size / 2]; `scales` [sets] of cosine and sine."""
 
     def __init__(self, sets: int, head_size: int) -> None:
         super().__init__()
@@ -32,8 +32,8 @@ class Rotary(nn.Module):
         self.scales = nn.Parameter(torch.empty(sets))
 
     def forward(self, positions: Tensor, filling: int) -> Tensor:
-        """`positions` [tokens]: places in their rows. `filling`: rows without a token after them. Returns cosines and
-        sines, float32 [sets, 2, tokens and filling, 1, head_size / 2].
+        """Compute cosines and sines, float32 [sets, 2, tokens and filling, 1, head_size / 2]. `positions` [tokens] are
+        the tokens' places in their rows; `filling` is the number of empty rows after them.
         """
         places = nn.functional.pad(positions, [0, filling]).to(torch.float32)
         angles = places.view([1, -1, 1, 1]) * self.frequencies.view([self.frequencies.size(0), 1, 1, -1])
@@ -48,7 +48,7 @@ class NotRotary(nn.Module):
 
 
 class Rotation(nn.Module):
-    """Turns the queries and keys of one layer, by one set of frequencies."""
+    """Rotates the queries and keys of one layer by one set of frequencies."""
 
     __constants__: ClassVar = ["number"]
 
@@ -57,10 +57,10 @@ class Rotation(nn.Module):
         self.number = number
 
     def forward(self, query_key_value: Tensor, rotations: Tensor, heads: int) -> Tensor:
-        """`query_key_value` [tokens and filling, 3 * hidden]; `rotations`: of `Rotary`."""
+        """Rotate `query_key_value` [tokens and filling, 3 * hidden] by `rotations`, the output of `Rotary`."""
         tokens, width = query_key_value.size(0), query_key_value.size(1) // 3
         cosine, sine = rotations[self.number].unbind()
-        # In float32 at every precision: a query and its key, far from the row's start, meet at a difference of angles.
+        # In float32 at every precision: a score depends on a small difference of angles, which are large late in a row.
         pairs = query_key_value[:, : 2 * width].float().view([tokens, 2 * heads, 2, width // heads // 2])
         first, second = pairs.unbind(2)
         turned = torch.stack([first * cosine - second * sine, second * cosine + first * sine], dim=2)
@@ -69,7 +69,7 @@ class Rotation(nn.Module):
 
 
 class NoRotation(nn.Module):
-    """For a layer whose queries and keys stay as they are."""
+    """For a layer without rotary positions."""
 
     def forward(self, query_key_value: Tensor, rotations: Tensor, heads: int) -> Tensor:
         return query_key_value

@@ -1,4 +1,4 @@
-"""The changes of each precision to the packed encoder, and the bound of its vectors' deviation."""
+"""The precisions: how each changes the packed encoder, and the allowed deviation of its vectors."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def compile_encoder(
     operators: bool = False,
     in_bf16: Collection[str] = (),
 ) -> torch.jit.ScriptModule:
-    """Script the encoder at a precision for a device, cpu or gpu. The module is changed on the way: give it up.
+    """Script the encoder at a precision for a device, cpu or gpu. The module is changed, so do not use it afterwards.
 
-    `operators`: for a CPU, by Sentriton's operators, loaded already; a process that loads the module needs them too.
-    `in_bf16`: names of linear layers that stay in bfloat16 at int8.
+    `operators`: compile for Sentriton's operators on a CPU. They must be loaded now and in each process that loads the
+    module. `in_bf16`: names of linear layers that stay in bfloat16 at int8.
     """
     for parameter in encoder.parameters():
         parameter.requires_grad_(False)
@@ -80,12 +80,12 @@ def compile_encoder(
         _replace_linears(encoder, lambda _, linear: OrderedLinear(linear, dtype, operators))
     encoder.operators = operators
     encoder.weights = {"int8": torch.int8, "bf16": torch.bfloat16}.get(precision.name, torch.float32)
-    # Not frozen: an ordered weight would become a constant, and such a constant cannot be saved.
+    # Not frozen: ordered weights would become constants, which torch cannot save.
     return torch.jit.script(encoder.eval())
 
 
 def has_kernel(encoder: PackedEncoder) -> bool:
-    """Whether a compiled encoder is for a GPU's kernel for ragged rows, to which padding is no matter."""
+    """Whether a compiled encoder uses a GPU's kernel for ragged rows, which needs no padding."""
     return encoder.kernel != PADDED
 
 
@@ -99,7 +99,7 @@ def _ragged_kernel_of(encoder: PackedEncoder, dtype: torch.dtype) -> str:
 
 def _cast(encoder: PackedEncoder, dtype: torch.dtype) -> PackedEncoder:
     """The encoder with its weights in `dtype`."""
-    # Not those of rotary positions: an angle is a place times a frequency, whose error grows with the place.
+    # Rotary frequencies stay in float32: an angle is place times frequency, so the rounding error grows with the place.
     rotary = encoder.rotary
     encoder.rotary = NotRotary()
     encoder = encoder.to(dtype)
@@ -110,7 +110,7 @@ def _cast(encoder: PackedEncoder, dtype: torch.dtype) -> PackedEncoder:
 def _replace_linears(module: nn.Module, replacement: Callable[[str, nn.Linear], nn.Module], prefix: str = "") -> None:
     """Replace the linear layers within a module. `replacement` gets the name of each, as in `named_modules`."""
     for name, child in module.named_children():
-        if isinstance(child, Projection):  # once for a token, and no part of a layer
+        if isinstance(child, Projection):  # outside the layers, and computed once for each token
             setattr(child, "linear", OrderedLinear(child.linear, torch.float32))  # noqa: B010 - another class
         elif isinstance(child, nn.Linear):
             setattr(module, name, replacement(f"{prefix}{name}", child))

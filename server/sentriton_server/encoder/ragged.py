@@ -1,9 +1,9 @@
-"""Attention by CUDA's kernels for ragged rows: each takes the packed tokens with the rows' ends. Nothing is
-gathered, padded or masked. Query, key and value are views of the fused projection.
+"""Attention by CUDA kernels for ragged rows. They read the packed tokens and the rows' ends, without gathering, padding
+or masks. Query, key and value are views of the fused projection.
 
-The operators are those behind torch's `scaled_dot_product_attention`. They are private in name, and their schemas are
-the same from torch 2.5 on (tests/unit/test_ragged_attention.py). A processor without them takes the padded way of
-attention.py: a CPU, a card that is too old, or a size of heads that they do not have.
+The operators are those of torch's `scaled_dot_product_attention`. Their names are private, but their schemas have not
+changed since torch 2.5 (tests/unit/test_ragged_attention.py). CPUs, older cards and unsupported head sizes use the
+padded attention of attention.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Names of kernels: none, FlashAttention's (float16, bfloat16), or the memory-efficient one (float32, and older cards).
-# TorchScript knows no constants of modules, so its functions spell them out.
+# Kernels: none, FlashAttention (float16, bfloat16), or memory-efficient attention (float32, and older cards).
+# TorchScript cannot read constants of modules, so its functions repeat these names.
 PADDED = ""
 FLASH = "flash"
 EFFICIENT = "efficient"
@@ -31,19 +31,19 @@ def ragged_kernel(dtype: torch.dtype, head_size: int) -> str:
 
 
 def kernel_here(kernel: str, heads: Tensor) -> str:
-    """The kernel that this device has in place of the usual one. `heads` [1, heads, tokens, head_size]: of the dtype
-    and device of the computation. Its values do not count, and nothing waits for the device.
+    """The kernel to use on this device. `heads` [1, heads, tokens, head_size] has the dtype and the device of the
+    computation. Its values have no effect, and the call does not wait for the device.
     """
     choice = torch._fused_sdp_choice(heads, heads, heads)
-    if choice == 0:  # plain products
+    if choice == 0:  # the unfused kernel
         return ""
-    # 2 is the memory-efficient kernel. FlashAttention's runs on all cards that get another one for 16 bits.
+    # 2 is the memory-efficient kernel. For other answers at 16 bits, FlashAttention's kernel runs as well.
     return "efficient" if choice == 2 else kernel
 
 
 def attend_ragged(query_key_value: Tensor, row_ends: Tensor, longest: int, heads: int, kernel: str) -> Tensor:
-    """`query_key_value` [tokens, 3 * hidden]. `row_ends` [rows + 1] int32: 0, and the tokens up to each row's end.
-    `longest`: the tokens of the longest row. Returns the context, [tokens, hidden].
+    """Compute the context [tokens, hidden] from `query_key_value` [tokens, 3 * hidden]. `row_ends` [rows + 1] int32 is
+    0 and the number of tokens up to each row's end. `longest` is the length of the longest row.
     """
     hidden = query_key_value.size(1) // 3
     query, key, value = query_key_value.view([-1, 3, heads, hidden // heads]).unbind(1)

@@ -1,6 +1,4 @@
-"""The weights of a transformers module under the names of a packed encoder, fused where that has one weight for
-several.
-"""
+"""Converts the weights of a transformers module to the names and fused weights of a packed encoder."""
 
 from __future__ import annotations
 
@@ -14,9 +12,9 @@ from sentriton_server.encoder.shape import EncoderShape
 
 
 def packed_state(model: nn.Module, family: Family, shape: EncoderShape) -> dict[str, Tensor]:
-    """The state of the `PackedEncoder` of this shape, of an encoder that has no prefix such as `roberta.`.
+    """The state of a `PackedEncoder` of this shape. The names of the model's weights have no prefix such as `roberta.`.
 
-    A bias that the encoder does not have is 0: the sum is the same, and all linear layers and norms are of one kind.
+    A missing bias becomes 0, which leaves the result unchanged. So all linear layers and norms have the same weights.
     """
     state: dict[str, Any] = model.state_dict()
     packed = _embeddings(state, family, shape)
@@ -51,7 +49,7 @@ def packed_state(model: nn.Module, family: Family, shape: EncoderShape) -> dict[
 def _embeddings(state: dict[str, Any], family: Family, shape: EncoderShape) -> dict[str, Tensor]:
     words = state[f"{family.word_embeddings}.weight"]
     types = state.get("embeddings.token_type_embeddings.weight")
-    # Every token has type 0, so its embedding is part of every position's.
+    # Every token has type 0, so the position embeddings include its embedding.
     of_type = words.new_zeros(shape.embedding_size) if types is None else types[0]
     if shape.num_positions == 0:
         return {"word_embeddings.weight": words, "position_embeddings.weight": of_type}
@@ -63,8 +61,8 @@ def _embeddings(state: dict[str, Any], family: Family, shape: EncoderShape) -> d
 
 
 def rotary_state(model: nn.Module, sets: list[str]) -> dict[str, Tensor]:
-    """The frequencies of an encoder with rotary positions, as transformers computes them. `sets`: the types of layers
-    that have frequencies of their own, or one empty name.
+    """The frequencies of rotary positions, as transformers computes them. `sets`: the types of layers with their own
+    frequencies, or one empty name.
     """
     rotary: Any = model.rotary_emb
     prefixes = [f"{name}_" if name else "" for name in sets]
@@ -76,7 +74,7 @@ def rotary_state(model: nn.Module, sets: list[str]) -> dict[str, Tensor]:
 
 
 def distance_state(model: nn.Module, far: int) -> dict[str, Tensor]:
-    """The bias of attention of an MPNetModel for each head and each distance from -far to far."""
+    """The attention bias of an MPNetModel for each head and each distance from -far to far."""
     encoder: Any = model.encoder
     buckets = encoder.relative_position_bucket(torch.arange(-far, far + 1))
     return {"distance_bias": encoder.relative_attention_bias.weight.detach()[buckets].T.contiguous()}

@@ -1,4 +1,4 @@
-"""The shape of a packed encoder: all that decides how it computes, beside its weights."""
+"""The shape of a packed encoder: everything except its weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from sentriton_server.encoder.activations import OPERATOR_ACTIVATIONS
 
 @dataclass(frozen=True)
 class LayerShape:
-    """The differences between layers. `window`: the largest distance of a key from its query, if not any.
-    `rotation`: which of the encoder's rotary frequencies turn queries and keys, if any. `norm`: whether a norm precedes
-    the attention of a layer that has its norms in front.
+    """The differences between layers. `window`: the largest distance between key and query, if limited. `rotation`: the
+    index of the layer's rotary frequencies, if any. `norm`: whether a pre-norm layer has a norm before attention.
     """
 
     window: int | None = None

@@ -1,4 +1,4 @@
-"""Find a Triton, look before starting it, run it, keep it running, stop it."""
+"""Finds Triton, checks the machine, starts Triton, supervises it and stops it."""
 
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.launcher import TritonServer

@@ -15,15 +15,17 @@ from pathlib import Path
 
 from sentriton_server.serving.errors import LaunchError
 
-# Belongs to the environment and not to a user: no other user can replace the programs of a server.
+# In the environment, so that no other user can replace the programs of a server.
 PREPARED_BACKENDS = Path(sys.prefix) / "libexec/sentriton/backends"
 
 Backends = Mapping[str, Sequence[Path]]
 
 
 def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPARED_BACKENDS) -> Path:
-    """A folder with a folder for each of `backends`, which maps a name to its files. It is `prepared` if that has these
-    files, else `scratch`, where they are written. Raises `LaunchError` if programs of `scratch` cannot run.
+    """The folder with a subfolder for each backend. `backends` maps names to files.
+
+    It is `prepared` if that has these files. Otherwise this writes them to `scratch`. Raises `LaunchError` if programs
+    in `scratch` cannot run.
     """
     if _is_current(backends, prepared):
         return prepared
@@ -33,11 +35,11 @@ def backend_directory(backends: Backends, scratch: Path, prepared: Path = PREPAR
 
 
 def write(backends: Backends, folder: Path) -> None:
-    """Lay out the files of `backends` that `folder` lacks or has from another release, beside servers that run."""
+    """Write the files of `backends` that are missing or outdated in `folder`. Running servers are not disturbed."""
     for name, files in backends.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
         for file in files:
-            # Copies: Triton refuses a backend library that a link leads out of the backend directory.
+            # Copies, since Triton rejects a backend library whose link leads out of the backend directory.
             copy = folder / name / file.name
             if not _is_copy(file, copy):
                 new = copy.with_name(f"{copy.name}.new")
@@ -46,7 +48,7 @@ def write(backends: Backends, folder: Path) -> None:
 
 
 def _is_current(backends: Backends, prepared: Path) -> bool:
-    """Whether `prepared` was written by this release: an upgrade leaves the files of the one before it there."""
+    """Whether this release wrote `prepared`. After an upgrade it still has the files of the previous release."""
     return all(_is_copy(file, prepared / name / file.name) for name, files in backends.items() for file in files)
 
 

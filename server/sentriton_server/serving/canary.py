@@ -1,4 +1,4 @@
-"""The supervisor's canary: golden sentences through the whole server, in a lane that callers cannot fill."""
+"""The supervisor's canary sends golden sentences through the whole server, in a lane that callers cannot fill."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sentriton.protocol import CANARY_LANE
 from sentriton.questions import canary_questions, golden_questions
 from sentriton.settings import ClientSettings
 
-MAX_CANARY_FAILURES = 3  # in a row, of a server that serves
-# embed_tokens's words to a request without its key.
+MAX_CANARY_FAILURES = 3  # in a row, while the server is ready
+# Part of embed_tokens's error message for a request without the right key.
 _LANE_REFUSED = f"lane is {CANARY_LANE!r}"
 
 
 class OtherServer(ServerError):
-    """The server that answers was not started with the canary's key."""
+    """The server that answers was not started with this canary's key."""
 
 
 class Canary:
-    """A connection that embeds golden sentences through `embed_text` and compares.
+    """A connection that embeds golden sentences through `embed_text` and compares the vectors.
 
-    With the `key` that the server was started with they have a lane of their own, and only that server answers.
+    `key` opens the canary's lane. Only the server that was started with this key accepts it.
     """
 
     def __init__(self, settings: ClientSettings, timeout_s: float, key: str) -> None:
-        """Read manifest and golden vectors from the server. Raises the `SentritonError`s of a call, and `ServerError`
-        where they are unreadable, or the golden vectors are not the manifest's.
+        """Read the manifest and the golden vectors from the server. Raises the `SentritonError`s of a call, and
+        `ServerError` if they are unreadable or do not match.
         """
         connection = Connection(settings.addresses[0], settings)
         self._key = key
@@ -43,10 +43,11 @@ class Canary:
             raise
 
     def check(self, timeout_s: float, sentence: int | None = None) -> float:
-        """The smallest cosine to the golden vectors, of all golden sentences or of `sentence`, modulo their number.
+        """The smallest cosine to the golden vectors, over all golden sentences or of number `sentence` (modulo their
+        count).
 
-        Raises a `SentritonError` if the server does not answer, or if a vector exceeds the precision's bound;
-        `OtherServer` if the key is not the server's.
+        Raises a `SentritonError` if the server does not answer or a vector exceeds the precision's bound. Raises
+        `OtherServer` if the server has another key.
         """
         golden = self._golden
         if sentence is not None:
@@ -57,9 +58,9 @@ class Canary:
         except InvalidInput as error:
             if _LANE_REFUSED in str(error):
                 address = self._endpoint.address
-                raise OtherServer(f"{address} is answered by another server than the one started for it") from error
+                raise OtherServer(f"another server answers at {address} than the one started for it") from error
             raise
 
     def close(self) -> None:
-        """Close the connection; a check that is in progress ends with an error."""
+        """Close the connection. A check in progress fails."""
         self._endpoint.connection.close()

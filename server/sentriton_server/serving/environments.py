@@ -1,5 +1,6 @@
-"""The folder in /tmp that Triton's Python backend makes for Python environments, and leaves there when it is killed.
-Its place is fixed: no $TMPDIR moves it (Triton 24.10).
+"""Removes the folder in /tmp that Triton's Python backend creates for Python environments.
+
+A killed Triton leaves it there. $TMPDIR has no effect on its place (Triton 24.10).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ _PARENT, _PATTERN = Path("/tmp"), "python_env_*"
 
 
 class Environments:
-    """The folders that appear from now on, while one Triton starts. If several start at once, these are the folders of
-    all. The file `record` names them to the process that cleans up after a killed launcher.
+    """The folders that appear while a Triton starts. If several start at once, this includes the folders of all. The
+    guard process reads their names from the file `record` after its launcher was killed.
     """
 
     def __init__(self, record: Path) -> None:
@@ -25,20 +26,20 @@ class Environments:
         self._appeared: set[Path] = set()
 
     def note(self) -> None:
-        """Remember the folders that have appeared so far. Called until the first stub runs."""
+        """Record the folders that have appeared so far. Called until the first stub runs."""
         self._appeared = _folders() - self._earlier
-        with contextlib.suppress(OSError):  # a full disk, or the scratch folder was tidied away
+        with contextlib.suppress(OSError):  # a full disk, or another program removed the scratch folder
             self._record.write_text("".join(f"{folder}\n" for folder in sorted(self._appeared)))
 
     def remove(self) -> None:
-        """Triton has ended: remove its folders. A folder that is in use is not empty, and stays."""
+        """Remove the folders after Triton has ended. A folder in use is not empty and stays."""
         _remove_empty(self._appeared)
         with contextlib.suppress(OSError):
             self._record.unlink()
 
 
 def remove_recorded(record: Path) -> None:
-    """Remove the folders of a Triton whose launcher was killed."""
+    """Remove the recorded folders of a Triton whose launcher was killed."""
     with contextlib.suppress(OSError, ValueError):
         _remove_empty(map(Path, record.read_text().splitlines()))
 

@@ -1,4 +1,4 @@
-"""Why a server did not start."""
+"""The errors of a start."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ class LaunchError(SentritonError):
 
 
 class Crashed(LaunchError):
-    """Triton, or one of its Python stubs, ended while it started: the next start may succeed."""
+    """Triton or one of its Python stubs ended during the start. The next start may succeed."""

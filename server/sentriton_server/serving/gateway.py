@@ -1,4 +1,4 @@
-"""The gateway beside a server (`serve --gateway-port`): a separate process on a socket that `serve` keeps open."""
+"""Runs the gateway with a server (`serve --gateway-port`), as a process on a socket that `serve` keeps open."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from sentriton_gateway.settings import GatewaySettings
 
 _KILL_MARGIN_S = 5.0
-# Without the current folder, whose modules are not the gateway's.
+# Without the current folder in sys.path, since its modules could replace the gateway's.
 _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from sentriton.cli import main; main()"
 
 
 class Gateway:
-    """A gateway process that restarts when it ends. Its port is reserved until `stop`, so callers that connect during a
-    restart wait.
+    """A gateway process, which is restarted when it ends. Its port is reserved until `stop`, so callers that connect
+    during a restart wait.
 
-    Variables set its settings. If unset, access key and certificate are those of the server. Raises `LaunchError` if
-    the gateway cannot run, and `InvalidInput` for a setting that is not allowed.
+    Environment variables set its settings. If unset, access key and certificate are those of the server. Raises
+    `LaunchError` if the gateway cannot run, and `InvalidInput` for an invalid setting.
     """
 
     def __init__(self, own: ServeSettings, server: ServerSettings, say: Callable[[str], None]) -> None:
@@ -56,23 +56,23 @@ class Gateway:
         self._due = self._started = 0.0
 
     def start(self, client: ClientSettings) -> None:
-        """Start it for the server that `client` reaches. Raises `LaunchError` as `look`."""
-        # During a roll-out a call begins again with the new model.
+        """Start the process for the server that `client` reaches. Raises `LaunchError` if it keeps failing."""
+        # During a roll-out, a call restarts with the new model.
         self._client = dataclasses.replace(client, on_model_change="reload")
-        self._listener.listen()  # from now on callers who connect wait for the process
+        self._listener.listen()  # from now on, callers can connect and wait for the process
         self._start()
 
     def look(self) -> None:
-        """Start it again if it has ended. Raises `LaunchError` when it keeps failing."""
+        """Restart the process if it has ended. Raises `LaunchError` if it keeps failing."""
         if self._process is None:
             if time.monotonic() >= self._due:
                 self._start()
         elif (code := self._process.poll()) is not None:
             self._process = None
-            self._pause(f"the gateway ended by itself with exit code {code}", time.monotonic() - self._started)
+            self._pause(f"the gateway ended unexpectedly with exit code {code}", time.monotonic() - self._started)
 
     def stop(self) -> None:
-        """End it when its requests in progress are answered, and give up the port."""
+        """End the process after its requests in progress, and release the port."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -93,7 +93,7 @@ class Gateway:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[descriptor],
-                # Ctrl-C in the terminal is for `serve`, which ends the gateway before Triton.
+                # Ctrl-C in the terminal reaches only `serve`, which ends the gateway before Triton.
                 start_new_session=True,
             )
             self._started = time.monotonic()
@@ -101,14 +101,14 @@ class Gateway:
             self._pause(f"the gateway could not be started ({error.strerror})", 0.0)
 
     def _pause(self, reason: str, served_s: float) -> None:
-        """Start it later, after it served this long. Raises `LaunchError` when it keeps failing."""
+        """Schedule the next start, after it served for `served_s`. Raises `LaunchError` if it keeps failing."""
         pause_s = self._policy.pause_s(served_s)
         if pause_s is None:
             raise LaunchError(
-                f"{reason} {self._policy.in_a_row} times in a row and is not started again "
+                f"{reason} {self._policy.in_a_row} times in a row and is not restarted "
                 f"(--restarts {self._policy.restarts}); run `sentriton gateway` alone to see its error"
             )
-        self._say(f"{reason}; starting it again in {pause_s:.1f} s")
+        self._say(f"{reason}; restarting it in {pause_s:.1f} s")
         self._due = time.monotonic() + pause_s
 
 
@@ -122,7 +122,7 @@ def _check_server(own: ServeSettings, server: ServerSettings) -> None:
 
 
 def _environment(*settings: Any) -> dict[str, str]:
-    """This process's variables, with exactly these settings: the keys of arguments could be seen by all users."""
+    """This process's environment with exactly these settings. As arguments, all users could read the keys."""
     variables = dict(os.environ)
     for each in settings:
         for declared in settings_of(type(each)):

@@ -1,5 +1,5 @@
-"""The GPUs of this machine as the CUDA driver counts them, and Triton's flags for them. Every NVIDIA container has the
-driver's library; torch need not be installed.
+"""The GPUs of this machine, and Triton's flags for them. The CUDA driver counts them, so torch is not needed. Every
+NVIDIA container has the driver's library.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DRIVER = "libcuda.so.1"
 _SUCCESS = 0
 _MIB = 1 << 20
 _GIB = 1 << 30
-# A batch is in the pool as the encoder's output and as pooling's input.
+# The pool holds a batch twice, as the encoder's output and as pooling's input.
 _COPIES_OF_A_BATCH = 2
 _POOL_FOR_THE_REST = 64 * _MIB  # Triton's own default
 # The contexts of two processes, and the encoder's working memory.
@@ -28,13 +28,13 @@ _FLAG = "--cuda-memory-pool-byte-size"
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU, `memory` in bytes."""
+    """One GPU. `memory` is in bytes."""
 
     memory: int
 
 
 def find_gpus(driver: str = DRIVER) -> list[Gpu]:
-    """The GPUs that a process may use, `$CUDA_VISIBLE_DEVICES` included; none without a driver."""
+    """The GPUs that this process may use, according to `$CUDA_VISIBLE_DEVICES`. Empty if the machine has no driver."""
     try:
         cuda = ctypes.CDLL(driver)
     except OSError:
@@ -68,7 +68,7 @@ def check_gpus(repository: Path, gpus: list[Gpu]) -> None:
 
 
 def pool_bytes(repository: Path) -> int:
-    """Of Triton's pool of GPU memory: from a smaller one, token embeddings would go through the host."""
+    """Size of Triton's pool of GPU memory. With a smaller pool, Triton would copy token embeddings through the host."""
     encoder, embed_tokens = (read_config(repository, model) for model in ("encoder", "embed_tokens"))
     (output,) = encoder.output
     of_token = output.dims[-1] * (2 if output.data_type == TYPE_FP16 else 4)

@@ -1,4 +1,4 @@
-"""Finds the `tritonserver` to run: a full installation, or the one inside the nvidia-pytriton wheel."""
+"""Finds the `tritonserver` to run, a full installation or the one of the nvidia-pytriton wheel."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from sentriton_server.serving.errors import LaunchError
 
 @dataclass(frozen=True)
 class Installation:
-    """A `tritonserver` and its surroundings. `backends` maps a backend's name to the files of its folder; empty
-    if the installation has its own backends."""
+    """A `tritonserver` with its environment. `backends` maps a backend's name to the files of its folder. It is empty
+    if the installation has its own backends.
+    """
 
     binary: Path
     description: str
@@ -28,8 +29,8 @@ class Installation:
     backends: dict[str, list[Path]] = field(default_factory=dict)
 
     def backend_arguments(self, scratch: Path) -> list[str]:
-        """The flags that name the backends to Triton; their files are below `scratch` if not within the environment.
-        Raises `LaunchError` if these cannot run.
+        """Triton's flags for the backends, whose files are in the environment or below `scratch`. Raises `LaunchError`
+        if they cannot run.
         """
         if not self.backends:
             return []
@@ -37,19 +38,19 @@ class Installation:
 
 
 def tritonserver_on_path() -> str | None:
-    """A full installation, with backends of its own (NVIDIA's container)."""
+    """The path of a full installation with its own backends, such as in NVIDIA's container."""
     return shutil.which("tritonserver")
 
 
 def find_installation() -> Installation:
-    """A full installation on PATH, else that of the wheel. Raises `LaunchError` if neither can run."""
+    """The full installation on PATH, else that of the wheel. Raises `LaunchError` if neither can run."""
     if on_path := tritonserver_on_path():
         return Installation(Path(on_path), f"tritonserver at {on_path}")
     return _wheel_installation()
 
 
 def _wheel_installation() -> Installation:
-    # Only the wheel's files are used: importing pytriton would bring its own server management along.
+    # Uses only the wheel's files, because importing pytriton would start its own server management.
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise LaunchError(
@@ -75,13 +76,13 @@ def _wheel_installation() -> Installation:
         description=f"tritonserver of nvidia-pytriton {metadata.version('nvidia-pytriton')}",
         environment={
             "LD_LIBRARY_PATH": ":".join(libraries),
-            # The stub finds this environment's packages by the python that comes first.
+            # The stub uses the packages of the first python on PATH.
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         },
         backends={
             "python": [python_backend / "libtriton_python.so", utilities, stub],
-            # Seen on Triton 24.10 under load: a Python-based backend whose stub had not been told where the Python
-            # backend lies, and did not find these.
+            # Under load, a stub of Triton 24.10 did not get the folder of the Python backend. It found these files
+            # only in this folder.
             "pytorch": [*sorted((SERVER_CONFIG / "backends/pytorch").glob("*.py")), utilities],
         },
     )
@@ -107,9 +108,7 @@ def _library_folders() -> list[Path]:
 
 
 def libpython_folder(folders: list[Path]) -> Path:
-    """The first of `folders` with this interpreter's shared library, which the Python backend's stub is linked
-    against.
-    """
+    """The first of `folders` with this interpreter's shared library, which the Python backend's stub needs."""
     name = f"libpython{sys.version_info.major}.{sys.version_info.minor}.so.1.0"
     for folder in folders:
         if (folder / name).is_file():

@@ -1,5 +1,5 @@
-"""Serves an exported repository: look first, start Triton, wait until it truly answers. The tests use it as `serve`
-does.
+"""Serves an exported repository: checks the machine, starts Triton and waits for right answers. `serve` and the tests
+use it.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ from sentriton_server.serving.stillness import Stillness
 from sentriton_server.serving.warmup import warm_up
 from sentriton_server.settings import ServerSettings
 
-_LOAD_FAILURE_S = 2.0  # a stub ends a moment before Triton says why its model was not loaded
-# Counters are published every second; a part is not called stalled before it had time to show that it works.
+_LOAD_FAILURE_S = 2.0  # a stub ends shortly before Triton logs why its model was not loaded
+# Counters are updated every second. A part needs time to show progress before it counts as stalled.
 _MIN_OBSERVATION_S = 3.0
 _METRICS_TIMEOUT_S = 2.0
 
 
 class Slow(SentritonError):
-    """The canary timed out, but all parts of the server make progress, or may make progress."""
+    """The canary timed out, but all parts of the server make progress or may do so."""
 
 
 class TritonServer:
-    """A Triton Inference Server for one exported model repository: a context manager, or `start()` and `stop()`.
+    """A Triton Inference Server for one exported model repository. Use it as a context manager, or call `start()` and
+    `stop()`.
 
-    `on_log` gets each line of Triton's log, from a thread. Its ports are reserved until `stop()`. Raises
+    A thread passes each line of Triton's log to `on_log`. The ports are reserved until `stop()`. Raises
     `RepositoryError` and `LaunchError`.
     """
 
@@ -68,24 +69,24 @@ class TritonServer:
 
     @property
     def url(self) -> str:
-        """Where callers connect: host:port."""
+        """The address for callers, host:port."""
         return f"{self.settings.host}:{self.settings.grpc_port}"
 
     @property
     def client_settings(self) -> ClientSettings:
-        """The settings by which a client on this machine reaches the server, keys and certificates included."""
+        """The settings of a client on this machine, including keys and certificates."""
         assert self.process is not None, "client_settings needs start() first"
         return self.process.client_settings
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus scrapes."""
+        """The address for Prometheus."""
         return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` if it does not start, `RepositoryError` if a file
-        of the repository was changed, `KeyboardInterrupt` if `interrupted` is set meanwhile. None leaves a
-        process or a file.
+        of the repository has changed, and `KeyboardInterrupt` once `interrupted` is set. After an error, no process and
+        no file is left.
         """
         try:
             self.restart(interrupted)
@@ -94,7 +95,7 @@ class TritonServer:
             raise
 
     def restart(self, interrupted: threading.Event | None = None) -> None:
-        """Start again after `kill`. If this fails, the ports stay reserved until `stop`."""
+        """Restart after `kill`. If this fails, the ports stay reserved until `stop`."""
         if check_repository(self.repository) != self.manifest:
             raise RepositoryError(
                 f"the model in {self.repository} has changed since this server was created; restart serve"
@@ -120,10 +121,10 @@ class TritonServer:
             raise
 
     def check(self, sentence: int) -> float:
-        """Embed golden sentence number `sentence`, modulo their number, in the canary's own lane. Returns the cosine.
+        """Embed golden sentence number `sentence` (modulo their count) in the canary's lane. Returns the cosine.
 
-        Raises a `SentritonError` if the answer is missing or wrong. After a timeout, this is `Slow` if every part of
-        the path made progress meanwhile, or if the encoder may compute a large batch.
+        Raises a `SentritonError` if the answer is missing or wrong. After a timeout it raises `Slow` if every part made
+        progress or the encoder may be computing a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
         began, before = time.monotonic(), self._work()
@@ -143,25 +144,23 @@ class TritonServer:
         return cosine
 
     def what_ended(self) -> str | None:
-        """None while Triton and its Python stubs run, else a sentence about the part that ended."""
+        """None while Triton and its Python stubs run, else a sentence that names the ended part."""
         assert self.process is not None, "what_ended() needs start() first"
         return self.process.what_ended()
 
     def watch_for_stillness(self) -> Stillness:
-        """A look at whether Triton does anything at all, from now on."""
+        """Starts to watch whether Triton uses any processor time."""
         assert self.process is not None, "watch_for_stillness() needs start() first"
         return Stillness(self.process.work_s)
 
     def close_canary(self) -> None:
-        """End the canary; a check that is in progress fails."""
+        """Close the canary. A check in progress fails."""
         if self._canary is not None:
             self._canary.close()
             self._canary = None
 
     def stop(self) -> None:
-        """End Triton and its stubs, when the requests in progress are answered or `exit_timeout_s` is over, and give up
-        the ports.
-        """
+        """End Triton and its stubs after the requests in progress or after `exit_timeout_s`, and release the ports."""
         self.close_canary()
         if self.process is not None:
             self.process.stop()
@@ -172,7 +171,7 @@ class TritonServer:
             self._ports = None
 
     def kill(self) -> None:
-        """Kill Triton and its stubs. This is for a Triton that no longer serves."""
+        """Kill Triton and its stubs. Use it for a Triton that no longer serves."""
         self.close_canary()
         if self.process is not None:
             self.process.kill()
@@ -186,8 +185,8 @@ class TritonServer:
         self.stop()
 
     def _start_process(self, scratch: Scratch, gpus: list[Gpu]) -> TritonProcess:
-        """Start Triton as `process`, in a thread. A signal raises its exception in the main thread alone, and so never
-        between Triton's start and the moment from which `kill` knows it.
+        """Start Triton as `process`, in a thread. Signals raise exceptions only in the main thread. So no exception can
+        separate Triton's start from the assignment that `kill` needs.
         """
 
         def start() -> TritonProcess:
@@ -195,7 +194,7 @@ class TritonServer:
             self.process = TritonProcess(self.repository, self.settings, self._on_log, scratch, device, gpus)
             return self.process
 
-        with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # its end waits for the thread
+        with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # leaving waits for the thread
             return pool.submit(start).result()
 
     def _remove_scratch(self) -> None:
@@ -204,7 +203,7 @@ class TritonServer:
             self._scratch = None
 
     def _work(self) -> dict[str, float] | None:
-        """The work of each part so far; None if Triton does not report it."""
+        """The work of each part so far, or None if Triton does not report it."""
         try:
             return read_work(self.settings.metrics_host, self.settings.metrics_port, _METRICS_TIMEOUT_S)
         except OSError:
@@ -225,7 +224,7 @@ class TritonServer:
                 last = error
                 if UNHEALTHY in str(error):
                     raise Crashed(f"{error} while it started") from error
-                # An answer that is wrong will not become right by waiting; no answer yet may.
+                # Waiting may help against a missing answer, but not against a wrong one.
                 failures += isinstance(error, (ServerError, InvalidInput))
                 if failures == MAX_CANARY_FAILURES:
                     raise LaunchError(f"Triton started but does not serve: {error}") from error
@@ -233,8 +232,8 @@ class TritonServer:
         raise LaunchError(f"Triton was not ready after {self.settings.ready_timeout_s:.0f} s: {last}")
 
     def _attempt(self, process: TritonProcess, interrupted: threading.Event, deadline: float) -> Canary:
-        """Run `_checked_canary` in a thread and watch the processes meanwhile. So an ended process is noticed before
-        the canary times out. The thread of an abandoned attempt ends with Triton.
+        """Run `_checked_canary` in a thread and watch the processes meanwhile. So an ended process is found before the
+        canary times out. The thread of an abandoned attempt ends with Triton.
         """
         pool = ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary")
         attempt = pool.submit(self._checked_canary, process)
@@ -252,7 +251,7 @@ class TritonServer:
             raise
 
     def _checked_canary(self, process: TritonProcess) -> Canary:
-        """A canary that has passed with all golden sentences, for a server after its warm-up."""
+        """A canary that has passed with all golden sentences, after the warm-up."""
         canary = Canary(process.client_settings, self.settings.canary_timeout_s, process.canary_key)
         try:
             canary.check(self.settings.canary_timeout_s)
@@ -265,13 +264,13 @@ class TritonServer:
 
     def _require_own(self, manifest: Manifest, process: TritonProcess) -> None:
         if manifest != self.manifest:
-            raise ServerError(f"{self.url} serves {manifest.name}, and not the model of {self.repository}")
+            raise ServerError(f"{self.url} serves {manifest.name} instead of the model of {self.repository}")
         if why := process.unserved():
             raise LaunchError(f"Triton did not start: {why}")
 
 
 def _require_sound(process: TritonProcess, interrupted: threading.Event) -> None:
-    """Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` once a part of Triton ended."""
+    """Raises `KeyboardInterrupt` if `interrupted` is set, and `LaunchError` if a part of Triton has ended."""
     if interrupted.is_set():
         raise KeyboardInterrupt
     process.note_stubs()
@@ -280,7 +279,7 @@ def _require_sound(process: TritonProcess, interrupted: threading.Event) -> None
 
 
 def _start_failure(process: TritonProcess, ended: str) -> LaunchError:
-    """The error of a start during which a part ended: a model that cannot be loaded is not worth another start."""
+    """The error of a start during which a part ended. If a model cannot be loaded, another start is useless."""
     if not process.was_killed() and (why := process.why_not_loaded(_LOAD_FAILURE_S)):
         return LaunchError(f"Triton did not start: {why}")
     return Crashed(f"{ended} while it started")

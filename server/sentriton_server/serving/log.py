@@ -1,4 +1,4 @@
-"""Makes Triton's log readable: one line per event, without lines that do not help an operator."""
+"""Parses Triton's log, and drops lines that do not help an operator."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 # I1123 19:56:15.123456 4711 model_lifecycle.cc:472] "loading: encoder:1"
 _LINE = re.compile(r"^([IWEF])\d{4} (\d\d:\d\d:\d\d)\.\d+ \d+ [\w.]+:\d+\] (.*)$")
 _LOAD_FAILURE = re.compile(r"failed to load '(\w+)' version \d+: (.*)")
-UNHEALTHY = "is not healthy"  # Triton's word for a stub that ended or stood still
-# From the line's start, where no caller's words can stand: Triton puts a request's id in brackets before its own.
-# SIGILL, SIGABRT, SIGBUS, SIGFPE and SIGSEGV: not those by which it is asked to end.
+UNHEALTHY = "is not healthy"  # Triton's words for a stub that ended or hung
+# Matched at the line's start, which no caller can forge: Triton puts a request's id in brackets before its message.
+# SIGILL, SIGABRT, SIGBUS, SIGFPE and SIGSEGV are faults. Other signals ask Triton to end.
 _CRASH = re.compile(r"Signal \((4|6|7|8|11)\) received")
 _UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
-# Said on every host without a GPU, or of a release that cannot be otherwise.
+# Lines that every host without a GPU or every run of this release prints.
 _EXPECTED_LINES = (
     "NVML",
     "DCGM",
@@ -32,8 +32,8 @@ _EXPECTED_LINES = (
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line of Triton's log. `level` is info, warning or error; a line that is not Triton's own (a model's print,
-    say) is info.
+    """One line of Triton's log. `level` is info, warning or error. Other lines, such as the output of a model, are
+    info.
     """
 
     level: str
@@ -45,7 +45,7 @@ class LogLine:
 
 
 def parse(line: str) -> LogLine:
-    """Read one line as Triton 24.10 and later print it."""
+    """Parse a line in the format of Triton 24.10 and later."""
     match = _LINE.match(line)
     if match is None:
         return LogLine("info", "", line.rstrip())
@@ -54,24 +54,24 @@ def parse(line: str) -> LogLine:
 
 
 def is_worth_showing(line: LogLine) -> bool:
-    """Warnings and errors, without those that every host without a GPU prints."""
+    """Whether the line is a warning or an error that is not expected on every host."""
     return line.level != "info" and not any(text in line.message for text in _EXPECTED_LINES)
 
 
 def is_load_failure(line: LogLine) -> bool:
-    """Whether the line says that a model cannot be loaded."""
+    """Whether the line reports a model that cannot be loaded."""
     return line.level == "error" and _LOAD_FAILURE.search(line.message) is not None
 
 
 def unhealthy_stub(line: LogLine) -> str | None:
-    """The Python stub that Triton calls not healthy by this line, such as encoder_0_0; None for any other line."""
+    """The Python stub that this line reports as unhealthy, such as encoder_0_0, or None."""
     found = _UNHEALTHY_STUB.match(line.message) if line.level == "error" else None
     return found[1] if found else None
 
 
 def crash_signal(line: LogLine) -> int | None:
-    """The signal of a fault that Triton says it received; None for any other line. It then prints its stack: that takes
-    seconds, or for ever where the heap is damaged.
+    """The signal of a fault that Triton reports in this line, or None. Triton then prints its stack, which takes
+    seconds and never ends with a damaged heap.
     """
     found = _CRASH.match(line.message) if not line.time else None
     return int(found[1]) if found else None

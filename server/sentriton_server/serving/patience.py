@@ -1,4 +1,4 @@
-"""How long the encoder may be at one batch: it shows no work before the end, and 8,192 tokens may take a minute."""
+"""Limits the time of one batch. The encoder shows no progress within a batch, and 8,192 tokens may take a minute."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 from sentriton_server.repository import read_config
 
-# Bytes of weights times tokens, a second: two cores without AVX-512 have about as much.
+# Bytes of weights times tokens per second: about the rate of two cores without AVX-512.
 _SLOWEST_RATE = 5e10
 # Parts that make no progress while the encoder computes a batch.
 _WAITING_PARTS = {"embed_tokens", "encoder"}
 
 
 class Patience:
-    """Distinguishes an encoder that computes a large batch from a dead one, by the largest batch of its repository."""
+    """Tells an encoder that computes a large batch from a hung one, by the repository's largest batch."""
 
     def __init__(self, repository: Path) -> None:
         weights = (repository / "encoder/1/model.pt").stat().st_size
@@ -21,10 +21,10 @@ class Patience:
         self._worked_at = 0.0
 
     def note_work(self, now: float) -> None:
-        """Record that all parts have made progress at this moment or later."""
+        """Record that all parts have made progress at time `now` or later."""
         self._worked_at = now
 
     def excuses(self, stalled_parts: list[str], now: float) -> bool:
-        """Whether the encoder may still compute the batch that it began when the parts last made progress."""
+        """Whether the encoder may still be computing the batch that began at the last progress."""
         at_a_batch = "encoder" in stalled_parts and _WAITING_PARTS.issuperset(stalled_parts)
         return at_a_batch and now - self._worked_at < self.batch_s

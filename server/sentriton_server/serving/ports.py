@@ -1,4 +1,4 @@
-"""The ports of one server, held for as long as its launcher lives, restarts of Triton included."""
+"""Reserves the ports of a server for the lifetime of its launcher, across restarts of Triton."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sentriton.declaration import name_of
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.settings import ServerSettings
 
-_PORT_ATTEMPTS = 20  # free ports that another launcher takes at the same moment
+_PORT_ATTEMPTS = 20  # since another launcher may take a free port at the same moment
 _ALL_ADDRESSES = "0.0.0.0"
 _SOCKETS = Path("/proc/net/unix")  # its last column has the names of abstract sockets, with @ for the zero byte
 
 
 class Ports:
-    """A hold on the ports that `settings` name; in `settings` each port of 0 is replaced by a free one.
+    """Reserves the ports in `settings`, and replaces each port 0 there by a free one.
 
-    A port is bound and never listened on, so every connection goes to Triton, which binds beside it. Two binds with
-    SO_REUSEADDR do not exclude each other before one of them listens. An abstract socket named after address and port
-    does, and the system removes it together with the launcher. 0.0.0.0 and any other address exclude each other.
+    It binds each port but does not listen on it, so Triton can bind the port as well and gets every connection.
+    SO_REUSEADDR allows two such binds. Launchers exclude each other by an abstract socket named after address and
+    port, which the system removes when the launcher ends. 0.0.0.0 conflicts with any other address.
 
-    Raises `LaunchError` that names the first port that is taken.
+    Raises `LaunchError`, which names the first port that is in use.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -41,7 +41,7 @@ class Ports:
             raise
 
     def release(self) -> None:
-        """Give the ports up."""
+        """Release the ports."""
         for held in self._sockets:
             held.close()
         self._sockets.clear()
@@ -52,8 +52,8 @@ class Ports:
         for _ in range(_PORT_ATTEMPTS):
             held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             self._sockets.append(held)
-            # Without SO_REUSEADDR connections that ended a moment ago would hold the port. A free port is chosen
-            # without it, since the system could choose one that another launcher holds.
+            # Without SO_REUSEADDR, connections that ended recently would block the port. To choose a free port it is
+            # off, since the system could otherwise choose a port of another launcher.
             if port:
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -73,20 +73,20 @@ class Ports:
         raise LaunchError(f"no free port was found on {host}; name one with {name}")
 
     def _lock(self, address: str, port: int) -> bool:
-        """Whether no other launcher holds this port on an address that overlaps."""
+        """Lock this port on an address, and return whether no other launcher has it on a conflicting address."""
         lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sockets.append(lock)
         try:
             lock.bind(f"\0{_lock_name(address, port)}")
         except OSError:
             return False
-        # After its own lock is there: of two launchers at the same moment, one at least sees the other.
+        # Reads the others after taking its own lock: of two simultaneous launchers, at least one sees the other.
         others = _locked_addresses(port) - {address}
         return not others if address == _ALL_ADDRESSES else _ALL_ADDRESSES not in others
 
 
 def _locked_addresses(port: int) -> set[str]:
-    """The addresses on which launchers hold this port. Empty if the system does not list its sockets."""
+    """The addresses on which launchers have locked this port. Empty if the system does not list its sockets."""
     names: list[str] = []
     with contextlib.suppress(OSError):
         names = [line.rpartition("@")[2] for line in _SOCKETS.read_text(errors="replace").splitlines()]

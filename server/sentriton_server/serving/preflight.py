@@ -1,4 +1,4 @@
-"""Checks before Triton starts. They fail early with a clear message, before Triton would fail with an unclear one."""
+"""Checks before Triton starts, which fail early with a clear message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MIB = 1 << 20
 
 
 def check_ports(settings: ServerSettings, own: ServeSettings | None = None) -> None:
-    """Raises `LaunchError` naming the first port that cannot be taken, or that is the port in `own` as well."""
+    """Raises `LaunchError` for a port that is in use or occurs twice, here or in `own`."""
     seen: dict[int, str] = {}
     fields = [*((settings, field) for field in ("grpc_port", "http_port", "metrics_port")), (own, "gateway_port")]
     for given, field in fields:
@@ -43,7 +43,7 @@ def check_ready_file(settings: ServeSettings) -> None:
 
 
 def check_operators(repository: Path) -> None:
-    """Raises `LaunchError` if Triton's own libtorch backend would have to load the encoder's operators."""
+    """Raises `LaunchError` if the encoder needs Sentriton's operators but runs in Triton's libtorch backend."""
     tritonserver = tritonserver_on_path()
     if tritonserver is not None and read_operators(repository) == "sentriton":
         raise LaunchError(
@@ -53,7 +53,7 @@ def check_operators(repository: Path) -> None:
 
 
 def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None = None) -> None:
-    """Raises `LaunchError` if the weights, their working memory and the row cache exceed the free memory (bytes)."""
+    """Raises `LaunchError` if weights, working memory and row cache exceed `available` bytes (default: free memory)."""
     weights = (repository / "encoder/1/model.pt").stat().st_size
     needed = int(1.3 * weights) + GIB + row_cache_mib * MIB
     available = available_memory() if available is None else available
@@ -66,7 +66,7 @@ def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None
 
 
 def available_memory() -> int:
-    """Bytes this process may still use: the machine's free memory, or the remainder of the cgroup's limit."""
+    """Bytes that this process may still use: the machine's free memory, or the rest of the cgroup's limit."""
     available = int(psutil.virtual_memory().available)
     for limit, usage in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -74,22 +74,22 @@ def available_memory() -> int:
     ):
         try:
             available = min(available, int(Path(limit).read_text()) - int(Path(usage).read_text()))
-        except (OSError, ValueError):  # no such cgroup version here, or the limit is "max"
+        except (OSError, ValueError):  # the machine has another cgroup version, or the limit is "max"
             continue
     return available
 
 
 def check_shared_memory(repository: Path, free: int | None = None) -> None:
-    """Raises `LaunchError` when /dev/shm cannot hold the largest batch between the encoder and pooling (bytes)."""
+    """Raises `LaunchError` if /dev/shm has too few `free` bytes for the largest batch between encoder and pooling."""
     encoder, embed_tokens = (read_config(repository, model) for model in ("encoder", "embed_tokens"))
     token_bytes = encoder.output[0].dims[-1] * 4
     on_gpu = any(group.kind == ModelInstanceGroup.KIND_GPU for group in encoder.instance_group)
-    largest = 0 if on_gpu else encoder.max_batch_size * token_bytes  # a GPU's token embeddings stay there
+    largest = 0 if on_gpu else encoder.max_batch_size * token_bytes  # on a GPU they stay in its memory
     settings = embed_tokens.parameters
     longest_row = embed_tokens.max_batch_size // int(settings["REQUEST_ROWS"].string_value)
     largest_answer = max(int(settings["TOKEN_EMBEDDINGS_TOKENS"].string_value), longest_row) * token_bytes
-    # A batch once as the encoder's output, once as pooling's input, and both again while the next batch is made. An
-    # answer of token embeddings is made while the one before it is sent.
+    # A batch is there as the encoder's output and as pooling's input, and the next batch overlaps with it. An answer
+    # with token embeddings overlaps with the previous one, which is being sent.
     needed = 4 * largest + 2 * largest_answer + 32 * MIB
     free = shutil.disk_usage(SHARED_MEMORY).free if free is None else free
     if needed > free:

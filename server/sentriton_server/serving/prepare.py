@@ -18,7 +18,7 @@ def main() -> None:
     if installation.backends:
         print(f"prepared {PREPARED_BACKENDS}")
     else:
-        print(f"{installation.description} has backends of its own")
+        print(f"{installation.description} has its own backends")
 
 
 if __name__ == "__main__":

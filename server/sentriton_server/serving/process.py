@@ -1,4 +1,4 @@
-"""One Triton process: its command line, its log, its end."""
+"""Runs one Triton process and reads its log."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from sentriton_server.settings import ServerSettings
 _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5
 _STUB_NAME = "triton_python_backend_stub"
-_ENDED_NAME_LETTERS = 15  # of a process's name that Linux keeps once it has ended
-POLL_S = 0.1  # between two looks at Triton
+_ENDED_NAME_LETTERS = 15  # Linux keeps this many letters of the name of an ended process
+POLL_S = 0.1  # between two checks of Triton
 
 
 class TritonProcess:
-    """A `tritonserver` on a model repository, started at once. `on_log` gets each line of its log, from a thread.
+    """A running `tritonserver` for a model repository. A thread passes each line of its log to `on_log`.
 
-    `scratch` is its launcher's; without one it has its own, which ends with it. `device`, cpu or gpu, chooses the
-    profile of `server_config/triton.toml`; `gpus` are those that Triton uses.
+    `scratch` is the launcher's; if unset, the process has its own. `device`, cpu or gpu, chooses the profile in
+    `server_config/triton.toml`. Triton uses the GPUs in `gpus`.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class TritonProcess:
         self._stubs: dict[int, _Stub] = {}
         self._unhealthy: str | None = None
         self._crash: int | None = None
-        # Opens the canary's lane; known to this Triton's models and the launcher only.
+        # Opens the canary's lane. Only this Triton's models and the launcher know it.
         self.canary_key = secrets.token_urlsafe(32)
         self._scratch = scratch or Scratch(settings.exit_timeout_s + EXIT_MARGIN_S)
         self._owns_scratch = scratch is None
-        # A name of its own for the stubs' shared memory: the remains of a killed Triton can be told from others'.
+        # A unique prefix for the stubs' shared memory identifies the remains of a killed Triton.
         self.shared_memory_prefix = self._scratch.shared_memory_prefix
         self._environments = Environments(self._scratch.environments)
         try:
@@ -103,7 +103,7 @@ class TritonProcess:
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         try:
             self._reader.start()
-        except BaseException:  # no thread is to be had
+        except BaseException:  # the system has no thread left
             self.kill()
             raise
 
@@ -116,8 +116,8 @@ class TritonProcess:
         return self._process.poll()
 
     def note_stubs(self) -> None:
-        """Remember the Python stubs that run now, and hide their shared memory. Called again and again until all models
-        are loaded: a stub that appeared and went is missed.
+        """Record the running Python stubs, and hide their shared memory. Called repeatedly until all models are loaded,
+        so that a stub that ends early is noticed.
         """
         self._scratch.hide_shared_memory()
         without_stubs = not self._stubs
@@ -125,31 +125,31 @@ class TritonProcess:
             for child in psutil.Process(self.pid).children():
                 if child.pid not in self._stubs and (stub := _Stub.of(child)):
                     self._stubs[child.pid] = stub
-        if without_stubs:  # the backend's folder is there before its first stub
+        if without_stubs:  # the backend creates its folder before the first stub
             self._environments.note()
 
     def what_ended(self) -> str | None:
-        """None, or the part of this Triton that has ended. A dead stub stays dead while Triton reports ready. One that
-        hung for a time counts as well, because its answers may go to wrong requests. The log of embed_tokens shows it.
+        """The part of this Triton that has ended, or None. Triton reports ready even after a stub has died. A stub that
+        hung for a time counts as ended, because its answers may go to wrong requests. Triton's log shows it.
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
         dead = " and ".join(stub.name for stub in self._stubs.values() if not stub.is_alive())
-        if self._crash is not None:  # it may do so because a stub died
+        if self._crash is not None:  # a dead stub may be the cause
             return f"Triton crashed (signal {self._crash}){f'; its Python stub {dead} had ended' if dead else ''}"
         if dead:
             return f"Triton's Python stub {dead} ended by itself"
         if self._unhealthy is not None:
-            return f"Triton's Python stub {self._unhealthy} stood still"
+            return f"Triton's Python stub {self._unhealthy} hung"
         return None
 
     def work_s(self) -> float:
-        """The processor time of Triton and its stubs so far, in seconds."""
+        """The processor time of Triton and its stubs, in seconds."""
         return work_s([self.pid, *self._stubs])
 
     def was_killed(self) -> bool:
-        """Whether Triton or a stub was ended by a signal: by somebody, or by a fault that the next start may not have.
-        False if that is not known.
+        """Whether a signal ended Triton or a stub. It may come from a user or from a fault that does not recur. False
+        if this is unknown.
         """
         return (
             self._crash is not None
@@ -158,8 +158,8 @@ class TritonProcess:
         )
 
     def why_not_loaded(self, within_s: float) -> str | None:
-        """Why a model cannot be loaded, as Triton reports it within this time. None without a report, or if a part
-        ended, since the next start may succeed.
+        """The reason that Triton reports within this time for a model that cannot be loaded. None without a report, or
+        if a part ended, since the next start may succeed.
         """
         deadline = time.monotonic() + within_s
         while True:
@@ -173,7 +173,7 @@ class TritonProcess:
             time.sleep(POLL_S)
 
     def unserved(self) -> str | None:
-        """Triton's message on a port that it cannot listen on; unless that is gRPC's, it serves without it."""
+        """Triton's message about a port that it cannot listen on, or None. Only without gRPC does it end."""
         return next((line.message for line in self.log() if line.message.startswith("failed to start ")), None)
 
     def wait(self) -> int:
@@ -181,7 +181,7 @@ class TritonProcess:
         return self._process.wait()
 
     def stop(self) -> None:
-        """End Triton: politely first, and after `exit_timeout_s` by force. Its stubs end with it."""
+        """Stop Triton and its stubs, and kill them after `exit_timeout_s`."""
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -197,7 +197,7 @@ class TritonProcess:
             self._reader.join(timeout=5)
         if self._process.stdout is not None:
             self._process.stdout.close()
-        with contextlib.suppress(OSError):  # it was killed and cannot be replaced now: the next Triton needs one
+        with contextlib.suppress(OSError):  # the guard was killed and cannot restart; the next Triton starts one
             self._scratch.forget()
         self._environments.remove()
         self._scratch.clear_shared_memory()
@@ -217,21 +217,21 @@ class TritonProcess:
             self._lines.append(line)
             self._unhealthy = unhealthy_stub(line) or self._unhealthy
             self._crash = crash_signal(line) or self._crash
-            # A listener that fails (a closed terminal) must not stop the reading: a full pipe would stop Triton.
+            # A failing listener (a closed terminal) must not stop the reading, since a full pipe would block Triton.
             with contextlib.suppress(Exception):
                 self._on_log(line)
 
 
 @dataclass(frozen=True)
 class _Stub:
-    """A Python stub and its model instance, such as encoder_0_0."""
+    """A Python stub. `instance` is its model instance, such as encoder_0_0."""
 
     name: str
     process: psutil.Process
 
     @classmethod
     def of(cls, child: psutil.Process) -> _Stub | None:
-        """The stub in a child process of Triton. None if the child is not a stub, or not yet."""
+        """The stub in a child process of Triton, or None if the child is not a stub (yet)."""
         try:
             if not child.name().startswith(_STUB_NAME[:_ENDED_NAME_LETTERS]):
                 return None
@@ -240,7 +240,7 @@ class _Stub:
             arguments = []
         except psutil.NoSuchProcess:
             return None
-        # The stub's last arguments are the model instance and its backend; one that ended has none.
+        # The stub's last arguments are the model instance and its backend. An ended process has no arguments.
         return cls(arguments[-2] if len(arguments) > 2 else f"(process {child.pid})", child)
 
     def is_alive(self) -> bool:
@@ -250,31 +250,31 @@ class _Stub:
             return False
 
     def was_killed(self) -> bool:
-        """Whether a signal ended the stub. False after Triton has read its exit status."""
+        """Whether a signal ended the stub. False once Triton has read its exit status."""
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
             return False
-        # proc(5): fields 3 and 52, the state and the status as wait reports it.
+        # proc(5): field 3 is the state, field 52 the exit status in the form of wait().
         return fields[0] == "Z" and int(fields[49]) & 0x7F != 0
 
 
 def _environment(
     profile: Profile, installation: Installation, settings: ServerSettings, canary_key: str, gpus: int = 0
 ) -> dict[str, str]:
-    # Python's own variables would reach the stubs. A PYTHONPATH that suits the launcher, or its user, could put other
-    # modules before the models' and the standard library's.
+    # Python's variables would reach the stubs. The launcher's PYTHONPATH could put other modules before those of the
+    # models and the standard library.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return {
         **profile.environment,
-        # torch counts the cores of its affinity, and ignores a quota.
+        # torch counts the cores of its affinity but ignores a quota.
         "OMP_NUM_THREADS": str(usable_cores()),
         **inherited,
         **installation.environment,
         "SENTRITON_ROW_CACHE_MIB": str(settings.row_cache_mib),
         "SENTRITON_CANARY_KEY": canary_key,
         "SENTRITON_GPUS": str(gpus),
-        # An image may set it, and fp32 would be computed with the 10 bits of TF32.
+        # An image may set this variable to 1. Then fp32 would have only the 10 bits of TF32.
         "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "0",
     }
 

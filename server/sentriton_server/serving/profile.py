@@ -11,14 +11,14 @@ from sentriton_server.toml import tomllib
 
 @dataclass(frozen=True)
 class Profile:
-    """Flags of tritonserver, and variables of its environment for which inherited ones take precedence."""
+    """Flags of tritonserver, and default values for variables of its environment."""
 
     flags: tuple[str, ...]
     environment: dict[str, str]
 
 
 def read_profile(device: str) -> Profile:
-    """The profile of a device, cpu or gpu, as a manifest names it. Raises `LaunchError` for other devices."""
+    """The profile of a manifest's device, cpu or gpu. Raises `LaunchError` for other devices."""
     content = tomllib.loads((SERVER_CONFIG / "triton.toml").read_text(encoding="utf-8"))
     devices = content["devices"]
     if device not in devices:

@@ -1,41 +1,41 @@
-"""Tells slow from dead: the work of each part on the canary's path so far, by the server's Prometheus metrics."""
+"""Reads the work of each part on the canary's path from the Prometheus metrics, to tell a slow part from a hung one."""
 
 from __future__ import annotations
 
 import http.client
 import re
 
-# Of each part the counters that grow while it works; one that grows is enough.
+# The counters of each part. At least one of them grows while the part works.
 _PART_COUNTERS = {
     "embed_text": ("sentriton_tokenized_rows_total",),
-    # embed_batch has no process of its own: embed_tokens calls it.
+    # embed_batch has no process, since embed_tokens calls it.
     "embed_tokens": ('nv_inference_exec_count{model="embed_batch"', "sentriton_rows_total"),
     "encoder": ('nv_inference_exec_count{model="encoder"',),
     "pooling": ('nv_inference_exec_count{model="pooling"',),
 }
-# The canary's rows that had their turn: a batch of sentences, which goes to the encoder and then to pooling.
+# The canary's rows that left the queue. Their batch goes to the encoder and then to pooling.
 _CANARY = "canary"
 _COUNTERS = {**_PART_COUNTERS, _CANARY: ('sentriton_rows_total{lane="canary"',)}
 _VALUE = re.compile(r" ([0-9.e+]+)$")
 
 
 def read_work(host: str, port: int, timeout_s: float) -> dict[str, float]:
-    """The work of each part since Triton's start, by the part's name, and of the canary. Raises `OSError` without an
-    answer that can be read.
+    """The work of each part and of the canary since Triton's start, by name. Raises `OSError` if the metrics cannot be
+    read.
     """
-    # No urllib: it would ask a proxy.
+    # http.client, because urllib would use a proxy.
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", "/metrics")
         return parse_work(connection.getresponse().read().decode())
-    except (http.client.HTTPException, ValueError) as error:  # no UTF-8, or no number
+    except (http.client.HTTPException, ValueError) as error:  # invalid UTF-8 or an invalid number
         raise OSError(f"no metrics from {host}:{port}: {error}") from error
     finally:
         connection.close()
 
 
 def parse_work(metrics: str) -> dict[str, float]:
-    """The same from the metrics' text."""
+    """The work of each part and of the canary, from the text of the metrics."""
     work = dict.fromkeys(_COUNTERS, 0.0)
     for line in metrics.splitlines():
         for part, counters in _COUNTERS.items():
@@ -45,10 +45,10 @@ def parse_work(metrics: str) -> dict[str, float]:
 
 
 def stalled(before: dict[str, float] | None, after: dict[str, float] | None) -> list[str]:
-    """The parts that did nothing between two looks. None: a look failed, and all count as stalled.
+    """The parts without progress between two readings. If a reading failed (None), all parts count as stalled.
 
-    Pooling has nothing to do while batches of token embeddings keep the canary waiting; it counts as stalled only once
-    the canary had its turn.
+    Pooling has no work while the canary waits behind batches of token embeddings. So it counts as stalled only once
+    the canary has left the queue.
     """
     if before is None or after is None:
         return list(_PART_COUNTERS)

@@ -1,4 +1,4 @@
-"""Triton's files on disk and in shared memory while it runs, and their removal after its end, also after a crash."""
+"""Triton's temporary files on disk and in shared memory. They are removed after its end, even after a crash."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _ENVIRONMENTS = "environments"
 # Triton starts its stubs by a shell, without quotation marks, and their Python may take paths for ASCII.
 _PLAIN_PATH = re.compile(r"[\w/.,:@%+=-]+", re.ASCII)
 
-# Each Triton writes its process id, and the launcher an empty line when one has ended. The input ends when the launcher
-# dies: then the guard cleans up after the last Triton in the launcher's place. No "--" before the group's id:
-# Debian's sh takes it for a number. The regions' prefix has no character that the shell could read as a pattern.
+# The guard's input has a line with the process id of each started Triton, and an empty line for each end. The input
+# itself ends when the launcher dies. Then the guard cleans up after the last Triton. Debian's sh accepts no "--" before
+# the group's id. The regions' prefix has no character that the shell could read as a pattern.
 _GUARD = """
 while read -r pid; do triton=$pid; done
 if [ -n "$triton" ]; then
@@ -38,16 +38,16 @@ fi
 rm -f -- "$3"*
 rm -rf -- "$2"
 """
-# The guard's input is that of the shell, which becomes the command. So the guard knows the process id before the
-# command runs, even if the launcher is killed meanwhile.
+# A shell writes its process id to the guard and then becomes the command. So the guard knows the id before the command
+# runs, even if the launcher is killed meanwhile.
 _GUARDED = 'echo "$$" >&0 && exec "$0" "$@" </dev/null'
 
 
 class Scratch:
-    """A private folder and a prefix for the names of the stubs' shared memory. A process of its own watches over them:
-    it ends Triton and removes both when the launcher is killed.
+    """A private folder, and a name prefix for the stubs' shared memory. If the launcher is killed, a guard process ends
+    Triton and removes both.
 
-    One serves all Tritons of a launcher, so that a restart needs no room on a disk that is full by then.
+    All Tritons of a launcher share one folder, so that a restart needs no space on a disk that has become full.
     """
 
     def __init__(self, exit_timeout_s: int) -> None:
@@ -57,9 +57,9 @@ class Scratch:
         self._private = PrivateFolder(_parent(), _PREFIX)
         self.folder = self._private.path
         self.shared_memory_prefix = f"{self.folder.name}_"
-        # The names of the folders that Triton makes elsewhere.
+        # This file lists the folders that Triton creates elsewhere.
         self.environments = self.folder / _ENVIRONMENTS
-        # Triton's current folder, which is the first on its stubs' import path: nothing may lie in it.
+        # Triton's current folder. It must be empty, because it is the first on the stubs' import path.
         self.empty = self.folder / "empty"
         try:
             self.empty.mkdir()
@@ -70,7 +70,7 @@ class Scratch:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the folder is still there: programs that tidy up remove old folders."""
+        """Whether the folder still exists. Clean-up programs remove old folders."""
         return self.empty.is_dir()
 
     def plain(self, repository: Path) -> Path:
@@ -83,31 +83,31 @@ class Scratch:
         return link
 
     def start(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
-        """Start a process, leader of a group of its own, that does not outlive the launcher. `options` of Popen."""
+        """Start a process in a new group. The guard ends it if the launcher dies. `options` are those of Popen."""
         command = ["/bin/sh", "-c", _GUARDED, *command]
         return subprocess.Popen(command, stdin=self._living_guard(), start_new_session=True, text=True, **options)
 
     def forget(self) -> None:
-        """The process has ended: the guard must not act on a process id that another one may have by now."""
-        with contextlib.suppress(BrokenPipeError):  # the guard has just been killed: the next start has another
+        """Tell the guard that the process has ended, since another process may get its id."""
+        with contextlib.suppress(BrokenPipeError):  # the guard was just killed; the next start replaces it
             guard = self._living_guard()
             guard.write(b"\n")
             guard.flush()
 
     def hide_shared_memory(self) -> None:
-        """Let this user alone read the stubs' shared memory, which holds callers' texts and vectors: Triton creates it
-        readable for everybody under any umask.
+        """Make the stubs' shared memory private to this user. It has callers' texts and vectors, and Triton creates it
+        readable for all users under any umask.
         """
         for region in _regions(self.folder):
             with contextlib.suppress(FileNotFoundError):
                 region.chmod(0o600)
 
     def clear_shared_memory(self) -> None:
-        """Triton has ended: remove its stubs' shared memory."""
+        """Remove the stubs' shared memory after Triton has ended."""
         _remove_regions(self.folder)
 
     def remove(self) -> None:
-        """Remove everything; Triton has ended."""
+        """Remove everything after Triton has ended."""
         self.clear_shared_memory()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._guard.pid, signal.SIGKILL)
@@ -115,7 +115,7 @@ class Scratch:
         self._private.close()
 
     def _living_guard(self) -> IO[bytes]:
-        """The input of the guard, which is replaced if it was killed."""
+        """The input of the guard. A killed guard is replaced."""
         if self._guard.poll() is not None:
             self._close_guard()
             self._guard = self._start_guard()
@@ -164,6 +164,6 @@ def _remove_regions(folder: Path) -> None:
 
 
 def _regions(folder: Path) -> list[Path]:
-    """The shared memory that is named after a server's `folder` and belongs to this user."""
+    """This user's shared memory that is named after a server's `folder`."""
     named = [region for region in SHARED_MEMORY.iterdir() if region.name.startswith(f"{folder.name}_")]
     return [region for region in named if is_own(region, stat.S_ISREG)]

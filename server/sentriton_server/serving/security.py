@@ -1,4 +1,4 @@
-"""Who may call the server, and how it shows who it is: TLS, mutual TLS, access keys, as Triton's arguments."""
+"""TLS, mutual TLS and access keys, as Triton's arguments."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from sentriton.settings import ClientSettings
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.settings import ServerSettings
 
-# Triton's names. `health` stays open: probes carry no keys.
+# Triton's names. `health` stays open, because probes have no keys.
 INFERENCE_PROTOCOLS = "inference,metadata,model-config"
 ADMINISTRATIVE_PROTOCOLS = "model-repository,shared-memory,statistics,trace,logging"
 
 
 @dataclass(frozen=True)
 class Security:
-    """Triton's `arguments` for some settings, and the `client` settings by which the launcher's own canary gets in."""
+    """Triton's `arguments`, and the settings of the launcher's own `client`, the canary."""
 
     arguments: list[str]
     client: ClientSettings
 
     @classmethod
     def prepare(cls, settings: ServerSettings, folder: Path) -> Security:
-        """Write the files of Triton and the canary into `folder`, which must be private. Raises `LaunchError`."""
+        """Write the files for Triton and the canary into `folder`, which must be private. Raises `LaunchError`."""
         check_security(settings)
-        # If no admin key is set, a secret that no caller knows takes its place.
+        # If unset, the admin key is a random secret.
         admin_key = settings.admin_key or secrets.token_urlsafe(32)
         arguments = _restrict(settings, ADMINISTRATIVE_PROTOCOLS, "admin-key", admin_key)
         if settings.access_key is not None:
@@ -50,7 +50,8 @@ class Security:
         url = f"{settings.host}:{settings.grpc_port}"
         if settings.tls_certificate is None:
             return cls(arguments, ClientSettings(url, access_key=settings.access_key))
-        # Triton has another current folder. Links stay as they are: a renewed certificate is found through them.
+        # Absolute, because Triton has another current folder. Links are kept, because they lead to renewed
+        # certificates.
         arguments += [
             "--grpc-use-ssl=true",
             f"--grpc-server-cert={Path(settings.tls_certificate).absolute()}",
@@ -58,7 +59,7 @@ class Security:
         ]
         certificate, key = None, None
         if settings.client_root_certificates is not None:
-            # The canary's own certificate lives as long as this Triton and is trusted beside the given ones.
+            # This Triton also trusts a certificate that is made for the canary.
             certificate, key = _write_identity(folder)
             trusted = folder / "client-root-certificates.pem"
             given = Path(settings.client_root_certificates).read_bytes()
@@ -68,7 +69,7 @@ class Security:
             arguments,
             ClientSettings(
                 url,
-                # It knows which certificate must answer, regardless of its signer and of its addresses.
+                # The canary accepts exactly the server's certificate, regardless of its issuer and its names.
                 root_certificates=settings.tls_certificate,
                 server_name=_certified_name(_read_certificate("--tls-certificate", settings.tls_certificate)),
                 client_certificate=certificate,
@@ -79,8 +80,8 @@ class Security:
 
 
 def check_security(settings: ServerSettings) -> None:
-    """Raises `LaunchError` for one key in two roles, and for certificates that are missing, unreadable, expired, or do
-    not belong together.
+    """Raises `LaunchError` for equal access and admin keys, and for certificates that are missing, unreadable, expired
+    or do not match their key.
     """
     certificate_name, key_name = name_of(settings, "tls_certificate"), name_of(settings, "tls_key")
     roots_name = name_of(settings, "client_root_certificates")
@@ -90,7 +91,7 @@ def check_security(settings: ServerSettings) -> None:
             "callers must not have the admin key"
         )
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        raise LaunchError(f"{certificate_name} and {key_name} must be given together; one of them is missing")
+        raise LaunchError(f"{certificate_name} and {key_name} must be set together; one of them is missing")
     if settings.tls_certificate is None or settings.tls_key is None:
         if settings.client_root_certificates is not None:
             raise LaunchError(f"{roots_name} needs {certificate_name} and {key_name}: mutual TLS needs TLS")
@@ -124,7 +125,7 @@ def _read(flag: str, path: str) -> bytes:
 
 
 def _read_certificate(flag: str, path: str) -> x509.Certificate:
-    """The first certificate of a PEM file, which is the server's own; its chain may follow."""
+    """The first certificate of a PEM file, which is the server's own. Its chain may follow."""
     try:
         certificate = x509.load_pem_x509_certificate(_read(flag, path))
     except ValueError as error:
@@ -132,8 +133,8 @@ def _read_certificate(flag: str, path: str) -> x509.Certificate:
     now = datetime.now(timezone.utc)
     if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
         raise LaunchError(
-            f"{flag} {path} is valid from {certificate.not_valid_before_utc:%Y-%m-%d} to "
-            f"{certificate.not_valid_after_utc:%Y-%m-%d}, which is not now; renew it"
+            f"{flag} {path} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d} to "
+            f"{certificate.not_valid_after_utc:%Y-%m-%d}; renew it"
         )
     return certificate
 
@@ -142,7 +143,7 @@ def _read_key(flag: str, path: str) -> PrivateKeyTypes:
     try:
         return load_pem_private_key(_read(flag, path), password=None)
     except TypeError as error:
-        raise LaunchError(f"{flag} {path} is encrypted, and Triton asks for no password; decrypt it") from error
+        raise LaunchError(f"{flag} {path} is encrypted, but Triton cannot ask for a password; decrypt it") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise LaunchError(f"{flag} {path} is not a private key in PEM") from error
 
@@ -152,7 +153,7 @@ def _public_bytes(holder: x509.Certificate | PrivateKeyTypes) -> bytes:
 
 
 def _certified_name(certificate: x509.Certificate) -> str | None:
-    """A name that the certificate is good for; None leaves the address."""
+    """A name in the certificate, or None to use the address."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -164,7 +165,7 @@ def _certified_name(certificate: x509.Certificate) -> str | None:
 
 
 def _write_identity(folder: Path) -> tuple[str, str]:
-    """A key and a certificate that it signed itself, as paths of PEM files: certificate, key."""
+    """Write a self-signed certificate. Returns the paths of its PEM files: certificate, key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sentriton canary")])
     now = datetime.now(timezone.utc)

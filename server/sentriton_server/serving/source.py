@@ -1,4 +1,4 @@
-"""The argument of `sentriton serve` (none, a repository or a checkpoint), and the repository made from it."""
+"""Turns the argument of `sentriton serve` (none, a repository or a checkpoint) into a repository."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def prepare_repository(
     allow_pickle: bool = False,
     say: Callable[[str], None] = lambda message: None,
 ) -> Path:
-    """The exported repository for `source`: itself, or an export of the checkpoint, cached by content.
+    """The exported repository for `source`: `source` itself, or an export of the checkpoint, cached by content.
 
     None means the bundled checkpoint. Raises `CheckpointError`, `RepositoryError` or `ExportError`.
     """
@@ -42,7 +42,7 @@ def prepare_repository(
             )
         _hold_in_cache(Path(source))
         return Path(source)
-    # Exporting needs torch and transformers; serving a repository does not.
+    # Only exports need torch and transformers.
     from sentriton_server.checkpoint import content_key, locate_checkpoint
     from sentriton_server.choices import resolve_choices, resolve_operators
     from sentriton_server.export import export
@@ -53,21 +53,20 @@ def prepare_repository(
     if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
         operators = "torch"
         say(f"operators torch (auto: the libtorch backend of {tritonserver} cannot load sentriton's)")
-    # The resolved value of auto is part of the key: once a compiler is installed, an export without the operators is
-    # not taken. Whether they suit the encoder is left to the export: a start from a kept one does not read the
-    # checkpoint.
+    # The key has the resolved value of auto. So after the installation of a compiler, an older export without the
+    # operators is not reused. Only a new export reads the checkpoint and checks its sizes.
     resolved = resolve_operators(operators, device, sizes=None).key
     content = content_key(folder)
-    # With its name, which the manifest has: equal checkpoints may have two.
+    # The key includes the name, which is part of the manifest. Equal checkpoints may have different names.
     decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
-    # fp16 may become bf16 unless the user asked for it.
+    # fp16 may become bf16 unless the user has chosen it.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
     repository = cache_folder() / EXPORTS / f"{Path(name).name}-{asked or 'auto'}-{device}-{key}"
-    with contextlib.suppress(FileNotFoundError):  # it does not exist, or another serve has just removed it
+    with contextlib.suppress(FileNotFoundError):  # no export exists, or another serve has just removed it
         checked = _identity(repository)
         if why := _why_useless(repository):
-            say(f"{why}: it is made again")
+            say(f"{why}; exporting the checkpoint again")
             _remove(repository, checked)
     is_new = False
     while not hold(repository):  # another process may remove the new repository
@@ -88,7 +87,7 @@ def prepare_repository(
         except RepositoryError:
             if _why_useless(repository):
                 raise
-            # Another serve was first, and runs from it.
+            # If another serve was first, its export stays.
     if is_new:
         prune(say)
     else:
@@ -102,14 +101,14 @@ def is_repository(source: str | None) -> bool:
 
 
 def _hold_in_cache(repository: Path) -> None:
-    """Hold a repository that is an export of the cache. Raises `RepositoryError` if it is being removed."""
+    """Protect a repository in the cache from removal. Raises `RepositoryError` if it is being removed."""
     export = repository.resolve()
     if export.parent == (cache_folder() / EXPORTS).resolve() and not hold(export):
         raise RepositoryError(f"{repository} was removed from the cache just now; give its checkpoint")
 
 
 def _why_useless(repository: Path) -> str | None:
-    """None, or the fault of an export that is kept."""
+    """The fault of a cached export, or None."""
     try:
         check_repository(repository)
     except RepositoryError as error:
@@ -118,26 +117,24 @@ def _why_useless(repository: Path) -> str | None:
 
 
 def _remove(repository: Path, checked: tuple[int, ...]) -> None:
-    """Remove the export of this identity; one that another serve has made again stays."""
-    # At once: another process sees the whole export or none.
+    """Remove the export with this identity. A new export by another serve stays."""
+    # By a rename, so that another process sees the whole export or none.
     with private_folder(repository.parent, ".export-") as folder, contextlib.suppress(FileNotFoundError):
         if _identity(repository) == checked:
             repository.rename(folder / repository.name)
 
 
 def _identity(folder: Path) -> tuple[int, ...]:
-    """Tells a folder from another one that has its name later, and perhaps its inode."""
+    """The identity of a folder. A later folder of the same name, or even the same inode, has another identity."""
     status = folder.stat()
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _exporter_key() -> str:
-    """sha256 of the code and the sentences that make a repository, so that an export by another release is not taken
-    for this one's.
-    """
+    """sha256 of the exporter's code and sentences. So exports by another release are not reused."""
     code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
     operators = [path for path in (PACKAGE / "encoder/operators").iterdir() if path.is_file()]
     models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
     files = [*sorted(code), *sorted(operators), *sorted(models), PARITY_SENTENCES]
-    # An export may hold a library that is compiled for one torch.
+    # An export may have a library that is compiled for one release of torch.
     return hash_files(files) + metadata.version("torch")

@@ -1,4 +1,4 @@
-"""Distinguishes a Triton that hangs from a slow one: it uses no processor time while a request waits."""
+"""Tells a hung Triton from a slow one. A hung Triton uses no processor time while a request waits."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 OBSERVATION_S = 4.0
-# With nothing to do, Triton and its stubs use a hundredth of a core; as little where one hangs and the others are well.
+# Without work, Triton and its stubs use a hundredth of a core. With one hung part they use as little.
 _MIN_BUSY_CORES = 0.05
-# A machine with too little memory waits for its disk, and its processes use little time.
+# If memory is low, processes wait for the disk and use little processor time. So each page fault counts as work.
 _MAJOR_FAULT_S = 0.01
 
 
 def work_s(pids: Iterable[int]) -> float:
-    """The processor time of these processes so far, in seconds, with some for each page that came from a disk."""
+    """The processor time of these processes in seconds, plus a share for each page that was read from a disk."""
     total = 0.0
     for pid in pids:
         try:
@@ -29,14 +29,14 @@ def work_s(pids: Iterable[int]) -> float:
 
 
 class Stillness:
-    """Watches `work_s`, the seconds of work so far, from now on, while a request waits."""
+    """Watches `work_s`, the seconds of work, while a request waits."""
 
     def __init__(self, work_s: Callable[[], float]) -> None:
         self._work_s = work_s
         self._begin()
 
     def is_certain(self) -> bool:
-        """Whether nothing was done for the last `OBSERVATION_S` seconds; False between two looks."""
+        """Whether no work was done for the last `OBSERVATION_S` seconds. False between two readings."""
         elapsed_s = time.monotonic() - self._began
         if elapsed_s < OBSERVATION_S:
             return False

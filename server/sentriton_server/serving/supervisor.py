@@ -17,14 +17,14 @@ from sentriton_server.serving.process import POLL_S
 from sentriton_server.serving.restarts import RestartPolicy
 from sentriton_server.serving.stillness import OBSERVATION_S
 
-_CANARY_RETRY_S = 0.5  # after a canary that failed, the next one comes soon
+_CANARY_RETRY_S = 0.5  # pause after a failed canary
 
 
 class Supervisor:
-    """Starts a `server` and watches it: its processes at every moment, its answers by a canary every `canary_period_s`.
+    """Starts a `server` and watches it: its processes continuously, its answers by a canary every `canary_period_s`.
 
-    `say` gets one sentence for each thing that happens. `ready_file` exists while the server serves, for readiness
-    probes that look for a file. `beside` supervises other processes, and is called while Triton is watched.
+    It reports each event to `say`. `ready_file` exists while the server serves, for readiness probes. `beside` is
+    called regularly to supervise other processes.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Supervisor:
         self._set_ready(False)  # a launcher that was killed may have left the file
 
     def start(self, interrupted: threading.Event) -> None:
-        """The first start, and restarts if Triton ends or loses a stub meanwhile. Raises the errors of
+        """Start the server. Restart it if Triton or a stub ends during the start. Raises the errors of
         `TritonServer.restart`.
         """
         try:
@@ -52,9 +52,9 @@ class Supervisor:
             self._restart(str(error), 0.0, interrupted)
 
     def run(self, interrupted: threading.Event) -> NoReturn:
-        """Watch, and restart failed parts. Raises `KeyboardInterrupt` once `interrupted` is set, and `LaunchError` when
-        Triton or a process beside it keeps failing. A restart with a changed file in the repository raises
-        `RepositoryError`.
+        """Watch the server, and restart failed parts. Raises `KeyboardInterrupt` once `interrupted` is set, and
+        `LaunchError` if Triton or a process beside it keeps failing. Raises `RepositoryError` if a restart finds a
+        changed file in the repository.
         """
         try:
             while True:
@@ -72,7 +72,7 @@ class Supervisor:
         """Block until the server no longer serves, and return the reason."""
         period_s, failures, slow = self._server.settings.canary_period_s, 0, False
         due, canary = time.monotonic() + period_s, None
-        # In a thread, so that a part that dies during the canary is noticed before the canary times out.
+        # In a thread, so that a part that dies during the canary is found before the canary times out.
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-canary") as pool:
             try:
                 while not interrupted.wait(POLL_S):
@@ -100,14 +100,14 @@ class Supervisor:
                         if failures == MAX_CANARY_FAILURES:
                             return f"the canary failed {failures} times in a row, at last: {error}"
                         if not error and self._ready_file is not None and not self._ready_file.exists():
-                            self._set_ready(True)  # it could not be written, or was removed
+                            self._set_ready(True)  # again, in case the file could not be written or was removed
                     elif canary is not None and stillness.is_certain():
                         return (
-                            "Triton stands still: the canary waits, and no process did anything for "
+                            "Triton hangs: the canary waits, and no process has used processor time for "
                             f"{OBSERVATION_S:.0f} s"
                         )
             finally:
-                self._server.close_canary()  # or the pool would wait for it
+                self._server.close_canary()  # otherwise the pool would wait for it
         raise KeyboardInterrupt
 
     def _restart(self, reason: str, served_s: float, interrupted: threading.Event) -> None:
@@ -115,21 +115,21 @@ class Supervisor:
             self._kill()
             if (pause_s := self._policy.pause_s(served_s)) is None:
                 raise LaunchError(_give_up(self._policy, reason))
-            self._say(f"{reason}; starting it again in {pause_s:.1f} s")
+            self._say(f"{reason}; restarting it in {pause_s:.1f} s")
             if interrupted.wait(pause_s):
                 raise KeyboardInterrupt
             try:
                 return self._server.restart(interrupted)
             except LaunchError as error:
                 reason, served_s = str(error), 0.0
-            except OSError as error:  # a full disk, or no memory for a process: both may pass
+            except OSError as error:  # a full disk or too little memory, which may be temporary
                 reason, served_s = f"Triton could not be started ({error})", 0.0
 
     def _kill(self) -> None:
         try:
             self._server.kill()
-        except OSError as error:  # of Triton's remains; the next start says whether they are in the way
-            self._say(f"what Triton left was not removed ({error})")
+        except OSError as error:  # if Triton's remains are in the way, the next start reports it
+            self._say(f"Triton's temporary files were not removed ({error})")
 
     def _set_ready(self, ready: bool) -> None:
         if self._ready_file is None:
@@ -139,14 +139,14 @@ class Supervisor:
                 self._ready_file.write_text(f"{self._server.url}\n")
             else:
                 self._ready_file.unlink(missing_ok=True)
-        except OSError as error:  # the server serves all the same
+        except OSError as error:  # the server serves nevertheless
             self._say(
                 f"the ready file {self._ready_file} cannot be {'written' if ready else 'removed'}: {error.strerror}"
             )
 
 
 def _failure(canary: Future[float]) -> Exception | None:
-    """Why the canary failed, by any exception: an error of a look must not end `serve`."""
+    """The error of a finished canary, or None. It is any exception, since a failed check must not end `serve`."""
     try:
         canary.result()
     except Exception as error:
@@ -158,6 +158,6 @@ def _give_up(policy: RestartPolicy, reason: str) -> str:
     if policy.restarts == 0:
         return f"{reason}; run with --verbose to see its log, or with --restarts to start it again"
     return (
-        f"Triton failed {policy.in_a_row} times in a row and is not started again (--restarts {policy.restarts}), "
+        f"Triton failed {policy.in_a_row} times in a row and is not restarted (--restarts {policy.restarts}), "
         f"at last: {reason}; run with --verbose to see its log"
     )

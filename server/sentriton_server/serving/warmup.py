@@ -1,7 +1,7 @@
-"""Sends rows of many lengths to a server that has just started, so that no caller's row is the first of its length.
+"""Warms up a new server with rows of many lengths, so that no caller's row is the first of its length.
 
-The encoder's kernels are made for each number of tokens when it first occurs. Shared memory grows with the first long
-row, and memory is touched for the first time. Without this, such a call to a small model takes half as much time again.
+oneDNN generates a kernel for each new number of tokens. The first long row enlarges the shared memory and touches new
+memory. Without the warm-up, such a call to a small model takes 50 % longer.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sentriton.protocol import parameters, tokens_request
 from sentriton.settings import ClientSettings
 from sentriton.tokenization import pack_rows
 
-# The encoder fills its token blocks up to a multiple of this, so these lengths make the kernels of all its projections.
-# It is encoder/packed.py's, whose import needs torch.
+# The encoder fills its token blocks up to a multiple of this, so these lengths generate all kernels of the projections.
+# This repeats the constant of encoder/packed.py, whose import needs torch.
 BLOCK_MULTIPLE_TOKENS = 8
-# A large model does not get through all lengths. The time saved is a small part of a call of such a model.
+# A large model does not reach all lengths. For such a model the saved time is a small part of a call.
 _MAX_WARM_UP_S = 2.0
 
 
 def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, canary_key: str) -> None:
-    """Embed rows of many lengths in the canary's lane, short ones first, until all are done or two seconds are over.
-    Raises the `SentritonError`s of a call.
+    """Embed rows of many lengths in the canary's lane, shortest first, for at most two seconds. Raises the
+    `SentritonError`s of a call.
     """
     named = parameters(fingerprint=manifest.fingerprint, timeout_s=timeout_s, canary_key=canary_key)
     connection = Connection(settings.addresses[0], settings)
@@ -40,6 +40,6 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
 def _lengths(manifest: Manifest) -> list[int]:
     longest = manifest.max_seq_length
     lengths = [*range(BLOCK_MULTIPLE_TOKENS, longest, BLOCK_MULTIPLE_TOKENS), longest]
-    if manifest.precision == "bf16":  # which has kernels of its own inside attention for each length between
+    if manifest.precision == "bf16":  # its attention needs kernels for the lengths between as well
         lengths += [length for length in range(1, longest) if length % BLOCK_MULTIPLE_TOKENS]
     return lengths

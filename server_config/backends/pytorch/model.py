@@ -1,7 +1,7 @@
-"""A stand-in for Triton's libtorch backend, for hosts whose Triton has the Python backend alone.
+"""A stand-in for Triton's libtorch backend, for a Triton that has only the Python backend.
 
-Triton looks for `backends/pytorch/libtriton_pytorch.so` first and takes this file without it. The model repository is
-the same to the byte: `backend: "pytorch"` and `model.pt` work on both.
+Triton looks for `backends/pytorch/libtriton_pytorch.so` first, and uses this file if it is missing. The same model
+repository, with `backend: "pytorch"` and `model.pt`, works with both.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class TritonPythonModel:
             with self.execution_mode():
                 results = self.model.run(inputs)
                 if self.model.device.type == "cuda":
-                    # The reader of the outputs uses another stream.
+                    # Another stream reads the outputs.
                     torch.cuda.synchronize(self.model.device)
-        except Exception as error:  # as libtorch's backend does: the whole execution fails, in these words
+        except Exception as error:  # like the libtorch backend: the whole execution fails with this message
             message = f"PyTorch execute failure: {_reason(error)}"
             return [pb_utils.InferenceResponse(error=pb_utils.TritonError(message)) for _ in requests]
         self.elements.increment(sum(outputs[0].shape[:-1].numel() for outputs in results))
@@ -63,8 +63,8 @@ class TritonPythonModel:
 
 
 def _load_operators(folder: Path) -> None:
-    """Load the library of operators that an export may have beside its module. Triton's own libtorch backend does not,
-    so `sentriton serve` refuses such an export there.
+    """Load the export's library of operators, if any. Triton's own libtorch backend cannot, so `sentriton serve`
+    rejects such an export there.
     """
     for library in folder.glob("operators.torch-*.so"):
         version = library.stem.partition("-")[2]
@@ -83,16 +83,16 @@ def _load_operators(folder: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: TorchScript puts its own traceback before the words of a `raise`."""
+    """The last line that is not empty, since TorchScript puts a traceback before the message of a `raise`."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def _apply_settings(parameters: dict[str, str]) -> None:
-    """Those of the backend's parameters that change results or speed here."""
+    """Apply the backend's parameters that affect results or speed here."""
     if threads := parameters.get("INTRA_OP_THREAD_COUNT"):
         torch.set_num_threads(int(threads))
     if threads := parameters.get("INTER_OP_THREAD_COUNT"):
         torch.set_num_interop_threads(int(threads))
-    # Without the optimized execution the graph runs as it was saved, on any shape, with no pass of the compiler.
+    # Without optimized execution, the saved graph runs on any shape without a compiler pass.
     torch._C._get_graph_executor_optimize(not is_true(parameters, "DISABLE_OPTIMIZED_EXECUTION", default=False))

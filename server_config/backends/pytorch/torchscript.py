@@ -1,9 +1,9 @@
-"""Runs TorchScript files as Triton's libtorch backend does: plain torch, free of Triton.
+"""Runs TorchScript files like Triton's libtorch backend. Plain torch, free of Triton.
 
-It honours the settings that NVIDIA documents and the repository uses: rows of all requests stacked, argument names,
-output dtypes. Sources in triton-inference-server are pytorch_backend/README.md and
-server/docs/user_guide/model_configuration.md. It refuses all other settings, and requests that libtorch's backend
-refuses or would answer wrongly, so that it hides no fault. docs/stock-backend.md lists the differences.
+It supports the documented settings that the repository uses: stacked rows of all requests, argument names, output
+dtypes. The sources in triton-inference-server are pytorch_backend/README.md and
+server/docs/user_guide/model_configuration.md. It rejects all other settings, and all requests that the libtorch backend
+rejects or answers wrongly. docs/stock-backend.md lists the differences.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()} | {torch.bfloat16: "TYPE
 
 
 def check_config(config: dict[str, Any]) -> None:
-    """Raises ValueError for a configuration that this stand-in does not support, or that the libtorch backend does
-    not."""
+    """Raises ValueError for a configuration that this stand-in or the libtorch backend does not support."""
     for described in (*config["input"], *config["output"]):
         if described["data_type"] not in DTYPES:
             raise ValueError(
@@ -46,7 +45,7 @@ def check_config(config: dict[str, Any]) -> None:
 
 
 def is_true(parameters: dict[str, str], name: str, default: bool) -> bool:
-    """A parameter of the backend that says yes or no. Raises ValueError for other words, as the backend does."""
+    """The value of a boolean parameter. Raises ValueError for other words, as the backend does."""
     text = parameters.get(name, str(default).lower())
     if text.lower() not in ("true", "false"):
         raise ValueError(f"parameter {name} is {text!r}; allowed are true, false")
@@ -64,8 +63,9 @@ def _refuse_ragged(config: dict[str, Any]) -> None:
 
 
 def argument_order(names: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """The order in which inputs enter `forward`: by name if every name is one of its arguments, else by index. Then
-    every name must end in a double underscore and its index (INPUT__0)."""
+    """The order of the inputs of `forward`: by name if every name is one of its arguments, else by index. In the latter
+    case every name must end in two underscores and its index (INPUT__0).
+    """
     if set(names) <= set(arguments):
         return [name for name in arguments if name in names]
     indexed = {}
@@ -82,7 +82,7 @@ def argument_order(names: Sequence[str], arguments: Sequence[str]) -> list[str]:
 
 
 def check_output_dtype(name: str, output: Tensor, data_type: str) -> None:
-    """The configured dtype of an output must be the module's own: nothing is converted silently."""
+    """Raises ValueError if the configured dtype of an output differs from the module's. The backend converts none."""
     if output.dtype != DTYPES[data_type]:
         raise ValueError(
             f"output {name!r} of the model is {NAMES.get(output.dtype, output.dtype)}, "
@@ -91,7 +91,7 @@ def check_output_dtype(name: str, output: Tensor, data_type: str) -> None:
 
 
 class TorchScriptModel:
-    """A TorchScript file and its configuration: tensors of many requests in, tensors of each request out."""
+    """Runs a TorchScript file on the tensors of several requests, by its configuration."""
 
     def __init__(self, path: Path, config: dict[str, Any], device: torch.device) -> None:
         check_config(config)
@@ -102,11 +102,11 @@ class TorchScriptModel:
         self.arguments = argument_order([described["name"] for described in config["input"]], arguments)
 
     def run(self, requests: Sequence[dict[str, Tensor]]) -> list[list[Tensor]]:
-        """Execute one batch. `requests`: the inputs [rows, ...] of each by name. Returns the outputs of each, on the
-        device of the model.
+        """Execute one batch. `requests` has the inputs [rows, ...] of each request by name. Returns the outputs of each
+        request, on the device of the model.
         """
         if len(requests) > 1 and any(tensor.numel() == 0 for request in requests for tensor in request.values()):
-            # The real backend would fill the others' inputs with the previous content of its memory.
+            # The libtorch backend would fill the other inputs with old content of its memory.
             raise ValueError("a request of a batch has no elements; send at least one row")
         values = [torch.cat([request[name] for request in requests]).to(self.device) for name in self.arguments]
         returned = self.module(*values)
@@ -122,6 +122,6 @@ class TorchScriptModel:
     def _split(self, described: dict[str, Any], output: Tensor, rows: list[int]) -> list[Tensor]:
         check_output_dtype(described["name"], output, described["data_type"])
         if output.shape[0] != sum(rows):
-            # The real backend would hand out the memory behind the output's end.
+            # The libtorch backend would return the memory after the output's end.
             raise ValueError(f"the model returned {output.shape[0]} rows, the requests of the batch have {sum(rows)}")
         return list(output.contiguous().split(rows))

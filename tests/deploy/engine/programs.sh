@@ -3,8 +3,8 @@
 #
 #   tests/deploy/engine/programs.sh FOLDER
 #
-# FOLDER gets usr/, as the packages have it. Debian 12's own Docker does not know the newer options of Dockerfiles, so the
-# engine is Debian 13's. runc and iptables are of the Debian that runs, for its C library.
+# FOLDER gets the packages' usr/. Debian 12's Docker does not support newer options of Dockerfiles, so the engine is
+# Debian 13's. runc and iptables are those of this Debian, for its C library.
 set -euo pipefail
 if [[ $# -ne 1 ]]; then
     sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2

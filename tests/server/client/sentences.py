@@ -18,6 +18,6 @@ MANY = [f"{number}번째 문장 " + "이다 " * (number % 17) for number in rang
 
 
 def close(ours: Any, theirs: Any) -> None:
-    """float32 vectors as close as computing in another order leaves them."""
+    """Compares float32 vectors, with a tolerance for another order of computation."""
     assert ours.dtype == np.float32
     np.testing.assert_allclose(ours, theirs, atol=2e-5)

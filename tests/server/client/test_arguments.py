@@ -1,4 +1,4 @@
-"""Arguments that the client refuses before it sends a request, and those that it takes."""
+"""Arguments that the client rejects before it sends a request, and arguments that it accepts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections of an encoder: opened, bounded in time, forked, closed and cancelled under way."""
+"""Connections of an encoder: opening, deadlines, forks, closing and cancellation in progress."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_health_has_a_time_of_its_own(encoder: Any) -> None:
 
 
 def test_a_call_without_time_is_not_sent(server: RunningServer) -> None:
-    # Seen on Triton 24.10: after some ten requests that were cancelled as they arrived, it crashed.
+    # Triton 24.10 crashed after about ten requests that were cancelled at their arrival.
     for _ in range(40):
         with SentenceEncoder(server.url) as encoder:
             with pytest.raises(DeadlineExceeded, match=r"longer than its timeout_s of 1e-06 s"):
@@ -89,7 +89,7 @@ def test_an_async_encoder_connects_when_it_is_used_and_says_when_it_is_not(serve
     asyncio.run(call())
 
 
-# In a process of its own: a child that hung would be a second pytest.
+# In a separate process, since a hung child would be a second pytest.
 FORK = """
 import os, signal, sys
 from sentriton import SentenceEncoder, SentritonError
@@ -155,7 +155,7 @@ def test_cancelling_a_task_cancels_its_requests(server: RunningServer) -> None:
                 await task
             while in_flight(encoder):
                 await asyncio.sleep(0.01)
-            # Another call is served, and the rest of the cancelled one is never computed.
+            # Another call succeeds, and the rest of the cancelled one is never computed.
             assert (await encoder.encode(MANY)).shape == (len(MANY), encoder.manifest.dimension)
             assert server.published("sentriton_rows_total", lane="query") - before < 100 * len(MANY)
 
@@ -168,7 +168,7 @@ def in_flight(encoder: Any) -> int:
 
 
 def when_busy(encoder: SentenceEncoder, action: Callable[[], Any]) -> None:
-    """Does something once requests are under way."""
+    """Run an action once requests are in flight."""
     until(lambda: in_flight(encoder))
     action()
 

@@ -1,4 +1,4 @@
-"""`SentenceEncoder` and `AsyncSentenceEncoder` against `SentenceTransformer`: the same call, the same result."""
+"""The same calls of `SentenceEncoder`, `AsyncSentenceEncoder` and `SentenceTransformer` have the same results."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_similarity_equals_sentence_transformers(
         (encoder.similarity_pairwise(first, second), reference.similarity_pairwise(first, second)),
     ):
         assert isinstance(ours, np.ndarray if given is np.asarray else torch.Tensor)
-        # sentence-transformers' distances go through a matrix product, which loses digits near zero.
+        # sentence-transformers computes distances by a matrix product, which loses digits near zero.
         np.testing.assert_allclose(ours, theirs, atol=5e-3 if name == "euclidean" else 2e-4)
 
 

@@ -1,4 +1,4 @@
-"""`encode_stream`: order, little read ahead, left early, wrong in the middle."""
+"""`encode_stream`: order, little reading ahead, leaving early, errors in the middle."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_stream_may_be_left(encoder: Any) -> None:
 
 def test_leaving_a_stream_cancels_what_is_under_way(connect: Callable[..., Any], server: RunningServer) -> None:
     before, size = server.published("sentriton_rows_total", lane="query"), 1500
-    # Two chunks are under way; the second takes longer, and has most of its requests before it when the first is done.
+    # Two chunks are in progress. The second takes longer, and has most of its work left when the first is done.
     sentences = ["짧다"] * size + ["아주 긴 문장 " * 40] * size
     with closing(connect(server.url, max_in_flight=1)) as encoder:
         stream = encoder.encode_stream(sentences, chunk_size=size)

@@ -18,7 +18,7 @@ class Core;
 /// Embeds sentences through a Sentriton server. Its const functions are safe for concurrent callers: use one encoder
 /// for all threads. Calls of up to eight sentences that wait at the same time share requests.
 ///
-/// The errors are those of errors.hpp. InvalidInput is thrown before anything is sent. An `_async` function copies the
+/// The errors are those of errors.hpp. InvalidInput is thrown before the first request. An `_async` function copies the
 /// sentences and throws nothing: its future has the result or the error. A moved-from encoder can only be assigned to
 /// or destroyed.
 class SentenceEncoder {
@@ -49,7 +49,7 @@ public:
     std::vector<float> encode_one_query(std::string_view sentence, const EncodeOptions& options = {}) const;
     std::vector<float> encode_one_document(std::string_view sentence, const EncodeOptions& options = {}) const;
 
-    /// The same without waiting. Destroying such a future waits for nothing and ends nothing.
+    /// The same without waiting. Destroying the future does not wait and does not cancel the call.
     std::future<Matrix> encode_async(const Sentences& sentences, const EncodeOptions& options = {}) const;
     std::future<Matrix> encode_query_async(const Sentences& sentences, const EncodeOptions& options = {}) const;
     std::future<Matrix> encode_document_async(const Sentences& sentences, const EncodeOptions& options = {}) const;
@@ -61,14 +61,14 @@ public:
                                                               const EncodeOptions& options = {}) const;
 
     /// Scores every row of the first against every row of the second by the model's similarity function: [n, d] and [m,
-    /// d] to [n, m]. Higher is more alike. InvalidInput if d differs.
+    /// d] to [n, m]. Higher is more similar. InvalidInput if d differs.
     Matrix similarity(const Matrix& first, const Matrix& second) const;
 
     /// The served model's manifest, from the first server that answers. It is read once.
     Manifest info() const;
 
-    /// Embeds the golden sentences of the first server and compares the vectors with those that sentence-transformers
-    /// made. ServerError if they differ by more than the precision allows. The check is not retried.
+    /// Embeds the golden sentences of the first server and compares the vectors with those of sentence-transformers.
+    /// ServerError if they differ by more than the precision allows. The check is not retried.
     HealthReport health(Seconds timeout = Seconds(10)) const;
 
     /// Closes the connections. Calls in progress and later calls fail with Closed.

@@ -34,17 +34,17 @@ struct Status {
     std::string message;
 };
 
-/// All that this library throws. A message names the given value, the allowed ones and the remedy.
+/// The errors of this library. A message names the given value, the allowed ones and the remedy.
 ///
 ///     std::runtime_error
 ///     └── SentritonError
 ///         ├── InvalidInput          the caller's argument or request is wrong; a retry cannot help
-///         │   └── ContractMismatch  the server serves another model than the one that the encoder holds
+///         │   └── ContractMismatch  the server has another model than the one that the encoder has read
 ///         ├── AccessDenied          key or certificate: one side does not trust the other
-///         ├── Overloaded            the server's queue is full, or the request waited too long in it
+///         ├── Overloaded            the server's queue is full, or the request waited too long
 ///         ├── ServerUnavailable     no server answers at the address, or the server is not healthy
 ///         ├── DeadlineExceeded      the call timed out
-///         ├── ServerError           the server failed for a reason of its own, or its answer is wrong
+///         ├── ServerError           the server failed, or its answer is wrong
 ///         └── Closed                the encoder is closed
 class SentritonError : public std::runtime_error {
 public:

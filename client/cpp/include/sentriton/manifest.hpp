@@ -7,7 +7,7 @@
 
 namespace sentriton {
 
-/// A model's function of two embeddings. Higher is more alike.
+/// A model's function of two embeddings. Higher is more similar.
 enum class Similarity {
     /// The cosine of the angle; 0 with a row of zeros.
     cosine,
@@ -21,7 +21,7 @@ enum class Similarity {
 /// A server's description of its model.
 struct Manifest {
     std::string name;
-    /// The sha256 of all that fixes the vectors' meaning, the same at every precision and on every device.
+    /// The sha256 of weights, tokenizer, modules and max_seq_length, the same at every precision and on every device.
     std::string fingerprint;
     /// The length of a sentence's vector.
     int dimension = 0;
@@ -45,7 +45,7 @@ struct Manifest {
     std::string sentriton_version;
 };
 
-/// A canary that passed: the served model, and the smallest cosine to its golden vectors.
+/// A passed canary: the served model, and the smallest cosine to its golden vectors.
 struct HealthReport {
     Manifest manifest;
     double min_cosine = 0;

@@ -12,7 +12,7 @@ using Seconds = std::chrono::duration<double>;
 /// A lane of the server. Requests of the bulk lane wait for those of the query lane.
 enum class Priority { query, bulk };
 
-/// The reaction of a call to another model on the server than the one that it began with.
+/// The reaction of a call to another model on the server.
 enum class OnModelChange {
     /// Ends the call with ContractMismatch.
     raise,
@@ -20,8 +20,8 @@ enum class OnModelChange {
     reload,
 };
 
-/// The settings of an encoder. One that is not given comes from its variable, such as $SENTRITON_TIMEOUT_S, then from
-/// its default. A text that is empty is not given.
+/// The settings of an encoder. A setting that is not given comes from its environment variable, such as
+/// $SENTRITON_TIMEOUT_S, then from its default. An empty text counts as not given.
 struct Settings {
     /// Bounds a whole call, retries included. The default is no bound but `stall_timeout`.
     std::optional<Seconds> timeout;
@@ -33,7 +33,7 @@ struct Settings {
     std::optional<int> max_in_flight;
     /// The reaction to another model on the server. The default is OnModelChange::raise.
     std::optional<OnModelChange> on_model_change;
-    /// Encrypts, or does not. A certificate turns it on as well.
+    /// Turns TLS on or off. A certificate turns it on as well.
     std::optional<bool> tls;
     /// The PEM file of the authorities that the client trusts; turns TLS on. The default is the system's.
     std::string root_certificates;
@@ -51,7 +51,7 @@ struct Settings {
 struct EncodeOptions {
     /// Puts a named prompt of the model before every sentence.
     std::optional<std::string> prompt_name;
-    /// Puts this text before every sentence. It wins over `prompt_name`.
+    /// Puts this text before every sentence. It overrides `prompt_name`.
     std::optional<std::string> prompt;
     /// Bounds the rows of one request. The default, and the bound, is the manifest's `max_batch_size`. With 1, the call
     /// shares no request with others.

@@ -1,8 +1,8 @@
 // Callers embeds single sentences in 64 goroutines: callers URL CONFORMANCE CALLS [SECONDS]
 //
-// Every caller makes CALLS calls, and continues for SECONDS if that is longer. "answered" is written to standard output
-// with the first 64 answers. The last line is JSON: the number of calls, the failures, and the smallest cosine to the
-// golden vectors.
+// Every caller makes CALLS calls, and continues for at least SECONDS. "answered" is written to standard output with the
+// first 64 answers. The last line is JSON: the number of calls, the failures, and the smallest cosine to the golden
+// vectors.
 package main
 
 import (

@@ -1,4 +1,4 @@
-"""How well a model's similarities rank sentence pairs as people did. Needs scipy alone: no torch."""
+"""Correlates a model's similarities with human scores of sentence pairs. Needs scipy, but no torch."""
 
 from sentriton.evaluation.figures import CORRELATIONS, FIGURES, SIMILARITIES, measure
 from sentriton.evaluation.pairs import ScoredPair, read_pairs, read_rows

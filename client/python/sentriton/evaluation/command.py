@@ -1,4 +1,4 @@
-"""`sentriton evaluate`: the ten figures of a served model, beside those of its checkpoint."""
+"""`sentriton evaluate`: the ten figures of a served model and of its checkpoint."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def evaluate(
     pairs = read_scored(data)
     with open_encoder(settings) as encoder:
         manifest = encoder.manifest
-        # Before the work, so that a mistyped name is reported at once.
+        # First, so that a mistyped name is reported at once.
         checkpoint = None if read_checkpoint is None else read_checkpoint()
         if checkpoint is not None and checkpoint.fingerprint != manifest.fingerprint:
-            typer.echo(f"note: {own.checkpoint} is another model than the {manifest.name} that is served", err=True)
+            typer.echo(f"note: {own.checkpoint} is another model than the served {manifest.name}", err=True)
         embeddings = _embed(encoder, pairs)
     scores = [pair.score for pair in pairs]
     figures = {"service": measure(*embeddings, scores)}
@@ -81,7 +81,7 @@ def evaluate(
 
 
 def read_scored(data: str) -> list[ScoredPair]:
-    """`read_pairs`, once it is sure that the figures can be computed."""
+    """`read_pairs`, after a check that scipy is installed."""
     check_module("scipy", "evaluate", "evaluate")
     return read_pairs(data)
 
@@ -97,7 +97,7 @@ def figures_table(title: str, columns: dict[str, dict[str, float]]) -> Table:
 
 
 def _embed(encoder: Encoder, pairs: list[ScoredPair]) -> tuple[Any, Any]:
-    """Embeddings [n, d] of the n first sentences and of the n second ones, from one call."""
+    """Embeddings [n, d] of the first and of the second sentences of n pairs, from one call."""
     sentences = [*(pair.sentence1 for pair in pairs), *(pair.sentence2 for pair in pairs)]
     embeddings = encoder.encode(sentences, show_progress_bar=len(sentences) > 5_000)
     return embeddings[: len(pairs)], embeddings[len(pairs) :]

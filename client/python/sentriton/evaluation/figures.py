@@ -17,8 +17,8 @@ FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, 
 
 
 def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequence[float]) -> dict[str, float]:
-    """All of `FIGURES` for embeddings [n, d] of n pairs and people's n scores, on any scale. "..._max" is the best
-    similarity's. Raises `InvalidInput` if a correlation has no meaning.
+    """All of `FIGURES` for embeddings [n, d] of n pairs and n human scores, on any scale. "..._max" is the best
+    similarity's. Raises `InvalidInput` if a correlation is undefined.
     """
     from scipy.stats import pearsonr, spearmanr
 

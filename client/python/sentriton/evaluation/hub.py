@@ -1,4 +1,4 @@
-"""Whether the model hub answers. If it does not, its own client retries for half a minute and more."""
+"""Checks whether the model hub answers, since its client retries for over half a minute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ANSWER_S = 4.0
 
 
 def hub_answers() -> bool:
-    """Whether the hub answers within four seconds, with anything. False if its client is told to be offline."""
+    """Whether the hub answers within four seconds. False if its client is set to offline."""
     from huggingface_hub import constants, get_session
 
     answered = Event()
@@ -21,7 +21,7 @@ def hub_answers() -> bool:
             answered.set()
 
     if not constants.HF_HUB_OFFLINE:
-        # A look-up of its name knows no time-out.
+        # In a thread, since DNS has no timeout.
         asking = Thread(target=ask, daemon=True)
         asking.start()
         asking.join(_ANSWER_S)

@@ -1,7 +1,7 @@
-"""Reads sentence pairs that people scored: KLUE-STS JSON, KorSTS TSV, any table of that kind, or a hub data set.
+"""Reads scored sentence pairs: KLUE-STS JSON, KorSTS TSV, similar tables, or a hub data set.
 
 A row has `sentence1`, `sentence2` and a score: `score`, else `label`, else KLUE's `labels.real-label`. `source` or
-`genre` is the kind of its text.
+`genre` is its kind of text.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Rows = Iterator[tuple[str, Mapping[str, Any]]]  # the position of a row, and its
 
 
 class ScoredPair(NamedTuple):
-    """Two sentences and how alike people found them, on the scale of the file."""
+    """Two sentences and their human score, on the scale of the file."""
 
     sentence1: str
     sentence2: str
@@ -39,8 +39,8 @@ class ScoredPair(NamedTuple):
 def read_pairs(data: str) -> list[ScoredPair]:
     """All pairs of a .json, .jsonl, .csv, .tsv or .parquet file, or of a hub data set "ID:CONFIG:SPLIT".
 
-    Fields of a .tsv are not quoted, as in KorSTS. A hub data set may leave out its only configuration or split, and its
-    id may be a folder that `datasets` reads. Raises `InvalidInput` that names the line or the row.
+    Fields of a .tsv are unquoted, as in KorSTS. An only configuration or split may be left out. ID may be a folder
+    that `datasets` reads. Raises `InvalidInput` that names the line or the row.
     """
     path = Path(data)
     name = data.partition(":")[0]
@@ -50,7 +50,7 @@ def read_pairs(data: str) -> list[ScoredPair]:
     rows = read_rows(path) if path.is_file() else _read_hub(data)
     pairs = [_pair(row, where) for where, row in rows]
     if not pairs:
-        raise InvalidInput(f"{data} holds no pair")
+        raise InvalidInput(f"{data} has no pair")
     return pairs
 
 
@@ -80,9 +80,7 @@ def _score(row: Mapping[str, Any], where: str) -> float:
 
 
 def read_rows(path: Path) -> Rows:
-    """Pairs of a position (line or row) and the row there, by column names. Raises `InvalidInput` that names the
-    position.
-    """
+    """Pairs of a position (line or row) and its row by column names. `InvalidInput` names the position."""
     kind = path.suffix.lower()
     if kind not in ENDINGS:
         raise InvalidInput(f"{path.name} ends in {path.suffix!r}; a file of pairs must end in {', '.join(ENDINGS)}")
@@ -137,7 +135,7 @@ def _read_hub(data: str) -> Rows:
     libraries.HF_HUB_OFFLINE = not answers
     try:
         found = load_dataset(name, config or None)
-    # The hub, the network or a data set's own files may raise anything.
+    # Hub, network and data sets may raise anything.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] if answers else ABSENT.format("data set")
         no = f"{name} is no data set" if is_folder else f"no file {data}, and the hub did not deliver it"

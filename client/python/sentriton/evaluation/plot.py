@@ -20,9 +20,9 @@ MAX_SOURCES = 8
 def draw_evaluation(
     pairs: Sequence[ScoredPair], similarities: NDArray[np.floating[Any]], title: str, path: Path
 ) -> None:
-    """Draw cosine similarities [n] of n pairs into a file: people's scores against the model's, and a box of residuals
-    for each source. The model's scores are its similarities, fitted to people's scale by a line. Raises
-    `SentritonError` when the file cannot be written.
+    """Plot cosine similarities [n] of n pairs: human against model scores, and a box of residuals for each source.
+    The model's scores are its similarities, fitted linearly to the human scale. Raises `SentritonError` if the file
+    cannot be written.
     """
     from matplotlib.figure import Figure
 

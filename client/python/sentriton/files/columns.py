@@ -1,4 +1,4 @@
-"""The column that holds the sentences of a table, and its values, for every kind of file."""
+"""The column of a table's sentences and its values, for every kind of file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from sentriton.arguments import check_unicode
 from sentriton.errors import InvalidInput
 
-# The names of the columns that an output adds.
+# The columns that an output adds.
 SENTENCE, EMBEDDING = "sentence", "embedding"
 USUAL_COLUMNS = (SENTENCE, "text")
 
 
 class SentenceRow(NamedTuple):
-    """A sentence, and all columns of its row by name. The sentence's own column is one of them."""
+    """A sentence, and all columns of its row by name, including the sentence's."""
 
     sentence: str
     columns: Mapping[str, Any]
@@ -26,7 +26,7 @@ def plain_row(sentence: str) -> SentenceRow:
 
 
 def checked(value: Any, where: str) -> str:
-    """`value`, which must be a string that has a UTF-8 form. Raises `InvalidInput` that says `where` the value is."""
+    """Return `value`, a string with a UTF-8 form. Raises `InvalidInput` that names its place (`where`)."""
     if not isinstance(value, str):
         shown = json_text(value)
         shown = shown if len(shown) <= 40 else shown[:40] + "…"
@@ -36,7 +36,7 @@ def checked(value: Any, where: str) -> str:
 
 
 def choose_column(names: Sequence[str], column: str | None, name: str, *, carried: bool = False) -> str:
-    """`column`, or the only candidate if unset. Raises `InvalidInput` naming the file's columns. If the columns are
+    """`column`, or the only candidate if unset. Raises `InvalidInput` with the file's columns. If the columns are
     `carried` (copied to the output), it also raises for a name that the output needs.
     """
     known = ", ".join(map(repr, names[:20])) + (", …" if len(names) > 20 else "") or "none"

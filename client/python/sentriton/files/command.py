@@ -129,7 +129,7 @@ def embed(
         output = Path(os.path.realpath(output)) if output.is_symlink() else output  # what readers of the link read
         check_output(output, source, overwrite=overwrite)
     elif as_json:
-        raise InvalidInput("--json prints the summary of a run that writes --output FILE; without it, rows are printed")
+        raise InvalidInput("--json needs --output FILE; without it, rows are printed")
     options: RowOptions = {
         "normalize_embeddings": normalize,
         "truncate_dim": truncate_dim,
@@ -183,7 +183,7 @@ def _stopping_at_once(encoder: SentenceEncoder) -> Iterator[None]:
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         received.append(number)
-        # A second one ends the process as it is: whole rows survive that too.
+        # A second signal ends the process at once. Complete rows survive this too.
         for each in handled:
             signal.signal(each, signal.SIG_DFL)
         encoder.close()

@@ -34,7 +34,7 @@ ROW_PRECISIONS: tuple[EmbeddingPrecision, ...] = ("float32", "binary", "ubinary"
 
 
 class RowOptions(TypedDict, total=False):
-    """The options of `encode` that a row depends on, and the size of requests."""
+    """The options of `encode` that affect a row, and the size of requests."""
 
     prompt_name: str | None
     prompt: str | None
@@ -46,7 +46,7 @@ class RowOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Summary:
-    """The result of a run: `rows` in `output`, `resumed` of them kept before. `skipped_list` names the `skipped`."""
+    """The result: `rows` in `output`, `resumed` of them from earlier runs. `skipped_list` has the `skipped`."""
 
     output: str
     rows: int
@@ -60,7 +60,7 @@ class Summary:
 
 
 class Skipped:
-    """Counts rows that are skipped, and lists their errors in OUTPUT.skipped.txt, or on standard error without one."""
+    """Counts skipped rows, and lists their errors in OUTPUT.skipped.txt, or on standard error without an output."""
 
     def __init__(self, output: Path | None) -> None:
         self.rows = 0
@@ -70,7 +70,7 @@ class Skipped:
 
     @staticmethod
     def paths(output: Path) -> tuple[Path, Path]:
-        """The list of a whole output, and that of a run in progress."""
+        """The lists of a complete output and of a run in progress."""
         whole, partial = (output.with_name(f"{output.name}{part}.skipped.txt") for part in ("", ".partial"))
         return whole, partial
 
@@ -83,7 +83,7 @@ class Skipped:
         self.rows += 1
 
     def publish(self) -> None:
-        """The output is whole: its list, or none, takes the place of an earlier one's."""
+        """After a complete output, replace the list of an earlier one."""
         if self.path and self._partial:
             if self._file:
                 self._file.close()
@@ -92,7 +92,7 @@ class Skipped:
                 self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove a list that was not published: the run that resumes writes a new one."""
+        """Remove an unpublished list. A resumed run writes a new one."""
         if self._file:
             self._file.close()
         if self._partial:
@@ -100,7 +100,7 @@ class Skipped:
 
 
 class _Pace:
-    """The size of the next chunk: as many sentences as take two seconds."""
+    """The size of chunks that take two seconds."""
 
     def __init__(self) -> None:
         self._size, self._rows = _FIRST_CHUNK, 0
@@ -119,13 +119,13 @@ class _Pace:
 
 
 def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> None:
-    """Whether a file can be written there. Raises `InvalidInput`; nothing is written."""
+    """Raises `InvalidInput` if the file cannot be written. Writes nothing."""
     if output.suffix.lower() not in OUTPUT_ENDINGS:
         raise InvalidInput(f"--output is '{output}'; its ending must be one of {', '.join(OUTPUT_ENDINGS)}")
     if output.suffix.lower() == ".parquet":
         check_module("pyarrow.parquet", "files", f"writing {output.name}")
     if not output.parent.is_dir():
-        raise InvalidInput(f"--output {output}: no folder {output.parent}; make it first")
+        raise InvalidInput(f"--output {output}: no folder {output.parent}; create it first")
     if output.is_dir():
         raise InvalidInput(f"--output {output} is a folder; give a file name")
     for file in (output, *Skipped.paths(output)):
@@ -149,7 +149,7 @@ def row_precision(precision: str) -> EmbeddingPrecision:
 
 
 def fills_of(encoder: SentenceEncoder) -> Fills:
-    """Whether texts that begin like this have the same embedding: the first half alone fills the model."""
+    """Whether texts with this beginning have the same embedding, since its first half fills the model."""
 
     def fills(beginning: str) -> bool:
         ids, other = encoder.token_ids([beginning, f"{beginning[: len(beginning) // 2]} 0 1 2 3"])
@@ -161,7 +161,7 @@ def fills_of(encoder: SentenceEncoder) -> Fills:
 def embedded(
     encoder: SentenceEncoder, rows: Iterator[SentenceRow], options: RowOptions
 ) -> Iterator[tuple[list[SentenceRow], NDArray[Any]]]:
-    """Rows with their embeddings [n, d], a chunk at a time, in order."""
+    """Chunks of rows with their embeddings [n, d], in order."""
     ahead: deque[SentenceRow] = deque()
     pace = _Pace()
 
@@ -188,11 +188,11 @@ def embed_to_file(
 ) -> Summary:
     """Embed every sentence of `source` and write `output`, completely or not at all.
 
-    The same call after an interruption resumes after the last complete row in FILE.partial. `options` are those of
+    After an interruption, the same call resumes after the last complete row in FILE.partial. `options` are those of
     `encode`. Raises `InvalidInput` for input, options or output, and other `SentritonError`s that name the kept rows.
     """
     started = time.monotonic()
-    # No sentences: the options are checked and the rows' shape is known before anything is sent or written.
+    # Without sentences, this checks the options and gives the rows' shape.
     empty = _array(encoder.encode([], **options))
     dimension, dtype = empty.shape[1], empty.dtype
     identity = {**source.identity, "column": column, "on error": on_error, **_meaning(encoder, options, dimension)}
@@ -205,7 +205,7 @@ def embed_to_file(
         try:
             resumed, embedding_started = rows.rows, time.monotonic()
             with _telling(output, lambda: _kept(run, source, rows)):
-                # Those of a file were listed by the survey.
+                # The survey has listed those of a file.
                 reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
                 _embed_rest(encoder, source, reject, rows, options, total, progress)
                 rows.finish(output)
@@ -230,7 +230,7 @@ def embed_to_file(
 
 
 def _array(embeddings: EncodedMany) -> NDArray[Any]:
-    """`RowOptions` give arrays alone, which no overload tells of a precision in a variable."""
+    """`RowOptions` always give arrays, but no overload knows a precision in a variable."""
     assert isinstance(embeddings, np.ndarray)
     return embeddings
 
@@ -272,7 +272,7 @@ def _embed_rest(
 
 @contextmanager
 def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
-    """Errors of writing become Sentriton's, and all name the rows `kept`."""
+    """Convert errors of writing, and add the rows `kept` to all errors."""
     try:
         yield
     except OSError as error:
@@ -286,4 +286,4 @@ def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
 def _kept(run: PartialRun, source: SentenceSource, rows: PartialRows) -> str:
     if not source.resumable:
         return f"; nothing is kept, since {source.name} cannot be read again"
-    return f"; {rows.rows:,} rows are kept in {run.rows_path}, and the same command goes on after them"
+    return f"; {rows.rows:,} rows are kept in {run.rows_path}; run the same command to resume"

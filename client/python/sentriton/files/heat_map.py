@@ -14,22 +14,22 @@ from sentriton.requirements import check_module
 
 _LABEL_LETTERS = 24
 _MAX_NUMBERED_SENTENCES = 20
-# Parts of the names of fonts that have letters beyond Latin, Korean ones first.
+# Parts of the names of fonts with letters beyond Latin, Korean first.
 _FONTS = "nanum", "malgun", "apple sd gothic", "cjk", "noto sans kr", "pretendard", "baekmuk", "unifont", "dejavu sans"
 
 
 def check_plot(path: Path) -> None:
-    """Raises `InvalidInput` when no plot can be written there, or matplotlib is missing."""
+    """Raises `InvalidInput` if no plot can be written there, or matplotlib is missing."""
     check_module("matplotlib", "plot", "--plot")
     if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise InvalidInput(f"--plot is '{path}'; its ending must be one of .png, .svg, .pdf")
     if not path.parent.is_dir():
-        raise InvalidInput(f"--plot {path}: no folder {path.parent}; make it first")
+        raise InvalidInput(f"--plot {path}: no folder {path.parent}; create it first")
 
 
 def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> bool:
-    """Draw scores [n, n] of n texts into a file. Returns whether the texts label the axes. If no font has all
-    letters, their numbers (from 1) do. Raises `SentritonError` if the file cannot be written.
+    """Plot scores [n, n] of n texts. Returns whether the texts label the axes. If no font has all letters, their
+    numbers (from 1) do. Raises `SentritonError` if the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -52,7 +52,7 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure of matplotlib. Raises `SentritonError` when the file cannot be written."""
+    """Write a figure of matplotlib. Raises `SentritonError` if the file cannot be written."""
     try:
         figure.savefig(path, dpi=150)
     except OSError as error:
@@ -60,7 +60,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def find_font(letters: str) -> Path | None:
-    """The file of an installed font that has all the letters, or None."""
+    """The file of an installed font with all letters, or None."""
     from matplotlib import font_manager
 
     needed = {ord(letter) for letter in letters if letter.isprintable() and letter != " "}
@@ -82,5 +82,5 @@ def _label(text: str) -> str:
 def _write_scores(axes: Any, scores: NDArray[Any]) -> None:
     middle = (np.nanmin(scores) + np.nanmax(scores)) / 2
     for (row, column), score in np.ndenumerate(scores):
-        # Viridis is dark where the score is low.
+        # Viridis is dark for low scores.
         axes.text(column, row, f"{score:.2f}", ha="center", va="center", color="w" if score < middle else "k")

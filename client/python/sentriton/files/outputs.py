@@ -1,4 +1,4 @@
-"""Stores rows in FILE.partial, which survives interruptions, and renames it to FILE when a run is complete."""
+"""Stores rows in FILE.partial, which survives interruptions, and renames it to FILE after a complete run."""
 
 from __future__ import annotations
 
@@ -19,24 +19,22 @@ _BLOCK_BYTES = 1 << 20
 
 
 class PartialRows(Protocol):
-    """Rows of a file that is not complete yet. `rows` is the number of stored rows. Methods raise OSError."""
+    """The rows of an incomplete file. `rows` is their number. Methods raise OSError."""
 
     rows: int
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
-        """Keep n rows and their embeddings [n, d]."""
+        """Store n rows and their embeddings [n, d]."""
 
     def finish(self, output: Path) -> None:
         """Turn the stored rows into the file `output`, in one step."""
 
     def close(self) -> None:
-        """Close the file; kept rows stay."""
+        """Close the file. Stored rows stay."""
 
 
 def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> PartialRows:
-    """The complete rows in `partial`, for an output with this ending. `columns` has the types of the columns that are
-    copied to Parquet.
-    """
+    """The complete rows in `partial`, for an output with this ending. `columns` has column types for Parquet."""
     kind = output.suffix.lower()
     if kind == ".npy":
         return NpyRows(partial, dimension, dtype)
@@ -128,7 +126,7 @@ def _json_line(row: dict[str, Any]) -> bytes:
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
-    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0, as long for any number of rows."""
+    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0."""
     content = repr({"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)})
     magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
     room = _HEADER_BYTES - len(magic) - 2

@@ -23,14 +23,14 @@ _ROW_GROUP_BYTES = 32 << 20
 
 
 def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: bool) -> Iterator[SentenceRow]:
-    """The rows of a file in constant memory: the column of sentences, and the others if they are `carried` (copied to
-    the output). Raises `InvalidInput` naming file, column and row.
+    """Read rows in constant memory: the column of sentences, and others if `carried` (copied to the output). Raises
+    `InvalidInput` that names file, column and row.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        # Without pre-buffering, pages are read as they are needed and not a whole row group at once.
+        # Without pre-buffering, which reads a whole row group at once.
         with pq.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False) as file:
             schema = file.schema_arrow
             column = choose_column(schema.names, column, path.name, carried=carried)
@@ -57,7 +57,7 @@ def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
         except (OverflowError, ValueError) as error:
             raise InvalidInput(
                 f"{name}, column {column!r} has values that cannot be copied ({error}); convert the column to text, "
-                "or give --output FILE.npy, which has the embeddings alone"
+                "or give --output FILE.npy, which has only embeddings"
             ) from error
     return (dict(zip(table.column_names, values, strict=True)) for values in zip(*columns, strict=True))
 
@@ -77,16 +77,14 @@ def _check_type(kind: Any, where: str) -> None:
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-        raise InvalidInput(f"{where} is of type {kind}; a column of sentences must hold strings")
+        raise InvalidInput(f"{where} is of type {kind}; a column of sentences must have strings")
 
 
 class ParquetRows:
-    """A folder of parts, since nothing can be appended to a Parquet file. Each is renamed to the rows that it holds,
-    and they become one file at the end.
-    """
+    """A folder of parts, since Parquet files cannot grow. Each is named by its rows. They are joined at the end."""
 
     def __init__(self, partial: Path, dimension: int, dtype: np.dtype[Any], columns: Any) -> None:
-        """`columns` is a schema, or has for each name the types of its values."""
+        """`columns` is a schema, or maps names to the types of their values."""
         import pyarrow as pa
 
         self._folder = partial
@@ -98,7 +96,7 @@ class ParquetRows:
         ends = [0, *(_span(part)[1] for part in self._parts)]
         firsts = [_span(part)[0] for part in self._parts]
         if firsts != ends[:-1] or any(end <= first for first, end in pairwise(ends)):
-            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to start over")
+            raise InvalidInput(f"{partial} lacks some of its parts; give --restart to replace it")
         self.rows = ends[-1]
 
     def append(self, rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> None:
@@ -126,7 +124,7 @@ class ParquetRows:
 
         aside = self._folder / "writing.tmp"
         with aside.open("wb") as file:
-            # Vectors have no values worth a dictionary.
+            # A dictionary is useless for vectors.
             with pq.ParquetWriter(file, self._schema, use_dictionary=False) as writer:
                 for table in tables:
                     writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -135,7 +133,7 @@ class ParquetRows:
         aside.replace(path)
 
     def _row_groups(self) -> Iterator[Any]:
-        """The parts' rows, as many at a time as make a row group of sensible size."""
+        """The parts' rows, joined to row groups of a sensible size."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -150,7 +148,7 @@ class ParquetRows:
 
 
 def _type_for(kinds: set[type]) -> Any:
-    """The type of a column that has values of these types; JSON if they have none in common."""
+    """The column type for values of these types, or JSON without a common type."""
     import pyarrow as pa
 
     if kinds == {bool}:
@@ -174,7 +172,7 @@ def _array(values: list[Any], kind: Any) -> Any:
             f"a column of type {kind} cannot be written to Parquet again ({error}); convert it to text, or give "
             "--output FILE.jsonl"
         ) from error
-    except UnicodeEncodeError:  # half a character in a column that is carried
+    except UnicodeEncodeError:  # half a character in a copied column
         return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], kind)
 
 

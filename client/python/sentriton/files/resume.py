@@ -17,9 +17,7 @@ if sys.platform != "win32":
 
 
 class PartialRun:
-    """The exclusive right to write FILE while the context is open. A file lock on FILE.partial.json refuses a second
-    run.
-    """
+    """The exclusive right to write FILE while the context is open, by a file lock on FILE.partial.json."""
 
     def __init__(self, output: Path) -> None:
         self.rows_path = output.with_name(output.name + ".partial")
@@ -41,14 +39,14 @@ class PartialRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # A run without rows has nothing to resume, and leaves nothing behind.
+        # A run without rows leaves nothing behind.
         if not self.rows_path.exists():
             self.state_path.unlink(missing_ok=True)
         self._file.close()
 
     def begin(self, identity: dict[str, Any], *, restart: bool, resumable: bool) -> None:
-        """Make the rows in FILE.partial those of the run that `identity` describes, or none: also to `restart`, and
-        where a run is not `resumable`. Raises `InvalidInput` naming the differences if they belong to another run.
+        """Keep the rows in FILE.partial of the run that `identity` describes. Remove them for `restart`, or if a run is
+        not `resumable`. Raises `InvalidInput` with the differences if they belong to another run.
         """
         found = self._read()
         if not restart and self.rows_path.exists():
@@ -78,9 +76,9 @@ class PartialRun:
         return found if isinstance(found, dict) else {}
 
     def _compare(self, found: dict[str, Any], identity: dict[str, Any]) -> None:
-        advice = "give --restart to start over, or another --output"
+        advice = "give --restart to replace it, or another --output"
         if not found:
-            raise InvalidInput(f"{self.rows_path} is there and nothing says from which run; {advice}")
+            raise InvalidInput(f"{self.rows_path} exists, but its run is unknown; {advice}")
         names = list(dict.fromkeys([*identity, *found]))
         differences = [
             f"{name} was {found.get(name)!r} and is {identity.get(name)!r}"

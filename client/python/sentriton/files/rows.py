@@ -1,4 +1,4 @@
-"""Reads lines, JSON, and tables between commas or tabs, one row after the other."""
+"""Reads lines, JSON, and tables with commas or tabs, row by row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from sentriton.errors import InvalidInput
 
-# A longer line is a file of another kind, or a quotation mark that never closes.
+# A longer line is from another kind of file, or has an unclosed quotation mark.
 MAX_LINE_BYTES = 1 << 20
 
 Reject: TypeAlias = Callable[[InvalidInput], None]
@@ -20,8 +20,8 @@ Fills: TypeAlias = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Reading:
-    """How rows are read: the `encoding` of text, and the function for a row's error (None: it is raised). `fills`
-    tells whether the beginning of a long line decides its embedding alone (None: it never does).
+    """How to read rows: the `encoding` of text, and the function for a row's error (None: raise it). `fills` tells
+    whether the beginning of a long line determines its embedding (None: never).
     """
 
     encoding: str = "utf-8"
@@ -29,7 +29,7 @@ class Reading:
     fills: Fills | None = None
 
     def wrong(self, message: object, cause: Exception | None = None) -> None:
-        """Skip a row for this reason, or raise it as `InvalidInput`."""
+        """Skip a row, or raise `InvalidInput`."""
         error = message if isinstance(message, InvalidInput) else InvalidInput(message)
         if self.reject is None:
             raise error from cause
@@ -40,7 +40,7 @@ STRICT = Reading()
 
 
 def checked_encoding(name: str) -> str:
-    """The name of an encoding whose lines end in the byte 0x0A. Raises `InvalidInput` for another."""
+    """Check an encoding, whose lines must end in the byte 0x0A. Raises `InvalidInput`."""
     try:
         # The first line alone tells what all lines of ISO-2022-KR mean.
         lines = "한\n한".encode(name, "replace").split(b"\n")
@@ -58,7 +58,7 @@ def numbered_lines(
     file: BinaryIO, name: str, reading: Reading = STRICT, *, cut: bool = False, errors: str = "strict"
 ) -> Iterator[tuple[int, str]]:
     """The lines of a file with their numbers, from 1. A line beyond `MAX_LINE_BYTES` is wrong, or `cut` there if its
-    beginning decides its embedding.
+    beginning determines its embedding.
     """
     number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
@@ -68,10 +68,10 @@ def numbered_lines(
         while is_long and rest and not rest.endswith(b"\n"):
             rest = file.readline(MAX_LINE_BYTES)
         if is_long and not cut:
-            reading.wrong(f"{where} is longer than {MAX_LINE_BYTES:,} bytes; is it one of text?")
+            reading.wrong(f"{where} is longer than {MAX_LINE_BYTES:,} bytes; is it text?")
             continue
         try:
-            # Of a line that is cut, half a character may be left.
+            # A cut line may end in half a character.
             decoder = codecs.getincrementaldecoder(reading.encoding)(errors)
             line = decoder.decode(raw[:MAX_LINE_BYTES], final=not is_long)
         except UnicodeDecodeError as error:
@@ -79,18 +79,18 @@ def numbered_lines(
             reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
             continue
         if is_long and not (reading.fills and reading.fills(line)):
-            # Spaces, or a word without an end: the text behind them would be lost.
+            # Spaces or an endless word: the text after them would be lost.
             reading.wrong(
-                f"{where} is longer than {MAX_LINE_BYTES:,} bytes, and its beginning alone has fewer tokens than the "
-                "model takes; is it one of text?"
+                f"{where} is longer than {MAX_LINE_BYTES:,} bytes, and its beginning has fewer tokens than the "
+                "model takes; is it text?"
             )
             continue
-        # The mark that some editors put before UTF-8.
+        # Without the byte order mark.
         yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
 def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[tuple[str, Any]]:
-    """Pairs of a position (file and line) and the value there, for each line that is not blank."""
+    """Pairs of a position (file and line) and its value, for each line that is not blank."""
     for number, line in numbered_lines(file, name, reading):
         if not line.strip():
             continue
@@ -103,12 +103,12 @@ def json_line_values(file: BinaryIO, name: str, reading: Reading = STRICT) -> It
 
 
 def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
-    """Pairs of a position (file and number) and the value there, for a JSON list. Raises `InvalidInput` for others."""
+    """Pairs of a position (file and number) and its value, for a JSON list. Raises `InvalidInput`."""
     try:
         values = json.load(file)
     except json.JSONDecodeError as error:
         raise InvalidInput(f"{name}, line {error.lineno} is not JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, thousands of digits, lists in lists
+    except (ValueError, RecursionError) as error:  # invalid UTF-8, thousands of digits, nested lists
         raise InvalidInput(f"{name} is not JSON: {error}") from error
     if not isinstance(values, list):
         raise InvalidInput(f"{name} is not a list; give a list of objects")
@@ -116,12 +116,12 @@ def json_list_values(file: BinaryIO, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRICT) -> Iterator[tuple[str, list[str]]]:
-    """Pairs of a position and the row there: first the header of a table, then its rows. Comma-separated values follow
-    RFC 4180. In tab-separated values, quotation marks are letters. Raises for a wrong header, and for a comma-separated
-    line that cannot be read completely, because it may be part of a row.
+    """Pairs of a position and its row: first the header of a table, then its rows. CSV follows RFC 4180. In TSV,
+    quotation marks are letters. Raises for a wrong header, and for an incomplete line of CSV, which may be part of a
+    row.
     """
     header: list[str] = []
-    begins, dropped = 1, 0  # lines: a quoted field may hold ends of them
+    begins, dropped = 1, 0  # lines, since a quoted field may have several
 
     def drop_line(error: InvalidInput) -> None:
         nonlocal dropped
@@ -131,7 +131,7 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRI
         reading.wrong(error)
 
     csv.field_size_limit(MAX_LINE_BYTES)
-    # Lines of a row that is skipped must reach the reader of the table.
+    # The table's reader needs all lines, even of a skipped row.
     errors = "surrogateescape" if reading.reject else "strict"
     dropping = Reading(reading.encoding, drop_line)
     lines = (line for _, line in numbered_lines(file, name, dropping, errors=errors))

@@ -1,4 +1,4 @@
-"""Reads rows with sentences from files, one after the other, never a whole file."""
+"""Reads rows with sentences from files, one at a time."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def check_kind(path: Path, column: str | None) -> None:
             f"{path.name} ends in {path.suffix!r}; a file of sentences must end in {', '.join(INPUT_ENDINGS)}"
         )
     if kind == ".txt" and column is not None:
-        raise InvalidInput(f"--column is {column!r} and {path.name} has lines, not columns; leave it out")
+        raise InvalidInput(f"--column is {column!r}, but {path.name} has no columns; leave it out")
     if kind == ".parquet":
         check_module("pyarrow.parquet", "files", f"reading {path.name}")
 
 
 def kind_of(path: Path) -> str:
-    """The ending of a file name, in lower case. Pipes and devices, such as bash's <(command), are read as .txt."""
+    """The ending of a file name, in lower case. Pipes and devices, such as bash's <(command), count as .txt."""
     return path.suffix.lower() if path.is_file() else ".txt"
 
 
 def sentence_rows(
     path: Path, column: str | None = None, reading: Reading = STRICT, *, carried: bool = True
 ) -> Iterator[SentenceRow]:
-    """The rows of a file, in its order.
+    """The rows of a file, in order.
 
-    .txt: one a line, empty lines too. .jsonl: the field `column` of an object, or a plain string; blank lines do not
-    count. .csv: `column` by the header (RFC 4180). .tsv: the same between tabs, unquoted. .parquet: a column of
-    strings, and the others if they are `carried`. Without `column`: the only one, else "sentence" or "text".
+    .txt: one per line, empty lines too. .jsonl: the field `column` of an object, or a string; blank lines do not
+    count. .csv: `column` by the header (RFC 4180). .tsv: the same with tabs, unquoted. .parquet: a column of
+    strings, and the others if `carried`. Without `column`: the only one, else "sentence" or "text".
     """
     kind = kind_of(path)
     if kind == ".parquet":
@@ -68,10 +68,10 @@ def sentence_rows(
 
 
 def read_lines(file: BinaryIO, name: str, reading: Reading = STRICT) -> Iterator[SentenceRow]:
-    """The lines of a binary file without their ends. Raises `InvalidInput` for a file whose lines end in CR alone."""
+    """The lines of a binary file without their ends. Raises `InvalidInput` for lines that end in CR only."""
     for number, line in numbered_lines(file, name, reading, cut=True):
         if number == 1 and "\r" in line[:-1] and "\n" not in line:
-            raise InvalidInput(f"{name} has lines that end in CR alone; convert it with tr '\\r' '\\n'")
+            raise InvalidInput(f"{name} has lines that end in CR only; convert it with tr '\\r' '\\n'")
         yield plain_row(line.removesuffix("\n").removesuffix("\r"))
 
 
@@ -81,7 +81,7 @@ def _from_json_lines(
     is_known = False
     for where, value in json_line_values(file, name, reading):
         if isinstance(value, dict) and not is_known:
-            # A field that the first object lacks is a wrong --column, and no wrong row.
+            # If the first object lacks the field, --column is wrong, not the row.
             column, is_known = choose_column(list(value), column, where, carried=carried), True
         try:
             if isinstance(value, dict):

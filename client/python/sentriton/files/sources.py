@@ -1,4 +1,4 @@
-"""Where a run's sentences come from: arguments, standard input, a file."""
+"""The source of a run's sentences: arguments, standard input or a file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_
 
 @dataclass(frozen=True)
 class SentenceSource:
-    """A source of rows. `read` returns them, and takes `Reading`'s functions for wrong rows and for long lines. `path`
-    is the file, if any, that can be read a second time. `identity` identifies its content.
+    """A source of rows. `read` returns them, and takes `Reading`'s functions for wrong rows and long lines. `path` is
+    a file that can be read twice, if any. `identity` identifies its content.
     """
 
     name: str
@@ -33,8 +33,8 @@ class SentenceSource:
         return self.path is not None
 
     def survey(self, reject: Reject | None = None, fills: Fills | None = None) -> tuple[int | None, Any]:
-        """The number of rows (None if unknown before reading) and the types of their columns for `open_rows`. Finds
-        faults in a file before any row is embedded.
+        """The number of rows (None if unknown) and the types of their columns for `open_rows`. Finds faults in a file
+        before the first request.
         """
         if self.path is None:
             return self.given, {SENTENCE: {str}}
@@ -54,9 +54,9 @@ class SentenceSource:
         return count, types or {SENTENCE: {str}}
 
     def check_unchanged(self) -> None:
-        """Raises `InvalidInput` when the file has changed."""
+        """Raises `InvalidInput` if the file has changed."""
         if self.path is not None and not _file_identity(self.path).items() <= self.identity.items():
-            raise InvalidInput(f"{self.path} changed while it was read; give --restart to embed it as it is now")
+            raise InvalidInput(f"{self.path} changed during the run; give --restart to embed it again")
 
 
 def open_source(
@@ -67,8 +67,8 @@ def open_source(
     *,
     carried: bool = True,
 ) -> SentenceSource:
-    """The source that the arguments of a command name; its columns may be `carried` (copied) to the output.
-    Raises `InvalidInput` for no source, or two.
+    """The source of a command's arguments. Its columns may be `carried` (copied) to the output. Raises `InvalidInput`
+    for no source or two.
     """
     if texts and path is not None:
         raise InvalidInput("both TEXT and --input were given; give one of them")
@@ -103,7 +103,7 @@ def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
 
 
 def _kind(value: object) -> type:
-    """Its type; of an integer that no float64 holds exactly numpy's, and `object` beyond 64 bits."""
+    """Its type: for an integer that float64 cannot represent, numpy's, and `object` beyond 64 bits."""
     if type(value) is not int or abs(value) <= 2**53:
         return type(value)
     return np.int64 if -(2**63) <= value < 2**63 else object

@@ -1,1 +1,1 @@
-"""Sentriton as the embedding function of other packages, one module for each."""
+"""Sentriton as embedding function of other packages, one module for each."""

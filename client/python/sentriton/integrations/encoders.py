@@ -1,4 +1,4 @@
-"""The encoders of an adapter, which blocking code and any event loop may call."""
+"""The encoders of an adapter for blocking code and event loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Encoders:
-    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` of the same settings for each event loop that asks for one."""
+    """A `SentenceEncoder`, and an `AsyncSentenceEncoder` with the same settings per event loop."""
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         self._url = url
@@ -24,10 +24,10 @@ class Encoders:
         self._by_loop: dict[asyncio.AbstractEventLoop, AsyncSentenceEncoder] = {}
 
     def of_running_loop(self) -> AsyncSentenceEncoder:
-        """The encoder of the event loop that runs this code; it connects with its first call."""
+        """The encoder of the running event loop, which connects with its first call."""
         loop = asyncio.get_running_loop()
         if loop not in self._by_loop:
-            # asyncio.run makes a loop for each call: the encoders of closed ones would pile up.
+            # asyncio.run makes a loop per call: encoders of closed loops must not pile up.
             for other in list(self._by_loop):
                 if other.is_closed():
                     self._by_loop.pop(other, None)
@@ -35,7 +35,7 @@ class Encoders:
         return self._by_loop[loop]
 
     def close(self) -> None:
-        """Close the blocking encoder; `aclose` closes that of an event loop."""
+        """Close the blocking encoder. `aclose` closes an event loop's."""
         self.blocking.close()
 
     async def aclose(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class SentritonEmbeddings(Embeddings):
     """Embeds LangChain's documents and queries through a Sentriton server, with the model's prompt for each.
 
-    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`; `settings` those of
+    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`, `settings` those of
     `SentenceEncoder`, such as `timeout_s` and `access_key`. Safe for many threads and event loops. Raises
     `SentritonError`s.
 
@@ -43,7 +43,7 @@ class SentritonEmbeddings(Embeddings):
         return self._encoders.blocking.encode_document(list(texts), **self._options).tolist()
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
+        """The vector of a query."""
         return self._encoders.blocking.encode_query(text, **self._options).tolist()
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
@@ -51,7 +51,7 @@ class SentritonEmbeddings(Embeddings):
         return (await self._encoders.of_running_loop().encode_document(list(texts), **self._options)).tolist()
 
     async def aembed_query(self, text: str) -> list[float]:
-        """The vector of a question."""
+        """The vector of a query."""
         return (await self._encoders.of_running_loop().encode_query(text, **self._options)).tolist()
 
     def close(self) -> None:
@@ -59,5 +59,5 @@ class SentritonEmbeddings(Embeddings):
         self._encoders.close()
 
     async def aclose(self) -> None:
-        """Close the connections of plain code and of the running event loop."""
+        """Close the connections of blocking code and of the running event loop."""
         await self._encoders.aclose()

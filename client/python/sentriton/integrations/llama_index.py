@@ -14,14 +14,14 @@ with imports_of("llama-index"):
 if TYPE_CHECKING:
     from sentriton.keywords import Common, Settings
 
-_BATCH_SENTENCES = 512  # that LlamaIndex hands over at a time; the encoder cuts them into requests itself
+_BATCH_SENTENCES = 512  # of one call by LlamaIndex, which the encoder splits into requests
 
 
 class SentritonEmbedding(BaseEmbedding):
     """Embeds LlamaIndex's nodes and queries through a Sentriton server, with the model's prompt for each.
 
-    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`; `settings` has those of
-    `SentenceEncoder` by name, such as `timeout_s` and `access_key`; LlamaIndex does not save them. Safe for many
+    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`, `settings` those of
+    `SentenceEncoder`, such as `timeout_s` and `access_key`. LlamaIndex does not save the settings. Safe for many
     threads and event loops. Raises `SentritonError`s.
 
     >>> from llama_index.core import VectorStoreIndex
@@ -50,7 +50,7 @@ class SentritonEmbedding(BaseEmbedding):
             "normalize_embeddings": normalize_embeddings,
             "truncate_dim": truncate_dim,
             "embed_batch_size": embed_batch_size,
-            # A saved object says which model it meant; the one that is served has the last word.
+            # The served model overrides that of a saved object.
             "model_name": encoders.blocking.manifest.name,
         }
         super().__init__(**given)
@@ -66,7 +66,7 @@ class SentritonEmbedding(BaseEmbedding):
         self._encoders.close()
 
     async def aclose(self) -> None:
-        """Close the connections of plain code and of the running event loop."""
+        """Close the connections of blocking code and of the running event loop."""
         await self._encoders.aclose()
 
     def _options(self) -> Common:

@@ -74,10 +74,10 @@ pub struct ModelMetadataResponse {
     /// The platform that runs it: "ensemble", "python", or a framework's name.
     #[prost(string, tag = "3")]
     pub platform: ::prost::alloc::string::String,
-    /// The tensors that a request must hold.
+    /// The input tensors of a request.
     #[prost(message, repeated, tag = "4")]
     pub inputs: ::prost::alloc::vec::Vec<model_metadata_response::TensorMetadata>,
-    /// The tensors that a response holds.
+    /// The output tensors of a response.
     #[prost(message, repeated, tag = "5")]
     pub outputs: ::prost::alloc::vec::Vec<model_metadata_response::TensorMetadata>,
 }
@@ -109,13 +109,13 @@ pub mod infer_parameter {
     /// The value.
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum ParameterChoice {
-        /// A truth value.
+        /// A boolean.
         #[prost(bool, tag = "1")]
         BoolParam(bool),
         /// A signed number.
         #[prost(int64, tag = "2")]
         Int64Param(i64),
-        /// A text.
+        /// A string.
         #[prost(string, tag = "3")]
         StringParam(::prost::alloc::string::String),
         /// A floating-point number.
@@ -126,8 +126,8 @@ pub mod infer_parameter {
         Uint64Param(u64),
     }
 }
-/// A tensor's elements as typed lists, row by row: the slower way to send them. Sentriton's clients use
-/// raw_input_contents instead. A request uses the one way or the other for all of its inputs.
+/// A tensor's elements as typed lists, row by row. Sentriton's clients use raw_input_contents instead, which is
+/// faster. A request uses only one of the two for all of its inputs.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct InferTensorContents {
     /// Elements of BOOL.
@@ -151,7 +151,7 @@ pub struct InferTensorContents {
     /// Elements of FP64.
     #[prost(double, repeated, tag = "7")]
     pub fp64_contents: ::prost::alloc::vec::Vec<f64>,
-    /// Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+    /// Elements of BYTES, one per entry, without the length prefix of the raw form.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub bytes_contents: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
@@ -164,16 +164,16 @@ pub struct ModelInferRequest {
     /// Its version; empty: the server chooses.
     #[prost(string, tag = "2")]
     pub model_version: ::prost::alloc::string::String,
-    /// Comes back in the response; optional.
+    /// Optional. The response has the same id.
     #[prost(string, tag = "3")]
     pub id: ::prost::alloc::string::String,
     /// Sentriton reads these, all optional:
     ///
-    ///    fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+    ///    fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
     ///                 "fingerprint mismatch", so that vectors of two models never mix.
-    ///    lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-    ///    timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-    ///                 shorter than the server's own. Send the time that is left until the call's deadline.
+    ///    lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+    ///    timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+    ///                 server's limit. Send the remaining time of the call.
     #[prost(map = "string, message", tag = "4")]
     pub parameters: ::std::collections::HashMap<
         ::prost::alloc::string::String,
@@ -187,8 +187,8 @@ pub struct ModelInferRequest {
     pub outputs: ::prost::alloc::vec::Vec<
         model_infer_request::InferRequestedOutputTensor,
     >,
-    /// The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-    /// its length, 4 bytes, little-endian.
+    /// The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+    /// length in 4 bytes, little-endian, followed by its bytes.
     #[prost(bytes = "bytes", repeated, tag = "7")]
     pub raw_input_contents: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
@@ -301,7 +301,7 @@ pub mod grpc_inference_service_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// The inference service. Sentriton's own clients use ModelInfer alone; the rest is for probes and for exploring.
+    /// The inference service. Sentriton's clients use only ModelInfer. The other calls are for probes and exploration.
     #[derive(Debug, Clone)]
     pub struct GrpcInferenceServiceClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -396,7 +396,7 @@ pub mod grpc_inference_service_client {
                 .insert(GrpcMethod::new("inference.GRPCInferenceService", "ServerLive"));
             self.inner.unary(req, path, codec).await
         }
-        /// Whether all models are loaded. A model that no longer answers does not show here: embed a sentence to find out.
+        /// Whether all models are loaded. This does not detect a hung model. To test for one, embed a sentence.
         pub async fn server_ready(
             &mut self,
             request: impl tonic::IntoRequest<super::ServerReadyRequest>,
@@ -502,7 +502,7 @@ pub mod grpc_inference_service_client {
                 );
             self.inner.unary(req, path, codec).await
         }
-        /// One request, one response. Many may be under way on one connection; the server batches them across callers.
+        /// One request, one response. Many may be in flight on one connection. The server batches them across callers.
         pub async fn model_infer(
             &mut self,
             request: impl tonic::IntoRequest<super::ModelInferRequest>,
@@ -581,7 +581,7 @@ pub mod grpc_inference_service_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
-        /// Whether all models are loaded. A model that no longer answers does not show here: embed a sentence to find out.
+        /// Whether all models are loaded. This does not detect a hung model. To test for one, embed a sentence.
         async fn server_ready(
             &self,
             request: tonic::Request<super::ServerReadyRequest>,
@@ -621,7 +621,7 @@ pub mod grpc_inference_service_server {
         > {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
-        /// One request, one response. Many may be under way on one connection; the server batches them across callers.
+        /// One request, one response. Many may be in flight on one connection. The server batches them across callers.
         async fn model_infer(
             &self,
             request: tonic::Request<super::ModelInferRequest>,
@@ -643,7 +643,7 @@ pub mod grpc_inference_service_server {
             Err(tonic::Status::unimplemented("Not yet implemented"))
         }
     }
-    /// The inference service. Sentriton's own clients use ModelInfer alone; the rest is for probes and for exploring.
+    /// The inference service. Sentriton's clients use only ModelInfer. The other calls are for probes and exploration.
     #[derive(Debug)]
     pub struct GrpcInferenceServiceServer<T> {
         inner: Arc<T>,

@@ -52,7 +52,7 @@ async fn a_wrong_embedding_is_refused() {
         let golden = json!({"sentences": three, "sentence_embedding": [[1, 2, 3, 4], [1, 1, 1, 1], [2, 2, 2, 2]]});
         server.knobs().assets.insert("golden.json".into(), golden.to_string());
         let encoder = open(&server.address);
-        let names = format!("a wrong answer of {}: ", server.address);
+        let names = format!("wrong answer from {}: ", server.address);
         for rows in [3, 64] {
             // Alone, and in a request that calls share.
             server.knobs().change = None;
@@ -74,9 +74,9 @@ async fn a_wrong_manifest_is_the_servers_error() {
         (without_rows.to_string().as_str(), "max_batch_size is null; expected "),
         ("", ""),
         ("{", ""),
-        ("[]", "is [] and not an object"),
-        ("null", "is null and not an object"),
-        ("3", "is 3 and not an object"),
+        ("[]", "is []; expected an object"),
+        ("null", "is null; expected an object"),
+        ("3", "is 3; expected an object"),
         ("{}", "lacks name, fingerprint"),
         (&"[".repeat(100_000), ""),
     ] {
@@ -94,7 +94,7 @@ async fn a_wrong_manifest_is_the_servers_error() {
 async fn a_wrong_asset_is_refused() {
     let wrong: [(Change, &str); 7] = [
         (|answer| answer.raw_output_contents[0] = vec![2, 0, 0, 0, b'{'].into(), "in 5 bytes"),
-        (|answer| answer.raw_output_contents[0] = vec![0].into(), "begin with 0x00; expected one element"),
+        (|answer| answer.raw_output_contents[0] = vec![0].into(), "begin with 0x00; expected shape"),
         (|answer| answer.raw_output_contents[0].clear(), "in 0 bytes"),
         (|answer| answer.outputs[0].shape = vec![2], "shape [2] in "),
         (|answer| answer.outputs[0].name = "text".into(), "outputs \"text\" with 1 contents; expected content"),
@@ -104,7 +104,7 @@ async fn a_wrong_asset_is_refused() {
     for (change, says) in wrong {
         let server = SmallServer::start().await;
         server.knobs().change_asset = Some(Box::new(change));
-        assert_error(open(&server.address).encode(&words(3)).await, Error::ServerError, &["a wrong answer of ", says]);
+        assert_error(open(&server.address).encode(&words(3)).await, Error::ServerError, &["wrong answer from ", says]);
     }
 }
 
@@ -163,7 +163,7 @@ fn answers_and_fields_of_the_conformance_file() {
             outcome.unwrap();
             assert_eq!(own.result.as_slice(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         } else {
-            assert_error(outcome, Error::ServerError, &["a wrong answer of host:1: the server sent ", "; expected "]);
+            assert_error(outcome, Error::ServerError, &["wrong answer from host:1: the server sent ", "; expected "]);
         }
     }
     for each in file["wrong_fields"].as_array().unwrap() {

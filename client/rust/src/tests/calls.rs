@@ -247,6 +247,6 @@ async fn prompts_are_put_before() {
     assert_error(encoder.encode_one("text").prompt_name("nope").await, Error::InvalidInput, &says);
     manifest["include_prompt"] = false.into();
     server.knobs().assets.insert("manifest.json".into(), manifest.to_string());
-    let says = ["\"q: \"; this model keeps prompts out of pooling"];
+    let says = ["\"q: \"; this model leaves prompts out of pooling"];
     assert_error(open(&server.address).encode_one_query("text").await, Error::InvalidInput, &says);
 }

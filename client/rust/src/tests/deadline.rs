@@ -58,7 +58,7 @@ async fn a_call_without_time_is_not_sent() {
                 assert_error(call, Error::DeadlineExceeded, &["longer than its timeout of 1.999999ms; set a longer"]);
             }
             let health = encoder.health_within(SOON_OVER).await;
-            assert_error(health, Error::DeadlineExceeded, &["did not answer in time: the time of the request passed"]);
+            assert_error(health, Error::DeadlineExceeded, &["did not answer in time: the request timed out"]);
         }
     }
     tokio::time::sleep(Duration::from_millis(50)).await; // for requests on their way

@@ -73,7 +73,7 @@ async fn numbers_that_are_not_finite_concern_their_own_member() {
     let found = together(&server, &open(&server.address), &words(20)).await;
     for (place, (found, word)) in found.into_iter().zip(words(20)).enumerate() {
         if place == 13 {
-            let names = format!("a wrong answer of {}: ", server.address);
+            let names = format!("wrong answer from {}: ", server.address);
             assert_error(found, Error::ServerError, &[&names, " in row 0; expected numbers"]);
         } else {
             assert_eq!(found.unwrap(), vector_of(&word));

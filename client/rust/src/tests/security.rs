@@ -174,7 +174,7 @@ fn certificate_files_that_are_wrong() {
         assert_error(built(wrong), Error::InvalidInput, &[says]);
     }
     let half = builder().build_in(|name| (name == "SENTRITON_CLIENT_KEY").then(|| "key.pem".to_owned()));
-    assert_error(half, Error::InvalidInput, &["a client certificate and its key belong together"]);
+    assert_error(half, Error::InvalidInput, &["a client certificate and its key must be set together"]);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! A plugin of buf that generates the messages and the client of `inference.proto` by tonic and prost, without protoc.
-//! The service is for the tests alone.
+//! Only the tests use the service.
 
 use std::io::{Read, Write};
 use std::{env, error, fs, io, process};
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .generate_default_stubs(true)
-        // A message borrows its tensors from the bytes that were received, and is forwarded without a copy.
+        // A message shares its tensors with the received bytes, without a copy.
         .bytes("raw_input_contents")
         .bytes("raw_output_contents")
         .server_mod_attribute(".", "#[cfg(test)]")

@@ -29,17 +29,17 @@ from sentriton_server.resources import hash_files
 _FOLDER = Path(__file__).parent
 SOURCES = sorted([*_FOLDER.glob("*.cpp"), *_FOLDER.glob("*.h")])
 _TORCH_VERSION = ".".join(torch.__version__.split(".")[:2])
-# Belongs to the environment and not to a user, as serving's backends do.
+# In the environment, like serving's backends: no other user can replace it.
 PREPARED_OPERATORS = Path(sys.prefix) / "libexec/sentriton/operators"
-# torch's C++ interface holds within one minor release.
+# torch's C++ interface is stable within one minor release.
 LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
-# Strings and lists have the layout that torch was built with: an option of the compiler.
+# Strings and lists must have the same layout as in torch, which this compiler option selects.
 _LAYOUT = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
 _COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", _LAYOUT, "-c")
 _COMPILE_TIMEOUT_S = 300
 # Sizes of products are multiples of a panel of outputs (vectors.h).
 _PANEL = 32
-# sha256 of the library that this process has loaded, if any: torch registers one alone.
+# sha256 of the library that this process has loaded, if any. torch registers only one.
 _loaded: set[str] = set()
 
 
@@ -49,7 +49,7 @@ class OperatorsUnavailable(SentritonError, RuntimeError):
 
 @dataclass(frozen=True)
 class EncoderSizes:
-    """The sizes that decide whether the operators suit an encoder. `beyond`: why they cannot compute its layers."""
+    """The sizes that the operators must support. `beyond`: the reason why they cannot compute the layers, or empty."""
 
     hidden_size: int
     num_heads: int
@@ -62,7 +62,7 @@ class EncoderSizes:
 
 
 def check_sizes(sizes: EncoderSizes) -> None:
-    """Raises `OperatorsUnavailable` for an encoder whose layers or sizes the operators do not have."""
+    """Raises `OperatorsUnavailable` for an encoder whose layers or sizes the operators do not support."""
     if sizes.beyond:
         raise OperatorsUnavailable(f"the operators compute layers like BERT's, but in this encoder {sizes.beyond}")
     head_size = sizes.hidden_size // sizes.num_heads
@@ -72,7 +72,7 @@ def check_sizes(sizes: EncoderSizes) -> None:
 
 
 def build_library() -> Path:
-    """The compiled library for this torch: of the environment, from the cache, or compiled now. Raises
+    """The compiled library for this torch, from the environment or the cache, else compiled now. Raises
     `OperatorsUnavailable`.
     """
     if platform.machine() != "x86_64":
@@ -87,7 +87,7 @@ def build_library() -> Path:
 
 
 def load_library(folder: Path) -> None:
-    """Load the library from `folder` if it exists, and its like is not loaded yet. Raises `OperatorsUnavailable`."""
+    """Load the library in `folder`, if any, unless the same library is loaded. Raises `OperatorsUnavailable`."""
     library = folder / LIBRARY
     if not library.is_file():
         return
@@ -119,14 +119,14 @@ def _compile(library: Path) -> None:
         raise OperatorsUnavailable(f"no headers in {torch_folder / 'include'}; reinstall torch")
     try:
         library.parent.mkdir(parents=True, exist_ok=True)
-        # Compiled aside and moved: another process never sees half a file.
+        # Compiled in a temporary folder and moved, so that another process never reads half a file.
         with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
             compiled, linked = Path(scratch, "layer.o"), Path(scratch, LIBRARY)
-            # Checks name their source file: without the folders the same source gives the same library everywhere.
+            # Checks embed the path of their source file. Without its folders, every machine compiles the same library.
             include = torch_folder / "include"
             folders = [f"-ffile-prefix-map={folder}=." for folder in (_FOLDER, include)]
             _run(compiler, *_COMPILE, *folders, f"-I{include}", str(_FOLDER / "layer.cpp"), "-o", str(compiled))
-            # Without -fopenmp: threads are those of the OpenMP that torch has loaded.
+            # Without -fopenmp, since the threads are those of torch's OpenMP.
             libraries = (f"-L{torch_folder / 'lib'}", "-ltorch_cpu", "-lc10")
             _run(compiler, "-shared", str(compiled), *libraries, "-o", str(linked))
             linked.rename(library)

@@ -1,4 +1,4 @@
-// Attention within rows of any length, on queries, keys and values where the product left them.
+// Attention within rows of any length. It reads queries, keys and values in the layout of the product's output.
 #pragma once
 
 #include <vector>
@@ -10,14 +10,14 @@
 
 namespace sentriton {
 
-constexpr int64_t kKeyBlock = 512;  // keys whose panels and values stay in the second-level cache
+constexpr int64_t kKeyBlock = 512;  // keys whose panels and values fit the second-level cache
 
-// The largest of a query's scores so far, and the sum of their e^(scale * (score - most)).
+// The largest score of a query so far, and the sum of e^(scale * (score - most)) over its scores.
 struct Met {
   float most, sum;
 };
 
-// scores become e^(scale * (scores - most)).
+// Replaces scores by e^(scale * (scores - most)).
 Met softmax(float* scores, int64_t length, float scale) {
   const auto mask = [&](int64_t at) { return __mmask16(length - at >= kLanes ? 0xffff : (1 << (length - at)) - 1); };
   auto most = constant(-INFINITY), sum = _mm512_setzero_ps();
@@ -33,7 +33,8 @@ Met softmax(float* scores, int64_t length, float scale) {
   return {_mm512_cvtss_f32(most), _mm512_reduce_add_ps(sum)};
 }
 
-// `keys` [length, size] to panels of 32 keys, [size, 32] each; behind the last key stands anything finite.
+// Copies `keys` [length, size] to panels of 32 keys, [size, 32] each. After the last key, values are finite but
+// arbitrary.
 void order_keys(const float* keys, int64_t length, int64_t size, float* panels) {
   for (int64_t at = 0; at < length; at += 4) {
     const auto key = [&](int64_t number) { return keys + std::min(at + number, length - 1) * size; };
@@ -48,21 +49,21 @@ void order_keys(const float* keys, int64_t length, int64_t size, float* panels) 
   }
 }
 
-// The bias of a head's scores by the distance of a key from its query, the same in all layers.
+// The bias of a head's scores by the distance between key and query, shared by all layers.
 struct DistanceBias {
-  const float* data;  // [heads, 2 * far + 1]: of the distances -far to far, the outer ones of all beyond
-  int64_t far;        // 0 where distance does not count
+  const float* data;  // [heads, 2 * far + 1]: for distances -far to far; the outer values also apply beyond
+  int64_t far;        // 0 without a bias
 
-  // `to` becomes the bias of a head, times `factor`, for a row of this length: at length - 1 + key - query.
+  // Fills `to` with the bias of a head, times `factor`, for a row of this length. Index: length - 1 + key - query.
   void spread(int64_t head, int64_t length, float factor, std::vector<float>& to) const {
-    to.resize(std::max<int64_t>(to.size(), 2 * length - 1 + kLanes));  // `add` reads beyond the last
+    to.resize(std::max<int64_t>(to.size(), 2 * length - 1 + kLanes));  // `add` reads beyond the end
     const float* middle = data + head * (2 * far + 1) + far;
     for (int64_t distance = 1 - length; distance < length; distance++)
       to[length - 1 + distance] = factor * middle[std::clamp(distance, -far, far)];
   }
 };
 
-// Adds the bias of one query, from its first key on.
+// Adds the bias of one query, from its first key.
 void add(float* scores, int64_t length, const float* bias) {
   for (int64_t at = 0; at < length; at += kLanes)
     _mm512_storeu_ps(scores + at, _mm512_add_ps(_mm512_loadu_ps(scores + at), _mm512_loadu_ps(bias + at)));
@@ -79,8 +80,8 @@ struct Heads {
   int64_t count, size;
 };
 
-// context [tokens, hidden] of a turn's tokens, of its share of the heads. In a long row, all queries meet one block of
-// keys after the other. The context of the earlier blocks is rescaled to the maximum of the next one.
+// Computes the context [tokens, hidden] of a turn's tokens, for its share of the heads. In a long row, all queries
+// process one block of keys after the other. The context of earlier blocks is rescaled to the new maximum.
 void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, const Turn& turn, float* context) {
   const int64_t hidden = heads.count * heads.size, of_head = rows.end() * heads.size;
   const float scale = 1.0f / std::sqrt((float)heads.size);
@@ -101,13 +102,13 @@ void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, cons
         const bool is_last = first + count == length;
         order_keys(key + first * heads.size, count, heads.size, keys.data());
         for_tiles(queries, [&](Range tokens) {
-          // The next head's parts come from memory meanwhile.
+          // Meanwhile the next head's parts are prefetched.
           const int64_t ahead = of_head + (tokens.begin - queries.begin) * heads.size;
           const auto kernel = kTiles<Kind::fp32>[tokens.size() - 1];
           for (int64_t at = 0; at < padded; at += kPanel)
             kernel(query + tokens.begin * heads.size, heads.size, keys.data() + at * heads.size, kPanel, heads.size,
                    scores.data() + at, padded, key + ahead, kLanes);
-          float before[kTileTokens], now[kTileTokens];  // factors of the context so far, and of this block's
+          float before[kTileTokens], now[kTileTokens];  // factors of the earlier context and of this block's
           for (int64_t at = 0; at < tokens.size(); at++) {
             float* own_scores = scores.data() + at * padded;
             if (bias.far) add(own_scores, count, spread.data() + length - 1 + first - (tokens.begin + at - start));

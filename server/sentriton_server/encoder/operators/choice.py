@@ -17,7 +17,7 @@ from sentriton_server.settings import OPERATORS
 
 @dataclass(frozen=True)
 class ChosenOperators:
-    """`library`: the one of Sentriton's operators, in the cache and loaded; None for torch's. `reason`: of `auto`."""
+    """`library`: the loaded library of Sentriton's operators, or None for torch's. `reason`: why `auto` chose these."""
 
     library: Path | None
     reason: str = ""
@@ -28,14 +28,14 @@ class ChosenOperators:
 
     @property
     def key(self) -> str:
-        """Tells exports apart that have other operators."""
+        """Distinguishes exports with different operators."""
         return "torch" if self.library is None else self.library.parent.name
 
 
 def choose_operators(operators: str, device: str, sizes: EncoderSizes | None) -> ChosenOperators:
-    """The operators for an encoder of these sizes (None: of any that suit) on a device, cpu or gpu; may compile them.
+    """Choose the operators for an encoder of these sizes (None: any) on a device, cpu or gpu. May compile them.
 
-    Raises `OperatorsUnavailable` for `sentriton` where they cannot be had, and for an unknown name.
+    Raises `OperatorsUnavailable` if the choice is `sentriton` and they are unavailable, and for an unknown name.
     """
     if operators not in OPERATORS:
         raise OperatorsUnavailable(f"operators {operators!r} are unknown; allowed are {', '.join(OPERATORS)}")
@@ -49,7 +49,7 @@ def choose_operators(operators: str, device: str, sizes: EncoderSizes | None) ->
         if sizes is not None:
             check_sizes(sizes)
         library = build_library()
-        # Not an export's copy: who changes a file that a process has loaded ends the process.
+        # Loads the cache's file, not an export's copy: changing a loaded file would crash this process.
         load_library(library.parent)
     except OperatorsUnavailable as error:
         if operators == "sentriton":

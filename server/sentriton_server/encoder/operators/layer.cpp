@@ -1,5 +1,5 @@
-// One transformer layer on packed tokens, for x86 processors with AVX-512. PackedLayer of packed.py computes it
-// by some thirty operators of torch, each a pass over all tokens; this takes two passes.
+// One transformer layer on packed tokens, for x86 processors with AVX-512, in two passes over the tokens. With torch's
+// operators, PackedLayer of layers.py takes some thirty passes.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <cpuid.h>
@@ -18,12 +18,12 @@ namespace sentriton {
 
 using at::Tensor;
 
-constexpr int64_t kSliceTokens = 192;  // the most that a thread takes at a time; with less, weights come more often
-constexpr int64_t kFewTokens = 16;     // a thread with fewer takes a share of the outputs instead
+constexpr int64_t kSliceTokens = 192;  // the largest slice of a thread; smaller ones read the weights more often
+constexpr int64_t kFewTokens = 16;     // with fewer tokens per thread, threads share the outputs instead
 
-// How the tokens of a block are shared out. With few, the threads share out the outputs of each phase; with many, a
-// thread takes slice after slice through all phases. A slice goes to a thread that is free, so that one which other
-// work holds up does not hold up the others.
+// The division of a block's tokens. With few tokens, the threads share the outputs of each phase. With many, a thread
+// takes slice after slice through all phases. Each slice goes to a free thread, so that a delayed thread does not delay
+// the others.
 struct Plan {
   int64_t tokens, threads, slices;
 
@@ -58,7 +58,7 @@ struct Layer {
   Norm attention_norm, output_norm;
   float eps;
 
-  // The fewest numbers of 4 bytes in an input.
+  // The minimum number of 4-byte groups in an input.
   int64_t least_group() const {
     const auto kinds = {query_key_value.kind, attention_output.kind, intermediate.kind, output.kind};
     return std::ranges::min(kinds) == Kind::fp32 ? 1 : std::ranges::min(kinds) == Kind::bf16 ? 2 : 4;
@@ -67,7 +67,8 @@ struct Layer {
 
 float* data(const Tensor& tensor) { return (float*)tensor.data_ptr(); }
 
-// float32 [tokens, width] of a block, or of a turn's tokens in its buffer; indexed by the block's tokens in both cases.
+// float32 [tokens, width] of a block, or of a turn's tokens in its buffer. The index is the block's token in both
+// cases.
 struct Values {
   float* data;
   int64_t width, buffer_tokens;
@@ -96,7 +97,7 @@ void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& row
   heads.query_key_value = floats(rows.end() * 3 * width);
   const Values hidden{hidden_data, width, 0}, context = buffer(width), wide = buffer(inner);
   const Values numbers = buffer(widest / layer.least_group()), scale = buffer(1), low = buffer(1);
-  // With float32, a product takes the values where they are.
+  // With float32, a product reads the values in place.
   const auto input_of = [&](const Linear& linear, const Values& values, const Turn& turn) {
     return linear.kind == Kind::fp32 ? Input{values.of(turn), nullptr, nullptr, values.width}
                                      : Input{numbers.of(turn), scale.of(turn), low.of(turn), numbers.width};
@@ -161,10 +162,10 @@ bool has_matrix_units() {
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx & (1 << 24);  // AMX
 }
 
-// Whether the operators have weights of this type and the instructions that they need, and are faster than oneDNN. They
-// are slower on processors with units for matrices.
+// Whether the operators support weights of this type and this processor, and are faster than oneDNN. They are slower on
+// processors with matrix units (AMX).
 bool suits(at::ScalarType weights) {
-  // An instruction that asks the processor traps in a virtual machine: once is enough.
+  // Evaluated once, since CPUID traps in a virtual machine.
   static const bool fp32 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512dq");
   static const bool bf16 = fp32 && __builtin_cpu_supports("avx512bf16") && !has_matrix_units();
@@ -172,7 +173,7 @@ bool suits(at::ScalarType weights) {
   return (weights == at::kFloat && fp32) || (weights == at::kBFloat16 && bf16) || (weights == at::kChar && int8);
 }
 
-// The most tokens of a block: threads have slices enough to share out, and no operator is called too often.
+// The most tokens of a block: enough slices for all threads, and few calls of the operator.
 int64_t block_tokens() { return std::max<int64_t>(2048, 2 * kSliceTokens * at::get_num_threads()); }
 
 // Raises unless `tensor` can be read as `count` float32.
@@ -228,7 +229,7 @@ void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef leng
   check_floats(distance_bias, (distance_bias.size(1) == 1 ? 1 : heads) * distance_bias.size(1), "bias by distance");
 }
 
-// A weight [outputs, inputs] as panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
+// Orders a weight [outputs, inputs] into panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
 Tensor order(const Tensor& weight) {
   TORCH_CHECK(weight.dim() == 2 && weight.size(0) % kPanel == 0, "a weight must have a multiple of ", kPanel,
               " outputs");
@@ -236,11 +237,11 @@ Tensor order(const Tensor& weight) {
   return weight.view({weight.size(0) / kPanel, kPanel, -1, group}).transpose(1, 2).contiguous();
 }
 
-// The layer on `hidden` float32 [tokens, hidden], in place. `parameters` begins with the linear layers query_key_value,
-// attention_output, intermediate, output, each of a type of its own. Each has the ordered weight, bias, scales and sums
-// of rows (float32 [outputs], the last two of 8-bit weights alone). Weight and bias of attention_norm and output_norm
-// follow. `lengths`: the tokens of each row. `distance_bias` float32 [heads, 2 * far + 1], or of one element where
-// distance does not count.
+// Computes the layer on `hidden` float32 [tokens, hidden], in place. `parameters` begins with the linear layers
+// query_key_value, attention_output, intermediate, output, which may have different types. Each has the ordered weight,
+// bias, scales and row sums (float32 [outputs], the last two only for 8-bit weights). Weight and bias of attention_norm
+// and output_norm follow. `lengths` are the tokens of each row. `distance_bias` is float32 [heads, 2 * far + 1], or one
+// element without a bias.
 void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
                   std::string activation, const Tensor& distance_bias) {
   check(hidden, parameters, lengths, heads, activation, distance_bias);

@@ -1,4 +1,4 @@
-// A linear layer with the steps before and after its product, and the norm, on some of the tokens.
+// A linear layer with the steps before and after its product, and the norm, for some of the tokens.
 #pragma once
 
 #include "vectors.h"
@@ -8,8 +8,8 @@
 
 namespace sentriton {
 
-// The work of a thread at a time: a share of the outputs of some tokens, with buffers that are its own unless it
-// shares.
+// One turn of a thread: a share of the outputs of some tokens. Its buffers are its own unless threads share the
+// outputs.
 struct Turn {
   Range tokens;
   int64_t share, shares, buffer;
@@ -32,7 +32,7 @@ struct Input {
   int64_t stride;
 };
 
-// float32 [tokens, width] as the products of `kind` take it.
+// Converts float32 [tokens, width] to the input of products of `kind`.
 template <Kind kind>
 void prepare(const float* values, int64_t width, Range tokens, Input input) {
   for (int64_t token = tokens.begin; token < tokens.end; token++) {
@@ -58,14 +58,14 @@ void prepare(const float* values, int64_t width, Range tokens, Input input) {
   }
 }
 
-// Where a product's outputs go: of token 0, and the distance between tokens.
+// The destination of a product's outputs: that of token 0, and the distance between tokens.
 struct Output {
   float* to;
   int64_t stride;
 };
 
-// The linear layer on the tokens of a turn, and its share of the outputs. `place(output)` says where 32 outputs go, and
-// `finish(to, values)` puts 16 of them there.
+// Computes the linear layer for a turn's tokens and share of the outputs. `place(output)` returns the destination of 32
+// outputs, and `finish(to, values)` stores 16 of them.
 template <Kind kind, class Place, class Finish>
 void apply(const Linear& linear, Input input, const Turn& turn, Place place, Finish finish) {
   alignas(64) float sums[kTileTokens * kPanel];
@@ -75,7 +75,7 @@ void apply(const Linear& linear, Input input, const Turn& turn, Place place, Fin
   for (int64_t output = outputs.begin; output < outputs.end; output += kPanel) {
     const Output target = place(output);
     const float* panel = linear.weight + output * groups;
-    // The next panel comes from memory while this one is multiplied, in even steps.
+    // Prefetches the next panel in even steps while this one is multiplied.
     const int64_t step = (kPanel + tiles - 1) / tiles;
     const float* ahead = panel + groups * kPanel;
     for_tiles(turn.tokens, [&](Range tokens) {

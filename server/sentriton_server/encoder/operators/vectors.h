@@ -1,8 +1,8 @@
 // Functions of 16 float32 at a time, and the kernel of all products.
 //
 // The kernel sums up to 12 tokens times 32 outputs in registers. It reads the input in groups of 4 bytes: a float32,
-// two bfloat16 or four 8-bit numbers. It adds a token's products in the same order regardless of the tokens beside it,
-// so that its result is the same to the bit.
+// two bfloat16 or four 8-bit numbers. It adds a token's products in the same order for any other tokens, so that its
+// result is identical to the bit.
 #pragma once
 
 #include <immintrin.h>
@@ -22,17 +22,17 @@ namespace sentriton {
 enum class Kind { fp32, bf16, int8 };
 
 constexpr int64_t kLanes = 16;          // float32 of a register
-constexpr int64_t kPanel = 2 * kLanes;  // outputs of a tile: how weights are ordered
-constexpr int64_t kTileTokens = 12;     // sums of 12 tokens and 32 outputs leave registers for the operands
+constexpr int64_t kPanel = 2 * kLanes;  // outputs of a tile, in the order of the weights
+constexpr int64_t kTileTokens = 12;     // sums of 12 tokens and 32 outputs leave some registers for the operands
 
-// The count of numbers in 4 bytes.
+// The number of values in 4 bytes.
 template <Kind kind>
 constexpr int64_t kGroup = kind == Kind::fp32 ? 1 : kind == Kind::bf16 ? 2 : 4;
 
 struct Range {
   int64_t begin, end;
   int64_t size() const { return end - begin; }
-  // The `index`-th of `count` parts of about one size, cut at multiples of `unit`.
+  // The `index`-th of `count` parts of similar size, divided at multiples of `unit`.
   Range part(int64_t index, int64_t count, int64_t unit = 1) const {
     const int64_t units = (size() + unit - 1) / unit;
     const auto cut = [&](int64_t at) { return std::min(end, begin + units * at / count * unit); };
@@ -98,8 +98,8 @@ struct Relu {
   static __m512 of(__m512 x) { return _mm512_max_ps(x, _mm512_setzero_ps()); }
 };
 
-// sums[ROWS, 32] = a[ROWS, groups] * b[groups, 32]; strides count groups of 4 bytes. Meanwhile the cache fetches the
-// next numbers, `ahead_step` per group from `ahead` on.
+// sums[ROWS, 32] = a[ROWS, groups] * b[groups, 32]; strides count groups of 4 bytes. Meanwhile it prefetches the next
+// numbers, `ahead_step` per group from `ahead`.
 template <Kind kind, int ROWS>
 void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t groups, float* sums,
           int64_t sums_stride, const float* ahead, int64_t ahead_step) {
@@ -127,11 +127,11 @@ template <Kind kind, int... SMALLER>
 constexpr auto tiles_of(std::integer_sequence<int, SMALLER...>) {
   return std::array{&tile<kind, SMALLER + 1>...};
 }
-// By the number of tokens, less one.
+// Indexed by the number of tokens minus one.
 template <Kind kind>
 constexpr auto kTiles = tiles_of<kind>(std::make_integer_sequence<int, kTileTokens>());
 
-// Calls `work` with ranges of at most 12 tokens, all about as large.
+// Calls `work` with ranges of at most 12 tokens, of similar size.
 template <class Work>
 void for_tiles(Range tokens, Work work) {
   const int64_t count = (tokens.size() + kTileTokens - 1) / kTileTokens;

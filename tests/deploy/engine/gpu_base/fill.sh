@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lays out /opt/tritonserver as NVIDIA's image has it, and torch for the stand-in of the libtorch backend.
+# Creates /opt/tritonserver like NVIDIA's image, and torch for the stand-in of the libtorch backend.
 #
 #   fill.sh ENVIRONMENT
 #
@@ -14,7 +14,8 @@ cp -a "$packages/nvidia_pytriton.libs" $triton/lib
 # The folder in which Triton looks for backends by itself.
 cp -a "$1/libexec/sentriton/backends" $triton/backends
 
-# Torch and its dependencies alone: a package that the GPU image lacks must be missed. PyTorch's CPU build has no CUDA.
+# Only torch and its dependencies, so that packages that the GPU image lacks are missing. PyTorch's CPU build has no
+# CUDA.
 for name in torch torchgen functorch typing_extensions.py sympy mpmath networkx jinja2 markupsafe fsspec filelock \
     nvidia triton cuda; do
     if [[ -e $packages/$name ]]; then

@@ -89,9 +89,9 @@ export interface ModelMetadataResponse {
   versions: string[];
   /** The platform that runs it: "ensemble", "python", or a framework's name. */
   platform: string;
-  /** The tensors that a request must hold. */
+  /** The input tensors of a request. */
   inputs: ModelMetadataResponse_TensorMetadata[];
-  /** The tensors that a response holds. */
+  /** The output tensors of a response. */
   outputs: ModelMetadataResponse_TensorMetadata[];
 }
 
@@ -110,13 +110,13 @@ export interface InferParameter {
   /** The value. */
   parameterChoice:
     | //
-    /** A truth value. */
+    /** A boolean. */
     { $case: "boolParam"; value: boolean }
     | //
     /** A signed number. */
     { $case: "int64Param"; value: number }
     | //
-    /** A text. */
+    /** A string. */
     { $case: "stringParam"; value: string }
     | //
     /** A floating-point number. */
@@ -128,8 +128,8 @@ export interface InferParameter {
 }
 
 /**
- * A tensor's elements as typed lists, row by row: the slower way to send them. Sentriton's clients use
- * raw_input_contents instead. A request uses the one way or the other for all of its inputs.
+ * A tensor's elements as typed lists, row by row. Sentriton's clients use raw_input_contents instead, which is
+ * faster. A request uses only one of the two for all of its inputs.
  */
 export interface InferTensorContents {
   /** Elements of BOOL. */
@@ -146,7 +146,7 @@ export interface InferTensorContents {
   fp32Contents: number[];
   /** Elements of FP64. */
   fp64Contents: number[];
-  /** Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has. */
+  /** Elements of BYTES, one per entry, without the length prefix of the raw form. */
   bytesContents: Buffer[];
 }
 
@@ -156,16 +156,16 @@ export interface ModelInferRequest {
   modelName: string;
   /** Its version; empty: the server chooses. */
   modelVersion: string;
-  /** Comes back in the response; optional. */
+  /** Optional. The response has the same id. */
   id: string;
   /**
    * Sentriton reads these, all optional:
    *
-   *   fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   *   fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    *                "fingerprint mismatch", so that vectors of two models never mix.
-   *   lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   *   timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   *                shorter than the server's own. Send the time that is left until the call's deadline.
+   *   lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   *   timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   *                server's limit. Send the remaining time of the call.
    */
   parameters: { [key: string]: InferParameter };
   /** The input tensors. */
@@ -173,8 +173,8 @@ export interface ModelInferRequest {
   /** The requested outputs. Empty: all. */
   outputs: ModelInferRequest_InferRequestedOutputTensor[];
   /**
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    */
   rawInputContents: Buffer[];
 }
@@ -2044,7 +2044,7 @@ export const ModelStreamInferResponse: MessageFns<ModelStreamInferResponse> = {
   },
 };
 
-/** The inference service. Sentriton's own clients use ModelInfer alone; the rest is for probes and for exploring. */
+/** The inference service. Sentriton's clients use only ModelInfer. The other calls are for probes and exploration. */
 export type GRPCInferenceServiceService = typeof GRPCInferenceServiceService;
 export const GRPCInferenceServiceService = {
   /** Whether the server process answers. */
@@ -2057,7 +2057,7 @@ export const GRPCInferenceServiceService = {
     responseSerialize: (value: ServerLiveResponse): Buffer => Buffer.from(ServerLiveResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ServerLiveResponse => ServerLiveResponse.decode(value),
   },
-  /** Whether all models are loaded. A model that no longer answers does not show here: embed a sentence to find out. */
+  /** Whether all models are loaded. This does not detect a hung model. To test for one, embed a sentence. */
   serverReady: {
     path: "/inference.GRPCInferenceService/ServerReady" as const,
     requestStream: false as const,
@@ -2100,7 +2100,7 @@ export const GRPCInferenceServiceService = {
       Buffer.from(ModelMetadataResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ModelMetadataResponse => ModelMetadataResponse.decode(value),
   },
-  /** One request, one response. Many may be under way on one connection; the server batches them across callers. */
+  /** One request, one response. Many may be in flight on one connection. The server batches them across callers. */
   modelInfer: {
     path: "/inference.GRPCInferenceService/ModelInfer" as const,
     requestStream: false as const,
@@ -2129,7 +2129,7 @@ export const GRPCInferenceServiceService = {
 export interface GRPCInferenceServiceServer extends UntypedServiceImplementation {
   /** Whether the server process answers. */
   serverLive: handleUnaryCall<ServerLiveRequest, ServerLiveResponse>;
-  /** Whether all models are loaded. A model that no longer answers does not show here: embed a sentence to find out. */
+  /** Whether all models are loaded. This does not detect a hung model. To test for one, embed a sentence. */
   serverReady: handleUnaryCall<ServerReadyRequest, ServerReadyResponse>;
   /** Whether one model is loaded. */
   modelReady: handleUnaryCall<ModelReadyRequest, ModelReadyResponse>;
@@ -2137,7 +2137,7 @@ export interface GRPCInferenceServiceServer extends UntypedServiceImplementation
   serverMetadata: handleUnaryCall<ServerMetadataRequest, ServerMetadataResponse>;
   /** One model's inputs and outputs. */
   modelMetadata: handleUnaryCall<ModelMetadataRequest, ModelMetadataResponse>;
-  /** One request, one response. Many may be under way on one connection; the server batches them across callers. */
+  /** One request, one response. Many may be in flight on one connection. The server batches them across callers. */
   modelInfer: handleUnaryCall<ModelInferRequest, ModelInferResponse>;
   /**
    * Requests and responses as streams over one call. A failed request arrives as error_message and the stream
@@ -2163,7 +2163,7 @@ export interface GRPCInferenceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ServerLiveResponse) => void,
   ): ClientUnaryCall;
-  /** Whether all models are loaded. A model that no longer answers does not show here: embed a sentence to find out. */
+  /** Whether all models are loaded. This does not detect a hung model. To test for one, embed a sentence. */
   serverReady(
     request: ServerReadyRequest,
     callback: (error: ServiceError | null, response: ServerReadyResponse) => void,
@@ -2227,7 +2227,7 @@ export interface GRPCInferenceServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ModelMetadataResponse) => void,
   ): ClientUnaryCall;
-  /** One request, one response. Many may be under way on one connection; the server batches them across callers. */
+  /** One request, one response. Many may be in flight on one connection. The server batches them across callers. */
   modelInfer(
     request: ModelInferRequest,
     callback: (error: ServiceError | null, response: ModelInferResponse) => void,

@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** Checks of arguments: each throws {@code InvalidInputException} naming argument, value and the allowed ones. */
+/** Checks arguments. {@code InvalidInputException} names argument, value and allowed values. */
 final class Arguments {
     private Arguments() {}
 
@@ -36,7 +36,7 @@ final class Arguments {
         return new String[] {unicode("sentence", sentence)};
     }
 
-    /** Refuses a text with a lone surrogate, half of a UTF-16 pair: it has no UTF-8. */
+    /** Rejects a text with a lone surrogate, half of a UTF-16 pair, which has no UTF-8. */
     static String unicode(String name, String text) {
         int place = 0; // in whole characters
         for (int unit = 0; unit < text.length(); place++) {

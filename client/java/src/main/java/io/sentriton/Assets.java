@@ -3,7 +3,7 @@ package io.sentriton;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 
-/** Fetches the files that a server hands out, and reads them. */
+/** Fetches a server's files, and reads them. */
 final class Assets {
     static final String MANIFEST = "manifest.json";
     static final String GOLDEN = "golden.json";
@@ -12,7 +12,7 @@ final class Assets {
 
     /**
      * The content of a file, read. The future fails with a {@code SentritonException}; content that {@code read}
-     * refuses is a {@code ServerErrorException} that names server and file.
+     * rejects is a {@code ServerErrorException} that names server and file.
      */
     static <T> CompletableFuture<T> fetch(
             Connection connection, String name, double timeoutS, Function<String, T> read) {

@@ -3,9 +3,9 @@ package io.sentriton;
 import java.util.ArrayList;
 import java.util.List;
 
-/** Some rows on their way, for the {@code number}-th time: to one server, or to two if the first one is silent. */
+/** The {@code number}-th try to embed some rows, at one server, or at two if the first one is silent. */
 final class Attempt {
-    /** A request of an attempt to one server, which has until {@code until} to answer. */
+    /** A request of an attempt to one server, with the deadline {@code until}. */
     static final class Sending {
         final Attempt attempt;
         final Endpoint endpoint;

@@ -10,11 +10,11 @@ import java.util.concurrent.ScheduledFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One call of {@code encode}: its sentences, its requests to the model, or its place in a joined one, and the result.
- * All methods but the constructor run in the session's thread.
+ * One call of {@code encode}: its sentences, its requests or its joined request, and the result. All methods but the
+ * constructor run in the session's thread.
  */
 final class Call<T> extends Task<T> {
-    private static final int MODEL_CHANGES_A_CALL = 3; // two servers with two models for good are no roll-out
+    private static final int MODEL_CHANGES_A_CALL = 3; // servers that keep different models are no roll-out
 
     private final Deadline deadline;
     private final String[] texts;
@@ -26,7 +26,7 @@ final class Call<T> extends Task<T> {
     private Runnable stop = () -> {};
     private @Nullable ScheduledFuture<?> timer;
 
-    /** {@code deadline} began before the sentences were read. */
+    /** {@code deadline} started before the sentences were read. */
     Call(
             Session session,
             Deadline deadline,
@@ -113,7 +113,7 @@ final class Call<T> extends Task<T> {
         timer = session.later(task, time - Clock.now());
     }
 
-    /** The call sends requests of its own. */
+    /** The call sends separate requests. */
     private final class Own implements Dispatcher.Owner {
         private final Manifest manifest;
         private final CompletableFuture<Manifest> model;
@@ -177,7 +177,7 @@ final class Call<T> extends Task<T> {
         }
     }
 
-    /** The call shares a request with others. */
+    /** The call joins a request. */
     private final class Joined implements Member.Caller {
         private final CompletableFuture<Manifest> model;
         private final Results<T> results;
@@ -202,7 +202,7 @@ final class Call<T> extends Task<T> {
             }
         }
 
-        /** The request has the deadline of all its calls: this call looks at its own. */
+        /** The request has the deadline of all its calls, so this call watches its own. */
         private void look() {
             double now = Clock.now();
             deadline.looked(now);

@@ -15,7 +15,7 @@ import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
 import javax.net.ssl.SSLException;
 
-/** Opens gRPC channels as the settings say. */
+/** Opens gRPC channels by the settings. */
 final class Channels {
     private static final int CONNECT_TIMEOUT_MS = 5_000;
 
@@ -25,14 +25,14 @@ final class Channels {
     static ManagedChannel open(String address, Settings settings, Executor executor) {
         NettyChannelBuilder builder = NettyChannelBuilder.forTarget(Names.target(address))
                 .executor(executor)
-                // gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
+                // By default, gRPC's limit is 4 MB, 1,000 vectors of 1,024 dimensions.
                 .maxInboundMessageSize(Integer.MAX_VALUE)
-                // A connection that a firewall or a dead node swallowed is noticed while a call waits.
+                // Detects a connection that a firewall or a dead node has dropped, before the deadline of a call.
                 .keepAliveTime(30, TimeUnit.SECONDS)
                 .keepAliveTimeout(10, TimeUnit.SECONDS)
                 .withOption(ChannelOption.CONNECT_TIMEOUT_MILLIS, CONNECT_TIMEOUT_MS)
                 .defaultLoadBalancingPolicy("round_robin")
-                // Retries are the client's own work, inside its deadline and budget.
+                // The client retries by itself, within its deadline and budget.
                 .disableRetry()
                 .disableServiceConfigLookUp();
         if (settings.serverName != null) {

@@ -13,14 +13,14 @@ import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
-/** One channel to one address, and the call that Sentriton makes over it. Outcomes arrive in the encoder's thread. */
+/** A channel to one address, and its calls. Outcomes arrive in the encoder's thread. */
 final class Connection {
     /** The outcome of a request: one of the two is null. */
     interface Outcome {
         void settle(@Nullable ModelInferResponse response, @Nullable SentritonException error);
     }
 
-    /** A request that is under way. */
+    /** A request that is in flight. */
     interface Pending {
         /** Ends the request, at the server too. */
         void cancel();
@@ -33,7 +33,7 @@ final class Connection {
                     .setRequestMarshaller(new Messages<>(ModelInferRequest.parser()))
                     .setResponseMarshaller(new Messages<>(ModelInferResponse.parser()))
                     .build();
-    // Triton puts `triton-grpc-protocol-` before the name that it is given.
+    // Triton adds `triton-grpc-protocol-` to the name.
     private static final Metadata.Key<String> ACCESS_HEADER =
             Metadata.Key.of("triton-grpc-protocol-access-key", Metadata.ASCII_STRING_MARSHALLER);
     private static final long FIRST_RECONNECT_MS = 200;
@@ -68,13 +68,13 @@ final class Connection {
             headers.put(ACCESS_HEADER, accessKey);
         }
         call.start(new Listener(outcome), headers);
-        call.request(2); // a second message is an error that gRPC notes
+        call.request(2); // gRPC reports a second message as an error
         call.sendMessage(request);
         call.halfClose();
         return () -> call.cancel("cancelled by this client", null);
     }
 
-    /** Fails the requests under way and frees the connection; returns when that is done. */
+    /** Fails the requests in flight and frees the connection; returns when that is done. */
     void close() {
         channel.shutdownNow();
     }
@@ -84,7 +84,7 @@ final class Connection {
         channel.awaitTermination(CLOSING_S, TimeUnit.SECONDS);
     }
 
-    /** gRPC's own pauses between attempts to connect grow to two minutes: these do not. */
+    /** Short pauses between attempts to connect. By default, gRPC's grow to two minutes. */
     private void watch() {
         ConnectivityState state = channel.getState(false);
         if (state == ConnectivityState.SHUTDOWN) {

@@ -2,7 +2,7 @@ package io.sentriton;
 
 import org.jspecify.annotations.Nullable;
 
-/** The server has another model than the one whose manifest this client holds. */
+/** The server has another model than the one whose manifest this client has read. */
 public final class ContractMismatchException extends InvalidInputException {
     private static final long serialVersionUID = 1L;
 

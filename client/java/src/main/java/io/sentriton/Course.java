@@ -11,8 +11,9 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The course of one {@code encode} call: the next request, retries, the end. It has no network and no clock of its own.
- * It hands out requests while the window is open, and takes their outcomes. Times are seconds of any steady clock.
+ * The course of one {@code encode} call determines the next request, the retries and the end. It uses no network and no
+ * clock. It provides requests while the window is open, and takes their outcomes. Times are seconds of any steady
+ * clock.
  */
 final class Course {
     private static final double LOOK_AGAIN_S = 0.1; // for a server that could get the request as well
@@ -78,8 +79,8 @@ final class Course {
     }
 
     /**
-     * The request to send now; null if the window is full or no rows are left. If the call has to end it throws the
-     * last error of the rows that wait for a retry, or {@code DeadlineExceededException}.
+     * The request to send now; null if the window is full or no rows are left. At the deadline it throws the last error
+     * of the rows that wait for a retry, or {@code DeadlineExceededException}.
      */
     Attempt.@Nullable Sending next(double now) {
         deadline.looked(now);
@@ -101,12 +102,12 @@ final class Course {
         return hedge(now);
     }
 
-    /** Whether the outcome of a request still matters: not if another server's answer came first. */
+    /** Whether the outcome of a request still matters: no other server has answered first. */
     boolean awaits(Attempt.Sending sending) {
         return sending.attempt.sendings.contains(sending);
     }
 
-    /** Its rows are embedded. Another request for them is cancelled. */
+    /** Records its rows as embedded, and cancels another request for them. */
     void answered(Attempt.Sending sending, double now) {
         Attempt attempt = sending.attempt;
         for (Attempt.Sending other : attempt.sendings) {
@@ -127,7 +128,7 @@ final class Course {
     }
 
     /**
-     * Retries its rows later, unless another server still has them.
+     * Schedules a retry of its rows, unless another server still has them.
      *
      * <p>Throws {@code error} with the progress of the call if a retry cannot help, no time is left or the retry budget
      * is empty.
@@ -135,7 +136,7 @@ final class Course {
     void failed(Attempt.Sending sending, SentritonException error, double now) {
         Attempt attempt = sending.attempt;
         attempt.sendings.remove(sending);
-        // It was sent when the call had little time left, and answers to others have given the call more since.
+        // It was sent with little time left, and later answers have moved the call's deadline.
         boolean tooLate = error instanceof DeadlineExceededException && now >= sending.until - Deadline.MARGIN_S;
         boolean away = error instanceof ServerUnavailableException;
         boolean overloaded = error instanceof OverloadedException;
@@ -173,7 +174,7 @@ final class Course {
         waiting.add(new Waiting(new Attempt(attempt.rows, attempt.number + 1), due));
     }
 
-    /** How long to wait for outcomes before {@link #next} may have something to do. */
+    /** The time to wait for outcomes before another call of {@link #next}. */
     double waitS(double now) {
         double until = deadline.time();
         if (!waiting.isEmpty() && underWay.size() < window.limit()) {
@@ -190,7 +191,7 @@ final class Course {
         return Math.max(0, until - now);
     }
 
-    /** Cancels all requests that are under way. */
+    /** Cancels all requests that are in flight. */
     void cancel() {
         for (Attempt attempt : underWay) {
             for (Attempt.Sending sending : new ArrayList<>(attempt.sendings)) {
@@ -218,7 +219,7 @@ final class Course {
         return sending;
     }
 
-    /** A second request for rows whose server has been silent for too long, to a server that answers. */
+    /** A second request for the rows of a silent server, to a server that answers. */
     private Attempt.@Nullable Sending hedge(double now) {
         if (endpoints.all.size() == 1) {
             return null;

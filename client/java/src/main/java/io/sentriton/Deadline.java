@@ -1,20 +1,20 @@
 package io.sentriton;
 
 /**
- * The end of a call: {@code timeoutS} after its begin (infinite: no bound), or {@code stallTimeoutS} after its last
+ * The end of a call: {@code timeoutS} after its start (infinite: no bound), or {@code stallTimeoutS} after its last
  * answer. Times are seconds of any steady clock.
  */
 class Deadline {
-    /** A call looks at its deadline at least this often. */
+    /** The interval of a call's looks at its deadline. */
     static final double LOOK_EVERY_S = 1;
 
-    /** gRPC's timer and this clock differ by some milliseconds: so close to the end, the call is over. */
+    /** gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over. */
     static final double MARGIN_S = 0.1;
 
-    /** With less time, no request is sent: one that is cancelled as it arrives can crash Triton 24.10 (issue 7368). */
+    /** With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368). */
     private static final double LEAST_S = 0.002;
 
-    private static final double A_DAY_S = 86_400; // gRPC, Triton and timers count in integers, which have an end
+    private static final double A_DAY_S = 86_400; // since gRPC, Triton and timers use integers
 
     private final double end;
     private final double timeoutS;
@@ -30,40 +30,40 @@ class Deadline {
         this.lastLook = begin;
     }
 
-    /** The time at which the call ends in any case. */
+    /** The latest end of the call. */
     double end() {
         return end;
     }
 
-    /** When the call ends if nothing is answered until then. */
+    /** The end of the call if no answer comes. */
     double time() {
         return Math.min(end, stalls);
     }
 
-    /** The seconds that a request sent at {@code now} may take; 0 if that is too little for a request. */
+    /** The seconds for a request sent at {@code now}, or 0 if they are too few. */
     double leftS(double now) {
         double leftS = time() - now;
         return leftS < LEAST_S ? 0 : Math.min(leftS, A_DAY_S);
     }
 
-    /** A request of the call was answered, or the first is to be sent: the server has its whole time again. */
+    /** Restarts the stall timeout, at an answer or the first request. */
     void moved(double now) {
         stalls = now + stallTimeoutS;
         lastLook = now;
     }
 
-    /** The call is awake. Where it was not for long (a suspended process), this was no silence of the server. */
+    /** The call is running. Time in which it did not run (a suspended process) does not count as a stall. */
     void looked(double now) {
         stalls += Math.max(0, now - lastLook - LOOK_EVERY_S);
         lastLook = now;
     }
 
-    /** Whether the call has to end. */
+    /** Whether the call has timed out. */
     boolean over(double now) {
         return leftS(now) == 0;
     }
 
-    /** The error of a call that has to end: the bound that it met, and the remedy. */
+    /** The error of a call that timed out, with its bound and the remedy. */
     DeadlineExceededException exceeded(String url) {
         if (end <= stalls) {
             return new DeadlineExceededException(

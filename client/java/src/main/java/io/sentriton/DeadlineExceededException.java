@@ -2,7 +2,7 @@ package io.sentriton;
 
 import org.jspecify.annotations.Nullable;
 
-/** The time allowed for the call is over. */
+/** The call timed out. */
 public final class DeadlineExceededException extends SentritonException {
     private static final long serialVersionUID = 1L;
 

@@ -7,8 +7,7 @@ import java.util.concurrent.ScheduledFuture;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Sends the requests of a course and gives it their outcomes. The course decides which request to send and when to give
- * up. All methods run in the session's thread.
+ * Sends the requests of a course, and gives it their outcomes. All methods run in the session's thread.
  */
 final class Dispatcher {
     /** The call, or the calls, whose requests these are. */
@@ -19,10 +18,10 @@ final class Dispatcher {
         /** Takes an answer. Throws {@code ServerErrorException} for a wrong one. */
         void collect(Attempt.Sending sending, ModelInferResponse response);
 
-        /** No request is in flight until a retry. */
+        /** No request is in flight before a retry. */
         default void pauses() {}
 
-        /** Whether the retry that is due may go now; if not, the owner calls {@link #step} later. */
+        /** Whether the due retry may leave now. If not, the owner calls {@link #step} later. */
         default boolean mayResume() {
             return true;
         }
@@ -118,9 +117,9 @@ final class Dispatcher {
         }
     }
 
-    /** The error for a wrong answer of a server. */
+    /** The error for a wrong answer. */
     static ServerErrorException wrongAnswer(String address, ServerErrorException error) {
-        return new ServerErrorException("a wrong answer of " + address + ": " + error.getMessage(), error.getCause());
+        return new ServerErrorException("wrong answer from " + address + ": " + error.getMessage(), error.getCause());
     }
 
     private void guarded(Runnable part) {

@@ -3,10 +3,10 @@ package io.sentriton;
 import java.util.LinkedHashMap;
 import java.util.Map;
 
-/** One server: its connection and its recent behaviour. Times are seconds of any steady clock. */
+/** One server: its connection and its recent answers. Times are seconds of any steady clock. */
 final class Endpoint {
-    private static final double REST_S = 1; // a server that was away gets no requests for this long
-    private static final double LONGEST_REST_S = 30; // of a silent one: each probe delays a request by the patience
+    private static final double REST_S = 1; // an unavailable server gets no requests for this long
+    private static final double LONGEST_REST_S = 30; // for a silent server; a probe delays a request by the patience
 
     final Connection connection;
 
@@ -27,29 +27,29 @@ final class Endpoint {
         return restingUntil;
     }
 
-    /** A request leaves for it. */
+    /** Records a request that leaves for it. */
     void begin(Object request, double now) {
         underWay.put(request, now);
     }
 
-    /** A request ended, with an answer or an error. */
+    /** Records the end of a request, with an answer or an error. */
     void end(Object request) {
         underWay.remove(request);
     }
 
-    /** It answered a request. */
+    /** Records its answer to a request. */
     void answered(double now) {
         lastAnswer = now;
         silences = 0;
         restingUntil = 0;
     }
 
-    /** It did not answer: the others are tried first for a moment. */
+    /** Pauses it after a failure, so that others are tried first. */
     void rest(double now) {
         restingUntil = Math.max(restingUntil, now + REST_S);
     }
 
-    /** Another server answered a later request sooner: it rests, longer each time in a row. */
+    /** Pauses it because another server answered a later request first. Each pause in a row is longer. */
     void fellSilent(double now) {
         if (restingUntil > now) {
             return;
@@ -58,7 +58,7 @@ final class Endpoint {
         restingUntil = now + Math.min(LONGEST_REST_S, REST_S * Math.pow(2, silences - 1));
     }
 
-    /** How long requests have been in flight without an answer to any; 0 if none is. */
+    /** The time in which the requests in flight got no answer, or 0 without requests. */
     double silentS(double now) {
         for (double oldest : underWay.values()) {
             return now - Math.max(oldest, Math.min(lastAnswer, now));
@@ -71,7 +71,7 @@ final class Endpoint {
         return now - Math.max(sent, lastAnswer) >= patienceS;
     }
 
-    /** Whether it may get a request: it does not rest, is not silent, and is not being probed after a silence. */
+    /** Whether it may get a request: it has no pause, is not silent, and has no probe in flight. */
     boolean answers(double now, double patienceS) {
         boolean probed = silences > 0 && inFlight() > 0;
         return restingUntil <= now && !probed && silentS(now) < patienceS;

@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
 final class Endpoints {
     static final double LEAST_PATIENCE_S = 2;
     private static final double PATIENCE = 4; // times the slowest recent answer
-    private static final double FADING = 0.95; // of the slowest answer, with each further one
+    private static final double FADING = 0.95; // of the slowest answer, per further answer
 
     final List<Endpoint> all;
     private int turn;
@@ -27,18 +27,18 @@ final class Endpoints {
         return all.stream().map(endpoint -> endpoint.connection.address()).collect(Collectors.joining(","));
     }
 
-    /** How long an answer may take before the request goes to another server as well. */
+    /** The time for an answer, before another server gets the request as well. */
     double patienceS() {
         return Math.max(LEAST_PATIENCE_S, PATIENCE * slowestS);
     }
 
-    /** One of the servers answered a request. */
+    /** Records an answer by one of the servers. */
     void answered(Endpoint endpoint, double tookS, double now) {
         slowestS = Math.max(tookS, FADING * slowestS);
         endpoint.answered(now);
     }
 
-    /** The least busy server that answers, in turn among equals; if none does, the one that rested longest. */
+    /** The least busy server that answers, in turn among equals; if none does, the one with the longest pause. */
     Endpoint choose(double now) {
         List<Endpoint> inTurn = inTurn();
         Endpoint awake = leastBusy(inTurn, endpoint -> endpoint.answers(now, patienceS()));
@@ -46,8 +46,8 @@ final class Endpoints {
     }
 
     /**
-     * The least busy server that answers, besides the {@code first}; null if none does. One that has nearly used up the
-     * patience is no better than the first: slow servers do not get requests twice.
+     * The least busy server that answers, other than {@code first}, or null. A server near the end of the patience does
+     * not count, so slow servers do not get requests twice.
      */
     @Nullable Endpoint another(Endpoint first, double now) {
         return leastBusy(

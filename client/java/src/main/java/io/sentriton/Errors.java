@@ -24,11 +24,11 @@ enum Errors {
     /** The base class, which a closed encoder throws. */
     SENTRITON(SentritonException::new);
 
-    // Triton's words where its status code says less than they do.
+    // Triton's words, for status codes that say less.
     private static final List<String> OVERLOAD =
             List.of("lane is full", "exceeds maximum queue size", "request timeout expired");
     private static final String RESTRICTED = "this protocol is restricted";
-    // A full /dev/shm: the request was not computed, and room comes back with the answers under way.
+    // A full /dev/shm: the request was not computed, and answers in flight will free space.
     private static final String NO_ROOM = "failed to increase the shared memory pool size";
     // A message above a limit: words of the gRPC libraries, of Envoy, and for a proxy's HTTP status.
     private static final List<String> TOO_LARGE = List.of(
@@ -45,9 +45,9 @@ enum Errors {
     // The last one is gRPC's for Java.
     private static final List<String> SICK =
             List.of("is not healthy", "rst_stream", "stream removed", "received rst stream");
-    // The whole message of a call that a stopping Triton breaks off; one that this client ends itself has other words.
+    // The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
     private static final String BROKEN_OFF = "CANCELLED";
-    // Netty's words before those of the system.
+    // Netty's prefix of the system's message.
     private static final Pattern SYSTEM_CALL = Pattern.compile("^\\w+\\(\\.\\.\\) failed(?: with error\\(-\\d+\\))?: ");
     private static final String MISMATCH = "fingerprint mismatch";
 
@@ -80,7 +80,7 @@ enum Errors {
         return new InvalidInputException(message, null);
     }
 
-    /** An exception that is no {@code SentritonException} shows a fault of the client. */
+    /** An exception other than {@code SentritonException} is a fault of the client. */
     static SentritonException fault(@Nullable Throwable error) {
         return new SentritonException("the call ended with a fault of this client; report it: " + error, error);
     }
@@ -129,7 +129,7 @@ enum Errors {
     static SentritonException translate(Status status, @Nullable Metadata trailers, String address) {
         String message = status.getDescription() == null ? "" : status.getDescription();
         Errors kind = kind(status.getCode(), message);
-        // gRPC calls it UNKNOWN where a connection closes before a request is written. Only the transport gives a cause.
+        // gRPC reports UNKNOWN if a connection closes before a request is written. Only transport errors have a cause.
         if (kind == SERVER_ERROR && status.getCause() instanceof IOException) {
             kind = SERVER_UNAVAILABLE;
         }
@@ -157,7 +157,7 @@ enum Errors {
         }
     }
 
-    /** gRPC says "io exception" and a list of its handlers; the reason is in the chain of causes. */
+    /** gRPC's message is "io exception" and a list of handlers. The chain of causes has the reason. */
     private static String transportReason(Status status, String message) {
         List<String> reasons = new ArrayList<>();
         String first = message.split("\n", 2)[0];
@@ -178,7 +178,7 @@ enum Errors {
         return refused ? text + "; is it running? `sentriton serve` on that machine starts it" : text;
     }
 
-    /** Whether the certificate of either side was refused. */
+    /** Whether one side rejected the other's certificate. */
     private static boolean isUntrusted(@Nullable Throwable failure) {
         for (Throwable cause = failure; cause != null; cause = cause.getCause()) {
             boolean named = cause instanceof SSLException

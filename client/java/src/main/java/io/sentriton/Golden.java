@@ -5,7 +5,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import java.util.List;
 
-/** golden.json: sentences, and the vectors that sentence-transformers gives for them. */
+/** golden.json: sentences with the vectors of sentence-transformers. */
 final class Golden {
     final List<String> sentences;
     final float[][] embeddings;
@@ -16,8 +16,8 @@ final class Golden {
     }
 
     /**
-     * Throws {@code IllegalArgumentException} for anything but sentences, at least one, with a vector of
-     * {@code dimension} finite numbers for each.
+     * Throws {@code IllegalArgumentException} for content other than sentences, at least one, each with a vector of
+     * {@code dimension} finite numbers.
      */
     static Golden read(String text, int dimension) {
         JsonObject values = Json.object("the file", text);
@@ -31,8 +31,8 @@ final class Golden {
         for (int row = 0; row < embeddings.length; row++) {
             float[] vector = rows.size() == embeddings.length ? Json.vector(rows.get(row), dimension) : null;
             if (vector == null) {
-                throw new IllegalArgumentException("its sentence_embedding is not of shape [" + embeddings.length + ", "
-                        + dimension + "] and finite");
+                throw new IllegalArgumentException("its sentence_embedding must be finite numbers of shape ["
+                        + embeddings.length + ", " + dimension + "]");
             }
             embeddings[row] = vector;
         }

@@ -5,12 +5,11 @@ import java.util.Deque;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which server to ask for its manifest next, and how long to wait. Each of several gets little time at first, and a
- * silent one more in its next turn. A server has no second turn if it failed in another way, or reported before its
- * deadline that it was late.
+ * Asks the servers in turn for the manifest. Each has little time at first, and a silent server has more in its next
+ * turn. A server that failed in another way, or reported a timeout before its deadline, has no further turn.
  */
 final class Inquiry {
-    /** A server to ask, and the seconds that it has to answer. */
+    /** A server to ask, and its time in seconds. */
     static final class Turn {
         final Endpoint endpoint;
         final double timeS;
@@ -34,12 +33,12 @@ final class Inquiry {
         endpoints.all.forEach(endpoint -> turns.add(new Turn(endpoint, Endpoints.LEAST_PATIENCE_S)));
     }
 
-    /** Why the inquiry ended. */
+    /** The error of the inquiry. */
     SentritonException failure() {
         return failure;
     }
 
-    /** The next turn; null if all servers failed or the time is over. */
+    /** The next turn; null if all servers failed or the deadline has passed. */
     @Nullable Turn turn(double now) {
         Turn next = turns.peek();
         if (next == null) {
@@ -55,7 +54,7 @@ final class Inquiry {
         return new Turn(next.endpoint, timeS);
     }
 
-    /** The last turn ended with this error. */
+    /** Records the error of the last turn. */
     void failed(SentritonException error, double now) {
         Turn turn = turns.remove();
         failure = error;

@@ -9,14 +9,14 @@ import java.util.List;
 import java.util.Set;
 
 /**
- * Small calls of one encoder that wait at the same time share a request. While fewer joined requests are in flight than
- * allowed, a call leaves at once; else it waits until one ends. All methods run in the session's thread.
+ * Joins small calls of one encoder that wait at the same time. While fewer joined requests than the limit are in
+ * flight, a call leaves at once. Otherwise it waits until one ends. All methods run in the session's thread.
  */
 final class Joiner {
-    /** Sentences of a small call; a call of more fills a good part of a request by itself. */
+    /** The largest number of sentences of a small call. Larger calls fill requests by themselves. */
     static final int SMALL = 8;
 
-    /** Characters of all calls of a request: tokenizing more would hold up the others. */
+    /** Characters of all calls of a request: tokenizing more would delay the others. */
     static final int LONGEST = 65_536;
 
     private final Session session;
@@ -30,13 +30,13 @@ final class Joiner {
         this.window = Window.ofJoined(session.settings.addresses, session.settings.maxInFlight);
     }
 
-    /** A call waits for a request. */
+    /** Adds a call that waits for a request. */
     void enter(Member member) {
         waiting.add(member);
         sendAll();
     }
 
-    /** A call ends, with or without an answer. */
+    /** Removes a call, with or without an answer. */
     void leave(Member member) {
         waiting.remove(member);
         if (member.joint != null) {
@@ -45,8 +45,8 @@ final class Joiner {
     }
 
     /**
-     * The request of these calls failed, and any may be the cause: each waits for a request of its own, before all
-     * others. They leave when the request gives its place back.
+     * The request of these calls failed, and any may be the cause. So each waits for a separate request, before all
+     * others. They leave when the request releases its place.
      */
     void waitAlone(List<Member> members) {
         List<Member> others = List.copyOf(waiting);
@@ -59,7 +59,7 @@ final class Joiner {
         waiting.addAll(others);
     }
 
-    /** Whether a retry that is due may go; if not, it goes when a request ends. */
+    /** Whether a due retry may leave. If not, it leaves when a request ends. */
     boolean admits(Joint joint) {
         if (inFlight < window.limit()) {
             inFlight += 1;
@@ -69,14 +69,14 @@ final class Joiner {
         return false;
     }
 
-    /** A joined request ended, or pauses before its retry. */
+    /** Records that a joined request ended, or pauses before its retry. */
     void released() {
         inFlight -= 1;
-        // Later: the request that ended tells its calls first, and they may call again.
+        // Later, since the ended request first notifies its calls, which may call again.
         session.soon(this::sendAll);
     }
 
-    /** No call waits for this request any more. */
+    /** No call waits for this request now. */
     void forget(Joint joint) {
         resuming.remove(joint);
     }
@@ -91,7 +91,7 @@ final class Joiner {
         }
     }
 
-    /** The calls of the next request: the first one, and all others that may be in it. */
+    /** The calls of the next request: the first one, and all others that may join it. */
     private List<Member> gather(double now) {
         Iterator<Member> arrivals = waiting.iterator();
         List<Member> members = listOf(arrivals.next());

@@ -11,7 +11,7 @@ import java.util.Map;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
-/** A request that small calls share. It is sent and retried as one, and carries the calls that are still there. */
+/** A joined request. It is sent and retried as one, with the remaining calls. */
 final class Joint implements Dispatcher.Owner {
     private final Joiner joiner;
     private final Session session;
@@ -20,7 +20,7 @@ final class Joint implements Dispatcher.Owner {
     private final Dispatcher dispatcher;
     private final Map<Attempt.Sending, List<Member>> carried = new HashMap<>();
     private final boolean shared;
-    private boolean inFlight = true; // it holds one of the joiner's places
+    private boolean inFlight = true; // it counts as one of the joiner's requests
 
     Joint(Joiner joiner, Session session, Window window, List<Member> members) {
         this.joiner = joiner;
@@ -28,7 +28,7 @@ final class Joint implements Dispatcher.Owner {
         this.members = members;
         this.shared = members.size() > 1;
         members.forEach(member -> member.joint = this);
-        // The course has one row: the request. Its content is made when it is sent.
+        // The course has one row, the request, whose content is built at sending.
         long characters = members.stream().mapToLong(member -> member.rows.characters).sum();
         Iterator<RequestRows> plan = List.of(new RequestRows(new int[1], ByteString.EMPTY, 0, characters)).iterator();
         this.course = new Course(
@@ -51,7 +51,7 @@ final class Joint implements Dispatcher.Owner {
         return course.lastFailure();
     }
 
-    /** A call ends before its answer. The request is cancelled if it was the last one. */
+    /** Removes a call before its answer. Cancels the request after the last one. */
     void leave(Member member) {
         members.remove(member);
         if (members.isEmpty()) {
@@ -136,7 +136,7 @@ final class Joint implements Dispatcher.Owner {
         }
     }
 
-    /** Whether one of the calls may be the cause: an answer of the server that concerns the request. */
+    /** Whether one of the calls may be the cause, because the server rejected the request. */
     private static boolean mayBeOfOne(Throwable error) {
         boolean ofRequest = error instanceof InvalidInputException || error instanceof ServerErrorException;
         boolean received = error instanceof SentritonException && ((SentritonException) error).getStatus() != null;

@@ -15,7 +15,7 @@ import java.util.List;
 import java.util.function.Predicate;
 import org.jspecify.annotations.Nullable;
 
-/** JSON as its standard has it, and the checks of its values. */
+/** Strict JSON, and checks of its values. */
 final class Json {
     private Json() {}
 
@@ -26,7 +26,7 @@ final class Json {
             reader.setStrictness(Strictness.STRICT);
             JsonElement value = JsonParser.parseReader(reader);
             if (reader.peek() != JsonToken.END_DOCUMENT) {
-                throw new IllegalArgumentException(name + " goes on after its end");
+                throw new IllegalArgumentException(name + " has text after its end");
             }
             if (!value.isJsonObject()) {
                 throw new IllegalArgumentException(name + " is not an object");

@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The served model, as its server describes it. */
 public final class Manifest {
-    /** A function that scores two vectors; higher is more alike. */
+    /** A function that scores two vectors; higher is more similar. */
     public enum SimilarityFunction {
         /** The cosine of the angle. */
         COSINE,
@@ -97,7 +97,8 @@ public final class Manifest {
     }
 
     /**
-     * The sha256 of all that fixes the vectors' meaning; it is the same at every precision and on every device.
+     * The sha256 of weights, tokenizer, modules and max_seq_length; it is the same at every precision and on every
+     * device.
      *
      * @return 64 hexadecimal digits
      */
@@ -169,7 +170,7 @@ public final class Manifest {
     }
 
     /**
-     * The prompt of calls that name none.
+     * The prompt of calls without a prompt.
      *
      * @return a name among the prompts, or null
      */
@@ -187,7 +188,7 @@ public final class Manifest {
     }
 
     /**
-     * The number format of the encoder.
+     * The precision of the computation.
      *
      * @return a text such as fp32
      */
@@ -196,7 +197,7 @@ public final class Manifest {
     }
 
     /**
-     * The kind of processor.
+     * The device of the computation.
      *
      * @return cpu or cuda
      */
@@ -216,7 +217,7 @@ public final class Manifest {
     /**
      * The measured agreement with sentence-transformers.
      *
-     * @return numbers by name, min_cosine and sentences among them
+     * @return numbers by name, including min_cosine and sentences
      */
     public Map<String, Double> parity() {
         return parity;

@@ -13,7 +13,7 @@ import java.util.regex.Pattern;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
-/** The fields of manifest.json: each method checks type and range of one, and names it if it is wrong. */
+/** The fields of manifest.json. Each method checks type and range of one. The error of a wrong field names it. */
 final class ManifestFields {
     private static final Pattern SHA256 = Pattern.compile("[0-9a-f]{64}");
 
@@ -39,7 +39,7 @@ final class ManifestFields {
     }
 
     @Nullable String stringOrNull(String name) {
-        JsonElement value = checked(name, each -> each.isJsonNull() || Json.isString(each), "a text or null");
+        JsonElement value = checked(name, each -> each.isJsonNull() || Json.isString(each), "a string or null");
         return value.isJsonNull() ? null : value.getAsString();
     }
 
@@ -63,24 +63,24 @@ final class ManifestFields {
     List<String> texts(String name) {
         List<String> texts = Json.list(values.get(name), Json::isText);
         if (texts == null) {
-            throw wrong(name, "a list of texts");
+            throw wrong(name, "a list of strings");
         }
         return texts;
     }
 
     Map<String, String> strings(String name) {
-        return byName(name, Json::isString, JsonElement::getAsString, "an object of texts");
+        return byName(name, Json::isString, JsonElement::getAsString, "an object of strings");
     }
 
     Map<String, Double> numbers(String name, String... required) {
-        String allowed = "an object of numbers, " + String.join(" and ", required) + " among them";
+        String allowed = "an object of numbers with " + String.join(" and ", required);
         return byName(name, Json::isNumber, JsonElement::getAsDouble, allowed, required);
     }
 
     /** sha256 sums, hexadecimal. */
     Map<String, String> sums(String name, String... required) {
         Predicate<JsonElement> holds = value -> Json.isString(value) && SHA256.matcher(value.getAsString()).matches();
-        String allowed = "an object of sha256 sums, that of " + String.join(" and ", required) + " among them";
+        String allowed = "an object of sha256 sums with that of " + String.join(" and ", required);
         return byName(name, holds, JsonElement::getAsString, allowed, required);
     }
 

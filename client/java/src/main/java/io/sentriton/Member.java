@@ -4,7 +4,7 @@ import java.nio.FloatBuffer;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** A small call that shares a request with others: its rows, and where they are. */
+/** A small call in a joined request: its rows, and their places. */
 final class Member {
     /** The call. */
     interface Caller {
@@ -15,7 +15,7 @@ final class Member {
         void failed(SentritonException error);
     }
 
-    private static final double TIMES_APART = 2; // the server computes no row long after its time
+    private static final double TIMES_APART = 2; // largest factor between the members' remaining times
 
     final Manifest manifest;
     final RequestRows rows;
@@ -23,13 +23,13 @@ final class Member {
     final Deadline deadline;
     final Caller caller;
 
-    /** Whether it shares no request: one with others failed, and it may be the cause. */
+    /** Whether it needs a separate request, since it may have caused a failure. */
     boolean alone;
 
-    /** The request that it is in; null while it waits for one. */
+    /** Its request; null while it waits for one. */
     @Nullable Joint joint;
 
-    /** Its vectors, once they are there. */
+    /** Its vectors, once they have arrived. */
     @Nullable FloatBuffer embeddings;
 
     /** The error of its own rows in an answer. */
@@ -44,12 +44,12 @@ final class Member {
         this.caller = caller;
     }
 
-    /** The error of its request, if that waits for a retry. */
+    /** The last error of its request, if that waits for a retry. */
     @Nullable SentritonException lastFailure() {
         return joint == null ? null : joint.lastFailure();
     }
 
-    /** Whether it may be in one request with these. */
+    /** Whether it may share a request with these. */
     boolean joins(List<Member> others, double now) {
         Member first = others.get(0);
         boolean alike = maxRows == first.maxRows && manifest.fingerprint().equals(first.manifest.fingerprint());

@@ -9,7 +9,7 @@ import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
 
-/** protobuf messages for gRPC. gRPC's own class would tie an application to one version of protobuf. */
+/** protobuf messages for gRPC. gRPC's class would tie an application to one version of protobuf. */
 final class Messages<T extends MessageLite> implements MethodDescriptor.Marshaller<T> {
     private final Parser<T> parser;
 

@@ -1,6 +1,6 @@
 package io.sentriton;
 
-/** A caller's question for the manifest. */
+/** A caller's request for the manifest. */
 final class ModelReading extends Task<Manifest> {
     ModelReading(Session session) {
         super(session);

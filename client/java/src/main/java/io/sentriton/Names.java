@@ -60,7 +60,7 @@ final class Names extends NameResolver {
     /** gRPC's name of an address of the setting {@code url}. */
     static String target(String address) {
         String rest = address.startsWith("dns://") ? address.substring("dns://".length()) : "/" + address;
-        // A bracket may not be in a path.
+        // A path may not have brackets.
         return SCHEME + "://" + rest.replace("[", "%5B").replace("]", "%5D");
     }
 
@@ -89,7 +89,7 @@ final class Names extends NameResolver {
         }
     }
 
-    /** A channel that has ended gave its executor back: a task would take another, and its threads would stay. */
+    /** An ended channel has released its executor. A task would create another one, whose threads would stay. */
     private synchronized void begin() {
         if (!closed) {
             executor.execute(this::resolve);
@@ -110,10 +110,10 @@ final class Names extends NameResolver {
                 groups.add(new EquivalentAddressGroup(socket));
             }
             found = StatusOr.fromValue(groups);
-        } catch (Exception error) { // JNDI has unchecked ones too, for one if the name server's port is no port
+        } catch (Exception error) { // JNDI also throws unchecked ones, for example for an invalid port
             String server = nameServer == null ? "" : " at the name server " + nameServer;
             found = StatusOr.fromStatus(Status.UNAVAILABLE
-                    .withDescription("no address of the host " + host + server + " is known")
+                    .withDescription("no address is known for the host " + host + server)
                     .withCause(error));
         } finally {
             synchronized (this) {
@@ -130,7 +130,7 @@ final class Names extends NameResolver {
         }
     }
 
-    /** The addresses that a name server has for the host: records alone, JNDI looks up no objects. */
+    /** The addresses of the host at a name server. JNDI looks up only records, and no objects. */
     private InetAddress[] ask(String server) throws NamingException, UnknownHostException {
         if (host.indexOf(':') >= 0 || host.matches("[0-9.]+")) {
             return new InetAddress[] {InetAddress.getByName(host)};
@@ -141,7 +141,7 @@ final class Names extends NameResolver {
         List<InetAddress> found = new ArrayList<>();
         InitialDirContext context = new InitialDirContext(environment);
         try {
-            // One question each: a question for both asks for all kinds of records, which name servers refuse.
+            // Two separate queries, since a query for both asks for all record types, which name servers reject.
             for (String kind : new String[] {"A", "AAAA"}) {
                 Attribute record = context.getAttributes(host, new String[] {kind}).get(kind);
                 for (int place = 0; record != null && place < record.size(); place++) {

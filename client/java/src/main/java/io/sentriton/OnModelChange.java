@@ -1,6 +1,6 @@
 package io.sentriton;
 
-/** The reaction of a call to a server with another model than the one that the call began with. */
+/** The reaction of a call to another model on the server. */
 public enum OnModelChange {
     /** The call throws {@link ContractMismatchException}. */
     RAISE,

@@ -2,7 +2,7 @@ package io.sentriton;
 
 /** The server's lanes for callers. */
 public enum Priority {
-    /** The lane of requests that somebody waits for. */
+    /** The lane of requests with a waiting user. */
     QUERY("query"),
     /** The lane whose requests wait for those of the other. */
     BULK("bulk");

@@ -6,7 +6,7 @@ import org.jspecify.annotations.Nullable;
 
 /** The prompt of a call. */
 final class Prompts {
-    /** Of {@code encode}: the manifest's default. */
+    /** For {@code encode}: the manifest's default. */
     static final List<String> NONE = List.of();
 
     static final List<String> QUERY = List.of("query");
@@ -22,8 +22,8 @@ final class Prompts {
         }
         Arguments.unicode("prompt", text);
         if (!text.isEmpty() && !manifest.includePrompt()) {
-            throw Errors.invalid("prompt is " + Arguments.shown(text) + "; this model keeps prompts out of pooling, "
-                    + "and only a client that tokenizes can do that (Python's does); allowed is \"\"");
+            throw Errors.invalid("prompt is " + Arguments.shown(text) + "; this model leaves prompts out of pooling, "
+                    + "which only the Python client supports; allowed is \"\"");
         }
         return text;
     }

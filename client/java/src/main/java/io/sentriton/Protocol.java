@@ -50,7 +50,7 @@ final class Protocol {
 
     /**
      * {@code sentence_embedding} of a response, row by row: FP32 [rows, dimension]. Throws {@code ServerErrorException}
-     * for anything but that many finite rows of that dimension.
+     * for another shape, NaN or infinity.
      */
     static FloatBuffer readSentenceEmbedding(ModelInferResponse response, int rows, int dimension) {
         FloatBuffer values = readForm(response, rows, dimension);
@@ -58,7 +58,7 @@ final class Protocol {
         return values;
     }
 
-    /** {@link #readSentenceEmbedding} without its check of the numbers. */
+    /** {@link #readSentenceEmbedding} without the check of the numbers. */
     static FloatBuffer readForm(ModelInferResponse response, int rows, int dimension) {
         int place = output(response, SENTENCE_EMBEDDING, "FP32", EMBED_TEXT);
         List<Long> shape = response.getOutputs(place).getShapeList();
@@ -93,7 +93,7 @@ final class Protocol {
             StringBuilder begin = new StringBuilder("0x");
             raw.substring(0, Math.min(Integer.BYTES, raw.size())).forEach(each -> begin.append(hex(each)));
             throw wrong("an asset of shape " + shape + " in " + raw.size() + " bytes that begin with " + begin
-                    + "; expected one element, its length in 4 bytes before it");
+                    + "; expected shape [1], the first 4 bytes being the length of the rest");
         }
         return raw.substring(Integer.BYTES).toStringUtf8();
     }

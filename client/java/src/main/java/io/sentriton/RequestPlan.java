@@ -7,14 +7,14 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Which sentences travel together: rows alike in length, longest first. Cuts them into requests of at most
- * {@code maxRows} rows, 4,096 tokens and 1 MiB of UTF-8; one row may have more. The server tokenizes, so a sentence
- * counts as a token per character, up to {@code maxSeqLength}: a few more requests at worst.
+ * Divides sentences into requests: rows of similar length, longest first. Divides them into requests of at most {@code
+ * maxRows} rows, 4,096 tokens and 1 MiB of UTF-8; one row may have more. The server tokenizes, so each character counts
+ * as a token, up to {@code maxSeqLength}. At worst, this gives a few more requests.
  */
 final class RequestPlan {
     private static final int TOKENS_PER_REQUEST = 4096;
     private static final int SPECIAL_TOKENS = 2; // of a row, with most models
-    private static final int BYTES_PER_REQUEST = 1 << 20; // of UTF-8: the server takes no more
+    private static final int BYTES_PER_REQUEST = 1 << 20; // of UTF-8: the server's limit
 
     private final String[] texts;
     private final int[] order;
@@ -22,7 +22,7 @@ final class RequestPlan {
     private final int maxRows;
     private final int maxSeqLength;
     private int place;
-    private byte @Nullable [] next; // the UTF-8 at this place, if the last request had no room for it
+    private byte @Nullable [] next; // the UTF-8 at this place, if it did not fit the last request
 
     RequestPlan(String[] texts, int[] order, String prompt, int maxRows, int maxSeqLength) {
         this.texts = texts;

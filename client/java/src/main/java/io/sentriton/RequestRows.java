@@ -6,7 +6,7 @@ import com.google.protobuf.ByteString;
 final class RequestRows {
     final int[] indices;
     final ByteString content;
-    final int tokens; // at most, as the client does not tokenize
+    final int tokens; // upper bound, since the client does not tokenize
     final long characters;
 
     RequestRows(int[] indices, ByteString content, int tokens, long characters) {

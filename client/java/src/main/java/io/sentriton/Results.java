@@ -2,9 +2,9 @@ package io.sentriton;
 
 import java.nio.FloatBuffer;
 
-/** The result of a call: answers put in their places, truncated, then normalized. */
+/** The result of a call: ordered, truncated, then normalized. */
 abstract class Results<T> {
-    /** Creates the results for a number of sentences. */
+    /** Creates the results of a number of sentences. */
     interface Form<T> {
         Results<T> create(int total, int dimension, boolean normalize);
     }
@@ -17,7 +17,7 @@ abstract class Results<T> {
         this.normalize = normalize;
     }
 
-    /** Where the vector of a sentence goes. */
+    /** The array for the vector of a sentence. */
     abstract float[] array(int index);
 
     /** The position of its first number in that array. */

@@ -2,8 +2,7 @@ package io.sentriton;
 
 /**
  * Bounds the retries at an overloaded server to a share of its answers, so that callers do not double its load. A retry
- * takes a token of 100; an answer returns a fifth. A server that is away has no load, and every request waits for it
- * within its deadline.
+ * takes a token of 100; an answer returns a fifth. Retries at an unavailable server are not bounded.
  */
 final class RetryBudget {
     private static final double CAPACITY = 100;
@@ -15,7 +14,7 @@ final class RetryBudget {
         tokens = Math.min(CAPACITY, tokens + PER_ANSWER);
     }
 
-    /** Whether one more retry is within the budget. */
+    /** Takes a token for a retry; false if the budget is empty. */
     boolean take() {
         if (tokens < 1) {
             return false;

@@ -5,8 +5,8 @@ import java.util.List;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * Embeds sentences through a Sentriton server. Safe for concurrent callers: an application needs one. The model's
- * manifest comes from the server with the first call.
+ * Embeds sentences through a Sentriton server. Safe for concurrent callers, so an application needs only one. The
+ * model's manifest comes from the server with the first call.
  *
  * <pre>{@code
  * try (SentenceEncoder encoder = SentenceEncoder.connect("localhost:8001")) {
@@ -267,7 +267,7 @@ public final class SentenceEncoder implements AutoCloseable {
      * Scores every row of the first against every row of the second by the model's similarity function.
      * @param first n vectors of d numbers
      * @param second m vectors of d numbers
-     * @return n rows of m scores; higher is more alike
+     * @return n rows of m scores; higher is more similar
      */
     public float[][] similarity(float[][] first, float[][] second) {
         return Similarity.scores(info().similarity(), first, second);
@@ -293,7 +293,7 @@ public final class SentenceEncoder implements AutoCloseable {
      * Embeds the golden sentences of the first server, and compares the vectors with those of sentence-transformers.
      * @param timeout the time for the whole check
      * @return the served model and the smallest cosine
-     * @throws SentritonException if the server does not answer, or with vectors that its precision does not allow
+     * @throws SentritonException if the server does not answer, or its vectors differ by more than the precision allows
      */
     public HealthReport health(Duration timeout) {
         return Waiting.await(() -> new Canary(session, Arguments.positive("timeout", timeout)));

@@ -10,12 +10,12 @@ import org.jspecify.annotations.Nullable;
  * <pre>
  * SentritonException
  * ├── InvalidInputException          the argument or the request is wrong; a retry cannot help
- * │   └── ContractMismatchException  the server serves another model than the one that the caller holds
- * ├── AccessDeniedException          key or certificate: the server refuses this client, or the client the server
- * ├── OverloadedException            the server's queue is full, or the request waited too long in it
+ * │   └── ContractMismatchException  the server has another model than the one that the encoder has read
+ * ├── AccessDeniedException          key or certificate: one side does not trust the other
+ * ├── OverloadedException            the server's queue is full, or the request waited too long
  * ├── ServerUnavailableException     no server answers at the address, or it is not healthy
- * ├── DeadlineExceededException      the time allowed for the call is over
- * └── ServerErrorException           the server failed; its message is passed on
+ * ├── DeadlineExceededException      the call timed out
+ * └── ServerErrorException           the server failed, or its answer is wrong
  * </pre>
  */
 public class SentritonException extends RuntimeException {

@@ -12,8 +12,8 @@ import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The state that all calls of an encoder share: settings, servers, the model, pacing, and one thread, in which all of
- * it changes. The thread only sends, receives and decides; it runs no code of the application.
+ * The state that all calls of an encoder share: settings, servers, the model, pacing. Only the session's thread changes
+ * it. This thread runs no code of the application.
  */
 final class Session {
     private static final int CLOSING_S = 5;
@@ -22,11 +22,11 @@ final class Session {
     final Endpoints endpoints;
     final RetryBudget budget = new RetryBudget();
     final Joiner joiner;
-    Window window; // of the next call that sends requests of its own
+    Window window; // of the next call with separate requests
 
     private final ScheduledThreadPoolExecutor thread;
     private volatile boolean closed;
-    private final Set<Task<?>> tasks = new LinkedHashSet<>(); // under way
+    private final Set<Task<?>> tasks = new LinkedHashSet<>(); // in flight
     private @Nullable CompletableFuture<Manifest> reading;
 
     Session(Settings settings) {
@@ -38,7 +38,7 @@ final class Session {
             return created;
         });
         thread.setRemoveOnCancelPolicy(true);
-        // After closing, only calls that have ended still set timers.
+        // After closing, only ended calls set timers.
         thread.setRejectedExecutionHandler(new ThreadPoolExecutor.DiscardPolicy());
         thread.setExecuteExistingDelayedTasksAfterShutdownPolicy(false);
         List<Endpoint> opened = new ArrayList<>();
@@ -55,7 +55,7 @@ final class Session {
         joiner = new Joiner(this);
     }
 
-    /** The end of a call that begins now. */
+    /** The deadline of a call that starts now. */
     Deadline deadline(EncodeOptions options) {
         double timeoutS =
                 options.timeout == null ? settings.timeoutS : Arguments.positive("timeout", options.timeout);
@@ -77,7 +77,7 @@ final class Session {
         throw Errors.closed(null);
     }
 
-    /** Runs a task after those that the session's thread has to run now. */
+    /** Runs a task after those that the session's thread already has. */
     void soon(Runnable task) {
         thread.execute(task);
     }
@@ -87,17 +87,17 @@ final class Session {
         return thread.schedule(task, Clock.nanos(delayS), TimeUnit.NANOSECONDS);
     }
 
-    /** A call is under way. In the session's thread. */
+    /** Records a call in progress. In the session's thread. */
     void begin(Task<?> task) {
         tasks.add(task);
     }
 
-    /** A call ended. In the session's thread. */
+    /** Records the end of a call. In the session's thread. */
     void end(Task<?> task) {
         tasks.remove(task);
     }
 
-    /** The manifest, from the first server that answers; a failure is not kept. In the session's thread. */
+    /** The manifest, from the first server that answers; a failure is not cached. In the session's thread. */
     CompletableFuture<Manifest> info() {
         CompletableFuture<Manifest> current = reading;
         if (current == null) {
@@ -109,7 +109,7 @@ final class Session {
         return current;
     }
 
-    /** Forgets a model that is served no more: the next call reads the manifest again. In the session's thread. */
+    /** Forgets a replaced model, so that the next call reads the manifest again. In the session's thread. */
     void forget(CompletableFuture<Manifest> model) {
         if (reading == model) {
             reading = null;

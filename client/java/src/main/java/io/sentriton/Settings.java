@@ -7,7 +7,7 @@ import java.util.function.Function;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
-/** The settings in force, checked: from the builder, then the environment, then the defaults, which are here only. */
+/** The checked settings: from the builder, then the environment, then the defaults, which only this file has. */
 final class Settings {
     private static final String DEFAULT_URL = "localhost:8001";
     private static final double DEFAULT_STALL_TIMEOUT_S = 60;
@@ -53,14 +53,14 @@ final class Settings {
         clientCertificate = file(given.clientCertificate, "CLIENT_CERTIFICATE");
         clientKey = file(given.clientKey, "CLIENT_KEY");
         if ((clientCertificate == null) != (clientKey == null)) {
-            throw Errors.invalid("clientCertificate and clientKey belong together; one of them is missing");
+            throw Errors.invalid("clientCertificate and clientKey must be set together; one of them is missing");
         }
         boolean asked = either(given.tls, switchVariable("TLS"));
         tls = asked || rootCertificates != null || clientCertificate != null;
         serverName = orNull(given.serverName, variable("SERVER_NAME"));
         accessKey = orNull(given.accessKey, variable("ACCESS_KEY"));
         if (accessKey != null && !KEY.matcher(accessKey).matches()) {
-            // Not shown: it is a secret.
+            // The message must not show the secret.
             throw Errors.invalid("accessKey cannot be sent; allowed are printable ASCII characters, without spaces or "
                     + "line ends around them");
         }

@@ -4,11 +4,11 @@ import java.util.Collections;
 import java.util.Comparator;
 import java.util.List;
 
-/** The deadline of a request of several calls: that of the call with the most time. Each call looks at its own too. */
+/** The deadline of a joined request: its calls' latest. Each call watches its own. */
 final class SharedDeadline extends Deadline {
     private final List<Member> members;
 
-    /** {@code members} is never empty while the request is under way. */
+    /** {@code members} is never empty while the request is in flight. */
     SharedDeadline(List<Member> members) {
         super(Double.POSITIVE_INFINITY, Double.POSITIVE_INFINITY, 0);
         this.members = members;

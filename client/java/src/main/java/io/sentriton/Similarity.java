@@ -5,7 +5,7 @@ import java.util.SortedSet;
 import java.util.TreeSet;
 import java.util.stream.Collectors;
 
-/** Scores between embeddings, as sentence-transformers defines them: higher is more alike. */
+/** Scores between embeddings, as sentence-transformers defines them: higher is more similar. */
 final class Similarity {
     private static final double LEAST_LENGTH = 1e-12;
 

@@ -3,7 +3,7 @@ package io.sentriton;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 
-/** Work that the session's thread does for a caller. */
+/** A task of the session's thread for a caller. */
 abstract class Task<T> {
     final Session session;
 
@@ -19,10 +19,10 @@ abstract class Task<T> {
     /** Starts the work. In the session's thread. */
     abstract void begin();
 
-    /** Frees all that the work holds, when it has ended. In the session's thread. */
+    /** Frees the resources of the ended work. In the session's thread. */
     void end() {}
 
-    /** Hands the work to the session's thread; throws if the encoder is closed. */
+    /** Submits the work to the session's thread; throws if the encoder is closed. */
     final void submit() {
         session.run(() -> {
             if (hasEnded()) {
@@ -43,7 +43,7 @@ abstract class Task<T> {
         try {
             session.run(() -> fail(new CancellationException("the call was cancelled")));
         } catch (SentritonException closed) {
-            // Closing has ended it.
+            // Closing has already ended it.
         }
     }
 
@@ -66,7 +66,7 @@ abstract class Task<T> {
         }
     }
 
-    /** Runs a part of the work: its error ends the work. */
+    /** Runs a part of the work, whose error ends the work. */
     final void guarded(Runnable part) {
         try {
             part.run();

@@ -4,7 +4,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.function.Supplier;
 
-/** Hands tasks to the session's thread, and their results to the callers. */
+/** Submits tasks to the session's thread, and returns their results to the callers. */
 final class Waiting {
     private Waiting() {}
 

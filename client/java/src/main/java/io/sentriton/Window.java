@@ -3,12 +3,12 @@ package io.sentriton;
 import java.util.List;
 
 /**
- * How many requests of one call may be in flight. It opens while that raises the rate, and halves when the server is
- * overloaded. It compares the rate (characters per second) of one round, as many answers as requests are allowed, with
- * the best rate. Times are seconds of any steady clock.
+ * The limit of one call's requests in flight. It grows while this raises the rate, and halves when the server is
+ * overloaded. It compares the rate (characters per second) of each round, as many answers as the limit, with the best
+ * one. Times are seconds of any steady clock.
  */
 final class Window {
-    private static final int LEAST_IN_FLIGHT = 4; // one computed, one next, and two on their ways
+    private static final int LEAST_IN_FLIGHT = 4; // one computed, one queued, and two in transfer
 
     private final int most;
     private int limit;
@@ -21,7 +21,7 @@ final class Window {
         this(most, LEAST_IN_FLIGHT, 0);
     }
 
-    /** The window of joined requests: open, but after an overload. A dns:/// address may stand for many servers. */
+    /** The window of joined requests, fully open until an overload. A dns:/// address may stand for many servers. */
     static Window ofJoined(List<String> addresses, int maxInFlight) {
         boolean many = addresses.stream().anyMatch(address -> address.startsWith("dns://"));
         int limit = many ? maxInFlight : Math.min(LEAST_IN_FLIGHT * addresses.size(), maxInFlight);
@@ -56,16 +56,16 @@ final class Window {
             return;
         }
         double rate = characters / (now - since);
-        // After an overload it opens again by one per round, at any rate.
+        // After an overload it grows by one per round, at any rate.
         if (rate > 1.05 * bestRate || limit < LEAST_IN_FLIGHT) {
             limit = Math.min(limit + 1, most);
         }
-        // The best rate fades, so that a server which became slower, or shared, is measured anew.
+        // The best rate fades, in case the server becomes slower.
         bestRate = Math.max(rate, 0.98 * bestRate);
         restart(now);
     }
 
-    /** The server rejected a request: half as many from now on. */
+    /** Halves the limit after a rejection. */
     void overloaded() {
         limit = Math.max(1, limit / 2);
         restart(Double.NaN);

@@ -1,6 +1,6 @@
 /**
- * Sentence embeddings over gRPC: the client of a Sentriton server. The entrance is
- * {@link io.sentriton.SentenceEncoder}. Parameters and results are not null unless they are marked {@code @Nullable}.
+ * Sentence embeddings over gRPC: the client of a Sentriton server. Start with {@link io.sentriton.SentenceEncoder}.
+ * Parameters and results are not null unless marked {@code @Nullable}.
  */
 @NullMarked
 package io.sentriton;

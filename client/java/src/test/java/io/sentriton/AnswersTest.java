@@ -65,7 +65,7 @@ class AnswersTest extends ServerTest {
         WRONG.forEach((says, change) -> {
             server.change = change;
             int before = server.received.get();
-            String message = "^a wrong answer of " + server.address() + ": the server sent .*" + says
+            String message = "^wrong answer from " + server.address() + ": the server sent .*" + says
                     + ".* \\(0 of 12 sentences were embedded\\)$";
             assertFails(ServerErrorException.class, message, () -> encoder.encode(TWELVE));
             assertEquals(before + 1, server.received.get());
@@ -73,7 +73,7 @@ class AnswersTest extends ServerTest {
             if (!says.contains("44")) {
                 assertFails(
                         ServerErrorException.class,
-                        "^a wrong answer of " + server.address() + ": .*(?:" + joined + "|" + says
+                        "^wrong answer from " + server.address() + ": .*(?:" + joined + "|" + says
                                 + "|shape).* \\(0 of 3 sentences were embedded\\)$",
                         () -> encoder.encode(THREE));
             }
@@ -112,7 +112,7 @@ class AnswersTest extends ServerTest {
             raw[at] = (byte) Integer.parseInt(hex.substring(2 * at, 2 * at + 2), 16);
         }
         server.changeAsset = answer -> answer.setRawOutputContents(0, ByteString.copyFrom(raw));
-        String says = "in " + raw.length + " bytes that begin with 0x.*; expected one element";
+        String says = "in " + raw.length + " bytes that begin with 0x.*; expected shape";
         assertFails(ServerErrorException.class, says, () -> open(server).encode(THREE));
         assertFails(ServerErrorException.class, says, () -> open(server).health());
     }

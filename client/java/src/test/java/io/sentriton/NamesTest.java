@@ -79,7 +79,7 @@ class NamesTest extends ServerTest {
         SentenceEncoder encoder = opened(SentenceEncoder.connect(url));
         assertFails(
                 ServerUnavailableException.class,
-                "no address of the host embeddings.test at the name server 127.0.0.1:99999 is known",
+                "no address is known for the host embeddings.test at the name server 127.0.0.1:99999",
                 () -> encoder.health(java.time.Duration.ofSeconds(10)));
     }
 

@@ -67,7 +67,7 @@ class SettingsTest {
         assertSays("stallTimeout is -1.5 s", at("a:1").stallTimeout(Duration.ofMillis(-1500)));
         assertSays("maxInFlight is 0; allowed are whole numbers from 1", at("a:1").maxInFlight(0));
         assertSays("accessKey cannot be sent", at("a:1").accessKey("secret\n"));
-        assertSays("clientCertificate and clientKey belong together", at("a:1").clientCertificate(Path.of("a.pem")));
+        assertSays("clientCertificate and clientKey must be set", at("a:1").clientCertificate(Path.of("a.pem")));
     }
 
     private static void assertSays(String says, SentenceEncoderBuilder given) {

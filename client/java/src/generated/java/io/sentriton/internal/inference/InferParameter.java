@@ -73,7 +73,7 @@ public  final class InferParameter extends
   public static final int BOOL_PARAM_FIELD_NUMBER = 1;
   /**
    * <pre>
-   * A truth value.
+   * A boolean.
    * </pre>
    *
    * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -85,7 +85,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A truth value.
+   * A boolean.
    * </pre>
    *
    * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -100,7 +100,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A truth value.
+   * A boolean.
    * </pre>
    *
    * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -112,7 +112,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A truth value.
+   * A boolean.
    * </pre>
    *
    * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -181,7 +181,7 @@ public  final class InferParameter extends
   public static final int STRING_PARAM_FIELD_NUMBER = 3;
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -193,7 +193,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -209,7 +209,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -226,7 +226,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -240,7 +240,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -253,7 +253,7 @@ public  final class InferParameter extends
   }
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -489,7 +489,7 @@ public  final class InferParameter extends
 
     /**
      * <pre>
-     * A truth value.
+     * A boolean.
      * </pre>
      *
      * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -501,7 +501,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A truth value.
+     * A boolean.
      * </pre>
      *
      * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -513,7 +513,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A truth value.
+     * A boolean.
      * </pre>
      *
      * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -527,7 +527,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A truth value.
+     * A boolean.
      * </pre>
      *
      * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -593,7 +593,7 @@ public  final class InferParameter extends
 
     /**
      * <pre>
-     * A text.
+     * A string.
      * </pre>
      *
      * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -605,7 +605,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A text.
+     * A string.
      * </pre>
      *
      * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -617,7 +617,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A text.
+     * A string.
      * </pre>
      *
      * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -630,7 +630,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A text.
+     * A string.
      * </pre>
      *
      * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -645,7 +645,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A text.
+     * A string.
      * </pre>
      *
      * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -658,7 +658,7 @@ public  final class InferParameter extends
     }
     /**
      * <pre>
-     * A text.
+     * A string.
      * </pre>
      *
      * <code>string string_param = 3 [json_name = "stringParam"];</code>

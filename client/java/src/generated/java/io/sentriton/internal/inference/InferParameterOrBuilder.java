@@ -12,7 +12,7 @@ public interface InferParameterOrBuilder extends
 
   /**
    * <pre>
-   * A truth value.
+   * A boolean.
    * </pre>
    *
    * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -21,7 +21,7 @@ public interface InferParameterOrBuilder extends
   boolean hasBoolParam();
   /**
    * <pre>
-   * A truth value.
+   * A boolean.
    * </pre>
    *
    * <code>bool bool_param = 1 [json_name = "boolParam"];</code>
@@ -50,7 +50,7 @@ public interface InferParameterOrBuilder extends
 
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -59,7 +59,7 @@ public interface InferParameterOrBuilder extends
   boolean hasStringParam();
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>
@@ -68,7 +68,7 @@ public interface InferParameterOrBuilder extends
   java.lang.String getStringParam();
   /**
    * <pre>
-   * A text.
+   * A string.
    * </pre>
    *
    * <code>string string_param = 3 [json_name = "stringParam"];</code>

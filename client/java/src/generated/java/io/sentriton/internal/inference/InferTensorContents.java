@@ -7,8 +7,8 @@ package io.sentriton.internal.inference;
 
 /**
  * <pre>
- * A tensor's elements as typed lists, row by row: the slower way to send them. Sentriton's clients use
- * raw_input_contents instead. A request uses the one way or the other for all of its inputs.
+ * A tensor's elements as typed lists, row by row. Sentriton's clients use raw_input_contents instead, which is
+ * faster. A request uses only one of the two for all of its inputs.
  * </pre>
  *
  * Protobuf type {@code inference.InferTensorContents}
@@ -726,7 +726,7 @@ public  final class InferTensorContents extends
   private com.google.protobuf.Internal.ProtobufList<com.google.protobuf.ByteString> bytesContents_;
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -739,7 +739,7 @@ public  final class InferTensorContents extends
   }
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -751,7 +751,7 @@ public  final class InferTensorContents extends
   }
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -771,7 +771,7 @@ public  final class InferTensorContents extends
   }
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -786,7 +786,7 @@ public  final class InferTensorContents extends
   }
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -799,7 +799,7 @@ public  final class InferTensorContents extends
   }
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -813,7 +813,7 @@ public  final class InferTensorContents extends
   }
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -907,8 +907,8 @@ public  final class InferTensorContents extends
 
   /**
    * <pre>
-   * A tensor's elements as typed lists, row by row: the slower way to send them. Sentriton's clients use
-   * raw_input_contents instead. A request uses the one way or the other for all of its inputs.
+   * A tensor's elements as typed lists, row by row. Sentriton's clients use raw_input_contents instead, which is
+   * faster. A request uses only one of the two for all of its inputs.
    * </pre>
    *
    * Protobuf type {@code inference.InferTensorContents}
@@ -1605,7 +1605,7 @@ public  final class InferTensorContents extends
 
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -1619,7 +1619,7 @@ public  final class InferTensorContents extends
     }
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -1631,7 +1631,7 @@ public  final class InferTensorContents extends
     }
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -1644,7 +1644,7 @@ public  final class InferTensorContents extends
     }
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -1659,7 +1659,7 @@ public  final class InferTensorContents extends
     }
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -1673,7 +1673,7 @@ public  final class InferTensorContents extends
     }
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -1688,7 +1688,7 @@ public  final class InferTensorContents extends
     }
     /**
      * <pre>
-     * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+     * Elements of BYTES, one per entry, without the length prefix of the raw form.
      * </pre>
      *
      * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>

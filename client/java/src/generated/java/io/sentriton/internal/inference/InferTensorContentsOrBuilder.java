@@ -215,7 +215,7 @@ public interface InferTensorContentsOrBuilder extends
 
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -224,7 +224,7 @@ public interface InferTensorContentsOrBuilder extends
   java.util.List<com.google.protobuf.ByteString> getBytesContentsList();
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>
@@ -233,7 +233,7 @@ public interface InferTensorContentsOrBuilder extends
   int getBytesContentsCount();
   /**
    * <pre>
-   * Elements of BYTES: here each is an entry of its own, without the length in front that the raw form has.
+   * Elements of BYTES, one per entry, without the length prefix of the raw form.
    * </pre>
    *
    * <code>repeated bytes bytes_contents = 8 [json_name = "bytesContents"];</code>

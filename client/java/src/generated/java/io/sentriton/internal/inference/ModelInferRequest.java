@@ -2016,7 +2016,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   private java.lang.String id_;
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -2028,7 +2028,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -2041,7 +2041,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -2055,7 +2055,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -2066,7 +2066,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -2113,11 +2113,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2141,11 +2141,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2160,11 +2160,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2186,11 +2186,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2212,11 +2212,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2506,8 +2506,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   private com.google.protobuf.Internal.ProtobufList<com.google.protobuf.ByteString> rawInputContents_;
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2520,8 +2520,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2533,8 +2533,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2554,8 +2554,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2570,8 +2570,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2584,8 +2584,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2599,8 +2599,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
   }
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -2850,7 +2850,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
 
     /**
      * <pre>
-     * Comes back in the response; optional.
+     * Optional. The response has the same id.
      * </pre>
      *
      * <code>string id = 3 [json_name = "id"];</code>
@@ -2862,7 +2862,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * Comes back in the response; optional.
+     * Optional. The response has the same id.
      * </pre>
      *
      * <code>string id = 3 [json_name = "id"];</code>
@@ -2875,7 +2875,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * Comes back in the response; optional.
+     * Optional. The response has the same id.
      * </pre>
      *
      * <code>string id = 3 [json_name = "id"];</code>
@@ -2890,7 +2890,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * Comes back in the response; optional.
+     * Optional. The response has the same id.
      * </pre>
      *
      * <code>string id = 3 [json_name = "id"];</code>
@@ -2903,7 +2903,7 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * Comes back in the response; optional.
+     * Optional. The response has the same id.
      * </pre>
      *
      * <code>string id = 3 [json_name = "id"];</code>
@@ -2926,11 +2926,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2952,11 +2952,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2981,11 +2981,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -2999,11 +2999,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -3024,11 +3024,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -3049,11 +3049,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -3071,11 +3071,11 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
      * "fingerprint mismatch", so that vectors of two models never mix.
-     * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-     * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-     * shorter than the server's own. Send the time that is left until the call's deadline.
+     * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+     * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+     * server's limit. Send the remaining time of the call.
      * </pre>
      *
      * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -3389,8 +3389,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
 
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3404,8 +3404,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3417,8 +3417,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3431,8 +3431,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3447,8 +3447,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3462,8 +3462,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -3478,8 +3478,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
     }
     /**
      * <pre>
-     * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-     * its length, 4 bytes, little-endian.
+     * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+     * length in 4 bytes, little-endian, followed by its bytes.
      * </pre>
      *
      * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>

@@ -52,7 +52,7 @@ public interface ModelInferRequestOrBuilder extends
 
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -61,7 +61,7 @@ public interface ModelInferRequestOrBuilder extends
   java.lang.String getId();
   /**
    * <pre>
-   * Comes back in the response; optional.
+   * Optional. The response has the same id.
    * </pre>
    *
    * <code>string id = 3 [json_name = "id"];</code>
@@ -74,11 +74,11 @@ public interface ModelInferRequestOrBuilder extends
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -88,11 +88,11 @@ public interface ModelInferRequestOrBuilder extends
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -109,11 +109,11 @@ public interface ModelInferRequestOrBuilder extends
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -124,11 +124,11 @@ public interface ModelInferRequestOrBuilder extends
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -143,11 +143,11 @@ io.sentriton.internal.inference.InferParameter defaultValue);
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model refuses the request with INVALID_ARGUMENT
+   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
    * "fingerprint mismatch", so that vectors of two models never mix.
-   * lane         string_param: "query" (the default), or "bulk" for work that waits behind.
-   * timeout      int64_param: microseconds that the request may wait in the server's queue; counts where it is
-   * shorter than the server's own. Send the time that is left until the call's deadline.
+   * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
+   * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
+   * server's limit. Send the remaining time of the call.
    * </pre>
    *
    * <code>map&lt;string, .inference.InferParameter&gt; parameters = 4 [json_name = "parameters"];</code>
@@ -210,8 +210,8 @@ io.sentriton.internal.inference.InferParameter defaultValue);
 
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -220,8 +220,8 @@ io.sentriton.internal.inference.InferParameter defaultValue);
   java.util.List<com.google.protobuf.ByteString> getRawInputContentsList();
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>
@@ -230,8 +230,8 @@ io.sentriton.internal.inference.InferParameter defaultValue);
   int getRawInputContentsCount();
   /**
    * <pre>
-   * The bytes of each input, in the order of inputs. Numbers are little-endian and row by row. A BYTES element follows
-   * its length, 4 bytes, little-endian.
+   * The bytes of each input, in the order of inputs. Numbers are little-endian, row by row. A BYTES element is its
+   * length in 4 bytes, little-endian, followed by its bytes.
    * </pre>
    *
    * <code>repeated bytes raw_input_contents = 7 [json_name = "rawInputContents"];</code>

@@ -1028,7 +1028,7 @@ public  final class ModelMetadataResponse extends
   private com.google.protobuf.Internal.ProtobufList<io.sentriton.internal.inference.ModelMetadataResponse.TensorMetadata> inputs_;
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1039,7 +1039,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1050,7 +1050,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1061,7 +1061,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1072,7 +1072,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1091,7 +1091,7 @@ public  final class ModelMetadataResponse extends
 
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1104,7 +1104,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1116,7 +1116,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1129,7 +1129,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1142,7 +1142,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1152,7 +1152,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1166,7 +1166,7 @@ public  final class ModelMetadataResponse extends
   private com.google.protobuf.Internal.ProtobufList<io.sentriton.internal.inference.ModelMetadataResponse.TensorMetadata> outputs_;
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1177,7 +1177,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1188,7 +1188,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1199,7 +1199,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1210,7 +1210,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1229,7 +1229,7 @@ public  final class ModelMetadataResponse extends
 
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1242,7 +1242,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1254,7 +1254,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1267,7 +1267,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1280,7 +1280,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1290,7 +1290,7 @@ public  final class ModelMetadataResponse extends
   }
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1669,7 +1669,7 @@ public  final class ModelMetadataResponse extends
 
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1681,7 +1681,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1691,7 +1691,7 @@ public  final class ModelMetadataResponse extends
       return instance.getInputsCount();
     }/**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1702,7 +1702,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1715,7 +1715,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1729,7 +1729,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1741,7 +1741,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1754,7 +1754,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1767,7 +1767,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1781,7 +1781,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1794,7 +1794,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1806,7 +1806,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a request must hold.
+     * The input tensors of a request.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -1819,7 +1819,7 @@ public  final class ModelMetadataResponse extends
 
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1831,7 +1831,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1841,7 +1841,7 @@ public  final class ModelMetadataResponse extends
       return instance.getOutputsCount();
     }/**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1852,7 +1852,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1865,7 +1865,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1879,7 +1879,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1891,7 +1891,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1904,7 +1904,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1917,7 +1917,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1931,7 +1931,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1944,7 +1944,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -1956,7 +1956,7 @@ public  final class ModelMetadataResponse extends
     }
     /**
      * <pre>
-     * The tensors that a response holds.
+     * The output tensors of a response.
      * </pre>
      *
      * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>

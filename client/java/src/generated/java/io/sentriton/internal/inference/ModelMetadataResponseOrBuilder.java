@@ -93,7 +93,7 @@ public interface ModelMetadataResponseOrBuilder extends
 
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -102,7 +102,7 @@ public interface ModelMetadataResponseOrBuilder extends
       getInputsList();
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -110,7 +110,7 @@ public interface ModelMetadataResponseOrBuilder extends
   io.sentriton.internal.inference.ModelMetadataResponse.TensorMetadata getInputs(int index);
   /**
    * <pre>
-   * The tensors that a request must hold.
+   * The input tensors of a request.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata inputs = 4 [json_name = "inputs"];</code>
@@ -119,7 +119,7 @@ public interface ModelMetadataResponseOrBuilder extends
 
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -128,7 +128,7 @@ public interface ModelMetadataResponseOrBuilder extends
       getOutputsList();
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
@@ -136,7 +136,7 @@ public interface ModelMetadataResponseOrBuilder extends
   io.sentriton.internal.inference.ModelMetadataResponse.TensorMetadata getOutputs(int index);
   /**
    * <pre>
-   * The tensors that a response holds.
+   * The output tensors of a response.
    * </pre>
    *
    * <code>repeated .inference.ModelMetadataResponse.TensorMetadata outputs = 5 [json_name = "outputs"];</code>
