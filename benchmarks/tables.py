@@ -16,13 +16,17 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-`python -m benchmarks.tables` writes this page and the page of each processor from JSON files. The
-[benchmarks](../README.md) say how each figure is measured.
+This page compares Sentriton with the fastest other system on each processor. Each processor has a page with all
+measured rates. [Benchmarks](../README.md) describes how each figure is measured, and lists the goals.
+
+`python -m benchmarks.tables` writes these pages from JSON files.
 """
 PROCESSOR_HEADING = """# {processor}
 
-`python -m benchmarks.tables` writes this page from the JSON files in its folder. The
-[benchmarks](../../README.md) say how each figure is measured. [Results](../README.md) has the other processors.
+This page has all results of this processor, with date and command. [Benchmarks](../../README.md#columns) explains the
+columns. [Results](../README.md) has the other processors.
+
+`python -m benchmarks.tables` writes this page from the JSON files in its folder.
 """
 _SENTRITON = "Sentriton, gRPC"
 # The rows of README's table, by the contenders' names in the results.

@@ -36,7 +36,8 @@ BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end 
 HEAD = """\
 # Settings of the commands
 
-`make docs` writes this page from the declarations in [settings.py](../server/sentriton_server/settings.py).
+Each setting has a flag and an environment variable. For example, `sentriton serve --grpc-port 8011` and
+`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This page lists the settings of these commands:
 
 | command | settings |
 |---|---|
@@ -45,12 +46,14 @@ HEAD = """\
 | `sentriton gateway` | those of the gateway and [those of a client](../client/README.md#settings) |
 | `sentriton serve --gateway-port` | reads the others of the [gateway](gateway.md) from their variables |
 
-A flag wins over a variable, and a variable over the default. `--no-verbose` turns `--verbose` off, as for every switch.
+A flag wins over a variable, and a variable over the default. Each switch has a flag that turns it off, such as
+`--no-verbose`.
 An empty variable counts as unset, but an empty key is an error, since it would leave the server open.
-Names that end in `_s` are in seconds, and names that end in `_mib` in MiB.
+Flags that end in `-s` are in seconds, and flags that end in `-mib` in MiB.
 `~` at the beginning of a path is the home folder.
 
 At its start `serve` prints the settings that are not defaults, with their source. With `--verbose` it prints all.
+`make docs` writes this page from [settings.py](../server/sentriton_server/settings.py).
 """
 
 FORMER = """

@@ -26,9 +26,14 @@ OUTSIDE = {
     "SECURITY.md": "security.md",
     "client/README.md": "clients/rules.md",
     "docker/README.md": "deploy.md",
+    "docker/kubernetes.md": "kubernetes.md",
+    "docker/sizing.md": "sizing.md",
     "docker/certificates.md": "certificates.md",
     "checkpoints/sentriton-ko-mini/README.md": "bundled-model.md",
     "benchmarks/README.md": "benchmarks/README.md",
+    "benchmarks/peers.md": "benchmarks/peers.md",
+    "benchmarks/request-path.md": "benchmarks/request-path.md",
+    "benchmarks/gpu.md": "benchmarks/gpu.md",
     "benchmarks/results/README.md": "benchmarks/results/README.md",
 }
 # Sections of the navigation with a page per folder: clients after the rules, processors after the results.

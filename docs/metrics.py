@@ -21,10 +21,13 @@ BACKEND = "triton_python_backend_utils"
 HEAD = """\
 # Metrics
 
-`make docs` writes this page from the code. The server publishes these metrics beside
-[Triton's](https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html), at
-`http://127.0.0.1:8002/metrics`. They are at most one second old. [Monitoring](monitoring.md) has queries, and
-[Deploy](../docker/README.md#monitoring) has the dashboard and the alerts. A row is one text.
+This page lists the metrics that a Sentriton server publishes for Prometheus, at `http://127.0.0.1:8002/metrics`.
+The same address has
+[Triton's own metrics](https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html).
+[Monitoring](monitoring.md) has queries, and [Deploy](../docker/README.md#monitoring) has the dashboard and the alerts.
+
+A row is one text, and a [lane](decisions/lanes.md) is a queue. The metrics are at most one second old.
+`make docs` writes this page from the code.
 
 `sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Repositories of release
 0.1 publish only the old name.

@@ -10,7 +10,8 @@ import yaml
 from tests.conftest import ROOT
 from tests.manifests.files import DOCKER, Manifest, kustomize
 
-GUIDE = "".join((DOCKER / page).read_text() for page in ("README.md", "certificates.md"))
+PAGES = ("README.md", "kubernetes.md", "certificates.md", "sizing.md")
+GUIDE = "".join((DOCKER / page).read_text() for page in PAGES)
 COMMANDS = [
     line.removeprefix("$ ")
     for block in re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)

@@ -33,7 +33,7 @@ VARIABLES = set(re.findall(r"^(?:ifdef )?([A-Z_]+)(?: \??:?=.*)?$", MAKEFILE, re
 FOLDER = re.compile(r"(?:\./|PATH_TO_SENTRITON/)?((?:client|server|gateway)[\w/]*)(?:\[([\w,-]+)\])?")
 # Programs whose commands other tests run, by page: every command, as far as it needs no cluster.
 RUN_ELSEWHERE = {
-    "docker/README.md": "kubectl helm jq",  # tests/manifests/test_guide_commands.py
+    "docker/kubernetes.md": "kubectl helm jq",  # tests/manifests/test_guide_commands.py
     "docker/certificates.md": "kubectl openssl",  # the same
     "docs/questions.md": "curl",  # tests/gateway/test_tools.py
     "client/cpp/README.md": "cmake build/hello/hello",  # tests/polyglot/test_cpp.py, and so on
