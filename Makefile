@@ -49,6 +49,8 @@ RUST := client/rust
 CPP := client/cpp
 # Plugins by name: of those that other packages bring, one takes seconds to import. A test's files go when it passes.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
+# Files of quick tests are in memory where it has room: on a disk that others use, their removal takes up to ten seconds.
+IN_MEMORY := $(shell test -w /dev/shm && test $$(df --output=avail /dev/shm | tail -1) -gt 2000000 && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
 # of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
 # the servers that they start. The order is that of tests/conftest.py: xdist's own leaves long files for the end.
@@ -103,17 +105,17 @@ cpp-libraries:
 	@sh $(CPP)/tools/fetch-libraries.sh build/cpp-libraries || true
 
 test: lint $(NODE_INSTALLED) prometheus helm coverage-quick
-	$(PYTEST) $(QUICK) tests/encoders
+	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/encoders
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/faults
 
 unit: $(VENV)/dev-installed
-	$(PYTEST) $(QUICK) tests/unit
+	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/unit
 
 client: $(VENV)/dev-installed
 	$(PYTEST) $(WAITING) tests/client
 
 encoders: $(VENV)/dev-installed
-	$(PYTEST) $(QUICK) tests/encoders
+	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/encoders
 
 end-to-end: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/end_to_end
@@ -138,7 +140,7 @@ coverage: coverage-quick
 
 coverage-quick: $(VENV)/dev-installed
 	@rm -f .coverage
-	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+	$(IN_MEMORY) $(PYTEST) $(QUICK) $(COVERED) tests/unit
 	$(PYTEST) $(WAITING) $(COVERED) tests/client
 	$(BIN)/coverage report --skip-covered --fail-under 81
 
