@@ -52,15 +52,17 @@ PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p py
 # Files of quick tests are in memory where it has room: on a disk that others use, their removal takes up to ten seconds.
 IN_MEMORY := $(shell test -w /dev/shm && test $$(df --output=avail /dev/shm | tail -1) -gt 2000000 && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 # Unit tests: a free process takes the next; a third process would import torch once more. Tests of the client wait most
-# of the time, and need no torch. Tests with servers: two files at a time, each in one process, since its tests share
-# the servers that they start. The order is that of tests/conftest.py: xdist's own leaves long files for the end.
+# of the time, and need no torch. Tests with servers: three files at a time, since two leave a third of two cores idle.
+# Each file is in one process: its tests share the servers that they start. Compilers of the other languages take all
+# cores: two files. The order is that of tests/conftest.py: xdist's own leaves long files for the end.
 QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
-PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PAIRED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates cpp cpp-libraries java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates cpp cpp-libraries java manifests mypy prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -75,9 +77,11 @@ $(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@$(PIP) --editable client/python --editable gateway --editable server
 	@touch $@
 
+# Compiles the operators as well, into the cache, so that no test takes ten seconds for it. Without g++, tests say so.
 $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
 	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) --requirement requirements-dev.txt
+	@$(BIN)/python -c "from sentriton_server.encoder.operators import build_library as build; build()" 2>/dev/null || true
 	@touch $@
 
 demo: $(VENV)/server-installed
@@ -124,13 +128,13 @@ server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/server
 
 gateway: $(VENV)/dev-installed browser
-	$(PYTEST) $(PARALLEL) tests/gateway tests/examples
+	$(PYTEST) $(PAIRED) tests/gateway tests/examples
 
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
 
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules rust-crates cpp-libraries
-	$(PYTEST) $(PARALLEL) tests/polyglot
+	$(PYTEST) $(PAIRED) tests/polyglot
 
 # Of the processes that run pytest alone: commands, Triton's stubs and the models in them are not measured.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
@@ -306,9 +310,13 @@ bench-peers: peers
 release: $(VENV)/dev-installed $(NODE_INSTALLED)
 	@$(BIN)/python -m release
 
-lint: $(VENV)/dev-installed prose
+# mypy and the check of the prose run at the same time: neither uses a second core.
+lint: $(VENV)/dev-installed $(PROSE_INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync mypy prose
+
+mypy: $(VENV)/dev-installed
 	$(BIN)/mypy
 
 # Without npm the prose is not checked, which fails in CI.
