@@ -49,16 +49,20 @@ RUST := client/rust
 CPP := client/cpp
 # Loads plugins by name, since some of other packages take seconds to import. Removes the files of passed tests.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/pytest -p pytest_timeout -p pytest_cov -p xdist -o tmp_path_retention_policy=failed
+# Keeps the files of quick tests in memory where it has room: their removal from a shared disk takes up to ten seconds.
+IN_MEMORY := $(shell test -w /dev/shm && test $$(df --output=avail /dev/shm | tail -1) -gt 2000000 && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 # Unit tests: two processes, since each imports torch. Tests of the client need no torch and wait most of the time.
-# Tests with servers: two files at a time, each in one process, since its tests share the servers. tests/conftest.py
-# sets the order, so that long files do not come last.
+# Tests with servers: three files at a time, since two leave a third of two cores idle. Each file is in one process, since
+# its tests share the servers. tests/conftest.py sets the order, so that long files do not come last. Compilers of the
+# other languages use all cores: two files at a time.
 QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
-PARALLEL := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PAIRED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates cpp cpp-libraries java manifests prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean
+.PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates cpp cpp-libraries java manifests mypy prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -73,9 +77,11 @@ $(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@$(PIP) --editable client/python --editable gateway --editable server
 	@touch $@
 
+# Compiles the operators into the cache as well, so that no test waits ten seconds for them. Without g++, tests report it.
 $(VENV)/dev-installed: $(VENV)/server-installed requirements-dev.txt
 	@echo "installing the tests' packages into $(VENV)"
 	@$(PIP) --requirement requirements-dev.txt
+	@$(BIN)/python -c "from sentriton_server.encoder.operators import build_library as build; build()" 2>/dev/null || true
 	@touch $@
 
 demo: $(VENV)/server-installed
@@ -103,17 +109,17 @@ cpp-libraries:
 	@sh $(CPP)/tools/fetch-libraries.sh build/cpp-libraries || true
 
 test: lint $(NODE_INSTALLED) prometheus helm coverage-quick
-	$(PYTEST) $(QUICK) tests/encoders
+	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/encoders
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/faults
 
 unit: $(VENV)/dev-installed
-	$(PYTEST) $(QUICK) tests/unit
+	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/unit
 
 client: $(VENV)/dev-installed
 	$(PYTEST) $(WAITING) tests/client
 
 encoders: $(VENV)/dev-installed
-	$(PYTEST) $(QUICK) tests/encoders
+	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/encoders
 
 end-to-end: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/end_to_end
@@ -122,13 +128,13 @@ server: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) tests/server
 
 gateway: $(VENV)/dev-installed browser
-	$(PYTEST) $(PARALLEL) tests/gateway tests/examples
+	$(PYTEST) $(PAIRED) tests/gateway tests/examples
 
 typing: $(VENV)/dev-installed $(NODE_INSTALLED)
 	$(PYTEST) $(PARALLEL) tests/typing
 
 polyglot: $(VENV)/dev-installed $(NODE_INSTALLED) go-modules rust-crates cpp-libraries
-	$(PYTEST) $(PARALLEL) tests/polyglot
+	$(PYTEST) $(PAIRED) tests/polyglot
 
 # Measures only the processes of pytest, not commands, Triton's stubs and their models.
 COVERED := --cov sentriton --cov sentriton_server --cov-append --cov-report=
@@ -138,7 +144,7 @@ coverage: coverage-quick
 
 coverage-quick: $(VENV)/dev-installed
 	@rm -f .coverage
-	$(PYTEST) $(QUICK) $(COVERED) tests/unit
+	$(IN_MEMORY) $(PYTEST) $(QUICK) $(COVERED) tests/unit
 	$(PYTEST) $(WAITING) $(COVERED) tests/client
 	$(BIN)/coverage report --skip-covered --fail-under 81
 
@@ -304,9 +310,13 @@ bench-peers: peers
 release: $(VENV)/dev-installed $(NODE_INSTALLED)
 	@$(BIN)/python -m release
 
-lint: $(VENV)/dev-installed prose
+# mypy and the check of the prose run at the same time: neither uses a second core.
+lint: $(VENV)/dev-installed $(PROSE_INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync mypy prose
+
+mypy: $(VENV)/dev-installed
 	$(BIN)/mypy
 
 # Without npm this does not check the prose, and fails in CI.

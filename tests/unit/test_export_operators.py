@@ -70,8 +70,9 @@ def test_a_checkpoint_that_misses_the_bound_with_them_is_exported_with_torchs_op
 
     reports, said = list[ParityReport](), list[str]()
     monkeypatch.setattr(export_module, "_require_parity", miss)
+    checkpoint = make_checkpoint(tmp_path / "made", num_attention_heads=1)  # its head size of 32 suits the operators
     repository = tmp_path / "exported/repository"
-    manifest = export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
+    manifest = export(checkpoint, repository, precision="int8", device="cpu", say=said.append)
     assert said.count("operators torch (auto: with sentriton's, they differ)") == 1
     assert check_repository(repository) == manifest
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "torch"
@@ -96,4 +97,4 @@ def test_a_checkpoint_that_misses_the_bound_either_way_is_refused(
 
 def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="operators 'mine' are unknown; allowed are auto, sentriton, torch"):
-        export(BUNDLED_CHECKPOINT, tmp_path / "repository", device="cpu", operators="mine")
+        export(make_checkpoint(tmp_path), tmp_path / "repository", device="cpu", operators="mine")

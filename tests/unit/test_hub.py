@@ -58,7 +58,7 @@ def silent() -> Iterator[int]:
 @pytest.fixture
 def empty() -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server.server_port
         server.shutdown()
 
@@ -81,7 +81,7 @@ def test_a_hub_that_is_not_there(use_hub: Callable[[int], None]) -> None:
 
 def test_a_hub_that_never_answers(use_hub: Callable[[int], None], silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     use_hub(silent)
-    monkeypatch.setattr("sentriton.evaluation.hub._ANSWER_S", 1.0)
+    monkeypatch.setattr("sentriton.evaluation.hub._ANSWER_S", 0.2)
     assert f"{ABSENT} model" in message_of(lambda: download("no/model", allow_pickle=False))
     assert f"{ABSENT} data set" in message_of(lambda: read_pairs("no/data"))
 

@@ -117,22 +117,24 @@ def test_an_export_without_the_operators_is_made_again_where_they_can_be_had(
         compiled = build_library()
     except OperatorsUnavailable as error:
         pytest.skip(str(error))
+    folder = str(make_checkpoint(tmp_path / "made", num_attention_heads=1))  # its head size of 32 suits the operators
     monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    first = prepare_repository(None, precision="int8", device="cpu")
+    first = prepare_repository(folder, precision="int8", device="cpu")
     assert read_operators(first) == "torch"
     shutil.copytree(compiled.parent, tmp_path / "operators" / compiled.parent.name)
-    second = prepare_repository(None, precision="int8", device="cpu")
+    second = prepare_repository(folder, precision="int8", device="cpu")
     assert read_operators(second) == "sentriton"
-    assert prepare_repository(None, precision="int8", device="cpu", operators="torch") not in (first, second)
+    assert prepare_repository(folder, precision="int8", device="cpu", operators="torch") not in (first, second)
 
 
 @pytest.mark.usefixtures("cache")
 def test_a_full_triton_gets_an_export_with_torchs_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(make_checkpoint(tmp_path / "made", num_attention_heads=1))
     triton, said = tmp_path / "tritonserver", list[str]()
     triton.touch(mode=0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    repository = prepare_repository(None, precision="int8", device="cpu", say=said.append)
+    repository = prepare_repository(folder, precision="int8", device="cpu", say=said.append)
     assert read_operators(repository) == "torch"
     assert said[0] == f"operators torch (auto: the libtorch backend of {triton} cannot load sentriton's)"
 

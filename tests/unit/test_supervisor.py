@@ -70,7 +70,8 @@ def watch(server: Server) -> list[str]:
     return said
 
 
-def test_a_canary_that_fails_in_any_way_counts_as_a_failure() -> None:
+def test_a_canary_that_fails_in_any_way_counts_as_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sentriton_server.serving.supervisor._CANARY_RETRY_S", 0.0)
     server = Server()
     server.check_error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
     said = watch(server)
