@@ -244,7 +244,7 @@ PLOTS := build/bench
 bench: $(VENV)/dev-installed perf-analyzer
 	@mkdir -p $(PLOTS)
 	$(BENCH).offline --sentences 128 --rounds 1 --plot $(PLOTS)/offline.png
-	$(BENCH).limit --sentences 128 --plot $(PLOTS)/limit.png
+	$(BENCH).limit --layers 6 --sentences 128 --plot $(PLOTS)/limit.png
 	$(BENCH).chain
 	$(BENCH).online --size base --layers 6 --lengths mixture --padded --callers 8 64 --seconds 8 --rounds 1 --plot $(PLOTS)/online.png
 	$(BENCH).overhead --plot $(PLOTS)/overhead.png

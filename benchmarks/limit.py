@@ -1,7 +1,8 @@
 """What share of the processor's matrix rate reaches a caller?
 
-    .venv/bin/python -m benchmarks.limit [--size large] [--layers 6] [--sentences 256] [--lengths klue|mixture]
-        [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--plot FILE.png] [--save FILE.json]
+    .venv/bin/python -m benchmarks.limit [--size large] [--layers LAYERS] [--sentences 256] [--lengths klue|mixture]
+        [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--scratch FOLDER] [--prepare]
+        [--plot FILE.png] [--save FILE.json]
 
 Each precision has three rates in operations per second, measured in turn in one run, each in its own process:
 
@@ -10,8 +11,11 @@ On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers 
 - module: the exported TorchScript module, on batches as large as the scheduler's and with the server's variables.
 - service: the same over gRPC.
 
-For module and service only useful work counts: the projections of real tokens, without padding and attention. With
-fewer layers the run is shorter, and the shares stay the same.
+For module and service only useful work counts: the projections of real tokens, without padding and attention. `--layers`
+makes the run shorter and keeps the module's share of the products. It makes the service's share smaller, because
+tokenization, requests and pooling take the same time beside less work.
+
+`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` makes them and ends.
 """
 
 from __future__ import annotations
@@ -86,42 +90,63 @@ def table(measured: dict[tuple[str, str], Measured]) -> list[dict[str, Any]]:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="large")
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, help="this number of layers instead of the model's own")
     parser.add_argument("--sentences", type=int, default=256)
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=DEVICES, default="cpu")
     parser.add_argument("--precisions", nargs="+", help="default: all of the device's")
+    parser.add_argument("--scratch", type=Path, help="a folder that keeps checkpoint and exports for the next run")
+    parser.add_argument("--prepare", action="store_true", help="fill --scratch, and measure nothing")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     return parser
+
+
+def exports(size: str, layers: int, scratch: Path, precisions: list[str], device: str) -> dict[str, Path]:
+    """A repository of each precision, made below `scratch` unless it is there."""
+    folder = scratch / f"{size}-{layers}"
+    repositories = {precision: folder / f"{precision}-{device}" for precision in precisions}
+    missing = [precision for precision, repository in repositories.items() if not repository.is_dir()]
+    if missing:
+        checkpoint = folder / f"roberta-{size}"
+        if not checkpoint.is_dir():
+            make_checkpoint(size, folder, layers=layers)
+        for precision in missing:
+            export(checkpoint, repositories[precision], precision=precision, device=device)
+    return repositories
 
 
 def main() -> None:
     arguments = parser().parse_args()
     device, precisions = arguments.device, arguments.precisions or precisions_of(arguments.device)
     logging.disable(logging.WARNING)
-    _, hidden, _, intermediate = SIZES[arguments.size]
+    if arguments.prepare and arguments.scratch is None:
+        raise SystemExit("--prepare needs a folder to fill; add --scratch FOLDER")
+    all_layers, hidden, _, intermediate = SIZES[arguments.size]
+    layers = arguments.layers or all_layers
     sentences = SENTENCES[arguments.lengths](arguments.sentences)
     measured: dict[tuple[str, str], Measured] = {}
-    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
+    with ExitStack() as stack:
+        scratch = arguments.scratch or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        repositories = exports(arguments.size, layers, scratch, precisions, device)
+        if arguments.prepare:
+            return
 
         def in_own_process(
             make: Callable[..., Callable[[], Any]], *values: Any, **more: Any
         ) -> Callable[[float], float]:
             return stack.enter_context(closing(OwnProcess(make, *values, **more))).turn
 
-        checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=arguments.layers)
         for precision in [*precisions, PRODUCTS_ONLY_PRECISION[device]]:
             turn = in_own_process(layers_of_products, precision, hidden, intermediate, device)
             measured[precision, "products"] = Measured(turn, operations_of_products(hidden, intermediate, device))
         for precision in precisions:
-            repository = Path(scratch) / precision
-            export(checkpoint, repository, precision=precision, device=device)
+            repository = repositories[precision]
             server = stack.enter_context(TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)))
             encoder = stack.enter_context(SentenceEncoder(server.url, timeout_s=3600))
             tokens = sum(map(len, encoder.token_ids(sentences)))
-            operations = tokens * operations_per_token(hidden, intermediate, arguments.layers)
+            operations = tokens * operations_per_token(hidden, intermediate, layers)
             parameters = read_config(repository, "embed_tokens").parameters
             batch_tokens = int(parameters["MOST_BATCH_TOKENS"].string_value)
             loop = (direct, repository, sentences, _MOST_ROWS, device, batch_tokens)
@@ -135,7 +160,7 @@ def main() -> None:
             for each in measured.values():
                 each.take_turn()
     title = (
-        f"RoBERTa-{arguments.size}, {arguments.layers} layers, {len(sentences)} sentences ({arguments.lengths}), "
+        f"RoBERTa-{arguments.size}, {layers} layers, {len(sentences)} sentences ({arguments.lengths}), "
         f"{hardware(device)}"
     )
     print_report("limit", title, table(measured), plot=arguments.plot, bars="gflop_per_s", save=arguments.save)

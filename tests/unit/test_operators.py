@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from sentriton_server.encoder.operators import (
     check_sizes,
     load_library,
 )
+from sentriton_server.encoder.packed import LayerMix
 
 LEAST_COSINE = {"fp32": 1 - 1e-6, "bf16": 0.9999, "int8": 0.999}
 LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
@@ -84,6 +87,16 @@ def embed(encoder: Any, lengths: list[int]) -> list[Tensor]:
     return list(found.split(lengths))
 
 
+@contextlib.contextmanager
+def threads_of_torch(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def skip_unless_suited(precision: str) -> None:
     if not torch.ops.sentriton.suits(DTYPES[precision]):
         pytest.skip(f"the operators have no {precision} on this processor")
@@ -93,12 +106,8 @@ def skip_unless_suited(precision: str) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_operators_compute_what_torch_computes(precision: str, threads: int) -> None:
     skip_unless_suited(precision)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of_torch(threads):
         found, expected = (torch.cat(embed(compiled(precision, own), LENGTHS)) for own in (True, False))
-    finally:
-        torch.set_num_threads(before)
     assert torch.cosine_similarity(found.double(), expected.double()).min() >= LEAST_COSINE[precision]
     if precision == "fp32":
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
@@ -107,13 +116,9 @@ def test_the_operators_compute_what_torch_computes(precision: str, threads: int)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_bias_by_distance(threads: int) -> None:
     skip_unless_suited("fp32")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_of_torch(threads):
         # The longest row has distances beyond those of the bias.
         found, expected = (torch.cat(embed(compiled("fp32", own, by_distance=True), LENGTHS)) for own in (True, False))
-    finally:
-        torch.set_num_threads(before)
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
     without = torch.cat(embed(compiled("fp32", True), LENGTHS))
     assert not torch.allclose(found, without, atol=0.1)
@@ -137,6 +142,31 @@ def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str, by_di
     together = embed(encoder, LENGTHS * 3)
     for length, found in zip(LENGTHS * 3, together, strict=True):
         assert torch.equal(found, embed(encoder, [length])[0])
+
+
+@every_precision
+def test_any_number_of_threads_gives_the_same_to_the_bit(precision: str) -> None:
+    skip_unless_suited(precision)
+    found = []  # of a block with many slices, and rows that cross from one slice to the next
+    for threads in (1, 2, 3, 5, 2):
+        with threads_of_torch(threads):
+            found.append(torch.cat(embed(compiled(precision, True), LENGTHS * 3)))
+    assert all(torch.equal(found[0], again) for again in found[1:])
+
+
+@every_precision
+def test_a_mix_of_all_layers(precision: str) -> None:
+    skip_unless_suited(precision)
+
+    def mixing(by_operators: bool) -> Any:
+        _, encoder = read_encoder(hugging_face(), None)
+        encoder.mix = LayerMix(2)
+        torch.nn.init.constant_(encoder.mix.weights, 0.5)
+        return compile_encoder(encoder, PRECISIONS[precision], operators=by_operators)
+
+    found, expected = (torch.cat(embed(mixing(own), LENGTHS)) for own in (True, False))
+    assert torch.cosine_similarity(found.double(), expected.double()).min() >= LEAST_COSINE[precision]
+    assert not torch.allclose(found, torch.cat(embed(compiled(precision, True), LENGTHS)), atol=0.1)
 
 
 @every_precision
@@ -268,7 +298,7 @@ def wrong(name: str) -> Any:
 def test_what_does_not_fit_the_layer_is_refused(name: str, refusal: str) -> None:
     skip_unless_suited("fp32")
     with pytest.raises(RuntimeError, match=refusal):
-        torch.ops.sentriton.layer(*wrong(name))
+        torch.ops.sentriton.layers(*wrong(name))
 
 
 def test_a_weight_that_has_no_whole_panels_is_refused() -> None:
@@ -285,15 +315,15 @@ def test_a_second_library_is_refused(tmp_path: Path) -> None:
 
 
 @every_precision
-def test_a_block_makes_no_parameter(precision: str) -> None:
+def test_a_block_takes_one_call_that_makes_no_parameter(precision: str) -> None:
     skip_unless_suited(precision)
     ids = torch.arange(2, 10)
     with torch.inference_mode(), torch.profiler.profile() as profile, torch.jit.optimized_execution(False):
         compiled(precision, True).encode_block(ids, ids, [5, 3], ids[:0], 0, "")
-    events = profile.events()
-    first, second = (event.time_range for event in events if event.name == "sentriton::layer")
-    between = [event.name for event in events if first.end <= event.time_range.start < second.start]
-    assert not [name for name in between if name.startswith("aten::")]
+    names = [event.name for event in profile.events()]
+    assert names.count("sentriton::layers") == 1
+    before_it = names[names.index("sentriton::suits") : names.index("sentriton::layers")]
+    assert not [name for name in before_it if name.startswith("aten::")]
 
 
 LOAD_EACH = """

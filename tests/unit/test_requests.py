@@ -48,8 +48,11 @@ def test_a_plan_is_made_as_it_is_taken(text_tokenizer: TextTokenizer) -> None:
             tokenized.extend(texts)
             return text_tokenizer.tokenize(texts)
 
-    next(plan_requests(["fox"] * 5000, Counting(), max_rows=8))
-    assert len(tokenized) < 1000
+    plan = plan_requests(["fox"] * 5000, Counting(), max_rows=8)
+    next(plan)
+    assert len(tokenized) < 100, "the server waits for the first request"
+    list(plan)
+    assert len(tokenized) == 5000
 
 
 def test_a_text_without_a_token_is_named() -> None:

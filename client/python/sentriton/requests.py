@@ -9,7 +9,7 @@ from sentriton.errors import InvalidInput
 from sentriton.tokenization import PackedRows, TextTokenizer, pack_rows
 
 TOKENS_PER_REQUEST = 4096
-_WINDOW_SENTENCES = 512  # tokenized at a time
+_WINDOWS = 64, 512  # sentences tokenized at a time: few at first, so that the server starts early
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ def plan_requests(
     sorted by characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.
     """
     order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-    for start in range(0, len(order), _WINDOW_SENTENCES):
-        window = order[start : start + _WINDOW_SENTENCES]
+    start, (size, most) = 0, _WINDOWS
+    while window := order[start : start + size]:
+        start, size = start + size, min(2 * size, most)
         tokens = tokenizer.tokenize([prompt + texts[index] for index in window])
         by_length = sorted(range(len(window)), key=lambda place: -len(tokens[place]))
         for places in cut([len(tokens[place]) for place in by_length], max_rows, TOKENS_PER_REQUEST):

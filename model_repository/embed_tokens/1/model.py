@@ -6,6 +6,7 @@ can batch the rows of all callers.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -34,6 +35,7 @@ TOKENS_OUTPUT = ("encoder", "token_embeddings")
 REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
+MEMORY_PERIODS = 5  # reading the memory of all processes takes some milliseconds
 # Triton's words for a Python stub that died or hung. In Triton 24.10, a stub that continues after a hang gives the
 # abandoned answer to the next request. So this model stops answering, and the launcher reads its log and restarts.
 UNHEALTHY_WORDS = "is not healthy"
@@ -263,9 +265,13 @@ class TritonPythonModel:
         self.send(request.handle.sender, pb_utils.InferenceResponse([tensor]))
 
     def publish(self) -> None:
-        while not self.closing.wait(PUBLISH_PERIOD_S):
+        memory: dict[str, int] = {}
+        for period in itertools.count():
+            if self.closing.wait(PUBLISH_PERIOD_S):
+                return
             waiting = {lane: self.scheduler.waiting(lane) for lane in LANES}
-            memory = resident_bytes() if self.is_first else {}
+            if self.is_first and period % MEMORY_PERIODS == 0:
+                memory = resident_bytes()
             self.metrics.publish(waiting, memory, self.cache.bytes if self.cache else 0)
 
     def expire(self, request: Request) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from sentriton_server.encoder.activations import Activation, GatedActivation
@@ -28,19 +27,15 @@ class PackedLayer(nn.Module):
         self.output = nn.Linear(inner, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=eps)
 
-    def by_operators(self, hidden: Tensor, lengths: list[int], heads: int, distance_bias: Tensor) -> None:
-        """Compute the layer in place by Sentriton's operators. `hidden` float32 [tokens, hidden] has the rows in order,
-        and `lengths` the number of tokens of each row.
-        """
+    def for_operators(self) -> list[Tensor]:
+        """The layer's parameters as `sentriton::layers` takes them."""
         # compile_encoder has replaced the linear layers by those of linear.py.
         parameters: list[Tensor] = self.query_key_value.for_operators  # type: ignore[assignment]
         parameters = parameters + self.attention_output.for_operators  # type: ignore[operator]
         parameters += self.intermediate.for_operators + self.output.for_operators  # type: ignore[operator]
         parameters += [self.attention_norm.weight, self.attention_norm.bias]  # type: ignore[list-item]
         parameters += [self.output_norm.weight, self.output_norm.bias]
-        torch.ops.sentriton.layer(
-            hidden, parameters, lengths, heads, self.attention_norm.eps, self.activation.function, distance_bias
-        )
+        return parameters
 
     def forward(self, hidden: Tensor, layout: Layout, rotations: Tensor, distance_bias: Tensor) -> Tensor:
         """Compute the layer's output, with the shape of `hidden` [tokens and filling, hidden]. `rotations` come from

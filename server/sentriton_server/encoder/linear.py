@@ -27,7 +27,7 @@ class OrderedLinear(nn.Module):
     """A linear layer in `dtype`, float32 or bfloat16. It casts its input to this type and returns this type. `mixed`:
     the encoder has layers of another type as well.
 
-    `for_operators` are the parameters of `sentriton::layer`: ordered weight, bias, scales and row sums.
+    `for_operators` are the parameters of `sentriton::layers`: ordered weight, bias, scales and row sums.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]

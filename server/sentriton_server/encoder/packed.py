@@ -41,6 +41,12 @@ def cpu_block_tokens(hidden_size: int) -> int:
 class LastLayer(nn.Module):
     """Returns the last layer's output as token embeddings."""
 
+    __constants__: ClassVar = ["of_all"]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_all = False
+
     def begin(self, hidden: Tensor) -> Tensor:
         return hidden
 
@@ -51,8 +57,11 @@ class LastLayer(nn.Module):
 class LayerMix(nn.Module):
     """Returns the weighted sum of all outputs as token embeddings. `weights` [layers + 1], the embeddings' first."""
 
+    __constants__: ClassVar = ["of_all"]
+
     def __init__(self, layers: int) -> None:
         super().__init__()
+        self.of_all = True
         self.weights = nn.Parameter(torch.empty(layers + 1))
 
     def begin(self, hidden: Tensor) -> Tensor:
@@ -225,13 +234,10 @@ class PackedEncoder(nn.Module):
         """
         hidden = self.embedding_norm(self.word_embeddings(ids) + self.position_embeddings(positions))
         hidden = self.projection(hidden)
-        mixed: Tensor = self.mix.begin(hidden)
         if self.operators:  # noqa: SIM102 - as in encode_rows
             if operators_suit(self.weights, self.mixed):
-                for number, layer in enumerate(self.layers):
-                    mixed = self.mix.add(mixed, hidden, number)
-                    layer.by_operators(hidden, lengths, self.num_heads, self.distance_bias)  # type: ignore[operator]
-                return self.mix.add(mixed, hidden, len(self.layers))
+                return self.layers_by_operators(hidden, lengths)
+        mixed: Tensor = self.mix.begin(hidden)
         filling = -ids.size(0) % self.block_multiple
         if kernel == "":
             layout = lay_out(lengths, filling, self.num_heads, ids.device)
@@ -244,3 +250,19 @@ class PackedEncoder(nn.Module):
             hidden = layer(hidden, layout, rotations, self.distance_bias)
         mixed = self.mix.add(mixed, self.last_norm(hidden), len(self.layers))
         return mixed[: ids.size(0)]
+
+    def layers_by_operators(self, hidden: Tensor, lengths: list[int]) -> Tensor:
+        """All layers on `hidden` [tokens, hidden] float32, row by row, in place. Returns the token embeddings."""
+        mixed: Tensor = self.mix.begin(hidden)
+        parameters: list[Tensor] = []
+        for number, layer in enumerate(self.layers):
+            mixed = self.mix.add(mixed, hidden, number)
+            parameters += layer.for_operators()  # type: ignore[operator]
+            # Threads meet at the end of a call: one for all layers, unless the mix needs the output of each.
+            if self.mix.of_all or number + 1 == len(self.layers):
+                eps, function = layer.attention_norm.eps, layer.activation.function  # type: ignore[union-attr]
+                torch.ops.sentriton.layers(
+                    hidden, parameters, lengths, self.num_heads, eps, function, self.distance_bias
+                )
+                parameters = []
+        return self.mix.add(mixed, hidden, len(self.layers))

@@ -107,7 +107,7 @@ def load_library(folder: Path) -> None:
 
 def is_loaded() -> bool:
     """Whether this process has the operators."""
-    return bool(torch._C._jit_get_schemas_for_operator("sentriton::layer"))
+    return bool(torch._C._jit_get_schemas_for_operator("sentriton::layers"))
 
 
 def _compile(library: Path) -> None:

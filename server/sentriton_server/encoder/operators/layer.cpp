@@ -1,5 +1,5 @@
-// One transformer layer on packed tokens, for x86 processors with AVX-512, in two passes over the tokens. With torch's
-// operators, PackedLayer of layers.py takes some thirty passes.
+// The transformer layers on packed tokens, for x86 processors with AVX-512, in two passes over the tokens of each layer.
+// With torch's operators, PackedLayer of layers.py takes some thirty passes.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <cpuid.h>
@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <string>
+#include <tuple>
 #include <type_traits>
 
 #include "attention.h"
@@ -18,12 +19,30 @@ namespace sentriton {
 
 using at::Tensor;
 
-constexpr int64_t kSliceTokens = 192;  // the largest slice of a thread; smaller ones read the weights more often
+constexpr int64_t kSliceTokens = 192;  // the largest slice; smaller ones read the weights more often
 constexpr int64_t kFewTokens = 16;     // with fewer tokens per thread, threads share the outputs instead
+constexpr int kSpins = 10'000;         // before a waiting thread sleeps, as GOMP_SPINCOUNT
+
+// The number of finished steps of a slice of tokens, for threads that need its results.
+class Progress {
+ public:
+  void wait_for(int step) const {
+    for (int spin = 0; spin < kSpins && done() < step; spin++) _mm_pause();
+    for (int now; (now = done()) < step;) done_.wait(now, std::memory_order_acquire);
+  }
+  void finish(int step) {
+    done_.store(step + 1, std::memory_order_release);
+    done_.notify_all();
+  }
+
+ private:
+  int done() const { return done_.load(std::memory_order_acquire); }
+  std::atomic<int> done_{0};
+};
 
 // The division of a block's tokens. With few tokens, the threads share the outputs of each phase. With many, a thread
-// takes slice after slice through all phases. Each slice goes to a free thread, so that a delayed thread does not delay
-// the others.
+// takes slice after slice through one step of a layer. A slice waits only for the slices with which it shares a row, so
+// a delayed thread does not delay the others.
 struct Plan {
   int64_t tokens, threads, slices;
 
@@ -33,23 +52,52 @@ struct Plan {
   }
   int64_t buffers() const { return slices == 1 ? 1 : threads; }
   int64_t buffer_tokens() const { return (tokens + slices - 1) / slices; }
+  Range slice(int64_t index) const { return Range{0, tokens}.part(index, slices); }
 
-  template <class... Phase>
-  void run(Phase... phases) const {
+  // Calls phase(layer, turn) for each phase of the two steps of each layer. A phase reads its own tokens, and of other
+  // tokens only the results of the step before, for the same rows.
+  template <class... First, class... Second>
+  void run(int64_t layers, const Rows& rows, std::tuple<First...> first, std::tuple<Second...> second) const {
     const auto on_all = [&](auto work) {
       at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t thread = begin; thread < end; thread++) work(thread);
       });
     };
-    const Range all{0, tokens};
     if (slices == 1) {
-      (on_all([&](int64_t thread) { phases(Turn{all, thread, threads, 0}); }), ...);
+      for (int64_t layer = 0; layer < layers; layer++)
+        std::apply(
+            [&](auto... phase) {
+              (on_all([&](int64_t thread) { phase(layer, Turn{{0, tokens}, thread, threads, 0}); }), ...);
+            },
+            std::tuple_cat(first, second));
       return;
     }
+    std::vector<Range> needed;  // the slices whose rows are also in this one
+    for (int64_t index = 0; index < slices; index++) needed.push_back(sharing(rows, slice(index)));
+    std::vector<Progress> progress(slices);
     std::atomic<int64_t> next{0};
     on_all([&](int64_t thread) {
-      for (int64_t slice; (slice = next++) < slices;) (phases(Turn{all.part(slice, slices), 0, 1, thread}), ...);
+      for (int64_t task; (task = next++) < 2 * layers * slices;) {
+        const int64_t step = task / slices, index = task % slices;
+        for (int64_t other = needed[index].begin; other < needed[index].end; other++) progress[other].wait_for(step);
+        const auto take = [&](auto... phase) { (phase(step / 2, Turn{slice(index), 0, 1, thread}), ...); };
+        step % 2 ? std::apply(take, second) : std::apply(take, first);
+        progress[index].finish(step);
+      }
     });
+  }
+
+ private:
+  // The slices that hold a token of a row which has tokens in `own`.
+  Range sharing(const Rows& rows, Range own) const {
+    const auto row_of = [&](int64_t token) {
+      return std::upper_bound(rows.starts, rows.starts + rows.count, token) - rows.starts - 1;
+    };
+    const Range all{rows.starts[row_of(own.begin)], rows.starts[row_of(own.end - 1) + 1]};
+    Range found{0, 0};
+    while (slice(found.begin).end <= all.begin) found.begin++;
+    for (found.end = found.begin; found.end < slices && slice(found.end).begin < all.end;) found.end++;
+    return found;
   }
 };
 
@@ -58,7 +106,7 @@ struct Layer {
   Norm attention_norm, output_norm;
   float eps;
 
-  // The minimum number of 4-byte groups in an input.
+  // The fewest numbers of 4 bytes in an input.
   int64_t least_group() const {
     const auto kinds = {query_key_value.kind, attention_output.kind, intermediate.kind, output.kind};
     return std::ranges::min(kinds) == Kind::fp32 ? 1 : std::ranges::min(kinds) == Kind::bf16 ? 2 : 4;
@@ -67,8 +115,7 @@ struct Layer {
 
 float* data(const Tensor& tensor) { return (float*)tensor.data_ptr(); }
 
-// float32 [tokens, width] of a block, or of a turn's tokens in its buffer. The index is the block's token in both
-// cases.
+// float32 [tokens, width] of a block, or of a turn's tokens in its buffer; indexed by the block's tokens in both cases.
 struct Values {
   float* data;
   int64_t width, buffer_tokens;
@@ -86,9 +133,12 @@ void by_kind(Kind kind, Work work) {
 }
 
 template <class Activation>
-void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& rows, const DistanceBias& bias) {
+void encode(const std::vector<Layer>& layers, float* hidden_data, Heads heads, const Rows& rows,
+            const DistanceBias& bias) {
   const Plan plan(rows.end());
-  const int64_t width = layer.output.height, inner = layer.intermediate.height, widest = std::max(width, inner);
+  const int64_t width = layers[0].output.height, inner = layers[0].intermediate.height;
+  int64_t least_group = 4;
+  for (const Layer& layer : layers) least_group = std::min(least_group, layer.least_group());
   std::vector<Tensor> kept;
   const auto floats = [&](int64_t count) { return data(kept.emplace_back(at::empty({count}, at::kFloat))); };
   const auto buffer = [&](int64_t each) {
@@ -96,14 +146,15 @@ void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& row
   };
   heads.query_key_value = floats(rows.end() * 3 * width);
   const Values hidden{hidden_data, width, 0}, context = buffer(width), wide = buffer(inner);
-  const Values numbers = buffer(widest / layer.least_group()), scale = buffer(1), low = buffer(1);
-  // With float32, a product reads the values in place.
+  const Values numbers = buffer(std::max(width, inner) / least_group), scale = buffer(1), low = buffer(1);
+  // With float32, a product takes the values where they are.
   const auto input_of = [&](const Linear& linear, const Values& values, const Turn& turn) {
     return linear.kind == Kind::fp32 ? Input{values.of(turn), nullptr, nullptr, values.width}
                                      : Input{numbers.of(turn), scale.of(turn), low.of(turn), numbers.width};
   };
-  const auto prepared = [&](const Linear& linear, const Values& values) {
-    return [&](const Turn& turn) {
+  const auto prepared = [&](Linear Layer::* of_layer, const Values& values) {
+    return [&, of_layer](int64_t layer, const Turn& turn) {
+      const Linear& linear = layers[layer].*of_layer;
       by_kind(linear.kind, [&](auto kind) {
         prepare<kind()>(values.of(turn), values.width, turn.own_tokens(), input_of(linear, values, turn));
       });
@@ -115,31 +166,35 @@ void encode(const Layer& layer, float* hidden_data, Heads heads, const Rows& row
     });
   };
   const auto add = [](float* to, __m512 value) { _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), value)); };
-  const auto added = [&](const Linear& linear, const Values& values) {
-    return [&](const Turn& turn) {
-      multiply(linear, values, turn, [&](int64_t output) { return Output{hidden.data + output, width}; }, add);
+  const auto added = [&](Linear Layer::* of_layer, const Values& values) {
+    return [&, of_layer](int64_t layer, const Turn& turn) {
+      const auto place = [&](int64_t output) { return Output{hidden.data + output, width}; };
+      multiply(layers[layer].*of_layer, values, turn, place, add);
     };
   };
-  const auto normalized = [&](const Norm& norm) {
-    return [&](const Turn& turn) { normalize(norm, layer.eps, hidden.data, width, turn.own_tokens()); };
+  const auto normalized = [&](Norm Layer::* of_layer) {
+    return [&, of_layer](int64_t layer, const Turn& turn) {
+      normalize(layers[layer].*of_layer, layers[layer].eps, hidden.data, width, turn.own_tokens());
+    };
   };
-  plan.run(prepared(layer.query_key_value, hidden), [&](const Turn& turn) {
+  const auto projected = [&](int64_t layer, const Turn& turn) {
     const auto place = [&](int64_t output) {
       const int64_t head = output / heads.size;
       return Output{heads.query_key_value + head * rows.end() * heads.size + output % heads.size, heads.size};
     };
     const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, value); };
-    multiply(layer.query_key_value, hidden, turn, place, finish);
-  });
-  plan.run([&](const Turn& turn) { attend(heads, rows, bias, turn, context.of(turn)); },
-           prepared(layer.attention_output, context), added(layer.attention_output, context),
-           normalized(layer.attention_norm), prepared(layer.intermediate, hidden),
-           [&](const Turn& turn) {
-             const auto place = [&](int64_t output) { return Output{wide.of(turn) + output, inner}; };
-             const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, Activation::of(value)); };
-             multiply(layer.intermediate, hidden, turn, place, finish);
-           },
-           prepared(layer.output, wide), added(layer.output, wide), normalized(layer.output_norm));
+    multiply(layers[layer].query_key_value, hidden, turn, place, finish);
+  };
+  const auto attended = [&](int64_t, const Turn& turn) { attend(heads, rows, bias, turn, context.of(turn)); };
+  const auto activated = [&](int64_t layer, const Turn& turn) {
+    const auto place = [&](int64_t output) { return Output{wide.of(turn) + output, inner}; };
+    const auto finish = [](float* to, __m512 value) { _mm512_storeu_ps(to, Activation::of(value)); };
+    multiply(layers[layer].intermediate, hidden, turn, place, finish);
+  };
+  plan.run(layers.size(), rows, std::tuple(prepared(&Layer::query_key_value, hidden), projected),
+           std::tuple(attended, prepared(&Layer::attention_output, context), added(&Layer::attention_output, context),
+                      normalized(&Layer::attention_norm), prepared(&Layer::intermediate, hidden), activated,
+                      prepared(&Layer::output, wide), added(&Layer::output, wide), normalized(&Layer::output_norm)));
 }
 
 auto encode_by(const std::string& activation) {
@@ -162,10 +217,10 @@ bool has_matrix_units() {
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && edx & (1 << 24);  // AMX
 }
 
-// Whether the operators support weights of this type and this processor, and are faster than oneDNN. They are slower on
-// processors with matrix units (AMX).
+// Whether the operators have weights of this type and the instructions that they need, and are faster than oneDNN. They
+// are slower on processors with units for matrices.
 bool suits(at::ScalarType weights) {
-  // Evaluated once, since CPUID traps in a virtual machine.
+  // An instruction that asks the processor traps in a virtual machine: once is enough.
   static const bool fp32 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                            __builtin_cpu_supports("avx512dq");
   static const bool bf16 = fp32 && __builtin_cpu_supports("avx512bf16") && !has_matrix_units();
@@ -173,7 +228,7 @@ bool suits(at::ScalarType weights) {
   return (weights == at::kFloat && fp32) || (weights == at::kBFloat16 && bf16) || (weights == at::kChar && int8);
 }
 
-// The most tokens of a block: enough slices for all threads, and few calls of the operator.
+// The most tokens of a block: threads have slices enough to share out, and no operator is called too often.
 int64_t block_tokens() { return std::max<int64_t>(2048, 2 * kSliceTokens * at::get_num_threads()); }
 
 // Raises unless `tensor` can be read as `count` float32.
@@ -192,7 +247,25 @@ void check_weight(const Tensor& weight, at::ScalarType type, int64_t outputs, in
               "the ", name, " must be an ordered weight of ", outputs, " outputs and ", inputs, " inputs, as ", type);
 }
 
-// Raises if the layer would read or write beyond a tensor.
+constexpr int64_t kParameters = 20;  // of a layer
+
+// Raises if a layer with this feed-forward size would read or write beyond a tensor.
+void check_layer(at::TensorList parameters, int64_t width, int64_t inner) {
+  const char* names[] = {"query_key_value", "attention_output", "intermediate", "output"};
+  const int64_t outputs[] = {3 * width, width, inner, width}, inputs[] = {width, width, width, inner};
+  for (int64_t linear = 0; linear < 4; linear++) {
+    const auto type = parameters[4 * linear].scalar_type();
+    TORCH_CHECK(suits(type), "the operators have no ", type, " on this processor");
+    check_weight(parameters[4 * linear], type, outputs[linear], inputs[linear], names[linear]);
+    check_floats(parameters[4 * linear + 1], outputs[linear], "bias");
+    if (type != at::kChar) continue;
+    check_floats(parameters[4 * linear + 2], outputs[linear], "scales");
+    check_floats(parameters[4 * linear + 3], outputs[linear], "sums of rows");
+  }
+  for (int64_t norm = 16; norm < kParameters; norm++) check_floats(parameters[norm], width, "norm");
+}
+
+// Raises if the layers would read or write beyond a tensor.
 void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads,
            const std::string& activation, const Tensor& distance_bias) {
   int64_t tokens = 0;
@@ -208,28 +281,18 @@ void check(const Tensor& hidden, at::TensorList parameters, at::IntArrayRef leng
   TORCH_CHECK(activation == "gelu" || activation == "relu" || activation == "gelu_new" ||
                   activation == "gelu_pytorch_tanh",
               "the activation ", activation, " is unknown");
-  TORCH_CHECK(parameters.size() == 20 && parameters[8].dim() == 4,
-              "a layer has 20 parameters, the weights in order; given are ", parameters.size());
+  TORCH_CHECK(!parameters.empty() && parameters.size() % kParameters == 0 && parameters[8].dim() == 4,
+              "a layer has ", kParameters, " parameters, the weights in order; given are ", parameters.size());
   const int64_t inner = parameters[8].size(0) * kPanel;
-  const char* names[] = {"query_key_value", "attention_output", "intermediate", "output"};
-  const int64_t outputs[] = {3 * width, width, inner, width}, inputs[] = {width, width, width, inner};
-  for (int64_t layer = 0; layer < 4; layer++) {
-    const auto type = parameters[4 * layer].scalar_type();
-    TORCH_CHECK(suits(type), "the operators have no ", type, " on this processor");
-    check_weight(parameters[4 * layer], type, outputs[layer], inputs[layer], names[layer]);
-    check_floats(parameters[4 * layer + 1], outputs[layer], "bias");
-    if (type != at::kChar) continue;
-    check_floats(parameters[4 * layer + 2], outputs[layer], "scales");
-    check_floats(parameters[4 * layer + 3], outputs[layer], "sums of rows");
-  }
-  for (int64_t norm = 16; norm < 20; norm++) check_floats(parameters[norm], width, "norm");
+  for (size_t first = 0; first < parameters.size(); first += kParameters)
+    check_layer(parameters.slice(first, kParameters), width, inner);
   TORCH_CHECK(distance_bias.dim() == 2 && distance_bias.size(1) % 2 == 1,
               "the bias by distance must have an odd number of distances, of each head; given are ",
               distance_bias.sizes());
   check_floats(distance_bias, (distance_bias.size(1) == 1 ? 1 : heads) * distance_bias.size(1), "bias by distance");
 }
 
-// Orders a weight [outputs, inputs] into panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
+// A weight [outputs, inputs] as panels of 32 outputs: [outputs / 32, groups, 32, numbers of a group].
 Tensor order(const Tensor& weight) {
   TORCH_CHECK(weight.dim() == 2 && weight.size(0) % kPanel == 0, "a weight must have a multiple of ", kPanel,
               " outputs");
@@ -237,25 +300,32 @@ Tensor order(const Tensor& weight) {
   return weight.view({weight.size(0) / kPanel, kPanel, -1, group}).transpose(1, 2).contiguous();
 }
 
-// Computes the layer on `hidden` float32 [tokens, hidden], in place. `parameters` begins with the linear layers
-// query_key_value, attention_output, intermediate, output, which may have different types. Each has the ordered weight,
-// bias, scales and row sums (float32 [outputs], the last two only for 8-bit weights). Weight and bias of attention_norm
-// and output_norm follow. `lengths` are the tokens of each row. `distance_bias` is float32 [heads, 2 * far + 1], or one
-// element without a bias.
-void encode_layer(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
-                  std::string activation, const Tensor& distance_bias) {
-  check(hidden, parameters, lengths, heads, activation, distance_bias);
-  std::vector<int64_t> starts{0};
-  for (int64_t length : lengths) starts.push_back(starts.back() + length);
+// The layer of these 20 parameters.
+Layer layer_of(at::TensorList parameters, double eps) {
   const auto linear = [&](int64_t first) {
     const Tensor& weight = parameters[first];
     return Linear{data(weight), data(parameters[first + 1]), data(parameters[first + 2]), data(parameters[first + 3]),
                   weight.size(1) * weight.size(3), weight.size(0) * kPanel, kind_of(weight.scalar_type())};
   };
   const auto norm = [&](int64_t first) { return Norm{data(parameters[first]), data(parameters[first + 1])}; };
-  const Layer layer{linear(0), linear(4), linear(8), linear(12), norm(16), norm(18), (float)eps};
+  return {linear(0), linear(4), linear(8), linear(12), norm(16), norm(18), (float)eps};
+}
+
+// Layers on `hidden` float32 [tokens, hidden], one after the other, in place. The `parameters` of each begin with the
+// linear layers query_key_value, attention_output, intermediate, output, each of a type of its own. Each has the ordered
+// weight, bias, scales and sums of rows (float32 [outputs], the last two of 8-bit weights alone). Weight and bias of
+// attention_norm and output_norm follow. `lengths`: the tokens of each row. `distance_bias` float32 [heads, 2 * far + 1],
+// or of one element where distance does not count.
+void encode_layers(Tensor hidden, at::TensorList parameters, at::IntArrayRef lengths, int64_t heads, double eps,
+                   std::string activation, const Tensor& distance_bias) {
+  check(hidden, parameters, lengths, heads, activation, distance_bias);
+  std::vector<int64_t> starts{0};
+  for (int64_t length : lengths) starts.push_back(starts.back() + length);
+  std::vector<Layer> layers;
+  for (size_t first = 0; first < parameters.size(); first += kParameters)
+    layers.push_back(layer_of(parameters.slice(first, kParameters), eps));
   const int64_t width = hidden.size(1);
-  encode_by(activation)(layer, data(hidden), {nullptr, heads, width / heads},
+  encode_by(activation)(layers, data(hidden), {nullptr, heads, width / heads},
                         {starts.data(), (int64_t)lengths.size()}, {data(distance_bias), distance_bias.size(1) / 2});
 }
 
@@ -266,7 +336,7 @@ TORCH_LIBRARY(sentriton, library) {
   library.def("block_tokens() -> int", &sentriton::block_tokens);
   library.def("order(Tensor weight) -> Tensor", &sentriton::order);
   library.def(
-      "layer(Tensor(a!) hidden, Tensor[] parameters, int[] lengths, int heads, float eps, str activation, "
+      "layers(Tensor(a!) hidden, Tensor[] parameters, int[] lengths, int heads, float eps, str activation, "
       "Tensor distance_bias) -> ()",
-      &sentriton::encode_layer);
+      &sentriton::encode_layers);
 }
