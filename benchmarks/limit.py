@@ -11,11 +11,12 @@ On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers 
 - module: the exported TorchScript module, on batches as large as the scheduler's and with the server's variables.
 - service: the same over gRPC.
 
-For module and service only useful work counts: the projections of real tokens, without padding and attention. `--layers`
-makes the run shorter and keeps the module's share of the products. It makes the service's share smaller, because
-tokenization, requests and pooling take the same time beside less work.
+For module and service only useful work counts: the projections of real tokens, without padding and attention.
+`--layers` makes the run shorter and keeps the module's share of the products. It makes the service's share smaller,
+because tokenization, requests and pooling take the same time beside less work.
 
-`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` makes them and ends.
+`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` makes them and
+ends.
 """
 
 from __future__ import annotations

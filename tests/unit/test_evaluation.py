@@ -76,7 +76,11 @@ def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
         ("a.tsv", "sentence1\tsentence2\n가\t나\n", r"line 2: the score is missing; it must be named score, label"),
         ("a.csv", "first,second,score\n가,나,1\n", r"line 2: 'sentence1' is missing"),
         ("a.csv", "sentence1,sentence2,score\n", r"has no pair"),
-        ("a.jsonl", '{"sentence1": "가", "sentence2": 7, "score": 1}', r"line 1: sentence2 is 7; every sentence must"),
+        (
+            "a.jsonl",
+            '{"sentence1": "가", "sentence2": 7, "score": 1}',
+            r"line 1: sentence2 is 7 and not a string; every sentence must",
+        ),
         ("a.jsonl", "\n[1]\n", r"line 2: expected an object with sentence1"),
         ("a.jsonl", "\n{\n", r"line 2 is not JSON"),
         ("a.jsonl", "[" * 100_000, r"line 1 is not JSON"),

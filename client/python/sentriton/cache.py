@@ -31,7 +31,7 @@ def keep(sha256: str, content: bytes) -> None:
     """Store content for `kept` if the folder is writable. Raises ValueError for another sha256."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ValueError(f"the content has sha256 {found}, announced was {sha256}")
+        raise ValueError(f"the content has sha256 {found}, expected {sha256}")
     with contextlib.suppress(OSError, RuntimeError):
         path = _path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
