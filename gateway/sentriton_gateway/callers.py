@@ -58,8 +58,8 @@ def within(seconds: float, receive: Receive) -> Receive:
 
 
 class PatientConnection(asyncio.Protocol):
-    """A connection, which is closed if the head of a request does not arrive within `seconds`, or the caller reads
-    nothing of its answer for as long. `given` are uvicorn's arguments of a protocol.
+    """A connection that closes if the head of a request does not arrive within `seconds`. It also closes if the caller
+    reads nothing of its answer for as long. `given` are uvicorn's arguments of a protocol.
 
     It passes the transport's calls on to uvicorn's protocol, and `counting` tells it of the requests in progress. So
     uvicorn need only run a request in the context of its connection.

@@ -147,8 +147,8 @@ def _training(report: TrainingReport) -> str:
         "## Training\n\n"
         f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} with "
         f"{autocast} autocast. AdamW with linear decay after a warm-up. `mlm` learns masked tokens, and `contrastive` "
-        "learns in-batch negatives by MultipleNegativesRankingLoss. `cosine` learns human scores by CosineSimilarityLoss."
-        f"{distilled}\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
+        "learns in-batch negatives by MultipleNegativesRankingLoss. `cosine` learns human scores by "
+        f"CosineSimilarityLoss.{distilled}\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
     )
 
 

@@ -37,7 +37,7 @@ class DistillationLoss(nn.Module):
         (features,) = sentence_features
         embeddings = self.model(features)["sentence_embedding"]
         others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)  # the cosine with itself is 1
-        # In bfloat16, autocast's rounding of a cosine is a tenth of what is left to learn.
+        # In bfloat16, autocast's rounding of a cosine is a tenth of the error that remains.
         with torch.autocast(labels.device.type, enabled=False):
             embeddings, taught = embeddings.float(), self.vectors[labels]
             learned = normalize(embeddings, dim=1)

@@ -42,7 +42,7 @@ STRICT = Reading()
 def checked_encoding(name: str) -> str:
     """Check an encoding, whose lines must end in the byte 0x0A. Raises `InvalidInput`."""
     try:
-        # The first line alone tells what all lines of ISO-2022-KR mean.
+        # Only the first line of ISO-2022-KR names its characters.
         lines = "한\n한".encode(name, "replace").split(b"\n")
         if len(lines) == 2 and lines[0].decode(name) == lines[1].decode(name):
             return codecs.lookup(name).name
