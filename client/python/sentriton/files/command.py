@@ -126,7 +126,7 @@ def embed(
     carried = output is None or output.suffix.lower() != ".npy"
     source = open_source(texts, input, column, encoding, carried=carried)
     if output is not None:
-        output = Path(os.path.realpath(output)) if output.is_symlink() else output  # what readers of the link read
+        output = Path(os.path.realpath(output)) if output.is_symlink() else output  # a link keeps leading to its file
         check_output(output, source, overwrite=overwrite)
     elif as_json:
         raise InvalidInput("--json needs --output FILE; without it, rows are printed")
