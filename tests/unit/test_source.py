@@ -12,7 +12,7 @@ import pytest
 from sentriton_server.checkpoint import CheckpointError
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
 from sentriton_server.export_cache import EXPORTS, entries, hold, remove
-from sentriton_server.repository import RepositoryError, check_repository, read_operators
+from sentriton_server.repository import RepositoryError, check_repository, read_config, read_operators
 from sentriton_server.serving.source import prepare_repository
 from tests.checkpoints import make_checkpoint
 from tests.exports import files
@@ -98,6 +98,15 @@ def test_equal_checkpoints_of_two_names_have_an_export_each(tmp_path: Path) -> N
         folder = shutil.copytree(made, tmp_path / f"models--{name.replace('/', '--')}/snapshots/{'0' * 40}")
         found = prepare_repository(str(folder), precision="fp32", device="cpu")
         assert check_repository(found).name == name
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_another_number_of_cores_makes_another_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
+    for cores in (2, 3):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        found = prepare_repository(str(folder), precision="fp32", device="cpu")
+        assert read_config(found, "encoder").instance_group[0].count == cores
 
 
 @pytest.mark.usefixtures("own_cache")

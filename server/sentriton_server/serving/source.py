@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from sentriton.cache import cache_folder
+from sentriton_server.cores import usable_cores
 from sentriton_server.export_cache import EXPORTS, hold, prune
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
@@ -57,8 +58,10 @@ def prepare_repository(
     # operators is not reused. Only a new export reads the checkpoint and checks its sizes.
     resolved = resolve_operators(operators, device, sizes=None).key
     content = content_key(folder)
+    # A small encoder has a process for each core.
+    cores = usable_cores() if device == "cpu" else 0
     # The key includes the name, which is part of the manifest. Equal checkpoints may have different names.
-    decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}{max_seq_length or ''}"
+    decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}\n{max_seq_length}\n{cores}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     # fp16 may become bf16 unless the user has chosen it.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
