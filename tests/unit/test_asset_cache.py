@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import pwd
 from pathlib import Path
 
 import pytest
 
 from sentriton import cache
+from sentriton.errors import InvalidInput
 
 CONTENT = b"content"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -61,3 +63,11 @@ def test_the_cache_lies_where_the_environment_says(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache.cache_folder() == Path(expected)
+
+
+def test_a_user_without_a_home_folder_learns_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("SENTRITON_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(InvalidInput, match=r"no home folder; set \$SENTRITON_CACHE to a folder"):
+        cache.cache_folder()
