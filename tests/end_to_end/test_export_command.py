@@ -34,3 +34,15 @@ def test_without_operators_of_its_own_an_export_has_torchs(compiler: str | None,
     assert f"operators torch (auto: {reason}" in done.stderr
     assert json.loads((tmp_path / "repository" / MANIFEST).read_bytes())["operators"] == "torch"
     assert not list((tmp_path / "repository").rglob("*.so"))
+
+
+def test_int8_without_its_instructions_is_less_exact_and_within_its_bound(tmp_path: Path) -> None:
+    cosines = []
+    for instructions in ("DEFAULT", "AVX2"):
+        repository = tmp_path / instructions
+        command = ["export", str(BUNDLED_CHECKPOINT), str(repository), "--precision", "int8", "--operators", "torch"]
+        environment = {**os.environ, "SENTRITON_CACHE": str(tmp_path), "ONEDNN_MAX_CPU_ISA": instructions}
+        done = subprocess.run([SENTRITON, *command], capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        cosines.append(json.loads((repository / MANIFEST).read_bytes())["parity"]["min_cosine"])
+    assert 0.99 < cosines[1] <= cosines[0]
