@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,7 +33,12 @@ def _put_in_place(draft: Path, repository: Path, replaced: Path | None) -> None:
     `replaced`, `repository` must be absent or an empty folder.
     """
     if replaced is None or not repository.exists():
-        draft.rename(repository)
+        try:
+            draft.rename(repository)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another export was first, since the last check
+                check_target(repository, overwrite=False)
+            raise
         return
     try:
         repository.rename(replaced)

@@ -12,6 +12,7 @@ import pytest
 from sentriton_server.checkpoint import CheckpointError
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
 from sentriton_server.export_cache import EXPORTS, entries, hold, remove
+from sentriton_server.export_target import check_target
 from sentriton_server.repository import RepositoryError, check_repository, read_config, read_operators
 from sentriton_server.serving.source import prepare_repository
 from tests.checkpoints import make_checkpoint
@@ -163,4 +164,22 @@ def test_of_two_exports_at_once_for_serve_the_first_is_kept(tmp_path: Path) -> N
     # A server runs from the first: the second has another key.
     assert files(found) == before != {}
     assert said[-1] == f"using the export in {found}"
+    assert [path.name for path in found.parent.iterdir()] == [found.name]
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_an_export_that_ends_between_the_check_and_the_move_of_another_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check_and_lose(repository: Path, overwrite: bool) -> None:
+        check_target(repository, overwrite)
+        if repository.parent.name == EXPORTS and not before:
+            before.update({"": ""})
+            before.update(files(prepare_repository(str(folder), precision="fp32", device="cpu")))
+
+    folder = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
+    before: dict[str, str] = {}
+    monkeypatch.setattr("sentriton_server.export_target.check_target", check_and_lose)
+    found = prepare_repository(str(folder), precision="fp32", device="cpu")
+    assert {"": "", **files(found)} == before != {"": ""}
     assert [path.name for path in found.parent.iterdir()] == [found.name]
