@@ -14,8 +14,8 @@ import (
 // Manifest is a server's description of its model.
 type Manifest struct {
 	Name string
-	// Fingerprint is the sha256 of weights, tokenizer, modules and max_seq_length, the same at every precision and on
-	// every device.
+	// Fingerprint is the sha256 of weights, tokenizer, modules, prompts and max_seq_length. It is the same at every
+	// precision and on every device.
 	Fingerprint string
 	// Dimension is the length of a sentence's vector.
 	Dimension int

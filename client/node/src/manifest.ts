@@ -3,7 +3,7 @@
 /** The served model. Read from the server's manifest.json, whose names have underscores. */
 export interface Manifest {
   readonly name: string;
-  /** sha256 of weights, tokenizer, modules and max_seq_length; the same at every precision and on every device. */
+  /** sha256 of weights, tokenizer, modules, prompts and max_seq_length; the same at every precision and device. */
   readonly fingerprint: string;
   /** Length of a sentence's vector. */
   readonly dimension: number;

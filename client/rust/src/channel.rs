@@ -158,7 +158,7 @@ async fn handshake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S
 
 /// The status of a request that has no time left.
 pub(crate) fn late() -> Status {
-    Status::deadline_exceeded("the time of the request passed")
+    Status::deadline_exceeded("the request timed out")
 }
 
 /// The status of a request whose connection broke.

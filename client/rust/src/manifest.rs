@@ -10,7 +10,8 @@ use crate::similarity::Similarity;
 pub struct Manifest {
     /// The model's name.
     pub name: String,
-    /// The sha256 of weights, tokenizer, modules and max_seq_length, the same at every precision and on every device.
+    /// The sha256 of weights, tokenizer, modules, prompts and `max_seq_length`. It is the same at every precision and on
+    /// every device.
     pub fingerprint: String,
     /// The length of a sentence's vector.
     pub dimension: usize,

@@ -21,7 +21,8 @@ enum class Similarity {
 /// A server's description of its model.
 struct Manifest {
     std::string name;
-    /// The sha256 of weights, tokenizer, modules and max_seq_length, the same at every precision and on every device.
+    /// The sha256 of weights, tokenizer, modules, prompts and max_seq_length. It is the same at every precision and on
+    /// every device.
     std::string fingerprint;
     /// The length of a sentence's vector.
     int dimension = 0;

@@ -97,8 +97,8 @@ public final class Manifest {
     }
 
     /**
-     * The sha256 of weights, tokenizer, modules and max_seq_length; it is the same at every precision and on every
-     * device.
+     * The sha256 of weights, tokenizer, modules, prompts and max_seq_length. It is the same at every precision and on
+     * every device.
      *
      * @return 64 hexadecimal digits
      */
