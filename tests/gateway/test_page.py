@@ -128,7 +128,7 @@ def test_faults_are_shown(browser: webdriver.Chrome, gateway: RunningGateway) ->
     open_page(browser, gateway)
     type_texts(browser, ["alone"])
     by_id(browser, "compare").click()
-    assert wait_for(browser, "failure") == "1 sentences are given; allowed are 2 to 60"
+    assert wait_for(browser, "failure") == "the text has 1 sentences; allowed are 2 to 60"
 
 
 def test_the_key_is_asked_for(browser: webdriver.Chrome, server: RunningServer) -> None:
