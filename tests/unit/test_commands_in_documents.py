@@ -75,7 +75,8 @@ def check_sentriton(arguments: Sequence[str]) -> None:
     if arguments[0] == "data":
         assert set(arguments[1:]) <= CATALOGUE.keys(), arguments
     elif arguments[0] == "train":
-        assert (RECIPES / f"{arguments[1]}.toml").is_file(), arguments
+        own = arguments[1] == "my-recipe.toml"  # a block of the page, which tests/end_to_end/test_training.py runs
+        assert own or (RECIPES / f"{arguments[1]}.toml").is_file(), arguments
 
 
 def check_make(arguments: Sequence[str]) -> None:
