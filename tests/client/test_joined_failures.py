@@ -150,7 +150,7 @@ def test_a_call_whose_time_ends_before_the_retry_says_why(callers: Callers) -> N
 
     callers.server.refuse = refuse
     callers.hold()
-    calls = callers.waiting(callers.call("w10", timeout_s=1.0), callers.call(["w11", "w12"], timeout_s=1.5))
+    calls = callers.waiting(callers.call("w10", timeout_s=2.0), callers.call(["w11", "w12"], timeout_s=2.5))
     callers.release()
     for call, words in zip(calls, ("stopping$", r"stopping \(0 of 2 sentences were embedded\)$"), strict=True):
         with pytest.raises(SentritonError, match=words):
