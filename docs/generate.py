@@ -41,10 +41,10 @@ Each setting has a flag and an environment variable. For example, `sentriton ser
 
 | command | settings |
 |---|---|
-| `sentriton serve` | all, except those of the gateway and of Files |
+| `sentriton serve` | all, except those of the gateway; of Files only `$SENTRITON_CACHE` |
 | `sentriton export` | `--precision`, `--device`, `--check-on`, `--operators`, `--max-seq-length`, `--allow-pickle` |
 | `sentriton gateway` | those of the gateway and [those of a client](../client/README.md#settings) |
-| `sentriton serve --gateway-port` | reads the others of the [gateway](gateway.md) from their variables |
+| `sentriton serve --gateway-port` | also the other settings of the [gateway](gateway.md), read from their variables |
 
 A flag wins over a variable, and a variable over the default. Each switch has a flag that turns it off, such as
 `--no-verbose`.
@@ -59,7 +59,7 @@ At its start `serve` prints the settings that are not defaults, with their sourc
 FORMER = """
 ## Former names
 
-These names of the server's and the client's commands work until the next release and print a warning.
+These former names of the server's and the client's commands work in release 0.2 and print a warning.
 
 | former flag | flag | former variable | variable |
 |---|---|---|---|

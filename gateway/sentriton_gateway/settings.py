@@ -82,7 +82,7 @@ class GatewaySettings:
     )
     gateway_body_timeout_s: float = setting(
         60.0,
-        "Time for a request's head and body to arrive, and in which a caller must read some of its answer.",
+        "Time in which a request's head and body must arrive, and in which a caller must read some of its answer.",
         group=_LIMITS,
         allowed=ABOVE_0,
         unit="seconds",
