@@ -14,7 +14,7 @@ import csv
 import logging
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from benchmarks.products import finish
 from benchmarks.report import print_report
 from benchmarks.workload import cpu_seconds, hardware, public_data
 from sentriton import SentenceEncoder
-from sentriton.requests import plan_requests
-from sentriton.tokenization import TextTokenizer
+from sentriton.requests import cut
+from sentriton.tokenization import PackedRows, TextTokenizer, pack_rows
 from sentriton_server.encoder.operators import load_library
 from sentriton_server.export import export
 from sentriton_server.repository import read_key
@@ -53,6 +53,13 @@ class BestRound:
     client_share: float | None = None
 
 
+def token_batches(tokens: Sequence[Sequence[int]], max_rows: int, max_tokens: int) -> Iterator[PackedRows]:
+    """The rows, longest first, in batches of at most `max_rows` rows and `max_tokens` tokens, or one row."""
+    rows = sorted(tokens, key=len, reverse=True)
+    for places in cut([len(row) for row in rows], max_rows, max_tokens):
+        yield pack_rows([rows[place] for place in places])
+
+
 def direct(
     repository: Path, sentences: list[str], batch_size: int, device: str = "cpu", max_tokens: int = 1 << 30
 ) -> Callable[[], None]:
@@ -62,10 +69,9 @@ def direct(
     module = torch.jit.load(str(repository / "encoder/1/model.pt"), map_location=where).eval()
     tokenizer = TextTokenizer((repository / "assets/1/tokenizer.json").read_text(encoding="utf-8"))
     batches = []
-    for rows in plan_requests(sentences, tokenizer, max_rows=batch_size, max_tokens=max_tokens):
-        key = np.full(len(rows.tokens.row), read_key(repository))
-        parts = (rows.tokens.input_ids, rows.tokens.row, key)
-        batches.append([torch.from_numpy(part[:, None]).to(where) for part in parts])
+    for tokens in token_batches(tokenizer.tokenize(sentences), batch_size, max_tokens):
+        key = np.full(len(tokens.row), read_key(repository))
+        batches.append([torch.from_numpy(part[:, None]).to(where) for part in (tokens.input_ids, tokens.row, key)])
 
     def run() -> None:
         with torch.inference_mode():

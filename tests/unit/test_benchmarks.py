@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 
 from benchmarks import gpu, limit, online
 from benchmarks.callers import ANSWERS_PER_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
+from benchmarks.chain import direct, token_batches
 from benchmarks.report import print_report
 from benchmarks.targets import PADDED, SENTRITON
 from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length, with_padding
@@ -226,3 +227,17 @@ def test_a_part_that_hangs_ends_at_its_limit_and_the_one_around_it_at_its_own() 
     assert time.monotonic() - started < 5
     assert [row["part"] for row in run.rows] == ["callers", "service"]
     assert all(row["note"].startswith("failed: OverTime: more than") for row in run.rows)
+
+
+def test_the_modules_batches_have_every_row_once_and_the_most_tokens() -> None:
+    rows = [[token] * length for token, length in enumerate([5, 1, 9, 3, 3, 20], start=1)]
+    batches = list(token_batches(rows, max_rows=3, max_tokens=12))
+    assert [np.bincount(batch.row).tolist() for batch in batches] == [[20], [9], [5, 3, 3], [1]]
+    found = [
+        ids.tolist() for batch in batches for ids in np.split(batch.input_ids, np.flatnonzero(np.diff(batch.row)) + 1)
+    ]
+    assert sorted(found) == sorted(rows)
+
+
+def test_the_module_of_an_export_runs_in_a_loop(repository: Path) -> None:
+    direct(repository, ["첫 문장입니다.", "두 번째 문장입니다."], batch_size=2, max_tokens=8)()
