@@ -46,7 +46,7 @@ def test_an_example_runs(name: str, server: RunningServer) -> None:
         assert test.examples, "it has no example"
         if name.startswith("Async"):
             (example,) = test.examples
-            code = compile(example.source, name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            code = compile(example.source, f"<{name}>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             asyncio.run(eval(code, names))
         else:
             assert doctest.DocTestRunner().run(test).failed == 0
