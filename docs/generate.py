@@ -41,10 +41,10 @@ Each setting has a flag and an environment variable. For example, `sentriton ser
 
 | command | settings |
 |---|---|
-| `sentriton serve` | all, except those of the gateway; of Files only `$SENTRITON_CACHE` |
+| `sentriton serve` | all from Model to Supervision, and `$SENTRITON_CACHE` |
 | `sentriton export` | `--precision`, `--device`, `--check-on`, `--operators`, `--max-seq-length`, `--allow-pickle` |
 | `sentriton gateway` | those of the gateway and [those of a client](../client/README.md#settings) |
-| `sentriton serve --gateway-port` | also the other settings of the [gateway](gateway.md), read from their variables |
+| `sentriton serve --gateway-port` | also the settings of the [gateway](gateway.md), but only as environment variables |
 
 A flag wins over a variable, and a variable over the default. Each switch has a flag that turns it off, such as
 `--no-verbose`.

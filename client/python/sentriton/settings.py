@@ -182,7 +182,7 @@ class EvaluationSettings:
 
     checkpoint: str | None = setting(
         None,
-        "Folder or hub id of the served model. It runs in this process too, and both results are compared.",
+        "Folder or hub id of the served model. `evaluate` also runs it in its own process, and compares both results.",
         group=_FILES,
         unit="checkpoint",
         unset="no comparison",
