@@ -38,11 +38,12 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
     export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "sentriton"
     assert "operators sentriton (auto: they are compiled and suit the encoder's sizes)" in said
-    # The operators split any number of tokens, so their block of 2,048 or more must not enlarge a batch.
+    # The operators split any number of tokens, so their block of 2,048 or more must not enlarge a batch. They pad none.
     config = read_config(repository, "embed_tokens")
     suited = torch.ops.sentriton.suits(torch.int8)
     block_tokens = 1 if suited else cpu_block_tokens(read_config(repository, "encoder").output[0].dims[-1])
     assert config.parameters["BLOCK_TOKENS"].string_value == str(block_tokens)
+    assert config.parameters["ALIKE_ROWS"].string_value == ("0" if suited else "1")
     library = repository / "encoder/1" / operators.LIBRARY
     library.write_bytes(library.read_bytes()[:-1])
     with pytest.raises(RepositoryError, match=f"encoder/1/{operators.LIBRARY} is not the file that was exported"):
