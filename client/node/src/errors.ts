@@ -89,6 +89,8 @@ const SICK = ["is not healthy", "rst_stream", "stream removed"];
 // The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 const BROKEN_OFF = "CANCELLED";
 const MISMATCH = "fingerprint mismatch";
+// The server's words for the text of a request.
+const IN_ROW = /text in row (\d+) /;
 
 // gRPC's words around the reason, for a call without a connection.
 const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
@@ -102,6 +104,13 @@ const IS_IT_RUNNING = "; is it running? `sentriton serve` on that machine starts
 /** A copy of the error for another caller, with `words` after its message. */
 export function ownError(error: SentritonError, words = ""): SentritonError {
   return new (error.constructor as ErrorClass)(`${error.message}${words}`, { cause: error.cause });
+}
+
+/** The error of a request for the sentences at `indices`. The message names the sentence, and not the row. */
+export function namingSentence(error: unknown, indices: readonly number[]): unknown {
+  if (!(error instanceof InvalidInput)) return error;
+  const message = error.message.replace(IN_ROW, (_, row: string) => `sentences[${indices[Number(row)] ?? row}] `);
+  return message === error.message ? error : new InvalidInput(message, { cause: error.cause });
 }
 
 /** A call's progress, for the end of its error's message; empty for a single sentence. */
