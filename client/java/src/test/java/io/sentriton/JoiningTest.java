@@ -219,25 +219,6 @@ class JoiningTest extends ServerTest {
     }
 
     @Test
-    void theServersErrorForATextNamesTheSentence() {
-        SmallServer server = server();
-        server.refuse = number -> {
-            int row = SmallServer.texts(last(server, number)).indexOf("w10");
-            return row < 0
-                    ? null
-                    : Status.INVALID_ARGUMENT.withDescription("text in row " + row + " has 9 bytes; allowed are 8");
-        };
-        SentenceEncoder encoder = opened(builder(server).maxInFlight(1).build());
-        List<String> sentences = List.of("w1", "w100", "w10", "w1000");
-        for (int size : new int[] {1, 2, 64}) { // 64: a joined request
-            assertFails(
-                    InvalidInputException.class,
-                    "^sentences\\[2\\] has 9 bytes; allowed are 8 \\(",
-                    () -> encoder.encode(sentences, batches(size)));
-        }
-    }
-
-    @Test
     void callsThatGoAloneKeepTheLimitAndGoBeforeTheOthers() throws Exception {
         SmallServer server = server();
         SentenceEncoder encoder = opened(builder(server).maxInFlight(1).build());
