@@ -30,7 +30,8 @@ public:
     }
     std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
-    /// Completes the first connection at this time, and takes no other one. Whether a request arrives within half a second.
+    /// Completes the first connection at this time, and takes no other one. Whether a request arrives within half a
+    /// second.
     bool gets_request(Time completed) {
         const int connection = accept(listener_, nullptr, nullptr);
         close(std::exchange(listener_, -1));
