@@ -98,6 +98,8 @@ def export(
     """
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)
+    if operators != "auto":
+        resolve_operators(operators, choices.device, sizes=None)  # before any work, which may take minutes
     check_target(repository, overwrite)
     name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     content = content or content_key(folder)
@@ -164,6 +166,9 @@ def _write(
     short = parity_sentences()
     long = (hard_texts if device == "gpu" else long_texts)(checkpoint.tokenizer, short, spec.max_seq_length)
     sentences = short + long
+    choice = resolve_operators(operators, device, EncoderSizes.of(checkpoint.encoder))
+    if choice.reason:
+        say(f"operators {choice.name} (auto: {choice.reason})")
     if precision.name == "fp16":
         say("looking for numbers that fp16 cannot hold")
         _require_fp16(checkpoint, sentences, certainly=not choices.is_default)
@@ -196,9 +201,6 @@ def _write(
     write_head(checkpoint, repository)
     write_contract(checkpoint, repository)
     write_golden(sentences, reference, repository)
-    choice = resolve_operators(operators, device, EncoderSizes.of(checkpoint.encoder))
-    if choice.reason:
-        say(f"operators {choice.name} (auto: {choice.reason})")
     library = choice.library
     if library is not None:
         # Only for these operators, since a server loads every library that it finds.

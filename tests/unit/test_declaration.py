@@ -155,9 +155,7 @@ def test_an_empty_key_leaves_no_server_open(
 def test_a_host_or_port_that_cannot_be_had_is_named_by_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENTRITON_METRICS_HOST", "203.0.113.1")
     settings = resolve(ServerSettings, flags={"grpc_port": 0, "metrics_port": 0})
-    with pytest.raises(
-        LaunchError, match=r"^\$SENTRITON_METRICS_HOST '203.0.113.1' is not an IPv4 address of this machine"
-    ):
+    with pytest.raises(LaunchError, match=r"^\$SENTRITON_METRICS_HOST '203.0.113.1' is not an address of this machine"):
         check_ports(settings)
     with pytest.raises(LaunchError, match=r"^--grpc-port and --metrics-port are both 8002; give each"):
         check_ports(resolve(ServerSettings, flags={"grpc_port": 8002}))

@@ -52,8 +52,10 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
 
 def test_an_encoder_of_other_sizes_is_exported_with_torchs_operators(tmp_path: Path) -> None:
     checkpoint, repository, said = make_checkpoint(tmp_path), tmp_path / "exported/repository", list[str]()
+    started = list[str]()
     with pytest.raises(ExportError, match=r"head size is .*; or use --operators torch"):
-        export(checkpoint, repository, device="cpu", operators="sentriton")
+        export(checkpoint, repository, device="cpu", operators="sentriton", say=started.append)
+    assert not any(message.startswith("embedding") for message in started)
     export(checkpoint, repository, device="cpu", say=said.append)
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "torch"
     assert any(message.startswith("operators torch (auto: the head size is") for message in said)
@@ -96,6 +98,9 @@ def test_a_checkpoint_that_misses_the_bound_either_way_is_refused(
     assert list(target.parent.iterdir()) == []
 
 
-def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:
+def test_operators_that_cannot_be_are_refused_before_the_checkpoint_is_read(tmp_path: Path) -> None:
+    missing, repository = tmp_path / "checkpoint", tmp_path / "repository"
     with pytest.raises(ExportError, match="operators 'mine' are unknown; allowed are auto, sentriton, torch"):
-        export(make_checkpoint(tmp_path), tmp_path / "repository", device="cpu", operators="mine")
+        export(missing, repository, device="cpu", operators="mine")
+    with pytest.raises(ExportError, match="operators sentriton are for a CPU, and the device is gpu"):
+        export(missing, repository, device="gpu", check_on="cpu", operators="sentriton")

@@ -20,7 +20,7 @@ from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.gpus import Gpu, check_gpus, find_gpus
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.patience import Patience
-from sentriton_server.serving.ports import Ports
+from sentriton_server.serving.ports import Ports, in_url
 from sentriton_server.serving.preflight import check_memory, check_operators, check_ports, check_shared_memory
 from sentriton_server.serving.process import EXIT_MARGIN_S, POLL_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
@@ -70,7 +70,7 @@ class TritonServer:
     @property
     def url(self) -> str:
         """The address for callers, host:port."""
-        return f"{self.settings.host}:{self.settings.grpc_port}"
+        return f"{in_url(self.settings.host)}:{self.settings.grpc_port}"
 
     @property
     def client_settings(self) -> ClientSettings:
@@ -81,7 +81,7 @@ class TritonServer:
     @property
     def metrics_url(self) -> str:
         """The address for Prometheus."""
-        return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
+        return f"http://{in_url(self.settings.metrics_host)}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` if it does not start, `RepositoryError` if a file
