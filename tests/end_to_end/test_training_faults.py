@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 import sys
@@ -20,12 +21,12 @@ from sentriton_server.training.distillation import DistillationLoss
 from tests.end_to_end.training import WORDS, InterruptedAfter, distillation
 
 
-def resumable(more: Path, base: Path, data_dir: Path) -> Path:
+def resumable(more: Path, base: Path, data_dir: Path, looks: int = 1) -> Path:
     """Interrupt a training after its first batches. Returns its output, which does not exist yet."""
     more.write_text(more.read_text(encoding="utf-8").replace("'x'", f"'{base}'"), encoding="utf-8")
     output = more.with_name("more")
     with pytest.raises(KeyboardInterrupt):
-        train(load_recipe(str(more)), output=output, data_dir=data_dir, interrupted=InterruptedAfter(1))
+        train(load_recipe(str(more)), output=output, data_dir=data_dir, interrupted=InterruptedAfter(looks))
     return output
 
 
@@ -171,3 +172,27 @@ def test_a_full_disk_is_one_sentence(save: Callable[..., None], tmp_path: Path) 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_counts(
+    data_dir: Path, trained: tuple[Path, TrainingReport], more: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise its files may be empty after a power failure, and the training cannot resume."""
+    monkeypatch.setattr("sentriton_server.training.progress.SAVE_PERIOD_S", 0.0)
+    synced: set[Path] = set()
+
+    def fsync(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if not (path.parent / "elapsed.json").exists():
+            synced.add(path)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    resumable(more, trained[0], data_dir, looks=2)
+    folder = more.with_name("more.training")
+    (checkpoint,) = folder.glob("stage-1/checkpoint-2")
+    files = [path for path in checkpoint.iterdir() if path.name != "elapsed.json" and path.is_file()]
+    assert checkpoint / "model.safetensors" in files
+    assert checkpoint / "optimizer.pt" in files
+    assert set(files) <= synced
+    assert {folder / "stage-0/unfinished" / path.name for path in (folder / "stage-0/finished").iterdir()} <= synced

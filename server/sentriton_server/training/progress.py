@@ -17,7 +17,7 @@ from sentriton.errors import InvalidInput
 from sentriton.progress import LINE_PERIOD_S
 from sentriton_server.training.checkpoint import is_finite
 from sentriton_server.training.report import LogRow
-from sentriton_server.training.workspace import ELAPSED_FILE
+from sentriton_server.training.workspace import ELAPSED_FILE, sync
 
 SAVE_PERIOD_S = 120.0  # the most work that a Ctrl-C or a power cut may cost
 LOG_ROWS = 20  # of training loss alone, for a whole stage
@@ -88,9 +88,10 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        # At once: a checkpoint with this file is complete, also after a kill at this moment.
+        # At once: a checkpoint with this file is complete, also after a kill or a power failure at this moment.
         written = checkpoint / f"{ELAPSED_FILE}.new"
         written.write_text(json.dumps(self.duration_s), encoding="utf-8")
+        sync(checkpoint)
         written.replace(checkpoint / ELAPSED_FILE)
 
 

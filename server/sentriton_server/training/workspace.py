@@ -8,7 +8,7 @@
         stage-1/finished/       the result of the first stage in float32, and report.json
         stage-2/checkpoint-300/ a state of the second stage: weights, optimizer, random numbers
 
-A folder counts once it is complete: it is written elsewhere and renamed, or it contains `elapsed.json`.
+A folder counts once it is complete and on the disk: it is written elsewhere and renamed, or it contains `elapsed.json`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class Workspace:
         if report is not None:
             content = {**dataclasses.asdict(report), "stage": None}
             (draft / "report.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        sync(draft)
         draft.rename(target)
+        sync(target.parent)
         for checkpoint in target.parent.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
 
@@ -123,6 +125,16 @@ class Workspace:
         except BlockingIOError as error:
             self.close()
             raise InvalidInput(f"{self.folder} is in use by another training; give another --output") from error
+
+
+def sync(folder: Path) -> None:
+    """Write the files of a folder to the disk, so that none is empty or cut off after a power failure."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _content(path: Path) -> list[str]:
