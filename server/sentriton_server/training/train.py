@@ -55,7 +55,7 @@ def train(
 
     Finished work is kept beside `output` until the checkpoint is complete: a call after an interruption resumes, and
     has the same results. `say` receives the name of each part of the work. Raises `InvalidInput` for a missing or
-    malformed data set, an `output` that is not empty, or weights that are not finite; `KeyboardInterrupt` once
+    malformed data set, an `output` that is not empty, or weights that are not finite. Raises `KeyboardInterrupt` once
     `interrupted` is set.
     """
     output = output.resolve()
