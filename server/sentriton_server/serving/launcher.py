@@ -64,7 +64,7 @@ class TritonServer:
         self.process: TritonProcess | None = None
         self._scratch: Scratch | None = None
         self._canary: Canary | None = None
-        self._patience = Patience(self.repository)
+        self._patience: Patience | None = None
         self._on_log = on_log
 
     @property
@@ -100,6 +100,8 @@ class TritonServer:
             raise RepositoryError(
                 f"the model in {self.repository} has changed since this server was created; restart serve"
             )
+        # Its files may be read now.
+        patience = self._patience = Patience(self.repository)
         remove_bytecode(self.repository)
         check_operators(self.repository)
         check_memory(self.repository, self.settings.row_cache_mib)
@@ -115,7 +117,7 @@ class TritonServer:
         process = self._start_process(self._scratch, gpus)
         try:
             self._canary = self._wait_until_ready(process, interrupted or threading.Event())
-            self._patience.note_work(time.monotonic())
+            patience.note_work(time.monotonic())
         except Exception:
             self.kill()
             raise
@@ -127,6 +129,7 @@ class TritonServer:
         progress or the encoder may be computing a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
+        assert self._patience is not None, "start() creates both"
         began, before = time.monotonic(), self._work()
         try:
             cosine = self._canary.check(self.settings.canary_timeout_s, sentence)
