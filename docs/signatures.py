@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,11 +23,13 @@ class Signatures(griffe.Extension):
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         """Change all methods and all settings of the package."""
         for member in (member for cls in _classes(pkg) for member in cls.members.values()):
-            value = member.value if isinstance(member, griffe.Attribute) else None
             if isinstance(member, griffe.Function):
                 member.parameters = griffe.Parameters(*_expanded(member, pkg))
-            elif isinstance(member, griffe.Attribute) and isinstance(value, griffe.ExprCall):
-                member.value = value.arguments[0] if str(value.function) == "setting" else value
+            elif isinstance(member, griffe.Attribute):
+                member.labels -= {"class-attribute", "instance-attribute"}
+                if isinstance(value := member.value, griffe.ExprCall) and str(value.function) == "setting":
+                    member.value, words = value.arguments[:2]
+                    member.docstring = griffe.Docstring(literal_eval(str(words)), parent=member)
 
 
 def _classes(module: griffe.Module) -> Iterator[griffe.Class]:
