@@ -69,8 +69,9 @@ INTRODUCTIONS = {
     "Security": "These settings turn on TLS and keys. [Security](serving.md#security) describes how to use them:",
     "Tracing": "These settings export [traces](monitoring.md#traces):",
     "Supervision": "These settings decide when `serve` checks, restarts and stops Triton:",
-    "Gateway": "`sentriton gateway` listens on port 8080 unless you set another port. `sentriton serve` starts a "
-    "gateway only if you set the port, so it has no default [there](#network). [Gateway](gateway.md) describes both ways:",
+    "Gateway": "`sentriton gateway` listens on port 8080 unless you set another port. "
+    "`sentriton serve` starts a gateway only if you set the port, so it has no default [there](#network). "
+    "[Gateway](gateway.md) describes both ways:",
     "Gateway's answers": "These settings change the gateway's answers:",
     "Gateway's security": "These settings turn on TLS and a key for the callers of the gateway:",
     "Gateway's limits": "These settings bound the load of the gateway:",
