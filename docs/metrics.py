@@ -38,8 +38,8 @@ STAND_IN = """
 
 ## Stand-in backend
 
-On a CPU the encoder runs in the [stand-in](stock-backend.md), a Python program that takes the place of Triton's libtorch
-backend. Only this program publishes the following metric. No dashboard or alert needs it:
+If Triton has no libtorch backend, as that of pip, a Python program takes its place: the [stand-in](stock-backend.md).
+Only this program publishes the following metric. No dashboard or alert needs it:
 """
 GATEWAY = """
 ## Gateway
