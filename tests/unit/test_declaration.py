@@ -140,7 +140,7 @@ def test_a_variable_that_cannot_be_is_named_and_a_secret_is_not_shown(monkeypatc
     [
         (ServerSettings, "SENTRITON_ACCESS_KEY", "no key needed"),
         (ServerSettings, "SENTRITON_ADMIN_KEY", "these APIs are disabled"),
-        (GatewaySettings, "SENTRITON_GATEWAY_ACCESS_KEY", "the server's access_key, or no key needed"),
+        (GatewaySettings, "SENTRITON_GATEWAY_ACCESS_KEY", "callers need the server's access key, if it has one"),
     ],
 )
 def test_an_empty_key_leaves_no_server_open(
