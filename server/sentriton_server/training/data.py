@@ -244,7 +244,7 @@ def scored_pairs(records: Sequence[Record]) -> list[tuple[str, str, float]]:
 
 
 def require_correlation(records: Sequence[Record]) -> None:
-    """Raise `InvalidInput` if no correlation with the scores of these pairs exists, whatever the model."""
+    """Raise `InvalidInput` if all scores or all pairs are equal, so that no correlation exists."""
     pairs = scored_pairs(records)
     require_scores([score for _, _, score in pairs])
     # A model gives all pairs of equal sentences the same similarity.
