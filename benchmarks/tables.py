@@ -16,15 +16,19 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-This page compares Sentriton with the fastest other system on each processor. Each processor has a page with all
-measured rates. [Benchmarks](../README.md) describes how each figure is measured, and lists the goals.
+This page compares Sentriton with the best peer, the fastest other system, on each processor. Each processor also has a
+page with all rates, and with the date and the command of each measurement. [Benchmarks](../README.md) describes how the
+figures are measured, and lists the goals.
+
+The results of Zen 4 are older than Sentriton's [C++ operators](../../docs/decisions/encoder-operators.md), and were
+measured with torch's operators.
 
 `python -m benchmarks.tables` writes these pages from JSON files.
 """
 PROCESSOR_HEADING = """# {processor}
 
-This page has all results of this processor, with date and command. [Benchmarks](../../README.md#columns) explains the
-columns. [Results](../README.md) has the other processors.
+This page has all results of one processor. Above each table are the date and the command of the measurement.
+[Benchmarks](../../README.md#columns) explains the columns. [Results](../README.md) has the other processors.
 
 `python -m benchmarks.tables` writes this page from the JSON files in its folder.
 """
@@ -58,7 +62,7 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
         processor = its[0]["processor"]
         index.append(f"## {processor}\n\n[All results of this processor]({folder}/README.md)\n")
         if ratios := [row for result in its if result["benchmark"] == "offline" for row in ratio_rows(result)]:
-            index += ["Sentriton and the best peer, sentences/s:\n", markdown(ratios)]
+            index += ["The rates of Sentriton and of the best peer are in sentences/s:\n", markdown(ratios)]
         found[f"{folder}/README.md"] = processor_page(processor, its)
     return {"README.md": "\n".join(index), **found}
 
