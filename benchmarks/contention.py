@@ -4,12 +4,14 @@
         [--sentences 128] [--contenders service module] [--busy 6 15] [--spins 0 300 10000] [--seconds 4]
         [--save FILE.json]
 
-The encoder embeds a corpus alone, then next to busy processes. It runs as a service, whose server has its own session,
-and as the exported module in this session. Other work takes cores, but must not raise the CPU time per sentence. So the
-table has the encoder's share of the cores, and the CPU time per sentence. If `/proc/sys/kernel/sched_autogroup_enabled`
-is 1, Linux shares cores between sessions first. Then all busy processes of another session together take half of the
-cores. A busy process of the same session takes as much as a thread of the encoder. `--spins` are values of
-`GOMP_SPINCOUNT`, the time that a thread spins before it sleeps.
+The encoder embeds a corpus alone, and then beside busy processes. It runs as a service, whose server has a session of
+its own, and as the exported module in this session. Other work takes cores, but it should not raise the CPU time per
+sentence. So the table has both: the cores that the encoder used, and its CPU time per sentence.
+
+The session matters if `/proc/sys/kernel/sched_autogroup_enabled` is 1, because Linux then divides the cores between
+sessions first. All busy processes of another session together take half of the cores. A busy process of the same
+session takes as much as a thread of the encoder. `--spins` are values of `GOMP_SPINCOUNT`, the number of times that a
+waiting thread spins before it sleeps.
 """
 
 from __future__ import annotations

@@ -10,12 +10,11 @@ Each precision has three rates in operations per second. Each has its own proces
 the same module over gRPC. On a CPU the products are also measured by `torch.nn.functional.linear` in fp32, which
 sentence-transformers uses.
 
-For module and service only useful work counts: the projections of real tokens, without padding and attention.
-`--layers` makes the run shorter and keeps the module's share of the products. It makes the service's share smaller,
-because tokenization, requests and pooling take the same time beside less work.
+For module and service only useful work counts: the projections of real tokens, without padding and attention. A
+smaller number of `--layers` makes the run shorter, and does not change the module's share of the products. The
+service's share falls, because tokenization, requests and pooling take the same time beside less work.
 
-`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` makes them and
-ends.
+`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` only makes them.
 """
 
 from __future__ import annotations
