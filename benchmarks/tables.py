@@ -21,7 +21,7 @@ page with all rates, and with the date and the command of each measurement. [Ben
 figures are measured, and lists the goals.
 
 The results of Zen 4 are older than Sentriton's [C++ operators](../../docs/decisions/encoder-operators.md), and were
-measured with torch's operators.
+measured with torch's operators. They do not include CTranslate2.
 
 `python -m benchmarks.tables` writes these pages from JSON files.
 """
