@@ -36,30 +36,54 @@ BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end 
 HEAD = """\
 # Settings of the commands
 
+This page lists the settings of `sentriton serve`, `export` and `gateway` with their values, defaults and effects.
 Each setting has a flag and an environment variable. For example, `sentriton serve --grpc-port 8011` and
-`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This page lists the settings of these commands:
+`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which sections belong to a command:
 
-| command | settings |
+| command | its settings |
 |---|---|
-| `sentriton serve` | all from Model to Supervision, and `$SENTRITON_CACHE` |
-| `sentriton export` | `--precision`, `--device`, `--check-on`, `--operators`, `--max-seq-length`, `--allow-pickle` |
-| `sentriton gateway` | those of the gateway and [those of a client](../client/README.md#settings) |
-| `sentriton serve --gateway-port` | also the settings of the [gateway](gateway.md), but only as environment variables |
+| `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
+| `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
+| `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
+| `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
-A flag wins over a variable, and a variable over the default. Each switch has a flag that turns it off, such as
-`--no-verbose`.
-An empty variable counts as unset, but an empty key is an error, since it would leave the server open.
-Flags that end in `-s` are in seconds, and flags that end in `-mib` in MiB.
-`~` at the beginning of a path is the home folder.
+If several sources have a value, a flag wins over a variable, and a variable wins over the default. `serve` prints the
+settings that are not defaults, each with its source. With `--verbose` it prints all settings.
 
-At its start `serve` prints the settings that are not defaults, with their source. With `--verbose` it prints all.
-`make docs` writes this page from [settings.py](../server/sentriton_server/settings.py).
+These rules apply to all settings:
+
+- A flag whose name ends in `-s` takes seconds, and one whose name ends in `-mib` takes MiB.
+- A switch has a second flag that turns it off, such as `--no-verbose`.
+- An empty variable counts as unset. An empty key is an error instead, because an unset key would leave the server open.
+- `~` at the beginning of a path is the home folder.
+
+`make docs` writes this page from [settings.py](../server/sentriton_server/settings.py), and a test checks that it is
+current.
 """
+
+# A sentence before each group's table.
+INTRODUCTIONS = {
+    "Model": "These settings choose how the model computes:",
+    "Text": "This setting bounds the length of a text:",
+    "Network": "These settings choose the addresses and ports on which `serve` listens:",
+    "Security": "These settings turn on TLS and keys. [Security](serving.md#security) describes how to use them:",
+    "Tracing": "These settings export [traces](monitoring.md#traces):",
+    "Supervision": "These settings decide when `serve` checks, restarts and stops Triton:",
+    "Gateway": "`sentriton gateway` listens on port 8080 unless you set another port. "
+    "`sentriton serve` starts a gateway only if you set the port, so it has no default [there](#network). "
+    "[Gateway](gateway.md) describes both ways:",
+    "Gateway's answers": "These settings change the gateway's answers:",
+    "Gateway's security": "These settings turn on TLS and a key for the callers of the gateway:",
+    "Gateway's limits": "These settings bound the load of the gateway:",
+}
+
+TITLES = "| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
+FILES_INTRODUCTION = "These settings name folders. Some belong to commands other than the three above:"
 
 FORMER = """
 ## Former names
 
-These former names of the server's and the client's commands work in release 0.2 and print a warning.
+Release 0.2 renamed some settings. Their former names still work in this release, and print a warning:
 
 | former flag | flag | former variable | variable |
 |---|---|---|---|
@@ -72,14 +96,12 @@ def server_page() -> str:
     changed = [each for cls in (*SERVER, ClientSettings, DataSettings) for each in settings_of(cls) if each.former_flag]
     page = HEAD
     for group in dict.fromkeys(each.group for each in declared):
-        page += f"\n## {group}\n\n| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
-        page += rows(
+        page += f"\n## {group}\n\n{INTRODUCTIONS[group]}\n\n{TITLES}" + rows(
             (f"`{each.flag}`", f"`{each.variable}`", values(each), default(each), each.help)
             for each in declared
             if each.group == group
         )
-    page += "\n## Files\n\n| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
-    page += rows(
+    page += f"\n## Files\n\n{FILES_INTRODUCTION}\n\n{TITLES}" + rows(
         (flag, f"`{each.variable}`", values(each), default(each), each.help)
         for cls, flag in FILES
         for each in settings_of(cls)

@@ -1,7 +1,8 @@
 """The hooks of the documentation site: pages from other folders, and links that work on GitHub and on the site.
 
 Pages are written for GitHub, with links to paths in the repository. Here a link to another page becomes the page's
-place on the site. A link to another file becomes a link to `repo_url`, or plain words if that is unset.
+place on the site. A link to another file becomes a link to `repo_url`, or plain words if that is unset. The places
+of the API reference are comments. Instead of them, GitHub shows links to the code, which the site leaves out.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ _FOLDERS = {
 }
 # Rust's documentation has words after the language, and hidden lines.
 _RUST = re.compile(r"^```rust(?:,\w+)?\n(?P<code>.*?)^```", re.M | re.S)
+# A place of the API reference, which GitHub would show as it is, and the words for readers on GitHub.
+_REFERENCE = re.compile(r"^<!-- (?P<place>::: .*?) -->$", re.M | re.S)
+_ON_GITHUB = re.compile(r"^<!-- only on GitHub -->\n.*?^<!-- end -->\n", re.M | re.S)
 _CODE = r"^```.*?^```|`[^`\n]+`"
 _LINK = re.compile(rf"(?P<code>{_CODE})|(?P<image>!?)\[(?P<words>[^\[\]]*)\]\((?P<target>[^()\s]+)\)", re.M | re.S)
 
@@ -83,6 +87,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         target = _target(link["target"], source, place, files, config)
         return f"{link['image']}[{link['words']}]({target})" if target else link["words"]
 
+    markdown = _REFERENCE.sub(r"\g<place>", _ON_GITHUB.sub("", markdown))
     return _LINK.sub(replaced, _RUST.sub(_shown, markdown))
 
 

@@ -21,28 +21,30 @@ BACKEND = "triton_python_backend_utils"
 HEAD = """\
 # Metrics
 
-This page lists the metrics that a Sentriton server publishes for Prometheus, at `http://127.0.0.1:8002/metrics`.
-The same address has
-[Triton's own metrics](https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html).
-[Monitoring](monitoring.md) has queries, and [Deploy](../docker/README.md#monitoring) has the dashboard and the alerts.
+This page lists the metrics that a Sentriton server publishes for Prometheus, at `http://127.0.0.1:8002/metrics`. The
+same address has [Triton's own metrics][triton]. [Monitoring](monitoring.md) shows how to use the metrics in queries,
+and [Deploy](../docker/README.md#monitoring) has a dashboard and alerts. `make docs` writes this page from the code.
 
-A row is one text, and a [lane](decisions/lanes.md) is a queue. The metrics are at most one second old.
-`make docs` writes this page from the code.
+[triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
+## Server
+
+The models of the server publish these metrics, which are at most one second old. A row is one text, and a
+[lane](decisions/lanes.md) is a queue:
+"""
+STAND_IN = """
 `sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Repositories of release
 0.1 publish only the old name.
 
-## Server
-"""
-STAND_IN = """
 ## Stand-in backend
 
-Only the [stand-in](stock-backend.md) publishes this metric. No dashboard or alert needs it.
+If Triton has no libtorch backend, as that of pip, a Python program takes its place: the [stand-in](stock-backend.md).
+Only this program publishes the following metric. No dashboard or alert needs it:
 """
 GATEWAY = """
 ## Gateway
 
-The [gateway](gateway.md) publishes these at its own `/metrics`:
+The [gateway](gateway.md) publishes these metrics at its own address, `http://127.0.0.1:8080/metrics`:
 """
 
 

@@ -87,7 +87,7 @@ func (d *dispatcher) settle(outcome outcome) *Error {
 	case !d.course.awaits(request):
 		return nil
 	case outcome.failure != nil:
-		return d.course.failed(request, outcome.failure, time.Now())
+		return d.course.failed(request, outcome.failure.ofRows(request.attempt.rows.indices), time.Now())
 	}
 	if failure := d.collect(request, outcome.response); failure != nil {
 		return wrongAnswer(request.endpoint.connection.address, failure)

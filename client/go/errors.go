@@ -190,6 +190,25 @@ func (e *Error) because(cause error) *Error {
 	return e
 }
 
+// inRow finds the text of a request in the server's message.
+var inRow = regexp.MustCompile(`text in row (\d+) `)
+
+// ofRows names the sentence in an error of the server that names a row. Without indices, the rows have the order of the
+// sentences.
+func (e *Error) ofRows(indices []int) *Error {
+	found := inRow.FindStringSubmatch(e.Message)
+	if e.Kind != ErrInvalidInput || found == nil {
+		return e
+	}
+	place, err := strconv.Atoi(found[1])
+	if err == nil && place < len(indices) {
+		place = indices[place]
+	}
+	named := e.copied()
+	named.Message = strings.Replace(e.Message, found[0], fmt.Sprintf("sentences[%d] ", place), 1)
+	return named
+}
+
 // copied returns a copy of the error for another caller.
 func (e *Error) copied() *Error {
 	one := *e

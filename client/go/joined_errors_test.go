@@ -44,6 +44,20 @@ func TestMistakeOfOneMemberIsItsOwn(t *testing.T) {
 	}
 }
 
+func TestServersErrorForATextNamesTheSentence(t *testing.T) {
+	server := startSmall(t)
+	server.refuse = func(_ int, texts []string) error {
+		if row := slices.Index(texts, "w10"); row >= 0 {
+			return status.Errorf(codes.InvalidArgument, "text in row %d has 9 bytes; allowed are 8", row)
+		}
+		return nil
+	}
+	for _, size := range []int{1, 2, 64} { // 64: a joined request
+		_, err := encode(open(t, server.address), []string{"w1", "w100", "w10", "w1000"}, WithBatchSize(size))
+		wantError(t, err, ErrInvalidInput, `^sentences\[2\] has 9 bytes; allowed are 8 \(`)
+	}
+}
+
 func TestMembersThatGoAloneKeepTheLimitAndGoBeforeTheOthers(t *testing.T) {
 	server := startSmall(t)
 	encoder := open(t, server.address, WithMaxInFlight(1))

@@ -102,7 +102,7 @@ async def answer_http_error(request: Request, error: Exception) -> Response:
     """The answer to an error of Starlette, such as an unknown path."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:  # FastAPI hides the reason of an unreadable body
-        return error_answer(400, *unreadable())
+        return error_answer(400, *unreadable(error.__cause__))
     code = _CODES.get(error.status_code, "invalid_request")
     message = f"{request.method} {request.url.path}: {error.detail}"
     return error_answer(error.status_code, message, code, headers=error.headers)

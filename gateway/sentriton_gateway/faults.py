@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -19,7 +20,15 @@ def no_json(reason: str) -> Fault:
     return f"the body is not JSON: {reason}", "invalid_json", None
 
 
-def unreadable() -> Fault:
+def unreadable(error: BaseException | None) -> Fault:
+    """The fault of a body that `json.loads` rejects with this error, other than a JSONDecodeError."""
+    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):  # a limit of Python, not of JSON
+        most = sys.get_int_max_str_digits()
+        return (
+            f"the body has an integer of more than {most:,} digits; send token ids or dimensions",
+            "invalid_json",
+            None,
+        )
     return no_json("it must be UTF-8, not compressed, and not nested thousands of levels deep")
 
 

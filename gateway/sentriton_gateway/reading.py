@@ -27,8 +27,8 @@ def read(body: bytes, most_inputs: int) -> EmbeddingsRequest | Fault:
         return invalid_field(error.errors(include_url=False)[0])
     except json.JSONDecodeError as error:
         return no_json(error.msg)
-    except (RecursionError, ValueError):  # UnicodeDecodeError is one
-        return unreadable()
+    except (RecursionError, ValueError) as error:
+        return unreadable(error)
 
 
 if __name__ == "__main__":

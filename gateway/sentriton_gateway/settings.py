@@ -52,7 +52,7 @@ class GatewaySettings:
         group=_SECURITY,
         allowed=KEY,
         unit="key",
-        unset="the server's access_key, or no key needed",
+        unset="callers need the server's access key, if it has one",
         secret=True,
         lock=True,
     )

@@ -32,7 +32,6 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, Precision, compile_encoder
 from sentriton_server.encoder.linear import operators_suit
 from sentriton_server.encoder.operators import LIBRARY, EncoderSizes
-from sentriton_server.encoder.packed import PackedEncoder
 from sentriton_server.encoder.precision import has_kernel
 from sentriton_server.export_target import check_target, draft_of
 from sentriton_server.gpu_sizes import GpuSizes, gpu_sizes
@@ -99,6 +98,8 @@ def export(
     """
     return_freed_memory()
     choices = resolve_choices(precision, device, say, check_on)
+    if operators != "auto":
+        resolve_operators(operators, choices.device, sizes=None)  # before any work, which may take minutes
     check_target(repository, overwrite)
     name, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     content = content or content_key(folder)
@@ -165,6 +166,9 @@ def _write(
     short = parity_sentences()
     long = (hard_texts if device == "gpu" else long_texts)(checkpoint.tokenizer, short, spec.max_seq_length)
     sentences = short + long
+    choice = resolve_operators(operators, device, EncoderSizes.of(checkpoint.encoder))
+    if choice.reason:
+        say(f"operators {choice.name} (auto: {choice.reason})")
     if precision.name == "fp16":
         say("looking for numbers that fp16 cannot hold")
         _require_fp16(checkpoint, sentences, certainly=not choices.is_default)
@@ -197,9 +201,6 @@ def _write(
     write_head(checkpoint, repository)
     write_contract(checkpoint, repository)
     write_golden(sentences, reference, repository)
-    choice = resolve_operators(operators, device, EncoderSizes.of(checkpoint.encoder))
-    if choice.reason:
-        say(f"operators {choice.name} (auto: {choice.reason})")
     library = choice.library
     if library is not None:
         # Only for these operators, since a server loads every library that it finds.
@@ -264,17 +265,12 @@ def _write_encoder(
         checkpoint.encoder, choices.precision, choices.device, operators=operators, in_bf16=in_bf16
     )
     encoder = checkpoint.encoder
-    write_batching(repository, _block_tokens(encoder), alike=not has_kernel(encoder))
+    # A GPU's kernel and the operators need neither whole token blocks nor rows of similar length.
+    packs_any_rows = has_kernel(encoder) or (encoder.operators and operators_suit(encoder.weights, encoder.mixed))
+    write_batching(repository, 1 if packs_any_rows else encoder.block_tokens, alike=not packs_any_rows)
     del encoder
     del checkpoint.encoder
     save_module(module, repository / "encoder/1/model.pt")
-
-
-def _block_tokens(encoder: PackedEncoder) -> int:
-    """The number of tokens whose multiples are the best batch sizes of a compiled encoder."""
-    if encoder.operators and operators_suit(encoder.weights, encoder.mixed):
-        return 1  # the operators split any number evenly, and their block is as large as the largest batch
-    return 1 if has_kernel(encoder) else encoder.block_tokens
 
 
 def _old_fields(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -203,6 +203,8 @@ def check_repository(folder: Path) -> Manifest:
     for name in sorted(found - exported.keys()):
         raise _broken(folder, f"{name} does not belong to the export; remove it")
     for name, sha256 in exported.items():
+        if not (folder / name).is_file():
+            raise _broken(folder, f"{name} is not a regular file")
         if hash_files([folder / name]) != sha256:
             raise _broken(folder, f"{name} is not the file that was exported (its sha256 differs)")
     return manifest

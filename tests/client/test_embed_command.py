@@ -9,6 +9,7 @@ import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer
 from sentriton import InvalidInput, SentenceEncoder
 from sentriton.files.embedding import fills_of
 from tests.commands import SENTRITON, run
-from tests.small_server import SmallServer
+from tests.small_server import SmallServer, first_tokens, vectors
 
 
 def embed(server: SmallServer, source: Path, output: Path, *flags: str) -> str:
@@ -53,6 +54,28 @@ def test_an_output_that_is_a_link_is_written_through_it(server: SmallServer, tmp
         assert embed(server, source, output, *flags) == ""
         assert output.is_symlink()
         assert np.load(target).shape == (2, 4)
+
+
+def test_a_run_resumes_only_with_the_same_content(server: SmallServer, tmp_path: Path) -> None:
+    def refuse_w2(number: int, context: grpc.ServicerContext) -> None:
+        if 2 in first_tokens(server.requests[number]):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no more")
+
+    source, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    content = "w1\n" * 32 + "w2\n" * 8
+    source.write_text(content)
+    before = source.stat()
+    server.refuse = refuse_w2
+    assert "32 rows are kept" in embed(server, source, output)
+    server.refuse = lambda number, context: None
+    source.write_text(content.replace("w1", "w3"))
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "sha256 of input was" in embed(server, source, output)
+    source.write_text(content)  # at another time
+    server.requests.clear()
+    assert embed(server, source, output) == ""
+    assert (np.load(output) == vectors(content.split())).all()
+    assert all((first_tokens(request) == 2).all() for request in server.requests)
 
 
 def test_an_output_that_is_a_link_to_itself_is_replaced(server: SmallServer, tmp_path: Path) -> None:

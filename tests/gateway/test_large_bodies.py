@@ -70,6 +70,13 @@ def test_a_large_body_that_is_no_json(gateway: RunningGateway) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
 
 
+def test_an_integer_of_thousands_of_digits_is_named(gateway: RunningGateway) -> None:
+    small = f'{{"input": [{"9" * 5000}], "model": "small"}}'
+    for text in (small, small + " " * LARGE_BYTES):
+        message = post(gateway, text).json()["error"]["message"]
+        assert message == "the body has an integer of more than 4,300 digits; send ids of tokens"
+
+
 def test_others_are_answered_meanwhile(gateway: RunningGateway) -> None:
     """Millions of small lists take seconds to read."""
     small_lists = b'{"model": "small", "input": [' + b"[1]," * ((15 << 20) // 4) + b"[1]]}"

@@ -28,7 +28,7 @@ def table(header: str) -> set[str]:
 
 def test_tables_name_what_is_there() -> None:
     components = {path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml")}
-    assert table("component") == components | {"../monitoring"}
+    assert table("component") == components | {"docker/monitoring"}
     assert table("alert") == {rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]}
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments

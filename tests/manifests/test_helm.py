@@ -40,6 +40,11 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"device": "gpu", "model": {"source": "export"}}, "source"),
     ({"settings": {"ROW_CACHE_MIB": "64"}}, "ROW_CACHE_MIB"),
     ({"memory": "6 GB"}, "memory"),
+    ({"model": {"claim": {"size": "0Gi"}}}, "size"),
+    # The probes, the ports of the Services and those of the NetworkPolicy depend on them.
+    ({"settings": {"SENTRITON_GRPC_PORT": "9001"}}, "SENTRITON_GRPC_PORT"),
+    ({"settings": {"SENTRITON_READY_FILE": "/tmp/other"}}, "SENTRITON_READY_FILE"),
+    ({"autoscaling": {"through": "keda", "minimum": 20}}, "minimum is 20 and autoscaling.maximum is 10"),
 ]
 
 
@@ -136,3 +141,47 @@ def test_values_reach_the_objects() -> None:
     assert settings["SENTRITON_HOST"] == "0.0.0.0"
     assert made["PersistentVolumeClaim/sentriton-models"]["spec"]["storageClassName"] == "nfs"
     assert "prometheus" in str(made["NetworkPolicy/sentriton"]["spec"]["ingress"])
+
+
+@pytest.mark.parametrize(("exit_s", "grace_s"), [("30", 60), ("0", 60), ("600", 630)])
+def test_a_pod_has_the_time_that_its_server_takes_to_end(exit_s: str, grace_s: int) -> None:
+    made = by_name(template({"settings": {"SENTRITON_EXIT_TIMEOUT_S": exit_s}}))
+    assert made["Deployment/sentriton"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace_s
+
+
+def test_a_pod_has_the_time_that_its_server_takes_to_start() -> None:
+    made = by_name(template({"settings": {"SENTRITON_READY_TIMEOUT_S": "1800"}}))
+    deployment = made["Deployment/sentriton"]["spec"]
+    probe = deployment["template"]["spec"]["containers"][0]["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] == 1820
+    assert deployment["progressDeadlineSeconds"] > 1820
+
+
+def test_names_that_look_like_numbers_stay_texts() -> None:
+    values = {
+        "image": {"repository": "sentriton", "tag": "1.10", "pullSecrets": ["7"]},
+        "model": {"source": "claim", "claim": {"name": "1000", "storageClass": "true"}},
+        "tls": {"enabled": True, "secret": "0123"},
+        "accessKey": {"enabled": True, "secret": "null"},
+        "networkPolicy": {"prometheusNamespace": "123"},
+        "monitoring": {"enabled": True, "release": "0x10"},
+        "autoscaling": {"through": "keda", "prometheus": "yes"},
+        "tracing": {"url": TRACES, "namespace": "12"},
+    }
+    made = helm("template", "2024", CHART, values=values)
+    assert made.returncode == 0, made.stderr
+    manifests = [manifest for manifest in yaml.safe_load_all(made.stdout) if manifest]
+
+    def texts(value: Any, place: str = "") -> None:
+        if isinstance(value, dict):
+            for name, one in value.items():
+                if name in ("name", "secretName", "claimName", "storageClassName", "serviceAccountName", "image"):
+                    assert isinstance(one, str), f"{place}.{name} is {one!r}"
+                if name in ("matchLabels", "labels"):
+                    assert all(isinstance(each, str) for each in one.values()), f"{place}.{name} is {one}"
+                texts(one, f"{place}.{name}")
+        elif isinstance(value, list):
+            for one in value:
+                texts(one, place)
+
+    texts(manifests)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
+from sentriton import SentenceEncoder
 from sentriton.settings import ClientSettings
 from sentriton_server.serving import TritonServer
 from sentriton_server.serving.canary import Canary, OtherServer
 from sentriton_server.serving.progress import read_work
 from sentriton_server.serving.scratch import SHARED_MEMORY
-from tests.ports import FREE_PORTS
+from tests.ports import FREE_PORTS, check_ipv6
 from tests.server.conftest import RunningServer
 from tests.server.left_behind import python_instances, regions
 from tests.waiting import until
@@ -60,3 +63,15 @@ def test_a_killed_triton_leaves_nothing(repository: Path, fresh: TritonServer) -
     os.killpg(fresh.process.pid, signal.SIGKILL)
     fresh.stop()
     assert not [path for path in SHARED_MEMORY.iterdir() if path.name.startswith(prefix)]
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_a_server_listens_on_ipv6(repository: Path, host: str) -> None:
+    check_ipv6()
+    settings = replace(FREE_PORTS, host=host, metrics_host=host, http_port=0)
+    with TritonServer(repository, settings) as server:
+        assert server.url == f"[{host}]:{server.settings.grpc_port}"
+        with SentenceEncoder(f"[::1]:{server.settings.grpc_port}") as encoder:
+            assert encoder.health().min_cosine > 0.999
+        assert httpx.get(f"http://[::1]:{server.settings.http_port}/v2/health/ready").status_code == 200
+        assert "nv_inference_request_success" in httpx.get(server.metrics_url).text

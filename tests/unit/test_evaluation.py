@@ -75,6 +75,7 @@ def test_a_hub_data_set_by_id_and_split(tmp_path: Path) -> None:
         ("a.csv", "sentence1,sentence2,score\n가,나,nan\n", r"line 2: score is 'nan'; it must be a number"),
         ("a.tsv", "sentence1\tsentence2\n가\t나\n", r"line 2: the score is missing; it must be named score, label"),
         ("a.csv", "first,second,score\n가,나,1\n", r"line 2: 'sentence1' is missing"),
+        ("a.tsv", "sentence1\tsentence2\tscore\tscore\n가\t나\t1\t2\n", r"line 1 has 2 columns 'score'"),
         ("a.csv", "sentence1,sentence2,score\n", r"has no pair"),
         (
             "a.jsonl",

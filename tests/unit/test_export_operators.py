@@ -38,11 +38,12 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
     export(BUNDLED_CHECKPOINT, repository, precision="int8", device="cpu", say=said.append)
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "sentriton"
     assert "operators sentriton (auto: they are compiled and suit the encoder's sizes)" in said
-    # The operators split any number of tokens, so their block of 2,048 or more must not enlarge a batch.
+    # The operators split any number of tokens, so their block of 2,048 or more must not enlarge a batch. They pad none.
     config = read_config(repository, "embed_tokens")
     suited = torch.ops.sentriton.suits(torch.int8)
     block_tokens = 1 if suited else cpu_block_tokens(read_config(repository, "encoder").output[0].dims[-1])
     assert config.parameters["BLOCK_TOKENS"].string_value == str(block_tokens)
+    assert config.parameters["ALIKE_ROWS"].string_value == ("0" if suited else "1")
     library = repository / "encoder/1" / operators.LIBRARY
     library.write_bytes(library.read_bytes()[:-1])
     with pytest.raises(RepositoryError, match=f"encoder/1/{operators.LIBRARY} is not the file that was exported"):
@@ -51,8 +52,10 @@ def test_an_export_says_whose_operators_it_has(tmp_path: Path) -> None:
 
 def test_an_encoder_of_other_sizes_is_exported_with_torchs_operators(tmp_path: Path) -> None:
     checkpoint, repository, said = make_checkpoint(tmp_path), tmp_path / "exported/repository", list[str]()
+    started = list[str]()
     with pytest.raises(ExportError, match=r"head size is .*; or use --operators torch"):
-        export(checkpoint, repository, device="cpu", operators="sentriton")
+        export(checkpoint, repository, device="cpu", operators="sentriton", say=started.append)
+    assert not any(message.startswith("embedding") for message in started)
     export(checkpoint, repository, device="cpu", say=said.append)
     assert json.loads((repository / MANIFEST).read_bytes())["operators"] == "torch"
     assert any(message.startswith("operators torch (auto: the head size is") for message in said)
@@ -95,6 +98,9 @@ def test_a_checkpoint_that_misses_the_bound_either_way_is_refused(
     assert list(target.parent.iterdir()) == []
 
 
-def test_an_unknown_choice_of_operators_is_refused(tmp_path: Path) -> None:
+def test_operators_that_cannot_be_are_refused_before_the_checkpoint_is_read(tmp_path: Path) -> None:
+    missing, repository = tmp_path / "checkpoint", tmp_path / "repository"
     with pytest.raises(ExportError, match="operators 'mine' are unknown; allowed are auto, sentriton, torch"):
-        export(make_checkpoint(tmp_path), tmp_path / "repository", device="cpu", operators="mine")
+        export(missing, repository, device="cpu", operators="mine")
+    with pytest.raises(ExportError, match="operators sentriton are for a CPU, and the device is gpu"):
+        export(missing, repository, device="gpu", check_on="cpu", operators="sentriton")

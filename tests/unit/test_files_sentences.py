@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -130,10 +132,16 @@ def test_a_source_is_named_once(tmp_path: Path) -> None:
 def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "x\n")
     source = open_source(None, path, None)
-    source.check_unchanged()
-    write(path, "x\ny\n")
-    with pytest.raises(InvalidInput, match="changed during the run"):
-        source.check_unchanged()
+    content = source.content()
+    assert content == {"bytes of input": 2, "sha256 of input": hashlib.sha256(b"x\n").hexdigest()}
+    before = path.stat()
+    for text in ("x\ny\n", "y\n"):
+        write(path, text)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        with pytest.raises(InvalidInput, match="changed during the run"):
+            source.check_unchanged(content)
+    write(path, "x\n")
+    source.check_unchanged(content)
 
 
 def test_reading_goes_no_further_than_asked(tmp_path: Path) -> None:

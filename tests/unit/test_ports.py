@@ -10,7 +10,7 @@ import pytest
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.preflight import check_ports
-from tests.ports import FREE_PORTS
+from tests.ports import FREE_PORTS, check_ipv6
 
 HOST = "127.0.0.1"
 
@@ -57,8 +57,13 @@ def test_triton_listens_beside_the_held_port_and_gets_all_connections() -> None:
     Ports(ports.settings).release()
 
 
-@pytest.mark.parametrize(("first", "second"), [("0.0.0.0", HOST), (HOST, "0.0.0.0"), ("0.0.0.0", "0.0.0.0")])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("0.0.0.0", HOST), (HOST, "0.0.0.0"), ("0.0.0.0", "0.0.0.0"), ("::", HOST), ("::1", "::"), ("::", "0.0.0.0")],
+)
 def test_all_addresses_and_one_of_them_exclude_each_other(first: str, second: str) -> None:
+    if ":" in first:
+        check_ipv6()
     held = Ports(replace(FREE_PORTS, host=first))
     port = held.settings.grpc_port
     try:

@@ -151,3 +151,24 @@ def test_an_allowance_is_given_back_once_however_often_a_request_ends() -> None:
     assert allowance.taken == 0
     assert allowance.take(10)
     assert not allowance.take(1)
+
+
+def test_a_few_rows_are_divided_evenly_among_the_idle_encoders() -> None:
+    scheduler = make_scheduler(encoders=2, batches_in_flight=3, alike=False)
+    scheduler.add(make_request(*[8] * 5))
+    first, second = scheduler.take(), scheduler.take()
+    assert (len(first.rows), len(second.rows)) == (2, 3)
+
+
+def test_a_busy_encoder_has_no_share_of_the_rows() -> None:
+    scheduler = make_scheduler(encoders=2, batches_in_flight=3, alike=False)
+    scheduler.add(make_request(8))
+    scheduler.take()
+    scheduler.add(make_request(*[8] * 5))
+    assert len(scheduler.take().rows) == 5
+
+
+def test_a_share_is_worth_its_fixed_cost() -> None:
+    scheduler = make_scheduler(encoders=4, batches_in_flight=5, alike=False)
+    scheduler.add(make_request(2, 2, 2, 2))
+    assert len(scheduler.take().rows) == 4

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sentriton_server.checkpoint import CheckpointError
+from sentriton_server.choices import ExportError
 from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
 from sentriton_server.export_cache import EXPORTS, entries, hold, remove
 from sentriton_server.export_target import check_target
@@ -108,6 +109,32 @@ def test_another_number_of_cores_makes_another_export(tmp_path: Path, monkeypatc
         monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
         found = prepare_repository(str(folder), precision="fp32", device="cpu")
         assert read_config(found, "encoder").instance_group[0].count == cores
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_large_encoder_has_one_export_for_any_number_of_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sentriton_server.export.SMALL_ENCODER_PARAMETERS", 1_000)
+    folder, found = make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1), set()
+    for cores in (2, 3):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
+        found.add(prepare_repository(str(folder), precision="fp32", device="cpu"))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precision": "fp16"}, "precision 'fp16' is not available on cpu"),
+        ({"operators": "mine"}, "operators 'mine' are unknown"),
+        ({"check_on": "gpu"}, "cannot be checked on a GPU"),
+    ],
+)
+def test_wrong_options_are_reported_before_the_checkpoint_is_fetched(wrong: dict[str, str], message: str) -> None:
+    options: dict[str, Any] = {"precision": "fp32", "device": "cpu", **wrong}
+    with pytest.raises(ExportError, match=message):
+        prepare_repository("someone/somewhere", **options)
 
 
 @pytest.mark.usefixtures("own_cache")

@@ -12,6 +12,7 @@ import pytest
 from sentriton.errors import InvalidInput
 from sentriton_server.training.contrast import alike_pairs
 from sentriton_server.training.data import (
+    TRAINING_SETS,
     Record,
     Source,
     TrainingData,
@@ -150,3 +151,29 @@ def test_the_training_split_of_a_held_out_benchmark_is_taken_whole(data_dir: Pat
 def test_a_repeated_set_counts_that_often(data_dir: Path) -> None:
     sources = [Source("korsts-train", repeat=2)]
     assert TrainingData(data_dir, seed=0).sentences(sources) == ["하나", "둘", "하나", "둘"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"abc", "is not a complete .xz file"),
+        (lzma.compress(b"abc " * 1000)[:-9], "is not a complete .xz file"),
+        (lzma.compress("재미있다".encode("cp949")), "contains text that is not UTF-8"),
+    ],
+)
+def test_a_damaged_file_is_named_before_training(content: bytes, words: str, data_dir: Path) -> None:
+    (data_dir / "nsmc-reviews.txt.xz").write_bytes(content)
+    with pytest.raises(InvalidInput, match=f"nsmc-reviews.txt.xz {words}"):
+        TrainingData(data_dir, seed=0).check([TRAINING_SETS["nsmc"]])
+
+
+def test_text_in_another_encoding_is_named_by_its_line(data_dir: Path) -> None:
+    (data_dir / "parakqc-v1.tsv").write_bytes(parakqc_group("가").encode() + parakqc_group("나").encode("cp949"))
+    with pytest.raises(InvalidInput, match=r"parakqc-v1\.tsv, line 11 is not UTF-8"):
+        TrainingData(data_dir, seed=0).check([TRAINING_SETS["parakqc"]])
+
+
+def test_scores_that_correlate_with_nothing_are_named_before_training(data_dir: Path) -> None:
+    write(data_dir / "korsts-dev.tsv", KORSTS_HEADER + 2 * korsts_row("3", "가", "나"))
+    with pytest.raises(InvalidInput, match=r"korsts-dev\.tsv: 2 pairs have 1 different scores"):
+        TrainingData(data_dir, seed=0).check([])

@@ -92,6 +92,13 @@ def test_a_recipe_is_read_as_written(tmp_path: Path) -> None:
         ('objective = "cosine"', 'objective = "distill"', 'teacher = None: objective "distill" needs one'),
         ("epochs = 1", 'epochs = 1\nteacher = "x"', "teacher = 'x': .* the others take none"),
         ("seed = 1", "seed = ", "tiny.toml"),
+        ("seed = 1", "seed = 4294967296", "seed = 4294967296: must be at most 4,294,967,295"),
+        ("learning_rate = 1e-3", "learning_rate = inf", "learning_rate = inf: must be finite"),
+        ("learning_rate = 1e-3", "learning_rate = 1e-3\nweight_decay = nan", "weight_decay = nan: must be finite"),
+        ("epochs = 1", "epochs = inf", "epochs = inf: must be finite"),
+        ("max_seq_length = 32", "max_seq_length = 2", "architecture: max_seq_length = 2: must be 3 or more"),
+        ("max_steps = 2", "max_steps = 2\nmax_seq_length = 33", "max_seq_length = 33: the model takes at most 32"),
+        ('name = "tiny"', 'name = "a\\u0000b"', "must be a folder's name"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, written: str, instead: str, message: str) -> None:

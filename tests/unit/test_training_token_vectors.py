@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 
+from sentriton.errors import InvalidInput
 from sentriton_server.training.token_vectors import token_vectors
 
 
@@ -22,3 +24,8 @@ def test_tokens_that_stand_in_the_same_places_are_alike() -> None:
     same = cosines[2:12, 2:12].mean() + cosines[12:22, 12:22].mean()
     assert same / 2 > cosines[2:12, 12:22].mean() + 0.1
     np.testing.assert_allclose(vectors, token_vectors(sentences, 24, 8, seed=0), atol=1e-5)
+
+
+def test_more_dimensions_than_tokens_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="hidden = 8: the tokenizer has 4 tokens only"):
+        token_vectors([[1, 2, 3]], vocab_size=4, dimension=8, seed=0)

@@ -159,6 +159,12 @@ def test_texts_of_too_many_bytes_are_refused() -> None:
         tokenization.decode_texts(raw, 5)
 
 
+def test_a_text_of_too_many_bytes_is_named() -> None:
+    raw = np.array([[b"ab"], ["가나".encode()], [b"abc"]], dtype=np.object_)
+    with pytest.raises(tokenization.TextError, match=r"^text in row 1 has 6 bytes; allowed are 5 per request"):
+        tokenization.decode_texts(raw, 5)
+
+
 def test_a_request_without_rows_is_refused() -> None:
     with pytest.raises(tokenization.TextError, match="text has no rows"):
         tokenization.decode_texts(np.array([], dtype=np.object_), 5)

@@ -4,6 +4,9 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <atomic>
+
+#include "deadline.hpp"
 #include "inference/inference.grpc.pb.h"
 #include "protocol.hpp"
 #include "queue.hpp"
@@ -51,9 +54,32 @@ grpc::ChannelArguments channel_arguments(const std::string& address, const Check
     return arguments;
 }
 
+/// Ends a request that got its connection so late that too little time is left to send it. gRPC asks for these metadata
+/// once a request has a connection.
+class LastLook : public grpc::MetadataCredentialsPlugin {
+public:
+    LastLook(Time until, std::shared_ptr<std::atomic<bool>> too_late) : until_(until), too_late_(std::move(too_late)) {}
+
+    bool IsBlocking() const override { return false; }
+
+    grpc::Status GetMetadata(grpc::string_ref, grpc::string_ref, const grpc::AuthContext&,
+                             std::multimap<std::string, std::string>*) override {
+        if (until_ - Clock::now() >= least_time) {
+            return grpc::Status::OK;
+        }
+        *too_late_ = true;
+        return {grpc::StatusCode::DEADLINE_EXCEEDED, ""};
+    }
+
+private:
+    Time until_;
+    std::shared_ptr<std::atomic<bool>> too_late_;
+};
+
 /// A request, and its response or error.
 struct Exchange : Operation {
     std::string address;
+    std::shared_ptr<std::atomic<bool>> too_late = std::make_shared<std::atomic<bool>>(false);
     grpc::ClientContext context;
     inference::ModelInferResponse response;
     grpc::Status status;
@@ -76,6 +102,9 @@ struct Exchange : Operation {
     Answer answer() {
         if (status.ok()) {
             return std::make_unique<inference::ModelInferResponse>(std::move(response));
+        }
+        if (*too_late) {  // gRPC reports it as UNAVAILABLE
+            return translate({StatusCode::deadline_exceeded, "connecting took too long"}, address);
         }
         return translate({static_cast<StatusCode>(status.error_code()), status.error_message()}, address);
     }
@@ -107,6 +136,8 @@ std::shared_ptr<Operation> Connection::infer(const inference::ModelInferRequest&
     auto& context = exchange->context;
     context.set_deadline(std::chrono::system_clock::now() +
                          std::chrono::duration_cast<std::chrono::system_clock::duration>(timeout));
+    context.set_credentials(grpc::experimental::MetadataCredentialsFromPlugin(
+        std::make_unique<LastLook>(Clock::now() + timeout, exchange->too_late), GRPC_SECURITY_NONE));
     if (!channel_->access_key.empty()) {
         context.AddMetadata(access_header, channel_->access_key);
     }

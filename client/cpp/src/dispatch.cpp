@@ -56,7 +56,7 @@ void Dispatcher::settle(const std::shared_ptr<Sending>& sending, Answer answer) 
     }
     std::optional<Failure> failure;
     if (const auto* refused = std::get_if<Failure>(&answer)) {
-        failure = course_->failed(sending, *refused, Clock::now());
+        failure = course_->failed(sending, refused->of_rows(sending->attempt->rows->indices), Clock::now());
     } else {
         const auto& response = *std::get<std::unique_ptr<inference::ModelInferResponse>>(answer);
         const std::string& address = sending->endpoint->connection->address();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <string>
 #include <utility>
 
@@ -44,6 +45,8 @@ constexpr std::string_view no_room = "failed to increase the shared memory pool 
 // The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 constexpr std::string_view broken_off = "CANCELLED";
 constexpr std::string_view mismatch = "fingerprint mismatch";
+// The server's words for the text of a request.
+constexpr std::string_view in_row = "text in row ";
 
 // In the order of the codes.
 constexpr std::array<std::string_view, 17> code_names = {
@@ -138,6 +141,20 @@ std::string grouped(std::size_t number) {
 
 Failure Failure::of_wrong_answer(const std::string& address) const {
     return {kind, "wrong answer from " + address + ": " + message, status};
+}
+
+Failure Failure::of_rows(const std::vector<std::size_t>& indices) const {
+    const auto begin = message.find(in_row);
+    if (kind != Kind::invalid_input || begin == std::string::npos) {
+        return *this;
+    }
+    const auto number = begin + in_row.size();
+    std::size_t row = indices.size();
+    const char* end = std::from_chars(message.data() + number, message.data() + message.size(), row).ptr;
+    if (row >= indices.size()) {
+        return *this;
+    }
+    return {kind, message.substr(0, begin) + "sentences[" + std::to_string(indices[row]) + "]" + end, status};
 }
 
 Failure Failure::with_progress(std::size_t finished, std::size_t total) const {

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "sentriton/errors.hpp"
 
@@ -32,6 +33,8 @@ struct Failure {
 
     /// Adds the server of an answer that the client rejected.
     Failure of_wrong_answer(const std::string& address) const;
+    /// Names the sentence in an error of the server that names a row of a request for the sentences at `indices`.
+    Failure of_rows(const std::vector<std::size_t>& indices) const;
     /// Adds the progress of a call with several sentences.
     Failure with_progress(std::size_t finished, std::size_t total) const;
 };

@@ -1,5 +1,6 @@
 // Calls that send requests of their own, and the rules for all calls.
 
+#include <algorithm>
 #include <atomic>
 #include <limits>
 #include <thread>
@@ -113,6 +114,25 @@ TEST(Calls, AreNotRepeatedAtAServerThatRefusesForGood) {
     const SentenceEncoder encoder(server.address());
     expect_error<InvalidInput>([&] { encoder.encode(words(50)); }, "^no \\(0 of 50 sentences were embedded\\)$");
     EXPECT_EQ(server.count(), 1);
+}
+
+TEST(Calls, NameTheSentenceOfTheServersError) {
+    SmallServer server;
+    server.refuse([](int, const TextList& texts) -> grpc::Status {
+        const auto found = std::find(texts.begin(), texts.end(), "w10");
+        if (found == texts.end()) {
+            return grpc::Status::OK;
+        }
+        const std::string row = std::to_string(found - texts.begin());
+        return {grpc::StatusCode::INVALID_ARGUMENT, "text in row " + row + " has 9 bytes; allowed are 8"};
+    });
+    for (const int size : {1, 2, 64}) {  // 64: a joined request
+        EncodeOptions options;
+        options.batch_size = size;
+        expect_error<InvalidInput>(
+            [&] { SentenceEncoder(server.address()).encode(TextList{"w1", "w100", "w10", "w1000"}, options); },
+            "^sentences\\[2\\] has 9 bytes; allowed are 8 \\(");
+    }
 }
 
 TEST(Calls, HaveOneRetryBudget) {

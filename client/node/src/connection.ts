@@ -1,7 +1,15 @@
 /** A channel to one server, and its calls. */
 
-import { credentials, type ChannelOptions, type ClientUnaryCall, Metadata } from "@grpc/grpc-js";
+import {
+  CallCredentials,
+  type ChannelOptions,
+  type ClientUnaryCall,
+  credentials,
+  Metadata,
+  status,
+} from "@grpc/grpc-js";
 
+import { LEAST_S } from "./deadline.js";
 import { translate } from "./errors.js";
 import {
   GRPCInferenceServiceClient,
@@ -68,7 +76,8 @@ export class Connection {
     signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
       const deadline = Date.now() + timeoutS * 1000;
-      const call = this.client.modelInfer(request, this.metadata, { deadline }, (error, response) => {
+      const options = { deadline, credentials: lastLook(deadline) };
+      const call = this.client.modelInfer(request, this.metadata, options, (error, response) => {
         signal?.removeEventListener("abort", cancel);
         this.calls.delete(call);
         if (error) reject(translate(error, this.address));
@@ -90,4 +99,15 @@ export class Connection {
     for (const call of this.calls) call.cancel();
     this.client.close();
   }
+}
+
+/**
+ * Ends a request that got its connection so late that too little time is left to send it. gRPC asks for these metadata
+ * once a request has a connection.
+ */
+function lastLook(deadline: number): CallCredentials {
+  return CallCredentials.createFromMetadataGenerator((_options, give) => {
+    if (deadline - Date.now() >= 1000 * LEAST_S) give(null, new Metadata());
+    else give(Object.assign(new Error("connecting took too long"), { code: status.DEADLINE_EXCEEDED }));
+  });
 }

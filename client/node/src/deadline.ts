@@ -10,7 +10,7 @@ const A_DAY_S = 86_400; // since gRPC, Triton and timers use integers
 export const MARGIN_S = 0.1;
 
 /** With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368). */
-const LEAST_S = 0.002;
+export const LEAST_S = 0.002;
 
 /** Seconds of the process's steady clock. */
 export function now(): number {

@@ -6,6 +6,7 @@ import { type Deadline, MARGIN_S, now } from "./deadline.js";
 import type { Endpoint, Endpoints } from "./endpoints.js";
 import {
   DeadlineExceeded,
+  namingSentence,
   Overloaded,
   ownError,
   progressWords,
@@ -141,7 +142,7 @@ export class Dispatcher {
           this.answered(rows, outcome.sending, outcome.response, sendings);
           return undefined;
         }
-        const failure = this.failed(outcome.sending, outcome.error);
+        const failure = this.failed(outcome.sending, namingSentence(outcome.error, rows.indices));
         if (sendings.length === 0) return failure;
         awaitedSince = now();
       }

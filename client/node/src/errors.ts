@@ -89,14 +89,28 @@ const SICK = ["is not healthy", "rst_stream", "stream removed"];
 // The whole message of a call that a stopping Triton aborts. Calls that this client ends have other messages.
 const BROKEN_OFF = "CANCELLED";
 const MISMATCH = "fingerprint mismatch";
+// The server's words for the text of a request.
+const IN_ROW = /text in row (\d+) /;
 
 // gRPC's words around the reason, for a call without a connection.
 const NOT_CONNECTED = /^.*No connection established\. Last error: (.*?)\.? Resolution note: .*$/s;
+// gRPC's words before the reason of a request that the client itself ends before it is sent.
+const OF_METADATA = "Getting metadata from plugin failed with error: ";
+// gRPC's reason if its proxy gives no connection.
+const NO_REASON = "undefined";
+const PROXIES = ["grpc_proxy", "https_proxy", "http_proxy"];
 const IS_IT_RUNNING = "; is it running? `sentriton serve` on that machine starts it";
 
 /** A copy of the error for another caller, with `words` after its message. */
 export function ownError(error: SentritonError, words = ""): SentritonError {
   return new (error.constructor as ErrorClass)(`${error.message}${words}`, { cause: error.cause });
+}
+
+/** The error of a request for the sentences at `indices`. The message names the sentence, and not the row. */
+export function namingSentence(error: unknown, indices: readonly number[]): unknown {
+  if (!(error instanceof InvalidInput)) return error;
+  const message = error.message.replace(IN_ROW, (_, row: string) => `sentences[${indices[Number(row)] ?? row}] `);
+  return message === error.message ? error : new InvalidInput(message, { cause: error.cause });
 }
 
 /** A call's progress, for the end of its error's message; empty for a single sentence. */
@@ -127,7 +141,7 @@ export function translate(error: ServiceError, address: string): SentritonError 
   const kind = errorClass(error.code, message);
   const cause = { cause: error };
   if (kind === ServerUnavailable) {
-    const reason = message.replace(NOT_CONNECTED, `$1${IS_IT_RUNNING}`) || status[error.code];
+    const reason = message.replace(NOT_CONNECTED, (_, last: string) => notConnected(last)) || status[error.code];
     return new kind(`no answer from ${address}: ${reason}`, cause);
   }
   if (kind === AccessDenied) {
@@ -139,7 +153,13 @@ export function translate(error: ServiceError, address: string): SentritonError 
     return new kind(`a message to or from ${address} is too large: ${message}; ${SMALLER}`, cause);
   }
   if (kind === DeadlineExceeded) {
-    return new kind(`${address} did not answer in time: ${message || status[error.code]}`, cause);
+    return new kind(`${address} did not answer in time: ${message.replace(OF_METADATA, "") || status[error.code]}`, cause);
   }
   return new kind(message || status[error.code] || "UNKNOWN", cause);
+}
+
+function notConnected(reason: string): string {
+  if (reason !== NO_REASON) return reason + IS_IT_RUNNING;
+  const proxy = PROXIES.find((name) => process.env[name]) ?? PROXIES[0];
+  return `the proxy in $${proxy} gives no connection to it; check the proxy, or add the server's host to $no_proxy`;
 }

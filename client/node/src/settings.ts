@@ -88,7 +88,9 @@ export function resolveSettings(url: string | undefined, options: ClientOptions)
   const accessKey = options.accessKey ?? variable("ACCESS_KEY");
   if (accessKey !== undefined && !/^[!-~]([ -~]*[!-~])?$/.test(accessKey)) {
     // The message must not show the secret.
-    throw new InvalidInput("accessKey cannot be sent; allowed are printable ASCII characters, without a line end");
+    throw new InvalidInput(
+      "accessKey cannot be sent; allowed are printable ASCII characters, without spaces or line ends around them",
+    );
   }
   const tls = options.tls ?? booleanVariable("TLS") ?? false;
   const timeoutS = options.timeoutS ?? numberVariable("TIMEOUT_S");

@@ -264,8 +264,11 @@ describe("settings", () => {
   }
 
   test("an access key that no header can carry is refused and not shown", () => {
-    const refused = { name: "InvalidInput", message: /^accessKey cannot be sent/ };
-    assert.throws(() => resolveSettings("a:1", { accessKey: "secret\n" }), refused);
+    const message =
+      "accessKey cannot be sent; allowed are printable ASCII characters, without spaces or line ends around them";
+    for (const accessKey of ["secret\n", " secret", "secret ", "비밀"]) {
+      assert.throws(() => resolveSettings("a:1", { accessKey }), { name: "InvalidInput", message });
+    }
   });
 
   for (const url of ["", "localhost", "http://a:1", "a:0", "a:65536", "a b:1", "::1:80", "a:1,,b:2"]) {

@@ -38,7 +38,8 @@ export function vectors(words) {
 /**
  * An open server. `assets` has the contents of its files (values or text); `change` alters each embedding's response and
  * `changeAsset` each asset's; `refuse(number, words)` may give an error. A request takes `delayS`, and none is answered while
- * `silent`. `received` counts requests for embeddings, `words` has the words of each, `atOnce` the most at a time.
+ * `silent`. `asked` counts requests for assets, `received` those for embeddings; `words` has the words of each of these,
+ * `atOnce` the most at a time.
  */
 export async function openSmallServer() {
   const state = {
@@ -48,6 +49,7 @@ export async function openSmallServer() {
     refuse: () => undefined,
     delayS: 0,
     silent: false,
+    asked: 0,
     received: 0,
     words: [],
     underWay: 0,
@@ -62,6 +64,7 @@ export async function openSmallServer() {
   }
 
   async function asset({ request: { rawInputContents } }) {
+    state.asked += 1;
     const content = state.assets[rawInputContents[0].toString("utf8", 4)];
     const bytes = Buffer.from(typeof content === "string" ? content : JSON.stringify(content));
     const length = Buffer.alloc(4);

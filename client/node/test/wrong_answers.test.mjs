@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
+import { status } from "@grpc/grpc-js";
+
 import { open, small, THREE } from "./fixtures.mjs";
 import { DIMENSION, vectors } from "./small_server.mjs";
 
@@ -125,3 +127,18 @@ test("wrong golden vectors are the server's error", async () => {
   server.assets["golden.json"] = golden;
   assert.equal((await encoder.health()).manifest.dimension, DIMENSION);
 });
+
+for (const batchSize of [1, 2, 64]) {
+  test(`the server's error for a text names the sentence, in requests of ${batchSize} rows`, async () => {
+    const refuse = (_, words) => {
+      const row = words.indexOf("w10");
+      const details = `text in row ${row} has 9 bytes; allowed are 8`;
+      return row < 0 ? undefined : { code: status.INVALID_ARGUMENT, details };
+    };
+    const server = await small({ refuse });
+    await assert.rejects(open(server.address).encode(["w1", "w100", "w10", "w1000"], { batchSize }), {
+      name: "InvalidInput",
+      message: /^sentences\[2\] has 9 bytes; allowed are 8 \(/,
+    });
+  });
+}

@@ -9,20 +9,36 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _PATHS = ("file", "folder", "checkpoint")  # units
 TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 
 AnySettings = TypeVar("AnySettings")
+Value = TypeVar("Value")
 
 
-def setting(default: Any, help: str, *, group: str, **details: Any) -> Any:
-    """A field of a dataclass. `details` are those of `Setting`."""
+class SettingDetails(TypedDict, total=False):
+    """The optional fields of `Setting`."""
+
+    allowed: Allowed
+    unit: str
+    unset: str
+    secret: bool
+    lock: bool
+    former_flag: str
+    former_variable: str
+
+
+def setting(default: Value, help: str, *, group: str, **details: Unpack[SettingDetails]) -> Value:
+    """A field of a dataclass, with its default. `details` are those of `Setting`."""
     metadata = {"help": help, "group": group, **details}
     return dataclasses.field(default=default, repr=not details.get("secret"), metadata=metadata)
 

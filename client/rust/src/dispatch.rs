@@ -81,7 +81,10 @@ fn settle<W: Work, P: Iterator<Item = RequestRows>>(
     }
     let response = match outcome {
         Ok(response) => response,
-        Err(failure) => return course.failed(sending, failure, Instant::now()).map(|()| None),
+        Err(failure) => {
+            let failure = failure.of_rows(&sending.rows.indices);
+            return course.failed(sending, failure, Instant::now()).map(|()| None);
+        }
     };
     let address = course.servers.endpoints.address(sending.endpoint).to_owned();
     course.gate.collect(&sending.rows, &address, &response)?;

@@ -86,6 +86,19 @@ impl Error {
         self
     }
 
+    /// Names the sentence in an error of the server that names a row of a request for the sentences at `indices`.
+    pub(crate) fn of_rows(mut self, indices: &[usize]) -> Self {
+        const IN_ROW: &str = "text in row ";
+        if let Self::InvalidInput(details) = &mut self
+            && let Some((before, rest)) = details.message.split_once(IN_ROW)
+            && let Some((row, after)) = rest.split_once(' ')
+            && let Some(place) = row.parse().ok().and_then(|row: usize| indices.get(row))
+        {
+            details.message = format!("{before}sentences[{place}] {after}");
+        }
+        self
+    }
+
     /// Adds the progress of a call with several sentences.
     pub(crate) fn with_progress(mut self, finished: usize, total: usize) -> Self {
         if total > 1 {

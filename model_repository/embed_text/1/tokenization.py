@@ -60,11 +60,17 @@ def load_tokenizer(path: Path) -> TextTokenizer:
 
 def decode_texts(text: NDArray[np.object_], most_bytes: int) -> list[str]:
     """Decode `text` [rows, 1] of bytes. Raises `TextError` without rows, for more than `most_bytes` in all, and for a
-    row that is not UTF-8. The error names the row and the byte.
+    row that is not UTF-8. The error names a row that is too long by itself, and the byte that is not UTF-8.
     """
     if text.size == 0:
         raise TextError("text has no rows; send at least one")
-    size = sum(len(raw) for raw in text.flat)
+    sizes = [len(raw) for raw in text.flat]
+    size, longest = sum(sizes), max(sizes)
+    if longest > most_bytes:
+        raise TextError(
+            f"text in row {sizes.index(longest)} has {longest:,} bytes; allowed are {most_bytes:,} per request; "
+            "truncate it beyond the model's limit"
+        )
     if size > most_bytes:
         raise TextError(
             f"text has {size:,} bytes in {text.size} rows; allowed are {most_bytes:,} per request; send fewer rows, or "

@@ -10,7 +10,7 @@ from .request import Request, Row
 
 _BUCKET_TOKENS = 8  # lengths in a bucket differ by less than this
 # Largest fraction of padding, if rows are padded to the longest of the batch. Only attention on an older GPU pads so.
-# A CPU pads each row by its own length. There the limit keeps rows of similar length together.
+# Torch on a CPU pads each row by its own length. There the limit keeps rows of similar length together.
 _MAX_PADDING_FRACTION = 0.2
 _PACE_DECAY = 0.9  # weight of the old pace at each batch, so that about ten batches count
 

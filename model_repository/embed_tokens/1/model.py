@@ -65,7 +65,8 @@ class TritonPythonModel:
         token_embedding_bytes = self.contract["hidden_size"] * np.dtype(np.float32).itemsize
         self.tokens_under_way = Allowance((settings["TOKEN_EMBEDDINGS_MIB"] << 20) // token_embedding_bytes)
         self.longest_wait_s = {lane: settings[f"{lane.upper()}_TIMEOUT_S"] for lane in LANES}
-        in_flight = batches_in_flight(settings["BATCHES_IN_FLIGHT"], int(os.environ.get("SENTRITON_GPUS", "0")))
+        gpus = int(os.environ.get("SENTRITON_GPUS", "0"))
+        in_flight = batches_in_flight(settings["BATCHES_IN_FLIGHT"], gpus)
         alike = bool(settings["ALIKE_ROWS"])
         self.scheduler = Scheduler(
             batch_tokens=settings["BATCH_TOKENS"],
@@ -74,6 +75,7 @@ class TritonPythonModel:
             batch_rows=settings["BATCH_ROWS"],
             alike=alike,
             batches_in_flight=in_flight,
+            encoders=gpus or in_flight - 1,
             waiting_rows=settings["WAITING_ROWS"],
             on_expired=self.expire,
             is_cancelled=lambda request: request.handle.sender.is_cancelled(),

@@ -21,7 +21,7 @@ from .lane import Lane
 from .request import CANARY_LANE, LANES, Request, Row
 
 _QUERY_MEMORY_S = 1.0  # bulk batches stay short for this long after a query
-_SHORT_BATCH_DIVISOR = 8  # of `batch_tokens` then, since a query waits for a batch; 64 tokens are still efficient
+_SHORT_BATCH_DIVISOR = 8  # of `batch_tokens` for bulk work then, and for the least share of an idle encoder
 _MIN_CANCELLABLE_S = 0.001  # the check for cancellation takes 0.1 ms, too long for rows of less computing time
 _MIN_WAITING_BATCH_FRACTION = 0.5  # of a batch's tokens, from which it leaves before an instance is free
 _MAX_WAIT_FRACTION = 0.5  # of a request's time; the rest is for computing it, and for slower batches
@@ -78,7 +78,8 @@ class Scheduler:
     """Queues rows in lanes, and forms batches. All methods are thread-safe.
 
     A full batch has about `batch_tokens` tokens, on a fast processor up to `most_batch_tokens`, in whole blocks of
-    `block_tokens` (`BatchSize`). `alike`: its rows have similar lengths. `on_expired` gets each request whose deadline
+    `block_tokens` (`BatchSize`). Fewer waiting rows are divided evenly among the idle ones of `encoders`, which compute
+    at the same time. `alike`: the rows of a batch have similar lengths. `on_expired` gets each request whose deadline
     passed in the queue. `on_cancelled` gets each request that `is_cancelled` reports.
     """
 
@@ -91,6 +92,7 @@ class Scheduler:
         batch_rows: int,
         alike: bool = True,
         batches_in_flight: int,
+        encoders: int = 1,
         waiting_rows: int,
         on_expired: Callable[[Request], None],
         is_cancelled: Callable[[Request], bool],
@@ -102,6 +104,7 @@ class Scheduler:
         self._alike = alike
         # All batches in flight except one are being computed. The other is ready for the first free instance.
         self._batches_computed = max(1, batches_in_flight - 1)
+        self._encoders = encoders
         self._batch_size = BatchSize(batch_tokens, most_batch_tokens or batch_tokens, block_tokens)
         self._in_flight = 0
         self._on_expired = on_expired
@@ -222,8 +225,11 @@ class Scheduler:
         return time.monotonic() - self._last_query < _QUERY_MEMORY_S
 
     def _tokens_of_a_batch(self, lane: str) -> int:
-        short = lane == "bulk" and self._queries_come()
-        return self._batch_tokens // _SHORT_BATCH_DIVISOR if short else self._batch_size.tokens
+        short = self._batch_tokens // _SHORT_BATCH_DIVISOR
+        if lane == "bulk" and self._queries_come():  # which wait for this batch
+            return short
+        full, idle = self._batch_size.tokens, self._encoders - self._in_flight
+        return full if idle < 2 else min(max(short, -(-self._lanes[lane].tokens // idle)), full)
 
     def _alive(self, rows: list[Row]) -> list[Row]:
         """The rows of requests that are neither expired nor cancelled."""

@@ -20,7 +20,7 @@ from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.gpus import Gpu, check_gpus, find_gpus
 from sentriton_server.serving.log import UNHEALTHY, LogLine
 from sentriton_server.serving.patience import Patience
-from sentriton_server.serving.ports import Ports
+from sentriton_server.serving.ports import Ports, in_url
 from sentriton_server.serving.preflight import check_memory, check_operators, check_ports, check_shared_memory
 from sentriton_server.serving.process import EXIT_MARGIN_S, POLL_S, TritonProcess
 from sentriton_server.serving.progress import read_work, stalled
@@ -64,13 +64,13 @@ class TritonServer:
         self.process: TritonProcess | None = None
         self._scratch: Scratch | None = None
         self._canary: Canary | None = None
-        self._patience = Patience(self.repository)
+        self._patience: Patience | None = None
         self._on_log = on_log
 
     @property
     def url(self) -> str:
         """The address for callers, host:port."""
-        return f"{self.settings.host}:{self.settings.grpc_port}"
+        return f"{in_url(self.settings.host)}:{self.settings.grpc_port}"
 
     @property
     def client_settings(self) -> ClientSettings:
@@ -81,7 +81,7 @@ class TritonServer:
     @property
     def metrics_url(self) -> str:
         """The address for Prometheus."""
-        return f"http://{self.settings.metrics_host}:{self.settings.metrics_port}/metrics"
+        return f"http://{in_url(self.settings.metrics_host)}:{self.settings.metrics_port}/metrics"
 
     def start(self, interrupted: threading.Event | None = None) -> None:
         """Start Triton and wait for the canary. Raises `LaunchError` if it does not start, `RepositoryError` if a file
@@ -100,6 +100,8 @@ class TritonServer:
             raise RepositoryError(
                 f"the model in {self.repository} has changed since this server was created; restart serve"
             )
+        # Its files may be read now.
+        patience = self._patience = Patience(self.repository)
         remove_bytecode(self.repository)
         check_operators(self.repository)
         check_memory(self.repository, self.settings.row_cache_mib)
@@ -115,7 +117,7 @@ class TritonServer:
         process = self._start_process(self._scratch, gpus)
         try:
             self._canary = self._wait_until_ready(process, interrupted or threading.Event())
-            self._patience.note_work(time.monotonic())
+            patience.note_work(time.monotonic())
         except Exception:
             self.kill()
             raise
@@ -127,6 +129,7 @@ class TritonServer:
         progress or the encoder may be computing a large batch.
         """
         assert self._canary is not None, "check() needs start() first"
+        assert self._patience is not None, "start() creates both"
         began, before = time.monotonic(), self._work()
         try:
             cosine = self._canary.check(self.settings.canary_timeout_s, sentence)

@@ -13,8 +13,17 @@ from sentriton_server.serving.errors import LaunchError
 from sentriton_server.settings import ServerSettings
 
 _PORT_ATTEMPTS = 20  # since another launcher may take a free port at the same moment
-_ALL_ADDRESSES = "0.0.0.0"
+_ALL_ADDRESSES = ("0.0.0.0", "::")
 _SOCKETS = Path("/proc/net/unix")  # its last column has the names of abstract sockets, with @ for the zero byte
+
+
+def is_ipv6(host: str) -> bool:
+    return ":" in host
+
+
+def in_url(host: str) -> str:
+    """The host before :PORT. An IPv6 address has brackets there."""
+    return f"[{host}]" if is_ipv6(host) else host
 
 
 class Ports:
@@ -22,7 +31,7 @@ class Ports:
 
     It binds each port but does not listen on it, so Triton can bind the port as well and gets every connection.
     SO_REUSEADDR allows two such binds. Launchers exclude each other by an abstract socket named after address and
-    port, which the system removes when the launcher ends. 0.0.0.0 conflicts with any other address.
+    port, which the system removes when the launcher ends. 0.0.0.0 and :: conflict with any other address.
 
     Raises `LaunchError`, which names the first port that is in use.
     """
@@ -50,7 +59,7 @@ class Ports:
         port, host = getattr(settings, port_field), getattr(settings, host_field)
         name, host_name = name_of(settings, port_field), name_of(settings, host_field)
         for _ in range(_PORT_ATTEMPTS):
-            held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            held = socket.socket(socket.AF_INET6 if is_ipv6(host) else socket.AF_INET, socket.SOCK_STREAM)
             self._sockets.append(held)
             # Without SO_REUSEADDR, connections that ended recently would block the port. To choose a free port it is
             # off, since the system could otherwise choose a port of another launcher.
@@ -61,11 +70,12 @@ class Ports:
             except OSError as error:
                 if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                     raise LaunchError(
-                        f"{host_name} {host!r} is not an IPv4 address of this machine ({error.strerror})"
+                        f"{host_name} {host!r} is not an address of this machine ({error.strerror}); give an IPv4 or "
+                        "IPv6 address of it, or a name that has an IPv4 address"
                     ) from error
                 raise LaunchError(_taken(name, host, port, error.strerror)) from error
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            address, chosen = held.getsockname()
+            address, chosen, *_ = held.getsockname()
             if self._lock(address, chosen):
                 return int(chosen)
             if port:
@@ -82,7 +92,7 @@ class Ports:
             return False
         # Reads the others after taking its own lock: of two simultaneous launchers, at least one sees the other.
         others = _locked_addresses(port) - {address}
-        return not others if address == _ALL_ADDRESSES else _ALL_ADDRESSES not in others
+        return not (others if address in _ALL_ADDRESSES else others.intersection(_ALL_ADDRESSES))
 
 
 def _locked_addresses(port: int) -> set[str]:

@@ -29,6 +29,7 @@ from sentriton_server.serving.log import (
     parse,
     unhealthy_stub,
 )
+from sentriton_server.serving.ports import in_url, is_ipv6
 from sentriton_server.serving.profile import Profile, read_profile
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
@@ -282,17 +283,22 @@ def _environment(
 def _arguments(settings: ServerSettings) -> list[str]:
     http = ["--allow-http=false"]
     if settings.http_port is not None:
-        http = [f"--http-address={settings.host}", f"--http-port={settings.http_port}"]
+        http = [f"--http-address={_http_address(settings.host)}", f"--http-port={settings.http_port}"]
     return [
-        f"--grpc-address={settings.host}",
+        f"--grpc-address={in_url(settings.host)}",
         f"--grpc-port={settings.grpc_port}",
         *http,
         *_connection_age(settings),
-        f"--metrics-address={settings.metrics_host}",
+        f"--metrics-address={_http_address(settings.metrics_host)}",
         f"--metrics-port={settings.metrics_port}",
         f"--exit-timeout-secs={settings.exit_timeout_s}",
         *_tracing(settings),
     ]
+
+
+def _http_address(host: str) -> str:
+    """The address in the form of evhtp, the library of Triton's HTTP servers."""
+    return f"ipv6:{host}" if is_ipv6(host) else host
 
 
 def _connection_age(settings: ServerSettings) -> list[str]:

@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 from sentriton.declaration import name_of
 from sentriton.settings import ClientSettings
 from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.ports import in_url
 from sentriton_server.settings import ServerSettings
 
 # Triton's names. `health` stays open, because probes have no keys.
@@ -47,7 +48,7 @@ class Security:
         arguments = _restrict(settings, ADMINISTRATIVE_PROTOCOLS, "admin-key", admin_key)
         if settings.access_key is not None:
             arguments += _restrict(settings, INFERENCE_PROTOCOLS, "access-key", settings.access_key)
-        url = f"{settings.host}:{settings.grpc_port}"
+        url = f"{in_url(settings.host)}:{settings.grpc_port}"
         if settings.tls_certificate is None:
             return cls(arguments, ClientSettings(url, access_key=settings.access_key))
         # Absolute, because Triton has another current folder. Links are kept, because they lead to renewed

@@ -16,6 +16,9 @@ from sentriton_server.repository import RepositoryError, check_repository
 from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
 from sentriton_server.serving.installation import tritonserver_on_path
 
+_BYTES_PER_WEIGHT = 4
+_UNUSED_WEIGHTS = 2  # a file may have as many weights in heads of other tasks as in the encoder
+
 
 def prepare_repository(
     source: str | None,
@@ -48,7 +51,7 @@ def prepare_repository(
     from sentriton_server.choices import resolve_choices, resolve_operators
     from sentriton_server.export import export
 
-    name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
+    # The choices come before the checkpoint, which may be downloaded.
     choices = resolve_choices(precision, device, say, check_on)
     device = choices.device
     if operators == "auto" and device == "cpu" and (tritonserver := tritonserver_on_path()):
@@ -57,9 +60,10 @@ def prepare_repository(
     # The key has the resolved value of auto. So after the installation of a compiler, an older export without the
     # operators is not reused. Only a new export reads the checkpoint and checks its sizes.
     resolved = resolve_operators(operators, device, sizes=None).key
+    name, folder = locate_checkpoint(BUNDLED_CHECKPOINT if source is None else source, allow_pickle=allow_pickle)
     content = content_key(folder)
-    # A small encoder has a process for each core.
-    cores = usable_cores() if device == "cpu" else 0
+    # A small encoder has a process for each core. Nothing in the export of a large one depends on their number.
+    cores = usable_cores() if device == "cpu" and _may_be_small(folder) else 0
     # The key includes the name, which is part of the manifest. Equal checkpoints may have different names.
     decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}\n{max_seq_length}\n{cores}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
@@ -101,6 +105,16 @@ def prepare_repository(
 def is_repository(source: str | None) -> bool:
     """Whether the argument of `serve` is an exported repository."""
     return source is not None and (Path(source) / "embed_text/config.pbtxt").is_file()
+
+
+def _may_be_small(checkpoint: Path) -> bool:
+    """Whether the encoder may be a small one, by the size of its files, which takes no time to read."""
+    from sentriton_server.checkpoint.files import read_modules
+    from sentriton_server.export import SMALL_ENCODER_PARAMETERS
+
+    encoder = read_modules(checkpoint)[0].folder
+    held = [sum(path.stat().st_size for path in encoder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")]
+    return (held[0] or held[1]) <= _BYTES_PER_WEIGHT * _UNUSED_WEIGHTS * SMALL_ENCODER_PARAMETERS
 
 
 def _hold_in_cache(repository: Path) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from torch import nn
 from transformers import PreTrainedTokenizerFast, RobertaConfig
 
-from sentriton.errors import InvalidInput
+from sentriton.errors import InvalidInput, SentritonError
 from sentriton_server.checkpoint.reading import HUB_ID
 from sentriton_server.hub import download
 from sentriton_server.training.masked_tokens import MaskedTokenModel
@@ -81,17 +86,51 @@ def load_checkpoint(name: str, role: str) -> SentenceTransformer:
 
     Raises `InvalidInput`, with its `role` in the training, if it does not exist or cannot be loaded.
     """
-    folder = Path(name)
-    if not name or not folder.exists():
-        if not HUB_ID.fullmatch(name):
-            raise InvalidInput(f"{role} is {name!r}, which does not exist; give a checkpoint's folder or hub id")
-        folder = download(name, allow_pickle=True)
+    require_name(name, role)
+    folder = Path(name) if Path(name).exists() else download(name, allow_pickle=True)
     try:
-        return SentenceTransformer(str(folder), device=DEVICE)
+        model = SentenceTransformer(str(folder), device=DEVICE)
     # Of a folder that is no checkpoint the libraries raise nearly anything, in several lines.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InvalidInput(f"{role} is {name!r}, which cannot be loaded: {reason}") from error
+    if not is_finite(model):
+        raise InvalidInput(f"{role} is {name!r}, which has weights that are not finite; give another checkpoint")
+    return model
+
+
+def require_name(name: str, role: str) -> None:
+    """Raise `InvalidInput` for a checkpoint that is neither a path nor a hub id."""
+    if not name or not (Path(name).exists() or HUB_ID.fullmatch(name)):
+        raise InvalidInput(f"{role} is {name!r}, which does not exist; give a checkpoint's folder or hub id")
+
+
+def is_finite(model: nn.Module) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Raises `SentritonError` for the errors of libraries that cannot write weights: they are no `OSError`s."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else ""
+        if not any(words in reason for words in ("I/O error", "PytorchStreamWriter", "inline_container")):
+            raise
+        raise SentritonError(
+            f"{folder} cannot be written: {reason}; check the free space, and run the same command to resume"
+        ) from error
+
+
+def longest_input(model: SentenceTransformer) -> int:
+    """The number of tokens that the table of positions of a model's encoder allows; without one, any number."""
+    tables = (each for name, each in model.named_modules() if name.endswith(".position_embeddings"))
+    position = next(tables, None)
+    if isinstance(position, nn.Embedding):
+        # RoBERTa's kind counts positions from behind the padding's.
+        return position.num_embeddings - (0 if position.padding_idx is None else position.padding_idx + 1)
+    return sys.maxsize
 
 
 def sentence_model(folder: Path) -> SentenceTransformer:
@@ -109,11 +148,15 @@ def save_checkpoint(model: SentenceTransformer, folder: Path) -> SentenceTransfo
     model.save(str(folder), create_model_card=False)
     _save_tokenizer(model.tokenizer, folder)
     weights = load_file(folder / WEIGHTS_FILE)
-    save_file(
-        {name: tensor.to(torch.float16) for name, tensor in weights.items()}, folder / WEIGHTS_FILE, {"format": "pt"}
-    )
+    save_file({name: _rounded(tensor) for name, tensor in weights.items()}, folder / WEIGHTS_FILE, {"format": "pt"})
     (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes for the owner alone; a server is often someone else
     return SentenceTransformer(str(folder), device=DEVICE)
+
+
+def _rounded(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor in float16, or as it is if it has integers or numbers beyond float16."""
+    rounded = tensor.to(torch.float16)
+    return rounded if tensor.is_floating_point() and bool(rounded.isfinite().all()) else tensor
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:

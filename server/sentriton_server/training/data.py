@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sentriton.errors import InvalidInput
-from sentriton.evaluation import read_pairs, read_rows
+from sentriton.evaluation import read_pairs, read_rows, require_scores
 from sentriton.files.columns import checked
+from sentriton.files.rows import numbered_lines
 from sentriton_server.data_sets import CATALOGUE, PublicDataSet, require_data_sets
 
 Objective = Literal["mlm", "contrastive", "distill", "cosine"]
@@ -114,10 +115,15 @@ def read_chatbot(path: Path) -> Iterator[Record]:
 
 def read_nsmc(path: Path) -> Iterator[Record]:
     """NSMC: one film review a line, in an xz-compressed file."""
-    with lzma.open(path, "rt", encoding="utf-8") as file:
-        for line in file:
-            if sentence := line.strip():
-                yield Record((sentence,), alike=True)
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                if sentence := line.strip():
+                    yield Record((sentence,), alike=True)
+    except (lzma.LZMAError, EOFError) as error:
+        raise InvalidInput(f"{path} is not a complete .xz file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} contains text that is not UTF-8: {error.reason}") from error
 
 
 KLUE_STS_DEV = DataSet(CATALOGUE["klue-sts-dev"], read_scored_pairs, hub="klue/klue:sts:validation")
@@ -162,6 +168,25 @@ class TrainingData:
         """Raise `InvalidInput` now, not hours later, when a data set that training needs is missing."""
         absent = [data_set for data_set in (KLUE_STS_DEV, *data_sets) if not self.has(data_set)]
         require_data_sets([data_set.public.name for data_set in absent], self.directory)
+
+    def check(self, data_sets: Iterable[DataSet]) -> None:
+        """Raise `InvalidInput` now, not hours later, when a file of a data set is malformed."""
+        for path, data_set in self._present(data_sets):
+            records = list(data_set.read(path))
+            if data_set in (KLUE_STS_DEV, KORSTS_DEV):
+                try:
+                    require_scores([record.score or 0.0 for record in records])
+                except InvalidInput as error:
+                    raise InvalidInput(f"{path}: {error}") from error
+
+    def files(self, data_sets: Iterable[DataSet]) -> list[Path]:
+        """The files that a training with these data sets reads."""
+        return [path for path, _ in self._present(data_sets)]
+
+    def _present(self, data_sets: Iterable[DataSet]) -> list[tuple[Path, DataSet]]:
+        read = {each.public.name: each for each in (*data_sets, KORSTS_DEV, KLUE_STS_DEV)}
+        paths = [(self.directory / each.public.file, each) for each in read.values()]
+        return [(path, each) for path, each in paths if path.is_file()]
 
     def has(self, data_set: DataSet) -> bool:
         """Whether a data set's file is there, or the hub has it."""
@@ -220,8 +245,8 @@ def sentence_key(sentence: str) -> str:
 
 
 def _tab_separated(path: Path, columns: int) -> Iterator[tuple[int, list[str]]]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
+    with path.open("rb") as file:
+        for number, line in numbered_lines(file, path.name):
             values = line.rstrip("\r\n").split("\t")
             if len(values) != columns:
                 raise InvalidInput(

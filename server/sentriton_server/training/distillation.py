@@ -42,6 +42,8 @@ class DistillationLoss(nn.Module):
             embeddings, taught = embeddings.float(), self.vectors[labels]
             learned = normalize(embeddings, dim=1)
             vectors = 1 - cosine_similarity(self.projection(embeddings), taught).mean()
+            if len(labels) == 1:
+                return vectors
             similarities = mse_loss((learned @ learned.T)[others], (taught @ taught.T)[others])
             return vectors + SIMILARITY_WEIGHT * similarities
 

@@ -13,9 +13,11 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from sentriton.errors import InvalidInput
 from sentriton.progress import LINE_PERIOD_S
+from sentriton_server.training.checkpoint import is_finite
 from sentriton_server.training.report import LogRow
-from sentriton_server.training.workspace import ELAPSED_FILE
+from sentriton_server.training.workspace import ELAPSED_FILE, sync
 
 SAVE_PERIOD_S = 120.0  # the most work that a Ctrl-C or a power cut may cost
 LOG_ROWS = 20  # of training loss alone, for a whole stage
@@ -75,12 +77,21 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         left_s = (min(state.max_steps, self._stop_at or state.max_steps) - state.global_step) / rate
         self.say(f"step {state.global_step:,} of {state.max_steps:,}, {rate:.2f} steps/s, {left_s:,.0f} s left")
 
+    def on_log(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        # The trainer leaves such a loss out of its log, and ends as if nothing had happened.
+        if not is_finite(model):
+            raise InvalidInput(
+                f"learning_rate = {args.learning_rate:g}: the training diverged by batch {state.global_step:,}, since "
+                "its weights are not finite; give a smaller learning_rate or a longer warm-up"
+            )
+
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._saved = time.monotonic()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        # At once: a checkpoint with this file is complete, also after a kill at this moment.
+        # At once: a checkpoint with this file is complete, also after a kill or a power failure at this moment.
         written = checkpoint / f"{ELAPSED_FILE}.new"
         written.write_text(json.dumps(self.duration_s), encoding="utf-8")
+        sync(checkpoint)
         written.replace(checkpoint / ELAPSED_FILE)
 
 

@@ -15,6 +15,7 @@ from sentriton_server.toml import tomllib
 from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Objective, Source
 from sentriton_server.training.tables import build
 
+MIN_SEQ_LENGTH = 3  # tokens: one beside the first and the last, which are special
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
 
@@ -34,6 +35,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         _require_positive(self, "layers", "hidden", "heads", "intermediate", "vocab_size", "max_seq_length")
+        _require_room(self.max_seq_length)
         _require_fit(self.tokenizer_data, "mlm", "tokenizer_data")
         _require_fit(self.token_vector_data, "mlm", "token_vector_data")
         if self.hidden % self.heads:
@@ -85,6 +87,7 @@ class Stage:
         _require_positive(
             self, "batch_size", "learning_rate", "epochs", "max_steps", "stop_at", "max_seq_length", "eval_steps"
         )
+        _require_room(self.max_seq_length)
         _require_fit(self.data, self.objective, "data")
         if (self.epochs is None) == (self.max_steps is None):
             raise InvalidInput(f"epochs = {self.epochs}, max_steps = {self.max_steps}: give exactly one of them")
@@ -123,14 +126,17 @@ class Recipe:
     argument: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
+        if not self.name.isprintable() or not self.name or "/" in self.name:
             raise InvalidInput(f"name = {self.name!r}: must be a folder's name")
         if self.seed < 0:
             raise InvalidInput(f"seed = {self.seed}: must be 0 or more")
+        architecture = self.base.architecture
+        if architecture is not None:
+            for stage in self.stages:
+                require_length(stage, architecture.max_seq_length)
         objectives = [stage.objective for stage in self.stages]
-        from_nothing = self.base.architecture is not None
         pretraining = objectives.count("mlm")
-        if "mlm" in objectives[pretraining:] or (pretraining and not from_nothing):
+        if "mlm" in objectives[pretraining:] or (pretraining and architecture is None):
             raise InvalidInput('objective = "mlm": allowed in the first stages of a base with an architecture alone')
 
     @property
@@ -144,6 +150,15 @@ class Recipe:
 def public_name(checkpoint: str) -> str:
     """A checkpoint's hub id, or the name of its folder without the path."""
     return Path(checkpoint).name if Path(checkpoint).exists() else checkpoint
+
+
+def require_length(stage: Stage, longest: int) -> None:
+    """Raise `InvalidInput` if a stage has longer texts than a model with `longest` tokens takes."""
+    if stage.max_seq_length is not None and stage.max_seq_length > longest:
+        raise InvalidInput(
+            f"max_seq_length = {stage.max_seq_length}: the model takes at most {longest} tokens; give at most this "
+            "number, or leave it out"
+        )
 
 
 def load_recipe(name_or_path: str, base: str | None = None) -> Recipe:
@@ -178,6 +193,11 @@ def _require_positive(table: Any, *names: str) -> None:
         value = getattr(table, name)
         if value is not None and value <= 0:
             raise InvalidInput(f"{name} = {value}: must be more than 0")
+
+
+def _require_room(max_seq_length: int | None) -> None:
+    if max_seq_length is not None and max_seq_length < MIN_SEQ_LENGTH:
+        raise InvalidInput(f"max_seq_length = {max_seq_length}: must be {MIN_SEQ_LENGTH} or more")
 
 
 def _require_fit(sources: tuple[Source, ...], objective: Objective, key: str) -> None:

@@ -22,13 +22,14 @@ from torch import nn
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from sentriton.errors import InvalidInput
+from sentriton_server.training.checkpoint import longest_input
 from sentriton_server.training.contrast import contrastive_rows
 from sentriton_server.training.data import SELECTION_SETS, TrainingData, scored_pairs
 from sentriton_server.training.distillation import DistillationLoss, SaveProjection
 from sentriton_server.training.evaluation import similarity_evaluator
 from sentriton_server.training.masked_tokens import MaskedTokenModel
 from sentriton_server.training.progress import Progress, training_log
-from sentriton_server.training.recipe import Stage
+from sentriton_server.training.recipe import Stage, require_length
 from sentriton_server.training.report import StageReport
 from sentriton_server.training.teacher import teacher_vectors
 
@@ -41,6 +42,8 @@ def pretrain(
 ) -> StageReport:
     """Train an encoder to fill in masked tokens, on batches of sentences of similar length."""
     sentences = data.sentences(stage.data)
+    if not sentences:
+        raise _nothing_for(stage, "sentence")
     tokens = Dataset.from_dict({"sentence": sentences}).map(
         lambda batch: tokenizer(batch["sentence"], truncation=True, max_length=stage.max_seq_length),
         batched=True,
@@ -73,6 +76,7 @@ def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progr
     With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
     contrastive = stage.objective == "contrastive"
+    require_length(stage, longest_input(model))
     rows, loss = _rows_and_loss(model, stage, data, progress)
     arguments = _arguments(stage, data, progress.folder)
     whole_length = model.max_seq_length

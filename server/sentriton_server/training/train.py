@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.training.card import EXAMPLE, model_card
 from sentriton_server.training.checkpoint import (
     DEVICE,
+    full_disk_named,
     load_checkpoint,
     load_encoder,
     new_encoder,
@@ -35,7 +37,7 @@ from sentriton_server.training.progress import Progress
 from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import StageReport, TrainingReport
 from sentriton_server.training.stages import finetune, pretrain
-from sentriton_server.training.teacher import require_teacher
+from sentriton_server.training.teacher import PACKAGED_TEACHER, require_teacher
 from sentriton_server.training.token_vectors import token_vectors
 from sentriton_server.training.tokenizer import train_tokenizer
 from sentriton_server.training.workspace import Workspace
@@ -53,17 +55,32 @@ def train(
 
     Finished work is kept beside `output` until the checkpoint is complete: a call after an interruption resumes, and
     has the same results. `say` receives the name of each part of the work. Raises `InvalidInput` for a missing or
-    malformed data set, or an `output` that is not empty; `KeyboardInterrupt` once `interrupted` is set.
+    malformed data set, an `output` that is not empty, or weights that are not finite. Raises `KeyboardInterrupt` once
+    `interrupted` is set.
     """
-    interrupted = interrupted or threading.Event()
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
+    output = output.resolve()
     data = TrainingData(data_dir, recipe.seed)
     data.require(_data_sets(recipe))
-    for stage in recipe.stages:
-        if stage.teacher is not None:
-            require_teacher(stage.teacher)
-    workspace = Workspace(output.with_name(f"{output.name}.training"), recipe, data_dir)
+    teachers = [stage.teacher for stage in recipe.stages if stage.teacher is not None]
+    for teacher in teachers:
+        require_teacher(teacher)
+    data.check(_data_sets(recipe))
+    inputs = [*data.files(_data_sets(recipe)), *(Path(name) for name in teachers if name != PACKAGED_TEACHER)]
+    with closing(Workspace(output.with_name(f"{output.name}.training"), recipe, data_dir, inputs)) as workspace:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())) and not workspace.is_saving:
+            raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
+        with full_disk_named(workspace.folder):
+            return _train(recipe, output, data, workspace, interrupted or threading.Event(), say)
+
+
+def _train(
+    recipe: Recipe,
+    output: Path,
+    data: TrainingData,
+    workspace: Workspace,
+    interrupted: threading.Event,
+    say: Callable[[str], None],
+) -> TrainingReport:
     if not workspace.is_finished(0):
         say("preparing the base")
         _prepare_base(recipe, data, workspace)
@@ -74,6 +91,7 @@ def train(
     say("measuring the checkpoint")
     model = _start_of(len(recipe.stages) + 1, recipe, workspace)
     stages = [workspace.report(index) for index in range(1, len(recipe.stages) + 1)]
+    workspace.begin_saving()
     report = _measure(save_checkpoint(model, output), recipe, stages, data)
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
     workspace.remove()

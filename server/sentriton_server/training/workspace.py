@@ -1,37 +1,50 @@
 """The folder of an unfinished training, so that the same command resumes it after Ctrl-C or a power failure.
 
     OUTPUT.training/
-        recipe.json             the recipe; a run with another recipe does not resume
+        lock                    locked by the process that trains
+        recipe.json             the recipe and the sha256 of all data; a run with others does not resume
+        saving                  exists while the trained checkpoint is written to OUTPUT
         stage-0/finished/       the base
         stage-1/finished/       the result of the first stage in float32, and report.json
         stage-2/checkpoint-300/ a state of the second stage: weights, optimizer, random numbers
 
-A folder counts once it is complete: it is written elsewhere and renamed, or it contains `elapsed.json`.
+A folder counts once it is complete and on the disk: it is written elsewhere and renamed, or it contains `elapsed.json`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from sentriton.errors import InvalidInput
+from sentriton_server.resources import hash_files
 from sentriton_server.training.recipe import Recipe
 from sentriton_server.training.report import LogRow, StageReport
 
 ELAPSED_FILE = "elapsed.json"
+_LOCK_FILE = "lock"
+_SAVING_FILE = "saving"
 
 
 class Workspace:
-    """The folder of one training. Raises `InvalidInput` when it holds another one's."""
+    """The folder of one training, locked until `close`. Raises `InvalidInput` when it holds another one's, or another
+    process uses it. `inputs` are the files and folders that training reads again after an interruption.
+    """
 
-    def __init__(self, folder: Path, recipe: Recipe, data_dir: Path) -> None:
+    def __init__(self, folder: Path, recipe: Recipe, data_dir: Path, inputs: Iterable[Path] = ()) -> None:
         self.folder = folder
         self._recipe = recipe
+        self._descriptor: int | None = None
+        if folder.is_dir():
+            self._lock()
         content = {**dataclasses.asdict(recipe), "argument": "", "data_dir": str(data_dir.resolve())}
+        content["sha256"] = {str(path): _content(path) for path in inputs if path.exists()}
         self._content = json.dumps(content, ensure_ascii=False, indent=2)
         self._note = folder / "recipe.json"
         # Without a base nothing would be lost.
@@ -53,6 +66,7 @@ class Workspace:
         if index == 0:
             # Not earlier: a mistyped base leaves nothing behind.
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock()
             self._note.write_text(self._content, encoding="utf-8")
         target = self.finished(index)
         draft = target.with_name("unfinished")
@@ -62,7 +76,9 @@ class Workspace:
         if report is not None:
             content = {**dataclasses.asdict(report), "stage": None}
             (draft / "report.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+        sync(draft)
         draft.rename(target)
+        sync(target.parent)
         for checkpoint in target.parent.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
 
@@ -81,6 +97,47 @@ class Workspace:
                 shutil.rmtree(checkpoint)
         return folder
 
+    @property
+    def is_saving(self) -> bool:
+        """Whether the writing of the trained checkpoint was interrupted, so that the output is incomplete."""
+        return (self.folder / _SAVING_FILE).is_file()
+
+    def begin_saving(self) -> None:
+        (self.folder / _SAVING_FILE).touch()
+
     def remove(self) -> None:
         """Remove it all, once the trained checkpoint is in its place."""
+        (self.folder / _SAVING_FILE).unlink()
         shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _lock(self) -> None:
+        if self._descriptor is not None:
+            return
+        self._descriptor = os.open(self.folder / _LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise InvalidInput(f"{self.folder} is in use by another training; give another --output") from error
+
+
+def sync(folder: Path) -> None:
+    """Write the files of a folder to the disk, so that none is empty or cut off after a power failure."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _content(path: Path) -> list[str]:
+    """The names and sizes of a file or of all files in a folder, and their sha256."""
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return [*(f"{str(file.relative_to(path))!r} {file.stat().st_size}" for file in files), hash_files(files)]

@@ -16,16 +16,21 @@ CORRELATIONS = ("pearson", "spearman")
 FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, "max") for correlation in CORRELATIONS)
 
 
+def require_scores(scores: Sequence[float]) -> None:
+    """Raise `InvalidInput` if human scores correlate with nothing, since all are equal."""
+    if len(set(scores)) < 2:
+        raise InvalidInput(
+            f"{len(scores)} pairs have {len(set(scores))} different scores; correlation needs two or more"
+        )
+
+
 def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequence[float]) -> dict[str, float]:
     """All of `FIGURES` for embeddings [n, d] of n pairs and n human scores, on any scale. "..._max" is the best
     similarity's. Raises `InvalidInput` if a correlation is undefined.
     """
     from scipy.stats import pearsonr, spearmanr
 
-    if len(set(scores)) < 2:
-        raise InvalidInput(
-            f"{len(scores)} pairs have {len(set(scores))} different scores; correlation needs two or more"
-        )
+    require_scores(scores)
     figures: dict[str, float] = {}
     for similarity in SIMILARITIES:
         predicted = score_pairs(similarity, embeddings1, embeddings2)

@@ -23,6 +23,7 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _SENTENCES = ("sentence1", "sentence2")
 _SCORES = ("score", "label", "labels")
 _SOURCES = ("source", "genre")
+_KNOWN = (*_SENTENCES, *_SCORES, *_SOURCES)
 
 Rows = Iterator[tuple[str, Mapping[str, Any]]]  # the position of a row, and its columns
 
@@ -91,7 +92,11 @@ def read_rows(path: Path) -> Rows:
         with path.open("rb") as file:
             if kind in (".csv", ".tsv"):
                 rows = table_rows(file, path.name, tabs=kind == ".tsv")
-                _, names = next(rows, ("", []))
+                where, names = next(rows, ("", []))
+                if repeated := next((name for name in _KNOWN if names.count(name) > 1), None):
+                    raise InvalidInput(
+                        f"{where} has {names.count(repeated)} columns {repeated!r}; give each its own name"
+                    )
                 yield from ((where, dict(zip(names, row, strict=True))) for where, row in rows)
             else:
                 values = json_list_values if kind == ".json" else json_line_values

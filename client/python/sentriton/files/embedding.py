@@ -195,7 +195,8 @@ def embed_to_file(
     # Without sentences, this checks the options and gives the rows' shape.
     empty = _array(encoder.encode([], **options))
     dimension, dtype = empty.shape[1], empty.dtype
-    identity = {**source.identity, "column": column, "on error": on_error, **_meaning(encoder, options, dimension)}
+    content, meaning = source.content(), _meaning(encoder, options, dimension)
+    identity = {**source.identity, **content, "column": column, "on error": on_error, **meaning}
     skipped = Skipped(output)
     run = PartialRun(output)
     with _telling(output), run, closing(skipped):
@@ -208,6 +209,7 @@ def embed_to_file(
                 # The survey has listed those of a file.
                 reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
                 _embed_rest(encoder, source, reject, rows, options, total, progress)
+                source.check_unchanged(content)
                 rows.finish(output)
             skipped.publish()
         finally:
@@ -267,7 +269,6 @@ def _embed_rest(
         for chunk, embeddings in embedded(encoder, remaining, options):
             rows.append(chunk, embeddings)
             advance(rows.rows)
-    source.check_unchanged()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from sentriton.files.columns import SENTENCE, SentenceRow, checked, plain_row
 from sentriton.files.rows import Fills, Reading, Reject, checked_encoding
 from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_rows
 
+_BLOCK_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class SentenceSource:
     """A source of rows. `read` returns them, and takes `Reading`'s functions for wrong rows and long lines. `path` is
-    a file that can be read twice, if any. `identity` identifies its content.
+    a file that can be read twice, if any. `identity` has its name and encoding.
     """
 
     name: str
@@ -53,9 +56,13 @@ class SentenceSource:
             return count, plain_schema(pq.read_schema(self.path))
         return count, types or {SENTENCE: {str}}
 
-    def check_unchanged(self) -> None:
-        """Raises `InvalidInput` if the file has changed."""
-        if self.path is not None and not _file_identity(self.path).items() <= self.identity.items():
+    def content(self) -> dict[str, Any]:
+        """Size and sha256 of a file, which this reads: another file may have the same size and time."""
+        return {} if self.path is None else _content_of(self.path)
+
+    def check_unchanged(self, content: dict[str, Any]) -> None:
+        """Raises `InvalidInput` if the file no longer has this `content`."""
+        if self.content() != content:
             raise InvalidInput(f"{self.path} changed during the run; give --restart to embed it again")
 
 
@@ -88,7 +95,7 @@ def open_source(
 
     if not path.is_file():
         return SentenceSource(path.name, {"input": str(path)}, read)
-    return SentenceSource(path.name, {**_file_identity(path), "encoding": encoding}, read, path=path)
+    return SentenceSource(path.name, {"input": str(path.absolute()), "encoding": encoding}, read, path=path)
 
 
 def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
@@ -109,9 +116,13 @@ def _kind(value: object) -> type:
     return np.int64 if -(2**63) <= value < 2**63 else object
 
 
-def _file_identity(path: Path) -> dict[str, Any]:
+def _content_of(path: Path) -> dict[str, Any]:
+    size, digest = 0, hashlib.sha256()
     try:
-        found = path.stat()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                size += len(block)
+                digest.update(block)
     except OSError as error:
         raise InvalidInput(f"cannot read {path}: {error.strerror}") from error
-    return {"input": str(path.absolute()), "bytes of input": found.st_size, "input modified at (ns)": found.st_mtime_ns}
+    return {"bytes of input": size, "sha256 of input": digest.hexdigest()}

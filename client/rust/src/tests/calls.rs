@@ -107,6 +107,20 @@ async fn a_server_that_refuses_for_good_is_asked_once() {
     assert_eq!((failure.status().map(Status::code), server.received()), (Some(Code::InvalidArgument), 1));
 }
 
+#[tokio::test]
+async fn the_servers_error_for_a_text_names_the_sentence() {
+    let server = SmallServer::start().await;
+    server.refuse(|_, texts| {
+        let row = texts.iter().position(|text| text == "w10")?;
+        Some(Status::invalid_argument(format!("text in row {row} has 9 bytes; allowed are 8")))
+    });
+    for size in [1, 2, 64] {
+        // 64: a joined request
+        let outcome = open(&server.address).encode(&["w1", "w100", "w10", "w1000"]).batch_size(size).await;
+        assert_error(outcome, Error::InvalidInput, &["sentences[2] has 9 bytes; allowed are 8 ("]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retries_have_a_budget() {
     let server = SmallServer::start().await;

@@ -1,6 +1,6 @@
 {{- define "sentriton.labels" -}}
 app.kubernetes.io/name: sentriton
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "sentriton.image" -}}

@@ -167,6 +167,11 @@ final class Call<T> extends Task<T> {
         }
 
         @Override
+        public SentritonException named(Attempt.Sending sending, SentritonException error) {
+            return Errors.namingSentence(error, sending.attempt.rows.indices);
+        }
+
+        @Override
         public void finished() {
             complete(results.finish());
         }
@@ -227,7 +232,8 @@ final class Call<T> extends Task<T> {
             String progress = texts.length == 1
                     ? ""
                     : String.format(Locale.ROOT, " (0 of %,d sentences were embedded)", texts.length);
-            Call.this.failed(Errors.renew(error, error.getMessage() + progress), model);
+            SentritonException named = Errors.namingSentence(error, member.rows.indices);
+            Call.this.failed(Errors.renew(named, named.getMessage() + progress), model);
         }
     }
 }

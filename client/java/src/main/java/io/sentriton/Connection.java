@@ -1,5 +1,6 @@
 package io.sentriton;
 
+import io.grpc.CallCredentials;
 import io.grpc.CallOptions;
 import io.grpc.ClientCall;
 import io.grpc.ConnectivityState;
@@ -9,6 +10,7 @@ import io.grpc.MethodDescriptor;
 import io.grpc.Status;
 import io.sentriton.internal.inference.ModelInferRequest;
 import io.sentriton.internal.inference.ModelInferResponse;
+import java.util.concurrent.Executor;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -60,8 +62,9 @@ final class Connection {
 
     /** Sends one request. {@code outcome} gets its response or its error. */
     Pending infer(ModelInferRequest request, double timeoutS, Outcome outcome) {
-        CallOptions options =
-                CallOptions.DEFAULT.withDeadlineAfter(Math.max(1, Clock.nanos(timeoutS)), TimeUnit.NANOSECONDS);
+        CallOptions options = CallOptions.DEFAULT
+                .withDeadlineAfter(Math.max(1, Clock.nanos(timeoutS)), TimeUnit.NANOSECONDS)
+                .withCallCredentials(new LastLook(Clock.now() + timeoutS));
         ClientCall<ModelInferRequest, ModelInferResponse> call = channel.newCall(MODEL_INFER, options);
         Metadata headers = new Metadata();
         if (accessKey != null) {
@@ -108,6 +111,27 @@ final class Connection {
         if (channel.getState(false) == ConnectivityState.TRANSIENT_FAILURE) {
             channel.resetConnectBackoff();
             reconnectLater();
+        }
+    }
+
+    /**
+     * Ends a request that got its connection so late that too little time is left to send it. gRPC asks for these
+     * headers once a request has a connection.
+     */
+    private static final class LastLook extends CallCredentials {
+        private final double until;
+
+        LastLook(double until) {
+            this.until = until;
+        }
+
+        @Override
+        public void applyRequestMetadata(RequestInfo request, Executor executor, MetadataApplier applier) {
+            if (until - Clock.now() < Deadline.LEAST_S) {
+                applier.fail(Status.DEADLINE_EXCEEDED.withDescription("connecting took too long"));
+            } else {
+                applier.apply(new Metadata());
+            }
         }
     }
 

@@ -12,7 +12,7 @@ class Deadline {
     static final double MARGIN_S = 0.1;
 
     /** With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368). */
-    private static final double LEAST_S = 0.002;
+    static final double LEAST_S = 0.002;
 
     private static final double A_DAY_S = 86_400; // since gRPC, Triton and timers use integers
 

@@ -18,6 +18,11 @@ final class Dispatcher {
         /** Takes an answer. Throws {@code ServerErrorException} for a wrong one. */
         void collect(Attempt.Sending sending, ModelInferResponse response);
 
+        /** The error of a request, in whose message a sentence has its place in the call. */
+        default SentritonException named(Attempt.Sending sending, SentritonException error) {
+            return error;
+        }
+
         /** No request is in flight before a retry. */
         default void pauses() {}
 
@@ -98,7 +103,7 @@ final class Dispatcher {
     private void settle(
             Attempt.Sending sending, @Nullable ModelInferResponse response, @Nullable SentritonException error) {
         if (response == null) {
-            course.failed(sending, Objects.requireNonNull(error), Clock.now());
+            course.failed(sending, owner.named(sending, Objects.requireNonNull(error)), Clock.now());
             if (course.idle()) {
                 owner.pauses();
             }

@@ -8,6 +8,7 @@ import java.security.cert.CertificateException;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.net.ssl.SSLException;
 import org.jspecify.annotations.Nullable;
@@ -50,6 +51,8 @@ enum Errors {
     // Netty's prefix of the system's message.
     private static final Pattern SYSTEM_CALL = Pattern.compile("^\\w+\\(\\.\\.\\) failed(?: with error\\(-\\d+\\))?: ");
     private static final String MISMATCH = "fingerprint mismatch";
+    // The server's words for the text of a request.
+    private static final Pattern IN_ROW = Pattern.compile("text in row (\\d{1,9}) ");
 
     private interface Factory {
         SentritonException create(String message, @Nullable Throwable cause);
@@ -74,6 +77,19 @@ enum Errors {
             }
         }
         throw error;
+    }
+
+    /**
+     * The error of a request for the sentences at {@code indices}. The message names the sentence, and not the row.
+     */
+    static SentritonException namingSentence(SentritonException error, int[] indices) {
+        Matcher found = IN_ROW.matcher(String.valueOf(error.getMessage()));
+        if (!(error instanceof InvalidInputException) || !found.find()) {
+            return error;
+        }
+        int row = Integer.parseInt(found.group(1));
+        int place = row < indices.length ? indices[row] : row;
+        return renew(error, found.replaceFirst("sentences[" + place + "] "));
     }
 
     static InvalidInputException invalid(String message) {

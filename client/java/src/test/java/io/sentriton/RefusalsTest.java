@@ -184,4 +184,23 @@ class RefusalsTest extends ServerTest {
         List<String> empty = Collections.emptyList();
         assertEquals(0, other.encode(empty).length);
     }
+
+    @Test
+    void theServersErrorForATextNamesTheSentence() {
+        SmallServer server = server();
+        server.refuse = number -> {
+            int row = SmallServer.texts(server.requests.get(number)).indexOf("w10");
+            return row < 0
+                    ? null
+                    : Status.INVALID_ARGUMENT.withDescription("text in row " + row + " has 9 bytes; allowed are 8");
+        };
+        SentenceEncoder encoder = opened(builder(server).maxInFlight(1).build());
+        List<String> sentences = List.of("w1", "w100", "w10", "w1000");
+        for (int size : new int[] {1, 2, 64}) { // 64: a joined request
+            assertFails(
+                    InvalidInputException.class,
+                    "^sentences\\[2\\] has 9 bytes; allowed are 8 \\(",
+                    () -> encoder.encode(sentences, batches(size)));
+        }
+    }
 }
