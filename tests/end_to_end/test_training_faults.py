@@ -93,11 +93,13 @@ def test_a_training_does_not_resume_with_other_sentences(
     own_data: Path, trained: tuple[Path, TrainingReport], more: Path
 ) -> None:
     """The teacher's vectors would belong to other sentences."""
-    output = resumable(more, trained[0], own_data)
-    with (own_data / "korsts-train.tsv").open("a", encoding="utf-8") as file:
-        file.write("\ng\tf\ty\t99\t1.0\t오늘\t내일\n")
+    output, sentences = resumable(more, trained[0], own_data), own_data / "korsts-train.tsv"
+    before = sentences.read_bytes()
+    sentences.write_bytes(before + "\ng\tf\ty\t99\t1.0\t오늘\t내일\n".encode())
     with pytest.raises(InvalidInput, match="an unfinished training with another recipe or other data"):
         train(load_recipe(str(more)), output=output, data_dir=own_data)
+    sentences.write_bytes(before)
+    train(load_recipe(str(more)), output=output, data_dir=own_data)  # the refusal has left no lock
 
 
 def test_two_trainings_do_not_share_a_folder(data_dir: Path, trained: tuple[Path, TrainingReport], more: Path) -> None:
@@ -131,6 +133,11 @@ def test_a_training_that_is_cut_off_as_it_saves_resumes(
     train(load_recipe(str(more)), output=output, data_dir=data_dir)
     assert (output / "README.md").is_file()
     assert not more.with_name("more.training").exists()
+
+
+def test_the_root_is_not_empty(data_dir: Path, trained: tuple[Path, TrainingReport], more: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"^/ is not empty: give a new folder"):
+        train(load_recipe(str(more), str(trained[0])), output=Path("/"), data_dir=data_dir)
 
 
 @pytest.mark.parametrize("output", [".", "link"])
@@ -196,3 +203,18 @@ def test_a_checkpoint_is_on_the_disk_before_it_counts(
     assert checkpoint / "optimizer.pt" in files
     assert set(files) <= synced
     assert {folder / "stage-0/unfinished" / path.name for path in (folder / "stage-0/finished").iterdir()} <= synced
+
+
+def test_a_result_is_on_the_disk_before_the_stages_are_removed(
+    data_dir: Path, trained: tuple[Path, TrainingReport], more: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, synced = more.with_name("more"), set[Path]()
+
+    def fsync(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        if more.with_name("more.training").exists():
+            synced.add(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    train(load_recipe(str(more), str(trained[0])), output=output, data_dir=data_dir)
+    assert {output, *output.rglob("*")} <= synced

@@ -149,8 +149,9 @@ def test_a_pod_has_the_time_that_its_server_takes_to_end(exit_s: str, grace_s: i
     assert made["Deployment/sentriton"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace_s
 
 
-def test_a_pod_has_the_time_that_its_server_takes_to_start() -> None:
-    made = by_name(template({"settings": {"SENTRITON_READY_TIMEOUT_S": "1800"}}))
+@pytest.mark.parametrize("ready_s", ["1800", "1799.5"])
+def test_a_pod_has_the_time_that_its_server_takes_to_start(ready_s: str) -> None:
+    made = by_name(template({"settings": {"SENTRITON_READY_TIMEOUT_S": ready_s}}))
     deployment = made["Deployment/sentriton"]["spec"]
     probe = deployment["template"]["spec"]["containers"][0]["startupProbe"]
     assert probe["failureThreshold"] * probe["periodSeconds"] == 1820

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import queue
+import random
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.unit.scheduling import (
     Allowance,
@@ -172,3 +176,46 @@ def test_a_share_is_worth_its_fixed_cost() -> None:
     scheduler = make_scheduler(encoders=4, batches_in_flight=5, alike=False)
     scheduler.add(make_request(2, 2, 2, 2))
     assert len(scheduler.take().rows) == 4
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("encoders", [1, 2, 4])
+def test_every_row_is_computed_once_however_the_rows_are_divided(encoders: int, alike: bool) -> None:
+    scheduler = make_scheduler(
+        batch_rows=5, encoders=encoders, batches_in_flight=encoders + 1, alike=alike, waiting_rows=10_000
+    )
+    draw, taken, complete = random.Random(encoders), queue.Queue[Any](), queue.Queue[Any]()
+    free = threading.Semaphore(encoders)
+
+    def work() -> None:
+        while batch := scheduler.take():
+            with free:
+                time.sleep(0.0002)
+            taken.put(batch.rows)
+            for request in batch.deliver(first_ids(batch)):
+                complete.put(request)
+            scheduler.done(batch)
+
+    workers = [threading.Thread(target=work) for _ in range(encoders + 1)]
+    for worker in workers:
+        worker.start()
+    requests = [
+        make_request(
+            *draw.choices([1, 4, 9, 40, 90], k=draw.randint(1, 7)), lane=draw.choice(["query", "bulk", "canary"])
+        )
+        for _ in range(150)
+    ]
+    for request in requests:
+        assert not scheduler.add(request)
+        time.sleep(draw.choice([0, 0, 0.001]))
+    try:
+        finished = [complete.get(timeout=10) for _ in requests]
+    finally:
+        scheduler.close()
+        for worker in workers:
+            worker.join()
+    assert set(finished) == set(requests)
+    rows = [(row.request, row.place) for batch in taken.queue for row in batch]
+    assert len(rows) == len(set(rows)) == sum(len(request.unknown) for request in requests)
+    for request in requests:
+        assert request.embeddings.ravel().tolist() == np.unique(request.input_ids).tolist()

@@ -43,6 +43,16 @@ def test_while_queries_come_bulk_batches_are_short_and_leave_a_place_free() -> N
     assert taken[0].rows[0].request.lane == "bulk"
 
 
+def test_an_idle_encoder_gets_no_long_bulk_batch_while_queries_come() -> None:
+    scheduler = make_scheduler(batch_tokens=64, batches_in_flight=3, encoders=2)
+    scheduler.add(make_request(4))
+    take(scheduler)
+    scheduler.add(make_request(*[4] * 32, lane="bulk"))
+    assert [len(scheduler.take().rows) * 4 for _ in range(2)] == [64 // 8] * 2
+    scheduler.add(make_request(4))
+    assert scheduler.take().lane == "query", "it has the place that bulk work leaves"
+
+
 def test_without_queries_bulk_work_takes_every_place_and_whole_batches() -> None:
     scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
     scheduler.add(make_request(*[4] * 32, lane="bulk"))

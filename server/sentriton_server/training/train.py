@@ -41,7 +41,7 @@ from sentriton_server.training.stages import finetune, pretrain
 from sentriton_server.training.teacher import PACKAGED_TEACHER, require_teacher
 from sentriton_server.training.token_vectors import token_vectors
 from sentriton_server.training.tokenizer import train_tokenizer
-from sentriton_server.training.workspace import Workspace
+from sentriton_server.training.workspace import Workspace, sync, sync_one
 
 
 def train(
@@ -67,7 +67,7 @@ def train(
         require_teacher(teacher)
     data.check(_data_sets(recipe))
     inputs = [*data.files(_data_sets(recipe)), *(Path(name) for name in teachers if name != PACKAGED_TEACHER)]
-    with closing(Workspace(output.with_name(f"{output.name}.training"), recipe, data_dir, inputs)) as workspace:
+    with closing(Workspace(output.parent / f"{output.name}.training", recipe, data_dir, inputs)) as workspace:
         if output.exists() and (not output.is_dir() or any(output.iterdir())) and not workspace.is_saving:
             raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
         with full_disk_named(workspace.folder):
@@ -95,6 +95,8 @@ def _train(
     workspace.begin_saving()
     report = _measure(save_checkpoint(model, output), recipe, stages, data)
     (output / "README.md").write_text(model_card(report), encoding="utf-8")
+    sync(output)
+    sync_one(output.parent)
     workspace.remove()
     return report
 

@@ -41,14 +41,15 @@ class Workspace:
         self.folder = folder
         self._recipe = recipe
         self._descriptor: int | None = None
-        if folder.is_dir():
-            self._lock()
+        self._note = folder / "recipe.json"
         content = {**dataclasses.asdict(recipe), "argument": "", "data_dir": str(data_dir.resolve())}
         content["sha256"] = {str(path): _content(path) for path in inputs if path.exists()}
         self._content = json.dumps(content, ensure_ascii=False, indent=2)
-        self._note = folder / "recipe.json"
+        if folder.is_dir():
+            self._lock()
         # Without a base nothing would be lost.
         if self.is_finished(0) and self._note.is_file() and self._note.read_text(encoding="utf-8") != self._content:
+            self.close()
             raise InvalidInput(
                 f"{folder} contains an unfinished training with another recipe or other data; remove it to start over, "
                 "or give another --output"
@@ -78,7 +79,7 @@ class Workspace:
             (draft / "report.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
         sync(draft)
         draft.rename(target)
-        sync(target.parent)
+        sync_one(target.parent)
         for checkpoint in target.parent.glob("checkpoint-*"):
             shutil.rmtree(checkpoint)
 
@@ -104,6 +105,7 @@ class Workspace:
 
     def begin_saving(self) -> None:
         (self.folder / _SAVING_FILE).touch()
+        sync_one(self.folder)
 
     def remove(self) -> None:
         """Remove it all, once the trained checkpoint is in its place."""
@@ -130,11 +132,16 @@ class Workspace:
 def sync(folder: Path) -> None:
     """Write the files of a folder to the disk, so that none is empty or cut off after a power failure."""
     for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_one(path)
+
+
+def sync_one(path: Path) -> None:
+    """Write a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _content(path: Path) -> list[str]:
