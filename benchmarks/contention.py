@@ -1,15 +1,17 @@
 """How much does other work on the same cores cost the encoder?
 
-    .venv/bin/python -m benchmarks.contention [--size base] [--layers 6] [--precision int8] [--sentences 128]
-        [--contenders service module] [--busy 6 15] [--spins 0 300 10000] [--seconds 4]
+    .venv/bin/python -m benchmarks.contention [--size base] [--layers 6] [--precision int8] [--operators auto]
+        [--sentences 128] [--contenders service module] [--busy 6 15] [--spins 0 300 10000] [--seconds 4]
         [--save FILE.json]
 
-The encoder embeds a corpus alone, then next to busy processes. It runs as a service, whose server has its own session,
-and as the exported module in this session. Other work takes cores, but must not raise the CPU time per sentence. So the
-table has the encoder's share of the cores, and the CPU time per sentence. If `/proc/sys/kernel/sched_autogroup_enabled`
-is 1, Linux shares cores between sessions first. Then all busy processes of another session together take half of the
-cores. A busy process of the same session takes as much as a thread of the encoder. `--spins` are values of
-`GOMP_SPINCOUNT`, the time that a thread spins before it sleeps.
+The encoder embeds a corpus alone, and then beside busy processes. It runs as a service, whose server has a session of
+its own, and as the exported module in this session. Other work takes cores, but it should not raise the CPU time per
+sentence. So the table has both: the cores that the encoder used, and its CPU time per sentence.
+
+The session matters if `/proc/sys/kernel/sched_autogroup_enabled` is 1, because Linux then divides the cores between
+sessions first. All busy processes of another session together take half of the cores. A busy process of the same
+session takes as much as a thread of the encoder. `--spins` are values of `GOMP_SPINCOUNT`, the number of times that a
+waiting thread spins before it sleeps.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from benchmarks.workload import cpu_seconds, hardware, klue_sentences
 from sentriton import SentenceEncoder
 from sentriton_server.export import export
 from sentriton_server.serving import ServerSettings, TritonServer
+from sentriton_server.settings import OPERATORS
 
 BATCH_SIZE = 32
 SPIN_VARIABLE = "GOMP_SPINCOUNT"
@@ -141,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--precision", default="int8")
+    parser.add_argument("--operators", choices=OPERATORS, default="auto")
     parser.add_argument("--sentences", type=int, default=128)
     parser.add_argument("--contenders", choices=CONTENDERS, nargs="+", default=list(CONTENDERS))
     parser.add_argument("--busy", type=int, nargs="+", default=[6, 15])
@@ -159,7 +163,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=arguments.layers)
         repository = Path(scratch) / "repository"
-        export(checkpoint, repository, precision=arguments.precision, device="cpu")
+        export(checkpoint, repository, precision=arguments.precision, device="cpu", operators=arguments.operators)
         for spins in arguments.spins:
             os.environ.update({SPIN_VARIABLE: spins, "OMP_WAIT_POLICY": "PASSIVE"})
             for contender in arguments.contenders:

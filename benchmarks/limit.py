@@ -4,20 +4,17 @@
         [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--scratch FOLDER] [--prepare]
         [--plot FILE.png] [--save FILE.json]
 
-Each precision has three rates in operations per second, measured in turn in one run, each in its own process:
+Each precision has three rates in operations per second. Each has its own process, and all take turns in one run.
+`products` are the matrix products alone, in the model's shapes: oneDNN computes them on a CPU, and cuBLAS on a GPU.
+`module` is the exported TorchScript module, with the scheduler's batch size and the server's variables. `service` is
+the same module over gRPC. On a CPU the products are also measured by `torch.nn.functional.linear` in fp32, which
+sentence-transformers uses.
 
-- products: only the matrix products, in the model's shapes, by oneDNN's kernels on a CPU and by cuBLAS on a GPU.
-- module: the exported TorchScript module, on batches as large as the scheduler's and with the server's variables.
-- service: the same over gRPC.
+For module and service only useful work counts: the projections of real tokens, without padding and attention. A
+smaller number of `--layers` makes the run shorter, and does not change the module's share of the products. The
+service's share falls, because tokenization, requests and pooling take the same time beside less work.
 
-On a CPU the products are also measured by `torch.nn.functional.linear` in fp32, which sentence-transformers uses.
-
-For module and service only useful work counts: the projections of real tokens, without padding and attention.
-`--layers` makes the run shorter and keeps the module's share of the products. It makes the service's share smaller,
-because tokenization, requests and pooling take the same time beside less work.
-
-`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` makes them and
-ends.
+`--scratch` keeps checkpoint and exports for the next run with the same size and layers. `--prepare` only makes them.
 """
 
 from __future__ import annotations

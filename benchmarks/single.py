@@ -7,7 +7,7 @@
 Each caller embeds one sentence through `encode`, waits for its vector and embeds the next. One thread, many threads and
 many asyncio tasks share an encoder. Processes with the same number of threads in all have an encoder each. Waiting
 calls share requests, except with `batch_size=1` ("not joined"). All take turns in rounds, and the best round of each
-counts. CPU times are those of all client processes, and of the server.
+counts. CPU time is that of all client processes.
 """
 
 from __future__ import annotations

@@ -16,15 +16,20 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-This page compares Sentriton with the fastest other system on each processor. Each processor has a page with all
-measured rates. [Benchmarks](../README.md) describes how each figure is measured, and lists the goals.
+This page compares Sentriton with the best peer, the fastest other system, on each processor. Each processor also has a
+page with all rates, and with the date and the command of each measurement. [Benchmarks](../README.md) describes how the
+figures are measured, and lists the goals.
+
+The results of Zen 4 are older than Sentriton's [C++ operators](../../docs/decisions/encoder-operators.md), and were
+measured with torch's operators. They do not include CTranslate2.
 
 `python -m benchmarks.tables` writes these pages from JSON files.
 """
 PROCESSOR_HEADING = """# {processor}
 
-This page has all results of this processor, with date and command. [Benchmarks](../../README.md#columns) explains the
-columns. [Results](../README.md) has the other processors.
+This page has all results of the processor `{folder}`. Above each table are the date and the command of the
+measurement. [Benchmarks](../../README.md#columns) explains the columns. [Results](../README.md) has the other
+processors.
 
 `python -m benchmarks.tables` writes this page from the JSON files in its folder.
 """
@@ -38,6 +43,17 @@ _PEERS = {
     _SENTRITON: "**Sentriton, over gRPC**",
 }
 _PRECISIONS = ("fp32", "bf16", "int8")
+# The subject of a table, by its benchmark.
+_SHOWN = {
+    "batches": "The table shows the token blocks that the batches of a corpus fill, for several limits of a batch.",
+    "clients": "The table compares the client libraries: one call with a list, and many callers with single sentences.",
+    "contention": "The table shows the encoder alone and beside busy processes, for each number of spins.",
+    "gateway": "The table compares OpenAI's API through the gateway with `encode` over gRPC.",
+    "limit": "The table compares the matrix products alone, the encoder module, and the service over gRPC.",
+    "offline": "The table compares Sentriton with its peers on a corpus, each at several batch sizes.",
+    "single": "The table compares calls with single sentences, joined and not joined, with one call with a list.",
+    "text": "The table compares `embed_text`, which tokenizes on the server, with `embed_tokens`.",
+}
 
 Result = dict[str, Any]
 
@@ -56,21 +72,23 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
     found = {}
     for folder, its in results.items():
         processor = its[0]["processor"]
-        index.append(f"## {processor}\n\n[All results of this processor]({folder}/README.md)\n")
+        index.append(f"## {processor}\n\n[All results of `{folder}`]({folder}/README.md)\n")
         if ratios := [row for result in its if result["benchmark"] == "offline" for row in ratio_rows(result)]:
-            index += ["Sentriton and the best peer, sentences/s:\n", markdown(ratios)]
-        found[f"{folder}/README.md"] = processor_page(processor, its)
+            index += ["The rates of Sentriton and of the best peer are in sentences/s:\n", markdown(ratios)]
+        found[f"{folder}/README.md"] = processor_page(folder, its)
     return {"README.md": "\n".join(index), **found}
 
 
-def processor_page(processor: str, results: list[Result]) -> str:
-    """A processor's results: each table with its date and command."""
-    parts = [PROCESSOR_HEADING.format(processor=processor)]
+def processor_page(folder: str, results: list[Result]) -> str:
+    """The results of the processor in `folder`: each table with its date and command."""
+    processor = results[0]["processor"]
+    parts = [PROCESSOR_HEADING.format(processor=processor, folder=folder)]
     for result in results:
         precisions = {row.get("precision") for row in result["rows"]} - {None}
         only = f", {precisions.pop()}" if len(precisions) == 1 else ""
         parts += [
             f"## {result['benchmark']}: {result['title'].removesuffix(', ' + processor)}{only}\n",
+            *(f"{shown}\n" for benchmark, shown in _SHOWN.items() if benchmark == result["benchmark"]),
             f"{result['date']}, `{result['command']}`\n",
             markdown(result["rows"]),
         ]

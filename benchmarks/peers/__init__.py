@@ -1,6 +1,6 @@
-"""The contenders of `benchmarks.offline`, one file per kind.
+"""The contenders of `benchmarks.offline`: Sentriton and its peers, one file per kind.
 
-Every file has `load(job)`, a context manager that prepares `job.checkpoint` at `job.precision` and yields
+Every file has a context manager, `load(job)`. It prepares `job.checkpoint` at `job.precision` and yields a function,
 `encode(sentences, batch_size)`, which returns float32 [sentences, dimension]. `benchmarks.peers.worker` runs it in a
 separate process. A peer with conflicting packages has its own virtual environment, and imports nothing of Sentriton.
 """
@@ -17,15 +17,17 @@ from numpy.typing import NDArray
 Encode = Callable[[list[str], int], NDArray[np.float32]]
 
 ROOT = Path(__file__).resolve().parents[2]
-# sentence-transformers' default, one with less padding, and one without padding.
+# The default of sentence-transformers, a size with less padding, and one without padding.
 BATCH_SIZES = (32, 8, 1)
 
 
 @dataclass(frozen=True)
 class Job:
-    """The task of a contender. `checkpoint` is in the format of sentence-transformers 6, and `older_checkpoint` the
-    same for older releases. `scratch` is the folder of all exports, for reuse. `sentences` is the workload. A contender
-    may read it in advance (the padded repository needs its length).
+    """The task of a contender.
+
+    `checkpoint` is in the format of sentence-transformers 6, and `older_checkpoint` is the same in the format of older
+    releases. `scratch` is the folder of all exports, which contenders use again. `sentences` is the workload. A
+    contender may read it in advance, since the padded repository needs the longest length.
     """
 
     checkpoint: Path
@@ -40,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Peer:
-    """A kind of contender: its file, its precisions on each device, and its batch sizes (0: it chooses its own)."""
+    """A kind of contender: its file, its precisions on each device, and its batch sizes. 0: it chooses its own."""
 
     label: str
     module: str

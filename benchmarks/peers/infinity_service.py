@@ -1,8 +1,9 @@
 """Infinity's server (`infinity_emb v2`), one process per batch size. Several callers send concurrent requests over HTTP
 on loopback, like OpenAI's client (vectors in base64).
 
-Its settings are its defaults, with two exceptions. The optimum engine pools the first token by default. The torch
-engine's int8 with BetterTransformer changes no weight that is used.
+The server has its default settings, with two exceptions. The optimum engine pools the first token by default, so it
+gets `--pooling-method mean`. The torch engine runs int8 without BetterTransformer, which would ignore the 8-bit
+weights.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SENTENCES_PER_REQUEST = 32
 START_LIMIT_S = 240
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "int8": "int8"}
 MODEL = "model"
-# The names of sentence-transformers, and those that Infinity expects.
+# The names that sentence-transformers gives the files, and the names that Infinity expects.
 ONNX_FILES = {"fp32": ("model.onnx",) * 2, "int8": ("model_qint8_avx512_vnni.onnx", "model_quantized.onnx")}
 
 

@@ -1,6 +1,4 @@
-"""The same checkpoint in the format of releases before sentence-transformers 6 and transformers 5, which other peers
-still require.
-"""
+"""Writes a checkpoint in the format of sentence-transformers 5 and transformers 4, which some peers still require."""
 
 from __future__ import annotations
 

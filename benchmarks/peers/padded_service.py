@@ -1,5 +1,5 @@
-"""The usual Triton repository (`benchmarks.padded`) with its usual client: a tokenizer that pads every request to one
-length, tritonclient, and several requests in flight.
+"""The usual Triton repository (`benchmarks.padded`) with its usual client. The client pads every request to one length,
+and has several requests in flight through tritonclient.
 """
 
 from __future__ import annotations

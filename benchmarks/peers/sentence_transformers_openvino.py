@@ -1,7 +1,7 @@
-"""sentence-transformers on OpenVINO. fp32 is set, because OpenVINO computes in bf16 by default if the processor has it.
+"""sentence-transformers on OpenVINO. By default OpenVINO computes in bf16 if the processor has it, so fp32 is set.
 
-At int8 the quantization is static, as in the documentation of sentence-transformers. The workload's sentences calibrate
-it.
+At int8 the quantization is static, as in the documentation of sentence-transformers. Sentences of the workload
+calibrate it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.peers import Encode, Job
 
 CONFIGURATIONS: dict[str, dict[str, str]] = {"fp32": {"INFERENCE_PRECISION_HINT": "f32"}, "bf16": {}, "int8": {}}
 COMPUTES_IN = {"fp32": "f32", "bf16": "bf16"}
-# Of 384 tokens each. The documentation's 300 take minutes for 24 layers, and only affect the quality.
+# Each has 384 tokens. The 300 sentences of the documentation take minutes for 24 layers, and only affect the quality.
 CALIBRATION_SENTENCES = 8
 QUANTIZED = "openvino/openvino_model_qint8_quantized.xml"
 

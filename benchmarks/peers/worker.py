@@ -1,9 +1,9 @@
 """The process of a contender: `python -m benchmarks.peers.worker MODULE`.
 
-The first line of its input is a `Job` in JSON. It prepares the contender and prints `{}`. Then it answers each line
-`{"every": N, "batch_size": …, "save": FILE.npy}` with `{"seconds": …, "cpu_seconds": …}` once FILE has the vectors of
-every Nth sentence, until its input ends. CPU seconds are those of this process and its children, so they include
-servers.
+The first line of its input is a `Job` in JSON. The worker prepares the contender and prints `{}`. Each further line is
+`{"every": N, "batch_size": …, "save": FILE.npy}`. The worker embeds every Nth sentence, writes the vectors to FILE and
+prints `{"seconds": …, "cpu_seconds": …}`. It ends with its input. CPU seconds are those of this process and its
+children, so they include servers.
 """
 
 from __future__ import annotations

@@ -41,12 +41,12 @@ from sentriton_server.parity import ExportedModel, ParityReport, compare
 from sentriton_server.parity_texts import hard_texts, long_texts, parity_sentences
 from sentriton_server.repository import (
     MANIFEST,
-    read_config,
     record_files,
     write_batching,
     write_configs,
 )
 from sentriton_server.repository_files import write_contract, write_golden, write_head, write_json, write_tokenizer
+from sentriton_server.request_rows import announced_rows
 from sentriton_server.resources import hash_files
 from sentriton_server.sensitivity import sensitive_linears
 
@@ -326,7 +326,7 @@ def _manifest(
         dimension=dimension,
         max_seq_length=spec.max_seq_length,
         vocab_size=spec.vocab_size,
-        max_batch_size=read_config(repository, "embed_text").max_batch_size,
+        max_batch_size=announced_rows(spec.max_seq_length, device),
         pooling=tuple(checkpoint.head_modules[0]["modes"]),
         include_prompt=checkpoint.head_modules[0]["include_prompt"],
         prompts={name: prompt for name, prompt in model.prompts.items() if prompt is not None},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sentriton_server.request_rows import accepted_rows
+
 # A batch with this number of activations uses a large GPU's matrix units fully, and takes milliseconds.
 _BATCH_ACTIVATIONS = 8192 * 1024
 _MIN_BATCH_TOKENS = 8192
@@ -18,8 +20,6 @@ _INTERMEDIATE_STATES = 2
 # The memory of the smallest common GPU, for exports on a machine without a GPU.
 ASSUMED_MEMORY = 16 << 30
 
-_REQUEST_ROWS = 256
-_MAX_REQUEST_TOKENS = (1 << 20) - 1  # the largest batch dimension (encoder/config.pbtxt)
 _SHORT_ROW_TOKENS = 8
 _WAITING_ROWS = 32_768
 # Per GPU: two batches in computation or transfer, so that the GPU does not wait for the host, and one that is formed.
@@ -28,11 +28,8 @@ _BATCHES_IN_FLIGHT = 3
 
 @dataclass(frozen=True)
 class GpuSizes:
-    """The limits for a GPU: rows of a request, tokens and rows of a batch, batches in flight per GPU, waiting rows of a
-    lane.
-    """
+    """The limits for a GPU: tokens and rows of a batch, batches in flight per GPU, waiting rows of a lane."""
 
-    request_rows: int
     batch_tokens: int
     batch_rows: int
     batches_in_flight: int = _BATCHES_IN_FLIGHT
@@ -47,5 +44,4 @@ def gpu_sizes(
     token_bytes = (_HIDDEN_STATES * hidden_size + _INTERMEDIATE_STATES * intermediate_size) * bytes_per_value
     fitting = int(memory * _ACTIVATIONS_FRACTION) // token_bytes
     batch_tokens = max(_MULTIPLE_TOKENS, min(wanted, fitting) // _MULTIPLE_TOKENS * _MULTIPLE_TOKENS)
-    request_rows = max(1, min(_REQUEST_ROWS, _MAX_REQUEST_TOKENS // max_seq_length))
-    return GpuSizes(request_rows, batch_tokens, max(request_rows, batch_tokens // _SHORT_ROW_TOKENS))
+    return GpuSizes(batch_tokens, max(accepted_rows(max_seq_length), batch_tokens // _SHORT_ROW_TOKENS))

@@ -15,6 +15,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInsta
 from sentriton.errors import SentritonError
 from sentriton.manifest import Manifest
 from sentriton_server.gpu_sizes import GpuSizes
+from sentriton_server.request_rows import accepted_rows, announced_rows
 from sentriton_server.resources import MODEL_REPOSITORY, hash_files
 
 MODELS = ("embed_text", "embed_tokens", "embed_batch", "encoder", "pooling", "assets")
@@ -92,6 +93,7 @@ def write_configs(
     is_fixed = gpu or single_threaded_encoders
     most_batch_tokens = least_batch_tokens if is_fixed else _checked_in("MOST_BATCH_TOKENS")
     instances = _scheduling_instances(single_threaded_encoders)
+    accepted, announced = accepted_rows(max_seq_length), announced_rows(max_seq_length, device)
     for model in MODELS:
         shutil.copytree(
             MODEL_REPOSITORY / model, repository / model, ignore=shutil.ignore_patterns(".gitkeep", "__pycache__")
@@ -115,16 +117,17 @@ def write_configs(
         if model in _SHARED_LIMITS:
             _set_instances(config, model, instances, computed=single_threaded_encoders or 1)
         if model == "embed_tokens":
+            config.parameters["REQUEST_ROWS"].string_value = str(accepted)
             config.parameters["BATCH_TOKENS"].string_value = str(least_batch_tokens)
             config.parameters["MOST_BATCH_TOKENS"].string_value = str(most_batch_tokens)
             if single_threaded_encoders:
-                config.parameters["BATCH_ROWS"].string_value = config.parameters["REQUEST_ROWS"].string_value
+                config.parameters["BATCH_ROWS"].string_value = str(announced)
             if gpu:
                 _set_gpu_sizes(config, gpu)
-            config.max_batch_size = int(config.parameters["REQUEST_ROWS"].string_value) * max_seq_length
-        if model == "embed_text" and gpu:
-            config.max_batch_size = gpu.request_rows
-            config.parameters["GROUP_ROWS"].string_value = str(gpu.request_rows)
+            config.max_batch_size = accepted * max_seq_length
+        if model == "embed_text":
+            config.max_batch_size = accepted
+            config.parameters["GROUP_ROWS"].string_value = str(announced)
         if model in ("embed_batch", "encoder", "pooling"):
             config.max_batch_size = max(most_batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))
@@ -157,7 +160,6 @@ def _set_instances(config: Any, model: str, instances: int, computed: int) -> No
 
 def _set_gpu_sizes(config: Any, gpu: GpuSizes) -> None:
     for name, value in (
-        ("REQUEST_ROWS", gpu.request_rows),
         ("BATCH_ROWS", gpu.batch_rows),
         ("BATCHES_IN_FLIGHT", gpu.batches_in_flight),
         ("WAITING_ROWS", gpu.waiting_rows),

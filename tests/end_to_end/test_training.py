@@ -23,7 +23,7 @@ from sentriton_server.training.progress import Progress
 from sentriton_server.training.teacher import teacher_vectors
 from tests.commands import run
 from tests.conftest import ROOT
-from tests.end_to_end.training import WORDS, InterruptedAfter, distillation
+from tests.end_to_end.training import RECIPE, WORDS, InterruptedAfter, distillation
 from tests.snippets import blocks
 
 
@@ -201,6 +201,18 @@ def test_a_wrong_base_is_one_sentence_and_leaves_nothing(
     assert said == ["preparing the base"]
     assert capfd.readouterr() == ("", "")
     assert list(more.parent.iterdir()) == [more]
+
+
+@pytest.mark.parametrize("key", ["hidden = 16", "layers = 1", "intermediate = 32"])
+def test_an_architecture_beyond_the_memory_is_one_sentence_and_leaves_nothing(
+    key: str, data_dir: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "huge.toml"
+    recipe.write_text(RECIPE.replace(key, f"{key}00000000"), encoding="utf-8")
+    with pytest.raises(InvalidInput, match=rf"{key}0+.*training needs [\d,.]+ GiB of memory or more, and") as raised:
+        train(load_recipe(str(recipe)), output=tmp_path / "huge", data_dir=data_dir)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == [recipe]
 
 
 def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(

@@ -86,7 +86,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "a row left out": (numbered(0, 0, 2), ("row is 2 at token 2", "0 before it", "0, 1, 2 and so on")),
     "rows mixed": (numbered(0, 1, 0), ("row is 0 at token 2", "1 before it")),
     "no first row": (numbered(1, 1), ("row is 1 at token 0",)),
-    "more rows than a request may have": (tokens(*[IDS] * 65), ("65 rows", "allowed are 64")),
+    "more rows than a request may have": (tokens(*[IDS] * 257), ("257 rows", "allowed are 256")),
     "tensors of two lengths": (shaped(3, 1), ("batch size does not match",)),
     "no token": (shaped(0, 1), ("batch size does not match",)),
     "a row for each line": (shaped(1, 4), ("batch size does not match",)),
@@ -94,7 +94,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "an inner size that wraps": (shaped(4, 2**61 + 1), ("unexpected shape",)),
     "token embeddings of too many tokens": (token_embeddings(64, 65), ("4,160 tokens", "allowed are 4,096")),
     "empty batch of text": (raw_text(), ("expected 1 string elements", "got 0")),
-    "batch above the maximum of text": (raw_text(*[b"x"] * 65), ("batch-size must be <= 64",)),
+    "batch above the maximum of text": (raw_text(*[b"x"] * 257), ("batch-size must be <= 256",)),
     "more text than a request may have": (
         raw_text(*[b"x" * 20_000] * 64),
         ("1,280,000 bytes in 64 rows", "allowed are 1,048,576"),

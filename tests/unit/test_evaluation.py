@@ -14,6 +14,7 @@ from PIL import Image
 from sentriton.errors import InvalidInput
 from sentriton.evaluation import FIGURES, ScoredPair, measure, read_pairs
 from sentriton.evaluation.plot import draw_evaluation
+from sentriton.files.sources import open_source
 
 ROWS = [
     {"sentence1": '가, "나"', "sentence2": "다", "score": 4.5},
@@ -139,3 +140,18 @@ def test_the_plot_shows_every_pair_and_source(tmp_path: Path) -> None:
     # Nine colours: eight sources, and the rest in one.
     colours = np.unique(pixels.reshape(-1, 3).astype(int), axis=0)
     assert np.sum(np.ptp(colours, axis=1) > 80) > 9
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl"])
+def test_another_encoding_has_a_remedy_that_the_command_offers(tmp_path: Path, name: str) -> None:
+    """`evaluate` has no --encoding."""
+    rows = {"a.csv": "sentence1,sentence2,score\n가,나,1\n", "a.tsv": "sentence1\tsentence2\tscore\n가\t나\t1\n"}
+    (tmp_path / name).write_bytes(rows.get(name, '\n{"sentence1": "가"}').encode("cp949"))
+    with pytest.raises(InvalidInput, match=r"line 2 is not UTF-8 .*; convert the file to UTF-8, such as by iconv"):
+        read_pairs(str(tmp_path / name))
+
+
+def test_another_encoding_is_a_flag_of_embed(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("가".encode("cp949"))
+    with pytest.raises(InvalidInput, match=r"line 1 is not UTF-8 .*; is --encoding another\?"):
+        list(open_source(None, tmp_path / "a.txt", None).read(None, None))

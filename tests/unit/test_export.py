@@ -19,6 +19,8 @@ from sentriton_server.export import export
 from sentriton_server.gpu_sizes import GpuSizes
 from sentriton_server.parity import ExportedModel
 from sentriton_server.repository import MODELS, check_repository, read_key, write_batching, write_configs
+from sentriton_server.request_rows import accepted_rows
+from sentriton_server.resources import MODEL_REPOSITORY
 from tests.checkpoints import make_checkpoint
 from tests.exports import HIDDEN, SENTENCES, files, read_manifest, reference
 
@@ -90,12 +92,17 @@ def test_a_batch_of_tokens_has_room_for_every_request_and_every_row(tmp_path: Pa
     assert {found[model] for model in ("embed_batch", "encoder", "pooling")} == {4096}
 
 
+def test_the_checked_in_limit_of_rows_is_that_of_an_export() -> None:
+    limit = read_config(MODEL_REPOSITORY, "embed_tokens").parameters["REQUEST_ROWS"].string_value
+    assert read_config(MODEL_REPOSITORY, "embed_text").max_batch_size == int(limit) == accepted_rows(512)
+
+
 @pytest.mark.parametrize(
     ("settings", "tokens", "rows"),
     [
         ({}, ("1024", "2048"), "128"),
         ({"single_threaded_encoders": 2}, ("1024", "1024"), "64"),
-        ({"gpu": GpuSizes(request_rows=256, batch_tokens=8192, batch_rows=1024)}, ("8192", "8192"), "1024"),
+        ({"gpu": GpuSizes(batch_tokens=8192, batch_rows=1024)}, ("8192", "8192"), "1024"),
     ],
 )
 def test_a_batch_has_a_fixed_size_or_one_by_the_processors_rate(

@@ -194,8 +194,10 @@ LONG = b"x" * (MAX_LINE_BYTES + 5)
         pytest.param("a.csv", b'text,n\n"' + LONG + b'\nb,1\nc",2\n', "line 2 is longer than", id="begins a field"),
         pytest.param("a.csv", LONG + b"\na,b\n", "line 1 is longer than", id="long header"),
         pytest.param("a.tsv", LONG + b"\na\tb\n", "line 1 is longer than", id="long header between tabs"),
-        pytest.param("a.csv", b"te\xffxt,n\ntext,1\nb,2\n", "line 1 is not UTF-8; is --encoding", id="header"),
-        pytest.param("a.tsv", b"\nte\xffxt\ntext\nb\n", "line 2 is not UTF-8; is --encoding", id="header between tabs"),
+        pytest.param("a.csv", b"te\xffxt,n\ntext,1\nb,2\n", "line 1 is not UTF-8; convert the file", id="header"),
+        pytest.param(
+            "a.tsv", b"\nte\xffxt\ntext\nb\n", "line 2 is not UTF-8; convert the file", id="header between tabs"
+        ),
     ],
 )
 def test_what_other_rows_depend_on_is_not_skipped(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -19,8 +19,9 @@ from sentriton_server.overflow import largest_magnitude, overflows
 from sentriton_server.parity import ExportedModel
 from sentriton_server.parity_texts import hard_texts, parity_sentences
 from sentriton_server.repository import MANIFEST, check_repository, read_config
+from sentriton_server.request_rows import accepted_rows, announced_rows
 from tests.checkpoints import make_checkpoint
-from tests.exports import SENTENCES, reference
+from tests.exports import SENTENCES, read_manifest, reference
 
 GPU_PRECISIONS = [name for name, precision in PRECISIONS.items() if "gpu" in precision.devices]
 GIB = 1 << 30
@@ -64,8 +65,20 @@ def test_batches_for_a_gpu_are_large_and_of_any_lengths(checkpoint: Path, target
     tokens = int(found["BATCH_TOKENS"])
     assert tokens == int(found["MOST_BATCH_TOKENS"]) == read_config(target, "encoder").max_batch_size == 32768
     assert (found["ALIKE_ROWS"], found["BLOCK_TOKENS"], found["BATCHES_IN_FLIGHT"]) == ("0", "1", "3")
-    assert int(found["REQUEST_ROWS"]) == manifest.max_batch_size == 256
+    assert manifest.max_batch_size == 256
     assert parameters(target, "embed_text")["GROUP_ROWS"] == "256"
+
+
+def test_a_gpu_and_a_cpu_accept_equally_many_rows(checkpoint: Path, target: Path, repository: Path) -> None:
+    """Otherwise clients would fail that have the manifest of the other server."""
+    manifest, _ = export_for_a_gpu(checkpoint, target)
+    of_cpu = read_manifest(repository)
+    assert manifest.fingerprint == of_cpu.fingerprint
+    assert manifest.max_batch_size > of_cpu.max_batch_size
+    for path in (target, repository):
+        assert int(parameters(path, "embed_tokens")["REQUEST_ROWS"]) == manifest.max_batch_size
+        assert read_config(path, "embed_text").max_batch_size == manifest.max_batch_size
+        assert read_config(path, "embed_tokens").max_batch_size == manifest.max_batch_size * manifest.max_seq_length
 
 
 @pytest.fixture(scope="module")
@@ -134,9 +147,12 @@ def test_batches_follow_the_models_width_and_the_gpus_memory(
 ) -> None:
     sizes = gpu_sizes(*model, memory)
     assert sizes.batch_tokens == tokens
-    assert sizes.batch_rows >= sizes.request_rows
+    assert sizes.batch_rows >= accepted_rows(model[2])
 
 
-@pytest.mark.parametrize(("longest", "rows"), [(512, 256), (8192, 127), (1 << 21, 1)])
-def test_requests_stay_within_the_largest_batch_dimension(longest: int, rows: int) -> None:
-    assert gpu_sizes(1024, 4096, longest, 2).request_rows == rows
+@pytest.mark.parametrize(
+    ("longest", "rows", "of_cpu"), [(512, 256, 64), (8192, 127, 64), (1 << 15, 31, 31), (1 << 21, 1, 1)]
+)
+def test_requests_stay_within_the_largest_batch_dimension(longest: int, rows: int, of_cpu: int) -> None:
+    assert accepted_rows(longest) == announced_rows(longest, "gpu") == rows
+    assert announced_rows(longest, "cpu") == of_cpu

@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from sentriton_server.memory import GIB, available_memory
 from sentriton_server.repository import write_configs
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import libpython_folder
 from sentriton_server.serving.preflight import (
-    GIB,
     MIB,
-    available_memory,
     check_memory,
     check_operators,
     check_ports,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from sentriton.errors import InvalidInput
 from sentriton_server.training.contrast import add_hard_negatives, contrastive_rows, noised_pairs
 from sentriton_server.training.data import Record, Source
 
@@ -37,3 +40,10 @@ def test_rows_are_what_the_source_asks_for() -> None:
     assert row == (HOTEL, NEAR_STATION, FAR_HOTEL)
     noised = contrastive_rows(records, Source("klue-nli-dev", pairs="noised"), 0)
     assert [first for first, _ in noised] == [HOTEL, NEAR_STATION, FAR_HOTEL, WEATHER]
+
+
+def test_hard_negatives_of_blank_sentences_are_an_error() -> None:
+    records = [Record((" ", "\t"), alike=True)]
+    assert contrastive_rows(records, Source("chatbot"), 0) == [(" ", "\t")]
+    with pytest.raises(InvalidInput, match=r"data = 'chatbot': hard_negatives compares .*, and all are blank; give"):
+        contrastive_rows(records, Source("chatbot", hard_negatives=True), 0)

@@ -74,6 +74,7 @@ def test_nsmc_skips_blank_lines(tmp_path: Path) -> None:
         (read_scored_pairs, "tsv", KORSTS_HEADER + korsts_row("nan", "가", "나"), "line 2: score is 'nan'"),
         (read_parakqc, "tsv", parakqc_group("가") + "0\t1\n", "line 11: expected 3 tab-separated columns, got 2"),
         (read_parakqc, "tsv", parakqc_group("가") + "0\t1\t나\n", "line 11: a group must be 10 .* got 1 lines of 1"),
+        (read_parakqc, "tsv", parakqc_group("가").replace("가 3", "  "), "line 4: the sentence is blank"),
         (read_chatbot, "csv", "Q,A,label\n가,나,0\n가,나\n", "line 3 has 2 columns; the header has 3"),
         (read_chatbot, "csv", "Q,label\n가,0\n", "line 2: 'A' is missing; a row has Q, A"),
         (read_klue_nli, "json", '[{"premise": "가"}]', "object 1: 'hypothesis' is missing"),
@@ -169,11 +170,21 @@ def test_a_damaged_file_is_named_before_training(content: bytes, words: str, dat
 
 def test_text_in_another_encoding_is_named_by_its_line(data_dir: Path) -> None:
     (data_dir / "parakqc-v1.tsv").write_bytes(parakqc_group("가").encode() + parakqc_group("나").encode("cp949"))
-    with pytest.raises(InvalidInput, match=r"parakqc-v1\.tsv, line 11 is not UTF-8"):
+    with pytest.raises(InvalidInput, match=r"parakqc-v1\.tsv, line 11 is not UTF-8 .*; convert the file to UTF-8"):
         TrainingData(data_dir, seed=0).check([TRAINING_SETS["parakqc"]])
 
 
 def test_scores_that_correlate_with_nothing_are_named_before_training(data_dir: Path) -> None:
     write(data_dir / "korsts-dev.tsv", KORSTS_HEADER + 2 * korsts_row("3", "가", "나"))
     with pytest.raises(InvalidInput, match=r"korsts-dev\.tsv: 2 pairs have 1 different scores"):
+        TrainingData(data_dir, seed=0).check([])
+
+
+@pytest.mark.parametrize("pairs", [[("가", "가"), ("나", "나")], [("가", "나"), ("나", "가")]])
+def test_pairs_that_every_model_finds_equally_similar_are_named_before_training(
+    pairs: list[tuple[str, str]], data_dir: Path
+) -> None:
+    rows = "".join(korsts_row(str(score), *pair) for score, pair in enumerate(pairs))
+    write(data_dir / "korsts-dev.tsv", KORSTS_HEADER + rows)
+    with pytest.raises(InvalidInput, match=r"korsts-dev\.tsv: all 2 pairs have equal sentences or are the same pair"):
         TrainingData(data_dir, seed=0).check([])

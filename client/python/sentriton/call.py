@@ -70,6 +70,7 @@ class Call(Generic[AnyConnection]):
     def begin(self) -> None:
         """Resolve the options for the served model. Raises `InvalidInput` for those that it does not support."""
         self._session.check_usable()
+        self._session.check_interpreter()
         self._model = self._session.model if self._pin is None else self._pin.model
         manifest = self._model.manifest
         self._options = resolve_options(self._arguments, resolve_prompt(manifest, *self._prompts), manifest)

@@ -133,6 +133,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         (2, 256)
         """
         given, size, arguments = stream_arguments(sentences, arguments)
+        self._session.check_interpreter()
         pin = Pin(self._session.model)
 
         def encode(chunk: list[str]) -> Encoded:

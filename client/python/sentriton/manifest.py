@@ -26,7 +26,7 @@ class Manifest:
     - `dimension`: the length of a sentence embedding
     - `max_seq_length`: the tokens at which a text is truncated
     - `vocab_size`: the number of token ids
-    - `max_batch_size`: the most rows of a request
+    - `max_batch_size`: the most rows of a client's request. A server may accept more.
     - `pooling`: the pooling modes
     - `include_prompt`: whether the tokens of a prompt are pooled
     - `prompts`, `default_prompt_name`: the texts that may precede a sentence, by name

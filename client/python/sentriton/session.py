@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -65,6 +66,15 @@ class Session(Generic[AnyConnection]):
                 "this encoder was made in another process and does not survive a fork; make a new one in each process"
             )
         self.check_open()
+
+    def check_interpreter(self) -> None:
+        """Raises if the interpreter is shutting down, as in the `__del__` of a global object. gRPC would wait forever
+        for a new thread.
+        """
+        if sys.is_finalizing():
+            raise SentritonError(
+                "the interpreter is shutting down, and a call needs a new thread; make the call before the program ends"
+            )
 
     @contextmanager
     def checking(self) -> Iterator[None]:

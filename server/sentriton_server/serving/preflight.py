@@ -6,10 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
-import psutil
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from sentriton.declaration import name_of
+from sentriton_server.memory import GIB, available_memory
 from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.installation import tritonserver_on_path
@@ -17,7 +17,6 @@ from sentriton_server.serving.ports import Ports
 from sentriton_server.serving.scratch import SHARED_MEMORY
 from sentriton_server.settings import ServerSettings, ServeSettings
 
-GIB = 1 << 30
 MIB = 1 << 20
 
 
@@ -63,20 +62,6 @@ def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None
             f"and {available / GIB:.1f} GiB is available; free memory, raise the container's limit, "
             f"{'lower --row-cache-mib, ' if row_cache_mib else ''}or export with a smaller --precision"
         )
-
-
-def available_memory() -> int:
-    """Bytes that this process may still use: the machine's free memory, or the rest of the cgroup's limit."""
-    available = int(psutil.virtual_memory().available)
-    for limit, usage in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            available = min(available, int(Path(limit).read_text()) - int(Path(usage).read_text()))
-        except (OSError, ValueError):  # the machine has another cgroup version, or the limit is "max"
-            continue
-    return available
 
 
 def check_shared_memory(repository: Path, free: int | None = None) -> None:

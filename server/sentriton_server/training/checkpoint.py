@@ -21,11 +21,13 @@ from transformers import PreTrainedTokenizerFast, RobertaConfig
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton_server.checkpoint.reading import HUB_ID
 from sentriton_server.hub import download
+from sentriton_server.memory import GIB, available_memory
 from sentriton_server.training.masked_tokens import MaskedTokenModel
 from sentriton_server.training.recipe import Architecture
 
 TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: known vectors outweigh random positions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BYTES_PER_PARAMETER = 16  # in float32: weights, gradients and the two moments of AdamW
 WEIGHTS_FILE = "model.safetensors"
 LAST_CALL_SETTINGS = (
     "is_local",
@@ -38,6 +40,25 @@ LAST_CALL_SETTINGS = (
     "truncation_side",
     "truncation_strategy",
 )  # a tokenizer's notes on how it was last loaded and called
+
+
+def require_memory(architecture: Architecture, vocab_size: int, available: int | None = None) -> None:
+    """Raise `InvalidInput` if training an architecture with `vocab_size` tokens needs more than `available` bytes.
+
+    The default is the free memory of the device that trains.
+    """
+    if available is None:
+        available = torch.cuda.mem_get_info()[0] if DEVICE == "cuda" else available_memory()
+    hidden, intermediate = architecture.hidden, architecture.intermediate
+    layer = 4 * hidden**2 + 2 * hidden * intermediate
+    parameters = (vocab_size + architecture.max_seq_length) * hidden + architecture.layers * layer
+    needed = parameters * BYTES_PER_PARAMETER
+    if needed > available:
+        raise InvalidInput(
+            f"layers = {architecture.layers}, hidden = {hidden}, intermediate = {intermediate}, with {vocab_size:,} "
+            f"tokens: training needs {needed / GIB:,.1f} GiB of memory or more, and {available / GIB:,.1f} GiB are "
+            "available; give smaller numbers, or free memory"
+        )
 
 
 def new_encoder(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from sentriton.errors import InvalidInput
 from sentriton_server.training.data import Record, Source, distinct_sentences, sentence_key
 
 HALVED_WORDS = 6  # texts of fewer words have no two halves with a meaning each
@@ -19,9 +20,16 @@ CHUNK_ROWS = 1000
 
 
 def contrastive_rows(records: Sequence[Record], source: Source, seed: int) -> list[tuple[str, ...]]:
-    """Rows for MultipleNegativesRankingLoss: anchor, positive and, with `hard_negatives`, a negative."""
+    """Rows for MultipleNegativesRankingLoss: anchor, positive and, with `hard_negatives`, a negative. Raises
+    `InvalidInput` for `hard_negatives` of blank sentences.
+    """
     pairs = noised_pairs(records, seed) if source.pairs == "noised" else alike_pairs(records)
     pairs *= source.repeat
+    if source.hard_negatives and not any(sentence.strip() for sentence in distinct_sentences(records)):
+        raise InvalidInput(
+            f"data = {source.name!r}: hard_negatives compares its sentences by their letters, and all are blank; give "
+            "another data set, or leave hard_negatives out"
+        )
     return [*add_hard_negatives(pairs, records)] if source.hard_negatives else [*pairs]
 
 

@@ -94,16 +94,20 @@ def read_klue_nli(path: Path) -> Iterator[Record]:
 
 def read_parakqc(path: Path) -> Iterator[Record]:
     """ParaKQC: groups of ten paraphrases on consecutive lines; three tab-separated columns, no header."""
-    rows = [columns for _, columns in _tab_separated(path, columns=3)]
+    rows = list(_tab_separated(path, columns=3))
+    if blank := next((number for number, (_, _, sentence) in rows if not sentence.strip()), None):
+        raise InvalidInput(
+            f"{path}, line {blank}: the sentence is blank; remove the file and run `sentriton data parakqc`"
+        )
     for start in range(0, len(rows), PARAKQC_GROUP):
         group = rows[start : start + PARAKQC_GROUP]
-        kinds = {(topic, intent) for topic, intent, _ in group}
+        kinds = {(topic, intent) for _, (topic, intent, _) in group}
         if len(group) != PARAKQC_GROUP or len(kinds) != 1:
             raise InvalidInput(
                 f"{path}, line {start + 1}: a group must be {PARAKQC_GROUP} lines of one topic and intent, "
                 f"got {len(group)} lines of {len(kinds)}"
             )
-        yield Record(tuple(sentence for _, _, sentence in group), alike=True)
+        yield Record(tuple(sentence for _, (_, _, sentence) in group), alike=True)
 
 
 def read_chatbot(path: Path) -> Iterator[Record]:
@@ -175,7 +179,7 @@ class TrainingData:
             records = list(data_set.read(path))
             if data_set in (KLUE_STS_DEV, KORSTS_DEV):
                 try:
-                    require_scores([record.score or 0.0 for record in records])
+                    require_correlation(records)
                 except InvalidInput as error:
                     raise InvalidInput(f"{path}: {error}") from error
 
@@ -237,6 +241,19 @@ def distinct_sentences(records: Sequence[Record]) -> list[str]:
 def scored_pairs(records: Sequence[Record]) -> list[tuple[str, str, float]]:
     """Sentence, sentence and score (0 to 1) of every record that people judged."""
     return [(*record.sentences, record.score) for record in records if record.score is not None]  # type: ignore[misc]
+
+
+def require_correlation(records: Sequence[Record]) -> None:
+    """Raise `InvalidInput` if all scores or all pairs are equal, so that no correlation exists."""
+    pairs = scored_pairs(records)
+    require_scores([score for _, _, score in pairs])
+    # A model gives all pairs of equal sentences the same similarity.
+    different = {frozenset((first, second)) if first != second else None for first, second, _ in pairs}
+    if len(different) < 2:
+        raise InvalidInput(
+            f"all {len(pairs)} pairs have equal sentences or are the same pair; correlation needs two pairs or more "
+            "that differ in similarity"
+        )
 
 
 def sentence_key(sentence: str) -> str:

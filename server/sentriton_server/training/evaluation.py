@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
-from sentriton.evaluation import SIMILARITIES, require_scores
-from sentriton_server.training.data import Record, scored_pairs
+from sentriton.evaluation import SIMILARITIES
+from sentriton_server.training.data import Record, require_correlation, scored_pairs
 
 
 def similarity_evaluator(name: str, records: Sequence[Record]) -> EmbeddingSimilarityEvaluator:
     """sentence-transformers' evaluator of all four similarities; cosine's Spearman is the main figure."""
+    require_correlation(records)
     sentences1, sentences2, scores = zip(*scored_pairs(records), strict=True)
-    require_scores(scores)
     return EmbeddingSimilarityEvaluator(
         list(sentences1),
         list(sentences2),

@@ -20,6 +20,7 @@ from sentriton_server.training.checkpoint import (
     load_checkpoint,
     load_encoder,
     new_encoder,
+    require_memory,
     save_checkpoint,
     save_encoder,
     sentence_model,
@@ -113,6 +114,7 @@ def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace) -> N
     set_seed(recipe.seed)
     text = data.sentences(architecture.tokenizer_data)
     tokenizer = train_tokenizer(text, architecture.vocab_size, architecture.max_seq_length)
+    require_memory(architecture, len(tokenizer))
     vectors = None
     if architecture.token_vector_data:
         ids = tokenizer(data.sentences(architecture.token_vector_data), add_special_tokens=False)["input_ids"]

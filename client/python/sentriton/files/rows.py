@@ -6,7 +6,7 @@ import codecs
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TypeAlias
 
 from sentriton.errors import InvalidInput
@@ -21,12 +21,14 @@ Fills: TypeAlias = Callable[[str], bool]
 @dataclass(frozen=True)
 class Reading:
     """How to read rows: the `encoding` of text, and the function for a row's error (None: raise it). `fills` tells
-    whether the beginning of a long line determines its embedding (None: never).
+    whether the beginning of a long line determines its embedding (None: never). `remedy` is the end of the error for
+    text in another encoding.
     """
 
     encoding: str = "utf-8"
     reject: Reject | None = None
     fills: Fills | None = None
+    remedy: str = "convert the file to UTF-8, such as by iconv -f CP949 -t UTF-8"
 
     def wrong(self, message: object, cause: Exception | None = None) -> None:
         """Skip a row, or raise `InvalidInput`."""
@@ -76,7 +78,7 @@ def numbered_lines(
             line = decoder.decode(raw[:MAX_LINE_BYTES], final=not is_long)
         except UnicodeDecodeError as error:
             place = f"at byte {error.start + 1} of the line (0x{raw[error.start]:02x})"
-            reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; is --encoding another?", error)
+            reading.wrong(f"{where} is not {reading.encoding.upper()} {place}; {reading.remedy}", error)
             continue
         if is_long and not (reading.fills and reading.fills(line)):
             # Spaces or an endless word: the text after them would be lost.
@@ -133,7 +135,7 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRI
     csv.field_size_limit(MAX_LINE_BYTES)
     # The table's reader needs all lines, even of a skipped row.
     errors = "surrogateescape" if reading.reject else "strict"
-    dropping = Reading(reading.encoding, drop_line)
+    dropping = replace(reading, reject=drop_line)
     lines = (line for _, line in numbered_lines(file, name, dropping, errors=errors))
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
     rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
@@ -146,7 +148,7 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRI
             if row and len(row) != len(header):
                 judge.wrong(f"{where} has {len(row)} columns; the header has {len(header)}")
             elif any("\ud800" <= letter <= "\udfff" for field in row if not field.isascii() for letter in field):
-                judge.wrong(f"{where} is not {reading.encoding.upper()}; is --encoding another?")
+                judge.wrong(f"{where} is not {reading.encoding.upper()}; {reading.remedy}")
             elif row:
                 yield where, row
     except csv.Error as error:

@@ -17,6 +17,7 @@ from sentriton.files.rows import Fills, Reading, Reject, checked_encoding
 from sentriton.files.sentences import check_kind, kind_of, read_lines, sentence_rows
 
 _BLOCK_BYTES = 1 << 20
+_REMEDY = "is --encoding another?"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def open_source(
     check_kind(path, column)
 
     def read(reject: Reject | None, fills: Fills | None) -> Iterator[SentenceRow]:
-        return sentence_rows(path, column, Reading(encoding, reject, fills), carried=carried)
+        return sentence_rows(path, column, Reading(encoding, reject, fills, _REMEDY), carried=carried)
 
     if not path.is_file():
         return SentenceSource(path.name, {"input": str(path)}, read)
@@ -104,7 +105,7 @@ def _standard_input(encoding: str, *, required: bool) -> SentenceSource:
     name = "standard input"
 
     def read(reject: Reject | None, fills: Fills | None) -> Iterator[SentenceRow]:
-        return read_lines(sys.stdin.buffer, name, Reading(encoding, reject, fills))
+        return read_lines(sys.stdin.buffer, name, Reading(encoding, reject, fills, _REMEDY))
 
     return SentenceSource(name, {"input": name}, read)
 
