@@ -66,7 +66,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         - `batch_size`: the most rows of one request (None: the server's limit)
         - `truncate_dim`: keeps the first dimensions
         - `normalize_embeddings`: scales to length 1, after the truncation
-        - `precision`: the dtype, or binary (int8) or ubinary (uint8) with 8 dimensions in each byte
+        - `precision`: float32, int8, uint8, or 8 dimensions in a byte: binary (int8), ubinary (uint8)
         - `output_value`: "token_embeddings" returns a list of [tokens, hidden]
         - `convert_to_tensor`: returns a torch tensor
         - `convert_to_numpy`: False returns a list of tensors
@@ -143,7 +143,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
             yield from encode_chunks(given, size, encode, pin.left.set)
 
     def info(self) -> Manifest:
-        """Return the served model's manifest, without a request. Raises if closed.
+        """Return the served model's manifest, without a request. Raises `SentritonError` if closed.
 
         >>> encoder.info().dimension
         256
