@@ -25,5 +25,5 @@ def int8_warning(precision: str | None, cpuinfo: Path = _CPUINFO) -> str | None:
         return None
     return (
         "this processor has no instructions for int8 (avx512_vnni, avx_vnni, amx_int8 or asimddp), so products take "
-        "about twice the time and vectors deviate more; use another processor, or --precision fp32"
+        "about twice the time and vectors may deviate more; use another processor, or --precision fp32"
     )

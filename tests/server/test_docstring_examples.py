@@ -16,13 +16,12 @@ from sentriton.integrations.langchain import SentritonEmbeddings
 from sentriton.integrations.llama_index import SentritonEmbedding
 from tests.server.conftest import RunningServer
 
+METHODS = ("encode", "encode_query", "encode_document", "encode_stream", "info", "health")
 SHOWN = {
     "sentriton": sentriton,
     "SentenceEncoder": SentenceEncoder,
-    "encode": SentenceEncoder.encode,
-    "encode_stream": SentenceEncoder.encode_stream,
     "similarity": SentenceEncoder.similarity,
-    "health": SentenceEncoder.health,
+    **{name: getattr(SentenceEncoder, name) for name in METHODS},
     "AsyncSentenceEncoder": AsyncSentenceEncoder,
     "SentritonEmbeddings": SentritonEmbeddings,
     "SentritonEmbedding": SentritonEmbedding,

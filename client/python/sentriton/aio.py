@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 
 class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
-    """`SentenceEncoder` for asyncio, with the same arguments and results. Methods that send requests are awaited.
+    """`SentenceEncoder` for asyncio, with the same arguments, results and errors.
 
-    It connects on `async with`, `await encoder.connect()` or the first call. Use it in one event loop.
+    It connects on `async with`, `connect` or the first call. All tasks of one event loop may share it.
 
     >>> async with AsyncSentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = await encoder.encode(["A first sentence.", "And a second one."])
@@ -46,7 +46,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
-        """Read manifest and tokenizer from the first server that answers, unless connected."""
+        """Connect to the first server that answers, unless connected. Raises a `SentritonError` if none does."""
         await self._connect(self._session.deadline())
 
     @async_encode_signature
@@ -57,7 +57,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Embed sentences like `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
+        """Return the embeddings, like `SentenceEncoder.encode`. Cancelling the task cancels its requests."""
         return await self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
 
     @async_encode_signature
@@ -68,7 +68,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `SentenceEncoder.encode_query`."""
+        """Return the embeddings of queries, like `SentenceEncoder.encode_query`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return await self._encode(call)
 
@@ -80,7 +80,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `SentenceEncoder.encode_document`."""
+        """Return the embeddings of documents, like `SentenceEncoder.encode_document`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return await self._encode(call)
 
@@ -93,7 +93,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> AsyncGenerator[Encoded]:
-        """Embed any number of sentences in constant memory, like `SentenceEncoder.encode_stream`."""
+        """Yield the embeddings in chunks, like `SentenceEncoder.encode_stream`. `sentences` may be asynchronous."""
         given, size, arguments = stream_arguments(sentences, arguments)
         await self.connect()
         pin = Pin(self._session.model)
@@ -107,19 +107,19 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                     yield embeddings
 
     async def info(self) -> Manifest:
-        """The manifest of the served model. Connects if necessary."""
+        """Return the manifest of the served model. Connects if necessary."""
         await self.connect()
         return self.manifest
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
-        """The canary of the first server, like `SentenceEncoder.health`."""
+        """Return the first server's canary, like `SentenceEncoder.health`."""
         deadline = self._session.deadline(timeout_s)
         await self._connect(deadline)
         with self._session.checking():
             return await ask_async(health_questions(self._session.open_endpoints.all[0], deadline))
 
     async def close(self) -> None:
-        """Close the connections. Calls in progress fail."""
+        """Close the connections, as `async with` does. Calls in progress fail with a `SentritonError`."""
         self._session.close()
         if self._session.endpoints is not None:
             for endpoint in self._session.endpoints.all:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class SentenceEncoder(BaseEncoder[Connection]):
     """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
 
-    `url` is host:port, several separated by commas, or dns:///host:port. Manifest and tokenizer come from the server.
-    `ClientSettings` has the settings. It is thread-safe. After a fork, open a new encoder in the child process.
+    `url` is host:port, several separated by commas, or dns:///host:port. `ClientSettings` has the other arguments.
+    Raises a `SentritonError` if no server answers. It is thread-safe. After a fork, open a new one in the child.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
@@ -58,7 +58,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Embed sentences: float32 [n, dimension] in their order, or [dimension] for a single string.
+        """Return the embeddings: float32 [sentences, dimension] in order, or [dimension] for a single string.
 
         `inputs` is another name for `sentences`. `prompt`, or the prompt named `prompt_name`, precedes every sentence.
         The other arguments:
@@ -66,7 +66,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         - `batch_size`: the most rows of one request (None: the server's limit)
         - `truncate_dim`: keeps the first dimensions
         - `normalize_embeddings`: scales to length 1, after the truncation
-        - `precision`: float32, int8, uint8, binary or ubinary; quantizes last
+        - `precision`: float32, int8, uint8, or 8 dimensions in a byte: binary (int8), ubinary (uint8)
         - `output_value`: "token_embeddings" returns a list of [tokens, hidden]
         - `convert_to_tensor`: returns a torch tensor
         - `convert_to_numpy`: False returns a list of tensors
@@ -74,7 +74,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
         - `timeout_s`: bounds the whole call; if unset, the call fails only after `stall_timeout_s` without an answer
         - `device`, `pool`, `chunk_size`: have no effect
 
-        Raises `InvalidInput` before the first request, and other `SentritonError`s.
+        Raises `InvalidInput` before the first request, `ContractMismatch` if the server has another model, and other
+        `SentritonError`s when retries end.
 
         >>> encoder.encode(["A first sentence.", "And a second one."]).shape
         (2, 256)
@@ -89,7 +90,11 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """`encode` with the model's "query" prompt, unless another is given."""
+        """`encode` with the model's "query" prompt, unless another is given.
+
+        >>> encoder.encode_query("Who?").shape
+        (256,)
+        """
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return self._encode(call)
 
@@ -101,7 +106,11 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given."""
+        """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given.
+
+        >>> encoder.encode_document(["A text."]).shape
+        (1, 256)
+        """
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return self._encode(call)
 
@@ -114,10 +123,10 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Generator[Encoded]:
-        """Embed any number of sentences in constant memory: arrays of up to `chunk_size` rows (2,048), in order.
+        """Yield the embeddings in order, in arrays of at most `chunk_size` rows (2,048). Memory stays constant.
 
-        `inputs` is another name for `sentences`. They are read at most two chunks ahead of the caller. The options are
-        those of `encode`; `timeout_s` bounds each chunk. Closing the stream cancels the chunks in progress.
+        `sentences`, or `inputs`, is an iterable of strings, read at most two chunks ahead of the caller. The options
+        and errors are those of `encode`. `timeout_s` bounds each chunk. Closing the stream cancels its requests.
 
         >>> for chunk in encoder.encode_stream(lines):
         ...     print(chunk.shape)
@@ -134,15 +143,19 @@ class SentenceEncoder(BaseEncoder[Connection]):
             yield from encode_chunks(given, size, encode, pin.left.set)
 
     def info(self) -> Manifest:
-        """The manifest of the served model, like `manifest`."""
+        """Return the served model's manifest, without a request. Raises `SentritonError` if closed.
+
+        >>> encoder.info().dimension
+        256
+        """
         self._session.check_open()
         return self.manifest
 
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
-        """Embed the golden sentences at the first server and compare with sentence-transformers' vectors.
+        """Compare the first server's vectors of the golden sentences with sentence-transformers'.
 
-        Raises a `SentritonError` if the server does not answer within `timeout_s`, or if a cosine is below the
-        manifest's `min_cosine`.
+        Raises `ServerError` if a cosine is below the manifest's `min_cosine`, and another `SentritonError` if the
+        server does not answer within `timeout_s`.
 
         >>> encoder.health().min_cosine > 0.999
         True
@@ -153,7 +166,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
             return ask(health_questions(first, self._session.deadline(timeout_s)))
 
     def close(self) -> None:
-        """Close the connections. Calls in progress fail."""
+        """Close the connections, as `with` does. Calls in progress fail with a `SentritonError`."""
         self._session.close()
         for endpoint in self._session.open_endpoints.all:
             endpoint.connection.close()

@@ -72,6 +72,21 @@ class OrderedLinear(nn.Module):
         self.training = state[2]
 
 
+def cuts_sums_off() -> bool:
+    """Whether oneDNN adds pairs of 8-bit products in 16 bits and cuts the sums off, as on an x86 processor without
+    VNNI.
+    """
+    width = 64
+    numbers = torch.full([1, width], 255, dtype=torch.uint8)
+    weight = torch.ops.onednn.qlinear_prepack(torch.full([width, width], 127, dtype=torch.int8), None)
+    ones = torch.ones([width], dtype=torch.float32)
+    zeros = torch.zeros([width], dtype=torch.int64)
+    product = torch.ops.onednn.qlinear_pointwise(
+        numbers, 1.0, 0, weight, ones, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return bool(product[0, 0] < width * 255 * 127)
+
+
 class Int8Linear(nn.Module):
     """A linear layer with 8-bit weights and activations. Each output channel has a scale, each token a scale and an
     offset.
@@ -83,6 +98,9 @@ class Int8Linear(nn.Module):
     The mapping is FBGEMM's for embedding tables, the only one that torch computes in a single pass. As `amin`, `amax`,
     a division and two casts it took a tenth of a layer's time. It appends scale and low, four bytes each, to the
     token's numbers. The weight has zeros for these eight.
+
+    Where oneDNN would cut sums off, the kernel gets weights of 7 bits. The file has 8 bits, since another processor may
+    load it.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -92,19 +110,28 @@ class Int8Linear(nn.Module):
         self.operators = operators
         self.mixed = mixed
         weight = linear.weight.detach().float()
-        self.scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
-        self.plain_weight = (weight / self.scales[:, None]).round().to(torch.int8)
+        self.plain_scales = (weight.abs().amax(dim=1) / 127).clamp(min=1e-12)
+        self.plain_weight = (weight / self.plain_scales[:, None]).round().to(torch.int8)
         self.bias = linear.bias.detach().float()
         self.prepare()
 
     def prepare(self) -> None:
-        self.weight = self.order(self.plain_weight)
-        self.row_sums = self.plain_weight.sum(dim=1) * self.scales
+        weight, self.scales = self.plain_weight, self.plain_scales
+        if not self.uses_operators() and cuts_sums_off():
+            weight = (weight * (63.0 / 127.0)).round().to(torch.int8)  # the largest pair is 2 * 63 * 255 = 32,130
+            self.scales = self.scales * (127.0 / 63.0)
+        self.weight = self.order(weight)
+        self.row_sums = weight.sum(dim=1) * self.scales
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
         self.for_operators = [self.weight, self.bias, self.scales, self.row_sums]
 
+    def uses_operators(self) -> bool:
+        if self.operators:  # not in an `and`, of which TorchScript looks up all names, also those not loaded
+            return operators_suit(torch.int8, self.mixed)
+        return False
+
     def order(self, weight: Tensor) -> Tensor:
-        if self.operators:  # noqa: SIM102 - TorchScript looks up all names of an `and`, also those not loaded
+        if self.operators:  # noqa: SIM102 - as in uses_operators
             if operators_suit(weight.dtype, self.mixed):
                 return torch.ops.sentriton.order(weight)
         return torch.ops.onednn.qlinear_prepack(nn.functional.pad(weight, [0, 8]), None)
@@ -123,10 +150,10 @@ class Int8Linear(nn.Module):
 
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, Tensor, bool]:
-        return self.plain_weight, self.scales, self.bias, self.training
+        return self.plain_weight, self.plain_scales, self.bias, self.training
 
     @torch.jit.export
     def __setstate__(self, state: tuple[Tensor, Tensor, Tensor, bool]) -> None:
-        self.plain_weight, self.scales, self.bias, self.training = state
+        self.plain_weight, self.plain_scales, self.bias, self.training = state
         self.prepare()
         self.plain_weight = torch.empty([0])
