@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hmac
 import json
+import math
 import os
 import threading
 import time
+from collections import deque
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -28,6 +30,7 @@ from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 LANES = ("canary", "query", "bulk")
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
+HELD_S = 0.5  # as in embed_tokens
 SHORT_TEXT_BYTES = 16 * 1024  # takes some milliseconds; longer text is bulk work
 BULK_NICENESS = 5
 # Words in the error messages of embed_tokens: for temporary rejections, and for invalid parameters.
@@ -79,6 +82,7 @@ class TritonPythonModel:
             kind=pb_utils.MetricFamily.COUNTER,
         )
         self.rows_metric = self.rows_family.Metric(labels={})
+        self.held: deque[tuple[float, Any, Any]] = deque()
         self.closing = threading.Event()
         works = [partial(self.work, lane) for lane in LANES for _ in range(settings[f"{lane.upper()}_REQUESTS"])]
         self.workers = [threading.Thread(target=work, daemon=True) for work in [*works, self.publish]]
@@ -99,6 +103,7 @@ class TritonPythonModel:
             queue.close()
         for worker in self.workers:
             worker.join()
+        self.release(math.inf)
 
     def accept(self, request: Any, sender: Any) -> None:
         """Queue a request's text in its lane. An invalid request is answered at once."""
@@ -125,7 +130,7 @@ class TritonPythonModel:
         waiting = Waiting(texts, size, time.monotonic() + wait_s, parameters, sender)
         if reason := self.queues[lane].add(waiting):
             message = f"the {lane} lane is full of text: {reason}; send again later"
-            self.refuse(sender, message, pb_utils.TritonError.UNAVAILABLE)
+            self.reject(waiting, error_response(message, pb_utils.TritonError.UNAVAILABLE))
 
     def lane(self, parameters: dict[str, Any], size: int) -> str:
         """The lane for text of this size in bytes. embed_tokens checks the parameters themselves."""
@@ -144,7 +149,10 @@ class TritonPythonModel:
             answers = self.answers(group, lane)
             queue.came_back()  # before the answers are sent, so that the next group starts meanwhile
             for waiting, response in answers:
-                self.send(waiting.handle, response)
+                if response.has_error():
+                    self.reject(waiting, response)
+                else:
+                    self.send(waiting.handle, response)
 
     def answers(self, group: list[Waiting], lane: str) -> list[tuple[Waiting, Any]]:
         """A response for each request of a group."""
@@ -199,10 +207,25 @@ class TritonPythonModel:
     def publish(self) -> None:
         # Not on every request, because each change of a metric is a message to Triton and back.
         while not self.closing.wait(PUBLISH_PERIOD_S):
+            self.release(time.monotonic())
             with self.rows_lock:
                 rows, self.rows = self.rows, 0
             if rows:
                 self.rows_metric.increment(rows)
+
+    def reject(self, waiting: Waiting, response: Any) -> None:
+        """Send an error, but hold it near the request's deadline."""
+        now = time.monotonic()
+        if waiting.deadline < now + HELD_S:
+            self.held.append((max(now, waiting.deadline) + HELD_S, waiting.handle, response))
+        else:
+            self.send(waiting.handle, response)
+
+    def release(self, now: float) -> None:
+        """Send the held errors that are due."""
+        while self.held and self.held[0][0] <= now:
+            _, sender, response = self.held.popleft()
+            self.send(sender, response)
 
     def refuse(self, sender: Any, message: str, code: int) -> None:
         self.send(sender, error_response(message, code))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -36,6 +38,9 @@ REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
 MEMORY_PERIODS = 5  # reading the memory of all processes takes some milliseconds
+# A caller's gRPC library cancels a request at its deadline. Triton 24.10 can crash if it gets the answer just then
+# (issue 7368). So a rejection near the deadline is held for this long, and leaves at the next publication.
+HELD_S = 0.5
 # Triton's words for a Python stub that died or hung. In Triton 24.10, a stub that continues after a hang gives the
 # abandoned answer to the next request. So this model stops answering, and the launcher reads its log and restarts.
 UNHEALTHY_WORDS = "is not healthy"
@@ -45,10 +50,11 @@ STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 @dataclass(frozen=True)
 class Caller:
-    """The receiver of an answer. embed_text joins several `requests` for text into one."""
+    """The receiver of an answer. embed_text joins several `requests` for text into one, and never cancels it."""
 
     sender: Any
     requests: int = 1
+    cancels: bool = True
 
 
 class TritonPythonModel:
@@ -87,6 +93,7 @@ class TritonPythonModel:
         self.unwell: str | None = None
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(in_flight)]
         self.closing = threading.Event()
+        self.held: deque[tuple[float, Any, Any]] = deque()
         self.workers.append(threading.Thread(target=self.publish, daemon=True))
         # Sending an answer waits for Triton. A thread sends rejections, so that `execute` does not wait.
         self.refusals: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
@@ -99,7 +106,7 @@ class TritonPythonModel:
         known = [request for request in accepted if not request.unknown]
         for request, reason in self.scheduler.add(*(request for request in accepted if request.unknown)).items():
             request.end()
-            self.reject(request.handle, request.lane, reason)
+            self.reject(request.handle, request.lane, reason, request.deadline)
         # Last, because sending each answer waits for Triton.
         for request in known:
             self.answer(request)
@@ -109,6 +116,7 @@ class TritonPythonModel:
         self.scheduler.close()
         for worker in self.workers:
             worker.join()
+        self.release(math.inf)
         self.refusals.put(None)
         self.refuser.join()
 
@@ -118,7 +126,7 @@ class TritonPythonModel:
         try:
             parameters = json.loads(request.parameters() or "{}")
             if parameters.get("key") == self.contract["key"]:
-                caller = Caller(caller.sender, parameters["requests"])
+                caller = Caller(caller.sender, parameters["requests"], cancels=False)
             return self.accept(request, parameters, caller)
         except Exception as error:
             self.refuse(caller, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed")
@@ -150,7 +158,7 @@ class TritonPythonModel:
         deadline = time.monotonic() + wait_s
         # Before the tensors are read, to save time: in an overload most requests end here.
         if self.cache is None and (reason := self.scheduler.why_full(lane, deadline)):
-            self.reject(caller, lane, reason)
+            self.reject(caller, lane, reason, deadline)
             return None
         return self.read(request, caller, lane, of_tokens, deadline)
 
@@ -178,7 +186,7 @@ class TritonPythonModel:
             return None
         if of_tokens and not self.tokens_under_way.take(len(row)):
             taken, most = self.tokens_under_way.taken, self.tokens_under_way.most
-            self.reject(caller, lane, f"embeddings of {taken:,} tokens are in progress; allowed are {most:,}")
+            self.reject(caller, lane, f"embeddings of {taken:,} tokens are in progress; allowed are {most:,}", deadline)
             return None
         return Request(
             input_ids,
@@ -271,6 +279,7 @@ class TritonPythonModel:
         for period in itertools.count():
             if self.closing.wait(PUBLISH_PERIOD_S):
                 return
+            self.release(time.monotonic())
             waiting = {lane: self.scheduler.waiting(lane) for lane in LANES}
             if self.is_first and period % MEMORY_PERIODS == 0:
                 memory = resident_bytes()
@@ -278,7 +287,7 @@ class TritonPythonModel:
 
     def expire(self, request: Request) -> None:
         message = f"Request timeout expired: it waited {time.monotonic() - request.arrived:.3f} s for its turn"
-        self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "expired")
+        self.refuse(request.handle, message, pb_utils.TritonError.UNAVAILABLE, "expired", request.deadline)
 
     def cancel(self, request: Request) -> None:
         self.refuse(request.handle, "the caller cancelled", pb_utils.TritonError.CANCELLED, "cancelled")
@@ -288,13 +297,24 @@ class TritonPythonModel:
             if request.end():
                 self.refuse(request.handle, message, code, "failed")
 
-    def reject(self, caller: Caller, lane: str, reason: str) -> None:
+    def reject(self, caller: Caller, lane: str, reason: str, deadline: float) -> None:
         message = f"the {lane} lane is full: {reason}; send again later"
-        self.refuse(caller, message, pb_utils.TritonError.UNAVAILABLE, "full")
+        self.refuse(caller, message, pb_utils.TritonError.UNAVAILABLE, "full", deadline)
 
-    def refuse(self, caller: Caller, message: str, code: int, reason: str) -> None:
+    def refuse(self, caller: Caller, message: str, code: int, reason: str, deadline: float = math.inf) -> None:
         self.metrics.refused(reason, caller.requests)
-        self.refusals.put((caller.sender, pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))))
+        response = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
+        now = time.monotonic()
+        if caller.cancels and deadline < now + HELD_S:
+            self.held.append((max(now, deadline) + HELD_S, caller.sender, response))
+        else:
+            self.refusals.put((caller.sender, response))
+
+    def release(self, now: float) -> None:
+        """Send the held rejections that are due."""
+        while self.held and self.held[0][0] <= now:
+            _, sender, response = self.held.popleft()
+            self.refusals.put((sender, response))
 
     def send_refusals(self) -> None:
         while (refusal := self.refusals.get()) is not None:
