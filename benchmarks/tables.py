@@ -16,19 +16,22 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-This page compares Sentriton with the best peer, the fastest other system, on each processor. Each processor also has a
-page with all rates, and with the date and the command of each measurement. [Benchmarks](../README.md) describes how the
-figures are measured, and lists the goals.
+These tables compare Sentriton with the best peer, which is the fastest other system, at its best batch size. The pages
+of the processors have all rates, with the date and the command of each measurement. [Benchmarks](../README.md)
+describes the conditions and the goals.
 
-The results of Zen 4 are older than Sentriton's [C++ operators](../../docs/decisions/encoder-operators.md), and were
-measured with torch's operators. They do not include CTranslate2.
+The last ratio of each row considers only peers whose vectors are as close to fp32 as those of Sentriton
+([definition](../peers.md#goals-for-a-corpus)).
+
+The results of Zen 4 are older than Sentriton's [C++ operators](../../docs/decisions/encoder-operators.md). They use
+torch's operators, and do not include CTranslate2.
 
 `python -m benchmarks.tables` writes these pages from JSON files.
 """
 PROCESSOR_HEADING = """# {processor}
 
-This page has all results of the processor `{folder}`. Above each table are the date and the command of the
-measurement. [Benchmarks](../../README.md#columns) explains the columns. [Results](../README.md) has the other
+This page has all results of the processor `{folder}`. The date and the command of a measurement are above its
+table. [Benchmarks](../../README.md#columns) explains the columns. [Results](../README.md) has the other
 processors.
 
 `python -m benchmarks.tables` writes this page from the JSON files in its folder.
@@ -74,7 +77,7 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
         processor = its[0]["processor"]
         index.append(f"## {processor}\n\n[All results of `{folder}`]({folder}/README.md)\n")
         if ratios := [row for result in its if result["benchmark"] == "offline" for row in ratio_rows(result)]:
-            index += ["The rates of Sentriton and of the best peer are in sentences/s:\n", markdown(ratios)]
+            index += ["Rates are in sentences/s:\n", markdown(ratios)]
         found[f"{folder}/README.md"] = processor_page(folder, its)
     return {"README.md": "\n".join(index), **found}
 
@@ -141,9 +144,9 @@ def ratio_rows(result: Result) -> list[dict[str, Any]]:
                 "precision": ours["precision"],
                 "Sentriton": ours["sentences_per_s"],
                 "best peer": f"{best['contender']}, batches of {best['batch']}",
-                "its rate": best["sentences_per_s"],
-                "times the best peer": ours["x_best_peer"],
-                "times the best that is as close": ours["x_best_as_close"],
+                "rate of the best peer": best["sentences_per_s"],
+                "relative to the best peer": ours["x_best_peer"],
+                "relative to the best peer that is as close": ours["x_best_as_close"],
                 "date": result["date"],
             }
         )
