@@ -74,7 +74,7 @@ def test_an_integer_of_thousands_of_digits_is_named(gateway: RunningGateway) -> 
     small = f'{{"input": [{"9" * 5000}], "model": "small"}}'
     for text in (small, small + " " * LARGE_BYTES):
         message = post(gateway, text).json()["error"]["message"]
-        assert message == "the body has an integer of more than 4,300 digits; send ids of tokens"
+        assert message == "the body has an integer of more than 4,300 digits; send token ids or dimensions"
 
 
 def test_others_are_answered_meanwhile(gateway: RunningGateway) -> None:
