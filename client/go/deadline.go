@@ -12,7 +12,7 @@ const (
 	longestRequest = 24 * time.Hour
 	// gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over.
 	margin = 100 * time.Millisecond
-	// With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368).
+	// With less time, no request is sent: a cancellation at its answer can crash Triton 24.10 (issue 7368).
 	leastTime = 2 * time.Millisecond
 )
 

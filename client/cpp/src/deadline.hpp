@@ -11,7 +11,7 @@ namespace sentriton {
 constexpr Duration look_every = 1s;
 /// gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over.
 constexpr Duration margin = 100ms;
-/// With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368).
+/// With less time, no request is sent: a cancellation at its answer can crash Triton 24.10 (issue 7368).
 constexpr Duration least_time = 2ms;
 
 /// The end of a call: `timeout` after its start, or `stall_timeout` after its last answer.

@@ -9,7 +9,7 @@ const A_DAY_S = 86_400; // since gRPC, Triton and timers use integers
 /** gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over. */
 export const MARGIN_S = 0.1;
 
-/** With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368). */
+/** With less time, no request is sent: a cancellation at its answer can crash Triton 24.10 (issue 7368). */
 export const LEAST_S = 0.002;
 
 /** Seconds of the process's steady clock. */

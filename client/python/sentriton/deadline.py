@@ -10,7 +10,7 @@ LOOK_EVERY_S = 1.0  # interval of a call's looks at its deadline
 _MAX_WAIT_S = 86_400.0  # a day, since gRPC and Triton use integers
 # gRPC's timer and this clock differ by some milliseconds.
 MARGIN_S = 0.1
-# With less time, no request is sent: a cancellation at arrival can crash Triton 24.10 (issue 7368).
+# With less time, no request is sent: a cancellation at its answer can crash Triton 24.10 (issue 7368).
 _LEAST_S = 0.002
 
 

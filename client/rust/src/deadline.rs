@@ -8,7 +8,7 @@ pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LONGEST_REQUEST: Duration = Duration::from_secs(24 * 3600);
 /// The server's timer and this clock differ by some milliseconds. A call this close to its end is over.
 pub(crate) const MARGIN: Duration = Duration::from_millis(100);
-/// With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368).
+/// With less time, no request is sent: a cancellation at its answer can crash Triton 24.10 (issue 7368).
 pub(crate) const LEAST_TIME: Duration = Duration::from_millis(2);
 
 /// The end of a call: `timeout` after its start, or `stall_timeout` after its last answer.

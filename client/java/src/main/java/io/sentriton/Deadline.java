@@ -11,7 +11,7 @@ class Deadline {
     /** gRPC's timer and this clock differ by some milliseconds. A call this close to its end is over. */
     static final double MARGIN_S = 0.1;
 
-    /** With less time, no request is sent: a cancellation at its arrival can crash Triton 24.10 (issue 7368). */
+    /** With less time, no request is sent: a cancellation at its answer can crash Triton 24.10 (issue 7368). */
     static final double LEAST_S = 0.002;
 
     private static final double A_DAY_S = 86_400; // since gRPC, Triton and timers use integers
