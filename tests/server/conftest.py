@@ -84,11 +84,16 @@ class RunningServer:
 def serving(
     checkpoint: str | Path | None, precision: str = "fp32", settings: ServerSettings = FREE_PORTS
 ) -> Iterator[RunningServer]:
-    """Serve a checkpoint (None: the bundled one) on free ports; exports are cached by content between runs."""
+    """Serve a checkpoint (None: the bundled one) on free ports; exports are cached by content between runs.
+
+    Fails with the server's log if Triton ended meanwhile: the tests themselves see only refused connections.
+    """
     repository = prepare_repository(None if checkpoint is None else str(checkpoint), precision=precision, device="cpu")
     with TritonServer(repository, settings) as server:
         assert server.process is not None
         yield RunningServer(server.url, server.metrics_url, server.process.canary_key)
+        log = "\n".join(map(str, server.process.log()[-60:]))
+        assert server.process.exit_code() is None, f"{server.what_ended()}; the end of its log:\n{log}"
 
 
 @pytest.fixture(scope="session", params=["fp32", "bf16", "int8"])

@@ -28,17 +28,20 @@ TEST(Security, TheServersCertificateIsChecked) {
     const Certificate own(folder, "server");
     const Certificate stranger(folder, "stranger");
     SmallServer server(credentials_of(own, nullptr));
-    const std::string host = "localhost:" + std::to_string(server.port());
-    expect_words(SentenceEncoder(host, trusting(own)).encode(words(3)), words(3));
-    Settings named = trusting(own);
-    named.server_name = "localhost";
-    expect_words(SentenceEncoder(server.address(), named).encode(words(3)), words(3));
+    expect_words(SentenceEncoder("localhost:" + std::to_string(server.port()), trusting(own)).encode(words(3)),
+                 words(3));
+    // By address: localhost is ::1 as well, where nothing listens, and gRPC may report this refusal instead.
+    const auto named = [](Settings settings) {
+        settings.server_name = "localhost";
+        return settings;
+    };
+    expect_words(SentenceEncoder(server.address(), named(trusting(own))).encode(words(3)), words(3));
     Settings of_system;
     of_system.tls = true;
     const std::string untrusted = "no authority that this client trusts signed the server's certificate";
     const std::vector<std::tuple<std::string, Settings, std::string>> wrong = {
-        {host, trusting(stranger), untrusted},
-        {"dns:///" + host, of_system, untrusted},
+        {server.address(), named(trusting(stranger)), untrusted},
+        {"dns:///" + server.address(), named(of_system), untrusted},
         {server.address(), trusting(own), "the server's certificate has another name; give that as server_name"}};
     for (const auto& [url, settings, says] : wrong) {
         expect_time(0s, soon, [&, url = url, settings = settings, says = says] {
