@@ -128,7 +128,7 @@ def encoders_page() -> str:
     from sentriton_server.encoder import FAMILIES
 
     table = (
-        "| encoder | model_type | known checkpoints | positions | operators on AVX-512 |\n|---|---|---|---|---|\n"
+        "| encoder | model_type | known checkpoints | positions | operators on x86 |\n|---|---|---|---|---|\n"
         + rows(
             (
                 each.title,

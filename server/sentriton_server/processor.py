@@ -7,11 +7,13 @@ from pathlib import Path
 _CPUINFO = Path("/proc/cpuinfo")
 # Flags of x86 and features of Arm: products of 8-bit numbers, summed in 32 bits by one instruction.
 _INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
+# With these instructions alone, Sentriton's operators compute int8 in 16 bits: whole, and faster than fp32.
+_INT8_BY_OPERATORS = {"avx2", "fma"}
 
 
-def int8_warning(precision: str | None, cpuinfo: Path = _CPUINFO) -> str | None:
+def int8_warning(precision: str, operators: str, cpuinfo: Path = _CPUINFO) -> str | None:
     """The cost of int8 on this processor and the remedy; None for another precision, or if the processor is made for
-    it. A processor whose flags cannot be read counts as such.
+    it or the `operators` make up for that. A processor whose flags cannot be read counts as such.
     """
     if precision != "int8":
         return None
@@ -20,8 +22,10 @@ def int8_warning(precision: str | None, cpuinfo: Path = _CPUINFO) -> str | None:
     except OSError:
         return None
     fields = (line.partition(":") for line in lines)
-    flags = next((value.split() for name, _, value in fields if name.strip() in ("flags", "Features")), None)
-    if flags is None or _INT8_PRODUCTS & set(flags):
+    flags = next((set(value.split()) for name, _, value in fields if name.strip() in ("flags", "Features")), None)
+    if flags is None or _INT8_PRODUCTS & flags:
+        return None
+    if operators == "sentriton" and flags >= _INT8_BY_OPERATORS and "avx512f" not in flags:
         return None
     return (
         "this processor has no instructions for int8 (avx512_vnni, avx_vnni, amx_int8 or asimddp), so products take "

@@ -58,7 +58,7 @@ class ExportSettings:
     )
     operators: OperatorsName = setting(
         "auto",
-        "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512, or torch's. "
+        "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512 and AVX2, or torch's. "
         "auto takes sentriton's if they can be compiled, suit the encoder's sizes and keep the precision's bound.",
         group=_MODEL,
         allowed=one_of(*OPERATORS),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import MPNetConfig, MPNetModel, RobertaConfig, RobertaModel
 
 from sentriton_server.encoder import PRECISIONS, compile_encoder, operators, read_encoder
@@ -32,6 +32,7 @@ LENGTHS = [1, 2, 3, 7, 12, 13, 16, 17, 31, 32, 33, 50, 64, 65, 100, 130]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "int8": torch.int8}
 
 every_precision = pytest.mark.parametrize("precision", LEAST_COSINE)
+by_each_instruction_set = pytest.mark.usefixtures("instructions")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,6 +41,17 @@ def _library() -> None:
         load_library(build_library().parent)
     except OperatorsUnavailable as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(params=["AVX-512", "AVX2"])
+def instructions(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Orders and computes by this instruction set."""
+    try:
+        torch.ops.sentriton.use_instructions(request.param)
+    except RuntimeError:
+        pytest.skip(f"this processor has no {request.param}")
+    yield
+    torch.ops.sentriton.use_instructions("")
 
 
 @functools.cache
@@ -71,10 +83,15 @@ def hugging_face(
     return encoder
 
 
-@functools.cache
 def compiled(precision: str, by_operators: bool, **sizes: Any) -> Any:
+    return compiled_for(torch.ops.sentriton.instructions() if by_operators else None, precision, **sizes)
+
+
+@functools.cache
+def compiled_for(instructions: str | None, precision: str, **sizes: Any) -> Any:
+    """By the operators, whose `instructions` determine the order of the weights, or by torch's."""
     _, encoder = read_encoder(hugging_face(**sizes), None)
-    return compile_encoder(encoder, PRECISIONS[precision], operators=by_operators)
+    return compile_encoder(encoder, PRECISIONS[precision], operators=instructions is not None)
 
 
 def embed(encoder: Any, lengths: list[int]) -> list[Tensor]:
@@ -102,6 +119,7 @@ def skip_unless_suited(precision: str) -> None:
         pytest.skip(f"the operators have no {precision} on this processor")
 
 
+@by_each_instruction_set
 @every_precision
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_operators_compute_what_torch_computes(precision: str, threads: int) -> None:
@@ -113,6 +131,7 @@ def test_the_operators_compute_what_torch_computes(precision: str, threads: int)
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
+@by_each_instruction_set
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_bias_by_distance(threads: int) -> None:
     skip_unless_suited("fp32")
@@ -124,6 +143,7 @@ def test_a_bias_by_distance(threads: int) -> None:
     assert not torch.allclose(found, without, atol=0.1)
 
 
+@by_each_instruction_set
 @pytest.mark.parametrize("by_distance", [False, True])
 def test_rows_of_several_blocks_of_keys(by_distance: bool) -> None:
     skip_unless_suited("fp32")
@@ -134,6 +154,7 @@ def test_rows_of_several_blocks_of_keys(by_distance: bool) -> None:
         assert torch.equal(together, embed(compiled("fp32", True, **sizes), [length])[0])
 
 
+@by_each_instruction_set
 @every_precision
 @pytest.mark.parametrize("by_distance", [False, True])
 def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str, by_distance: bool) -> None:
@@ -144,6 +165,7 @@ def test_a_row_is_the_same_to_the_bit_alone_and_in_company(precision: str, by_di
         assert torch.equal(found, embed(encoder, [length])[0])
 
 
+@by_each_instruction_set
 @every_precision
 def test_any_number_of_threads_gives_the_same_to_the_bit(precision: str) -> None:
     skip_unless_suited(precision)
@@ -154,6 +176,7 @@ def test_any_number_of_threads_gives_the_same_to_the_bit(precision: str) -> None
     assert all(torch.equal(found[0], again) for again in found[1:])
 
 
+@by_each_instruction_set
 @every_precision
 def test_a_mix_of_all_layers(precision: str) -> None:
     skip_unless_suited(precision)
@@ -188,6 +211,7 @@ def mixed(by_operators: bool) -> Any:
     return compile_encoder(encoder, PRECISIONS["int8"], operators=by_operators, in_bf16=IN_BF16)
 
 
+@by_each_instruction_set
 def test_linear_layers_of_two_types() -> None:
     skip_unless_suited("int8")
     skip_unless_suited("bf16")
@@ -207,6 +231,7 @@ def test_on_a_processor_with_8_bits_alone_torch_computes_both_types(monkeypatch:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+@by_each_instruction_set
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
 def test_every_activation(activation: str) -> None:
     skip_unless_suited("fp32")
@@ -214,6 +239,7 @@ def test_every_activation(activation: str) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
 
 
+@by_each_instruction_set
 @pytest.mark.parametrize(("hidden", "heads", "intermediate"), [(64, 1, 256), (192, 6, 32), (96, 1, 1024)], ids=str)
 def test_other_sizes(hidden: int, heads: int, intermediate: int) -> None:
     skip_unless_suited("fp32")
@@ -274,6 +300,7 @@ def wrong(name: str) -> Any:
     return hidden, parameters, lengths, heads, 1e-5, activation, distance_bias
 
 
+@by_each_instruction_set
 @pytest.mark.parametrize(
     ("name", "refusal"),
     [
@@ -301,6 +328,35 @@ def test_what_does_not_fit_the_layer_is_refused(name: str, refusal: str) -> None
         torch.ops.sentriton.layers(*wrong(name))
 
 
+@by_each_instruction_set
+def test_the_largest_sums_of_8_bit_products_are_whole() -> None:
+    skip_unless_suited("int8")
+    size, tokens = 64, 8
+    hidden = torch.ones(tokens, size)
+    hidden[:, 0] = 0  # becomes the number 0, and the ones become 255
+    signs = torch.tensor([1.0, -1.0]).repeat(size // 2)
+    numbers = (signs[:, None] * 127).repeat(1, size)
+    numbers[:, 0] = 0
+    nothing, parameters = torch.zeros(size), list[Tensor]()
+    for weight in (torch.zeros(3 * size, size), torch.zeros(size, size), numbers, numbers):
+        scales = torch.full([weight.size(0)], 1 / 127)
+        parameters += [torch.ops.sentriton.order(weight.to(torch.int8)), torch.zeros_like(scales), scales]
+        parameters.append(weight.sum(dim=1) * scales)
+    parameters += [torch.ones(size), nothing, torch.ones(size), nothing]
+    normalized = nn.functional.layer_norm(hidden, [size])
+    inner = (normalized @ numbers.T / 127).relu()
+    expected = nn.functional.layer_norm(normalized + inner @ numbers.T / 127, [size])
+    torch.ops.sentriton.layers(hidden, parameters, [tokens], 2, 1e-5, "relu", torch.zeros(1, 1))
+    torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-5)
+
+
+def test_unknown_instructions_are_refused() -> None:
+    before = torch.ops.sentriton.instructions()
+    with pytest.raises(RuntimeError, match="this processor has no AVX-1024"):
+        torch.ops.sentriton.use_instructions("AVX-1024")
+    assert torch.ops.sentriton.instructions() == before
+
+
 def test_a_weight_that_has_no_whole_panels_is_refused() -> None:
     with pytest.raises(RuntimeError, match="a weight must have a multiple of 32 outputs"):
         torch.ops.sentriton.order(torch.randn(40, 64))
@@ -314,6 +370,7 @@ def test_a_second_library_is_refused(tmp_path: Path) -> None:
         load_library(tmp_path)
 
 
+@by_each_instruction_set
 @every_precision
 def test_a_block_takes_one_call_that_makes_no_parameter(precision: str) -> None:
     skip_unless_suited(precision)

@@ -32,9 +32,8 @@ def export(
     """Write a deployable model repository and report how it compares with sentence-transformers."""
     from sentriton.evaluation.command import figures_table, read_scored
     from sentriton_server.export import export as export_checkpoint
+    from sentriton_server.repository import read_operators
 
-    if warning := int8_warning(settings.precision):
-        show(f"warning: {warning}")
     pairs = None if evaluate is None else read_scored(evaluate)
     manifest = export_checkpoint(
         checkpoint,
@@ -48,6 +47,8 @@ def export(
         allow_pickle=settings.allow_pickle,
         say=say,
     )
+    if warning := int8_warning(manifest.precision, read_operators(repository)):
+        show(f"warning: {warning}")
     typer.echo(_summary(manifest, repository))
     if pairs is not None:
         from sentriton_server.quality import quality_by_precision

@@ -38,6 +38,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     started = time.monotonic()
     from sentriton_server.commands.export_process import repository_for
     from sentriton_server.processor import int8_warning
+    from sentriton_server.repository import read_operators
     from sentriton_server.serving import Supervisor, TritonServer
     from sentriton_server.serving.gateway import Gateway
     from sentriton_server.serving.preflight import check_ports, check_ready_file
@@ -57,7 +58,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         gateway = None if own.gateway_port is None else Gateway(own, settings, say)
         repository = repository_for(source, exports)
         server = TritonServer(repository, settings, _log_printer(own.verbose))
-        if warning := int8_warning(server.manifest.precision):
+        if warning := int8_warning(server.manifest.precision, read_operators(repository)):
             show(f"warning: {warning}")
         supervisor = Supervisor(server, say, own.ready_file, gateway.look if gateway else None)
         supervisor.start(interrupted)

@@ -58,7 +58,7 @@ class Family:
 
     @property
     def operators(self) -> str:
-        """The operators of its layers on a CPU with AVX-512, for the documentation."""
+        """The operators of its layers on a CPU with AVX-512 or AVX2, for the documentation."""
         return "torch" if self.gated or self.norm_first or self.positions == "rotary" else "sentriton"
 
     def setting(self, config: Any, name: str) -> Any:

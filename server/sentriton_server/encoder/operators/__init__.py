@@ -1,4 +1,5 @@
-"""The encoder's own operators: C++ for x86 processors with AVX-512, compiled once for each torch and kept in the cache.
+"""The encoder's own operators: C++ for x86 processors with AVX-512 or AVX2, compiled once for each torch and kept in the
+cache. One library has both, and chooses when it is loaded.
 
 A TorchScript module that names these operators loads only after their library is loaded. So the export contains the
 library, next to `model.pt`.
@@ -37,8 +38,8 @@ LIBRARY = f"operators.torch-{_TORCH_VERSION}.so"
 _LAYOUT = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"
 _COMPILE = ("-O3", "-std=c++20", "-fPIC", "-fopenmp", "-fvisibility=hidden", _LAYOUT, "-c")
 _COMPILE_TIMEOUT_S = 300
-# Sizes of products are multiples of a panel of outputs (vectors.h).
-_PANEL = 32
+# Sizes of products are multiples of this (layer.cpp, kMultiple).
+_MULTIPLE = 32
 # sha256 of the library that this process has loaded, if any. torch registers only one.
 _loaded: set[str] = set()
 
@@ -67,8 +68,8 @@ def check_sizes(sizes: EncoderSizes) -> None:
         raise OperatorsUnavailable(f"the operators compute layers like BERT's, but in this encoder {sizes.beyond}")
     head_size = sizes.hidden_size // sizes.num_heads
     for name, size in (("feed-forward size", sizes.intermediate_size), ("head size", head_size)):
-        if size % _PANEL:
-            raise OperatorsUnavailable(f"the {name} is {size}; the operators take multiples of {_PANEL}")
+        if size % _MULTIPLE:
+            raise OperatorsUnavailable(f"the {name} is {size}; the operators take multiples of {_MULTIPLE}")
 
 
 def build_library() -> Path:

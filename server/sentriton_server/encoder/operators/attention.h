@@ -1,39 +1,20 @@
 // Attention within rows of any length. It reads queries, keys and values in the layout of the product's output.
-#pragma once
-
-#include <vector>
-
-#include "products.h"
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")
-
-namespace sentriton {
-
-constexpr int64_t kKeyBlock = 512;  // keys whose panels and values fit the second-level cache
-
-// The largest score of a query so far, and the sum of e^(scale * (score - most)) over its scores.
-struct Met {
-  float most, sum;
-};
 
 // Replaces scores by e^(scale * (scores - most)).
 Met softmax(float* scores, int64_t length, float scale) {
-  const auto mask = [&](int64_t at) { return __mmask16(length - at >= kLanes ? 0xffff : (1 << (length - at)) - 1); };
-  auto most = constant(-INFINITY), sum = _mm512_setzero_ps();
+  auto highest = constant(-INFINITY), sum = constant(0.0f);
   for (int64_t at = 0; at < length; at += kLanes)
-    most = _mm512_mask_max_ps(most, mask(at), most, _mm512_loadu_ps(scores + at));
-  most = constant(_mm512_reduce_max_ps(most));
+    highest = greater(highest, load(scores + at), first_lanes(length - at));
+  const float most = greatest(highest);
   for (int64_t at = 0; at < length; at += kLanes) {
-    const auto distance = _mm512_sub_ps(_mm512_loadu_ps(scores + at), most);
-    const auto weight = exponential(_mm512_mul_ps(distance, constant(scale)));
-    _mm512_storeu_ps(scores + at, weight);
-    sum = _mm512_mask_add_ps(sum, mask(at), sum, weight);
+    const auto weight = exponential((load(scores + at) - constant(most)) * constant(scale));
+    store(scores + at, weight);
+    sum = add(sum, weight, first_lanes(length - at));
   }
-  return {_mm512_cvtss_f32(most), _mm512_reduce_add_ps(sum)};
+  return {most, total(sum)};
 }
 
-// Copies `keys` [length, size] to panels of 32 keys, [size, 32] each. After the last key, values are finite but
+// Copies `keys` [length, size] to panels of keys, [size, kPanel] each. After the last key, values are finite but
 // arbitrary.
 void order_keys(const float* keys, int64_t length, int64_t size, float* panels) {
   for (int64_t at = 0; at < length; at += 4) {
@@ -49,36 +30,18 @@ void order_keys(const float* keys, int64_t length, int64_t size, float* panels) 
   }
 }
 
-// The bias of a head's scores by the distance between key and query, shared by all layers.
-struct DistanceBias {
-  const float* data;  // [heads, 2 * far + 1]: for distances -far to far; the outer values also apply beyond
-  int64_t far;        // 0 without a bias
-
-  // Fills `to` with the bias of a head, times `factor`, for a row of this length. Index: length - 1 + key - query.
-  void spread(int64_t head, int64_t length, float factor, std::vector<float>& to) const {
-    to.resize(std::max<int64_t>(to.size(), 2 * length - 1 + kLanes));  // `add` reads beyond the end
-    const float* middle = data + head * (2 * far + 1) + far;
-    for (int64_t distance = 1 - length; distance < length; distance++)
-      to[length - 1 + distance] = factor * middle[std::clamp(distance, -far, far)];
-  }
-};
+// Fills `to` with the bias of a head, times `factor`, for a row of this length. Index: length - 1 + key - query.
+inline void spread(const DistanceBias& bias, int64_t head, int64_t length, float factor, std::vector<float>& to) {
+  to.resize(std::max<int64_t>(to.size(), 2 * length - 1 + kLanes));  // `add` reads beyond the end
+  const float* middle = bias.data + head * (2 * bias.far + 1) + bias.far;
+  for (int64_t distance = 1 - length; distance < length; distance++)
+    to[length - 1 + distance] = factor * middle[std::clamp(distance, -bias.far, bias.far)];
+}
 
 // Adds the bias of one query, from its first key.
 void add(float* scores, int64_t length, const float* bias) {
-  for (int64_t at = 0; at < length; at += kLanes)
-    _mm512_storeu_ps(scores + at, _mm512_add_ps(_mm512_loadu_ps(scores + at), _mm512_loadu_ps(bias + at)));
+  for (int64_t at = 0; at < length; at += kLanes) store(scores + at, load(scores + at) + load(bias + at));
 }
-
-struct Rows {
-  const int64_t* starts;  // the first token of each row, and the end of the last
-  int64_t count;
-  int64_t end() const { return starts[count]; }
-};
-
-struct Heads {
-  float* query_key_value;  // [3, heads, tokens, size]
-  int64_t count, size;
-};
 
 // Computes the context [tokens, hidden] of a turn's tokens, for its share of the heads. In a long row, all queries
 // process one block of keys after the other. The context of earlier blocks is rescaled to the new maximum.
@@ -86,7 +49,7 @@ void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, cons
   const int64_t hidden = heads.count * heads.size, of_head = rows.end() * heads.size;
   const float scale = 1.0f / std::sqrt((float)heads.size);
   const auto own_heads = Range{0, heads.count}.part(turn.share, turn.shares);
-  std::vector<float> keys(kKeyBlock * heads.size), scores(kTileTokens * kKeyBlock), sums(kTileTokens * heads.size), spread;
+  std::vector<float> keys(kKeyBlock * heads.size), scores(kTileTokens * kKeyBlock), sums(kTileTokens * heads.size), biases;
   std::vector<Met> met(turn.tokens.size());
   int64_t row = std::upper_bound(rows.starts, rows.starts + rows.count, turn.tokens.begin) - rows.starts - 1;
   for (; row < rows.count && rows.starts[row] < turn.tokens.end; row++) {
@@ -96,7 +59,7 @@ void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, cons
       const float* query = heads.query_key_value + head * of_head;
       const float* key = query + heads.count * of_head + start * heads.size;
       const float* value = key + heads.count * of_head;
-      if (bias.far) bias.spread(head, length, 1.0f / scale, spread);
+      if (bias.far) spread(bias, head, length, 1.0f / scale, biases);
       for (int64_t first = 0; first < length; first += kKeyBlock) {
         const int64_t count = std::min(length - first, kKeyBlock), padded = (count + kPanel - 1) / kPanel * kPanel;
         const bool is_last = first + count == length;
@@ -111,7 +74,7 @@ void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, cons
           float before[kTileTokens], now[kTileTokens];  // factors of the earlier context and of this block's
           for (int64_t at = 0; at < tokens.size(); at++) {
             float* own_scores = scores.data() + at * padded;
-            if (bias.far) add(own_scores, count, spread.data() + length - 1 + first - (tokens.begin + at - start));
+            if (bias.far) add(own_scores, count, biases.data() + length - 1 + first - (tokens.begin + at - start));
             const Met found = softmax(own_scores, count, scale);
             Met& all = met[tokens.begin + at - turn.tokens.begin];
             before[at] = 0.0f, now[at] = 1.0f;
@@ -131,16 +94,12 @@ void attend(const Heads& heads, const Rows& rows, const DistanceBias& bias, cons
           for (int64_t at = 0; at < tokens.size(); at++)
             for (int64_t element = 0; element < heads.size; element += kLanes) {
               float* those = to + at * hidden + element;
-              auto sum = _mm512_mul_ps(_mm512_loadu_ps(sums.data() + at * heads.size + element), constant(now[at]));
-              if (first) sum = _mm512_fmadd_ps(_mm512_loadu_ps(those), constant(before[at]), sum);
-              _mm512_storeu_ps(those, sum);
+              auto sum = load(sums.data() + at * heads.size + element) * constant(now[at]);
+              if (first) sum = multiply_add(load(those), constant(before[at]), sum);
+              store(those, sum);
             }
         });
       }
     }
   }
 }
-
-}  // namespace sentriton
-
-#pragma GCC pop_options
