@@ -72,7 +72,7 @@ DISTRIBUTIONS := client/python/pyproject.toml client/python/sentriton/__init__.p
 $(VENV)/server-installed: $(DISTRIBUTIONS) constraints.txt
 	@$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 13) else \
 	    f'a checkout of Sentriton needs Python 3.11 or 3.12, {sys.executable} is {v[0]}.{v[1]}; run: make PYTHON=python3.12 ...')"
-	@echo "installing into $(VENV) (a minute or two, once)"
+	@echo "installing into $(VENV) (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) --editable client/python --editable gateway --editable server
 	@touch $@

@@ -120,7 +120,7 @@ class ServerSettings:
     )
     access_key: str | None = setting(
         None,
-        "Key for inference, metadata and configuration. All users of the machine see a flag, so set the variable.",
+        "Key for inference, metadata and configuration. All users of the machine can see it among Triton's arguments.",
         group=_SECURITY,
         allowed=KEY,
         unit="key",
@@ -130,7 +130,8 @@ class ServerSettings:
     )
     admin_key: str | None = setting(
         None,
-        "Key for model control, shared memory, statistics, trace and logging.",
+        "Key for model control, shared memory, statistics, trace and logging. All users of the machine can see it "
+        "among Triton's arguments.",
         group=_SECURITY,
         allowed=KEY,
         unit="key",

@@ -99,9 +99,11 @@ def test_the_readmes_code_runs(built: Ran, server: RunningServer, tmp_path: Path
     assert ran.stdout == printed
 
 
-def test_the_readmes_project_names_the_library() -> None:
-    (project,) = only(JAVA_CLIENT / "README.md", "xml")
-    (dependency,) = ET.fromstring(project).iterfind("{*}dependencies/{*}dependency")
+def test_the_readmes_projects_name_the_library() -> None:
+    pom, gradle = only(JAVA_CLIENT / "README.md", "xml", "groovy")
+    (dependency,) = ET.fromstring(pom).iterfind("{*}dependencies/{*}dependency")
     library = ET.parse(JAVA_CLIENT / "pom.xml").getroot()
-    for name in ("groupId", "artifactId", "version"):
+    names = ("groupId", "artifactId", "version")
+    for name in names:
         assert dependency.findtext(f"{{*}}{name}") == library.findtext(f"{{*}}{name}")
+    assert ":".join(str(library.findtext(f"{{*}}{name}")) for name in names) in gradle

@@ -19,7 +19,7 @@ ON_A_PAGE = {
     "checkpoints/sentriton-ko-mini/README.md": {"text": "tests/server/test_programs_in_documents.py"},
     "client/cpp/README.md": dict.fromkeys(["cpp", "cmake", "text"], "tests/polyglot/test_cpp.py"),
     "client/go/README.md": dict.fromkeys(["go", "text"], "tests/polyglot/test_go.py"),
-    "client/java/README.md": dict.fromkeys(["java", "xml", "text"], "tests/polyglot/test_java.py"),
+    "client/java/README.md": dict.fromkeys(["java", "xml", "groovy", "text"], "tests/polyglot/test_java.py"),
     "client/node/README.md": dict.fromkeys(["js", "text"], "tests/polyglot/test_node.py"),
     "client/rust/README.md": dict.fromkeys(["rust", "rust,no_run", "text"], "tests/polyglot/test_rust.py"),
     "docs/train.md": {"toml": "tests/end_to_end/test_training.py"},
