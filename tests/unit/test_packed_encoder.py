@@ -237,8 +237,7 @@ def test_a_loaded_module_holds_each_weight_once_in_the_order_of_the_kernels(prec
     compiled(precision=precision).save(str(tmp_path / "model.pt"))
     linear = next(torch.jit.load(str(tmp_path / "model.pt")).layers.children()).intermediate
     assert linear.plain_weight.numel() == 0
-    if precision != "bf16" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        assert linear.weight.is_mkldnn
+    assert linear.weight.is_mkldnn
 
 
 def test_for_a_gpu_the_layers_stay_what_they_are() -> None:

@@ -27,6 +27,9 @@ class OrderedLinear(nn.Module):
     """A linear layer in `dtype`, float32 or bfloat16. It casts its input to this type and returns this type. `mixed`:
     the encoder has layers of another type as well.
 
+    oneDNN has no products of bfloat16 on processors without AVX-512. A loop of torch takes nine times as long as
+    float32 there, so bfloat16 weights become float32.
+
     `for_operators` are the parameters of `sentriton::layers`: ordered weight, bias, scales and row sums.
     """
 
@@ -41,27 +44,29 @@ class OrderedLinear(nn.Module):
         self.prepare(self.plain_weight)
 
     def prepare(self, weight: Tensor) -> None:
-        self.weight = self.order(weight)
+        by_operators = self.uses_operators(weight.dtype)
+        if not by_operators and weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            weight, self.bias = weight.to(torch.float32), self.bias.to(torch.float32)
+        self.weight = self.order(weight, by_operators)
         self.for_operators = [self.weight, self.bias.to(torch.float32), torch.empty([0]), torch.empty([0])]
 
-    def order(self, weight: Tensor) -> Tensor:
-        if self.operators:  # noqa: SIM102 - TorchScript looks up all names of an `and`, also those not loaded
-            if operators_suit(weight.dtype, self.mixed):
+    def uses_operators(self, dtype: torch.dtype) -> bool:
+        if self.operators:  # not in an `and`, of which TorchScript looks up all names, also those not loaded
+            return operators_suit(dtype, self.mixed)
+        return False
+
+    def order(self, weight: Tensor, by_operators: bool) -> Tensor:
+        if self.operators:  # noqa: SIM102 - as in uses_operators
+            if by_operators:
                 return torch.ops.sentriton.order(weight)
-        # oneDNN has no bfloat16 on processors without AVX-512, so these use the plain weight.
-        if weight.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-            return weight
         return torch.ops.mkldnn._reorder_linear_weight(weight, None)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        hidden = hidden.to(self.bias.dtype)
-        if self.weight.is_mkldnn:
-            return torch.ops.mkldnn._linear_pointwise(hidden, self.weight, self.bias, "none", [], "")
-        return nn.functional.linear(hidden, self.weight, self.bias)
+        return torch.ops.mkldnn._linear_pointwise(hidden.to(self.bias.dtype), self.weight, self.bias, "none", [], "")
 
     @torch.jit.export
     def __getstate__(self) -> tuple[Tensor, Tensor, bool]:
-        return self.plain_weight, self.bias, self.training
+        return self.plain_weight, self.bias.to(self.plain_weight.dtype), self.training
 
     @torch.jit.export
     def __setstate__(self, state: tuple[Tensor, Tensor, bool]) -> None:
@@ -126,7 +131,7 @@ class Int8Linear(nn.Module):
         self.for_operators = [self.weight, self.bias, self.scales, self.row_sums]
 
     def uses_operators(self) -> bool:
-        if self.operators:  # not in an `and`, of which TorchScript looks up all names, also those not loaded
+        if self.operators:  # as in OrderedLinear
             return operators_suit(torch.int8, self.mixed)
         return False
 
