@@ -71,6 +71,7 @@ def test_training_improves_on_its_start_and_keeps_the_best(uninterrupted: tuple[
     card = (output / "README.md").read_text(encoding="utf-8")
     assert f"| 1 cosine | 50 | {stage.log[1].epoch:.2f} | {stage.log[1].loss:.4f} | {later[0]:.4f} |" in card
     assert "KLUE-STS 1.1 dev chose the best weights" in card
+    assert (f"with {report.autocast} autocast." if report.autocast else " in float32.") in card
     assert "not trained on" not in card
 
 

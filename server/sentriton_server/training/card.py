@@ -140,13 +140,13 @@ def _shape(architecture: Architecture) -> list[list[str]]:
 
 def _training(report: TrainingReport) -> str:
     headings = ["Stage", "Data", "Examples", "Length", "Batch", "Learning rate", "Wall time"]
-    autocast = "float16" if report.gpu else "bfloat16"
+    products = f"with {report.autocast} autocast" if report.autocast else "in float32"
     teachers = list(dict.fromkeys(stage.stage.teacher for stage in report.stages if stage.stage.teacher is not None))
     distilled = f" `distill` learns the vectors of {' and '.join(map(teacher_title, teachers))}." if teachers else ""
     return (
         "## Training\n\n"
-        f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} with "
-        f"{autocast} autocast. AdamW with linear decay after a warm-up. `mlm` learns masked tokens, and `contrastive` "
+        f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} "
+        f"{products}. AdamW with linear decay after a warm-up. `mlm` learns masked tokens, and `contrastive` "
         "learns in-batch negatives by MultipleNegativesRankingLoss. `cosine` learns human scores by "
         f"CosineSimilarityLoss.{distilled}\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
     )

@@ -33,7 +33,8 @@ class TrainingReport:
     """A training's outcome, measured on the saved files.
 
     `figures` holds ten correlations by data set title, then by name ("spearman_cosine"). `left_out` has the records
-    dropped for sharing a sentence with KLUE-STS dev, by data set. `gpu` is the name of the GPU, if one was used.
+    dropped for sharing a sentence with KLUE-STS dev, by data set. `gpu` is the name of the GPU, if one was used, and
+    `autocast` the 16-bit type of its products, if any.
     `example_similarities` is the card's cosine matrix.
     """
 
@@ -42,6 +43,7 @@ class TrainingReport:
     left_out: dict[str, int]
     cpus: int
     gpu: str | None
+    autocast: str | None
     parameters: int
     vocab_size: int
     dimension: int

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from sentriton.errors import InvalidInput
-from sentriton_server.training.checkpoint import longest_input
+from sentriton_server.training.checkpoint import DEVICE, autocast_type, longest_input
 from sentriton_server.training.contrast import contrastive_rows
 from sentriton_server.training.data import SELECTION_SETS, TrainingData, scored_pairs
 from sentriton_server.training.distillation import DistillationLoss, SaveProjection
@@ -182,7 +182,7 @@ def _table(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...]) -> Dataset
 
 def _arguments(stage: Stage, data: TrainingData, checkpoints: Path) -> dict[str, Any]:
     """The arguments of every trainer; transformers takes a warm-up below 1 as a share of all batches."""
-    on_gpu = torch.cuda.is_available()
+    autocast = autocast_type()
     return {
         "output_dir": str(checkpoints),
         "seed": data.seed,
@@ -193,9 +193,9 @@ def _arguments(stage: Stage, data: TrainingData, checkpoints: Path) -> dict[str,
         "warmup_steps": stage.warmup_ratio,
         "weight_decay": stage.weight_decay,
         # Autocast: the weights stay float32.
-        "fp16": on_gpu,
-        "bf16": not on_gpu,
-        "use_cpu": not on_gpu,
+        "fp16": autocast == "float16",
+        "bf16": autocast == "bfloat16",
+        "use_cpu": DEVICE == "cpu",
         "save_strategy": "no",  # `Progress` saves by the clock
         # The newest may be cut short while it is written; the best and the one before are there as well.
         "save_total_limit": 3,

@@ -16,6 +16,7 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.training.card import EXAMPLE, model_card
 from sentriton_server.training.checkpoint import (
     DEVICE,
+    autocast_type,
     full_disk_named,
     load_checkpoint,
     load_encoder,
@@ -172,6 +173,7 @@ def _measure(
         left_out={name: rows for stage in stages for name, rows in stage.left_out.items()},
         cpus=usable_cores(),
         gpu=torch.cuda.get_device_name() if DEVICE == "cuda" else None,
+        autocast=autocast_type(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         vocab_size=len(model.tokenizer),
         dimension=embeddings.shape[1],
