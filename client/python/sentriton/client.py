@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class SentenceEncoder(BaseEncoder[Connection]):
-    """Embeds sentences through a Sentriton server, like `encode` and `similarity` of `SentenceTransformer`.
+    """Embeds sentences through a Sentriton server, with the `encode` and similarity methods of `SentenceTransformer`.
 
     `url` is host:port, several addresses separated by commas, or dns:///host:port. `ClientSettings` documents the other
     arguments. An encoder is thread-safe. After a fork, open a new encoder in the child. Raises a `SentritonError` if no
