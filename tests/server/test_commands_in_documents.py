@@ -9,7 +9,9 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.commands import SENTRITON
@@ -37,6 +39,7 @@ HERE = {line: words for line, words in EVERY.items() if words[0] not in ELSEWHER
 def test_a_command_succeeds(words: list[str], server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("\n".join(LINES), encoding="utf-8")
     (tmp_path / "reviews.csv").write_text("\n".join(["text", *LINES]), encoding="cp949")
+    parquet.write_table(pyarrow.table({"text": LINES}), tmp_path / "corpus.parquet")
     environment = {**os.environ, "SENTRITON_URL": server.url}
     done = subprocess.run(
         [SENTRITON, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False

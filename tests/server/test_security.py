@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import time
@@ -15,7 +16,9 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import grpc
+import numpy as np
 import pytest
+from google.protobuf.json_format import Parse
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -23,8 +26,10 @@ from sentriton import AccessDenied, AsyncSentenceEncoder, SentenceEncoder, Serve
 from sentriton.protocol import text_request
 from sentriton_server.serving import TritonServer, prepare_repository
 from tests.commands import SENTRITON
+from tests.conftest import ROOT
 from tests.ports import FREE_PORTS
 from tests.server.certificates import Certificates, write_certificates
+from tests.snippets import commands
 
 ACCESS_KEY, ADMIN_KEY = "caller's=key:with,signs", "admin-only"
 
@@ -254,6 +259,32 @@ def test_http_asks_for_the_same_keys(keyed: TritonServer) -> None:
     assert status("models/encoder", **{"access-key": "wrong"}) == 403
     assert status("models/encoder", **{"access-key": ACCESS_KEY}) == 200
     assert status("models/stats", **{"access-key": ACCESS_KEY}) == 403
+
+
+def test_a_shell_embeds_as_the_page_of_the_protocol_shows(keyed: TritonServer) -> None:
+    """With curl, and with the message of grpcurl, which is not installed. Both have the header of the key."""
+    shown = {words[0]: words for words in commands(ROOT / "docs/protocol.md")}
+    grpcurl = shown["grpcurl"]
+    request = Parse(grpcurl[grpcurl.index("-d") + 1], messages.ModelInferRequest())
+    with grpc.insecure_channel(keyed.url) as channel:
+        call = channel.unary_unary(
+            f"/{grpcurl[-1]}", messages.ModelInferRequest.SerializeToString, messages.ModelInferResponse.FromString
+        )
+        response = call(request, timeout=20, metadata=[("triton-grpc-protocol-access-key", ACCESS_KEY)])
+    (content,) = response.raw_output_contents
+    with SentenceEncoder(keyed.url, access_key=ACCESS_KEY) as encoder:
+        np.testing.assert_array_equal(np.frombuffer(content, "<f4"), encoder.encode("숙소가 역에서 가까워요."))
+
+    curl = [word.replace("localhost:8000", f"127.0.0.1:{keyed.settings.http_port}") for word in shown["curl"]]
+    done = subprocess.run(
+        [*curl, "--silent", "--header", f"access-key: {ACCESS_KEY}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    (output,) = json.loads(done.stdout)["outputs"]
+    np.testing.assert_allclose(output["data"], np.frombuffer(content, "<f4"), rtol=1e-6)
 
 
 def test_the_health_command_takes_its_credentials_from_the_environment(

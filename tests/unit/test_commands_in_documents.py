@@ -36,11 +36,14 @@ RUN_ELSEWHERE = {
     "docker/kubernetes.md": "kubectl helm jq",  # tests/manifests/test_guide_commands.py
     "docker/certificates.md": "kubectl openssl",  # the same
     "docs/questions.md": "curl",  # tests/gateway/test_tools.py
+    "docs/protocol.md": "curl grpcurl",  # tests/server/test_security.py
     "client/cpp/README.md": "cmake build/hello/hello",  # tests/polyglot/test_cpp.py, and so on
     "client/go/README.md": "go",
     "client/node/README.md": "npm node",
     "client/rust/README.md": "cargo",
 }
+# Options of `docker run`, which make a container like that of compose.yaml, or give it a repository.
+RUN_OPTIONS = {"--publish", "--shm-size", "--stop-timeout", "--read-only", "--tmpfs", "--volume", "--gpus"}
 # Programs that no test runs, and the reason.
 NOT_RUN = {
     "cd": "the command before it makes the folder",
@@ -115,8 +118,9 @@ def check_installation(arguments: Sequence[str]) -> None:
 
 def check_docker(arguments: Sequence[str]) -> None:
     """The files exist, and a Dockerfile has the build arguments. Only an engine can run them (make deploy)."""
-    assert arguments[0] in ("build", "compose", "push", "tag")
-    assert options(arguments) <= {"--build", "--build-arg", "--file", "--tag"}, arguments
+    assert arguments[0] in ("build", "compose", "push", "run", "tag")
+    allowed = RUN_OPTIONS if arguments[0] == "run" else {"--build", "--build-arg", "--file", "--tag"}
+    assert options(arguments) <= allowed, arguments
     given = list(pairwise(arguments))
     wanted = {word.split("=")[0] for option, word in given if option == "--build-arg"}
     for name in (word for option, word in given if option == "--file"):
@@ -156,6 +160,7 @@ def test_the_tables_name_nothing_else() -> None:
         "pip install a-package-of-nobody",
         "docker build --file docker/Dockerfile.none .",
         "docker build --file docker/Dockerfile --build-arg PART=serve .",
+        "docker run --port 8001 sentriton:cpu",
         "curl http://localhost",
         "rm -rf",
     ],

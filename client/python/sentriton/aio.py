@@ -68,7 +68,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Return the embeddings of queries, like `SentenceEncoder.encode_query`."""
+        """Return embeddings like `SentenceEncoder.encode_query`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return await self._encode(call)
 
@@ -80,7 +80,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Return the embeddings of documents, like `SentenceEncoder.encode_document`."""
+        """Return embeddings like `SentenceEncoder.encode_document`."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return await self._encode(call)
 
@@ -112,7 +112,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         return self.manifest
 
     async def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
-        """Return the first server's canary, like `SentenceEncoder.health`."""
+        """Check the first server, like `SentenceEncoder.health`."""
         deadline = self._session.deadline(timeout_s)
         await self._connect(deadline)
         with self._session.checking():

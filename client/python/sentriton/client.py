@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
 
 class SentenceEncoder(BaseEncoder[Connection]):
-    """Embeds sentences through a Sentriton server, with the methods and results of `SentenceTransformer`.
+    """Embeds sentences through a Sentriton server, with the `encode` and similarity methods of `SentenceTransformer`.
 
-    `url` is host:port, several separated by commas, or dns:///host:port. `ClientSettings` has the other arguments.
-    Raises a `SentritonError` if no server answers. It is thread-safe. After a fork, open a new one in the child.
+    `url` is host:port, several addresses separated by commas, or dns:///host:port. `ClientSettings` documents the other
+    arguments. An encoder is thread-safe. After a fork, open a new encoder in the child. Raises a `SentritonError` if no
+    server answers.
 
     >>> with SentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
@@ -63,16 +64,16 @@ class SentenceEncoder(BaseEncoder[Connection]):
         `inputs` is another name for `sentences`. `prompt`, or the prompt named `prompt_name`, precedes every sentence.
         The other arguments:
 
-        - `batch_size`: the most rows of one request (None: the server's limit)
-        - `truncate_dim`: keeps the first dimensions
-        - `normalize_embeddings`: scales to length 1, after the truncation
+        - `batch_size`: largest number of sentences per request (None: the server's limit)
+        - `truncate_dim`: keeps only the first dimensions of each vector
+        - `normalize_embeddings`: scales each vector to length 1, after truncation
         - `precision`: float32, int8, uint8, or 8 dimensions in a byte: binary (int8), ubinary (uint8)
-        - `output_value`: "token_embeddings" returns a list of [tokens, hidden]
+        - `output_value`: "token_embeddings" returns a list of matrices [tokens, hidden], one per sentence
         - `convert_to_tensor`: returns a torch tensor
         - `convert_to_numpy`: False returns a list of tensors
-        - `show_progress_bar`: shows the progress on standard error (None: no)
-        - `timeout_s`: bounds the whole call; if unset, the call fails only after `stall_timeout_s` without an answer
-        - `device`, `pool`, `chunk_size`: have no effect
+        - `show_progress_bar`: shows a progress bar on standard error (None: off)
+        - `timeout_s`: deadline of the whole call (None: the encoder's `timeout_s`)
+        - `device`, `pool`, `chunk_size`: accepted for compatibility; no effect
 
         Raises `InvalidInput` before the first request, `ContractMismatch` if the server has another model, and other
         `SentritonError`s when retries end.
@@ -90,7 +91,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """`encode` with the model's "query" prompt, unless another is given.
+        """Like `encode`, with the model's "query" prompt unless you give another.
 
         >>> encoder.encode_query("Who?").shape
         (256,)
@@ -106,7 +107,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """`encode` with the model's "document", "passage" or "corpus" prompt, unless another is given.
+        """Like `encode`, with the model's "document", "passage" or "corpus" prompt unless you give another.
 
         >>> encoder.encode_document(["A text."]).shape
         (1, 256)
@@ -152,7 +153,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         return self.manifest
 
     def health(self, timeout_s: float = HEALTH_TIMEOUT_S) -> HealthReport:
-        """Compare the first server's vectors of the golden sentences with sentence-transformers'.
+        """Check the first server: compare its vectors of the golden sentences with those of sentence-transformers.
 
         Raises `ServerError` if a cosine is below the manifest's `min_cosine`, and another `SentritonError` if the
         server does not answer within `timeout_s`.

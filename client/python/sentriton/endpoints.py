@@ -51,7 +51,7 @@ class Endpoint(Generic[AnyConnection]):
         self.resting_until = max(self.resting_until, now + _REST_S)
 
     def fell_silent(self, now: float) -> None:
-        """Pause it because another server answered a copy of its request first. Each pause in a row is longer."""
+        """Pause it, because another server answered its request first. Each pause in a row is longer."""
         if self.resting_until <= now:
             self.silences += 1
             self.resting_until = now + min(_MAX_REST_S, _REST_S * 2.0 ** (self.silences - 1))
@@ -123,7 +123,7 @@ class Endpoints(Generic[AnyConnection]):
         endpoint.answered(now)
 
     def choose(self, now: float) -> Endpoint[AnyConnection]:
-        """The least busy server that answers, in turn among equals, else the one with the longest pause. A silent one
+        """The least busy server that answers, in turn among equals, else the one whose pause ends first. A silent one
         gets one request at a time until it answers.
         """
         turn = self._in_turn()
@@ -133,9 +133,7 @@ class Endpoints(Generic[AnyConnection]):
         return min(awake, key=lambda endpoint: endpoint.in_flight)
 
     def another(self, first: Endpoint[AnyConnection], now: float) -> Endpoint[AnyConnection] | None:
-        """The least busy server that answers, other than `first`, or None. A server near the end of the patience does
-        not count.
-        """
+        """The least busy other server, silent for less than half of the patience, or None."""
         patience_s = self.patience_s / 2
         others = [
             endpoint

@@ -42,7 +42,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """A passed canary: the served model and the smallest cosine to its golden vectors."""
+    """A passed health check: the served model and its smallest cosine to the golden vectors."""
 
     manifest: Manifest
     min_cosine: float

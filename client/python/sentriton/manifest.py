@@ -24,15 +24,15 @@ class Manifest:
     - `fingerprint`: the sha256 of weights, tokenizer, modules, prompts and max_seq_length. It is the same at every
       precision and on every device, so their vectors may share an index.
     - `dimension`: the length of a sentence embedding
-    - `max_seq_length`: the tokens at which a text is truncated
+    - `max_seq_length`: tokens after which a text is truncated
     - `vocab_size`: the number of token ids
-    - `max_batch_size`: the most rows of a client's request. A server may accept more.
+    - `max_batch_size`: largest number of sentences in a client's request
     - `pooling`: the pooling modes
-    - `include_prompt`: whether the tokens of a prompt are pooled
+    - `include_prompt`: whether pooling includes the prompt
     - `prompts`, `default_prompt_name`: the texts that may precede a sentence, by name
     - `similarity`: cosine, dot, euclidean or manhattan
     - `precision`, `device`: those of the export
-    - `min_cosine`: the smallest cosine to sentence-transformers that is allowed
+    - `min_cosine`: the smallest allowed cosine to sentence-transformers
     - `parity`: the comparison of the exported model with sentence-transformers in fp32
     - `files`: the sha256 of the other assets
     - `sentriton_version`: the release that exported the model

@@ -1,4 +1,4 @@
-"""Sends the current OpenTelemetry span in the header `traceparent`, so that the server continues the caller's trace."""
+"""Sends the caller's OpenTelemetry span in the header `traceparent`, so that the server continues the trace."""
 
 from __future__ import annotations
 

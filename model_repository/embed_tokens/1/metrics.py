@@ -57,7 +57,7 @@ class Metrics:
             ("sentriton_batches_total", "Batches of rows", "lane", lanes),
             (
                 "sentriton_positions_total",
-                "Tokens of batches, and padding that attention on an older GPU adds",
+                "Tokens of batches, and the most padding in attention (none with C++ operators or kernels of a GPU)",
                 "kind",
                 POSITION_KINDS,
             ),
