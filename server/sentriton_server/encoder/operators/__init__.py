@@ -1,5 +1,6 @@
-"""The encoder's own operators: C++ for x86 processors with AVX-512 or AVX2, compiled once for each torch and kept in the
-cache. One library has both, and chooses when it is loaded.
+"""The encoder's own operators: C++ for x86 processors with AVX-512 or AVX2, compiled once for each torch.
+
+The cache keeps the library. It has the code for both instruction sets, and chooses when it is loaded.
 
 A TorchScript module that names these operators loads only after their library is loaded. So the export contains the
 library, next to `model.pt`.
