@@ -57,8 +57,8 @@ inline Mask first_lanes(int64_t count) {
 inline Floats greater(Floats a, Floats b, Mask of) { return _mm256_blendv_ps(a, greater(a, b), of); }
 inline Floats add(Floats a, Floats b, Mask of) { return a + _mm256_and_ps(b, of); }
 
-// The weights of a group for 8 outputs, [8, kGroup], as the operand of a product: of bfloat16 the numbers of one `part`,
-// the first or the second ones.
+// The weights of a group for 8 outputs, [8, kGroup], as the operand of a product. Of bfloat16 it has only the first
+// (`part` 0) or the second number of each group.
 template <Kind kind>
 inline Floats operand(const float* weights, int part) {
   if constexpr (kind == Kind::fp32) return load(weights);

@@ -90,8 +90,8 @@ bool can_multiply(const Instructions& by, at::ScalarType weights) {
 
 const Instructions& best_instructions() { return can_multiply(kAvx512, at::kFloat) ? kAvx512 : kAvx2; }
 
-// Whether oneDNN has instructions for these weights that the operators lack: units for matrices (AMX), or products of
-// 8-bit numbers on a processor without AVX-512 (AVX-VNNI).
+// Whether oneDNN has faster instructions for these weights, which the operators lack. These are units for matrices (AMX),
+// and on processors without AVX-512 the products of 8-bit numbers (AVX-VNNI).
 bool has_better_products(at::ScalarType weights) {
   static const bool amx = has_feature(0, true, 24), avx_vnni = has_feature(1, false, 4);
   return (weights != at::kFloat && amx) || (weights == at::kChar && avx_vnni && &best_instructions() == &kAvx2);
