@@ -12,8 +12,8 @@ _INT8_BY_OPERATORS = {"avx2", "fma"}
 
 
 def int8_warning(precision: str, operators: str, cpuinfo: Path = _CPUINFO) -> str | None:
-    """The cost of int8 on this processor and the remedy; None for another precision, or if the processor is made for
-    it or the `operators` make up for that. A processor whose flags cannot be read counts as such.
+    """The cost of int8 on this processor and the remedy. None for another precision, and if the processor or the
+    `operators` suit it. A processor whose flags cannot be read counts as suitable.
     """
     if precision != "int8":
         return None

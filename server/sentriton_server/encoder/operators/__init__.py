@@ -1,5 +1,5 @@
-"""The encoder's own operators: C++ for x86 processors with AVX-512 or AVX2, compiled once for each torch and kept in the
-cache. One library has both, and chooses when it is loaded.
+"""The encoder's own operators: C++ for x86 processors with AVX-512 or AVX2. One library has both, and chooses when it
+is loaded. It is compiled once for each torch and kept in the cache.
 
 A TorchScript module that names these operators loads only after their library is loaded. So the export contains the
 library, next to `model.pt`.

@@ -1,4 +1,4 @@
-// Vectors of AVX2 and FMA, which have no products of bfloat16, and none of 8-bit numbers that are exact. So a product
+// Vectors of AVX2 and FMA. They have no products of bfloat16, and cut off large sums of 8-bit products. So a product
 // takes bfloat16 weights as float32, and 8-bit numbers as 16-bit ones.
 constexpr int64_t kLanes = 8;          // float32 of a register
 constexpr int64_t kTileTokens = 6;     // sums of 6 tokens and 16 outputs leave 4 registers for the operands
@@ -57,8 +57,8 @@ inline Mask first_lanes(int64_t count) {
 inline Floats greater(Floats a, Floats b, Mask of) { return _mm256_blendv_ps(a, greater(a, b), of); }
 inline Floats add(Floats a, Floats b, Mask of) { return a + _mm256_and_ps(b, of); }
 
-// The weights of a group for 8 outputs, [8, kGroup], as the operand of a product: of bfloat16 the numbers of one `part`,
-// the first or the second ones.
+// The weights of a group for 8 outputs, [8, kGroup], as the operand of a product. bfloat16 has two parts, the first and
+// the second numbers.
 template <Kind kind>
 inline Floats operand(const float* weights, int part) {
   if constexpr (kind == Kind::fp32) return load(weights);
@@ -71,6 +71,7 @@ inline Floats operand(const float* weights, int part) {
 template <Kind kind>
 inline Floats add_product(Floats sum, Floats a, Floats b) {
   if constexpr (kind != Kind::int8) {
+    // In assembly, so that each sum stays in its register. GCC moves some to memory otherwise.
     asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
     return sum;
   }

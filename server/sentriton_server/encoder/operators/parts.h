@@ -1,4 +1,4 @@
-// What all instruction sets share: the parts of a layer and of the work.
+// The parts of a layer and of the work, for all instruction sets.
 #pragma once
 
 #include <immintrin.h>
