@@ -374,9 +374,9 @@ def test_a_second_library_is_refused(tmp_path: Path) -> None:
 @every_precision
 def test_a_block_takes_one_call_that_makes_no_parameter(precision: str) -> None:
     skip_unless_suited(precision)
-    ids = torch.arange(2, 10)
+    encoder, ids = compiled(precision, True), torch.arange(2, 10)
     with torch.inference_mode(), torch.profiler.profile() as profile, torch.jit.optimized_execution(False):
-        compiled(precision, True).encode_block(ids, ids, [5, 3], ids[:0], 0, "")
+        encoder.encode_block(ids, ids, [5, 3], ids[:0], 0, "")
     names = [event.name for event in profile.events()]
     assert names.count("sentriton::layers") == 1
     before_it = names[names.index("sentriton::suits") : names.index("sentriton::layers")]

@@ -1,5 +1,5 @@
-// The transformer layers on packed tokens, for x86 processors with AVX-512 or AVX2, in two passes over the tokens of each
-// layer. With torch's operators, PackedLayer of layers.py takes some thirty passes.
+// The transformer layers on packed tokens, for x86 processors with AVX-512 or AVX2, in two passes over the tokens of
+// each layer. With torch's operators, PackedLayer of layers.py takes some thirty passes.
 //
 // The layers are compiled once for each instruction set, in a namespace of its own. All other code runs on any x86-64
 // processor.
@@ -74,8 +74,8 @@ bool has_feature(unsigned subleaf, bool in_edx, int bit) {
   return __get_cpuid_count(7, subleaf, &eax, &ebx, &ecx, &edx) && (in_edx ? edx : eax) >> bit & 1;
 }
 
-// Whether the processor has the instructions for products of these weights. All functions below that ask the processor
-// do so once, because it traps in a virtual machine.
+// Whether the processor has the instructions for products of these weights. An instruction that asks the processor traps
+// in a virtual machine: once is enough.
 bool can_multiply(const Instructions& by, at::ScalarType weights) {
   static const bool avx512 = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                              __builtin_cpu_supports("avx512dq");
