@@ -101,3 +101,27 @@ def text_tokenizer(transformers_tokenizer: Any) -> TextTokenizer:
     from sentriton_server.checkpoint import read_tokenizer
 
     return TextTokenizer(read_tokenizer(transformers_tokenizer, LONGEST).to_str())
+
+
+@pytest.fixture(scope="session")
+def library() -> None:
+    """The encoder's operators, compiled and loaded."""
+    from sentriton_server.encoder.operators import OperatorsUnavailable, build_library, load_library
+
+    try:
+        load_library(build_library().parent)
+    except OperatorsUnavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(params=["AVX-512", "AVX2"])
+def instructions(request: pytest.FixtureRequest, library: None) -> Iterator[None]:
+    """Orders and computes by this instruction set."""
+    import torch
+
+    try:
+        torch.ops.sentriton.use_instructions(request.param)
+    except RuntimeError:
+        pytest.skip(f"this processor has no {request.param}")
+    yield
+    torch.ops.sentriton.use_instructions("")
