@@ -108,7 +108,7 @@ rust-crates:
 cpp-libraries:
 	@sh $(CPP)/tools/fetch-libraries.sh build/cpp-libraries || true
 
-test: lint $(NODE_INSTALLED) prometheus helm coverage-quick
+test: lint $(NODE_INSTALLED) prometheus helm unit client
 	$(IN_MEMORY) $(PYTEST) $(QUICK) tests/encoders
 	$(PYTEST) $(PARALLEL) tests/typing tests/manifests tests/end_to_end tests/server tests/faults
 

@@ -36,7 +36,9 @@ def built(server: RunningServer) -> Ran:
     """Compiled, tested against the server, packed and documented: one run of Maven, whose outcome a test checks."""
     check_tools()
     shutil.rmtree(JAVA_CLIENT / "target" / "surefire-reports", ignore_errors=True)
-    goals = ["package", "javadoc:javadoc", "dependency:copy@protoc"]
+    # By their groups: to find the plugin of a prefix such as `javadoc`, Maven asks the repository for lists.
+    plugins = "org.apache.maven.plugins:maven"
+    goals = ["package", f"{plugins}-javadoc-plugin:javadoc", f"{plugins}-dependency-plugin:copy@protoc"]
     ran = maven(*goals, "-Dmaven.test.failure.ignore", SENTRITON_URL=server.url)
     if PROTOC.is_file():
         PROTOC.chmod(0o755)  # Maven copies no permissions
