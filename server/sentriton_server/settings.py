@@ -58,8 +58,8 @@ class ExportSettings:
     )
     operators: OperatorsName = setting(
         "auto",
-        "Operators of an encoder on a CPU: sentriton's own, compiled by g++ for AVX-512 and AVX2, or torch's. "
-        "auto takes sentriton's if they can be compiled, suit the encoder's sizes and keep the precision's bound.",
+        "Operators of an encoder on a CPU: those of torch, or Sentriton's own, which g++ compiles for AVX-512 and "
+        "AVX2. auto takes Sentriton's if they can be compiled, suit the encoder's sizes and keep the bound.",
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
