@@ -41,7 +41,8 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     from sentriton_server.repository import read_operators
     from sentriton_server.serving import Supervisor, TritonServer
     from sentriton_server.serving.gateway import Gateway
-    from sentriton_server.serving.preflight import check_ports, check_ready_file
+    from sentriton_server.serving.preflight import check_ports
+    from sentriton_server.serving.ready_file import ReadyFile, check_ready_file
     from sentriton_server.serving.security import check_security
 
     # gRPC would ask the proxy in $http_proxy for a server on an address of this machine.
@@ -60,7 +61,8 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         server = TritonServer(repository, settings, _log_printer(own.verbose))
         if warning := int8_warning(server.manifest.precision, read_operators(repository)):
             show(f"warning: {warning}")
-        supervisor = Supervisor(server, say, own.ready_file, gateway.look if gateway else None)
+        ready_file = None if own.ready_file is None else ReadyFile(own.ready_file)
+        supervisor = Supervisor(server, say, ready_file, gateway.look if gateway else None)
         supervisor.start(interrupted)
         if gateway is not None:
             gateway.start(server.client_settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -31,14 +30,6 @@ def check_ports(settings: ServerSettings, own: ServeSettings | None = None) -> N
                 raise LaunchError(f"{seen[port]} and {name} are both {port}; give each a port of its own")
             seen[port] = name
     Ports(settings).release()
-
-
-def check_ready_file(settings: ServeSettings) -> None:
-    """Raises `LaunchError` if the ready file cannot be written."""
-    file = settings.ready_file
-    if file is not None and (file.is_dir() or not os.access(file.parent, os.W_OK | os.X_OK)):
-        name = name_of(settings, "ready_file")
-        raise LaunchError(f"{name} {file} cannot be written; name a file in a folder that exists and is writable")
 
 
 def check_operators(repository: Path) -> None:

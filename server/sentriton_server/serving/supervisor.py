@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import NoReturn
 
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES
@@ -14,6 +13,7 @@ from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
 from sentriton_server.serving.log import UNHEALTHY
 from sentriton_server.serving.process import POLL_S
+from sentriton_server.serving.ready_file import ReadyFile
 from sentriton_server.serving.restarts import RestartPolicy
 from sentriton_server.serving.stillness import OBSERVATION_S
 
@@ -31,7 +31,7 @@ class Supervisor:
         self,
         server: TritonServer,
         say: Callable[[str], None],
-        ready_file: Path | None = None,
+        ready_file: ReadyFile | None = None,
         beside: Callable[[], None] | None = None,
     ) -> None:
         self._server = server
@@ -99,7 +99,7 @@ class Supervisor:
                                 return f"the canary failed: {error}"
                         if failures == MAX_CANARY_FAILURES:
                             return f"the canary failed {failures} times in a row, at last: {error}"
-                        if not error and self._ready_file is not None and not self._ready_file.exists():
+                        if not error and self._ready_file is not None and not self._ready_file.path.exists():
                             self._set_ready(True)  # again, in case the file could not be written or was removed
                     elif canary is not None and stillness.is_certain():
                         return (
@@ -136,13 +136,12 @@ class Supervisor:
             return
         try:
             if ready:
-                self._ready_file.write_text(f"{self._server.url}\n")
+                self._ready_file.write(self._server.url)
             else:
-                self._ready_file.unlink(missing_ok=True)
+                self._ready_file.remove()
         except OSError as error:  # the server serves nevertheless
-            self._say(
-                f"the ready file {self._ready_file} cannot be {'written' if ready else 'removed'}: {error.strerror}"
-            )
+            done = "written" if ready else "removed"
+            self._say(f"the ready file {self._ready_file.path} cannot be {done}: {error.strerror}")
 
 
 def _failure(canary: Future[float]) -> Exception | None:

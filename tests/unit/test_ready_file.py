@@ -1,0 +1,60 @@
+"""The file that exists while the server is ready."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sentriton_server.serving.errors import LaunchError
+from sentriton_server.serving.ready_file import ReadyFile, check_ready_file
+from sentriton_server.settings import ServeSettings
+
+URL = "127.0.0.1:8001"
+WRITES = 1_000  # a reader in a loop meets some of the moments between creation and content
+
+
+def test_no_reader_finds_an_empty_file(tmp_path: Path) -> None:
+    file = ReadyFile(tmp_path / "ready")
+
+    def write_often() -> None:
+        for _ in range(WRITES):
+            file.write(URL)
+            file.remove()
+
+    found = set()
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(write_often)
+        while not written.done():
+            try:
+                found.add(file.path.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+        written.result()
+    assert found == {f"{URL}\n"}
+
+
+def test_a_second_write_replaces_the_file(tmp_path: Path) -> None:
+    file = ReadyFile(tmp_path / "ready")
+    file.write("127.0.0.1:1")
+    file.write(URL)
+    assert file.path.read_text(encoding="utf-8") == f"{URL}\n"
+
+
+def test_nothing_is_left_of_it(tmp_path: Path) -> None:
+    file = ReadyFile(tmp_path / "ready")
+    file.remove()  # a file that does not exist
+    file.write(URL)
+    (tmp_path / "ready.draft").write_text("127.")  # a killed launcher left it
+    file.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ready_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    for file in (tmp_path, tmp_path / "none/ready"):
+        with pytest.raises(LaunchError, match=f"^--ready-file {re.escape(str(file))} cannot be written; name a file"):
+            check_ready_file(ServeSettings(ready_file=file))
+    for allowed in (None, tmp_path / "ready"):
+        check_ready_file(ServeSettings(ready_file=allowed))
