@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -81,6 +82,19 @@ def public_data(name: str) -> Path:
         return find(name)
     except InvalidInput as error:
         cannot_run(str(error))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache for the test's exports. It has the operators of the common one: to compile them takes ten seconds."""
+    from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
+
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    with suppress(OperatorsUnavailable):
+        (cache / "operators").symlink_to(build_library().parents[1])
+    monkeypatch.setenv("SENTRITON_CACHE", str(cache))
+    return cache
 
 
 @pytest.fixture(scope="session", autouse=True)

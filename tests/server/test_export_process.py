@@ -20,8 +20,7 @@ from tests.server.serve_command import running, serve, wait_until_gone
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SENTRITON_CACHE", str(tmp_path / "cache"))
+def checkpoint(own_cache: Path, tmp_path: Path) -> Path:
     return make_checkpoint(tmp_path / "checkpoint", num_hidden_layers=1)
 
 

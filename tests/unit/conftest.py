@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,19 +57,6 @@ def target(tmp_path: Path) -> Iterator[Path]:
     parent.mkdir()
     yield parent / "repository"
     assert {path.name for path in parent.iterdir()} <= {"repository"}
-
-
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache for the test's exports. It has the operators of the common one: to compile them takes ten seconds."""
-    from sentriton_server.encoder.operators import OperatorsUnavailable, build_library
-
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    with suppress(OperatorsUnavailable):
-        (cache / "operators").symlink_to(build_library().parents[1])
-    monkeypatch.setenv("SENTRITON_CACHE", str(cache))
-    return cache
 
 
 @pytest.fixture
