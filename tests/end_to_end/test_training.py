@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import lzma
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer
 
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton_server.checkpoint import read_checkpoint
 from sentriton_server.training import TrainingReport, load_recipe, train
 from sentriton_server.training.checkpoint import save_checkpoint
 from sentriton_server.training.data import Source, TrainingData
@@ -136,6 +140,22 @@ def test_the_recipe_of_the_guide_trains(data_dir: Path, trained: tuple[Path, Tra
     report = train(load_recipe(str(recipe)), output=tmp_path / "my-small-model", data_dir=data_dir)
     assert report.recipe.name == "my-small-model"
     assert SentenceTransformer(str(tmp_path / "my-small-model"), device="cpu").encode(WORDS).shape == (len(WORDS), 16)
+
+
+def test_the_program_of_the_guide_trains_on_own_pairs(trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:
+    (block,) = blocks(ROOT / "docs/train.md", "python")
+    rows = ["anchor,positive", *(f"{word},{word}!" for word in WORDS)]
+    (tmp_path / "my-pairs.csv").write_text("\n".join(rows), encoding="utf-8")
+    code = block.code.replace("path/to/checkpoint", str(trained[0]))
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained[0], tmp_path / "my-model"))
+    assert any((after[name] != tensor).any() for name, tensor in before.items())
+    read_checkpoint(tmp_path / "my-model")
 
 
 def test_an_interrupted_distillation_ends_with_the_same_weights(

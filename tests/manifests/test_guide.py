@@ -92,6 +92,13 @@ def test_its_storage_class_reaches_the_claim(name: str, tmp_path: Path) -> None:
     assert claim["spec"]["storageClassName"] == "nfs"
 
 
+def test_its_tag_reaches_one_of_two_models(tmp_path: Path) -> None:
+    manifests = follow("models", tmp_path, FURTHER_PATCHES["Deployment"])
+    tags = {one["metadata"]["name"]: images(one) for one in manifests if one["kind"] == "Deployment"}
+    registry = "registry.example.com/sentriton"
+    assert tags == {"sentriton-current": {f"{registry}:model-current"}, "sentriton-next": {f"{registry}:model-2"}}
+
+
 def test_its_export_for_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
     (component,) = FURTHER_COMPONENTS
     (job,) = (one for one in follow("export", tmp_path, component) if one["kind"] == "Job")
@@ -101,4 +108,4 @@ def test_its_export_for_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
 def test_every_block_of_yaml_is_built() -> None:
     assert GUIDE.count("```yaml\n") == len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS)
     # The first one is built in tests/manifests/test_changes.py.
-    assert FURTHER_PATCHES.keys() == {"ConfigMap", "PersistentVolumeClaim"}
+    assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "PersistentVolumeClaim"}

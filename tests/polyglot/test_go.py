@@ -12,7 +12,7 @@ from tests.polyglot.conftest import GO_CLIENT, RunGo
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
-from tests.snippets import only
+from tests.snippets import blocks, only
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,19 @@ def test_go_finds_nothing_to_mend(run_go: RunGo) -> None:
 
 def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The packages are those that are here already."""
-    code, printed, commands = only(GO_CLIENT / "README.md", "go", "text", "console")
-    (tmp_path / "main.go").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
+    page = GO_CLIENT / "README.md"
+    first, second = blocks(page, "go")
+    (commands,) = only(page, "console")
     offline = {"GOPROXY": "off", "GONOSUMDB": "*", "GOFLAGS": "-mod=mod"}
+    program = tmp_path / "main.go"
+    program.write_text(first.code.replace("localhost:8001", server.url), encoding="utf-8")
     for line in commands.splitlines():
         arguments = line.removeprefix("$ go ").replace("PATH_TO_SENTRITON", str(GO_CLIENT.parents[1])).split()
         ran = run_go(*arguments, folder=tmp_path, **offline)
         assert ran.returncode == 0, f"{line}: {ran.stderr}"
-    assert ran.stdout == printed
+    assert ran.stdout == first.output
+    program.write_text(second.code.replace("localhost:8001", server.url), encoding="utf-8")
+    assert run_go("run", ".", folder=tmp_path, **offline).stdout == second.output
+    # Too little time for a request.
+    program.write_text(second.code.replace("5*time.Second", "time.Millisecond"), encoding="utf-8")
+    assert run_go("run", ".", folder=tmp_path, **offline).stderr.splitlines()[0].endswith(" the deadline has passed")
