@@ -26,7 +26,6 @@ __all__ = [
     "Priority",
     "Sentences",
     "Settings",
-    "Several",
     "Vector",
 ]
 
@@ -44,8 +43,8 @@ class StringCollection(Protocol):
 
 
 Several: TypeAlias = StringCollection | Iterator[str]
-"""Strings in order: a list, an array, a column, an iterator or another collection, but not one `str`."""
 Sentences: TypeAlias = str | Several
+"""One string, or `Several` in order: a list, an array, a column, an iterator or another collection."""
 AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
 Priority: TypeAlias = Literal["query", "bulk"]
 ModelChange: TypeAlias = Literal["raise", "reload"]
