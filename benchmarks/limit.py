@@ -1,6 +1,6 @@
 """What share of the processor's matrix rate reaches a caller?
 
-    .venv/bin/python -m benchmarks.limit [--size large] [--layers LAYERS] [--sentences 256] [--lengths klue|mixture]
+    .venv/bin/python -m benchmarks.limit [--size large] [--layers LAYERS] [--sentences 512] [--lengths klue|mixture]
         [--rounds 3] [--device cpu|gpu] [--precisions fp32 bf16 int8] [--scratch FOLDER] [--prepare]
         [--plot FILE.png] [--save FILE.json]
 
@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="large")
     parser.add_argument("--layers", type=int, help="this number of layers instead of the model's own")
-    parser.add_argument("--sentences", type=int, default=256)
+    parser.add_argument("--sentences", type=int, default=512)
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", choices=DEVICES, default="cpu")

@@ -37,28 +37,31 @@ HEAD = """\
 # Settings of the commands
 
 This page lists the settings of `sentriton serve`, `export` and `gateway` with their values, defaults and effects.
-Each setting has a flag and an environment variable. For example, `sentriton serve --grpc-port 8011` and
-`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which sections belong to a command:
+Each setting has an environment variable, and each except `$SENTRITON_CACHE` has a flag. For example,
+`sentriton serve --grpc-port 8011` and `SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which
+settings belong to a command:
 
 | command | its settings |
 |---|---|
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
 | `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
-| `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
+| `sentriton export` | [Model](#model) and [Text](#text), without the row cache, and `$SENTRITON_CACHE` |
 | `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
-If several sources have a value, a flag wins over a variable, and a variable wins over the default. `serve` prints the
-settings that are not defaults, each with its source. With `--verbose` it prints all settings.
+If several sources have a value, a flag wins over a variable, and a variable wins over the default. `serve` prints each
+setting that a flag or a variable sets, and names this source. With `--verbose` it also prints the settings at their
+defaults. It never prints those of the gateway.
 
 These rules apply to all settings:
 
 - A flag whose name ends in `-s` takes seconds, and one whose name ends in `-mib` takes MiB.
 - A switch has a second flag that turns it off, such as `--no-verbose`.
-- An empty variable counts as unset. An empty key is an error instead, because an unset key would leave the server open.
+- An empty variable counts as unset. An empty key is an error, because an unset access key would leave the server open.
 - `~` at the beginning of a path is the home folder.
 
-`make docs` writes this page from [settings.py](../server/sentriton_server/settings.py), and a test checks that it is
-current.
+`make docs` writes this page from the settings of the [server](../server/sentriton_server/settings.py), the
+[client](../client/python/sentriton/settings.py) and the [gateway](../gateway/sentriton_gateway/settings.py). A test
+checks that it is current.
 """
 
 # A sentence before each group's table.
@@ -70,7 +73,8 @@ INTRODUCTIONS = {
     "Tracing": "These settings export [traces](monitoring.md#traces):",
     "Supervision": "These settings decide when `serve` checks, restarts and stops Triton:",
     "Gateway": "`sentriton gateway` listens on port 8080 unless you set another port. "
-    "`sentriton serve` starts a gateway only if you set the port, so it has no default [there](#network). "
+    "`sentriton serve` starts a gateway only if you set `--gateway-port`, which therefore has no default "
+    "[there](#network). "
     "[Gateway](gateway.md) describes both ways:",
     "Gateway's answers": "These settings change the gateway's answers:",
     "Gateway's security": "These settings turn on TLS and a key for the callers of the gateway:",

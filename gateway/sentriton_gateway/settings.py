@@ -42,7 +42,8 @@ class GatewaySettings:
     )
     gateway_normalize: bool = setting(
         False,
-        "Normalize every vector to length 1, truncated ones too, like OpenAI. Off: the vectors of encode.",
+        "Scale every vector to length 1, including truncated ones, as OpenAI does. "
+        "If off, the gateway returns the vectors of `encode`.",
         group=_ANSWERS,
         allowed=TRUTH,
     )
@@ -57,7 +58,11 @@ class GatewaySettings:
         lock=True,
     )
     gateway_tls_certificate: str | None = setting(
-        None, "PEM file of the gateway's certificate.", group=_SECURITY, unit="file", unset="no TLS"
+        None,
+        "PEM file of the gateway's certificate.",
+        group=_SECURITY,
+        unit="file",
+        unset="no TLS, or with `serve` the server's certificate",
     )
     gateway_tls_key: str | None = setting(None, "PEM file of the certificate's key.", group=_SECURITY, unit="file")
     gateway_client_root_certificates: str | None = setting(
@@ -82,14 +87,16 @@ class GatewaySettings:
     )
     gateway_body_timeout_s: float = setting(
         60.0,
-        "Time in which a request's head and body must arrive, and in which a caller must read some of its answer.",
+        "Time limit for receiving a request's head or body. "
+        "The gateway also drops an answer if the caller reads none of it for this long.",
         group=_LIMITS,
         allowed=ABOVE_0,
         unit="seconds",
     )
     gateway_exit_timeout_s: float = setting(
         30.0,
-        "Time to answer the requests in progress before a shutdown.",
+        "Longest time to finish the requests in progress after a stop signal. "
+        "The gateway rounds it to whole seconds, at least 1.",
         group=_LIMITS,
         allowed=ABOVE_0,
         unit="seconds",

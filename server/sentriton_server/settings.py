@@ -59,15 +59,17 @@ class ExportSettings:
     operators: OperatorsName = setting(
         "auto",
         "Operators of an encoder on a CPU: those of torch, or Sentriton's own, which g++ compiles for AVX-512 and "
-        "AVX2. auto takes Sentriton's if they can be compiled, suit the encoder's sizes and keep the bound.",
+        "AVX2. auto takes Sentriton's if they compile, support the encoder's sizes and keep the vectors within the "
+        "bound of the precision.",
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
     )
     max_seq_length: int | None = setting(
         None,
-        "Tokens beyond which a text is truncated, special ones included. A lower limit bounds the time and the memory "
-        "that a long text takes. Another limit changes the fingerprint.",
+        "Number of tokens at which a text is truncated, including special tokens. A lower limit bounds the time and "
+        "the memory that a long text takes. Another limit also changes the fingerprint, by which clients identify the "
+        "model.",
         group=_TEXT,  # a separate group, since its variable does not fit into 80 columns with the model's flags
         allowed=whole(1, of="tokens"),
         unit="tokens",
@@ -173,7 +175,7 @@ class ServerSettings:
     )
     canary_period_s: float = setting(
         5.0,
-        "Time between two canaries: the supervisor embeds a golden sentence.",
+        "Time between two canaries. A canary embeds a golden sentence and checks its vector.",
         group=_SUPERVISION,
         allowed=ABOVE_0,
         unit="seconds",
@@ -191,7 +193,7 @@ class ServerSettings:
     )
     restarts: int = setting(
         5,
-        "Largest number of restarts in a row of a Triton that keeps failing (0: none).",
+        "Largest number of restarts in a row if Triton keeps failing (0: none).",
         group=_SUPERVISION,
         allowed=whole(0, zero="never restart Triton"),
         unit="restarts",
@@ -207,7 +209,7 @@ class ServerSettings:
     )
     exit_timeout_s: int = setting(
         30,
-        "Time to answer the requests in progress before a shutdown.",
+        "Longest time to finish the requests in progress after a stop signal.",
         group=_SUPERVISION,
         allowed=_SECONDS_OR_NONE,
         unit="seconds",

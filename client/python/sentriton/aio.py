@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
     """`SentenceEncoder` for asyncio, with the same arguments, results and errors.
 
-    It connects on `async with`, `connect` or the first call. All tasks of one event loop may share it.
+    It connects on `async with`, `connect` or the first call. Before that, members that need the model, such as
+    `manifest`, `prompts`, `token_ids` and `similarity`, raise a `SentritonError`. All tasks of one event loop may share
+    an encoder.
 
     >>> async with AsyncSentenceEncoder("localhost:8001") as encoder:
     ...     embeddings = await encoder.encode(["A first sentence.", "And a second one."])
@@ -119,7 +121,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
             return await ask_async(health_questions(self._session.open_endpoints.all[0], deadline))
 
     async def close(self) -> None:
-        """Close the connections, as `async with` does. Calls in progress fail with a `SentritonError`."""
+        """Close the connections, like `SentenceEncoder.close`. Leaving an `async with` block does this too."""
         self._session.close()
         if self._session.endpoints is not None:
             for endpoint in self._session.endpoints.all:
@@ -160,14 +162,14 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
             self._session.check_open()
             if self._session.endpoints is not None:
                 return
-            connections = [AsyncConnection(address, self.settings) for address in self.settings.addresses]
-            endpoints = Endpoints([Endpoint(connection.address, connection) for connection in connections])
+            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
+            endpoints = Endpoints(servers)
             try:
                 self._session.served = await ask_async(model_questions(endpoints, deadline))
                 self._session.check_open()
             except BaseException:
-                for connection in connections:
-                    await connection.close()
+                for endpoint in endpoints.all:
+                    await endpoint.connection.close()
                 raise
             self._session.open(endpoints)
 

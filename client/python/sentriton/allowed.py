@@ -71,5 +71,5 @@ ANYTHING = Allowed("any text", lambda value: True)
 # gRPC's headers allow these.
 KEY = matching(
     r"[!-~]([ -~]*[!-~])?",
-    "printable ASCII characters without spaces or line ends around them, such as those of `openssl rand -hex 32`",
+    "printable ASCII characters without leading or trailing spaces, such as the output of `openssl rand -hex 32`",
 )

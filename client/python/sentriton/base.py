@@ -77,12 +77,12 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @property
     def default_prompt_name(self) -> str | None:
-        """The name of the prompt that `encode` uses by default."""
+        """The name of the prompt that `encode` uses by default, if any."""
         return self.manifest.default_prompt_name
 
     @property
     def similarity_fn_name(self) -> SimilarityName:
-        """cosine, dot, euclidean or manhattan: the model's unless set on the encoder."""
+        """The similarity function: cosine, dot, euclidean or manhattan. The default is the model's."""
         return self._similarity_fn_name or cast("SimilarityName", self.manifest.similarity)
 
     @similarity_fn_name.setter
@@ -91,23 +91,25 @@ class BaseEncoder(Generic[AnyConnection]):
         self._similarity_fn_name = choice("similarity_fn_name", getattr(name, "value", name), SIMILARITY_NAMES)
 
     def get_embedding_dimension(self) -> int:
-        """Length of a sentence's vector."""
+        """Return the length of a sentence embedding."""
         return self.manifest.dimension
 
     get_sentence_embedding_dimension = get_embedding_dimension
 
     def get_max_seq_length(self) -> int:
-        """`max_seq_length`."""
+        """Return `max_seq_length`."""
         return self.max_seq_length
 
     def token_ids(self, texts: Iterable[str]) -> list[list[int]]:
-        """Token ids of each text with special tokens, truncated to `max_seq_length`, without padding."""
+        """Return the token ids of each text, including special tokens, truncated to `max_seq_length`."""
         return self._session.model.tokenizer.tokenize(as_texts(texts)[0])
 
     @similarity_signature
     def similarity(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
-        """Score every row of the first against every row of the second by `similarity_fn_name`: [n, d] and [m, d] to
-        [n, m]. Arrays give an array, torch tensors a tensor. Raises `InvalidInput` if d differs.
+        """Score every row of `embeddings1` [n, d] against every row of `embeddings2` [m, d]. Return the scores [n, m].
+
+        The function is `similarity_fn_name`. Arrays give an array, and torch tensors a tensor. Raises `InvalidInput` if
+        d differs.
 
         >>> scores = encoder.similarity(queries, documents)
         """
@@ -115,5 +117,7 @@ class BaseEncoder(Generic[AnyConnection]):
 
     @pairwise_signature
     def similarity_pairwise(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
-        """Score the rows of both pair by pair: [n, d] and [n, d] to [n]. Raises `InvalidInput` if shapes differ."""
+        """Score each row of `embeddings1` [n, d] against the same row of `embeddings2` [n, d]. Return the scores [n].
+        Raises `InvalidInput` if the shapes differ.
+        """
         return score_pairs(self.similarity_fn_name, embeddings1, embeddings2)

@@ -42,8 +42,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
-        connections = [Connection(address, self.settings) for address in self.settings.addresses]
-        self._session.open(Endpoints([Endpoint(connection.address, connection) for connection in connections]))
+        endpoints = [Endpoint(each, Connection(each, self.settings)) for each in self.settings.addresses]
+        self._session.open(Endpoints(endpoints))
         self._reloading = threading.Lock()
         try:
             self._session.served = ask(model_questions(self._session.open_endpoints, self._session.deadline()))
@@ -67,16 +67,18 @@ class SentenceEncoder(BaseEncoder[Connection]):
         - `batch_size`: largest number of sentences per request (None: the server's limit)
         - `truncate_dim`: keeps only the first dimensions of each vector
         - `normalize_embeddings`: scales each vector to length 1, after truncation
-        - `precision`: float32, int8, uint8, or 8 dimensions in a byte: binary (int8), ubinary (uint8)
+        - `precision`: float32, int8, uint8, binary or ubinary (None: float32). binary and ubinary pack 8 dimensions
+          into each byte, as int8 and uint8. int8 and uint8 refuse a single sentence. Compare them only within one call.
         - `output_value`: "token_embeddings" returns a list of matrices [tokens, hidden], one per sentence
         - `convert_to_tensor`: returns a torch tensor
         - `convert_to_numpy`: False returns a list of tensors
         - `show_progress_bar`: shows a progress bar on standard error (None: off)
         - `timeout_s`: deadline of the whole call (None: the encoder's `timeout_s`)
-        - `device`, `pool`, `chunk_size`: accepted for compatibility; no effect
+        - `device`, `pool`: accepted for compatibility; no effect
+        - `chunk_size`: no effect, except in `encode_stream`
 
-        Raises `InvalidInput` before the first request, `ContractMismatch` if the server has another model, and other
-        `SentritonError`s when retries end.
+        Raises `InvalidInput` for an invalid argument or request, `ContractMismatch` if the server has another model,
+        and another `SentritonError` if a request fails. An unknown option raises `TypeError`.
 
         >>> encoder.encode(["A first sentence.", "And a second one."]).shape
         (2, 256)
@@ -124,7 +126,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Generator[Encoded]:
-        """Yield the embeddings in order, in arrays of at most `chunk_size` rows (2,048). Memory stays constant.
+        """Yield the embeddings in order, in arrays of at most `chunk_size` rows (None: 2,048). Memory stays constant.
 
         `sentences`, or `inputs`, is an iterable of strings, read at most two chunks ahead of the caller. The options
         and errors are those of `encode`. `timeout_s` bounds each chunk. Closing the stream cancels its requests.
@@ -167,7 +169,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
             return ask(health_questions(first, self._session.deadline(timeout_s)))
 
     def close(self) -> None:
-        """Close the connections, as `with` does. Calls in progress fail with a `SentritonError`."""
+        """Close the connections. Leaving a `with` block does this too. Calls in progress raise a `SentritonError`."""
         self._session.close()
         for endpoint in self._session.open_endpoints.all:
             endpoint.connection.close()

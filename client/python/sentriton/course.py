@@ -40,7 +40,6 @@ class Sending(Generic[AnyConnection]):
 @dataclass(order=True)
 class _Waiting(Generic[AnyConnection]):
     due: float
-    order: int
     attempt: Attempt[AnyConnection] = field(compare=False)
 
 
@@ -70,7 +69,6 @@ class Course(Generic[AnyConnection]):
         self._exhausted = False
         self._waiting: list[_Waiting[AnyConnection]] = []
         self.last_failure: SentritonError | None = None
-        self._order = 0
         self._under_way: dict[Attempt[AnyConnection], None] = {}  # in the order of sending
 
     @property
@@ -156,8 +154,7 @@ class Course(Generic[AnyConnection]):
         if due >= ends or (not isinstance(error, ServerUnavailable) and not self._budget.take()):
             raise self._with_progress(error)
         self.last_failure = error
-        self._order += 1
-        heapq.heappush(self._waiting, _Waiting(due, self._order, Attempt(attempt.rows, attempt.number + 1)))
+        heapq.heappush(self._waiting, _Waiting(due, Attempt(attempt.rows, attempt.number + 1)))
 
     def wait_s(self, now: float) -> float:
         """Seconds to wait for outcomes before calling `next`."""
@@ -175,10 +172,6 @@ class Course(Generic[AnyConnection]):
                 sending.cancel()
             attempt.sendings.clear()
         self._under_way.clear()
-
-    @property
-    def progress(self) -> str:
-        return progress_words(self.finished, self.total)
 
     def _send(
         self, attempt: Attempt[AnyConnection], endpoint: Endpoint[AnyConnection], now: float
@@ -205,4 +198,5 @@ class Course(Generic[AnyConnection]):
         return self.deadline.exceeded(self._endpoints.url)
 
     def _with_progress(self, error: SentritonError) -> SentritonError:
-        return own_error(error, self.progress) if self.progress else error
+        progress = progress_words(self.finished, self.total)
+        return own_error(error, progress) if progress else error

@@ -139,9 +139,8 @@ def resolve(
     defaults: Mapping[str, Any] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> AnySettings:
-    """Settings from the values `given` by field, else `flags` by field, else variables, else `defaults`, else the
-    defaults of the class. None counts as unset, and `~` at the beginning of a path is the home folder. `warn` gets the
-    warning for a former name of a variable.
+    """Settings by field from `given`, else `flags`, else variables, else `defaults`, else the defaults of the class.
+    None counts as unset. `~` at the beginning of a path is the home folder. `warn` gets warnings of former names.
 
     Raises `InvalidInput`, which names the source of an invalid value, and `TypeError` for an unknown field.
     """

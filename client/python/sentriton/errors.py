@@ -1,5 +1,6 @@
 """The errors of Sentriton.
 
+```text
 SentritonError
 ├── InvalidInput (ValueError)
 │   └── ContractMismatch
@@ -8,6 +9,7 @@ SentritonError
 ├── ServerUnavailable
 ├── DeadlineExceeded
 └── ServerError
+```
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ class InvalidInput(SentritonError, ValueError):
 
 
 class ContractMismatch(InvalidInput):
-    """The server has another model than the one whose manifest this client has read."""
+    """The server's model differs from the model in the client's manifest."""
 
 
 class AccessDenied(SentritonError):
-    """The server rejects the access key or the client's certificate, or the client does not trust the server's."""
+    """The server rejects the access key or the client certificate, or the client distrusts the server's certificate."""
 
 
 class Overloaded(SentritonError):
@@ -44,7 +46,7 @@ class ServerUnavailable(SentritonError):
 
 
 class DeadlineExceeded(SentritonError):
-    """The call's deadline has passed."""
+    """The call exceeded `timeout_s`, or none of its requests was answered for `stall_timeout_s`."""
 
 
 class ServerError(SentritonError):

@@ -51,9 +51,7 @@ class HealthReport:
 def smallest_cosine(
     address: str, manifest: Manifest, embeddings: NDArray[np.float32], golden: NDArray[np.float32]
 ) -> float:
-    """The smallest cosine between the rows of both, [sentences, dimension]. Raises `ServerError` below the manifest's
-    `min_cosine`.
-    """
+    """The smallest cosine between rows of both [sentences, dimension]. Raises `ServerError` below `min_cosine`."""
     lengths = np.linalg.norm(embeddings, axis=1) * np.linalg.norm(golden, axis=1)
     min_cosine = float(((embeddings * golden).sum(axis=1) / lengths).min())
     # 1e-6 is the noise of float32.

@@ -270,16 +270,13 @@ class Joiner(Generic[AnyConnection]):
         for member in joint.members:
             member.joint = None
         self._to_wake += joint.members
-        joint.members.clear()
         self._abandon(joint)
 
     def _dissolve(self, joint: Joint[AnyConnection], *, alone: bool) -> None:
         """Let the calls of a request wait again, before all others."""
-        members = list(joint.members)
-        for member in members:
+        for member in joint.members:
             member.alone = member.alone or alone
-        self._wait_again(members)
-        joint.members.clear()
+        self._wait_again(joint.members)
         self._abandon(joint)
 
     def _wait_again(self, members: list[Member[AnyConnection]]) -> None:
@@ -288,6 +285,7 @@ class Joiner(Generic[AnyConnection]):
         self._waiting.extendleft(reversed(members))
 
     def _abandon(self, joint: Joint[AnyConnection]) -> None:
+        joint.members.clear()
         self._release(joint)
         if joint in self._pausing:
             self._pausing.remove(joint)

@@ -1,4 +1,4 @@
-"""The types of the encoders' keyword arguments and arrays. Callers may use the names in `__all__` in annotations."""
+"""The types of the encoders' keyword arguments and arrays."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Matrix: TypeAlias = np.ndarray[tuple[int, int], np.dtype[Scalar]]
 
 
 class StringCollection(Protocol):
-    """Strings in a list, an array, a column or another collection, but not a `str`."""
+    """A collection of strings that is not a `str`."""
 
     def __contains__(self, item: object, /) -> bool: ...
 
@@ -43,15 +43,14 @@ class StringCollection(Protocol):
 
 
 Several: TypeAlias = StringCollection | Iterator[str]
-# Not `Iterable[str]`, which includes strings.
 Sentences: TypeAlias = str | Several
+"""One string, or `Several` in order: a list, an array, a column, an iterator or another collection."""
 AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
 Priority: TypeAlias = Literal["query", "bulk"]
 ModelChange: TypeAlias = Literal["raise", "reload"]
 OutputValue: TypeAlias = Literal["sentence_embedding", "token_embeddings"]
 EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
-# All results of `encode` for one string, and for several.
 EncodedOne: TypeAlias = Union[
     Vector[np.float32],
     Vector[np.int8],
@@ -61,6 +60,7 @@ EncodedOne: TypeAlias = Union[
     Matrix[np.uint8],
     "Tensor",
 ]
+"""All results of `encode` for one string."""
 EncodedMany: TypeAlias = Union[
     Matrix[np.float32],
     Matrix[np.int8],
@@ -71,7 +71,9 @@ EncodedMany: TypeAlias = Union[
     list[Matrix[np.int8]],
     list[Matrix[np.uint8]],
 ]
+"""All results of `encode` for several strings."""
 Encoded: TypeAlias = EncodedOne | EncodedMany
+"""All results of `encode`."""
 
 
 class Settings(TypedDict, total=False):
@@ -91,7 +93,7 @@ class Settings(TypedDict, total=False):
 
 
 class Common(TypedDict, total=False):
-    """The options of `encode` without effect on its result type."""
+    """The options of `encode` that do not change its result type."""
 
     batch_size: SupportsIndex | None
     show_progress_bar: bool | None
@@ -141,26 +143,18 @@ class ToArrays(Prompts, total=False):
 
 
 class ToFloat32(ToArrays, total=False):
-    """float32 arrays."""
-
     precision: Literal["float32"] | None
 
 
 class ToInt8(ToArrays, total=False):
-    """int8 arrays."""
-
     precision: Required[Literal["int8", "binary"]]
 
 
 class ToUint8(ToArrays, total=False):
-    """uint8 arrays."""
-
     precision: Required[Literal["uint8", "ubinary"]]
 
 
 class ToTensor(Prompts, total=False):
-    """One tensor."""
-
     output_value: Literal["sentence_embedding"]
     precision: EmbeddingPrecision | None
     convert_to_numpy: bool
@@ -168,8 +162,6 @@ class ToTensor(Prompts, total=False):
 
 
 class ToTensors(Prompts, total=False):
-    """A tensor for each sentence."""
-
     output_value: Literal["sentence_embedding"]
     precision: EmbeddingPrecision | None
     convert_to_numpy: Required[Literal[False]]

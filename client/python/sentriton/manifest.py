@@ -22,9 +22,9 @@ class Manifest:
 
     - `name`: the folder or hub id of the checkpoint
     - `fingerprint`: the sha256 of weights, tokenizer, modules, prompts and max_seq_length. It is the same at every
-      precision and on every device, so their vectors may share an index.
+      precision and on every device, so vectors of all precisions and devices may share an index.
     - `dimension`: the length of a sentence embedding
-    - `max_seq_length`: tokens after which a text is truncated
+    - `max_seq_length`: the number of tokens at which a text is truncated
     - `vocab_size`: the number of token ids
     - `max_batch_size`: largest number of sentences in a client's request
     - `pooling`: the pooling modes
@@ -34,7 +34,7 @@ class Manifest:
     - `precision`, `device`: those of the export
     - `min_cosine`: the smallest allowed cosine to sentence-transformers
     - `parity`: the comparison of the exported model with sentence-transformers in fp32
-    - `files`: the sha256 of the other assets
+    - `files`: the sha256 of `tokenizer.json`, `golden.json` and `model.pt`
     - `sentriton_version`: the release that exported the model
     """
 
@@ -58,7 +58,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Raises ValueError that names the missing or wrong field. Ignores unknown fields of a newer server."""
+        """Read a manifest. Raises a `ValueError` that names the missing or wrong field. Ignores unknown fields."""
         values: dict[str, Any] = json.loads(text)
         if not isinstance(values, dict):
             raise ValueError(f"the manifest is a {type(values).__name__}; expected an object")  # noqa: TRY004
@@ -76,6 +76,7 @@ class Manifest:
         return cls(**{**known, "pooling": tuple(known["pooling"])})
 
     def to_json(self) -> str:
+        """Return the manifest as JSON."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
 
 
@@ -118,10 +119,7 @@ _FIELDS: dict[str, tuple[str, Check]] = {
     "precision": _TEXT,
     "device": _TEXT,
     "min_cosine": ("a number from -1 to 1", lambda value: _number(value) and -1 <= value <= 1),
-    "parity": (
-        "an object of numbers with min_cosine and sentences",
-        _object_of(_number, "min_cosine", "sentences"),
-    ),
+    "parity": ("an object of numbers with min_cosine and sentences", _object_of(_number, "min_cosine", "sentences")),
     "files": (
         f"an object of sha256 sums with that of {TOKENIZER}",
         _object_of(lambda value: isinstance(value, str) and _SHA256.fullmatch(value) is not None, TOKENIZER),

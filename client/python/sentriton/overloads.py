@@ -27,14 +27,14 @@ Float32 = TypeVar("Float32", covariant=True)
 Int8 = TypeVar("Int8", covariant=True)
 Uint8 = TypeVar("Uint8", covariant=True)
 OneTensor = TypeVar("OneTensor", covariant=True)
-SeveralTensors = TypeVar("SeveralTensors", covariant=True)
+TensorList = TypeVar("TensorList", covariant=True)
 Tokens = TypeVar("Tokens", covariant=True)
 AnyOne = TypeVar("AnyOne", covariant=True)
 AnyMany = TypeVar("AnyMany", covariant=True)
 
 
 class Encode(
-    Protocol[Float32One, Int8One, Uint8One, Float32, Int8, Uint8, OneTensor, SeveralTensors, Tokens, AnyOne, AnyMany]
+    Protocol[Float32One, Int8One, Uint8One, Float32, Int8, Uint8, OneTensor, TensorList, Tokens, AnyOne, AnyMany]
 ):
     """The overloads of `encode`, `encode_query` and `encode_document`."""
 
@@ -80,9 +80,9 @@ class Encode(
     @overload
     def __call__(self, *, inputs: Several, **to: Unpack[ToUint8]) -> Uint8: ...
     @overload
-    def __call__(self, sentences: Several, *prompts: Prompt, **to: Unpack[ToTensors]) -> SeveralTensors: ...
+    def __call__(self, sentences: Several, *prompts: Prompt, **to: Unpack[ToTensors]) -> TensorList: ...
     @overload
-    def __call__(self, *, inputs: Several, **to: Unpack[ToTensors]) -> SeveralTensors: ...
+    def __call__(self, *, inputs: Several, **to: Unpack[ToTensors]) -> TensorList: ...
     @overload
     def __call__(self, sentences: Several, *prompts: Prompt, **to: Unpack[ToTokens]) -> Tokens: ...
     @overload
@@ -109,7 +109,7 @@ class Encode(
     def __call__(self, *, inputs: Texts, **to: Unpack[ToAny]) -> AnyMany: ...
 
 
-class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, SeveralTensors, Tokens, AnyMany]):
+class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, TensorList, Tokens, AnyMany]):
     """`encode_stream`."""
 
     @overload
@@ -129,9 +129,9 @@ class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, SeveralTenso
     @overload
     def __call__(self, *, inputs: Given, **to: Unpack[ToTensor]) -> OneTensor: ...
     @overload
-    def __call__(self, sentences: Given, **to: Unpack[ToTensors]) -> SeveralTensors: ...
+    def __call__(self, sentences: Given, **to: Unpack[ToTensors]) -> TensorList: ...
     @overload
-    def __call__(self, *, inputs: Given, **to: Unpack[ToTensors]) -> SeveralTensors: ...
+    def __call__(self, *, inputs: Given, **to: Unpack[ToTensors]) -> TensorList: ...
     @overload
     def __call__(self, sentences: Given, **to: Unpack[ToTokens]) -> Tokens: ...
     @overload

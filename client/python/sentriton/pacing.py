@@ -67,8 +67,7 @@ class Backoff:
 
 @dataclass
 class RetryBudget:
-    """Bounds the retries at an overloaded server to a share of its answers. Retries at an unavailable server are not
-    bounded.
+    """Bounds retries at an overloaded server, but not at an unavailable one, to a share of its answers.
 
     It has `capacity` tokens. A retry takes one, and an answer returns `per_answer`.
     """

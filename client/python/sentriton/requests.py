@@ -21,12 +21,7 @@ class RequestRows:
 
 
 def plan_requests(
-    texts: Sequence[str],
-    tokenizer: TextTokenizer,
-    *,
-    max_rows: int,
-    prompt: str = "",
-    not_pooled: int = 0,
+    texts: Sequence[str], tokenizer: TextTokenizer, *, max_rows: int, prompt: str = "", not_pooled: int = 0
 ) -> Iterator[RequestRows]:
     """Cut `texts` into requests of at most `max_rows` rows and 4,096 tokens (one row may have more). They are
     sorted by characters, then within a window by tokens. Raises `InvalidInput` for a text without a token.

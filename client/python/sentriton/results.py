@@ -54,9 +54,7 @@ class Results:
         self.embeddings[:] = embeddings[:, : self._options.dimension]
 
     def finish(self) -> Encoded:
-        """The result of `encode` for several sentences, in sentence-transformers' order: normalized, quantized,
-        converted.
-        """
+        """The result for several sentences, normalized, quantized and converted in sentence-transformers' order."""
         return cast("Encoded", self._finish_tokens() if self._of_tokens else self._finish_sentences())
 
     def _finish_sentences(self) -> Array | Tensor | list[Array | Tensor]:

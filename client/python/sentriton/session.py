@@ -68,9 +68,7 @@ class Session(Generic[AnyConnection]):
         self.check_open()
 
     def check_interpreter(self) -> None:
-        """Raises if the interpreter is shutting down, as in the `__del__` of a global object. gRPC would wait forever
-        for a new thread.
-        """
+        """Raises if the interpreter is shutting down, because gRPC would wait forever for a new thread."""
         if sys.is_finalizing():
             raise SentritonError(
                 "the interpreter is shutting down, and a call needs a new thread; make the call before the program ends"

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from sentriton.keywords import Settings
 
-MODEL_CHANGES: tuple[ModelChange, ...] = get_args(ModelChange)
 # The fields for reaching a server.
 CONNECTION_FIELDS = (
     "url",
@@ -55,8 +54,8 @@ _URL = Allowed(
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """The settings of a client. If a field is unset, `resolve` uses `$SENTRITON_<FIELD>`, such as `$SENTRITON_URL`,
-    then the default. Raises `InvalidInput` for an invalid value.
+    """The settings of a client. Encoders and `resolve` read environment variables, but `ClientSettings()` does not.
+    Raises `InvalidInput` for an invalid value.
 
     With several addresses in `url`, a request goes to the server with the fewest requests in flight. gRPC
     re-resolves the name in dns:///host:port.
@@ -71,7 +70,7 @@ class ClientSettings:
     )
     timeout_s: float | None = setting(
         None,
-        "Deadline of the whole call, retries included; of each chunk in a stream.",
+        "Deadline of the whole call, retries included. In a stream, it bounds each chunk.",
         group=_DEADLINES,
         allowed=ABOVE_0,
         unit="seconds",
@@ -105,22 +104,15 @@ class ClientSettings:
         "Reaction to another model on the server: raise ContractMismatch, or reload the manifest and restart the call "
         "with that model, at most three times. A stream always raises.",
         group=_REQUESTS,
-        allowed=one_of(*MODEL_CHANGES),
+        allowed=one_of(*get_args(ModelChange)),
         unit="action",
     )
     tls: bool = setting(False, "Encrypt with TLS. A certificate turns it on as well.", group=_SECURITY, allowed=TRUTH)
     root_certificates: str | None = setting(
-        None,
-        "PEM file of the authorities that the client trusts.",
-        group=_SECURITY,
-        unit="file",
-        unset="the system's",
+        None, "PEM file of the authorities that the client trusts.", group=_SECURITY, unit="file", unset="the system's"
     )
     client_certificate: str | None = setting(
-        None,
-        "PEM file of the client's certificate, for mutual TLS. It needs the key.",
-        group=_SECURITY,
-        unit="file",
+        None, "PEM file of the client's certificate, for mutual TLS. It needs the key.", group=_SECURITY, unit="file"
     )
     client_key: str | None = setting(None, "PEM file of the certificate's key.", group=_SECURITY, unit="file")
     server_name: str | None = setting(
@@ -149,7 +141,7 @@ class ClientSettings:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses in `url`, each with a channel."""
+        """The addresses in `url`. The client opens a channel for each."""
         return _addresses(self.url)
 
     @property
@@ -159,7 +151,9 @@ class ClientSettings:
 
     @classmethod
     def resolve(cls, url: str | None = None, **given: Unpack[Settings]) -> ClientSettings:
-        """Settings from the given values (None: unset), then the environment, then the defaults."""
+        """Return settings from the given values (None: unset), else the variables `$SENTRITON_<FIELD>`, such as
+        `$SENTRITON_URL`, else the defaults.
+        """
         return declaration.resolve(cls, {"url": url, **given})
 
 
@@ -169,7 +163,7 @@ class CacheSettings:
 
     cache: Path | None = setting(
         None,
-        "Folder for files that are kept between runs: tokenizers, exports, data sets.",
+        "Folder for files that are kept between runs: tokenizers, exports, compiled operators, data sets.",
         group=_FILES,
         unit="folder",
         unset="sentriton in $XDG_CACHE_HOME or ~/.cache",

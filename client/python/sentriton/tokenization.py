@@ -16,14 +16,12 @@ from sentriton.errors import ServerError
 
 @contextmanager
 def blaming(fault: str) -> Iterator[None]:
-    """Convert any error or panic of the tokenizers library to a `ServerError` that begins with `fault`. Interrupts
-    pass.
-    """
+    """Convert any error or panic of the tokenizers library to a `ServerError` that begins with `fault`."""
     try:
         yield
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
+            raise  # an interrupt
         raise ServerError(f"{fault}: {error}") from error
 
 

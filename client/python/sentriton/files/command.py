@@ -159,12 +159,7 @@ def embed(
     )
 
 
-def _print_rows(
-    encoder: SentenceEncoder,
-    source: SentenceSource,
-    options: RowOptions,
-    reject: Reject | None,
-) -> None:
+def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: RowOptions, reject: Reject | None) -> None:
     encoder.encode([], **options)
     written = 0
     for rows, embeddings in embedded(encoder, source.read(reject, fills_of(encoder)), options):

@@ -79,10 +79,9 @@ class PartialRun:
         advice = "give --restart to replace it, or another --output"
         if not found:
             raise InvalidInput(f"{self.rows_path} exists, but its run is unknown; {advice}")
-        names = list(dict.fromkeys([*identity, *found]))
         differences = [
             f"{name} was {found.get(name)!r} and is {identity.get(name)!r}"
-            for name in names
+            for name in {**identity, **found}
             if found.get(name) != identity.get(name)
         ]
         if differences:

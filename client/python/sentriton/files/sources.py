@@ -68,12 +68,7 @@ class SentenceSource:
 
 
 def open_source(
-    texts: Sequence[str] | None,
-    path: Path | None,
-    column: str | None,
-    encoding: str = "utf-8",
-    *,
-    carried: bool = True,
+    texts: Sequence[str] | None, path: Path | None, column: str | None, encoding: str = "utf-8", *, carried: bool = True
 ) -> SentenceSource:
     """The source of a command's arguments. Its columns may be `carried` (copied) to the output. Raises `InvalidInput`
     for no source or two.

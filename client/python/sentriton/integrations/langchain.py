@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class SentritonEmbeddings(Embeddings):
     """Embeds LangChain's documents and queries through a Sentriton server, with the model's prompt for each.
 
-    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`, `settings` those of
-    `SentenceEncoder`, such as `timeout_s` and `access_key`. Safe for many threads and event loops. Raises
+    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`. The `settings` are those of
+    `SentenceEncoder`, such as `timeout_s` and `access_key`. Threads and event loops may share an object. Raises
     `SentritonError`s.
 
     >>> from langchain_core.vectorstores import InMemoryVectorStore
@@ -39,19 +39,19 @@ class SentritonEmbeddings(Embeddings):
         self._options: Common = {"normalize_embeddings": normalize_embeddings, "truncate_dim": truncate_dim}
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A vector for each text."""
+        """Return a vector for each text."""
         return self._encoders.blocking.encode_document(list(texts), **self._options).tolist()
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a query."""
+        """Return the vector of a query."""
         return self._encoders.blocking.encode_query(text, **self._options).tolist()
 
     async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
-        """A vector for each text."""
+        """Return a vector for each text."""
         return (await self._encoders.of_running_loop().encode_document(list(texts), **self._options)).tolist()
 
     async def aembed_query(self, text: str) -> list[float]:
-        """The vector of a query."""
+        """Return the vector of a query."""
         return (await self._encoders.of_running_loop().encode_query(text, **self._options)).tolist()
 
     def close(self) -> None:

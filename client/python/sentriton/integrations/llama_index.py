@@ -20,15 +20,15 @@ _BATCH_SENTENCES = 512  # of one call by LlamaIndex, which the encoder splits in
 class SentritonEmbedding(BaseEmbedding):
     """Embeds LlamaIndex's nodes and queries through a Sentriton server, with the model's prompt for each.
 
-    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`, `settings` those of
-    `SentenceEncoder`, such as `timeout_s` and `access_key`. LlamaIndex does not save the settings. Safe for many
-    threads and event loops. Raises `SentritonError`s.
+    `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`. The `settings` are those of
+    `SentenceEncoder`, such as `timeout_s` and `access_key`. LlamaIndex does not save them. Threads and event loops may
+    share an object. Raises `SentritonError`s.
 
     >>> from llama_index.core import VectorStoreIndex
     >>> index = VectorStoreIndex(nodes, embed_model=SentritonEmbedding("localhost:8001"))
     """
 
-    url: str | None = Field(default=None, description="The server: host:port, several with commas, dns:///host:port.")
+    url: str | None = Field(default=None, description="Address of the server, as `url` of `SentenceEncoder`.")
     normalize_embeddings: bool = Field(default=False, description="Scale the vectors to length 1.")
     truncate_dim: int | None = Field(default=None, description="Dimensions to keep of a Matryoshka model.")
     _encoders: Encoders = PrivateAttr()
