@@ -23,7 +23,7 @@ class ReadyFile:
         self._draft.replace(self.path)
 
     def remove(self) -> None:
-        """Remove the file and what an interrupted `write` left. Raises `OSError`."""
+        """Remove the file and the rest of an interrupted `write`. Raises `OSError`."""
         self.path.unlink(missing_ok=True)
         self._draft.unlink(missing_ok=True)
 
