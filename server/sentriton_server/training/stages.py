@@ -24,7 +24,7 @@ from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArgum
 from sentriton.errors import InvalidInput
 from sentriton_server.training.checkpoint import DEVICE, autocast_type, longest_input
 from sentriton_server.training.contrast import contrastive_rows
-from sentriton_server.training.data import SELECTION_SETS, TrainingData, scored_pairs
+from sentriton_server.training.data import SELECTION_SETS, TrainingData
 from sentriton_server.training.distillation import DistillationLoss, SaveProjection
 from sentriton_server.training.evaluation import similarity_evaluator
 from sentriton_server.training.masked_tokens import MaskedTokenModel
@@ -68,16 +68,20 @@ def set_dropout(model: nn.Module, share: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):  # rotary encoders have no layer for it
+            module.attention_dropout = share  # type: ignore[assignment]
 
 
-def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress) -> StageReport:
-    """Train sentence embeddings by contrast, from a teacher or against scores.
+def finetune(
+    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress, *, allow_pickle: bool = False
+) -> StageReport:
+    """Train sentence embeddings by contrast, from a teacher or against scores. `allow_pickle` is for the teacher.
 
     With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
     contrastive = stage.objective == "contrastive"
     require_length(stage, longest_input(model))
-    rows, loss = _rows_and_loss(model, stage, data, progress)
+    rows, loss = _rows_and_loss(model, stage, data, progress, allow_pickle)
     arguments = _arguments(stage, data, progress.folder)
     whole_length = model.max_seq_length
     model.max_seq_length = stage.max_seq_length or whole_length
@@ -121,14 +125,14 @@ def _keep_best(stage: Stage, measured: str) -> dict[str, Any]:
 
 
 def _rows_and_loss(
-    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress
+    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress, allow_pickle: bool
 ) -> tuple[dict[str, Dataset], nn.Module]:
     """The training rows by source, with the columns in the order that the objective's loss takes, and that loss."""
     if stage.objective == "distill":
-        tables, vectors = _taught_rows(stage, data, progress)
+        tables, vectors = _taught_rows(stage, data, progress, allow_pickle)
         return tables, DistillationLoss(model, vectors)
     if stage.objective == "cosine":
-        scored = scored_pairs(data.records(stage.data))
+        scored = data.scored_pairs(stage.data)
         tables = {"pairs": _table(scored, ("sentence1", "sentence2", "score"))} if scored else {}
     else:
         tables = _contrastive_rows(stage, data)
@@ -156,7 +160,9 @@ def _contrastive_rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
     return tables
 
 
-def _taught_rows(stage: Stage, data: TrainingData, progress: Progress) -> tuple[dict[str, Dataset], torch.Tensor]:
+def _taught_rows(
+    stage: Stage, data: TrainingData, progress: Progress, allow_pickle: bool
+) -> tuple[dict[str, Dataset], torch.Tensor]:
     """Sentences in tables of similar length, with their rows in the teacher's vectors; and those vectors.
 
     A batch has rows of one table: it mixes all sources, with little padding.
@@ -165,7 +171,7 @@ def _taught_rows(stage: Stage, data: TrainingData, progress: Progress) -> tuple[
     if not sentences:
         raise _nothing_for(stage, "sentence")
     distinct = list(dict.fromkeys(sentences))
-    vectors = teacher_vectors(str(stage.teacher), distinct, progress)
+    vectors = teacher_vectors(str(stage.teacher), distinct, progress, allow_pickle=allow_pickle)
     rows = {sentence: row for row, sentence in enumerate(distinct)}
     taught = [(sentence, rows[sentence]) for sentence in sentences]
     size = -(-len(taught) // LENGTH_BANDS)
