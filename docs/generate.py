@@ -36,8 +36,8 @@ BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end 
 HEAD = """\
 # Settings of the commands
 
-This page lists the settings of `sentriton serve`, `export` and `gateway` with their values, defaults and effects.
-Each setting has a flag and an environment variable. For example, `sentriton serve --grpc-port 8011` and
+This page lists the settings of `sentriton serve`, `export`, `train` and `gateway` with their values, defaults and
+effects. Each setting has a flag and an environment variable. For example, `sentriton serve --grpc-port 8011` and
 `SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which sections belong to a command:
 
 | command | its settings |
@@ -45,6 +45,7 @@ Each setting has a flag and an environment variable. For example, `sentriton ser
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
 | `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
 | `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
+| `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
 | `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
 If several sources have a value, a flag wins over a variable, and a variable wins over the default. `serve` prints the
@@ -78,7 +79,7 @@ INTRODUCTIONS = {
 }
 
 TITLES = "| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
-FILES_INTRODUCTION = "These settings name folders. Some belong to commands other than the three above:"
+FILES_INTRODUCTION = "These settings name folders. Some belong to commands other than those above:"
 
 FORMER = """
 ## Former names

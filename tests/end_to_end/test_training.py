@@ -187,7 +187,7 @@ def test_missing_data_sets_are_named_before_training(tmp_path: Path, trained: tu
     {
         "./misspelt": "which does not exist; give a checkpoint's folder or hub id",
         "": "--base is '', which does not exist",
-        "DATA": "cannot be loaded",
+        "DATA": "is not a checkpoint: it has neither modules.json",
     }.items(),
 )
 def test_a_wrong_base_is_one_sentence_and_leaves_nothing(
@@ -229,7 +229,14 @@ def test_a_command_with_a_wrong_base_says_one_sentence_and_leaves_nothing(
     assert wrong.stderr.count("\n") == 2, wrong.stderr
     assert "it does not answer, and its cache has no such model" in wrong.stderr
     assert list(more.parent.iterdir()) == [more]
-    right = run(*command, "--base", trained[0], timeout_s=120)
+    pickled = Path(shutil.copytree(trained[0], more.parent.with_name("pickled")))
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    refused = run(*command, "--base", pickled)
+    assert refused.returncode == 1
+    assert "trust them with --allow-pickle" in refused.stderr
+    assert list(more.parent.iterdir()) == [more]
+    right = run(*command, "--base", pickled, "--allow-pickle", timeout_s=120)
     assert right.returncode == 0, right.stderr
     assert "%|" not in right.stdout + right.stderr
     assert more.with_name("more").joinpath("README.md").is_file()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers.base.modules import Dense
 
 from sentriton_server.checkpoint import CheckpointError, content_key, locate_checkpoint, read_checkpoint
@@ -116,6 +117,26 @@ def test_a_hostile_pickle_is_refused_and_not_run(
     write({"hostile": Hostile(tmp_path / "ran"), "filling": b"0" * 10**6}, folder / file)
     refused(folder, allow_pickle=True)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "other.safetensors.index.json"])
+def test_a_pickle_in_an_index_of_safetensors_is_refused(index: str, tmp_path: Path) -> None:
+    """transformers reads a file as a pickle by its own name. The name of the index does not matter."""
+    folder = make_checkpoint(tmp_path)
+    state = load_file(folder / "model.safetensors")
+    torch.save(state, folder / "weights.bin")
+    (folder / "model.safetensors").rename(folder / "unused.safetensors")
+    (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(state, "weights.bin")}))
+    if index.startswith("other"):
+        edit_json(folder / "config.json", transformers_weights=index)
+    assert f"{index} names 'weights.bin'; allowed are .safetensors files, since other files" in refused(folder)
+
+
+def test_a_pickle_in_the_configuration_is_refused(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    torch.save(load_file(folder / "model.safetensors"), folder / "adapter_model.bin")
+    edit_json(folder / "config.json", transformers_weights="adapter_model.bin")
+    assert "its transformers_weights is 'adapter_model.bin'; allowed are .safetensors files" in refused(folder)
 
 
 def test_a_weight_file_that_is_no_file_is_refused(tmp_path: Path) -> None:

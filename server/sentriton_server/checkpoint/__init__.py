@@ -9,6 +9,7 @@ from sentriton_server.checkpoint.reading import (
     read_checkpoint,
     read_head,
     read_located,
+    read_unserved,
 )
 from sentriton_server.checkpoint.tokenizer import read_tokenizer
 
@@ -22,5 +23,6 @@ __all__ = [
     "read_head",
     "read_located",
     "read_tokenizer",
+    "read_unserved",
     "refusals_of",
 ]

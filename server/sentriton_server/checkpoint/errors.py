@@ -17,8 +17,11 @@ class CheckpointError(SentritonError, ValueError):
 
 
 @contextmanager
-def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
-    """Convert any error inside to a `CheckpointError` that names `source` and has the error as its cause.
+def refusals_of(
+    source: str | Path, *, task: str = "serve", passing: tuple[type[BaseException], ...] = ()
+) -> Iterator[None]:
+    """Convert any error inside to a `CheckpointError` that names `source` and has the error as its cause. `task` is
+    the verb of the message.
 
     For a damaged checkpoint, libraries raise errors of nearly every class. Interrupts, the project's other errors and
     the classes in `passing` stay unchanged.
@@ -28,7 +31,7 @@ def refusals_of(source: str | Path, *, passing: tuple[type[BaseException], ...] 
     except passing:
         raise
     except (CheckpointError, UnsupportedEncoder) as error:
-        raise CheckpointError(f"cannot serve checkpoint {source}: {error}") from error
+        raise CheckpointError(f"cannot {task} checkpoint {source}: {error}") from error
     except SentritonError:
         raise
     except MemoryError as error:

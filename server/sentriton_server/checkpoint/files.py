@@ -18,6 +18,8 @@ from sentriton_server.encoder import check_model_type
 HEAD_MODULES = ("Dense", "Dropout", "LayerNorm", "Normalize")
 _SUPPORTED = f"Transformer, perhaps WeightedLayerPooling, Pooling, then any of {', '.join(HEAD_MODULES)}"
 _MODULES = ("Transformer", "WeightedLayerPooling", "Pooling", *HEAD_MODULES)
+# Not served. Each reads its weights by the same strict loader of sentence-transformers as Dense.
+_FURTHER_MODULES = ("BoW", "CNN", "LSTM", "StaticEmbedding", "WordEmbeddings", "WordWeights")
 _ONLY_DENSE = "supported are SentenceTransformer checkpoints, which have one dense vector per text"
 _CROSS_ENCODER = "a cross-encoder: it scores pairs of texts and has no sentence embeddings"
 _SPARSE_ENCODER = "a sparse encoder: its vectors have one dimension per vocabulary entry or latent"
@@ -60,7 +62,6 @@ _TRANSFORMER_FILES = (
     "processor_config.json",
     "preprocessor_config.json",
 )
-_WEIGHT_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 # The remedy for each module of sentence-transformers that is not supported.
 _WAYS_OUT = {
@@ -81,21 +82,25 @@ class ModuleFiles:
     folder: Path
 
 
-def read_modules(folder: Path) -> list[ModuleFiles]:
+def read_modules(folder: Path, *, served: bool = True) -> list[ModuleFiles]:
     """The modules of a checkpoint. A plain transformers folder has only the module Transformer.
 
-    Raises `CheckpointError` for a damaged file, or for a model of another kind.
+    Raises `CheckpointError` for a damaged file, or for a model of another kind. Without `served`, encoders and modules
+    may be ones that Sentriton cannot serve.
     """
     _refuse_special_files(folder)
     _check_model_config(folder)
+    for path in paths_in(folder):
+        if path.name.endswith(".index.json"):
+            _check_index(path)
     if os.path.lexists(folder / "modules.json"):
-        modules = _listed_modules(folder)
+        modules = _listed_modules(folder, served)
     else:
         modules = [ModuleFiles("Transformer", "", folder)]
     for module in modules:
         if module.kind == "Transformer":
-            _check_transformer(module.folder)
-        elif module.kind not in ("Dropout", "Normalize"):
+            _check_transformer(module.folder, served)
+        elif module.kind not in ("Dropout", "Normalize", *_FURTHER_MODULES):
             _require(module.folder, "config.json")
             read_object(module.folder / "config.json")
     return modules
@@ -187,7 +192,7 @@ def _check_model_config(folder: Path) -> None:
         ) from error
 
 
-def _listed_modules(folder: Path) -> list[ModuleFiles]:
+def _listed_modules(folder: Path, served: bool) -> list[ModuleFiles]:
     entries = _read_json(folder / "modules.json")
     keys = ("type", "path", "name")
     if not isinstance(entries, list) or not all(
@@ -196,23 +201,25 @@ def _listed_modules(folder: Path) -> list[ModuleFiles]:
         raise CheckpointError(
             f"{folder / 'modules.json'} is not a list of modules with {', '.join(keys)}; save the checkpoint again"
         )
-    modules = [_listed_module(folder, entry["type"], entry["path"]) for entry in entries]
-    check_order([module.kind for module in modules])
+    modules = [_listed_module(folder, entry["type"], entry["path"], served) for entry in entries]
+    if served:
+        check_order([module.kind for module in modules])
     return modules
 
 
-def _listed_module(folder: Path, module_type: str, path: str) -> ModuleFiles:
+def _listed_module(folder: Path, module_type: str, path: str, served: bool) -> ModuleFiles:
     package, _, kind = module_type.rpartition(".")
     if kind in _OTHER_MODULES:
         raise CheckpointError(f"module {kind} makes the checkpoint {_OTHER_MODULES[kind]}; {_ONLY_DENSE}")
+    supported = _SUPPORTED if served else ", ".join((*_MODULES, *_FURTHER_MODULES))
     if package.split(".")[0] != "sentence_transformers":
         raise CheckpointError(
             f"module {module_type} does not belong to sentence-transformers, and other code is never run; "
-            f"supported are {_SUPPORTED}"
+            f"supported are {supported}"
         )
-    if kind not in _MODULES:
+    if kind not in _MODULES and (served or kind not in _FURTHER_MODULES):
         raise CheckpointError(
-            f"module {kind} of the checkpoint is not supported; supported are {_SUPPORTED}; "
+            f"module {kind} of the checkpoint is not supported; supported are {supported}; "
             f"{_WAYS_OUT.get(kind, _OTHER_WAY_OUT)}"
         )
     if not _is_inside(path):
@@ -225,16 +232,24 @@ def _is_inside(path: str) -> bool:
 
 
 def _check_index(path: Path) -> None:
-    """Transformers reads weights from any path in an index, and `content_key` covers the checkpoint's own files."""
+    """Transformers reads weights from any path in an index, and `content_key` covers the checkpoint's own files. In
+    every index, it takes a name without .safetensors at its end for a pickle.
+    """
     files = read_object(path).get("weight_map", {})
     if not isinstance(files, dict) or not all(isinstance(file, str) and _is_inside(file) for file in files.values()):
         raise CheckpointError(
             f"{path} has a weight_map that is no object of paths inside the checkpoint; copy the files of all weights "
             "into the checkpoint and name them there"
         )
+    others = [file for file in files.values() if not file.endswith(".safetensors")]
+    if others and path.name.endswith(".safetensors.index.json"):
+        raise CheckpointError(
+            f"{path} names {others[0]!r}; allowed are .safetensors files, since other files are read as pickles; save "
+            "the checkpoint with safe_serialization=True"
+        )
 
 
-def _check_transformer(folder: Path) -> None:
+def _check_transformer(folder: Path, served: bool) -> None:
     if os.path.lexists(folder / "adapter_config.json"):
         base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
         raise CheckpointError(
@@ -250,11 +265,10 @@ def _check_transformer(folder: Path) -> None:
                 f"config.json has the architecture {architecture}, so the checkpoint is a classifier or "
                 f"{_CROSS_ENCODER}; {_ONLY_DENSE}"
             )
-    check_model_type(config)
+    if served:
+        check_model_type(config)
     for name in _TRANSFORMER_FILES:
         read_object(folder / name)
-    for name in _WEIGHT_INDICES:
-        _check_index(folder / name)
     # transformers makes some tokenizers without a vocabulary, for which every word is unknown.
     if not any(path.is_file() for pattern in _VOCABULARIES for path in folder.glob(pattern)):
         raise CheckpointError(

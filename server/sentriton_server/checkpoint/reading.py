@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint.files import check_order, paths_in, read_modules
+from sentriton_server.checkpoint.files import ModuleFiles, check_order, paths_in, read_modules
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import check_weights
 from sentriton_server.encoder import (
@@ -63,6 +63,16 @@ def read_checkpoint(source: str | Path, *, allow_pickle: bool = False, max_seq_l
     return read_located(source, *located, allow_pickle=allow_pickle, max_seq_length=max_seq_length)
 
 
+def read_unserved(source: str | Path, *, allow_pickle: bool = False) -> SentenceTransformer:
+    """Load a sentence-transformers folder or hub id, perhaps of a kind that Sentriton cannot serve. The checks of the
+    weights are those of `read_checkpoint`. The weights keep their type. Raises `CheckpointError`.
+    """
+    _, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
+    with refusals_of(source, task="load"):
+        _, model = _load_checked(folder, allow_pickle, served=False)
+    return model
+
+
 def read_located(
     source: str | Path, name: str, folder: Path, *, allow_pickle: bool = False, max_seq_length: int | None = None
 ) -> Checkpoint:
@@ -71,15 +81,19 @@ def read_located(
         return _read(name, folder, allow_pickle, max_seq_length)
 
 
-def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | None) -> Checkpoint:
+def _load_checked(folder: Path, allow_pickle: bool, *, served: bool) -> tuple[list[ModuleFiles], SentenceTransformer]:
     # Without its progress bar and load report, which are for interactive use.
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    modules = read_modules(folder)
-    check_weights(folder, modules, allow_pickle=allow_pickle)
-    model = _load(folder, modules[0].path, allow_pickle)
+    modules = read_modules(folder, served=served)
+    check_weights(folder, modules, allow_pickle=allow_pickle, served=served)
+    return modules, _load(folder, modules[0].path, allow_pickle, torch.float32 if served else "auto")
+
+
+def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | None) -> Checkpoint:
+    modules, model = _load_checked(folder, allow_pickle, served=True)
     check_order([type(module).__name__ for module in model])
     transformer, *others = model
     _require_plain_text(transformer)
@@ -204,7 +218,7 @@ def name_of_folder(folder: Path) -> str:
     return own.name
 
 
-def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTransformer:
+def _load(folder: Path, transformer_path: str, allow_pickle: bool, dtype: torch.dtype | str) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
     from transformers import AutoTokenizer
 
@@ -215,7 +229,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool) -> SentenceTr
         return SentenceTransformer(
             str(folder),
             device="cpu",
-            model_kwargs={"dtype": torch.float32, "use_safetensors": use_safetensors},
+            model_kwargs={"dtype": dtype, "use_safetensors": use_safetensors},
             **own,
         )
     except Exception:

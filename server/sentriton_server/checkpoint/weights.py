@@ -28,18 +28,20 @@ _HEAD_WEIGHTS = re.compile(
 )
 # The sizes whose product is the number of a module's weights.
 _MODULE_SIZES = {"Dense": ("in_features", "out_features"), "LayerNorm": ("dimension",)}
+_WITHOUT_WEIGHTS = ("BoW", "Dropout", "Normalize", "Pooling", "WordWeights")
 _PLAIN_OPTIONS = {"add_pooling_layer", "attn_implementation", "dtype", "torch_dtype", "use_safetensors"}
 
 
-def check_weights(folder: Path, modules: list[ModuleFiles], *, allow_pickle: bool) -> None:
+def check_weights(folder: Path, modules: list[ModuleFiles], *, allow_pickle: bool, served: bool = True) -> None:
     """Raises `CheckpointError` for weights that are missing, do not fit the configuration, are not finite, or are
-    pickled without `allow_pickle`. The check of sizes comes before the allocation of memory.
+    pickled without `allow_pickle`. The check of sizes comes before the allocation of memory. Without `served`, the
+    encoder may be one that Sentriton cannot serve.
     """
     for module in modules:
         if module.kind == "Transformer":
             files = _weight_files(module.folder, "*.safetensors", "*.bin", allow_pickle)
-            _check_encoder(folder, module, files, allow_pickle)
-        elif module.kind in ("Dense", "LayerNorm", "WeightedLayerPooling"):
+            _check_encoder(folder, module, files, allow_pickle, served)
+        elif module.kind not in _WITHOUT_WEIGHTS:
             files = _weight_files(module.folder, "model.safetensors", "*.bin", allow_pickle)
             _check_module(module, files)
 
@@ -66,7 +68,7 @@ def _others(folder: Path, pickled: str, allow_pickle: bool) -> str:
     )
 
 
-def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_pickle: bool) -> None:
+def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_pickle: bool, served: bool) -> None:
     """Check the encoder by the loading report of transformers, loading it like sentence-transformers."""
     from transformers import AutoConfig, AutoModel
 
@@ -92,24 +94,35 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
         )
     fixed = {"subfolder": module.path, "trust_remote_code": False, "local_files_only": True}
     config = AutoConfig.from_pretrained(str(folder), **{**_options(settings, "config_args", "config_kwargs"), **fixed})
-    check_config(config)
+    if served:
+        check_config(config)
+    named = getattr(config, "transformers_weights", None)  # transformers prefers this file to model.safetensors
+    if named is not None and not str(named).endswith((".safetensors", ".safetensors.index.json")):
+        raise CheckpointError(
+            f"its transformers_weights is {named!r}; allowed are .safetensors files and their indices, since other "
+            "files are read as pickles; save the checkpoint with safe_serialization=True"
+        )
     if getattr(config, "quantization_config", None) is not None:
         raise CheckpointError(
             "its weights are quantized (quantization_config in config.json); use the checkpoint before quantization"
         )
-    _require_room(count_parameters(config), files, "config.json describes an encoder")
+    if served:
+        _require_room(count_parameters(config), files, "config.json describes an encoder")
     model, info = AutoModel.from_pretrained(
         str(folder),
         config=copy.deepcopy(config),
         **{
             **options,
             **fixed,
-            "dtype": torch.float32,
+            "dtype": torch.float32 if served else "auto",
             "use_safetensors": None if allow_pickle else True,
             "ignore_mismatched_sizes": True,
             "output_loading_info": True,
         },
     )
+    if any(str(name).endswith("EncoderModel") for name in config.architectures or []):
+        # Of a T5, for example, sentence-transformers uses the encoder alone.
+        info["missing_keys"] = [name for name in info["missing_keys"] if not name.startswith("decoder.")]
     _require_all_loaded(info, of_code=hasattr(config, "auto_map"))
     _require_numbers(model)
 

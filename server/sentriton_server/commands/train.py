@@ -9,12 +9,14 @@ import typer
 
 from sentriton.command_options import takes_settings
 from sentriton_server.commands.terminal import catch_signals, say
-from sentriton_server.settings import DataSettings
+from sentriton_server.settings import DataSettings, ExportSettings
 
 
 @takes_settings(DataSettings)
+@takes_settings(ExportSettings, "allow_pickle")
 def train(
     settings: DataSettings,
+    trust: ExportSettings,
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="Name of a bundled recipe (bundled, klue-sts), or a .toml file.")
     ],
@@ -43,7 +45,12 @@ def train(
     interrupted = catch_signals()
     try:
         report = train_recipe(
-            chosen, output=output, data_dir=settings.data or data_folder(), say=say, interrupted=interrupted
+            chosen,
+            output=output,
+            data_dir=settings.data or data_folder(),
+            say=say,
+            interrupted=interrupted,
+            allow_pickle=trust.allow_pickle,
         )
     except KeyboardInterrupt:
         say("interrupted; the same command resumes from here")

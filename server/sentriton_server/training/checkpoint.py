@@ -19,8 +19,8 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, RobertaConfig
 
 from sentriton.errors import InvalidInput, SentritonError
+from sentriton_server.checkpoint import read_checkpoint, read_unserved
 from sentriton_server.checkpoint.reading import HUB_ID
-from sentriton_server.hub import download
 from sentriton_server.memory import GIB, available_memory
 from sentriton_server.training.masked_tokens import MaskedTokenModel
 from sentriton_server.training.recipe import Architecture
@@ -111,32 +111,28 @@ def load_encoder(folder: Path) -> tuple[MaskedTokenModel, Any]:
     return MaskedTokenModel.from_pretrained(folder), PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def load_checkpoint(name: str, role: str) -> SentenceTransformer:
-    """A checkpoint by folder or hub id; mean pooling is put on one that has encoder and tokenizer alone.
+def load_base(name: str, *, allow_pickle: bool) -> SentenceTransformer:
+    """A checkpoint by folder or hub id, in float32. Sentriton must be able to serve it, as it will serve the result.
 
-    Raises `InvalidInput`, with its `role` in the training, if it does not exist or cannot be loaded.
+    Raises `InvalidInput` or `CheckpointError`.
     """
-    require_name(name, role)
-    folder = Path(name) if Path(name).exists() else download(name, allow_pickle=True)
-    try:
-        model = SentenceTransformer(str(folder), device=DEVICE)
-    # Of a folder that is no checkpoint the libraries raise nearly anything, in several lines.
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InvalidInput(f"{role} is {name!r}, which cannot be loaded: {reason}") from error
-    if not is_finite(model):
-        raise InvalidInput(f"{role} is {name!r}, which has weights that are not finite; give another checkpoint")
-    return model
+    require_name(name, "--base")
+    return read_checkpoint(name, allow_pickle=allow_pickle).model.to(DEVICE)
+
+
+def load_teacher(name: str, *, allow_pickle: bool) -> SentenceTransformer:
+    """A checkpoint by folder or hub id, perhaps of a kind that Sentriton cannot serve.
+
+    Raises `InvalidInput` or `CheckpointError`.
+    """
+    require_name(name, "teacher")
+    return read_unserved(name, allow_pickle=allow_pickle).to(DEVICE)
 
 
 def require_name(name: str, role: str) -> None:
     """Raise `InvalidInput` for a checkpoint that is neither a path nor a hub id."""
     if not name or not (Path(name).exists() or HUB_ID.fullmatch(name)):
         raise InvalidInput(f"{role} is {name!r}, which does not exist; give a checkpoint's folder or hub id")
-
-
-def is_finite(model: nn.Module) -> bool:
-    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 @contextmanager

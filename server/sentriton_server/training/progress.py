@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from sentriton.errors import InvalidInput
 from sentriton.progress import LINE_PERIOD_S
-from sentriton_server.training.checkpoint import is_finite
 from sentriton_server.training.report import LogRow
 from sentriton_server.training.workspace import ELAPSED_FILE, sync
 
@@ -79,7 +79,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         # The trainer leaves such a loss out of its log, and ends as if nothing had happened.
-        if not is_finite(model):
+        if not _is_finite(model):
             raise InvalidInput(
                 f"learning_rate = {args.learning_rate:g}: the training diverged by batch {state.global_step:,}, since "
                 "its weights are not finite; give a smaller learning_rate or a longer warm-up"
@@ -109,6 +109,10 @@ def training_log(history: list[dict[str, Any]], measured: str | None) -> tuple[L
     if measured is not None or len(rows) <= LOG_ROWS:
         return tuple(rows)
     return tuple(rows[(number + 1) * len(rows) // LOG_ROWS - 1] for number in range(LOG_ROWS))
+
+
+def _is_finite(model: nn.Module) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
 
 
 def _number(value: Any) -> float | None:

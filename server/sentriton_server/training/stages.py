@@ -70,14 +70,16 @@ def set_dropout(model: nn.Module, share: float) -> None:
             module.p = share
 
 
-def finetune(model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress) -> StageReport:
-    """Train sentence embeddings by contrast, from a teacher or against scores.
+def finetune(
+    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress, *, allow_pickle: bool = False
+) -> StageReport:
+    """Train sentence embeddings by contrast, from a teacher or against scores. `allow_pickle` is for the teacher.
 
     With `best_on`, the model ends with the weights that did best there; the log begins with those it came with.
     """
     contrastive = stage.objective == "contrastive"
     require_length(stage, longest_input(model))
-    rows, loss = _rows_and_loss(model, stage, data, progress)
+    rows, loss = _rows_and_loss(model, stage, data, progress, allow_pickle)
     arguments = _arguments(stage, data, progress.folder)
     whole_length = model.max_seq_length
     model.max_seq_length = stage.max_seq_length or whole_length
@@ -121,11 +123,11 @@ def _keep_best(stage: Stage, measured: str) -> dict[str, Any]:
 
 
 def _rows_and_loss(
-    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress
+    model: SentenceTransformer, stage: Stage, data: TrainingData, progress: Progress, allow_pickle: bool
 ) -> tuple[dict[str, Dataset], nn.Module]:
     """The training rows by source, with the columns in the order that the objective's loss takes, and that loss."""
     if stage.objective == "distill":
-        tables, vectors = _taught_rows(stage, data, progress)
+        tables, vectors = _taught_rows(stage, data, progress, allow_pickle)
         return tables, DistillationLoss(model, vectors)
     if stage.objective == "cosine":
         scored = scored_pairs(data.records(stage.data))
@@ -156,7 +158,9 @@ def _contrastive_rows(stage: Stage, data: TrainingData) -> dict[str, Dataset]:
     return tables
 
 
-def _taught_rows(stage: Stage, data: TrainingData, progress: Progress) -> tuple[dict[str, Dataset], torch.Tensor]:
+def _taught_rows(
+    stage: Stage, data: TrainingData, progress: Progress, allow_pickle: bool
+) -> tuple[dict[str, Dataset], torch.Tensor]:
     """Sentences in tables of similar length, with their rows in the teacher's vectors; and those vectors.
 
     A batch has rows of one table: it mixes all sources, with little padding.
@@ -165,7 +169,7 @@ def _taught_rows(stage: Stage, data: TrainingData, progress: Progress) -> tuple[
     if not sentences:
         raise _nothing_for(stage, "sentence")
     distinct = list(dict.fromkeys(sentences))
-    vectors = teacher_vectors(str(stage.teacher), distinct, progress)
+    vectors = teacher_vectors(str(stage.teacher), distinct, progress, allow_pickle=allow_pickle)
     rows = {sentence: row for row, sentence in enumerate(distinct)}
     taught = [(sentence, rows[sentence]) for sentence in sentences]
     size = -(-len(taught) // LENGTH_BANDS)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sentriton.errors import InvalidInput
 from sentriton_server.cores import usable_cores
-from sentriton_server.training.checkpoint import load_checkpoint, require_name
+from sentriton_server.training.checkpoint import load_teacher, require_name
 from sentriton_server.training.progress import Progress
 from sentriton_server.training.recipe import public_name
 
@@ -23,7 +23,7 @@ Embed = Callable[[list[str]], npt.NDArray[np.float32]]
 
 
 def require_teacher(name: str) -> None:
-    """Raise `InvalidInput` now, not hours later, when the package of a teacher is missing."""
+    """Raise `InvalidInput` now, not hours later, when the package or the folder of a teacher is missing."""
     if name == PACKAGED_TEACHER and find_spec(name) is None:
         raise InvalidInput(
             f"teacher = {name!r}: the package with {PACKAGED_MODEL} is not installed; "
@@ -40,7 +40,9 @@ def teacher_title(name: str) -> str:
     return public_name(name)
 
 
-def teacher_vectors(name: str, sentences: Sequence[str], progress: Progress) -> npt.NDArray[np.float32]:
+def teacher_vectors(
+    name: str, sentences: Sequence[str], progress: Progress, *, allow_pickle: bool = False
+) -> npt.NDArray[np.float32]:
     """The teacher's vectors of sentences: float32 (sentences, dimension), centred, each of length 1.
 
     Vectors of one model share most of their length. Without their mean they differ by meaning. Finished chunks are
@@ -54,7 +56,7 @@ def teacher_vectors(name: str, sentences: Sequence[str], progress: Progress) -> 
         file = cache / f"{start}.npy"
         if not file.is_file():
             progress.check()
-            embed = embed or _load(name)
+            embed = embed or _load(name, allow_pickle)
             draft = cache / "unfinished.npy"
             np.save(draft, embed(list(sentences[start : start + TEACHER_CHUNK_SENTENCES])).astype(np.float16))
             draft.replace(file)
@@ -69,8 +71,8 @@ def teacher_vectors(name: str, sentences: Sequence[str], progress: Progress) -> 
     return centred
 
 
-def _load(name: str) -> Embed:
+def _load(name: str, allow_pickle: bool) -> Embed:
     if name == PACKAGED_TEACHER:
         query: Embed = import_module(name).E5(num_threads=usable_cores()).query
         return query
-    return load_checkpoint(name, "teacher").encode
+    return load_teacher(name, allow_pickle=allow_pickle).encode

@@ -18,8 +18,9 @@ from sentriton_server.training.checkpoint import (
     DEVICE,
     autocast_type,
     full_disk_named,
-    load_checkpoint,
+    load_base,
     load_encoder,
+    load_teacher,
     new_encoder,
     require_memory,
     save_checkpoint,
@@ -52,11 +53,13 @@ def train(
     data_dir: Path,
     say: Callable[[str], None] = lambda message: None,
     interrupted: threading.Event | None = None,
+    allow_pickle: bool = False,
 ) -> TrainingReport:
     """Train `recipe` on the data sets in `data_dir` and write a sentence-transformers checkpoint to `output`.
 
     Finished work is kept beside `output` until the checkpoint is complete: a call after an interruption resumes, and
-    has the same results. `say` receives the name of each part of the work. Raises `InvalidInput` for a missing or
+    has the same results. `say` receives the name of each part of the work. `allow_pickle` permits pickled weights of
+    the base and of a teacher, which may run code. Raises `InvalidInput` for a missing or
     malformed data set, an `output` that is not empty, or weights that are not finite. Raises `KeyboardInterrupt` once
     `interrupted` is set.
     """
@@ -72,7 +75,7 @@ def train(
         if output.exists() and (not output.is_dir() or any(output.iterdir())) and not workspace.is_saving:
             raise InvalidInput(f"{output} is not empty: give a new folder, or remove that one")
         with full_disk_named(workspace.folder):
-            return _train(recipe, output, data, workspace, interrupted or threading.Event(), say)
+            return _train(recipe, output, data, workspace, interrupted or threading.Event(), say, allow_pickle)
 
 
 def _train(
@@ -82,14 +85,18 @@ def _train(
     workspace: Workspace,
     interrupted: threading.Event,
     say: Callable[[str], None],
+    allow_pickle: bool,
 ) -> TrainingReport:
     if not workspace.is_finished(0):
+        for stage in recipe.stages:
+            if stage.teacher not in (None, PACKAGED_TEACHER):
+                load_teacher(str(stage.teacher), allow_pickle=allow_pickle)  # its faults now, not hours later
         say("preparing the base")
-        _prepare_base(recipe, data, workspace)
+        _prepare_base(recipe, data, workspace, allow_pickle)
     for index, stage in enumerate(recipe.stages, start=1):
         if not workspace.is_finished(index):
             say(f"stage {index} of {len(recipe.stages)}: {stage.objective}")
-            _run_stage(index, recipe, data, workspace, interrupted, say)
+            _run_stage(index, recipe, data, workspace, interrupted, say, allow_pickle)
     say("measuring the checkpoint")
     model = _start_of(len(recipe.stages) + 1, recipe, workspace)
     stages = [workspace.report(index) for index in range(1, len(recipe.stages) + 1)]
@@ -108,11 +115,11 @@ def _data_sets(recipe: Recipe) -> list[DataSet]:
     return [*(TRAINING_SETS[source.name] for source in recipe.sources), *chosen_on]
 
 
-def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace) -> None:
+def _prepare_base(recipe: Recipe, data: TrainingData, workspace: Workspace, allow_pickle: bool) -> None:
     """Stage 0: an encoder of the architecture with its tokenizer, or the checkpoint as it is."""
     architecture = recipe.base.architecture
     if architecture is None:
-        workspace.finish(0, load_checkpoint(str(recipe.base.checkpoint), "--base").save)
+        workspace.finish(0, load_base(str(recipe.base.checkpoint), allow_pickle=allow_pickle).save)
         return
     set_seed(recipe.seed)
     text = data.sentences(architecture.tokenizer_data)
@@ -134,6 +141,7 @@ def _run_stage(
     workspace: Workspace,
     interrupted: threading.Event,
     say: Callable[[str], None],
+    allow_pickle: bool,
 ) -> None:
     """Train one stage from where the one before ended, or from its own last checkpoint.
 
@@ -149,7 +157,7 @@ def _run_stage(
         workspace.finish(index, lambda folder: save_encoder(encoder, tokenizer, folder), report)
     else:
         model = _start_of(index, recipe, workspace)
-        report = finetune(model, stage, data, progress)
+        report = finetune(model, stage, data, progress, allow_pickle=allow_pickle)
         workspace.finish(index, lambda folder: model.save(str(folder), create_model_card=False), report)
 
 
