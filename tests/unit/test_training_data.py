@@ -137,6 +137,12 @@ def test_rows_are_drawn_with_the_seed(data_dir: Path) -> None:
     assert draw[0] == draw[1] != draw[2]
 
 
+def test_sentences_and_scored_pairs_are_repeated(data_dir: Path) -> None:
+    data, source = TrainingData(data_dir, seed=0), Source("korsts-train", repeat=3)
+    assert data.sentences([source]) == ["하나", "둘"] * 3
+    assert data.scored_pairs([source]) == [("하나", "둘", 0.2)] * 3
+
+
 def test_a_missing_file_is_named(data_dir: Path) -> None:
     with pytest.raises(InvalidInput, match=r"lacks nsmc-reviews\.txt\.xz \(NSMC reviews, .* run `sentriton data nsmc`"):
         TrainingData(data_dir, seed=0).records([Source("nsmc")])

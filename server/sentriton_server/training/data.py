@@ -197,8 +197,12 @@ class TrainingData:
         return data_set.hub is not None or (self.directory / data_set.public.file).is_file()
 
     def records(self, sources: Iterable[Source]) -> list[Record]:
-        """The clean records of some training sets, one set after the other."""
+        """The clean records of some training sets, one set after the other, without repetitions."""
         return [record for source in sources for record in self._records(source)]
+
+    def scored_pairs(self, sources: Iterable[Source]) -> list[tuple[str, str, float]]:
+        """The clean scored pairs of some training sets, each once a repetition of its set."""
+        return [pair for source in sources for pair in scored_pairs(self._records(source)) * source.repeat]
 
     def sentences(self, sources: Iterable[Source]) -> list[str]:
         """The clean sentences of some training sets, each once a repetition of its set."""

@@ -101,6 +101,11 @@ class Stage:
             raise InvalidInput(f"dropout = {self.dropout}: must be from 0 to below 1")
         if self.eval_steps is not None and self.best_on is None:
             raise InvalidInput(f"eval_steps = {self.eval_steps}: needs best_on, the data set to evaluate on")
+        if self.eval_steps is not None and self.stop_at is not None and self.eval_steps > self.stop_at:
+            raise InvalidInput(
+                f"eval_steps = {self.eval_steps}: must be at most stop_at = {self.stop_at}, since best_on would never "
+                "be evaluated"
+            )
         if self.best_on is not None and self.best_on not in self._selection_sets:
             raise InvalidInput(f"best_on = {self.best_on!r}: must be one of {', '.join(self._selection_sets)}")
         if self.best_on is not None and self.objective == "mlm":
@@ -123,7 +128,7 @@ class Recipe:
     seed: int
     base: Base
     stages: tuple[Stage, ...] = field(metadata={"key": "stage"})
-    argument: str = ""
+    argument: str = field(default="", metadata={"key": None})
 
     def __post_init__(self) -> None:
         if not self.name.isprintable() or not self.name or "/" in self.name:
@@ -206,3 +211,8 @@ def _require_fit(sources: tuple[Source, ...], objective: Objective, key: str) ->
         if source.name not in allowed:
             names = ", ".join(allowed)
             raise InvalidInput(f'{key} = {source.name!r}: for objective "{objective}" must be one of {names}')
+        if objective != "contrastive" and (source.pairs != "alike" or source.hard_negatives):
+            raise InvalidInput(
+                f'{key} = {source.name!r}: pairs and hard_negatives are allowed for objective "contrastive" alone; '
+                "leave them out"
+            )

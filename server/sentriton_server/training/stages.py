@@ -24,7 +24,7 @@ from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArgum
 from sentriton.errors import InvalidInput
 from sentriton_server.training.checkpoint import DEVICE, autocast_type, longest_input
 from sentriton_server.training.contrast import contrastive_rows
-from sentriton_server.training.data import SELECTION_SETS, TrainingData, scored_pairs
+from sentriton_server.training.data import SELECTION_SETS, TrainingData
 from sentriton_server.training.distillation import DistillationLoss, SaveProjection
 from sentriton_server.training.evaluation import similarity_evaluator
 from sentriton_server.training.masked_tokens import MaskedTokenModel
@@ -68,6 +68,8 @@ def set_dropout(model: nn.Module, share: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):  # rotary encoders have no layer for it
+            module.attention_dropout = share  # type: ignore[assignment]
 
 
 def finetune(
@@ -130,7 +132,7 @@ def _rows_and_loss(
         tables, vectors = _taught_rows(stage, data, progress, allow_pickle)
         return tables, DistillationLoss(model, vectors)
     if stage.objective == "cosine":
-        scored = scored_pairs(data.records(stage.data))
+        scored = data.scored_pairs(stage.data)
         tables = {"pairs": _table(scored, ("sentence1", "sentence2", "score"))} if scored else {}
     else:
         tables = _contrastive_rows(stage, data)

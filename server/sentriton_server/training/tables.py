@@ -1,4 +1,7 @@
-"""A frozen dataclass from a parsed TOML table: each key a field, each value of the field's type, or a clear error."""
+"""A frozen dataclass from a parsed TOML table: each key a field, each value of the field's type, or a clear error.
+
+The metadata `key` of a field is its key, None for a field that no table may set.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{where} = {value!r}: must be a table")
     hints = get_type_hints(kind)
-    allowed = {field.metadata.get("key", field.name): field for field in fields(kind)}
+    named = {field.metadata.get("key", field.name): field for field in fields(kind)}
+    allowed = {key: field for key, field in named.items() if key is not None}
     for key in value:
         if key not in allowed:
             raise InvalidInput(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}")
