@@ -112,7 +112,7 @@ def load_encoder(folder: Path) -> tuple[MaskedTokenModel, Any]:
 
 
 def load_base(name: str, *, allow_pickle: bool) -> SentenceTransformer:
-    """A checkpoint by folder or hub id, in float32. Its kind must be one that Sentriton can serve, as the result will be.
+    """A checkpoint by folder or hub id, in float32. Sentriton must be able to serve it, as it will serve the result.
 
     Raises `InvalidInput` or `CheckpointError`.
     """
