@@ -37,14 +37,15 @@ HEAD = """\
 # Settings of the commands
 
 This page lists the settings of `sentriton serve`, `export`, `train` and `gateway` with their values, defaults and
-effects. Each setting has a flag and an environment variable. For example, `sentriton serve --grpc-port 8011` and
-`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which sections belong to a command:
+effects. Each setting has an environment variable, and each except `$SENTRITON_CACHE` has a flag. For example,
+`sentriton serve --grpc-port 8011` and `SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which
+settings belong to a command:
 
 | command | its settings |
 |---|---|
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
 | `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
-| `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
+| `sentriton export` | [Model](#model) and [Text](#text), without the row cache, and `$SENTRITON_CACHE` |
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
 | `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
