@@ -50,13 +50,16 @@ def configure(source: Path, build: Path, *options: str) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def build(name: str, *targets: str, flags: str, sanitizers: str = "") -> Path:
-    """Builds client/cpp with these flags of the compiler, and returns the folder of the build."""
+def build(name: str, *targets: str, flags: str, sanitizers: str = "", unity: bool = False) -> Path:
+    """Builds client/cpp with these flags of the compiler, and returns the folder of the build. `unity`: several files
+    are compiled as one, which parses gRPC's headers once for all of them.
+    """
     folder = BUILDS / name
     settings = {
         "CMAKE_CXX_FLAGS": f"{WARNINGS} {flags}",
         "SENTRITON_SANITIZERS": sanitizers,
         "CMAKE_BUILD_TYPE": "None",
+        "CMAKE_UNITY_BUILD": "ON" if unity else "OFF",
     }
     configure(CPP_CLIENT, folder, *(f"-D{name}={value}" for name, value in settings.items()))
     ran = run("cmake", "--build", folder, "--parallel", "2", "--target", *targets, timeout_s=600)

@@ -51,7 +51,7 @@ def test_cpps_own_tests_pass_under_a_sanitizer_and_skip_nothing(
     sanitizer: str, server: RunningServer, conformance: Conformance, record_cases: RecordCases
 ) -> None:
     """gRPC itself is not instrumented: client/cpp/tests/*.supp names the consequences."""
-    folder = cpp.build(sanitizer, "sentriton_tests", flags="-O0 -g1", sanitizers=SANITIZERS[sanitizer])
+    folder = cpp.build(sanitizer, "sentriton_tests", flags="-O0 -g1", sanitizers=SANITIZERS[sanitizer], unity=True)
     of_library = f"suppressions={CPP_CLIENT / 'tests'}"
     options = {
         "LSAN_OPTIONS": f"{of_library}/address.supp",
