@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -39,6 +40,8 @@ HERE = {line: words for line, words in EVERY.items() if words[0] not in ELSEWHER
 def test_a_command_succeeds(words: list[str], server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("\n".join(LINES), encoding="utf-8")
     (tmp_path / "reviews.csv").write_text("\n".join(["text", *LINES]), encoding="cp949")
+    objects = "\n".join(json.dumps({"text": line}) for line in LINES)
+    (tmp_path / "corpus.jsonl").write_text(objects, encoding="utf-8")
     parquet.write_table(pyarrow.table({"text": LINES}), tmp_path / "corpus.parquet")
     environment = {**os.environ, "SENTRITON_URL": server.url}
     done = subprocess.run(
