@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import logging
 import sys
 import tempfile
@@ -166,11 +167,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def make_job(arguments: argparse.Namespace, folder: Path) -> Job:
-    """The job of all contenders, with a new or existing checkpoint in `folder`."""
+    """The job of all contenders, with a new or existing checkpoint in `folder`. Raises `SystemExit` if that one has
+    another size.
+    """
     checkpoint, older = folder / f"roberta-{arguments.size}", folder / "older"
     if not older.exists():
         make_checkpoint(arguments.size, folder, layers=arguments.layers)
         write_older_checkpoint(checkpoint, older)
+    config = json.loads((older / "config.json").read_text(encoding="utf-8"))
+    layers, hidden_size = SIZES[arguments.size][:2]
+    if (config["num_hidden_layers"], config["hidden_size"]) != (arguments.layers or layers, hidden_size):
+        raise SystemExit(
+            f"--scratch {folder} has exports of {config['num_hidden_layers']} layers of width {config['hidden_size']}; "
+            "give the same --size and --layers, or another folder"
+        )
     return Job(
         checkpoint,
         older,

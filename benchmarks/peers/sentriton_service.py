@@ -16,7 +16,7 @@ from sentriton_server.serving import ServerSettings, TritonServer
 
 @contextmanager
 def load(job: Job) -> Iterator[Encode]:
-    repository = job.scratch / f"sentriton-{job.precision}"
+    repository = job.scratch / f"sentriton-{job.device}-{job.precision}"
     if not repository.exists():
         export(job.checkpoint, repository, precision=job.precision, device=job.device)
     with (

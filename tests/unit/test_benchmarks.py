@@ -18,9 +18,10 @@ from aiohttp import ClientResponseError, web
 from aiohttp.test_utils import TestServer
 from tokenizers import Tokenizer
 
-from benchmarks import gpu, limit, online
+from benchmarks import gpu, limit, offline, online
 from benchmarks.callers import ANSWERS_PER_CALLER, Calls, Target, call_in_turn, joined, rate_and_latencies
 from benchmarks.chain import direct, token_batches
+from benchmarks.peers import Job
 from benchmarks.report import print_report
 from benchmarks.targets import PADDED, SENTRITON
 from benchmarks.workload import mixture_lengths, mixture_sentences, spread_by_length, with_padding
@@ -54,6 +55,17 @@ def test_a_report_is_json_where_a_figure_is_not_a_number(
     print_report("report", "title", [{"name": "one", "sentences_per_s": math.nan}], save=tmp_path / "report.json")
     for text in ((tmp_path / "report.json").read_text(encoding="utf-8"), capsys.readouterr().out.splitlines()[-1]):
         assert json.loads(text, parse_constant=pytest.fail)["rows"] == [{"name": "one", "sentences_per_s": None}]
+
+
+@pytest.mark.usefixtures("klue_sentences")
+def test_exports_of_another_size_are_not_reused(tmp_path: Path) -> None:
+    def make_job(*options: str) -> Job:
+        return offline.make_job(offline.parser().parse_args([*options, "--sentences", "1"]), tmp_path)
+
+    assert make_job("--size", "1x64").checkpoint == make_job("--size", "1x64", "--layers", "1").checkpoint
+    for options in (["--size", "1x64", "--layers", "2"], ["--size", "base", "--layers", "1"]):
+        with pytest.raises(SystemExit, match="has exports of 1 layers of width 64; give the same --size and --layers"):
+            make_job(*options)
 
 
 def test_the_rate_counts_the_answers_that_came_within_the_window() -> None:

@@ -31,7 +31,7 @@ class TritonPythonModel:
             _array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("token_embeddings", "pooled", "row", "key")
         )
-        # Only embed_tokens knows the key, and it has checked the rows.
+        # Only embed_tokens sends the key, and it has checked the rows.
         if not (key == self.key).all():
             message = "pooling answers embed_tokens alone; send the request to embed_tokens"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
