@@ -94,10 +94,7 @@ struct Exchange : Operation {
 
     void cancel() override { context.TryCancel(); }
 
-    void abandon() override {
-        done = nullptr;
-        context.TryCancel();
-    }
+    void abandon() override { done = nullptr; }
 
     Answer answer() {
         if (status.ok()) {

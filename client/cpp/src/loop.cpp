@@ -77,6 +77,9 @@ void Loop::run() {
         if (ending_ && operations_.empty()) {
             break;
         }
+        if (cancels_at_ && Clock::now() >= *cancels_at_) {
+            cancel_all();
+        }
         wake_due();
         wait();
     }
@@ -128,14 +131,26 @@ void Loop::end_all() {
     for (const auto& [tag, operation] : operations_) {
         operation->abandon();
     }
+    cancels_at_ = Clock::now() + grace;
 }
 
-/// Waits for an ended operation, for a call, or for the next sleeper's time.
+void Loop::cancel_all() {
+    cancels_at_.reset();
+    for (const auto& [tag, operation] : operations_) {
+        operation->cancel();
+    }
+}
+
+/// Waits for an ended operation, for a call, or for the time of the next sleeper or of the cancellation.
 void Loop::wait() {
     const auto now = std::chrono::system_clock::now();
-    const Duration longest = 60s;
-    const Duration pause =
-        sleepers_.empty() ? longest : std::min<Duration>(longest, sleepers_.begin()->first.first - Clock::now());
+    Duration pause = 60s;
+    if (!sleepers_.empty()) {
+        pause = std::min<Duration>(pause, sleepers_.begin()->first.first - Clock::now());
+    }
+    if (cancels_at_) {
+        pause = std::min<Duration>(pause, *cancels_at_ - Clock::now());
+    }
     void* tag = nullptr;
     bool ok = false;
     const auto until = now + std::chrono::duration_cast<std::chrono::system_clock::duration>(pause);

@@ -37,9 +37,13 @@ public:
     virtual void complete() = 0;
     /// Ends it early, on the server too. It still completes.
     virtual void cancel() = 0;
-    /// Cancels it and ignores its end.
+    /// Ignores its end.
     virtual void abandon() = 0;
 };
+
+/// The time in which requests may end by themselves when an encoder closes. A cancellation at an answer can crash
+/// Triton 24.10 (issue 7368), and the manifest is usually answered in a few milliseconds.
+constexpr Duration grace = 100ms;
 
 /// The one thread of an encoder. It waits for the answers of gRPC, for times and for the work of callers. All state of
 /// an encoder belongs to it, so no part of the state needs a lock.
@@ -52,9 +56,10 @@ public:
 
     /// Runs a task in the thread; false if the loop is closed. For every thread.
     bool post(std::function<void()> task);
-    /// Whether `close` was called. A request that is sent now is cancelled at its arrival. For every thread.
+    /// Whether `close` was called. For every thread.
     bool closing();
-    /// Ends all sleepers and operations, and the thread. For every thread but the loop's own.
+    /// Ends all sleepers at once, and abandons all operations. Ends the thread when these have ended, and cancels them
+    /// after `grace`. For every thread but the loop's own.
     void close();
 
     // The rest is only for the loop's thread.
@@ -74,6 +79,7 @@ private:
     bool run_posted();  // false if the loop closes
     void wake_due();
     void end_all();
+    void cancel_all();
     void wait();
     void call();
 
@@ -86,6 +92,7 @@ private:
     std::map<std::pair<Time, Sleeper*>, std::shared_ptr<Sleeper>> sleepers_;
     std::unordered_map<void*, std::shared_ptr<Operation>> operations_;
     bool ending_ = false;
+    std::optional<Time> cancels_at_;
     std::mutex joining_;
     std::thread thread_;
 };

@@ -253,6 +253,21 @@ TEST(Calls, OfAnEncoderThatClosesAtOnceSendNothing) {
     EXPECT_EQ(server.count(), 0);
 }
 
+TEST(Calls, LeaveAQuestionThatEndsBeforeItIsCancelled) {
+    SmallServer server;
+    std::atomic<int> answered = 0;
+    server.with([&](auto& state) {
+        state.asset_delay = grace / 5;
+        state.change_asset = [&](Response&) { ++answered; };
+    });
+    {
+        const SentenceEncoder encoder(server.address());
+        expect_error<DeadlineExceeded>([&] { encoder.encode({"w1"}, within(Seconds(1e-4))); }, "took longer");
+    }
+    EXPECT_EQ(answered, 1);
+    EXPECT_EQ(server.with([](const auto& state) { return state.cancelled; }), 0);
+}
+
 TEST(Calls, OutliveTheirEncodersMove) {
     SmallServer server;
     SentenceEncoder first(server.address());

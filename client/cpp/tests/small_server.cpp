@@ -98,7 +98,7 @@ grpc::Status SmallServer::ModelInfer(grpc::ServerContext* context, const inferen
     if (request->model_name() != "assets") {
         return embed(*context, *request, *response);
     }
-    if (!wait(*context, {})) {
+    if (!wait(*context, with([](const auto& state) { return state.asset_delay; }))) {
         return cancelled();
     }
     return give_asset(elements(request->raw_input_contents(0)).front(), *response);

@@ -36,7 +36,8 @@ struct SmallState {
     std::function<void(Response&)> change_asset;
     std::function<grpc::Status(int number, const TextList& texts)> refuse;
     std::function<grpc::Status()> refuse_asset;
-    Duration delay{};
+    Duration delay{};  // of embeddings
+    Duration asset_delay{};
     bool silent = false;
     int received = 0;  // requests for embeddings
     int in_flight = 0;
