@@ -106,7 +106,7 @@ export class SentenceEncoder {
     const { texts, single } = asTexts(sentences);
     options.signal?.throwIfAborted();
     for (let changes = 1; ; changes++) {
-      const reading = this.info();
+      const reading = this.infoFor(deadline);
       try {
         const manifest = await this.within(reading, deadline, options.signal);
         const embeddings = await this.encodeWith(manifest, texts, options, deadline);
@@ -254,6 +254,12 @@ export class SentenceEncoder {
     throw this.closed ? closedError(inquiry.failure) : inquiry.failure;
   }
 
+  /** The manifest for a call. A call without time does not ask for it. */
+  private infoFor(deadline: Deadline): Promise<Manifest> {
+    if (this.reading === undefined && deadline.leftS(now()) === 0) throw deadline.exceeded(this.url);
+    return this.info();
+  }
+
   /** The result of `reading`, unless the call times out or is aborted before. Other calls continue to wait. */
   private async within<T>(reading: Promise<T>, deadline: Deadline, signal: AbortSignal | undefined): Promise<T> {
     const leftS = Math.max(0, deadline.end - now());
@@ -287,7 +293,7 @@ export class SentenceEncoder {
       return this.encodeUntil(deadline, sentences, options);
     }
     options.signal?.throwIfAborted();
-    const { prompts } = await this.within(this.info(), deadline, options.signal);
+    const { prompts } = await this.within(this.infoFor(deadline), deadline, options.signal);
     const promptName = names.find((name) => Object.hasOwn(prompts, name));
     return this.encodeUntil(deadline, sentences, { ...options, promptName });
   }

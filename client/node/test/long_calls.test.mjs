@@ -118,6 +118,8 @@ describe("a call", () => {
       await assert.rejects(open(server.address, { timeoutS: 0.001 }).info(), late);
       for (const sentences of [THREE, MANY]) {
         await assert.rejects(encoder.encode(sentences, { timeoutS: 0.001 }), late);
+        await assert.rejects(open(server.address).encode(sentences, { timeoutS: 0.001 }), late);
+        await assert.rejects(open(server.address).encodeQuery(sentences, { timeoutS: 0.001 }), late);
         await assert.rejects(encoder.encode(sentences, { signal }), { name: "AbortError" });
         await assert.rejects(open(server.address).encodeQuery(sentences, { signal }), { name: "AbortError" });
       }

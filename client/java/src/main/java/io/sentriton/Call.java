@@ -45,6 +45,10 @@ final class Call<T> extends Task<T> {
 
     @Override
     void begin() {
+        if (!session.isReading() && deadline.over(Clock.now())) {
+            fail(exceeded());
+            return;
+        }
         CompletableFuture<Manifest> model = session.info();
         if (!model.isDone()) {
             wakeAt(deadline.end(), () -> fail(exceeded()));

@@ -109,6 +109,11 @@ final class Session {
         return current;
     }
 
+    /** Whether the manifest is known or being read. In the session's thread. */
+    boolean isReading() {
+        return reading != null;
+    }
+
     /** Forgets a replaced model, so that the next call reads the manifest again. In the session's thread. */
     void forget(CompletableFuture<Manifest> model) {
         if (reading == model) {

@@ -109,6 +109,8 @@ class CallTest extends ServerTest {
             assertFails(DeadlineExceededException.class, says, () -> encoder.health(time));
             assertFails(DeadlineExceededException.class, says, hasty::info);
             assertFails(DeadlineExceededException.class, says, () -> encoder.encode("w1", timeout(0.001)));
+            SentenceEncoder fresh = open(server);
+            assertFails(DeadlineExceededException.class, says, () -> fresh.encode("w1", timeout(0.001)));
             assertFails(DeadlineExceededException.class, says, () -> encoder.encode(MANY, timeout(0.001)));
         }
         assertEquals(1, server.assets.get());
