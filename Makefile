@@ -59,8 +59,7 @@ QUICK := --numprocesses 2 --dist worksteal
 WAITING := --numprocesses 6 --dist worksteal
 PARALLEL := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 PAIRED := --numprocesses 2 --dist loadfile --no-loadscope-reorder
-# Python compiles the modules that it imports. pip would compile all 23,000 files, one after the other, in over a minute.
-PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help gpu gpu-wheels demo test unit client encoders end-to-end server gateway browser typing polyglot protos docs node go go-modules rust rust-crates cpp cpp-libraries java manifests mypy prose deploy prometheus helm engine test-faults test-fuzz test-soak coverage coverage-quick examples-large test-large bench perf-analyzer peers bench-peers release lint format clean

@@ -63,7 +63,7 @@ def check_gpus(repository: Path, gpus: list[Gpu]) -> None:
     if needed > smallest:
         raise LaunchError(
             f"the model needs about {needed / _GIB:.1f} GiB of GPU memory and the smallest GPU has "
-            f"{smallest / _GIB:.1f} GiB; use a larger GPU or export with a smaller --precision"
+            f"{smallest / _GIB:.1f} GiB; use a larger GPU or export with a lower --precision"
         )
 
 

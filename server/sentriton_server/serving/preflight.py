@@ -51,7 +51,7 @@ def check_memory(repository: Path, row_cache_mib: int = 0, available: int | None
         raise LaunchError(
             f"the model needs about {needed / GIB:.1f} GiB of memory{', row cache included,' if row_cache_mib else ''} "
             f"and {available / GIB:.1f} GiB is available; free memory, raise the container's limit, "
-            f"{'lower --row-cache-mib, ' if row_cache_mib else ''}or export with a smaller --precision"
+            f"{'lower --row-cache-mib, ' if row_cache_mib else ''}or export with a lower --precision"
         )
 
 
