@@ -24,7 +24,7 @@
 # make test-faults  processes that die or hang, full disks, overload, any message, on a quiet machine (ten minutes)
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make examples-large  the examples for Ray Data and Spark, on a local Ray and Spark (fetches some 700 MB; Java 17 or later)
-# make test-large  RoBERTa-large's architecture on a real Triton (minutes, several GiB)
+# make test-large  RoBERTa-large's architecture, an interrupted training, all-MiniLM-L6-v2 at bf16 and int8 (minutes, several GiB)
 # make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make peers     install the peers of benchmarks.offline (two environments, some 10 GB)
@@ -237,7 +237,7 @@ examples-large: $(VENV)/dev-installed
 	$(PYTEST) tests/deploy/test_beyond_one_machine.py
 
 test-large: $(VENV)/dev-installed
-	$(PYTEST) tests/server -m large
+	$(PYTEST) tests/server tests/end_to_end -m large
 
 BENCH := $(BIN)/python -W ignore -m benchmarks
 PLOTS := build/bench

@@ -75,6 +75,7 @@ def test_training_improves_on_its_start_and_keeps_the_best(uninterrupted: tuple[
     assert "not trained on" not in card
 
 
+@pytest.mark.large
 def test_an_interrupted_training_goes_on_to_the_same_figures(
     uninterrupted: tuple[Path, TrainingReport], data_dir: Path, base: Path, tmp_path: Path
 ) -> None:

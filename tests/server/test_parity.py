@@ -72,7 +72,9 @@ def test_lower_precisions_lose_little(
             assert figures[name] == pytest.approx(evaluator_figures[name], abs=allowed), name
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("bf16", marks=pytest.mark.large), pytest.param("int8", marks=pytest.mark.large)]
+)
 def test_every_sentence_of_all_minilm_l6_v2_equals_sentence_transformers(
     precision: str, klue_sentences: list[str], reference_embeddings: Callable[[Path], NDArray[np.float32]]
 ) -> None:
