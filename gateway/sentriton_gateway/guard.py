@@ -35,6 +35,7 @@ class Guard:
         self._key = None if key is None else key.encode()
         self._metrics = metrics
         self._bodies = _Memory(_MOST_LARGE_BODIES * self._most_bytes)
+        metrics.body_bytes.set_function(lambda: self._bodies.held)
         self._in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,6 +25,9 @@ class GatewayMetrics:
         self.in_progress = Gauge(
             "sentriton_gateway_requests_in_progress", "Requests in progress.", registry=self.registry
         )
+        self.body_bytes = Gauge(
+            "sentriton_gateway_body_bytes", "Bytes of the bodies of requests in progress.", registry=self.registry
+        )
         self.inputs = Counter("sentriton_gateway_inputs", "Embedded inputs.", registry=self.registry)
         self.tokens = Counter("sentriton_gateway_tokens", "Tokens of embedded inputs.", registry=self.registry)
 

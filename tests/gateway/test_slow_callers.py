@@ -42,7 +42,8 @@ def connect(gateway: RunningGateway, content: bytes) -> socket.socket:
 def test_bodies_that_do_not_arrive_give_their_places_back(gateway: RunningGateway) -> None:
     with ExitStack() as stack:
         slow = [stack.enter_context(connect(gateway, HEAD % 1000 + b'{"input"')) for _ in range(2)]
-        until(lambda: gateway.post(BODY).status_code == 429)
+        until(lambda: "sentriton_gateway_requests_in_progress 2.0" in metrics(gateway))
+        assert gateway.post(BODY).status_code == 429
         answers = [connection.makefile("rb").read() for connection in slow]  # to the end: they are closed
         assert gateway.post(BODY).status_code == 200
         assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers), answers
@@ -113,9 +114,17 @@ def test_all_bodies_together_have_a_limit(gateway: RunningGateway) -> None:
         assert small.post(body).status_code == 200
         for _ in range(16):
             stack.enter_context(connect(small, HEAD % largest + b" " * (largest - 1)))
-        until(lambda: small.post(body).status_code == 429)
+        until(lambda: body_bytes(small) == 16 * (largest - 1))
+        assert small.post(body).status_code == 429
         stack.close()
-        until(lambda: small.post(body).status_code == 200)
+        until(lambda: body_bytes(small) == 0)
+        assert small.post(body).status_code == 200
+
+
+def body_bytes(gateway: RunningGateway) -> float:
+    value = re.search(r"^sentriton_gateway_body_bytes (.+)$", metrics(gateway), re.MULTILINE)
+    assert value is not None
+    return float(value[1])
 
 
 def metrics(gateway: RunningGateway) -> str:
