@@ -60,7 +60,7 @@ func (c *call) run(ctx context.Context) *Error {
 	plan := planRequests(c.sentences, limits{c.maxRows, c.manifest.MaxSeqLength, c.prompt})
 	defer course.follow(plan)()
 	dispatcher := dispatcher{
-		course: course, request: c.request, spawn: c.encoder.spawn,
+		course: course, request: c.request, encoder: c.encoder,
 		collect: func(request *sending, response *inference.ModelInferResponse) *Error {
 			return c.collect(request.attempt.rows, response)
 		},

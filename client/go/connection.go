@@ -1,6 +1,7 @@
 package sentriton
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -33,19 +34,22 @@ func init() {
 type connection struct {
 	address   string
 	accessKey string
+	lastLook  lastLook
 	channel   *grpc.ClientConn
 	client    inference.GRPCInferenceServiceClient
 }
 
-func newConnection(address string, settings *settings) (*connection, error) {
+// newConnection returns a connection of an encoder, whose context ends when it closes.
+func newConnection(encoder context.Context, address string, settings *settings) (*connection, error) {
 	security, err := transportCredentials(settings)
 	if err != nil {
 		return nil, err
 	}
+	look := lastLook{encoder}
 	channel, err := grpc.NewClient(
 		address,
 		grpc.WithTransportCredentials(security),
-		grpc.WithPerRPCCredentials(lastLook{}),
+		grpc.WithPerRPCCredentials(look),
 		// gRPC's own limit is 4 MB, 1,000 vectors of 1,024 dimensions.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
 		// Detects a connection that a firewall or a dead node has dropped, before the deadline of a call.
@@ -65,39 +69,47 @@ func newConnection(address string, settings *settings) (*connection, error) {
 	if err != nil {
 		return nil, invalidInput("url has the address %s, which gRPC rejects: %v; give host:port", address, err).because(err)
 	}
-	return &connection{address, settings.accessKey, channel, inference.NewGRPCInferenceServiceClient(channel)}, nil
+	client := inference.NewGRPCInferenceServiceClient(channel)
+	return &connection{address, settings.accessKey, look, channel, client}, nil
 }
 
 // infer sends one request and waits for its response. The end of ctx cancels the request, on the server too. Nothing is
-// sent if ctx has ended or ends very soon. The error is an *Error.
+// sent if ctx has ended or ends very soon, or the encoder is closed.
 func (c *connection) infer(
 	ctx context.Context, request *inference.ModelInferRequest,
 ) (*inference.ModelInferResponse, *Error) {
-	if err := ending(ctx); err != nil {
-		return nil, translate(err, c.address)
+	if err := c.lastLook.ending(ctx); err != nil {
+		return nil, c.failed(err)
 	}
 	if c.accessKey != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, accessHeader, c.accessKey)
 	}
 	response, err := c.client.ModelInfer(ctx, request)
 	if err != nil {
-		return nil, translate(err, c.address)
+		return nil, c.failed(err)
 	}
 	return response, nil
 }
 
-// lastLook is asked for metadata once a request has a connection, which may have taken most of its time.
-type lastLook struct{}
+func (c *connection) failed(err error) *Error {
+	if c.lastLook.encoder.Err() != nil {
+		return closedError()
+	}
+	return translate(err, c.address)
+}
 
-func (lastLook) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
-	return nil, ending(ctx)
+// lastLook is asked for metadata once a request has a connection, which may have taken most of its time.
+type lastLook struct{ encoder context.Context }
+
+func (l lastLook) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	return nil, l.ending(ctx)
 }
 
 func (lastLook) RequireTransportSecurity() bool { return false }
 
-// ending returns the status of a request that ctx leaves no time for; nil if it has time.
-func ending(ctx context.Context) error {
-	reason := ctx.Err()
+// ending returns the status of a request that ctx leaves no time for, or whose encoder is closed; nil if it may leave.
+func (l lastLook) ending(ctx context.Context) error {
+	reason := cmp.Or(l.encoder.Err(), ctx.Err())
 	if end, ok := ctx.Deadline(); ok && reason == nil && time.Until(end) < leastTime {
 		reason = context.DeadlineExceeded
 	}

@@ -114,7 +114,7 @@ func TestNoRequestIsSentWhoseConnectionTookItsTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	connection, err := newConnection(server.address, settings)
+	connection, err := newConnection(t.Context(), server.address, settings)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,11 @@ import (
 
 // A dispatcher sends the requests of one course within the limit of its gate.
 type dispatcher struct {
+	encoder *SentenceEncoder
 	course  *course
 	request func(rows *requestRows, left time.Duration) *inference.ModelInferRequest
 	// collect takes or rejects the answer to a request.
 	collect func(request *sending, response *inference.ModelInferResponse) *Error
-	// spawn starts a goroutine, unless the encoder is closed.
-	spawn func(task func()) bool
 
 	outcomes chan outcome
 }
@@ -28,10 +27,12 @@ type outcome struct {
 }
 
 // run returns when every sentence is embedded. At the first failure, and at the end of ctx, it cancels the requests in
-// flight.
+// flight, unless the encoder closes, which cancels them later.
 func (d *dispatcher) run(ctx context.Context) *Error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	requests, end := d.encoder.requestContext(ctx)
+	defer end()
 	d.outcomes = make(chan outcome)
 	timer := time.NewTimer(lookEvery)
 	defer timer.Stop()
@@ -44,7 +45,7 @@ func (d *dispatcher) run(ctx context.Context) *Error {
 			return failure
 		}
 		if request != nil {
-			d.send(ctx, request)
+			d.send(ctx, requests, request)
 			continue
 		}
 		timer.Reset(d.course.wait(time.Now()))
@@ -61,12 +62,12 @@ func (d *dispatcher) run(ctx context.Context) *Error {
 	return nil
 }
 
-func (d *dispatcher) send(ctx context.Context, request *sending) {
+func (d *dispatcher) send(ctx, requests context.Context, request *sending) {
 	left := request.until.Sub(request.sent)
 	message := d.request(request.attempt.rows, left)
-	own, cancel := context.WithTimeout(ctx, left)
+	own, cancel := context.WithTimeout(requests, left)
 	request.cancel = cancel
-	started := d.spawn(func() {
+	started := d.encoder.spawn(func() {
 		defer cancel()
 		response, failure := request.endpoint.connection.infer(own, message)
 		d.course.endpoints.end(request)

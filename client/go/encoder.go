@@ -7,7 +7,12 @@ import (
 	"time"
 )
 
-const modelChangesPerCall = 3 // servers that keep different models are no roll-out
+const (
+	modelChangesPerCall = 3 // servers that keep different models are no roll-out
+	// The time in which requests may end by themselves when an encoder closes. A cancellation at an answer can crash
+	// Triton 24.10 (issue 7368).
+	grace = 100 * time.Millisecond
+)
 
 var documentPrompts = []string{"document", "passage", "corpus"}
 
@@ -19,6 +24,8 @@ type SentenceEncoder struct {
 	joiner    *joiner
 	ctx       context.Context // ends when the encoder closes
 	end       context.CancelFunc
+	requests  context.Context // ends grace later
+	cancel    context.CancelFunc
 	running   sync.WaitGroup // goroutines of this encoder
 
 	mutex   sync.Mutex
@@ -42,9 +49,10 @@ func New(url string, options ...Option) (*SentenceEncoder, error) {
 		window:    newWindow(settings.maxInFlight),
 	}
 	encoder.ctx, encoder.end = context.WithCancel(context.Background())
+	encoder.requests, encoder.cancel = context.WithCancel(context.Background())
 	encoder.joiner = newJoiner(encoder)
 	for _, address := range settings.addresses {
-		connection, err := newConnection(address, settings)
+		connection, err := newConnection(encoder.ctx, address, settings)
 		if err != nil {
 			_ = encoder.Close()
 			return nil, err
@@ -109,13 +117,16 @@ func (e *SentenceEncoder) Similarity(ctx context.Context, first, second Matrix) 
 }
 
 // Close closes the connections and waits for the encoder's goroutines. Calls in progress and later calls fail with
-// [ErrClosed]. Its error is always nil.
+// [ErrClosed]. Close cancels requests that are still in flight after 100 ms. Its error is always nil.
 func (e *SentenceEncoder) Close() error {
 	e.mutex.Lock()
 	e.closed = true
 	e.mutex.Unlock()
 	e.end()
+	cancels := time.AfterFunc(grace, e.cancel)
 	e.running.Wait()
+	cancels.Stop()
+	e.cancel()
 	for _, each := range e.endpoints.all {
 		// Its only error is that it is closed already.
 		_ = each.connection.channel.Close()
@@ -172,6 +183,19 @@ func (e *SentenceEncoder) spawn(task func()) bool {
 	}
 	e.running.Go(task)
 	return true
+}
+
+// requestContext returns a context for the requests of a call, which end with the call. If the encoder has closed, they
+// may last until the end of e.requests.
+func (e *SentenceEncoder) requestContext(call context.Context) (context.Context, func()) {
+	own, cancel := context.WithCancel(context.WithoutCancel(call))
+	leave := context.AfterFunc(e.requests, cancel)
+	return own, func() {
+		if e.ctx.Err() == nil {
+			leave()
+			cancel()
+		}
+	}
 }
 
 // nextWindow returns a window with the final state of the last call's.

@@ -26,7 +26,25 @@ func (e *SentenceEncoder) Health(ctx context.Context, timeout ...TimeoutOption) 
 	deadline := e.deadline(ctx, options.timeout)
 	ctx, done := callContext(ctx, e.ctx)
 	defer done()
-	report, failure := e.canary(ctx, func() time.Duration { return time.Until(deadline.end) })
+	if ctx.Err() != nil {
+		return nil, causeOf(ctx)
+	}
+	requests, end := e.requestContext(ctx)
+	defer end()
+	var report *HealthReport
+	var failure *Error
+	over := make(chan struct{})
+	started := e.spawn(func() {
+		defer close(over)
+		report, failure = e.canary(requests, func() time.Duration { return time.Until(deadline.end) })
+	})
+	if !started {
+		return nil, closedError()
+	}
+	select {
+	case <-ctx.Done():
+	case <-over:
+	}
 	switch {
 	case ctx.Err() != nil:
 		return nil, causeOf(ctx)

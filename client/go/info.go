@@ -106,7 +106,7 @@ func (e *SentenceEncoder) ask() (*Manifest, *Error) {
 		if endpoint == nil {
 			return nil, inquiry.failure
 		}
-		manifest, failure := readAssetOf(e.ctx, endpoint.connection, "manifest.json", allowed, readManifest)
+		manifest, failure := readAssetOf(e.requests, endpoint.connection, "manifest.json", allowed, readManifest)
 		if failure == nil {
 			return manifest, nil
 		}

@@ -45,7 +45,7 @@ func newJoinedRequest(joiner *joiner, members []*member) *joinedRequest {
 func (r *joinedRequest) run() {
 	defer r.cancel()
 	encoder := r.joiner.encoder
-	dispatcher := dispatcher{course: r.course, request: r.request, collect: r.collect, spawn: encoder.spawn}
+	dispatcher := dispatcher{course: r.course, request: r.request, collect: r.collect, encoder: encoder}
 	failure := dispatcher.run(r.ctx)
 	r.joiner.mutex.Lock()
 	defer r.joiner.mutex.Unlock()

@@ -119,10 +119,13 @@ func (s *smallServer) set(change func()) {
 	change()
 }
 
-func (s *smallServer) count() int {
+func (s *smallServer) count() int { return s.now(&s.received) }
+
+// now reads one of the server's counts while it serves.
+func (s *smallServer) now(count *int) int {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.received
+	return *count
 }
 
 func (s *smallServer) ModelInfer(
@@ -130,7 +133,8 @@ func (s *smallServer) ModelInfer(
 ) (*inference.ModelInferResponse, error) {
 	texts := elements(request.RawInputContents[0])
 	if request.ModelName == "assets" {
-		s.set(func() { s.asked++ })
+		s.set(func() { s.asked++; s.inFlight++ })
+		defer s.set(func() { s.inFlight-- })
 		s.wait(ctx, 0)
 		if ctx.Err() != nil {
 			return nil, status.FromContextError(ctx.Err()).Err()
