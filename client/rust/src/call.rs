@@ -90,7 +90,7 @@ impl<'a> Call<'a> {
         let plan = plan_requests(self.sentences, limits);
         let total = self.sentences.len();
         let mut course = Course::new(total, own, shared.servers.clone(), Arc::clone(&self.deadline), plan);
-        let outcome = dispatch(&mut course, &shared.connections).await;
+        let outcome = dispatch(&mut course, shared).await;
         self.encoder.keep_window(&course.gate.window);
         outcome.map_err(|failure| failure.with_progress(course.finished, total))?;
         Ok(course.gate.result)

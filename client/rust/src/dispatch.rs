@@ -1,13 +1,13 @@
 use std::collections::HashMap;
-use std::panic;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::connection::Connection;
+use crate::closing::Tasks;
 use crate::course::{Course, Gate, Sending};
+use crate::encoder::Shared;
 use crate::endpoints::Endpoints;
 use crate::errors::Error;
 use crate::inference::{ModelInferRequest, ModelInferResponse};
@@ -24,18 +24,18 @@ pub(crate) trait Work: Gate {
 type Outcome = Result<ModelInferResponse, Error>;
 
 /// Sends the requests of one course within the limit of its gate, until every sentence is embedded. At the first
-/// failure, and when the future is dropped, it cancels the requests in flight.
+/// failure, and when the future is dropped, it cancels the requests in flight, as [`Tasks`] does.
 pub(crate) async fn dispatch<W: Work, P: Iterator<Item = RequestRows>>(
     course: &mut Course<W, P>,
-    connections: &[Connection],
+    shared: &Shared,
 ) -> Result<(), Error> {
-    let mut tasks: JoinSet<(Sending, Outcome)> = JoinSet::new();
+    let mut tasks: Tasks<(Sending, Outcome)> = Tasks::new(shared.closed.clone());
     let mut aborts: HashMap<u64, AbortHandle> = HashMap::new();
     while course.finished < course.total {
         if let Some(sending) = course.next(Instant::now())? {
             let left = sending.until.saturating_duration_since(sending.sent);
             let message = course.gate.request(&sending.rows, left);
-            let connection = connections[sending.endpoint].clone();
+            let connection = shared.connections[sending.endpoint].clone();
             let ending = Ending { endpoints: Arc::clone(&course.servers.endpoints), sending: sending.clone() };
             let number = sending.number;
             let abort = tasks.spawn(async move {
@@ -50,17 +50,10 @@ pub(crate) async fn dispatch<W: Work, P: Iterator<Item = RequestRows>>(
         let wait = course.wait(Instant::now());
         tokio::select! {
             biased;
-            Some(done) = tasks.join_next() => match done {
-                Ok((sending, outcome)) => {
-                    aborts.remove(&sending.number);
-                    if let Some(other) = settle(course, &sending, outcome)?.and_then(|other| aborts.remove(&other)) {
-                        other.abort();
-                    }
-                }
-                Err(ended) => {
-                    if let Ok(panicked) = ended.try_into_panic() {
-                        panic::resume_unwind(panicked);
-                    }
+            done = tasks.next(), if !tasks.is_empty() => if let Some((sending, outcome)) = done {
+                aborts.remove(&sending.number);
+                if let Some(other) = settle(course, &sending, outcome)?.and_then(|other| aborts.remove(&other)) {
+                    other.abort();
                 }
             },
             () = async { if let Some(opened) = &opened { opened.notified().await } }, if opened.is_some() => {}

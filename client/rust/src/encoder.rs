@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use crate::builder::Builder;
 use crate::call::Call;
+use crate::closing::Closed;
 use crate::connection::Connection;
 use crate::course::Servers;
 use crate::deadline::Deadline;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) connections: Vec<Connection>,
     pub(crate) servers: Servers,
+    pub(crate) closed: Closed,
 }
 
 impl SentenceEncoder {
@@ -81,10 +83,11 @@ impl SentenceEncoder {
         let addresses = settings.addresses.iter().map(|address| address.text.clone()).collect();
         let servers = Servers { endpoints: Arc::new(Endpoints::new(addresses)), budget: Arc::new(RetryBudget::new()) };
         let window = Mutex::new(Window::new(settings.max_in_flight));
-        let shared = Arc::new(Shared { settings, connections, servers });
+        let (closed, is_closed) = watch::channel(false);
+        let shared = Arc::new(Shared { settings, connections, servers, closed: is_closed });
         let joiner = Arc::new(Joiner::new(Arc::clone(&shared)));
         let reading = Mutex::new(None);
-        Ok(Self { inner: Arc::new(Inner { shared, joiner, window, reading, closed: watch::Sender::new(false) }) })
+        Ok(Self { inner: Arc::new(Inner { shared, joiner, window, reading, closed }) })
     }
 
     /// The address or addresses of the server.
@@ -136,7 +139,8 @@ impl SentenceEncoder {
     }
 
     /// Closes the connections. Calls in progress and later calls fail with [`Error::Closed`]. Without it, the connections
-    /// close when the last clone is dropped.
+    /// close when the last clone is dropped. Requests in flight have 100 ms to end, if the runtime lasts as long. Then they
+    /// are cancelled.
     pub fn close(&self) {
         self.inner.closed.send_replace(true);
         *self.reading() = None;

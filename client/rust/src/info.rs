@@ -4,6 +4,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::time::{Instant as TokioInstant, timeout_at};
 
+use crate::closing::long_closed;
 use crate::deadline::{Deadline, LEAST_TIME};
 use crate::encoder::{SentenceEncoder, Shared};
 use crate::errors::Error;
@@ -73,7 +74,7 @@ impl SentenceEncoder {
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = sender.closed() => {} // no call waits
+                () = long_closed(shared.closed.clone()) => {}
                 found = ask(&shared, own) => { sender.send_replace(Some(found)); }
             }
         });

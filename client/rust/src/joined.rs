@@ -46,7 +46,7 @@ pub(crate) async fn run(place: Place) {
     let outcome = tokio::select! {
         biased;
         () = without_member.notified() => return,
-        outcome = dispatch(&mut course, &shared.connections) => outcome,
+        outcome = dispatch(&mut course, shared) => outcome,
     };
     if let Err(failure) = outcome {
         course.gate.fail(&failure);

@@ -15,6 +15,7 @@
 mod builder;
 mod call;
 mod channel;
+mod closing;
 mod connection;
 mod course;
 mod deadline;

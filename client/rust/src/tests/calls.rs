@@ -1,9 +1,10 @@
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
+use crate::closing::GRACE;
 use crate::errors::Error;
 use crate::tests::checks::{SOON, assert_error, assert_words, built, eventually, open};
 use crate::tests::small_server::{SmallServer, small_manifest, vector_of, words};
@@ -206,6 +207,79 @@ async fn a_closed_encoder_ends_its_calls() {
         assert_error(encoder.health().await, Error::Closed, says);
     }
     eventually(|| server.knobs().in_flight == 0).await;
+}
+
+type Start = fn(SentenceEncoder) -> JoinHandle<Result<(), Error>>;
+
+#[tokio::test]
+async fn requests_in_flight_have_time_to_end_when_the_encoder_closes() {
+    let question: Start = |encoder| tokio::spawn(async move { encoder.info().await.map(|_| ()) });
+    let joined: Start = |encoder| tokio::spawn(async move { encoder.encode_one("w1").await.map(|_| ()) });
+    let separate: Start = |encoder| tokio::spawn(async move { encoder.encode(&words(400)).await.map(|_| ()) });
+    let health: Start = |encoder| tokio::spawn(async move { encoder.health().await.map(|_| ()) });
+    for (start, knows_manifest, in_flight) in
+        [(question, false, 1), (joined, true, 1), (separate, true, 4), (health, true, 1)]
+    {
+        for is_answered in [true, false] {
+            let server = SmallServer::start().await;
+            let encoder = open(&server.address);
+            if knows_manifest {
+                encoder.info().await.unwrap();
+            }
+            server.knobs().silent = true;
+            let call = start(encoder.clone());
+            eventually(|| server.knobs().in_flight == in_flight).await;
+            let begin = Instant::now();
+            encoder.close();
+            assert_error(call.await.unwrap(), Error::Closed, &["this encoder is closed"]);
+            if is_answered {
+                sleep(Duration::from_millis(30)).await;
+                server.knobs().silent = false;
+            }
+            eventually(|| server.knobs().in_flight == 0).await;
+            assert!(is_answered || begin.elapsed() >= GRACE);
+            let knobs = server.knobs();
+            assert_eq!(knobs.cancelled, if is_answered { 0 } else { in_flight });
+            assert_eq!(knobs.asked + knobs.received, usize::from(knows_manifest) + in_flight);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_question_outlives_its_callers() {
+    let server = SmallServer::start().await;
+    server.knobs().silent = true;
+    let encoder = open(&server.address);
+    let short = Duration::from_millis(20);
+    assert_error(encoder.encode_one("w1").timeout(short).await, Error::DeadlineExceeded, &["timeout of 20ms"]);
+    assert!(tokio::time::timeout(short, encoder.encode_one("w1").into_future()).await.is_err());
+    eventually(|| server.knobs().in_flight == 1).await;
+    sleep(Duration::from_millis(50)).await;
+    server.knobs().silent = false;
+    assert_eq!(encoder.encode_one("w1").await.unwrap(), vector_of("w1"));
+    let knobs = server.knobs();
+    assert_eq!((knobs.asked, knobs.cancelled), (1, 0));
+}
+
+#[tokio::test]
+async fn the_question_has_time_to_end_when_the_last_clone_is_dropped() {
+    for is_answered in [true, false] {
+        let server = SmallServer::start().await;
+        server.knobs().silent = true;
+        let encoder = open(&server.address);
+        let late = encoder.encode_one("w1").timeout(Duration::from_millis(20)).await;
+        assert_error(late, Error::DeadlineExceeded, &["timeout of 20ms"]);
+        eventually(|| server.knobs().in_flight == 1).await;
+        let begin = Instant::now();
+        drop(encoder);
+        if is_answered {
+            sleep(Duration::from_millis(30)).await;
+            server.knobs().silent = false;
+        }
+        eventually(|| server.knobs().in_flight == 0).await;
+        assert_eq!(server.knobs().cancelled, usize::from(!is_answered));
+        assert!(is_answered || begin.elapsed() >= GRACE);
+    }
 }
 
 #[tokio::test]

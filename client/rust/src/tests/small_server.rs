@@ -182,8 +182,9 @@ impl GrpcInferenceService for Service {
         let request = request.into_inner();
         let texts = elements(&request.raw_input_contents[0]);
         if request.model_name == "assets" {
-            self.0.lock().unwrap().asked += 1;
+            let mut ending = self.begin_asset();
             self.wait(Duration::ZERO).await;
+            ending.is_answered = true;
             return self.asset(&texts[0]).map(Response::new);
         }
         let (mut ending, refusal, delay) = self.begin(&request, &texts, headers);
@@ -201,6 +202,13 @@ impl GrpcInferenceService for Service {
 }
 
 impl Service {
+    fn begin_asset(&self) -> Ending {
+        let mut knobs = self.0.lock().unwrap();
+        knobs.asked += 1;
+        knobs.in_flight += 1;
+        Ending { knobs: Arc::clone(&self.0), is_answered: false }
+    }
+
     fn begin(
         &self,
         request: &ModelInferRequest,
