@@ -6,9 +6,12 @@ import os
 import resource
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,6 +22,8 @@ from sentriton_server.checkpoint import CheckpointError
 from sentriton_server.training import TrainingReport, load_recipe, train
 from sentriton_server.training.checkpoint import full_disk_named, save_checkpoint
 from sentriton_server.training.distillation import DistillationLoss
+from sentriton_server.training.progress import Progress
+from sentriton_server.training.teacher import teacher_vectors
 from tests.end_to_end.training import WORDS, InterruptedAfter, distillation
 
 
@@ -220,3 +225,37 @@ def test_a_result_is_on_the_disk_before_the_stages_are_removed(
     monkeypatch.setattr(os, "fsync", fsync)
     train(load_recipe(str(more), str(trained[0])), output=output, data_dir=data_dir)
     assert {output, *output.rglob("*")} <= synced
+
+
+@pytest.mark.parametrize("kind", ["notes", "file", "link"])
+def test_a_training_removes_nothing_of_others(
+    kind: str, data_dir: Path, trained: tuple[Path, TrainingReport], more: Path
+) -> None:
+    folder, notes = more.with_name("more.training"), more.with_name("other") / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine", encoding="utf-8")
+    if kind == "notes":
+        notes = notes.parent.rename(folder) / "notes.txt"
+    elif kind == "file":
+        notes = notes.rename(folder)
+    else:
+        folder.symlink_to("other")
+    with pytest.raises(InvalidInput, match=r"more\.training (contains 'notes.txt'|is not a folder)"):
+        train(load_recipe(str(more), str(trained[0])), output=more.with_name("more"), data_dir=data_dir)
+    assert notes.read_text(encoding="utf-8") == "mine"
+    assert not more.with_name("more").exists()
+
+
+@pytest.mark.parametrize("value", [torch.nan, 1e5], ids=str)
+def test_vectors_of_a_teacher_that_are_not_finite_are_refused(
+    value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their mean would make all vectors NaN, and the learning rate would be blamed."""
+    embeds = {"encode": lambda sentences: np.full((len(sentences), 2), value, np.float32)}
+    monkeypatch.setattr(
+        "sentriton_server.training.teacher.load_teacher", lambda name, allow_pickle: SimpleNamespace(**embeds)
+    )
+    progress = Progress(tmp_path, None, threading.Event(), print)
+    with pytest.raises(InvalidInput, match=r"teacher = 'x': some of its vectors are not finite or beyond 65504"):
+        teacher_vectors("x", ["a"], progress)
+    assert not list(tmp_path.rglob("*.npy"))

@@ -136,3 +136,35 @@ def test_the_dropout_of_a_stage_is_that_of_rotary_attention_too() -> None:
     set_dropout(encoder, 0.3)
     shares = {module.attention_dropout for module in encoder.modules() if hasattr(module, "attention_dropout")}
     assert shares == {0.3}
+
+
+LIMITS: dict[str, tuple[Change, str]] = {
+    **{
+        f"length {value!r}": (edit("sentence_bert_config.json", max_seq_length=value), f"max_seq_length is {value!r}")
+        for value in (0, 1, -1, "5", 7.5, True)
+    },
+    **{
+        f"dimension {value!r}": (
+            edit("config_sentence_transformers.json", truncate_dim=value),
+            f"has truncate_dim {value!r}",
+        )
+        for value in (0, -1, "a")
+    },
+}
+
+
+@pytest.mark.parametrize(("change", "named"), LIMITS.values(), ids=LIMITS)
+def test_limits_of_a_teacher_are_checked(change: Change, named: str, tmp_path: Path) -> None:
+    """Otherwise it would fail hours later, or teach vectors without a dimension."""
+    folder = make_checkpoint(tmp_path)
+    change(folder)
+    with pytest.raises(CheckpointError) as raised:
+        load_teacher(str(folder), allow_pickle=False)
+    assert named in str(raised.value)
+
+
+def test_a_teacher_takes_texts_beyond_its_table_of_positions(tmp_path: Path) -> None:
+    folder, text = make_checkpoint(tmp_path), ["fox " * 100]
+    expected = load_teacher(str(folder), allow_pickle=False).encode(text)
+    edit("sentence_bert_config.json", max_seq_length=10**9)(folder)
+    np.testing.assert_array_equal(load_teacher(str(folder), allow_pickle=False).encode(text), expected)

@@ -70,6 +70,8 @@ def read_unserved(source: str | Path, *, allow_pickle: bool = False) -> Sentence
     _, folder = locate_checkpoint(source, allow_pickle=allow_pickle)
     with refusals_of(source, task="load"):
         _, model = _load_checked(folder, allow_pickle, served=False)
+        if model.truncate_dim is not None:
+            _describe_truncation(model.truncate_dim)
     return model
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +19,11 @@ from torch import nn
 from transformers import PreTrainedTokenizerFast, RobertaConfig
 
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton_server.checkpoint import read_checkpoint, read_unserved
+from sentriton_server.checkpoint import CheckpointError, read_checkpoint, read_unserved
 from sentriton_server.checkpoint.reading import HUB_ID
 from sentriton_server.memory import GIB, available_memory
 from sentriton_server.training.masked_tokens import MaskedTokenModel
-from sentriton_server.training.recipe import Architecture
+from sentriton_server.training.recipe import MIN_SEQ_LENGTH, Architecture
 
 TOKEN_VECTOR_SCALE = 0.08  # random embeddings have 0.02: known vectors outweigh random positions
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -126,7 +126,16 @@ def load_teacher(name: str, *, allow_pickle: bool) -> SentenceTransformer:
     Raises `InvalidInput` or `CheckpointError`.
     """
     require_name(name, "teacher")
-    return read_unserved(name, allow_pickle=allow_pickle).to(DEVICE)
+    model = read_unserved(name, allow_pickle=allow_pickle)
+    limit, longest = model.max_seq_length, longest_input(model)
+    if limit not in (None, math.inf) and (type(limit) is not int or limit < MIN_SEQ_LENGTH):
+        raise CheckpointError(
+            f"cannot load checkpoint {name}: its max_seq_length is {limit!r}; allowed are integers from "
+            f"{MIN_SEQ_LENGTH}, or null for the longest"
+        )
+    if longest < (math.inf if limit is None else limit):
+        model.max_seq_length = longest  # it fails on texts beyond the table of positions
+    return model.to(DEVICE)
 
 
 def require_name(name: str, role: str) -> None:
@@ -149,14 +158,14 @@ def full_disk_named(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def longest_input(model: SentenceTransformer) -> int:
-    """The number of tokens that the table of positions of a model's encoder allows; without one, any number."""
+def longest_input(model: SentenceTransformer) -> float:
+    """The number of tokens that the table of positions of a model's encoder allows; without one, infinity."""
     tables = (each for name, each in model.named_modules() if name.endswith(".position_embeddings"))
     position = next(tables, None)
     if isinstance(position, nn.Embedding):
         # RoBERTa's kind counts positions from behind the padding's.
         return position.num_embeddings - (0 if position.padding_idx is None else position.padding_idx + 1)
-    return sys.maxsize
+    return math.inf
 
 
 def sentence_model(folder: Path) -> SentenceTransformer:

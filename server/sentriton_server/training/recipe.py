@@ -157,7 +157,7 @@ def public_name(checkpoint: str) -> str:
     return Path(checkpoint).name if Path(checkpoint).exists() else checkpoint
 
 
-def require_length(stage: Stage, longest: int) -> None:
+def require_length(stage: Stage, longest: float) -> None:
     """Raise `InvalidInput` if a stage has longer texts than a model with `longest` tokens takes."""
     if stage.max_seq_length is not None and stage.max_seq_length > longest:
         raise InvalidInput(

@@ -58,7 +58,14 @@ def teacher_vectors(
             progress.check()
             embed = embed or _load(name, allow_pickle)
             draft = cache / "unfinished.npy"
-            np.save(draft, embed(list(sentences[start : start + TEACHER_CHUNK_SENTENCES])).astype(np.float16))
+            with np.errstate(over="ignore"):  # named below
+                found = embed(list(sentences[start : start + TEACHER_CHUNK_SENTENCES])).astype(np.float16)
+            if not np.isfinite(found).all():
+                raise InvalidInput(
+                    f"teacher = {name!r}: some of its vectors are not finite or beyond {np.finfo(np.float16).max:g}; "
+                    "give another teacher, or one with a module Normalize"
+                )
+            np.save(draft, found)
             draft.replace(file)
             progress.say(
                 f"teacher: {min(start + TEACHER_CHUNK_SENTENCES, len(sentences)):,} of {len(sentences):,} sentences"

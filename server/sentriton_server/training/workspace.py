@@ -30,6 +30,7 @@ from sentriton_server.training.report import LogRow, StageReport
 ELAPSED_FILE = "elapsed.json"
 _LOCK_FILE = "lock"
 _SAVING_FILE = "saving"
+_NOTE_FILE = "recipe.json"
 
 
 class Workspace:
@@ -41,11 +42,12 @@ class Workspace:
         self.folder = folder
         self._recipe = recipe
         self._descriptor: int | None = None
-        self._note = folder / "recipe.json"
+        self._note = folder / _NOTE_FILE
         content = {**dataclasses.asdict(recipe), "argument": "", "data_dir": str(data_dir.resolve())}
         content["sha256"] = {str(path): _content(path) for path in inputs if path.exists()}
         self._content = json.dumps(content, ensure_ascii=False, indent=2)
-        if folder.is_dir():
+        if os.path.lexists(folder):
+            _require_own(folder)
             self._lock()
         # Without a base nothing would be lost.
         if self.is_finished(0) and self._note.is_file() and self._note.read_text(encoding="utf-8") != self._content:
@@ -127,6 +129,19 @@ class Workspace:
         except BlockingIOError as error:
             self.close()
             raise InvalidInput(f"{self.folder} is in use by another training; give another --output") from error
+
+
+def _require_own(folder: Path) -> None:
+    """Raise `InvalidInput` unless a training may remove all of `folder`."""
+    if folder.is_symlink() or not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder; training keeps its unfinished work there; give another --output")
+    own = (_LOCK_FILE, _NOTE_FILE, _SAVING_FILE)
+    others = sorted(each.name for each in folder.iterdir() if each.name not in own and not each.match("stage-*"))
+    if others:
+        raise InvalidInput(
+            f"{folder} contains {others[0]!r}, which is not of a training, and training removes this folder at its "
+            "end; move its files elsewhere, or give another --output"
+        )
 
 
 def sync(folder: Path) -> None:
