@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sentriton_server.checkpoint import CheckpointError, read_checkpoint
@@ -17,6 +18,7 @@ from tests.checkpoint_changes import (
 )
 from tests.checkpoints import make_checkpoint
 
+TEXTS = ["a text", "another longer text"]
 KINDS: dict[str, tuple[Change, str]] = {
     "a cross-encoder": (edit("config_sentence_transformers.json", model_type="CrossEncoder"), "is a cross-encoder"),
     "a sparse encoder": (edit("config_sentence_transformers.json", model_type="SparseEncoder"), "is a sparse encoder"),
@@ -94,6 +96,17 @@ def test_what_is_not_an_embedding_model_is_refused_by_its_kind(change: Change, n
     folder = make_checkpoint(tmp_path)
     change(folder)
     assert named in refused(folder)
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "kernels-community/flash-attn"])
+@pytest.mark.parametrize("file", ["config.json", "sentence_bert_config.json"])
+def test_the_attention_that_a_checkpoint_names_is_not_used(file: str, attention: str, tmp_path: Path) -> None:
+    """It may need a GPU, or be the code of a hub repository."""
+    folder = make_checkpoint(tmp_path)
+    expected = read_checkpoint(folder).model.encode(TEXTS)
+    named = {"attn_implementation": attention}
+    edit(file, **(named if file == "config.json" else {"model_args": named}))(folder)
+    np.testing.assert_array_equal(read_checkpoint(folder).model.encode(TEXTS), expected)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,15 @@ def test_a_second_write_replaces_the_file(tmp_path: Path) -> None:
     assert file.path.read_text(encoding="utf-8") == f"{URL}\n"
 
 
+def test_a_link_in_the_place_of_its_draft_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    (tmp_path / "ready.draft").symlink_to(other)
+    ReadyFile(tmp_path / "ready").write(URL)
+    assert other.read_text() == "kept"
+    assert not (tmp_path / "ready").is_symlink()
+
+
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     file = ReadyFile(tmp_path / "ready")
     file.remove()  # a file that does not exist

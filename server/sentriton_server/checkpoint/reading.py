@@ -18,7 +18,7 @@ from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
 from sentriton_server.checkpoint.files import ModuleFiles, check_order, paths_in, read_modules
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
-from sentriton_server.checkpoint.weights import check_weights
+from sentriton_server.checkpoint.weights import DEFAULT_ATTENTION, check_weights
 from sentriton_server.encoder import (
     EncoderSpec,
     PackedEncoder,
@@ -231,7 +231,7 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool, dtype: torch.
         return SentenceTransformer(
             str(folder),
             device="cpu",
-            model_kwargs={"dtype": dtype, "use_safetensors": use_safetensors},
+            model_kwargs={"dtype": dtype, "use_safetensors": use_safetensors, **DEFAULT_ATTENTION},
             **own,
         )
     except Exception:

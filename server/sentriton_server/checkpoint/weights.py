@@ -15,6 +15,9 @@ from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.checkpoint.files import ModuleFiles, read_object, transformer_settings
 from sentriton_server.encoder import check_config, count_parameters, is_count
 
+# Loads a checkpoint with the default attention of transformers. Its configuration may name one that needs a GPU, or a hub
+# repository with kernels, whose code would run.
+DEFAULT_ATTENTION = {"attn_implementation": None}
 _SHOWN_NAMES = 3
 # Weights of other programs: ONNX Runtime, OpenVINO, llama.cpp, TensorFlow, Flax.
 _CONVERTED = ("*.onnx", "openvino*.xml", "*.gguf", "*.h5", "*.msgpack")
@@ -114,6 +117,7 @@ def _check_encoder(folder: Path, module: ModuleFiles, files: list[Path], allow_p
         **{
             **options,
             **fixed,
+            **DEFAULT_ATTENTION,
             "dtype": torch.float32 if served else "auto",
             "use_safetensors": None if allow_pickle else True,
             "ignore_mismatched_sizes": True,

@@ -19,7 +19,9 @@ class ReadyFile:
 
     def write(self, url: str) -> None:
         """Create the file, or replace it. Raises `OSError`."""
-        self._draft.write_text(f"{url}\n", encoding="utf-8")
+        self._draft.unlink(missing_ok=True)  # of a killed launcher, or somebody's link
+        with self._draft.open("x", encoding="utf-8") as draft:
+            draft.write(f"{url}\n")
         self._draft.replace(self.path)
 
     def remove(self) -> None:
