@@ -44,7 +44,8 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
     `manifest` (JSON or bytes), `tokenizer` and `most_bytes` of a message (-1: any) may be set before; `change` alters
     each embedding's response and `change_asset` each asset's. A request takes `delay_s`, and none is answered while
     `silent` is set. `refuse` may raise for a request, by its number, and `refuse_asset` for an asset. `received` counts
-    `requests` for embeddings, `at_once` the most at a time.
+    `requests` for embeddings, `at_once` the most at a time. `cancelled` counts the cancelled
+    requests, `answered` all others.
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.refuse_asset: Callable[[Any], None] = lambda context: None
         self.delay_s: float | Callable[[], float] = 0.0
         self.silent = threading.Event()
-        self.received = self.under_way = self.at_once = 0
+        self.received = self.under_way = self.at_once = self.asked = self.answered = self.cancelled = 0
         self.timeouts_us: list[int] = []
         self.requests: list[ModelInferRequest] = []
         self._lock = threading.Lock()
@@ -79,7 +80,18 @@ class SmallServer(GRPCInferenceServiceServicer):  # type: ignore[misc]
         self._server.stop(None).wait()
 
     def ModelInfer(self, request: ModelInferRequest, context: Any) -> ModelInferResponse:  # noqa: N802
+        try:
+            return self._answer(request, context)
+        finally:
+            with self._lock:
+                if context.is_active():
+                    self.answered += 1
+                else:
+                    self.cancelled += 1
+
+    def _answer(self, request: ModelInferRequest, context: Any) -> ModelInferResponse:
         if request.model_name == "assets":
+            self.asked += 1
             self._wait(context, 0.0)
             self.refuse_asset(context)
             return self._asset(request.raw_input_contents[0][4:].decode())

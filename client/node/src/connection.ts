@@ -10,7 +10,7 @@ import {
 } from "@grpc/grpc-js";
 
 import { LEAST_S } from "./deadline.js";
-import { translate } from "./errors.js";
+import { closedError, translate } from "./errors.js";
 import {
   GRPCInferenceServiceClient,
   type ModelInferRequest,
@@ -41,6 +41,12 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
 };
 
+/**
+ * The time in which requests may end by themselves when an encoder closes. A cancellation at an answer can crash Triton
+ * 24.10 (issue 7368), and the manifest is usually answered in a few milliseconds.
+ */
+export const GRACE_MS = 100;
+
 // gRPC would ask the proxy in $http_proxy for servers of this machine as well.
 const OWN_MACHINE = /^(.*\/)?(localhost|127\.[\d.]+|0\.0\.0\.0|\[::1?\]):\d+$/;
 
@@ -48,7 +54,8 @@ const OWN_MACHINE = /^(.*\/)?(localhost|127\.[\d.]+|0\.0\.0\.0|\[::1?\]):\d+$/;
 export class Connection {
   private readonly client: GRPCInferenceServiceClient;
   private readonly metadata = new Metadata();
-  private readonly calls = new Set<ClientUnaryCall>(); // in flight
+  private readonly calls = new Map<ClientUnaryCall, (error: Error) => void>(); // in flight, and their rejections
+  private closed = false;
 
   constructor(
     readonly address: string,
@@ -83,8 +90,10 @@ export class Connection {
         if (error) reject(translate(error, this.address));
         else resolve(response);
       });
-      this.calls.add(call);
-      const cancel = (): void => call.cancel();
+      this.calls.set(call, reject);
+      const cancel = (): void => {
+        if (!this.closed) call.cancel();
+      };
       signal?.addEventListener("abort", cancel);
     });
   }
@@ -94,9 +103,15 @@ export class Connection {
     return readAsset(await this.infer(assetRequest(name), timeoutS));
   }
 
-  /** Closes the channel. Calls in flight fail at once, while gRPC would leave them until their deadlines. */
+  /** Closes the channel. Calls in flight fail at once. Their requests are cancelled after `GRACE_MS`. */
   close(): void {
-    for (const call of this.calls) call.cancel();
+    this.closed = true;
+    for (const reject of this.calls.values()) reject(closedError());
+    const cancel = (): void => {
+      for (const call of this.calls.keys()) call.cancel();
+    };
+    // The process stays alive only for requests.
+    setTimeout(cancel, GRACE_MS).unref();
     this.client.close();
   }
 }

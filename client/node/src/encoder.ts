@@ -5,7 +5,7 @@ import { Connection } from "./connection.js";
 import { Deadline, now } from "./deadline.js";
 import { Dispatcher } from "./dispatch.js";
 import { Endpoint, Endpoints, Inquiry } from "./endpoints.js";
-import { ContractMismatch, InvalidInput, SentritonError, ServerError } from "./errors.js";
+import { closedError, ContractMismatch, InvalidInput, ServerError } from "./errors.js";
 import { readGolden } from "./golden.js";
 import { Joiner } from "./joining.js";
 import { isSmall } from "./joint.js";
@@ -231,8 +231,9 @@ export class SentenceEncoder {
   /** Close the connections. Calls in flight fail. */
   close(): void {
     this.closed = true;
-    this.joiner.close(closedError);
+    // First the connections, so that calls that end now cancel no request.
     for (const endpoint of this.endpoints.all) endpoint.connection.close();
+    this.joiner.close(closedError);
   }
 
   private deadline(options: EncodeOptions): Deadline {
@@ -343,8 +344,4 @@ function shaped(embedding: Float32Array, dimension: number, normalize: boolean):
   if (!normalize) return kept;
   const length = Math.max(Math.hypot(...kept), 1e-12);
   return kept.map((value) => value / length);
-}
-
-function closedError(cause?: unknown): SentritonError {
-  return new SentritonError("this encoder is closed; make a new one", { cause });
 }

@@ -44,6 +44,11 @@ export class DeadlineExceeded extends SentritonError {}
 /** The server failed, or its answer is wrong. */
 export class ServerError extends SentritonError {}
 
+/** The error of calls of a closed encoder. */
+export function closedError(cause?: unknown): SentritonError {
+  return new SentritonError("this encoder is closed; make a new one", { cause });
+}
+
 export type ErrorClass = new (message: string, options?: ErrorOptions) => SentritonError;
 
 // All other statuses are server errors.

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { status } from "@grpc/grpc-js";
 
-import { Connection } from "../dist/esm/connection.js";
+import { Connection, GRACE_MS } from "../dist/esm/connection.js";
 import { assetRequest } from "../dist/esm/protocol.js";
 import { resolveSettings } from "../dist/esm/settings.js";
 import { MANY, open, silentFrom, small, SOON_S, THREE, timed } from "./fixtures.mjs";
@@ -164,4 +164,34 @@ describe("a call", () => {
     const took = await timed(() => assert.rejects(call, closed));
     assert.ok(took < 10, String(took));
   });
+
+  for (const answers of [true, false]) {
+    test(`on a closed encoder leaves its requests ${GRACE_MS} ms, ${answers ? "to end" : "then cancels them"}`, async () => {
+      const server = await small();
+      const connected = open(server.address);
+      const connecting = open(server.address);
+      await connected.info();
+      server.silent = true;
+      const calls = [
+        connected.encode(THREE),
+        connected.encode(MANY.slice(0, 128)),
+        connected.health(),
+        connecting.info(),
+        connecting.encode(THREE),
+      ];
+      const closed = Promise.all(calls.map((call) => assert.rejects(call, { message: /^this encoder is closed/ })));
+      while (server.received < 3 || server.asked < 3) await sleep(1);
+      const closing = performance.now();
+      connected.close();
+      connecting.close();
+      await closed;
+      assert.equal(server.ended, 1);
+      await sleep(30);
+      server.silent = !answers;
+      while (server.ended < 6) await sleep(1);
+      const tookMs = performance.now() - closing;
+      assert.equal(server.cancelled, answers ? 0 : 5);
+      assert.ok(answers || tookMs > 0.9 * GRACE_MS, String(tookMs));
+    });
+  }
 });

@@ -38,8 +38,8 @@ export function vectors(words) {
 /**
  * An open server. `assets` has the contents of its files (values or text); `change` alters each embedding's response and
  * `changeAsset` each asset's; `refuse(number, words)` may give an error. A request takes `delayS`, and none is answered while
- * `silent`. `asked` counts requests for assets, `received` those for embeddings; `words` has the words of each of these,
- * `atOnce` the most at a time.
+ * `silent`. `asked` counts requests for assets, `received` those for embeddings, `ended` both, and `cancelled` those that
+ * ended so; `words` has the words of each embedding's request, `atOnce` the most at a time.
  */
 export async function openSmallServer() {
   const state = {
@@ -51,6 +51,8 @@ export async function openSmallServer() {
     silent: false,
     asked: 0,
     received: 0,
+    ended: 0,
+    cancelled: 0,
     words: [],
     underWay: 0,
     atOnce: 0,
@@ -63,9 +65,10 @@ export async function openSmallServer() {
     while ((performance.now() < end || state.silent) && !call.cancelled && !closed) await sleep(5);
   }
 
-  async function asset({ request: { rawInputContents } }) {
+  async function asset(call) {
     state.asked += 1;
-    const content = state.assets[rawInputContents[0].toString("utf8", 4)];
+    await wait(call, 0);
+    const content = state.assets[call.request.rawInputContents[0].toString("utf8", 4)];
     const bytes = Buffer.from(typeof content === "string" ? content : JSON.stringify(content));
     const length = Buffer.alloc(4);
     length.writeUInt32LE(bytes.length);
@@ -97,13 +100,12 @@ export async function openSmallServer() {
   server.addService(GRPCInferenceServiceService, {
     async modelInfer(call, respond) {
       try {
-        if (call.request.modelName !== "assets") respond(null, await embed(call));
-        else {
-          await wait(call, 0);
-          respond(null, await asset(call));
-        }
+        respond(null, await (call.request.modelName === "assets" ? asset(call) : embed(call)));
       } catch (error) {
         respond(error);
+      } finally {
+        state.ended += 1;
+        if (call.cancelled) state.cancelled += 1;
       }
     },
   });

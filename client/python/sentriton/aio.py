@@ -44,7 +44,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
-        self._connecting = asyncio.Lock()
+        self._question: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
@@ -124,11 +124,16 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """Close the connections, like `SentenceEncoder.close`. Leaving an `async with` block does this too."""
         self._session.close()
         if self._session.endpoints is not None:
-            for endpoint in self._session.endpoints.all:
-                await endpoint.connection.close()
+            await _close(self._session.endpoints)
+        if self._question is not None and not self._question.done():
+            await asyncio.wait([self._question])
 
     async def __aenter__(self) -> Self:
-        await self.connect()
+        try:
+            await self.connect()
+        except asyncio.CancelledError:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -150,36 +155,42 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """`connect` within `deadline`."""
         self._session.check_open()
         self._check_loop()
-        if self._session.endpoints is not None:
-            return
-        try:
-            await asyncio.wait_for(self._connect_once(deadline), deadline.left_s(time.monotonic()) + MARGIN_S)
-        except asyncio.TimeoutError as error:
-            raise deadline.exceeded(self.url) from error
-
-    async def _connect_once(self, deadline: Deadline) -> None:
-        async with self._connecting:
-            self._session.check_open()
-            if self._session.endpoints is not None:
-                return
-            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
-            endpoints = Endpoints(servers)
-            try:
-                self._session.served = await ask_async(model_questions(endpoints, deadline))
-                self._session.check_open()
-            except BaseException:
-                for endpoint in endpoints.all:
-                    await endpoint.connection.close()
-                raise
-            self._session.open(endpoints)
+        if self._session.served is None:
+            await self._ask(None, deadline)
 
     async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
         """Switch to the served model, unless another task did."""
-        async with self._connecting:
-            if self._session.model is old:
-                questions = model_questions(self._session.open_endpoints, deadline, old)
-                with self._session.checking():
-                    self._session.served = await ask_async(questions)
+        if self._session.model is old:
+            await self._ask(old, deadline)
+
+    async def _ask(self, old: ServedModel | None, deadline: Deadline) -> None:
+        """Ask for the served model, once for all tasks that wait. A task that leaves does not cancel it."""
+        if self._question is None or self._question.done():
+            if deadline.over(time.monotonic()):
+                raise deadline.exceeded(self.url)
+            self._question = asyncio.create_task(self._ask_once(old))
+            self._question.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            left_s = deadline.left_s(time.monotonic()) + MARGIN_S
+            await asyncio.wait_for(asyncio.shield(self._question), left_s)
+        except asyncio.TimeoutError as error:
+            raise deadline.exceeded(self.url) from error
+        deadline.moved(time.monotonic())
+
+    async def _ask_once(self, old: ServedModel | None) -> None:
+        if self._session.endpoints is None:
+            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
+            self._session.open(Endpoints(servers))
+        endpoints = self._session.open_endpoints
+        try:
+            with self._session.checking():
+                questions = model_questions(endpoints, self._session.deadline(), old)
+                self._session.served = await ask_async(questions)
+        except BaseException:
+            if old is None and not self._session.closed.is_set():  # otherwise `close` does it
+                self._session.endpoints = None
+                await _close(endpoints)
+            raise
 
     def _check_loop(self) -> None:
         """Raises in any event loop but the first call's, which owns gRPC's channel."""
@@ -191,3 +202,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                 "this encoder belongs to another event loop; make an "
                 "AsyncSentenceEncoder in each event loop (each asyncio.run has its own)"
             )
+
+
+async def _close(endpoints: Endpoints[AsyncConnection]) -> None:
+    await asyncio.gather(*[endpoint.connection.close() for endpoint in endpoints.all])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -44,6 +44,9 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.enable_retries", 0),
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
+
+# The time for requests to end by themselves at `close`. A cancellation at an answer can crash Triton (issue 7368).
+GRACE_S = 0.1
 
 Result = TypeVar("Result")
 
@@ -90,13 +93,43 @@ class AsyncConnection:
         self._metadata = _call_metadata(settings)
         self._channel: grpc.aio.Channel = _channel(grpc.aio, address, settings)
         self._stub = AsyncStub(self._channel)
+        self._closed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._pending: set[asyncio.Future[Any]] = set()
 
     async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
-        with translated(self.address):
-            return await self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
+        """Send a request and wait for its response. Cancelling cancels the request, except after `close`."""
+        if not self._closed.done():
+            call = self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
+            pending: asyncio.Future[Any] = asyncio.ensure_future(call)
+            self._pending.add(pending)
+            pending.add_done_callback(self._ended)
+            try:
+                await asyncio.wait([pending, self._closed], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                if not self._closed.done():
+                    pending.cancel()
+            if not self._closed.done():
+                with translated(self.address):
+                    response: ModelInferResponse = pending.result()
+                    return response
+        raise SentritonError(f"the connection to {self.address} is closed")
 
-    async def close(self) -> None:
+    def close(self) -> Awaitable[None]:
+        """Fail the calls at once. Their requests have `GRACE_S` to end, then they are cancelled."""
+        if not self._closed.done():
+            self._closed.set_result(None)
+        return self._close()
+
+    async def _close(self) -> None:
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=GRACE_S)
         await self._channel.close()
+        await asyncio.gather(*self._pending, return_exceptions=True)
+
+    def _ended(self, pending: asyncio.Future[Any]) -> None:
+        self._pending.discard(pending)
+        if not pending.cancelled():
+            pending.exception()  # otherwise asyncio warns
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,18 @@ final class Connection {
     private static final long LONGEST_RECONNECT_MS = 2_000;
     private static final int CLOSING_S = 5;
 
+    /**
+     * The time in which requests may end by themselves when an encoder closes. A cancellation at an answer can crash
+     * Triton 24.10 (issue 7368), and the manifest is usually answered in a few milliseconds.
+     */
+    static final long GRACE_MS = 100;
+
     private final String address;
     private final @Nullable String accessKey;
     private final ManagedChannel channel;
     private final ScheduledExecutorService thread;
     private long reconnectMs = FIRST_RECONNECT_MS;
+    private boolean closing;
 
     Connection(String address, Settings settings, ScheduledExecutorService thread) {
         this.address = address;
@@ -74,12 +81,18 @@ final class Connection {
         call.request(2); // gRPC reports a second message as an error
         call.sendMessage(request);
         call.halfClose();
-        return () -> call.cancel("cancelled by this client", null);
+        return () -> {
+            if (!closing) {
+                call.cancel("cancelled by this client", null);
+            }
+        };
     }
 
-    /** Fails the requests in flight and frees the connection; returns when that is done. */
+    /** Frees the connection when the requests in flight have ended. Cancels these after {@code GRACE_MS}. */
     void close() {
-        channel.shutdownNow();
+        closing = true;
+        channel.shutdown();
+        thread.schedule(channel::shutdownNow, GRACE_MS, TimeUnit.MILLISECONDS);
     }
 
     /** Waits until the connection is gone. */

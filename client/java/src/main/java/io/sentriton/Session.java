@@ -150,8 +150,9 @@ final class Session {
             }
             closed = true;
             thread.execute(() -> {
-                List.copyOf(tasks).forEach(task -> task.fail(Errors.closed(null)));
+                // First the connections, so that tasks that end now cancel no request.
                 endpoints.all.forEach(endpoint -> endpoint.connection.close());
+                List.copyOf(tasks).forEach(task -> task.fail(Errors.closed(null)));
             });
         }
         boolean interrupted = false;

@@ -250,8 +250,44 @@ class CallTest extends ServerTest {
         SentenceEncoder encoder = open(server);
         CompletableFuture<float[][]> call = encoder.encodeAsync(THREE);
         Wait.until(() -> server.assets.get() == 1, "the manifest was not read");
-        encoder.close();
+        double took = Wait.timed(encoder::close);
         ExecutionException error = assertThrows(ExecutionException.class, call::get);
         assertEquals("this encoder is closed; make a new one", error.getCause().getMessage());
+        assertTrue(took >= Connection.GRACE_MS / 1e3, String.valueOf(took));
+        Wait.until(() -> server.cancelled.get() == 1, "the question was not cancelled");
+    }
+
+    @Test
+    void anEncoderThatIsClosedLeavesRequestsThatEndBeforeTheyAreCancelled() {
+        SmallServer server = server();
+        SentenceEncoder encoder = open(server);
+        server.silent = true;
+        CompletableFuture<?> first = encoder.encodeAsync(THREE);
+        Wait.until(() -> server.assets.get() == 1, "the manifest was not read");
+        assertClosingLeaves(1, server, encoder, first);
+
+        SentenceEncoder other = open(server);
+        other.info();
+        server.silent = true;
+        CompletableFuture<?> large = other.encodeAsync(MANY.subList(0, 128));
+        CompletableFuture<?> small = other.encodeAsync("w1");
+        Wait.until(() -> server.underWay.get() == 3, "the requests were not sent");
+        assertClosingLeaves(5, server, other, large, small);
+    }
+
+    /** The calls fail at once, and the server, which answers a little later, has answered so many requests. */
+    private static void assertClosingLeaves(
+            int requests, SmallServer server, SentenceEncoder encoder, CompletableFuture<?>... calls) {
+        Thread closing = new Thread(encoder::close);
+        closing.start();
+        for (CompletableFuture<?> call : calls) {
+            ExecutionException error = assertThrows(ExecutionException.class, call::get);
+            assertEquals("this encoder is closed; make a new one", error.getCause().getMessage());
+        }
+        Wait.s(0.03);
+        server.silent = false;
+        Wait.until(() -> !closing.isAlive(), "closing took too long");
+        Wait.until(() -> server.answered.get() == requests, "the requests were not answered");
+        assertEquals(0, server.cancelled.get());
     }
 }

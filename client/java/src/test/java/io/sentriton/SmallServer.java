@@ -56,6 +56,8 @@ final class SmallServer implements AutoCloseable {
     volatile boolean silent;
     final AtomicInteger received = new AtomicInteger(); // requests for embeddings
     final AtomicInteger assets = new AtomicInteger();
+    final AtomicInteger answered = new AtomicInteger();
+    final AtomicInteger cancelled = new AtomicInteger();
     final AtomicInteger underWay = new AtomicInteger();
     final AtomicInteger atOnce = new AtomicInteger();
     final List<ModelInferRequest> requests = new CopyOnWriteArrayList<>();
@@ -132,7 +134,8 @@ final class SmallServer implements AutoCloseable {
 
     private void infer(ModelInferRequest request, StreamObserver<ModelInferResponse> observer) {
         ServerCallStreamObserver<ModelInferResponse> call = (ServerCallStreamObserver<ModelInferResponse>) observer;
-        call.setOnCancelHandler(() -> {}); // without it, answering a cancelled call throws
+        call.setOnCancelHandler(cancelled::incrementAndGet);
+        call.setOnCloseHandler(answered::incrementAndGet);
         threads.execute(() -> {
             try {
                 boolean asset = request.getModelName().equals("assets");

@@ -1,0 +1,77 @@
+"""Closing an encoder leaves its requests a little time to end, because a cancellation at an answer can crash Triton."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import Any
+
+import pytest
+
+from sentriton import AsyncSentenceEncoder, DeadlineExceeded, SentritonError
+from sentriton.connection import GRACE_S
+from tests.small_server import WORDS, SmallServer
+from tests.waiting import until_async
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_closing_leaves_requests_a_little_time(answers: bool) -> None:
+    left: list[Any] = []
+
+    async def body(server: SmallServer) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: left.append(context))
+        connected, connecting = AsyncSentenceEncoder(server.url), AsyncSentenceEncoder(server.url)
+        await connected.connect()
+        before = server.answered
+        server.silent.set()
+        given = (
+            connected.encode("w1"),
+            connected.encode(WORDS[:20], batch_size=10),
+            connected.health(),
+            connecting.encode("w1"),
+            connecting.connect(),
+        )
+        calls = [asyncio.create_task(each) for each in given]
+        await until_async(lambda: server.under_way == 3 and server.asked == before + 2)
+        started = time.monotonic()
+        closing = asyncio.gather(connected.close(), connecting.close())
+        for call in calls:
+            with pytest.raises(SentritonError, match=r"^this encoder is closed; make a new one$"):
+                await call
+        assert not closing.done()
+        assert server.answered == before
+        assert server.cancelled == 0
+        await asyncio.sleep(0.03)
+        if answers:
+            server.silent.clear()
+        await closing
+        await until_async(lambda: server.answered + server.cancelled == before + 5)
+        assert server.cancelled == (0 if answers else 5)
+        assert answers or time.monotonic() - started >= GRACE_S
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        gc.collect()
+
+    with SmallServer() as server:
+        asyncio.run(body(server))
+    assert left == []
+
+
+@pytest.mark.parametrize("leaves", ["late", "cancelled"])
+def test_a_task_that_leaves_does_not_cancel_the_question_for_the_model(leaves: str) -> None:
+    async def body(server: SmallServer) -> None:
+        server.silent.set()
+        encoder = AsyncSentenceEncoder(server.url)
+        call = asyncio.create_task(encoder.encode("w1", timeout_s=0.01 if leaves == "late" else None))
+        await until_async(lambda: server.asked == 1)
+        if leaves == "cancelled":
+            call.cancel()
+        with pytest.raises(DeadlineExceeded if leaves == "late" else asyncio.CancelledError):
+            await call
+        server.silent.clear()
+        await encoder.close()
+        await until_async(lambda: server.answered == 1)
+        assert server.cancelled == 0
+
+    with SmallServer() as server:
+        asyncio.run(body(server))
