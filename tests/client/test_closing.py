@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from sentriton import AsyncSentenceEncoder, DeadlineExceeded, SentritonError
+from sentriton import AsyncSentenceEncoder, DeadlineExceeded, SentenceEncoder, SentritonError
 from sentriton.connection import GRACE_S
 from tests.small_server import WORDS, SmallServer
-from tests.waiting import until_async
+from tests.waiting import until, until_async
 
 
 @pytest.mark.parametrize("answers", [True, False])
@@ -55,6 +58,31 @@ def test_closing_leaves_requests_a_little_time(answers: bool) -> None:
     with SmallServer() as server:
         asyncio.run(body(server))
     assert left == []
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_closing_leaves_requests_of_threads_a_little_time(answers: bool) -> None:
+    with SmallServer() as server, ThreadPoolExecutor(3) as pool:
+        encoder = SentenceEncoder(server.url)
+        before = server.answered
+        server.silent.set()
+        given: list[Callable[[], object]] = [
+            lambda: encoder.encode("w1"),
+            lambda: encoder.encode(WORDS[:20], batch_size=10),
+            encoder.health,
+        ]
+        calls = [pool.submit(each) for each in given]
+        until(lambda: server.under_way == 3 and server.asked == before + 1)
+        if answers:
+            threading.Timer(0.03, server.silent.clear).start()
+        started = time.monotonic()
+        encoder.close()
+        assert answers or time.monotonic() - started >= GRACE_S
+        for call in calls:
+            with pytest.raises(SentritonError, match=r"^this encoder is closed; make a new one$"):
+                call.result(10)
+        until(lambda: server.answered + server.cancelled == before + 4)
+        assert server.cancelled == (0 if answers else 4)
 
 
 @pytest.mark.parametrize("leaves", ["late", "cancelled"])

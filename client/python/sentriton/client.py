@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
 from sentriton.base import BaseEncoder
 from sentriton.call import Call, Pin
-from sentriton.connection import Connection, ask
+from sentriton.connection import GRACE_S, Connection, ask
 from sentriton.deadline import Deadline
 from sentriton.dispatch import Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
@@ -170,9 +171,13 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
     def close(self) -> None:
         """Close the connections. Leaving a `with` block does this too. Calls in progress raise a `SentritonError`."""
+        connections = [endpoint.connection for endpoint in self._session.open_endpoints.all]
+        for connection in connections:
+            connection.begin_close()
         self._session.close()
-        for endpoint in self._session.open_endpoints.all:
-            endpoint.connection.close()
+        end = time.monotonic() + GRACE_S
+        for connection in connections:
+            connection.close(end)
 
     def __enter__(self) -> Self:
         return self

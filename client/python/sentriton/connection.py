@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -59,14 +61,24 @@ class Connection:
         self._metadata = _call_metadata(self.settings)
         self._channel: grpc.Channel = _channel(grpc, address, self.settings)
         self._stub = Stub(self._channel)
+        self._pending: set[PendingCall] = set()
+        self._closing = False
 
     def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
-        with translated(self.address):
-            return self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
+        return self.result_of(self.start_infer(request, timeout_s))
 
     def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> PendingCall:
         """Send a request. `result_of` returns its response."""
-        return self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
+        metadata = (*self._metadata, *trace_headers())
+        call: PendingCall = self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=metadata)
+        self._pending.add(call)
+        call.add_done_callback(self._pending.discard)
+        return call
+
+    def cancel(self, call: PendingCall) -> None:
+        """Cancel a request, unless the connection is closing."""
+        if not self._closing:
+            call.cancel()
 
     def result_of(self, call: PendingCall) -> ModelInferResponse:
         with translated(self.address):
@@ -81,7 +93,15 @@ class Connection:
             raise explained(error, self.address, self.settings, timeout_s) from error.__cause__
         return bool(answer.ready)
 
-    def close(self) -> None:
+    def begin_close(self) -> None:
+        """From here on, only `close` cancels requests."""
+        self._closing = True
+
+    def close(self, end: float = 0.0) -> None:
+        """Close the channel. Its requests have until `end` (of `time.monotonic`), then they are cancelled."""
+        for call in self._pending.copy():
+            with suppress(grpc.FutureTimeoutError, grpc.FutureCancelledError):
+                call.exception(timeout=max(0.0, end - time.monotonic()))
         self._channel.close()
 
 

@@ -47,6 +47,7 @@ class Dispatcher:
                     sending, outcome = self._outcomes.get(timeout=wait_s)
                 except queue.Empty:
                     continue
+                call.check_open()
                 call.settle(sending, outcome)
 
 
@@ -85,7 +86,7 @@ def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float
     connection = sending.endpoint.connection
     pending = connection.start_infer(request, time_s)
     sending.endpoint.begin(sending, sending.sent)
-    sending.cancel = pending.cancel
+    sending.cancel = partial(connection.cancel, pending)
 
     def ended(pending: PendingCall) -> None:
         sending.endpoint.end(sending)

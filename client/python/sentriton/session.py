@@ -76,12 +76,13 @@ class Session(Generic[AnyConnection]):
 
     @contextmanager
     def checking(self) -> Iterator[None]:
-        """Wraps calls. After `close`, any error is that of a closed encoder."""
+        """Wraps calls. After `close`, any of them ends with the error of a closed encoder."""
         try:
             yield
         except Exception as error:
             self.check_open(error)
             raise
+        self.check_open()
 
     def check_open(self, cause: BaseException | None = None) -> None:
         """Raises if the encoder was closed. `cause` is the error of a call that this ended."""

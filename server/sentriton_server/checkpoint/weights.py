@@ -15,8 +15,8 @@ from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.checkpoint.files import ModuleFiles, read_object, transformer_settings
 from sentriton_server.encoder import check_config, count_parameters, is_count
 
-# Loads a checkpoint with the default attention of transformers. Its configuration may name one that needs a GPU, or a hub
-# repository with kernels, whose code would run.
+# Loads a checkpoint with the default attention of transformers. Its configuration may name one that needs a GPU, or a
+# hub repository with kernels, whose code would run.
 DEFAULT_ATTENTION = {"attn_implementation": None}
 _SHOWN_NAMES = 3
 # Weights of other programs: ONNX Runtime, OpenVINO, llama.cpp, TensorFlow, Flax.
