@@ -109,10 +109,10 @@ def is_repository(source: str | None) -> bool:
 
 def _may_be_small(checkpoint: Path) -> bool:
     """Whether the encoder may be a small one, by the size of its files, which takes no time to read."""
-    from sentriton_server.checkpoint.files import read_modules
+    from sentriton_server.checkpoint.files import list_modules
     from sentriton_server.export import SMALL_ENCODER_PARAMETERS
 
-    encoder = read_modules(checkpoint)[0].folder
+    encoder = list_modules(checkpoint)[0].folder
     held = [sum(path.stat().st_size for path in encoder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")]
     return (held[0] or held[1]) <= _BYTES_PER_WEIGHT * _UNUSED_WEIGHTS * SMALL_ENCODER_PARAMETERS
 
