@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.encoder import check_model_type
+from sentriton_server.imports import import_large
 
 # Allowed after Pooling, in any order.
 HEAD_MODULES = ("Dense", "Dropout", "LayerNorm", "Normalize")
@@ -145,6 +146,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def transformer_settings(folder: Path) -> dict[str, Any]:
     """The Transformer module's settings, from sentence_bert_config.json or the file's name in older releases."""
+    import_large("sentence_transformers")
     from sentence_transformers.base.modules import Transformer
 
     for path in sorted(folder.glob("sentence_*_config.json")):
