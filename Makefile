@@ -13,7 +13,7 @@
 # make docs      write the generated pages and tables, and build the documentation site into build/site (links checked)
 # make node      install and build the Node client (the tests do this by themselves)
 # make go        fetch the modules of the Go client and of its checks, and build it
-# make rust      fetch the crates of the Rust client and of its checks, and build it
+# make rust      fetch the crates of the Rust client and of its checks, and build it with its tests
 # make cpp       build the C++ client, with the system's gRPC or Debian's, unpacked into build/ (a minute)
 # make java      build and test the Java client, and install it into the local Maven repository (half a minute)
 # make prometheus  unpack Debian's Prometheus into build/, which the tests of docker/ need
@@ -155,7 +155,7 @@ go: go-modules
 	cd $(GO) && go build ./...
 
 rust: rust-crates
-	cd $(RUST) && cargo build --locked
+	cd $(RUST) && cargo test --workspace --no-run --locked --quiet
 
 cpp: cpp-libraries
 	cmake -C build/cpp-libraries/libraries.cmake -S $(CPP) -B build/cpp/make -D CMAKE_BUILD_TYPE=Release

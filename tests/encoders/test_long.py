@@ -17,10 +17,10 @@ from sentriton_server.encoder.positions import Rotary
 from sentriton_server.export import ParityError, export
 from sentriton_server.parity import ExportedModel, compare
 from sentriton_server.parity_texts import parity_sentences
-from sentriton_server.serving import ServerSettings, TritonServer
 from sentriton_server.serving.preflight import GIB, MIB, check_shared_memory
 from tests.conftest import ROOT
 from tests.encoders.shapes import LONGEST, make_checkpoint
+from tests.servers import started
 
 LONG = 8192
 # Of MPNet, transformers computes the scores of all pairs of tokens in several copies.
@@ -76,7 +76,7 @@ def test_it_is_served(tmp_path: Path) -> None:
     folder, repository = long_checkpoint(tmp_path, "xlm-roberta"), tmp_path / "repository"
     export(folder, repository, device="cpu", max_seq_length=LONG)
     with (
-        TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
+        started(repository) as server,
         SentenceEncoder(server.url, timeout_s=120) as encoder,
     ):
         assert max(map(len, encoder.token_ids(long_texts()))) == LONG

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
 from sentriton_server.parity_texts import parity_sentences
 from sentriton_server.resources import BUNDLED_CHECKPOINT
@@ -220,6 +219,9 @@ def broken(name: str, says: list[str], *, utf16: list[int] | None = None, utf8: 
 
 def conformance() -> dict[str, Any]:
     """The whole file: sentences with their vectors (base64 of little-endian float32), and cases."""
+    # Here, since the tests of other languages import this module and need no model.
+    from sentence_transformers import SentenceTransformer
+
     model = SentenceTransformer(str(BUNDLED_CHECKPOINT), device="cpu")
     vectors: NDArray[np.float32] = model.encode(texts())
     written = [(text, 1) for text in PLAIN] + list(SPECIAL.values())

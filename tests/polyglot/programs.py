@@ -23,6 +23,7 @@ from tests.polyglot.messages import filled_messages
 from tests.polyglot.processes import environment, run
 from tests.ports import FREE_PORTS
 from tests.server.conftest import RunningServer
+from tests.servers import started
 
 # The arguments of the example: a question, and the sentences that it ranks.
 _QUESTION_AND_THREE = ("숙소가 어디예요?", "지하철역 근처 숙소입니다.", "내일 비가 오나요?", "호텔")
@@ -89,7 +90,7 @@ class ProgramTests:
                     os.killpg(first.process.pid, signal.SIGKILL)
                 first.stop()
                 assert callers.poll() is None, "the callers were done before the server was"
-                with TritonServer(repository, again):
+                with started(repository, again):
                     output, errors = callers.communicate(timeout=90)
         assert callers.returncode == 0, errors
         _assert_nothing_lost(output, conformance, calls=64)

@@ -8,26 +8,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-from transformers.utils import logging
 
 from sentriton import ContractMismatch, protocol
 from sentriton.connection import Connection
 from sentriton.evaluation import read_pairs
 from sentriton.tokenization import pack_rows
 from sentriton_server.resources import BUNDLED_CHECKPOINT
-from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
+from sentriton_server.serving import ServerSettings, prepare_repository
 from tests.conftest import public_data
 from tests.ports import FREE_PORTS
+from tests.servers import started
 from tests.waiting import until
 
-logging.disable_progress_bar()
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def serving(
     Fails with the server's log if Triton ended meanwhile: the tests themselves see only refused connections.
     """
     repository = prepare_repository(None if checkpoint is None else str(checkpoint), precision=precision, device="cpu")
-    with TritonServer(repository, settings) as server:
+    with started(repository, settings) as server:
         assert server.process is not None
         yield RunningServer(server.url, server.metrics_url, server.process.canary_key)
         log = "\n".join(map(str, server.process.log()[-60:]))
@@ -108,6 +108,11 @@ def in_precision(request: pytest.FixtureRequest) -> Iterator[tuple[RunningServer
 
 @cache
 def load_reference(checkpoint: Path) -> SentenceTransformer:
+    # Only some of the processes that run tests need it, and it takes seconds.
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     return SentenceTransformer(str(checkpoint), device="cpu")
 
 
@@ -138,6 +143,8 @@ def klue_pairs() -> Path:
 @pytest.fixture(scope="session")
 def evaluator_figures(klue_pairs: Path, reference: SentenceTransformer) -> dict[str, float]:
     """The ten figures of sentence-transformers' evaluator for the bundled checkpoint."""
+    from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+
     sentences1, sentences2, scores, _ = zip(*read_pairs(str(klue_pairs)), strict=True)
     evaluator = EmbeddingSimilarityEvaluator(
         list(sentences1),

@@ -21,6 +21,7 @@ from sentriton_server.serving.scratch import SHARED_MEMORY
 from tests.ports import FREE_PORTS, check_ipv6
 from tests.server.conftest import RunningServer
 from tests.server.left_behind import python_instances, regions
+from tests.servers import started
 from tests.waiting import until
 
 
@@ -69,7 +70,7 @@ def test_a_killed_triton_leaves_nothing(repository: Path, fresh: TritonServer) -
 def test_a_server_listens_on_ipv6(repository: Path, host: str) -> None:
     check_ipv6()
     settings = replace(FREE_PORTS, host=host, metrics_host=host, http_port=0)
-    with TritonServer(repository, settings) as server:
+    with started(repository, settings) as server:
         assert server.url == f"[{host}]:{server.settings.grpc_port}"
         with SentenceEncoder(f"[::1]:{server.settings.grpc_port}") as encoder:
             assert encoder.health().min_cosine > 0.999

@@ -15,7 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from sentriton import SentenceEncoder
 from sentriton_server.repository import CHECKSUMS, MANIFEST, read_config, record_files
 from sentriton_server.serving import TritonServer, prepare_repository
-from tests.ports import FREE_PORTS
+from tests.servers import started
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "device": "cpu"}))
     (repository / CHECKSUMS).unlink()
     record_files(repository)
-    with TritonServer(repository, FREE_PORTS) as server:
+    with started(repository) as server:
         yield server
 
 

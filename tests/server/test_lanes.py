@@ -19,9 +19,9 @@ from sentriton.connection import Connection
 from sentriton.errors import InvalidInput, Overloaded
 from sentriton.tokenization import pack_rows
 from sentriton_server.repository import record_files
-from sentriton_server.serving import TritonServer, prepare_repository
-from tests.ports import FREE_PORTS
+from sentriton_server.serving import prepare_repository
 from tests.server.conftest import RunningServer
+from tests.servers import started
 
 # At once if others wait already, else at the deadline.
 TOO_LATE = r"lane is full: a turn comes in about .* this request may wait 0\.0 s|Request timeout expired: it waited"
@@ -75,7 +75,7 @@ def narrow_server(tmp_path: Path) -> Iterator[str]:
     assert narrowed != config.read_text()
     config.write_text(narrowed)
     record_files(repository)
-    with TritonServer(repository, FREE_PORTS) as server:
+    with started(repository) as server:
         yield server.url
 
 

@@ -29,6 +29,7 @@ from tests.commands import SENTRITON
 from tests.conftest import ROOT
 from tests.ports import FREE_PORTS
 from tests.server.certificates import Certificates, write_certificates
+from tests.servers import started
 from tests.snippets import commands
 
 ACCESS_KEY, ADMIN_KEY = "caller's=key:with,signs", "admin-only"
@@ -42,7 +43,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 @contextmanager
 def serving(**settings: Any) -> Iterator[TritonServer]:
     repository = prepare_repository(None, precision="fp32", device="cpu")
-    with TritonServer(repository, replace(FREE_PORTS, **settings)) as server:
+    with started(repository, replace(FREE_PORTS, **settings)) as server:
         yield server
 
 

@@ -15,8 +15,9 @@ from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.kserve import ModelInferRequest
 from sentriton_server.repository import read_config, record_files
-from sentriton_server.serving import TritonServer, prepare_repository
-from tests.server.conftest import FREE_PORTS, RunningServer
+from sentriton_server.serving import prepare_repository
+from tests.server.conftest import RunningServer
+from tests.servers import started
 
 CALLERS = 200
 OTHER_MODEL = "0" * 64
@@ -72,7 +73,7 @@ def two_instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
         path.write_text(re.sub(r"count: 1\b", "count: 2", path.read_text()))
         assert read_config(repository, model).instance_group[0].count == 2
     record_files(repository)
-    with TritonServer(repository, FREE_PORTS) as running:
+    with started(repository) as running:
         assert running.process is not None
         yield RunningServer(running.url, running.metrics_url, running.process.canary_key)
 

@@ -17,11 +17,12 @@ import pytest
 
 from sentriton import AccessDenied, AsyncSentenceEncoder, InvalidInput, SentenceEncoder, SentritonError, ServerError
 from sentriton import ServerUnavailable as Unavailable
-from sentriton_server.serving import TritonServer, prepare_repository
+from sentriton_server.serving import prepare_repository
 from tests.commands import run
 from tests.ports import FREE_PORTS
 from tests.server.certificates import write_certificates
 from tests.server.conftest import RunningServer
+from tests.servers import started
 
 TRUSTED = {"root_certificates": "authority"}
 CLIENT = {"client_certificate": "client", "client_key": "client_key"}
@@ -86,9 +87,9 @@ def places(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> I
     keyed = replace(FREE_PORTS, access_key="the key", http_port=0)
     other = grpc.server(ThreadPoolExecutor(1))
     with (
-        TritonServer(repository, tls) as with_tls,
-        TritonServer(repository, mutual) as with_mutual_tls,
-        TritonServer(repository, keyed) as with_key,
+        started(repository, tls) as with_tls,
+        started(repository, mutual) as with_mutual_tls,
+        started(repository, keyed) as with_key,
         socket.socket() as closed,
     ):
         closed.bind(("127.0.0.1", 0))

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from sentriton_server.checkpoint.errors import CheckpointError
 from sentriton_server.encoder import check_model_type
+from sentriton_server.imports import import_large
 
 # Allowed after Pooling, in any order.
 HEAD_MODULES = ("Dense", "Dropout", "LayerNorm", "Normalize")
@@ -83,7 +84,20 @@ class ModuleFiles:
 
 
 def read_modules(folder: Path, *, served: bool = True) -> list[ModuleFiles]:
-    """The modules of a checkpoint. A plain transformers folder has only the module Transformer.
+    """The modules of a checkpoint, whose files are checked as well: see `list_modules`."""
+    modules = list_modules(folder, served=served)
+    for module in modules:
+        if module.kind == "Transformer":
+            _check_transformer(module.folder, served)
+        elif module.kind not in ("Dropout", "Normalize", *_FURTHER_MODULES):
+            _require(module.folder, "config.json")
+            read_object(module.folder / "config.json")
+    return modules
+
+
+def list_modules(folder: Path, *, served: bool = True) -> list[ModuleFiles]:
+    """The modules of a checkpoint. A plain transformers folder has only the module Transformer. It does not import
+    sentence-transformers, which takes seconds.
 
     Raises `CheckpointError` for a damaged file, or for a model of another kind. Without `served`, encoders and modules
     may be ones that Sentriton cannot serve.
@@ -94,16 +108,8 @@ def read_modules(folder: Path, *, served: bool = True) -> list[ModuleFiles]:
         if path.name.endswith(".index.json"):
             _check_index(path)
     if os.path.lexists(folder / "modules.json"):
-        modules = _listed_modules(folder, served)
-    else:
-        modules = [ModuleFiles("Transformer", "", folder)]
-    for module in modules:
-        if module.kind == "Transformer":
-            _check_transformer(module.folder, served)
-        elif module.kind not in ("Dropout", "Normalize", *_FURTHER_MODULES):
-            _require(module.folder, "config.json")
-            read_object(module.folder / "config.json")
-    return modules
+        return _listed_modules(folder, served)
+    return [ModuleFiles("Transformer", "", folder)]
 
 
 def check_order(kinds: list[str]) -> None:
@@ -140,6 +146,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def transformer_settings(folder: Path) -> dict[str, Any]:
     """The Transformer module's settings, from sentence_bert_config.json or the file's name in older releases."""
+    import_large("sentence_transformers")
     from sentence_transformers.base.modules import Transformer
 
     for path in sorted(folder.glob("sentence_*_config.json")):

@@ -34,8 +34,10 @@ def train(
     If a run is interrupted, run the same command to resume.
     """
     from sentriton_server.hub import prepare_libraries
+    from sentriton_server.imports import import_large
 
     prepare_libraries()
+    import_large("sentence_transformers")
     from sentriton_server.data_sets import data_folder
     from sentriton_server.training import load_recipe
     from sentriton_server.training import train as train_recipe

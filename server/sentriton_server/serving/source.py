@@ -11,6 +11,7 @@ from pathlib import Path
 from sentriton.cache import cache_folder
 from sentriton_server.cores import usable_cores
 from sentriton_server.export_cache import EXPORTS, hold, prune
+from sentriton_server.imports import import_large
 from sentriton_server.private_folder import private_folder
 from sentriton_server.repository import RepositoryError, check_repository
 from sentriton_server.resources import BUNDLED_CHECKPOINT, MODEL_REPOSITORY, PACKAGE, PARITY_SENTENCES, hash_files
@@ -47,6 +48,7 @@ def prepare_repository(
         _hold_in_cache(Path(source))
         return Path(source)
     # Only exports need torch and transformers.
+    import_large("torch")
     from sentriton_server.checkpoint import content_key, locate_checkpoint
     from sentriton_server.choices import resolve_choices, resolve_operators
     from sentriton_server.export import export
@@ -109,10 +111,10 @@ def is_repository(source: str | None) -> bool:
 
 def _may_be_small(checkpoint: Path) -> bool:
     """Whether the encoder may be a small one, by the size of its files, which takes no time to read."""
-    from sentriton_server.checkpoint.files import read_modules
+    from sentriton_server.checkpoint.files import list_modules
     from sentriton_server.export import SMALL_ENCODER_PARAMETERS
 
-    encoder = read_modules(checkpoint)[0].folder
+    encoder = list_modules(checkpoint)[0].folder
     held = [sum(path.stat().st_size for path in encoder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")]
     return (held[0] or held[1]) <= _BYTES_PER_WEIGHT * _UNUSED_WEIGHTS * SMALL_ENCODER_PARAMETERS
 
