@@ -45,7 +45,7 @@ settings belong to a command:
 |---|---|
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
 | `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
-| `sentriton export` | [Model](#model) and [Text](#text), without the row cache, and `$SENTRITON_CACHE`; also two [options](commands.md#export) |
+| `sentriton export` | [Model](#model) and [Text](#text), without the row cache, and `$SENTRITON_CACHE` |
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
 | `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
@@ -59,6 +59,7 @@ These rules apply to all settings:
 - A switch has a second flag that turns it off, such as `--no-verbose`.
 - An empty variable counts as unset. An empty key is an error, because an unset access key would leave the server open.
 - `~` at the beginning of a path is the home folder.
+- `--overwrite` and `--evaluate` of `export` are [options](commands.md#export) and have no variable.
 
 `make docs` writes this page from the settings of the [server](../server/sentriton_server/settings.py), the
 [client](../client/python/sentriton/settings.py) and the [gateway](../gateway/sentriton_gateway/settings.py). A test
