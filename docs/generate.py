@@ -59,6 +59,7 @@ These rules apply to all settings:
 - A switch has a second flag that turns it off, such as `--no-verbose`.
 - An empty variable counts as unset. An empty key is an error, because an unset access key would leave the server open.
 - `~` at the beginning of a path is the home folder.
+- `--overwrite` and `--evaluate` of `export` are [options](commands.md#export) and have no variable.
 
 `make docs` writes this page from the settings of the [server](../server/sentriton_server/settings.py), the
 [client](../client/python/sentriton/settings.py) and the [gateway](../gateway/sentriton_gateway/settings.py). A test

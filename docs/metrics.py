@@ -33,8 +33,8 @@ The models of the server publish these metrics, which are at most one second old
 [lane](decisions/lanes.md) is a queue:
 """
 STAND_IN = """
-`sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Repositories of release
-0.1 publish only the old name.
+`sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Servers of release 0.1
+publish only the old name.
 
 ## Stand-in backend
 
