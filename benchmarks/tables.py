@@ -16,28 +16,28 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-These tables compare Sentriton with the best peer, which is the fastest other system, at its best batch size. The pages
-of the processors have all rates, with the date and the command of each measurement. [Benchmarks](../README.md)
+These tables compare Sentriton with the best peer, which is the fastest other system, at its best batch size. The page
+of each processor lists all its rates, with the date and the command of each measurement. [Benchmarks](../README.md)
 describes the conditions and the goals.
 
 The last ratio of each row considers only peers whose vectors are as close to fp32 as those of Sentriton
 ([definition](../peers.md#goals-for-a-corpus)).
-
-The results of Zen 4 are older than Sentriton's [C++ operators](../../docs/decisions/encoder-operators.md). They use
-torch's operators, and do not include CTranslate2.
-
-`python -m benchmarks.tables` writes these pages from JSON files.
 """
 PROCESSOR_HEADING = """# {processor}
 
-This page has all results of the processor `{folder}`. The date and the command of a measurement are above its
-table. [Benchmarks](../../README.md#columns) explains the columns. [Results](../README.md) has the other
-processors.
-
-`python -m benchmarks.tables` writes this page from the JSON files in its folder.
+This page shows the saved results for {name}. Each table follows its date and command.
+[Columns](../../README.md#columns) explains the columns. [Results](../README.md) links to the other processors.
 """
+_WRITTEN_BY = "`python -m benchmarks.tables` writes {pages}.\n"
+# Limits of the results of a folder.
+_NOTES = {
+    "zen4": "These results are older than Sentriton's [C++ operators]({root}docs/decisions/encoder-operators.md).\n"
+    "They use torch's operators and do not include CTranslate2.\n",
+}
 _SENTRITON = "Sentriton, gRPC"
-# The rows of README's table, by the contenders' names in the results.
+# The names of columns on the pages, if they differ from those in the results.
+_COLUMNS = {"contender": "system"}
+# The rows of README's table, by the systems' names in the results.
 _PEERS = {
     "sentence-transformers torch": "sentence-transformers with torch, in process",
     "sentence-transformers ONNX": "sentence-transformers with ONNX Runtime, in process",
@@ -46,6 +46,17 @@ _PEERS = {
     _SENTRITON: "**Sentriton, over gRPC**",
 }
 _PRECISIONS = ("fp32", "bf16", "int8")
+# The heading of a table, by its benchmark.
+_HEADINGS = {
+    "batches": "Token blocks",
+    "clients": "Client libraries",
+    "contention": "Busy processes",
+    "gateway": "OpenAI's API",
+    "limit": "Encoder and service rate",
+    "offline": "Corpus rate",
+    "single": "Concurrent callers",
+    "text": "Text",
+}
 # The subject of a table, by its benchmark.
 _SHOWN = {
     "batches": "The table shows the token blocks that the batches of a corpus fill, for several limits of a batch.",
@@ -53,7 +64,8 @@ _SHOWN = {
     "contention": "The table shows the encoder alone and beside busy processes, for each number of spins.",
     "gateway": "The table compares OpenAI's API through the gateway with `encode` over gRPC.",
     "limit": "The table compares the matrix products alone, the encoder module, and the service over gRPC.",
-    "offline": "The table compares Sentriton with its peers on a corpus, each at several batch sizes.",
+    "offline": "The table compares Sentriton with its peers on a corpus. Peers run at several batch sizes. Sentriton "
+    "chooses its own.",
     "single": "The table compares calls with single sentences, joined and not joined, with one call with a list.",
     "text": "The table compares `embed_text`, which tokenizes on the server, with `embed_tokens`.",
 }
@@ -74,28 +86,43 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
     index = [HEADING]
     found = {}
     for folder, its in results.items():
-        processor = its[0]["processor"]
-        index.append(f"## {processor}\n\n[All results of `{folder}`]({folder}/README.md)\n")
+        index += [f"## {its[0]['processor']}\n", *_notes(folder, "../../")]
         if ratios := [row for result in its if result["benchmark"] == "offline" for row in ratio_rows(result)]:
             index += ["Rates are in sentences/s:\n", markdown(ratios)]
+        else:
+            index.append("No comparison with other systems ran on this processor.\n")
+        index.append(f"[All results for {_name(folder)}]({folder}/README.md)\n")
         found[f"{folder}/README.md"] = processor_page(folder, its)
+    index.append(_WRITTEN_BY.format(pages="these pages from JSON files"))
     return {"README.md": "\n".join(index), **found}
 
 
 def processor_page(folder: str, results: list[Result]) -> str:
     """The results of the processor in `folder`: each table with its date and command."""
     processor = results[0]["processor"]
-    parts = [PROCESSOR_HEADING.format(processor=processor, folder=folder)]
+    parts = [PROCESSOR_HEADING.format(processor=processor, name=_name(folder)), *_notes(folder, "../../../")]
     for result in results:
         precisions = {row.get("precision") for row in result["rows"]} - {None}
         only = f", {precisions.pop()}" if len(precisions) == 1 else ""
+        benchmark = result["benchmark"]
+        model, *details = result["title"].removesuffix(", " + processor).split(", ")
         parts += [
-            f"## {result['benchmark']}: {result['title'].removesuffix(', ' + processor)}{only}\n",
-            *(f"{shown}\n" for benchmark, shown in _SHOWN.items() if benchmark == result["benchmark"]),
-            f"{result['date']}, `{result['command']}`\n",
+            f"## {_HEADINGS.get(benchmark, benchmark)}: {model}{only}\n",
+            *(f"{shown}\n" for name, shown in _SHOWN.items() if name == benchmark),
+            f"{', '.join([result['date'], *details])}: `{result['command']}`\n",
             markdown(result["rows"]),
         ]
+    parts.append(_WRITTEN_BY.format(pages="this page from the JSON files in its folder"))
     return "\n".join(parts)
+
+
+def _name(folder: str) -> str:
+    """The processor's name in a sentence: Zen 4 for zen4."""
+    return re.sub(r"^zen", "Zen ", folder)
+
+
+def _notes(folder: str, root: str) -> list[str]:
+    return [_NOTES[folder].format(root=root)] if folder in _NOTES else []
 
 
 def summary(results: dict[str, list[Result]]) -> str:
@@ -121,7 +148,7 @@ def summary(results: dict[str, list[Result]]) -> str:
         lines.append([title, *(cell and f"{bold}{cell}{bold}" for cell in cells)])
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     words = ", ".join(f"{name} {cosine:.4f}" for name, cosine in cosines.items())
-    processor = f"{newest[0]['processor'].split(',')[0]}, {re.sub(r'^zen', 'Zen ', folder)}"
+    processor = f"{newest[0]['processor'].split(',')[0]}, {_name(folder)}"
     date = max(result["date"] for result in newest)
     return (
         f"[{processor}](benchmarks/results/{folder}/README.md), {date}:\n\n{table}\n"
@@ -154,14 +181,22 @@ def ratio_rows(result: Result) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """A table. Columns without a value are left out."""
-    columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
-    lines = [columns, ["---"] * len(columns), *([_cell(row[column]) for column in columns] for row in rows)]
+    """A table. Columns without a value are left out, and all numbers of a column have the same decimals."""
+    columns = {
+        _COLUMNS.get(column, column): _cells([row[column] for row in rows])
+        for column in rows[0]
+        if any(row[column] is not None for row in rows)
+    }
+    lines = [columns, ["---"] * len(columns), *zip(*columns.values(), strict=True)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:,}" if isinstance(value, (int, float)) else str(value)
+def _cells(values: list[Any]) -> list[str]:
+    decimals = max((len(str(value).partition(".")[2]) for value in values if isinstance(value, float)), default=0)
+    return [
+        "" if value is None else f"{value:,.{decimals}f}" if isinstance(value, (int, float)) else str(value)
+        for value in values
+    ]
 
 
 def main() -> None:

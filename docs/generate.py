@@ -89,7 +89,7 @@ FILES_INTRODUCTION = "These settings name folders. Some belong to commands other
 FORMER = """
 ## Former names
 
-Release 0.2 renamed some settings. Their former names still work in this release, and print a warning:
+Release 0.2 renamed some settings. Their former names still work in this release and print a warning:
 
 | former flag | flag | former variable | variable |
 |---|---|---|---|

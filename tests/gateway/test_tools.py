@@ -46,8 +46,9 @@ def test_llama_index(gateway: RunningGateway, model: str, encoder: SentenceEncod
     np.testing.assert_allclose(embedding.get_query_embedding(TEXTS[0]), encoder.encode(TEXTS[0]), atol=1e-6, rtol=0)
 
 
-def test_the_program_of_its_page(gateway: RunningGateway) -> None:
-    (program,) = blocks(ROOT / "docs/gateway.md", "python")
+@pytest.mark.parametrize("page", ["docs/gateway.md", "gateway/README.md"])
+def test_the_program_of_its_page(page: str, gateway: RunningGateway) -> None:
+    (program,) = blocks(ROOT / page, "python")
     code = program.code.replace("http://localhost:8080", gateway.url)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stderr, done.stdout) == ("", program.output)

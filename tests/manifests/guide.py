@@ -25,8 +25,13 @@ KUSTOMIZATIONS: dict[str, str] = dict(re.findall(r"```yaml\n# (\w+)/kustomizatio
 FURTHER_PATCHES: dict[str, str] = {
     kind: block for block, kind in re.findall(r"```yaml\n(patches:\n  - target: {kind: (\w+).*?)```", GUIDE, re.DOTALL)
 }
-# Lists of components, added alike.
-FURTHER_COMPONENTS: list[str] = re.findall(r"```yaml\n(components:\n.*?)```", GUIDE, re.DOTALL)
+# Lists of components, added alike, each by the folder of its resource.
+FURTHER_COMPONENTS: dict[str, str] = {
+    folder: block
+    for block, folder in re.findall(
+        r"```yaml\n(components:\n  - \.\./sentriton/docker/kubernetes/([\w-]+).*?)```", GUIDE, re.DOTALL
+    )
+}
 
 
 def follow(name: str, folder: Path, further: str = "") -> tuple[Manifest, ...]:

@@ -14,7 +14,7 @@ from cryptography import x509
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.dockerfiles import values
-from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, needed, read
+from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, needed, of_kind, overlay, read
 from tests.manifests.guide import COMMANDS, FURTHER_COMPONENTS, FURTHER_PATCHES, GUIDE, KUSTOMIZATIONS, follow
 from tests.manifests.references import images, secrets
 from tests.snippets import blocks, command_lines
@@ -99,13 +99,41 @@ def test_its_tag_reaches_one_of_two_models(tmp_path: Path) -> None:
     assert tags == {"sentriton-current": {f"{registry}:model-current"}, "sentriton-next": {f"{registry}:model-2"}}
 
 
+@pytest.mark.parametrize("model", ["current", "next"])
+def test_each_of_two_models_can_have_the_components(model: str, tmp_path: Path) -> None:
+    components = ["components/tls", "components/access-key"]
+    manifests = overlay(tmp_path, f"overlays/side-by-side/{model}", components)
+    assert set(secrets(manifests)) == {"sentriton-tls", "sentriton-keys"}
+
+
+@pytest.mark.parametrize("column", [2, 3])
+def test_its_paths_of_autoscalers_are_fields(column: int, tmp_path: Path) -> None:
+    scaler, kind = [("keda", "ScaledObject"), ("adapter", "HorizontalPodAutoscaler")][column - 2]
+    (found,) = of_kind(overlay(tmp_path, components=["components/cpu", f"components/autoscaling-{scaler}"]), kind)
+    rows = GUIDE.split("| rule | path in KEDA's ScaledObject |")[1].split("\n\n")[0].splitlines()[2:]
+    paths = [path for row in rows for path in re.findall(r"`(/[^`]+)`", row.split("|")[column])]
+    assert len(paths) >= 6
+    for path in paths:
+        value = found
+        for part in path.split("/")[1:]:
+            value = value[int(part)] if isinstance(value, list) else value[part]
+
+
 def test_its_export_for_cpus_asks_for_no_gpu(tmp_path: Path) -> None:
-    (component,) = FURTHER_COMPONENTS
-    (job,) = (one for one in follow("export", tmp_path, component) if one["kind"] == "Job")
+    (job,) = (one for one in follow("export", tmp_path, FURTHER_COMPONENTS["export-job"]) if one["kind"] == "Job")
     assert "gpu" not in str(job)
+
+
+def test_its_caller_gets_the_secrets_of_its_server(tmp_path: Path) -> None:
+    for name in ("server", "caller"):
+        (tmp_path / name).mkdir()
+    server = follow("production", tmp_path / "server")
+    caller = follow("caller", tmp_path / "caller", FURTHER_COMPONENTS["caller"])
+    assert set(secrets(caller)) == set(secrets(server)) == {"sentriton-tls", "sentriton-keys"}
 
 
 def test_every_block_of_yaml_is_built() -> None:
     assert GUIDE.count("```yaml\n") == len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS)
     # The first one is built in tests/manifests/test_changes.py.
     assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "PersistentVolumeClaim"}
+    assert FURTHER_COMPONENTS.keys() == {"caller", "export-job"}

@@ -22,6 +22,7 @@ ELSEWHERE = {
     ROOT / "README.md": "from inference import",
     ROOT / "docs/protocol.md": "from inference import",
     ROOT / "docs/gateway.md": "from openai import",
+    ROOT / "gateway/README.md": "from openai import",
     ROOT / "docs/train.md": "from datasets import",
     CARD: "from sentence_transformers import",
 }

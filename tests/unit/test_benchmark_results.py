@@ -62,9 +62,9 @@ def test_files_that_are_written_are_no_part_of_the_command() -> None:
     ]
 
 
-def save(folder: Path, processor: str, date: str, rows: list[dict[str, Any]]) -> None:
+def save(folder: Path, processor: str, date: str, rows: list[dict[str, Any]], benchmark: str = "offline") -> None:
     result = {
-        "benchmark": "offline",
+        "benchmark": benchmark,
         "title": f"RoBERTa-base, 512 sentences (klue), {processor}",
         "processor": processor,
         "date": date,
@@ -84,8 +84,30 @@ def test_each_processor_has_a_page_and_a_section_with_ratios(tmp_path: Path, row
     ratios = "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |"
     assert ratios in pages["README.md"]
     assert pages["b/README.md"].startswith("# 64 cores of B\n")
-    assert "2026-11-26, `benchmarks.offline --size base`" in pages["b/README.md"]
+    assert "2026-11-26, 512 sentences (klue): `benchmarks.offline --size base`" in pages["b/README.md"]
     assert "note" not in pages["b/README.md"]  # no row has one
+
+
+def test_a_processor_without_a_comparison_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "zen3", "2 cores of A", "2026-11-27", [{"callers": "1 thread", "of_list": 0.5}], benchmark="single")
+    pages = tables.pages(tables.read_results(tmp_path))
+    assert "No comparison with other systems ran on this processor.\n" in pages["README.md"]
+    assert "[All results for Zen 3](zen3/README.md)" in pages["README.md"]
+
+
+def test_a_column_has_one_number_of_decimals_and_its_name_of_the_pages() -> None:
+    rows = [{"contender": "a", "rate": 1200, "x": 1}, {"contender": "b", "rate": None, "x": 0.25}]
+    assert tables.markdown(rows).splitlines()[2:] == ["| a | 1,200 | 1.00 |", "| b |  | 0.25 |"]
+    assert tables.markdown(rows).startswith("| system | rate | x |\n")
+
+
+def test_every_column_is_explained() -> None:
+    explained = (tables.RESULTS.parent / "README.md").read_text(encoding="utf-8").split("\n## Columns\n")[1]
+    for folder in tables.read_results(tables.RESULTS):
+        page = (tables.RESULTS / folder / "README.md").read_text(encoding="utf-8")
+        headers = re.findall(r"^\| (.*) \|\n\| ---", page, re.M)
+        columns = {column for header in headers for column in header.split(" | ")}
+        assert {column for column in columns if f"`{column}`" not in explained} == set()
 
 
 def test_the_summary_has_the_newest_processor_with_date(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
