@@ -36,10 +36,10 @@ export function vectors(words) {
 }
 
 /**
- * An open server. `assets` has the contents of its files (values or text); `change` alters each embedding's response and
- * `changeAsset` each asset's; `refuse(number, words)` may give an error. A request takes `delayS`, and none is answered while
- * `silent`. `asked` counts requests for assets, `received` those for embeddings, `ended` both, and `cancelled` those that
- * ended so; `words` has the words of each embedding's request, `atOnce` the most at a time.
+ * An open server. `assets` has the contents of its files (values or text). `change` alters each embedding's response and
+ * `changeAsset` each asset's. `refuse(number, words)` may give an error. A request takes `delayS`, and none is answered while
+ * `silent`. `asked` counts requests for assets, `received` those for embeddings, `ended` both. `cancelled` counts those that
+ * ended so. `words` has the words of each embedding's request, `atOnce` the most at a time.
  */
 export async function openSmallServer() {
   const state = {

@@ -44,7 +44,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
-        self._question: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
@@ -122,16 +122,16 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     async def close(self) -> None:
         """Close the connections, like `SentenceEncoder.close`. Leaving an `async with` block does this too."""
-        self._session.close()
+        for pause_s in self._session.close():
+            await asyncio.sleep(pause_s)
         if self._session.endpoints is not None:
-            await _close(self._session.endpoints)
-        if self._question is not None and not self._question.done():
-            await asyncio.wait([self._question])
+            for endpoint in self._session.endpoints.all:
+                await endpoint.connection.close()
 
     async def __aenter__(self) -> Self:
         try:
             await self.connect()
-        except asyncio.CancelledError:
+        except BaseException:
             await self.close()
             raise
         return self
@@ -155,42 +155,32 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """`connect` within `deadline`."""
         self._session.check_open()
         self._check_loop()
-        if self._session.served is None:
-            await self._ask(None, deadline)
-
-    async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
-        """Switch to the served model, unless another task did."""
-        if self._session.model is old:
-            await self._ask(old, deadline)
-
-    async def _ask(self, old: ServedModel | None, deadline: Deadline) -> None:
-        """Ask for the served model, once for all tasks that wait. A task that leaves does not cancel it."""
-        if self._question is None or self._question.done():
-            if deadline.over(time.monotonic()):
-                raise deadline.exceeded(self.url)
-            self._question = asyncio.create_task(self._ask_once(old))
-            self._question.add_done_callback(lambda task: task.cancelled() or task.exception())
+        if self._session.served is not None:
+            return
         try:
-            left_s = deadline.left_s(time.monotonic()) + MARGIN_S
-            await asyncio.wait_for(asyncio.shield(self._question), left_s)
+            await asyncio.wait_for(self._connect_once(), deadline.left_s(time.monotonic()) + MARGIN_S)
         except asyncio.TimeoutError as error:
             raise deadline.exceeded(self.url) from error
         deadline.moved(time.monotonic())
 
-    async def _ask_once(self, old: ServedModel | None) -> None:
-        if self._session.endpoints is None:
-            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
-            self._session.open(Endpoints(servers))
-        endpoints = self._session.open_endpoints
-        try:
-            with self._session.checking():
-                questions = model_questions(endpoints, self._session.deadline(), old)
-                self._session.served = await ask_async(questions)
-        except BaseException:
-            if old is None and not self._session.closed.is_set():  # otherwise `close` does it
-                self._session.endpoints = None
-                await _close(endpoints)
-            raise
+    async def _connect_once(self) -> None:
+        async with self._connecting:
+            self._session.check_open()
+            if self._session.endpoints is None:
+                servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
+                self._session.open(Endpoints(servers))
+            if self._session.served is None:
+                questions = model_questions(self._session.open_endpoints, self._session.deadline())
+                with self._session.checking():
+                    self._session.served = await ask_async(questions)
+
+    async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
+        """Switch to the served model, unless another task did."""
+        async with self._connecting:
+            if self._session.model is old:
+                questions = model_questions(self._session.open_endpoints, deadline, old)
+                with self._session.checking():
+                    self._session.served = await ask_async(questions)
 
     def _check_loop(self) -> None:
         """Raises in any event loop but the first call's, which owns gRPC's channel."""
@@ -202,7 +192,3 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
                 "this encoder belongs to another event loop; make an "
                 "AsyncSentenceEncoder in each event loop (each asyncio.run has its own)"
             )
-
-
-async def _close(endpoints: Endpoints[AsyncConnection]) -> None:
-    await asyncio.gather(*[endpoint.connection.close() for endpoint in endpoints.all])

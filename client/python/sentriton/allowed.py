@@ -50,7 +50,6 @@ def whole(least: int, most: int | None = None, *, of: str = "", zero: str = "") 
 
 
 def matching(pattern: str, words: str) -> Allowed:
-    """Strings that match the whole pattern."""
     return Allowed(words, lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None)
 
 

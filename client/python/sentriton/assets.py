@@ -19,7 +19,6 @@ def parse_manifest(address: str, content: bytes) -> Manifest:
 
 
 def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
-    """The golden sentences from the server at `address`."""
     with _blaming(address, GOLDEN):
         found, announced = hashlib.sha256(content).hexdigest(), manifest.files.get(GOLDEN)
         if announced not in (None, found):
@@ -28,7 +27,6 @@ def parse_golden(address: str, manifest: Manifest, content: bytes) -> Golden:
 
 
 def kept_tokenizer(address: str, manifest: Manifest) -> TextTokenizer | None:
-    """The tokenizer of the manifest from the cache, or None."""
     content = cache.kept(manifest.files[TOKENIZER])
     with _blaming(address, TOKENIZER):
         return None if content is None else TextTokenizer(content.decode("utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Generic, NoReturn, cast
 
 from sentriton.arguments import as_texts, choice
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from sentriton.keywords import Settings
-    from sentriton.similarity import Named, TensorsOrArrays
+    from sentriton.similarity import TensorsOrArrays
 
 
 class ModelCardData:
@@ -86,7 +87,7 @@ class BaseEncoder(Generic[AnyConnection]):
         return self._similarity_fn_name or cast("SimilarityName", self.manifest.similarity)
 
     @similarity_fn_name.setter
-    def similarity_fn_name(self, name: SimilarityName | Named) -> None:
+    def similarity_fn_name(self, name: SimilarityName | Enum) -> None:
         # sentence-transformers' SimilarityFunction has such values.
         self._similarity_fn_name = choice("similarity_fn_name", getattr(name, "value", name), SIMILARITY_NAMES)
 

@@ -78,7 +78,6 @@ class Call(Generic[AnyConnection]):
 
     @property
     def is_long(self) -> bool:
-        """Whether a thread tokenizes its text."""
         return sum(map(len, self.texts)) > LONG
 
     @property
@@ -144,7 +143,6 @@ class Call(Generic[AnyConnection]):
                 self.course.cancel()
 
     def request(self, sending: Sending[AnyConnection]) -> tuple[ModelInferRequest, float]:
-        """The request to send, and its time in seconds."""
         time_s = sending.until - sending.sent
         parameters = protocol.parameters(
             fingerprint=self._model.manifest.fingerprint, priority=self.priority, timeout_s=time_s

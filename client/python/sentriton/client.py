@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sentriton.base import BaseEncoder
 from sentriton.call import Call, Pin
-from sentriton.connection import GRACE_S, Connection, ask
+from sentriton.connection import Connection, ask
 from sentriton.deadline import Deadline
 from sentriton.dispatch import Dispatcher
 from sentriton.endpoints import Endpoint, Endpoints
@@ -171,13 +171,10 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
     def close(self) -> None:
         """Close the connections. Leaving a `with` block does this too. Calls in progress raise a `SentritonError`."""
-        connections = [endpoint.connection for endpoint in self._session.open_endpoints.all]
-        for connection in connections:
-            connection.begin_close()
-        self._session.close()
-        end = time.monotonic() + GRACE_S
-        for connection in connections:
-            connection.close(end)
+        for pause_s in self._session.close():
+            time.sleep(pause_s)
+        for endpoint in self._session.open_endpoints.all:
+            endpoint.connection.close()
 
     def __enter__(self) -> Self:
         return self

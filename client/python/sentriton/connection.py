@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Generator
-from contextlib import suppress
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -47,38 +45,40 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
 
-# The time for requests to end by themselves at `close`. A cancellation at an answer can crash Triton (issue 7368).
-GRACE_S = 0.1
-
+_CLOSED = "this connection is closed"
 Result = TypeVar("Result")
 
 
-class Connection:
+class _Channel:
     """An open channel to one address (host:port). Methods raise `SentritonError`s."""
 
+    def __init__(self, grpc: Any, address: str, settings: ClientSettings) -> None:
+        self.address, self.settings = address, settings
+        self.pending: set[Any] = set()
+        self.closing = False
+        self._key = () if settings.access_key is None else ((ACCESS_HEADER, settings.access_key),)
+        self._channel = _channel(grpc, address, settings)
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        if self.closing:
+            raise SentritonError(_CLOSED)
+        return (*self._key, *trace_headers())
+
+
+class Connection(_Channel):
     def __init__(self, address: str, settings: ClientSettings | None = None) -> None:
-        self.address, self.settings = address, settings or ClientSettings()
-        self._metadata = _call_metadata(self.settings)
-        self._channel: grpc.Channel = _channel(grpc, address, self.settings)
+        super().__init__(grpc, address, settings or ClientSettings())
         self._stub = Stub(self._channel)
-        self._pending: set[PendingCall] = set()
-        self._closing = False
 
     def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
         return self.result_of(self.start_infer(request, timeout_s))
 
     def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> PendingCall:
         """Send a request. `result_of` returns its response."""
-        metadata = (*self._metadata, *trace_headers())
-        call: PendingCall = self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=metadata)
-        self._pending.add(call)
-        call.add_done_callback(self._pending.discard)
+        call: PendingCall = self._stub.ModelInfer.future(request, timeout=timeout_s, metadata=self._metadata())
+        self.pending.add(call)
+        call.add_done_callback(self.pending.discard)
         return call
-
-    def cancel(self, call: PendingCall) -> None:
-        """Cancel a request, unless the connection is closing."""
-        if not self._closing:
-            call.cancel()
 
     def result_of(self, call: PendingCall) -> ModelInferResponse:
         with translated(self.address):
@@ -88,68 +88,37 @@ class Connection:
         """Whether Triton reports ready. The canary tests more."""
         try:
             with translated(self.address):
-                answer = self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata)
+                answer = self._stub.ServerReady(ServerReadyRequest(), timeout=timeout_s, metadata=self._metadata())
         except SentritonError as error:
             raise explained(error, self.address, self.settings, timeout_s) from error.__cause__
         return bool(answer.ready)
 
-    def begin_close(self) -> None:
-        """From here on, only `close` cancels requests."""
-        self._closing = True
-
-    def close(self, end: float = 0.0) -> None:
-        """Close the channel. Its requests have until `end` (of `time.monotonic`), then they are cancelled."""
-        for call in self._pending.copy():
-            with suppress(grpc.FutureTimeoutError, grpc.FutureCancelledError):
-                call.exception(timeout=max(0.0, end - time.monotonic()))
+    def close(self) -> None:
         self._channel.close()
 
 
-class AsyncConnection:
-    """An open asyncio channel to one address. Methods raise `SentritonError`s."""
-
+class AsyncConnection(_Channel):
     def __init__(self, address: str, settings: ClientSettings) -> None:
-        self.address, self.settings = address, settings
-        self._metadata = _call_metadata(settings)
-        self._channel: grpc.aio.Channel = _channel(grpc.aio, address, settings)
+        super().__init__(grpc.aio, address, settings)
         self._stub = AsyncStub(self._channel)
-        self._closed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pending: set[asyncio.Future[Any]] = set()
 
     async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
-        """Send a request and wait for its response. Cancelling cancels the request, except after `close`."""
-        if not self._closed.done():
-            call = self._stub.ModelInfer(request, timeout=timeout_s, metadata=(*self._metadata, *trace_headers()))
-            pending: asyncio.Future[Any] = asyncio.ensure_future(call)
-            self._pending.add(pending)
-            pending.add_done_callback(self._ended)
-            try:
-                await asyncio.wait([pending, self._closed], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                if not self._closed.done():
-                    pending.cancel()
-            if not self._closed.done():
-                with translated(self.address):
-                    response: ModelInferResponse = pending.result()
-                    return response
-        raise SentritonError(f"the connection to {self.address} is closed")
+        call = self._stub.ModelInfer(request, timeout=timeout_s, metadata=self._metadata())
+        self.pending.add(call)
+        try:
+            with translated(self.address):
+                return await call
+        except asyncio.CancelledError as error:
+            if self.closing:  # by the end of the channel
+                raise SentritonError(_CLOSED) from error
+            raise
+        finally:
+            self.pending.discard(call)
 
-    def close(self) -> Awaitable[None]:
-        """Fail the calls at once. Their requests have `GRACE_S` to end, then they are cancelled."""
-        if not self._closed.done():
-            self._closed.set_result(None)
-        return self._close()
-
-    async def _close(self) -> None:
-        if self._pending:
-            await asyncio.wait(self._pending, timeout=GRACE_S)
+    async def close(self) -> None:
         await self._channel.close()
-        await asyncio.gather(*self._pending, return_exceptions=True)
-
-    def _ended(self, pending: asyncio.Future[Any]) -> None:
-        self._pending.discard(pending)
-        if not pending.cancelled():
-            pending.exception()  # otherwise asyncio warns
+        while self.pending:
+            await asyncio.sleep(0)
 
 
 @dataclass(frozen=True)
@@ -178,12 +147,13 @@ def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) 
 
 
 async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferResponse, Result]) -> Result:
-    """`ask` for asyncio."""
+    """`ask` for asyncio. Cancelling it does not cancel a request, since this can crash Triton 24.10 (issue 7368)."""
     try:
         question = next(questions)
         while True:
             try:
-                response = await question.connection.infer(question.request, question.timeout_s)
+                answer = question.connection.infer(question.request, question.timeout_s)
+                response = await asyncio.shield(answer)
             except SentritonError as error:
                 question = questions.throw(await asyncio.to_thread(_explained, error, question))
             else:
@@ -205,7 +175,3 @@ def _channel(grpc: Any, address: str, settings: ClientSettings) -> Any:
     if settings.server_name is not None:
         options.append(("grpc.ssl_target_name_override", settings.server_name))
     return grpc.secure_channel(address, credentials, options=options)
-
-
-def _call_metadata(settings: ClientSettings) -> tuple[tuple[str, str], ...]:
-    return () if settings.access_key is None else ((ACCESS_HEADER, settings.access_key),)

@@ -26,7 +26,6 @@ class Deadline:
 
     @property
     def end(self) -> float:
-        """The latest end of the call."""
         return self._end
 
     @property

@@ -26,8 +26,6 @@ Value = TypeVar("Value")
 
 
 class SettingDetails(TypedDict, total=False):
-    """The optional fields of `Setting`."""
-
     allowed: Allowed
     unit: str
     unset: str
@@ -126,7 +124,6 @@ def settings_of(cls: type) -> tuple[Setting, ...]:
 
 
 def check_settings(settings: Any) -> None:
-    """Raises `InvalidInput` for the first field with a value that is not allowed."""
     for declared in settings_of(type(settings)):
         declared.check(declared.field, getattr(settings, declared.field))
 

@@ -7,7 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sentriton.call import Call
 from sentriton.connection import AsyncConnection, Connection
@@ -52,14 +52,11 @@ class Dispatcher:
 
 
 class AsyncDispatcher:
-    """`Dispatcher` for asyncio."""
-
     def __init__(self, call: Call[AsyncConnection]) -> None:
         self._call = call
         self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], Outcome]] = asyncio.Queue()
 
     async def run(self) -> None:
-        """Like `Dispatcher.run`."""
         call, course = self._call, self._call.course
         is_long = call.is_long
         with call.under_way():
@@ -86,7 +83,7 @@ def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float
     connection = sending.endpoint.connection
     pending = connection.start_infer(request, time_s)
     sending.endpoint.begin(sending, sending.sent)
-    sending.cancel = partial(connection.cancel, pending)
+    sending.cancel = partial(_cancel, connection, pending)
 
     def ended(pending: PendingCall) -> None:
         sending.endpoint.end(sending)
@@ -98,10 +95,10 @@ def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float
 def send_async(
     sending: Sending[AsyncConnection], request: ModelInferRequest, time_s: float, came: Came[AsyncConnection]
 ) -> None:
-    """`send` for asyncio."""
-    task = asyncio.create_task(sending.endpoint.connection.infer(request, time_s))
+    connection = sending.endpoint.connection
+    task = asyncio.create_task(connection.infer(request, time_s))
     sending.endpoint.begin(sending, sending.sent)
-    sending.cancel = task.cancel
+    sending.cancel = partial(_cancel, connection, task)
 
     def ended(task: asyncio.Task[ModelInferResponse]) -> None:
         sending.endpoint.end(sending)
@@ -110,3 +107,8 @@ def send_async(
         came(sending, task.result)
 
     task.add_done_callback(ended)
+
+
+def _cancel(connection: Connection | AsyncConnection, request: Any) -> None:
+    if not connection.closing:
+        request.cancel()

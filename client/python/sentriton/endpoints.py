@@ -102,8 +102,6 @@ class Inquiry(Generic[AnyConnection]):
 
 
 class Endpoints(Generic[AnyConnection]):
-    """The servers of one client."""
-
     def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]]) -> None:
         self.all = tuple(endpoints)
         self._turn = 0

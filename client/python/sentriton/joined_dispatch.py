@@ -47,14 +47,11 @@ class JoinedDispatcher:
 
 
 class AsyncJoinedDispatcher:
-    """`JoinedDispatcher` for asyncio."""
-
     def __init__(self, call: Call[AsyncConnection]) -> None:
         self._call = call
         self._look = asyncio.Event()
 
     async def run(self) -> bool:
-        """Like `JoinedDispatcher.run`."""
         call, joiner, look = self._call, self._call.joiner, self._look
         loop = asyncio.get_running_loop()
         with _member_of(call, look.set) as member:

@@ -110,8 +110,6 @@ class Encode(
 
 
 class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, TensorList, Tokens, AnyMany]):
-    """`encode_stream`."""
-
     @overload
     def __call__(self, sentences: Given, **to: Unpack[ToFloat32]) -> Float32: ...
     @overload

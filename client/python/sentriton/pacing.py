@@ -26,7 +26,6 @@ class Window:
         self.limit = min(self.limit, self.most)
 
     def anew(self) -> Window:
-        """A window for the next call, with this limit and rate."""
         return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:
@@ -47,7 +46,6 @@ class Window:
         self._tokens, self._answers, self._since = 0, 0, now
 
     def overloaded(self) -> None:
-        """Halve the limit after a rejection."""
         self.limit = max(1, self.limit // 2)
         self._tokens, self._answers, self._since = 0, 0, -1.0
 

@@ -107,7 +107,6 @@ def _try_tls(
 
 
 def _http_kind(place: tuple[str, int], timeout_s: float) -> str:
-    """The kind of port if it answers HTTP/1.1, else ""."""
     connection = HTTPConnection(*place, timeout=timeout_s)
     try:
         connection.request("GET", "/metrics")

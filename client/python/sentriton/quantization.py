@@ -41,7 +41,6 @@ def quantize_tokens(token_embeddings: Sequence[NDArray[np.float32]], precision: 
 
 
 def check_count(count: int, precision: str) -> None:
-    """Raises `InvalidInput` if `count` embeddings have no ranges."""
     if count == 1 and precision in ("int8", "uint8"):
         raise InvalidInput(
             f"precision is {precision!r}, which takes its ranges from the call's embeddings; give more than one "

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Generic
+from typing import Any, Generic
 
 from sentriton.arguments import positive
 from sentriton.deadline import Deadline
@@ -18,6 +18,8 @@ from sentriton.joining import Joiner
 from sentriton.pacing import RetryBudget, Window
 from sentriton.served_model import ServedModel
 from sentriton.settings import ClientSettings
+
+_GRACE_S = 0.1  # for requests in progress at `close`
 
 
 class Session(Generic[AnyConnection]):
@@ -44,10 +46,17 @@ class Session(Generic[AnyConnection]):
         self.endpoints = endpoints
         self.joiner = Joiner(endpoints, self.budget, self.settings.max_in_flight)
 
-    def close(self) -> None:
+    def close(self) -> Iterator[float]:
+        """Yields pauses while requests may end by themselves, since a cancellation at an answer can crash Triton."""
+        connections: list[Any] = [endpoint.connection for endpoint in self.endpoints.all] if self.endpoints else []
+        for connection in connections:
+            connection.closing = True
         self.closed.set()
-        if self.endpoints is not None:
+        if connections:
             self.joiner.wake_all()
+        end = time.monotonic() + _GRACE_S
+        while any(connection.pending for connection in connections) and time.monotonic() < end:
+            yield 0.002
 
     @property
     def open_endpoints(self) -> Endpoints[AnyConnection]:
@@ -60,7 +69,6 @@ class Session(Generic[AnyConnection]):
         return Deadline(timeout_s, self.settings.stall_timeout_s, time.monotonic())
 
     def check_usable(self) -> None:
-        """Raises if the encoder was closed or belongs to another process."""
         if os.getpid() != self._process_id:
             raise SentritonError(
                 "this encoder was made in another process and does not survive a fork; make a new one in each process"

@@ -54,13 +54,6 @@ similarity_signature: Declares[Scores[Matrix[np.float32], Matrix[np.float32] | M
 pairwise_signature: Declares[Scores[Vector[np.float32], Vector[np.float32] | Vector[np.float64]]] = as_it_is
 
 
-class Named(Protocol):
-    """A member of sentence-transformers' `SimilarityFunction`."""
-
-    @property
-    def value(self) -> str: ...
-
-
 def normalize(embeddings: Embeddings) -> Embeddings:
     """Scale each row to length 1. A row of zeros stays zero."""
     return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)

@@ -17,7 +17,6 @@ FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, 
 
 
 def require_scores(scores: Sequence[float]) -> None:
-    """Raise `InvalidInput` if human scores correlate with nothing, since all are equal."""
     if len(set(scores)) < 2:
         raise InvalidInput(
             f"{len(scores)} pairs have {len(set(scores))} different scores; correlation needs two or more"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,8 +46,6 @@ def open_rows(output: Path, partial: Path, dimension: int, dtype: np.dtype[Any],
 
 
 class _FileRows:
-    """Rows of one file, appended to `partial`."""
-
     rows: int
 
     def __init__(self, partial: Path) -> None:
@@ -126,8 +124,8 @@ def _json_line(row: dict[str, Any]) -> bytes:
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:
-    """The 128 bytes before an array [rows, dimension] in the .npy format 1.0."""
-    content = repr({"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)})
-    magic = np.lib.format.MAGIC_PREFIX + b"\x01\x00"
-    room = _HEADER_BYTES - len(magic) - 2
-    return magic + struct.pack("<H", room) + content.ljust(room - 1).encode("latin1") + b"\n"
+    """The 128 bytes before an array [rows, dimension]. numpy leaves room in them for a larger number of rows."""
+    header = BytesIO()
+    content = {"descr": dtype.str, "fortran_order": False, "shape": (rows, dimension)}
+    np.lib.format.write_array_header_1_0(header, content)  # type: ignore[no-untyped-call]
+    return header.getvalue()

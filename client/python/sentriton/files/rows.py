@@ -31,7 +31,6 @@ class Reading:
     remedy: str = "convert the file to UTF-8, such as by iconv -f CP949 -t UTF-8"
 
     def wrong(self, message: object, cause: Exception | None = None) -> None:
-        """Skip a row, or raise `InvalidInput`."""
         error = message if isinstance(message, InvalidInput) else InvalidInput(message)
         if self.reject is None:
             raise error from cause

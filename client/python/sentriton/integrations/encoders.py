@@ -44,3 +44,17 @@ class Encoders:
         if encoder is not None:
             await encoder.close()
         self.close()
+
+
+class Closes:
+    """The closing of an adapter."""
+
+    _encoders: Encoders
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._encoders.close()
+
+    async def aclose(self) -> None:
+        """Close the connections of blocking code and of the running event loop."""
+        await self._encoders.aclose()

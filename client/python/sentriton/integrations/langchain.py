@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sentriton.integrations.encoders import Encoders
+from sentriton.integrations.encoders import Closes, Encoders
 from sentriton.requirements import imports_of
 
 with imports_of("langchain"):
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentriton.keywords import Common, Settings
 
 
-class SentritonEmbeddings(Embeddings):
+class SentritonEmbeddings(Closes, Embeddings):
     """Embeds LangChain's documents and queries through a Sentriton server, with the model's prompt for each.
 
     `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`. The `settings` are those of
@@ -53,11 +53,3 @@ class SentritonEmbeddings(Embeddings):
     async def aembed_query(self, text: str) -> list[float]:
         """Return the vector of a query."""
         return (await self._encoders.of_running_loop().encode_query(text, **self._options)).tolist()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._encoders.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of blocking code and of the running event loop."""
-        await self._encoders.aclose()

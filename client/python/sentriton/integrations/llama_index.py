@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sentriton.integrations.encoders import Encoders
+from sentriton.integrations.encoders import Closes, Encoders
 from sentriton.requirements import imports_of
 
 with imports_of("llama-index"):
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BATCH_SENTENCES = 512  # of one call by LlamaIndex, which the encoder splits into requests
 
 
-class SentritonEmbedding(BaseEmbedding):
+class SentritonEmbedding(Closes, BaseEmbedding):
     """Embeds LlamaIndex's nodes and queries through a Sentriton server, with the model's prompt for each.
 
     `normalize_embeddings` and `truncate_dim` are those of `SentenceEncoder.encode`. The `settings` are those of
@@ -60,14 +60,6 @@ class SentritonEmbedding(BaseEmbedding):
     def class_name(cls) -> str:
         """The name under which LlamaIndex saves it."""
         return "SentritonEmbedding"
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._encoders.close()
-
-    async def aclose(self) -> None:
-        """Close the connections of blocking code and of the running event loop."""
-        await self._encoders.aclose()
 
     def _options(self) -> Common:
         return {"normalize_embeddings": self.normalize_embeddings, "truncate_dim": self.truncate_dim}

@@ -275,7 +275,7 @@ class CallTest extends ServerTest {
         assertClosingLeaves(5, server, other, large, small);
     }
 
-    /** The calls fail at once, and the server, which answers a little later, has answered so many requests. */
+    /** The calls fail at once. The server answers a little later, so many requests in all. */
     private static void assertClosingLeaves(
             int requests, SmallServer server, SentenceEncoder encoder, CompletableFuture<?>... calls) {
         Thread closing = new Thread(encoder::close);
