@@ -275,7 +275,7 @@ class CallTest extends ServerTest {
         assertClosingLeaves(5, server, other, large, small);
     }
 
-    /** The calls fail at once. The server answers a little later, so many requests in all. */
+    /** The calls fail at once. The server answers 30 ms later. `requests` is its number of answers. */
     private static void assertClosingLeaves(
             int requests, SmallServer server, SentenceEncoder encoder, CompletableFuture<?>... calls) {
         Thread closing = new Thread(encoder::close);
