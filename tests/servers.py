@@ -14,5 +14,7 @@ from tests.ports import FREE_PORTS
 def started(repository: Path, settings: ServerSettings = FREE_PORTS) -> Iterator[TritonServer]:
     """A server that serves. It is killed at the end, since Triton waits three seconds when it is stopped."""
     with TritonServer(repository, settings) as server:
-        yield server
-        server.kill()
+        try:
+            yield server
+        finally:
+            server.kill()

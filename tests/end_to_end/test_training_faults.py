@@ -246,6 +246,20 @@ def test_a_training_removes_nothing_of_others(
     assert not more.with_name("more").exists()
 
 
+def test_files_that_others_store_during_a_training_stay(
+    data_dir: Path, trained: tuple[Path, TrainingReport], more: Path
+) -> None:
+    notes = more.with_name("more.training") / "notes.txt"
+
+    def store(message: str) -> None:
+        if message.startswith("measuring"):
+            notes.write_text("mine", encoding="utf-8")
+
+    train(load_recipe(str(more), str(trained[0])), output=more.with_name("more"), data_dir=data_dir, say=store)
+    assert [path.name for path in notes.parent.iterdir()] == ["notes.txt"]
+    assert more.with_name("more").is_dir()
+
+
 @pytest.mark.parametrize("value", [torch.nan, 1e5], ids=str)
 def test_vectors_of_a_teacher_that_are_not_finite_are_refused(
     value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

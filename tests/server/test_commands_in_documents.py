@@ -26,7 +26,11 @@ LINES = ["첫 문장입니다.", "두 번째 문장입니다."]
 ELSEWHERE = {
     "data": ["tests/unit/test_data_sets.py"],
     "evaluate": ["tests/server/test_evaluate.py"],
-    "export": ["tests/server/test_evaluate.py", "tests/end_to_end/test_export_command.py"],
+    "export": [
+        "tests/server/test_evaluate.py",
+        "tests/end_to_end/test_export_command.py",
+        "tests/server/test_gpu_repository.py",
+    ],
     "gateway": ["tests/gateway/conftest.py"],
     "serve": ["tests/server/test_commands_in_documents.py", "tests/ports.py", "tests/gateway/test_beside.py"],
     "train": ["tests/end_to_end/test_klue_sts.py"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import subprocess
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +14,9 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 
 from sentriton import SentenceEncoder
 from sentriton_server.repository import CHECKSUMS, MANIFEST, read_config, record_files
-from sentriton_server.serving import TritonServer, prepare_repository
+from sentriton_server.resources import BUNDLED_CHECKPOINT
+from sentriton_server.serving import TritonServer
+from tests.commands import SENTRITON
 from tests.servers import started
 
 
@@ -22,8 +24,8 @@ from tests.servers import started
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """The bundled checkpoint in fp32: batches, pooling and the encoder's way without kernels are those for a GPU."""
     repository = tmp_path_factory.mktemp("gpu") / "repository"
-    exported = prepare_repository(None, precision="fp32", device="gpu", check_on="cpu")
-    shutil.copytree(exported, repository, ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["export", str(BUNDLED_CHECKPOINT), str(repository), "--device", "gpu", "--check-on", "cpu"]
+    subprocess.run([SENTRITON, *command, "--precision", "fp32"], check=True)
     config = read_config(repository, "encoder")
     config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     (repository / "encoder/config.pbtxt").write_text(text_format.MessageToString(config))

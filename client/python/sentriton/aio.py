@@ -44,7 +44,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
-        self._connecting = asyncio.Lock()
+        self._question: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
@@ -122,18 +122,14 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     async def close(self) -> None:
         """Close the connections, like `SentenceEncoder.close`. Leaving an `async with` block does this too."""
-        for pause_s in self._session.close():
-            await asyncio.sleep(pause_s)
-        if self._session.endpoints is not None:
-            for endpoint in self._session.endpoints.all:
-                await endpoint.connection.close()
+        try:
+            for pause_s in self._session.close():
+                await asyncio.sleep(pause_s)
+        finally:
+            await self._close_connections()
 
     async def __aenter__(self) -> Self:
-        try:
-            await self.connect()
-        except BaseException:
-            await self.close()
-            raise
+        await self.connect()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -155,32 +151,43 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """`connect` within `deadline`."""
         self._session.check_open()
         self._check_loop()
-        if self._session.served is not None:
-            return
+        if self._session.served is None:
+            await self._ask(None, deadline)
+
+    async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
+        """Switch to the served model, unless another task did."""
+        if self._session.model is old:
+            await self._ask(old, deadline)
+
+    async def _ask(self, old: ServedModel | None, deadline: Deadline) -> None:
+        """Wait for the served model. All tasks share one question, which none of them cancels."""
+        if self._question is None or self._question.done():
+            self._question = asyncio.create_task(self._ask_once(old))
+            self._question.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
-            await asyncio.wait_for(self._connect_once(), deadline.left_s(time.monotonic()) + MARGIN_S)
+            left_s = deadline.left_s(time.monotonic()) + MARGIN_S
+            await asyncio.wait_for(asyncio.shield(self._question), left_s)
         except asyncio.TimeoutError as error:
             raise deadline.exceeded(self.url) from error
         deadline.moved(time.monotonic())
 
-    async def _connect_once(self) -> None:
-        async with self._connecting:
-            self._session.check_open()
-            if self._session.endpoints is None:
-                servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
-                self._session.open(Endpoints(servers))
-            if self._session.served is None:
-                questions = model_questions(self._session.open_endpoints, self._session.deadline())
-                with self._session.checking():
-                    self._session.served = await ask_async(questions)
+    async def _ask_once(self, old: ServedModel | None) -> None:
+        if self._session.endpoints is None:
+            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
+            self._session.open(Endpoints(servers))
+        questions = model_questions(self._session.open_endpoints, self._session.deadline(), old)
+        try:
+            with self._session.checking():
+                self._session.served = await ask_async(questions)
+        except SentritonError:
+            if old is None:
+                await self._close_connections()
+            raise
 
-    async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
-        """Switch to the served model, unless another task did."""
-        async with self._connecting:
-            if self._session.model is old:
-                questions = model_questions(self._session.open_endpoints, deadline, old)
-                with self._session.checking():
-                    self._session.served = await ask_async(questions)
+    async def _close_connections(self) -> None:
+        endpoints, self._session.endpoints = self._session.endpoints, None
+        for endpoint in endpoints.all if endpoints else ():
+            await endpoint.connection.close()
 
     def _check_loop(self) -> None:
         """Raises in any event loop but the first call's, which owns gRPC's channel."""

@@ -171,10 +171,12 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
     def close(self) -> None:
         """Close the connections. Leaving a `with` block does this too. Calls in progress raise a `SentritonError`."""
-        for pause_s in self._session.close():
-            time.sleep(pause_s)
-        for endpoint in self._session.open_endpoints.all:
-            endpoint.connection.close()
+        try:
+            for pause_s in self._session.close():
+                time.sleep(pause_s)
+        finally:
+            for endpoint in self._session.open_endpoints.all:
+                endpoint.connection.close()
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ import grpc.aio
 
 from sentriton.certificates import channel_credentials
 from sentriton.endpoints import AnyConnection
-from sentriton.errors import SentritonError, translated
+from sentriton.errors import CLOSED, SentritonError, translated
 from sentriton.kserve import AsyncStub, ModelInferRequest, ModelInferResponse, ServerReadyRequest, Stub
 from sentriton.probe import explained, proxy_of
 from sentriton.settings import ClientSettings
@@ -45,7 +45,6 @@ _OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
 
-_CLOSED = "this connection is closed"
 Result = TypeVar("Result")
 
 
@@ -61,7 +60,7 @@ class _Channel:
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         if self.closing:
-            raise SentritonError(_CLOSED)
+            raise SentritonError(CLOSED)
         return (*self._key, *trace_headers())
 
 
@@ -71,7 +70,13 @@ class Connection(_Channel):
         self._stub = Stub(self._channel)
 
     def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
-        return self.result_of(self.start_infer(request, timeout_s))
+        call = object()
+        self.pending.add(call)
+        try:
+            with translated(self.address):
+                return self._stub.ModelInfer(request, timeout=timeout_s, metadata=self._metadata())
+        finally:
+            self.pending.discard(call)
 
     def start_infer(self, request: ModelInferRequest, timeout_s: float | None) -> PendingCall:
         """Send a request. `result_of` returns its response."""
@@ -110,15 +115,13 @@ class AsyncConnection(_Channel):
                 return await call
         except asyncio.CancelledError as error:
             if self.closing:  # by the end of the channel
-                raise SentritonError(_CLOSED) from error
+                raise SentritonError(CLOSED) from error
             raise
         finally:
             self.pending.discard(call)
 
     async def close(self) -> None:
         await self._channel.close()
-        while self.pending:
-            await asyncio.sleep(0)
 
 
 @dataclass(frozen=True)
@@ -147,13 +150,12 @@ def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) 
 
 
 async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferResponse, Result]) -> Result:
-    """`ask` for asyncio. Cancelling it does not cancel a request, since this can crash Triton 24.10 (issue 7368)."""
+    """`ask` for asyncio."""
     try:
         question = next(questions)
         while True:
             try:
-                answer = question.connection.infer(question.request, question.timeout_s)
-                response = await asyncio.shield(answer)
+                response = await question.connection.infer(question.request, question.timeout_s)
             except SentritonError as error:
                 question = questions.throw(await asyncio.to_thread(_explained, error, question))
             else:

@@ -21,8 +21,6 @@ _FADING_FACTOR = 0.95  # of the slowest answer, per answer
 
 @dataclass(eq=False)
 class Endpoint(Generic[AnyConnection]):
-    """One server: address, connection and state."""
-
     address: str
     connection: AnyConnection
     resting_until: float = 0.0

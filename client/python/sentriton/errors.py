@@ -20,6 +20,8 @@ from contextlib import contextmanager
 
 import grpc
 
+CLOSED = "this encoder is closed; make a new one"
+
 
 class SentritonError(Exception):
     """Base class of all errors of Sentriton."""

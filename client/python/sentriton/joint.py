@@ -141,7 +141,6 @@ class Joint(Generic[AnyConnection]):
     loads: dict[Sending[AnyConnection], Load[AnyConnection]] = field(default_factory=dict)
 
     def tokenize(self) -> None:
-        """Tokenize the remaining sentences. Raises `ServerError` like the tokenizer."""
         members = [member for member in list(self.members) if member.tokens is None]
         if not members:
             return

@@ -29,7 +29,6 @@ class Window:
         return Window(self.limit, self.most, self.best_rate)
 
     def answered(self, tokens: int, now: float) -> None:
-        """Count an answer for `tokens` at time `now` (seconds)."""
         if self._since < 0:
             self._since = now
             return

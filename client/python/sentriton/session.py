@@ -13,7 +13,7 @@ from typing import Any, Generic
 from sentriton.arguments import positive
 from sentriton.deadline import Deadline
 from sentriton.endpoints import AnyConnection, Endpoints
-from sentriton.errors import SentritonError
+from sentriton.errors import CLOSED, SentritonError
 from sentriton.joining import Joiner
 from sentriton.pacing import RetryBudget, Window
 from sentriton.served_model import ServedModel
@@ -95,4 +95,4 @@ class Session(Generic[AnyConnection]):
     def check_open(self, cause: BaseException | None = None) -> None:
         """Raises if the encoder was closed. `cause` is the error of a call that this ended."""
         if self.closed.is_set():
-            raise SentritonError("this encoder is closed; make a new one") from cause
+            raise SentritonError(CLOSED) from cause

@@ -138,9 +138,9 @@ impl SentenceEncoder {
         score_matrix(self.info().await?.similarity, first, second)
     }
 
-    /// Closes the connections. Calls in progress and later calls fail with [`Error::Closed`]. Without it, the connections
-    /// close when the last clone is dropped. Requests in flight have 100 ms to end, if the runtime lasts as long. Then they
-    /// are cancelled.
+    /// Closes the connections. Calls in progress and later calls fail with [`Error::Closed`]. Requests in flight have
+    /// 100 ms to end, if the runtime lasts as long. Then they are cancelled. Without `close`, the connections close when
+    /// the last clone is dropped.
     pub fn close(&self) {
         self.inner.closed.send_replace(true);
         *self.reading() = None;

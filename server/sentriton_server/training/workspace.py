@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ ELAPSED_FILE = "elapsed.json"
 _LOCK_FILE = "lock"
 _SAVING_FILE = "saving"
 _NOTE_FILE = "recipe.json"
+_OWN_FILES = (_LOCK_FILE, _SAVING_FILE, _NOTE_FILE)
 
 
 class Workspace:
@@ -110,9 +112,14 @@ class Workspace:
         sync_one(self.folder)
 
     def remove(self) -> None:
-        """Remove it all, once the trained checkpoint is in its place."""
-        (self.folder / _SAVING_FILE).unlink()
-        shutil.rmtree(self.folder)
+        """Remove it, once the trained checkpoint is in its place. Files that others have stored in it meanwhile stay."""
+        for path in sorted(self.folder.iterdir(), key=lambda path: path.name != _SAVING_FILE):
+            if path.match("stage-*"):
+                shutil.rmtree(path)
+            elif path.name in _OWN_FILES:
+                path.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def close(self) -> None:
         """Release the lock."""
@@ -135,8 +142,7 @@ def _require_own(folder: Path) -> None:
     """Raise `InvalidInput` unless a training may remove all of `folder`."""
     if folder.is_symlink() or not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder; training keeps its unfinished work there; give another --output")
-    own = (_LOCK_FILE, _NOTE_FILE, _SAVING_FILE)
-    others = sorted(each.name for each in folder.iterdir() if each.name not in own and not each.match("stage-*"))
+    others = sorted(each.name for each in folder.iterdir() if each.name not in _OWN_FILES and not each.match("stage-*"))
     if others:
         raise InvalidInput(
             f"{folder} contains {others[0]!r}, which is not of a training, and training removes this folder at its "

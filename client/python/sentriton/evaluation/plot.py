@@ -47,7 +47,6 @@ def draw_evaluation(
 
 
 def _by_source(pairs: Sequence[ScoredPair]) -> dict[str, list[int]]:
-    """The rows of each source, the largest first; those beyond `MAX_SOURCES` come last."""
     groups: dict[str, list[int]] = {}
     for row, pair in enumerate(pairs):
         groups.setdefault(pair.source or ALL_PAIRS, []).append(row)

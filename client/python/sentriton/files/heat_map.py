@@ -60,7 +60,6 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def find_font(letters: str) -> Path | None:
-    """The file of an installed font with all letters, or None."""
     from matplotlib import font_manager
 
     needed = {ord(letter) for letter in letters if letter.isprintable() and letter != " "}

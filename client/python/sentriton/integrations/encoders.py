@@ -43,7 +43,7 @@ class Encoders:
         encoder = self._by_loop.pop(asyncio.get_running_loop(), None)
         if encoder is not None:
             await encoder.close()
-        self.close()
+        await asyncio.to_thread(self.close)
 
 
 class Closes:

@@ -53,7 +53,7 @@ final class Connection {
     private final ManagedChannel channel;
     private final ScheduledExecutorService thread;
     private long reconnectMs = FIRST_RECONNECT_MS;
-    private boolean closing;
+    private volatile boolean closing;
 
     Connection(String address, Settings settings, ScheduledExecutorService thread) {
         this.address = address;
@@ -95,6 +95,11 @@ final class Connection {
         thread.schedule(channel::shutdownNow, GRACE_MS, TimeUnit.MILLISECONDS);
     }
 
+    /** Cancels the requests in flight. */
+    void closeNow() {
+        channel.shutdownNow();
+    }
+
     /** Waits until the connection is gone. */
     void awaitClosed() throws InterruptedException {
         channel.awaitTermination(CLOSING_S, TimeUnit.SECONDS);
@@ -128,10 +133,10 @@ final class Connection {
     }
 
     /**
-     * Ends a request that got its connection so late that too little time is left to send it. gRPC asks for these
-     * headers once a request has a connection.
+     * Ends a request that got its connection so late that too little time is left to send it, or that this encoder has
+     * closed. gRPC asks for these headers once a request has a connection.
      */
-    private static final class LastLook extends CallCredentials {
+    private final class LastLook extends CallCredentials {
         private final double until;
 
         LastLook(double until) {
@@ -140,7 +145,9 @@ final class Connection {
 
         @Override
         public void applyRequestMetadata(RequestInfo request, Executor executor, MetadataApplier applier) {
-            if (until - Clock.now() < Deadline.LEAST_S) {
+            if (closing) {
+                applier.fail(Status.CANCELLED.withDescription("the encoder is closed"));
+            } else if (until - Clock.now() < Deadline.LEAST_S) {
                 applier.fail(Status.DEADLINE_EXCEEDED.withDescription("connecting took too long"));
             } else {
                 applier.apply(new Metadata());

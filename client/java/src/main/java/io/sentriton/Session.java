@@ -163,6 +163,10 @@ final class Session {
                 interrupted = true;
             }
         }
+        if (interrupted) {
+            // The shutdown of the thread drops the delayed cancellation.
+            endpoints.all.forEach(endpoint -> endpoint.connection.closeNow());
+        }
         thread.shutdown();
         try {
             thread.awaitTermination(CLOSING_S, TimeUnit.SECONDS);
