@@ -112,7 +112,7 @@ class Workspace:
         sync_one(self.folder)
 
     def remove(self) -> None:
-        """Remove it, once the trained checkpoint is in its place. Files that others have stored in it meanwhile stay."""
+        """Remove it, once the trained checkpoint is in its place. Files that others have stored in it stay."""
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name != _SAVING_FILE):
             if path.match("stage-*"):
                 shutil.rmtree(path)
