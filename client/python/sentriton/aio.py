@@ -44,7 +44,7 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
 
     def __init__(self, url: str | None = None, **settings: Unpack[Settings]) -> None:
         super().__init__(url, **settings)
-        self._question: asyncio.Task[None] | None = None
+        self._connecting = asyncio.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def connect(self) -> None:
@@ -126,7 +126,9 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
             for pause_s in self._session.close():
                 await asyncio.sleep(pause_s)
         finally:
-            await self._close_connections()
+            if self._session.endpoints is not None:
+                for endpoint in self._session.endpoints.all:
+                    await endpoint.connection.close()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -151,43 +153,36 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         """`connect` within `deadline`."""
         self._session.check_open()
         self._check_loop()
-        if self._session.served is None:
-            await self._ask(None, deadline)
+        if self._session.endpoints is not None:
+            return
+        try:
+            await asyncio.wait_for(self._connect_once(deadline), deadline.left_s(time.monotonic()) + MARGIN_S)
+        except asyncio.TimeoutError as error:
+            raise deadline.exceeded(self.url) from error
+
+    async def _connect_once(self, deadline: Deadline) -> None:
+        async with self._connecting:
+            self._session.check_open()
+            if self._session.endpoints is not None:
+                return
+            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
+            endpoints = Endpoints(servers)
+            try:
+                self._session.served = await ask_async(model_questions(endpoints, deadline))
+                self._session.check_open()
+            except BaseException:
+                for endpoint in endpoints.all:
+                    await endpoint.connection.close()
+                raise
+            self._session.open(endpoints)
 
     async def _reload(self, old: ServedModel, deadline: Deadline) -> None:
         """Switch to the served model, unless another task did."""
-        if self._session.model is old:
-            await self._ask(old, deadline)
-
-    async def _ask(self, old: ServedModel | None, deadline: Deadline) -> None:
-        """Wait for the served model. All tasks share one question, which none of them cancels."""
-        if self._question is None or self._question.done():
-            self._question = asyncio.create_task(self._ask_once(old))
-            self._question.add_done_callback(lambda task: task.cancelled() or task.exception())
-        try:
-            left_s = deadline.left_s(time.monotonic()) + MARGIN_S
-            await asyncio.wait_for(asyncio.shield(self._question), left_s)
-        except asyncio.TimeoutError as error:
-            raise deadline.exceeded(self.url) from error
-        deadline.moved(time.monotonic())
-
-    async def _ask_once(self, old: ServedModel | None) -> None:
-        if self._session.endpoints is None:
-            servers = [Endpoint(each, AsyncConnection(each, self.settings)) for each in self.settings.addresses]
-            self._session.open(Endpoints(servers))
-        questions = model_questions(self._session.open_endpoints, self._session.deadline(), old)
-        try:
-            with self._session.checking():
-                self._session.served = await ask_async(questions)
-        except SentritonError:
-            if old is None:
-                await self._close_connections()
-            raise
-
-    async def _close_connections(self) -> None:
-        endpoints, self._session.endpoints = self._session.endpoints, None
-        for endpoint in endpoints.all if endpoints else ():
-            await endpoint.connection.close()
+        async with self._connecting:
+            if self._session.model is old:
+                questions = model_questions(self._session.open_endpoints, deadline, old)
+                with self._session.checking():
+                    self._session.served = await ask_async(questions)
 
     def _check_loop(self) -> None:
         """Raises in any event loop but the first call's, which owns gRPC's channel."""

@@ -106,6 +106,7 @@ class AsyncConnection(_Channel):
     def __init__(self, address: str, settings: ClientSettings) -> None:
         super().__init__(grpc.aio, address, settings)
         self._stub = AsyncStub(self._channel)
+        self._closed = False
 
     async def infer(self, request: ModelInferRequest, timeout_s: float | None) -> ModelInferResponse:
         call = self._stub.ModelInfer(request, timeout=timeout_s, metadata=self._metadata())
@@ -114,13 +115,14 @@ class AsyncConnection(_Channel):
             with translated(self.address):
                 return await call
         except asyncio.CancelledError as error:
-            if self.closing:  # by the end of the channel
+            if self._closed:
                 raise SentritonError(CLOSED) from error
             raise
         finally:
             self.pending.discard(call)
 
     async def close(self) -> None:
+        self._closed = True  # the channel cancels the calls that are left
         await self._channel.close()
 
 

@@ -114,10 +114,10 @@ class Workspace:
     def remove(self) -> None:
         """Remove it, once the trained checkpoint is in its place. Files that others have stored in it stay."""
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name != _SAVING_FILE):
-            if path.match("stage-*"):
-                shutil.rmtree(path)
-            elif path.name in _OWN_FILES:
+            if path.name in _OWN_FILES:
                 path.unlink()
+            elif path.match("stage-*") and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
         with suppress(OSError):
             self.folder.rmdir()
 

@@ -41,9 +41,11 @@ class Encoders:
     async def aclose(self) -> None:
         """Close the running event loop's encoder and the blocking one."""
         encoder = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if encoder is not None:
-            await encoder.close()
-        await asyncio.to_thread(self.close)
+        try:
+            if encoder is not None:
+                await encoder.close()
+        finally:
+            await asyncio.to_thread(self.close)
 
 
 class Closes:
