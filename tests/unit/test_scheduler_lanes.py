@@ -80,6 +80,21 @@ def test_beyond_what_is_computed_a_batch_leaves_when_it_is_large() -> None:
     assert len(scheduler.take().rows) == 1, "nothing else is computed"
 
 
+def test_no_more_batches_leave_than_may_be_in_flight() -> None:
+    scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
+    scheduler.add(make_request(*[4] * 48, lane="bulk"))
+    computed = [scheduler.take() for _ in range(2)]
+    taken: list[Any] = []
+    waiting = threading.Thread(target=lambda: taken.append(scheduler.take()))
+    waiting.start()
+    scheduler.add(make_request(4))
+    waiting.join(0.1)
+    assert not taken, "a thread is free, but no place"
+    scheduler.done(computed[0])
+    waiting.join(5)
+    assert taken[0].rows[0].request.lane == "query"
+
+
 def test_a_query_does_not_wait_for_others_behind_bulk_work() -> None:
     scheduler = make_scheduler(batch_tokens=64, batches_in_flight=2)
     scheduler.add(make_request(*[4] * 4, lane="bulk"))

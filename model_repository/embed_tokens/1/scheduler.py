@@ -102,6 +102,7 @@ class Scheduler:
         self._batch_tokens = batch_tokens
         self._batch_rows = batch_rows
         self._alike = alike
+        self._batches_in_flight = batches_in_flight
         # All batches in flight except one are being computed. The other is ready for the first free instance.
         self._batches_computed = max(1, batches_in_flight - 1)
         self._encoders = encoders
@@ -213,6 +214,8 @@ class Scheduler:
     def _may_leave(self, lane: str) -> bool:
         if self._in_flight < self._batches_computed or lane == CANARY_LANE:
             return True
+        if self._in_flight >= self._batches_in_flight:
+            return False
         # While queries arrive, bulk work leaves the last place to them, so that they do not wait.
         if lane == "bulk" and self._queries_come():
             return False

@@ -26,6 +26,11 @@ class Rows(NamedTuple):
     of_tokens: Array
 
 
+def _rows(row: NDArray[Any]) -> Rows:
+    ends = np.bincount(row).cumsum()
+    return Rows(np.concatenate([[0], ends[:-1]]), ends, row)
+
+
 class NumpyArrays:
     """Operations on numpy arrays. `module` has the functions that numpy and torch share."""
 
@@ -41,9 +46,8 @@ class NumpyArrays:
     def host(self, values: Array) -> NDArray[np.float32]:
         return np.asarray(values)
 
-    def rows(self, row: Array) -> Rows:
-        ends = np.bincount(row).cumsum()
-        return Rows(np.concatenate([[0], ends[:-1]]), ends, row)
+    def rows(self, row: NDArray[Any]) -> Rows:
+        return _rows(row)
 
     def places(self, rows: Rows) -> Array:
         return np.arange(1, len(rows.of_tokens) + 1) - np.repeat(rows.starts, rows.ends - rows.starts)
@@ -96,10 +100,11 @@ class TorchArrays:
         embedding: NDArray[np.float32] = values.cpu().numpy()
         return embedding
 
-    def rows(self, row: Array) -> Rows:
-        row = row.to(self.module.int64)
-        ends = self.module.bincount(row).cumsum(0)
-        return Rows(self.module.nn.functional.pad(ends[:-1], [1, 0]), ends, row)
+    def rows(self, row: NDArray[Any]) -> Rows:
+        # Counted on the host, because a GPU's `bincount` waits for its result. One copy for all three.
+        parts = [part.astype(np.int64, copy=False) for part in _rows(row)]
+        on_device = self.array(np.concatenate(parts))
+        return Rows(*on_device.split([len(part) for part in parts]))
 
     def places(self, rows: Rows) -> Array:
         tokens = self.module.arange(1, len(rows.of_tokens) + 1, device=self.device)

@@ -35,9 +35,7 @@ class Head:
         a token counts. `row` [tokens] is the number of its row, 0, 1, 2 and so on.
         """
         arrays = arrays_of(token_embeddings)
-        packed = PackedTokens(
-            arrays.floats(token_embeddings), arrays.array(pooled), arrays.rows(arrays.array(row)), arrays
-        )
+        packed = PackedTokens(arrays.floats(token_embeddings), arrays.array(pooled), arrays.rows(row), arrays)
         parts = [POOLING[mode](packed) for mode in self.pooling_modes]
         embedding = parts[0] if len(parts) == 1 else arrays.module.concatenate(parts, axis=1)
         for layer in self.layers:
