@@ -1,15 +1,15 @@
 """All measurements on a GPU, in one run: one table, one file of JSON.
 
     .venv/bin/python -W ignore -m benchmarks.gpu [--size large] [--layers N] [--precisions fp16 bf16 fp32]
-        [--sentences 2048] [--seconds 6] [--callers 1 8 64 256 1024] [--budget 480] [--part-limit 180]
+        [--sentences 8192] [--seconds 6] [--callers 1 8 64 256 1024] [--encoders 2] [--budget 480] [--part-limit 180]
         [--device gpu|cpu] [--save FILE.json]
 
-For each precision it exports random weights with a parity report. It measures the matrix products alone, and the
-service on a real Triton. The service's figures are tokens per second of the length mixture up to 512 tokens, their
-share of the matrix rate, and memory. The first precision also has callers of single sentences, and the recovery of a
-killed encoder. Its peers are sentence-transformers and the usual padded repository, on the same sentences. A part that
-fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget` seconds: it stops the
-current part, and leaves out the others. `--device cpu` is a rehearsal.
+For each precision it exports random weights with a parity report. It measures the matrix products alone, the module
+alone, and the service on a real Triton. The service's figures are tokens per second of the length mixture up to 512
+tokens, their share of the matrix rate, and memory. The first precision also has callers of single sentences, and the
+recovery of a killed encoder. Its peers are sentence-transformers and the usual padded repository, on the same
+sentences. A part that fails or exceeds `--part-limit` seconds is a row of the table. The run ends after `--budget`
+seconds: it stops the current part, and leaves out the others. `--device cpu` is a rehearsal.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import signal
 import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,23 +94,40 @@ def measure_precision(run: Run, job: Job, operations: float, arguments: argparse
         )
         run.add("products", precision, round(rate / 1e12, 2), "TFLOP/s")
 
-    def service() -> None:
-        with parts.serve(repository) as (server, encoder):
-            tokens_per_s, tokens = parts.tokens_per_second(encoder, job.sentences, arguments.seconds)
-            share = f"{tokens_per_s * operations / rate:.1%} of the products" if rate else None
-            run.add("service", precision, round(tokens_per_s), "tokens/s", share)
-            run.add("memory", precision, round(parts.memory_bytes(device) / 2**30, 2), "GiB", parts.MEMORY[device])
-            if first:
-                run.part("callers", precision, lambda: callers(server.url, encoder))
-            del tokens
+    def module() -> None:
+        tokens_per_s = parts.count_tokens(job) / parts.module_seconds(repository, job, arguments.seconds)
+        run.add("module", precision, round(tokens_per_s), "tokens/s", share_of_products(tokens_per_s))
 
-    def callers(url: str, encoder: SentenceEncoder) -> None:
+    def share_of_products(tokens_per_s: float) -> str | None:
+        return f"{tokens_per_s * operations / rate:.1%} of the products" if rate else None
+
+    def service(served: Callable[[], Path], note: str | None = None) -> None:
+        with parts.serve(served()) as (server, encoder):
+            tokens_per_s = parts.tokens_per_second(encoder, job.sentences, arguments.seconds)
+            add("service", round(tokens_per_s), "tokens/s", share_of_products(tokens_per_s), note)
+            add("memory", round(parts.memory_bytes(device) / 2**30, 2), "GiB", parts.MEMORY[device], note)
+            if first:
+                run.part("callers", precision, lambda: callers(server.url, encoder, note))
+            ended = time.monotonic()
+        add("stop", round(time.monotonic() - ended, 1), "s", note)
+
+    def add(part: str, value: object, unit: str, *notes: str | None) -> None:
+        run.add(part, precision, value, unit, "; ".join(filter(None, notes)) or None)
+
+    def callers(url: str, encoder: SentenceEncoder, further: str | None) -> None:
         with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
             target = Service(SENTRITON, token_requests(url, encoder.token_ids(job.sentences)))
             for number in arguments.callers:
                 row = parts.call_single(pool, target, number, arguments)
-                note = f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms{'; ' + row['note'] if row['note'] else ''}"
-                run.add(f"{number} callers", precision, row["requests_per_s"], "sentences/s", note)
+                note = f"p50 {row['p50_ms']} ms, p99 {row['p99_ms']} ms"
+                add(
+                    "1 caller" if number == 1 else f"{number} callers",
+                    row["requests_per_s"],
+                    "sentences/s",
+                    note,
+                    row["note"],
+                    further,
+                )
 
     def recovery() -> None:
         run.add("recovery", precision, round(parts.recovery_s(repository, job.sentences[:4]), 1), "s", "encoder killed")
@@ -116,8 +135,12 @@ def measure_precision(run: Run, job: Job, operations: float, arguments: argparse
     if not run.part("export", precision, export):
         return
     run.part("products", precision, products)
-    run.part("service", precision, service)
-    if first:
+    run.part("module", precision, module)
+    run.part("service", precision, lambda: service(lambda: repository))
+    for number in arguments.encoders if first else ():
+        served = partial(parts.with_encoders, repository, number)
+        run.part("service", precision, partial(service, served, f"{number} encoders"))
+    if first and not arguments.without_recovery:
         run.part("recovery", precision, recovery)
 
 
@@ -148,11 +171,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", choices=SIZES, help="default: large on a GPU, 4x256 on a CPU")
     parser.add_argument("--layers", type=int, help="default: all of the model's")
     parser.add_argument("--precisions", nargs="+", help="default: fp16 bf16 fp32 on a GPU, fp32 bf16 on a CPU")
-    parser.add_argument("--sentences", type=int, default=2048)
+    parser.add_argument("--sentences", type=int, default=8192)
     parser.add_argument("--seconds", type=float, default=6, help="duration of every turn")
     parser.add_argument("--most-seconds", type=float, default=20, help="longest turn if answers are slow")
     parser.add_argument("--callers", type=int, nargs="+", default=CALLERS)
     parser.add_argument("--processes", type=int, default=4, help="number of the callers' processes")
+    parser.add_argument("--encoders", type=int, nargs="+", default=[], help="also serve with this number per GPU")
+    parser.add_argument("--without-recovery", action="store_true", help="do not kill an encoder")
     parser.add_argument("--budget", type=float, default=480, help="seconds of all parts together")
     parser.add_argument("--part-limit", type=float, default=180, help="seconds of one part")
     parser.add_argument("--device", choices=SIZE, default="gpu")
@@ -168,6 +193,7 @@ def main() -> None:
     if device == "gpu":
         parts.require_gpu()
     logging.disable(logging.WARNING)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the rows so far are reported in this case too
     run = Run(arguments.budget, arguments.part_limit)
     precisions = arguments.precisions or PRECISIONS[device]
     try:
@@ -176,10 +202,10 @@ def main() -> None:
         memory, seconds = psutil.virtual_memory().total / 2**30, time.monotonic() - run.started
         title = (
             f"RoBERTa-{arguments.size}, {layers} layers, {arguments.sentences} sentences of the mixture, "
-            f"{hardware(device)}, {memory:.0f} GiB, {seconds:.0f} s"
+            f"{memory:.0f} GiB, {seconds:.0f} s, {hardware(device)}"
         )
         if run.rows:
-            print_report("gpu", title, run.rows, save=arguments.save)
+            print_report("gpu", title, run.rows, save=arguments.save, device=device)
 
 
 def add_kernel(run: Run, precision: str, size: str) -> None:

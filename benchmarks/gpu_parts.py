@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from google.protobuf import text_format
 
 from benchmarks import online
+from benchmarks.chain import direct
 from benchmarks.checkpoints import SIZES
+from benchmarks.own_process import OwnProcess
 from benchmarks.peers import Job, padded_service
 from benchmarks.products import DTYPES, operations_per_token
 from benchmarks.targets import Service
@@ -25,12 +30,18 @@ from sentriton.manifest import Manifest
 from sentriton.tokenization import TextTokenizer
 from sentriton_server.encoder.ragged import kernel_here, ragged_kernel
 from sentriton_server.export import export
+from sentriton_server.repository import read_config, record_files
 from sentriton_server.serving import ServerSettings, TritonServer
+from sentriton_server.serving.log import LogLine
+from sentriton_server.serving.profile import read_profile
 
 MEMORY = {"gpu": "of the GPU, all processes", "cpu": "resident, the server's processes"}
 _ROUNDS = 3
+_MOST_ROWS = 1 << 20  # of a batch: its tokens bound it
 _RECOVERY_LIMIT_S = 90.0
 _EXIT_LIMIT_S = 30.0
+_EXIT_TIMEOUT_S = 5
+_LOG_LINES = 30
 _BATCH_SIZE = 64  # for sentence-transformers, since its default of 32 leaves a GPU idle
 
 
@@ -74,24 +85,52 @@ def best_seconds(run: Callable[[], object], most_s: float) -> float:
     return best
 
 
+def module_seconds(repository: Path, job: Job, least_s: float) -> float:
+    """Seconds of the exported module alone for all sentences, in the scheduler's batches and without Triton."""
+    batch_tokens = int(read_config(repository, "embed_tokens").parameters["MOST_BATCH_TOKENS"].string_value)
+    loop = (direct, repository, job.sentences, _MOST_ROWS, job.device, batch_tokens)
+    with closing(OwnProcess(*loop, variables=read_profile(job.device).environment)) as process:
+        process.turn(0.0)
+        return process.turn(least_s)
+
+
+def with_encoders(repository: Path, number: int) -> Path:
+    """A copy of the repository with this number of encoders per GPU."""
+    copy = repository.with_name(f"{repository.name}-{number}")
+    shutil.copytree(repository, copy)
+    encoder, scheduler = (read_config(copy, model) for model in ("encoder", "embed_tokens"))
+    encoder.instance_group[0].count = number
+    scheduler.parameters["BATCHES_IN_FLIGHT"].string_value = str(number + 2)
+    for config in (encoder, scheduler):
+        (copy / config.name / "config.pbtxt").write_text(text_format.MessageToString(config))
+    record_files(copy)
+    return copy
+
+
 @contextmanager
 def serve(repository: Path) -> Iterator[tuple[TritonServer, SentenceEncoder]]:
+    settings = ServerSettings(grpc_port=0, metrics_port=0, exit_timeout_s=_EXIT_TIMEOUT_S)
+    log: deque[LogLine] = deque(maxlen=_LOG_LINES)
     with (
-        TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
+        TritonServer(repository, settings, on_log=log.append) as server,
         SentenceEncoder(server.url, timeout_s=600, priority="bulk") as encoder,
     ):
         yield server, encoder
+        ended = time.perf_counter()
+    if time.perf_counter() - ended > _EXIT_TIMEOUT_S:
+        print("Triton stopped late:", *(line.message for line in log), sep="\n  ", file=sys.stderr)
 
 
-def tokens_per_second(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> tuple[float, int]:
-    """Tokens per second of the best round over `sentences`, and the number of their tokens."""
+def tokens_per_second(encoder: SentenceEncoder, sentences: list[str], seconds: float) -> float:
+    """Tokens per second of the best round over `sentences`."""
     tokens = sum(map(len, encoder.token_ids(sentences)))
-    return tokens / best_seconds(lambda: encoder.encode(sentences), seconds), tokens
+    return tokens / best_seconds(lambda: encoder.encode(sentences), seconds)
 
 
 def memory_bytes(device: str) -> int:
     """The memory in use: of the first GPU by all processes, or of this process's children."""
     if device == "gpu":
+        torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info(0)
         return int(total - free)
     return sum(child.memory_info().rss for child in psutil.Process().children(recursive=True))

@@ -3,17 +3,19 @@ torch.
 
     python3.12 benchmarks/gpu_setup.py WHEELS ENVIRONMENT
 
-Run it with the Python that has torch. The environment's own packages precede those of that Python, since Triton's
-Python backend needs numpy 1. It needs only the standard library.
+Run it with the Python that has torch. The environment has links to torch and to torch's requirements. It has no other
+package of that Python, since Triton's Python backend needs numpy 1, and others may need numpy 2. The program needs only
+the standard library.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import re
 import sys
 import sysconfig
 import tarfile
 import venv
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +58,34 @@ export = sentriton_server.commands:app
 [sentriton.checkpoints]
 read = sentriton_server.checkpoint:read_checkpoint
 """
+# FlashAttention is used where the machine has it.
+ALSO = ["flash-attn"]
 PROGRAM = "#!{python}\nimport sys\nfrom sentriton.cli import main\nsys.exit(main())\n"
+
+
+def with_requirements(*names: str) -> dict[str, metadata.Distribution]:
+    """The installed distributions of `names` and of their requirements, by name. Extras are left out."""
+    found: dict[str, metadata.Distribution] = {}
+    wanted = list(names)
+    while wanted:
+        name = wanted.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        required = [line for line in found[name].requires or [] if "extra ==" not in line]
+        wanted += [re.match(r"[\w.-]+", line)[0] for line in required]  # type: ignore[index]
+    return found
+
+
+def link(distribution: metadata.Distribution, packages: Path) -> None:
+    """Link the top folders and files of a distribution into `packages`, except those that are already there."""
+    for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
+        source, target = Path(str(distribution.locate_file(top))), packages / top
+        if source.exists() and not target.exists():
+            target.symlink_to(source)
 
 
 def main() -> None:
@@ -69,8 +98,8 @@ def main() -> None:
     collected = (wheels / "python").read_text()
     if collected != version:
         raise SystemExit(f"{wheels} is for Python {collected}, and this is {version}; run that one, or collect again")
-    torch = importlib.util.find_spec("torch")
-    if torch is None or torch.origin is None:
+    distributions = with_requirements("torch", *ALSO)
+    if "torch" not in distributions:
         raise SystemExit(f"{sys.executable} has no torch; run the Python that has it: make gpu PYTHON=…")
     venv.create(environment, with_pip=False, clear=True)
     packages = environment / f"lib/python{version}/site-packages"
@@ -80,7 +109,9 @@ def main() -> None:
             if member.name:
                 archive.extract(member, packages)
     (packages / "_placeholders.py").write_text(PLACEHOLDERS)
-    also = [ROOT / "client/python", ROOT / "server", Path(torch.origin).parents[1]]
+    for distribution in distributions.values():
+        link(distribution, packages)
+    also = [ROOT / "client/python", ROOT / "server"]
     (packages / "gpu.pth").write_text("".join(f"{folder}\n" for folder in also) + "import _placeholders\n")
     about = packages / "sentriton_server-0.dist-info"
     about.mkdir()
@@ -89,7 +120,8 @@ def main() -> None:
     program = environment / "bin/sentriton"
     program.write_text(PROGRAM.format(python=environment / "bin/python"))
     program.chmod(0o755)
-    print(f"{environment} is ready: Python {version}, {sysconfig.get_platform()}, torch of {also[-1]}")
+    torch = distributions["torch"]
+    print(f"{environment} is ready: Python {version}, {sysconfig.get_platform()}, torch {torch.version}")
 
 
 if __name__ == "__main__":

@@ -25,12 +25,19 @@ ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 60_000_000
 _SMALLEST = 9
 PACKAGES = """
-    annotated-doc anyio certifi cffi click cryptography grpcio h11 httpcore2 httpx2 huggingface_hub idna joblib
-    markdown-it-py mdurl narwhals numpy nvidia-pytriton packaging protobuf psutil pycparser Pygments python-rapidjson
-    PyYAML regex rich safetensors sentence-transformers shellingham threadpoolctl tokenizers tqdm transformers
-    tritonclient truststore typer
+    annotated-doc anyio certifi cffi click cryptography grpcio h11 httpcore2 httpx2 huggingface_hub idna
+    markdown-it-py mdurl ml-dtypes numpy nvidia-pytriton packaging protobuf psutil pycparser Pygments python-rapidjson
+    PyYAML regex rich safetensors sentence-transformers shellingham tokenizers tqdm transformers tritonclient truststore
+    typer
 """.split()
-PLATFORMS = ["manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64", "manylinux_2_35_x86_64", "any"]
+PLATFORMS = [
+    "manylinux2014_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux_2_27_x86_64",
+    "manylinux_2_28_x86_64",
+    "manylinux_2_35_x86_64",
+    "any",
+]
 # Architectures of transformers to keep: this repository's encoders, and their imports. sentence-transformers imports
 # the configurations of others.
 ARCHITECTURES = {"auto", "bert", "camembert", "encoder_decoder", "roberta", "xlm_roberta"}
@@ -96,13 +103,13 @@ def main() -> None:
     parser.add_argument("--python", default="3.12", help="version on the machine with the GPU")
     parser.add_argument("--preset", type=int, default=_SMALLEST, help="preset of xz; 0 is quick and large")
     arguments = parser.parse_args()
+    data = public_data("klue-sts-dev")
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         wheels, site = Path(scratch) / "wheels", Path(scratch) / "site"
         download(wheels, arguments.python)
         unpack(wheels, site, arguments.python)
         pack(site, arguments.folder / "site.tar.xz", arguments.preset)
-    data = public_data("klue-sts-dev")
     shutil.copyfile(data, arguments.folder / data.name)
     (arguments.folder / "python").write_text(arguments.python)
     source = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout

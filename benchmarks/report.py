@@ -23,10 +23,12 @@ def print_report(
     plot: Path | None = None,
     bars: str = "sentences_per_s",
     save: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Print `rows`, all of the same keys, as a table under `title`, then everything as a line of JSON, with processor,
     date and command. `plot`: a file for the values of column `bars`, a bar for each row, named by the row's texts.
-    `save`: a file for the line of JSON, in a folder that is made (`benchmarks.tables`)."""
+    `save`: a file for the line of JSON, in a folder that is made (`benchmarks.tables`). The processor includes the GPU
+    if `device` is gpu."""
     rows = json.loads(json_text(rows))  # NaN, such as the rate of no time, is null
     table = Table(title=title)
     for column in rows[0]:
@@ -39,7 +41,7 @@ def print_report(
     result = {
         "benchmark": benchmark,
         "title": title,
-        "processor": hardware(),
+        "processor": hardware(device),
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join([f"benchmarks.{benchmark}", *without_files(sys.argv[1:])]),
         "rows": rows,
