@@ -13,6 +13,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from sentriton_server.serving.profile import read_profile
+
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
@@ -23,10 +25,17 @@ describes the conditions and the goals.
 The last ratio of each row considers only peers whose vectors are as close to fp32 as those of Sentriton
 ([definition](../peers.md#goals-for-a-corpus)).
 """
-PROCESSOR_HEADING = """# {processor}
+PROCESSOR_HEADING = """# Results for {name}
 
-This page shows the saved results for {name}. Each table follows its date and command.
-[Columns](../../README.md#columns) explains the columns. [Results](../README.md) links to the other processors.
+{comparison}These results are from {processor}.
+Each table is one run, with its own sentences and its own number of calls in flight, so compare only the rows of one
+table. Differences below 10 % are [noise](../../peers.md#rules-for-a-corpus). [Columns](../../README.md#columns)
+explains the columns. [Results](../README.md) links to the other processors.
+"""
+_COMPARISON = """Sentriton embeds a corpus at {ratio} times the rate of the fastest other system. Its
+rates are in sentences/s:
+
+{table}
 """
 _WRITTEN_BY = "`python -m benchmarks.tables` writes {pages}.\n"
 # Limits of the results of a folder.
@@ -36,7 +45,40 @@ _NOTES = {
 }
 _SENTRITON = "Sentriton, gRPC"
 # The names of columns on the pages, if they differ from those in the results.
-_COLUMNS = {"contender": "system"}
+_COLUMNS = {
+    "by": "client",
+    "calls_per_s": "calls/s",
+    "client_cpu_us": "client CPU µs",
+    "contender": "system",
+    "cpu_ms": "CPU ms per sentence",
+    "cpu_x_best_peer": "CPU × best peer",
+    "cpu_x_default": "CPU × default",
+    "gflop_per_s": "GFLOP/s",
+    "in_session": "session",
+    "list_cpu_us": "list, CPU µs",
+    "list_per_s": "list, sentences/s",
+    "min_cosine": "smallest cosine",
+    "of_alone": "share of alone",
+    "of_embed_tokens": "share of embed_tokens",
+    "of_grpc": "share of gRPC",
+    "of_list": "share of list",
+    "p50_ms": "p50 ms",
+    "p99_ms": "p99 ms",
+    "rate_of": "part",
+    "sentences_per_s": "sentences/s",
+    "server_cpu_us": "server CPU µs",
+    "share_of_module": "share of module",
+    "share_of_products": "share of products",
+    "single_cpu_us": "single, CPU µs",
+    "single_of_list": "single ÷ list",
+    "single_per_s": "single, sentences/s",
+    "tokens_per_s": "tokens/s",
+    "x_best_as_close": "× best peer as close",
+    "x_best_peer": "× best peer",
+    "x_default": "× default",
+}
+# Its values have different units, so each keeps its own decimals.
+_MIXED_COLUMN = "value"
 # The rows of README's table, by the systems' names in the results.
 _PEERS = {
     "sentence-transformers torch": "sentence-transformers with torch, in process",
@@ -46,39 +88,61 @@ _PEERS = {
     _SENTRITON: "**Sentriton, over gRPC**",
 }
 _PRECISIONS = ("fp32", "bf16", "int8")
-# The heading of a table, by its benchmark.
+# The heading of a table, by its benchmark, in the order of the pages.
 _HEADINGS = {
-    "batches": "Token blocks",
-    "clients": "Client libraries",
-    "contention": "Busy processes",
-    "gateway": "OpenAI's API",
-    "limit": "Encoder and service rate",
     "offline": "Corpus rate",
+    "limit": "Encoder and service rate",
     "single": "Concurrent callers",
+    "clients": "Client libraries",
     "text": "Text",
+    "gateway": "OpenAI's API",
+    "contention": "Busy processes",
+    "batches": "Token blocks",
+    "gpu": "GPU",
 }
 # The subject of a table, by its benchmark.
 _SHOWN = {
     "batches": "The table shows the token blocks that the batches of a corpus fill, for several limits of a batch.",
-    "clients": "The table compares the client libraries: one call with a list, and many callers with single sentences.",
-    "contention": "The table shows the encoder alone and beside busy processes, for each number of spins.",
-    "gateway": "The table compares OpenAI's API through the gateway with `encode` over gRPC.",
-    "limit": "The table compares the matrix products alone, the encoder module, and the service over gRPC.",
-    "offline": "The table compares Sentriton with its peers on a corpus. Peers run at several batch sizes. Sentriton "
-    "chooses its own.",
-    "single": "The table compares calls with single sentences, joined and not joined, with one call with a list.",
+    "clients": "The table shows the rates of one call with a list, and of many callers with single sentences.",
+    "contention": "Other programs on the same cores slow the encoder down. The table shows the service and the encoder "
+    "module alone, and beside 6 and 15 busy processes.",
+    "gateway": "`encode` calls the server over gRPC. `HTTP` calls the gateway with httpx, and `openai` with OpenAI's "
+    "client.",
+    "gpu": "The table compares the matrix products alone, the encoder module, the service, and two other systems. "
+    "[GPU benchmark](../../gpu.md) describes the parts.",
+    "limit": "The products are the matrix products alone, by oneDNN. The module is the encoder, and the service is "
+    "the module over gRPC. Sentriton's C++ operators can be faster than oneDNN, so a share may exceed 1.",
+    "offline": "Peers run at several batch sizes, and Sentriton chooses its own. A system without a row does not "
+    "support the precision, or was not part of the run.",
+    "single": "Callers send single sentences. By default, the client "
+    "[joins](../../../client/README.md#joined-requests) waiting calls into one request. The table shows their rates "
+    "relative to one call with the whole list.",
     "text": "The table compares `embed_text`, which tokenizes on the server, with `embed_tokens`.",
 }
+# Words of the saved titles, and their form on the pages.
+_WORDS = (
+    (r"^roberta-(base|large)", r"RoBERTa-\1"),
+    (r"^(\S+) (fp32|bf16|int8)$", r"\1, \2"),
+    (r" sentences \(klue\)$", " sentences of KLUE-STS"),
+    (r"^klue sentences$", "sentences of KLUE-STS"),
+    (r"^1\.(\d\d) times their tokens in sorted batches of (\d+)$", r"padding to sorted batches of \2 adds \1 % tokens"),
+)
 
 Result = dict[str, Any]
 
 
 def read_results(folder: Path) -> dict[str, list[Result]]:
-    """The results by their folder, in the order of their files' names."""
+    """The results by their folder, in the order of the pages."""
     results: dict[str, list[Result]] = {}
     for path in sorted(folder.rglob("*.json")):
         results.setdefault(path.parent.name, []).append(json.loads(path.read_text(encoding="utf-8")))
-    return results
+    return {name: sorted(its, key=_place) for name, its in results.items()}
+
+
+def _place(result: Result) -> tuple[int, str, int]:
+    """The place of a result on its page: by benchmark, model and precision."""
+    precision = next((row["precision"] for row in result["rows"] if row.get("precision") in _PRECISIONS), "fp32")
+    return [*_HEADINGS].index(result["benchmark"]), result["title"].split(",")[0], _PRECISIONS.index(precision)
 
 
 def pages(results: dict[str, list[Result]]) -> dict[str, str]:
@@ -87,10 +151,10 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
     found = {}
     for folder, its in results.items():
         index += [f"## {its[0]['processor']}\n", *_notes(folder, "../../")]
-        if ratios := [row for result in its if result["benchmark"] == "offline" for row in ratio_rows(result)]:
+        if ratios := _ratios(its):
             index += ["Rates are in sentences/s:\n", markdown(ratios)]
         else:
-            index.append("No comparison with other systems ran on this processor.\n")
+            index.append("No comparison of a corpus with other systems ran on this processor.\n")
         index.append(f"[All results for {_name(folder)}]({folder}/README.md)\n")
         found[f"{folder}/README.md"] = processor_page(folder, its)
     index.append(_WRITTEN_BY.format(pages="these pages from JSON files"))
@@ -100,25 +164,52 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
 def processor_page(folder: str, results: list[Result]) -> str:
     """The results of the processor in `folder`: each table with its date and command."""
     processor = results[0]["processor"]
-    parts = [PROCESSOR_HEADING.format(processor=processor, name=_name(folder)), *_notes(folder, "../../../")]
+    heading = PROCESSOR_HEADING.format(name=_name(folder), processor=processor, comparison=_comparison(results))
+    parts = [heading, *_notes(folder, "../../../")]
     for result in results:
         precisions = {row.get("precision") for row in result["rows"]} - {None}
         only = f", {precisions.pop()}" if len(precisions) == 1 else ""
         benchmark = result["benchmark"]
-        model, *details = result["title"].removesuffix(", " + processor).split(", ")
+        model, *details = map(_in_words, result["title"].removesuffix(", " + processor).split(", "))
         parts += [
-            f"## {_HEADINGS.get(benchmark, benchmark)}: {model}{only}\n",
-            *(f"{shown}\n" for name, shown in _SHOWN.items() if name == benchmark),
-            f"{', '.join([result['date'], *details])}: `{result['command']}`\n",
-            markdown(result["rows"]),
+            f"## {_HEADINGS[benchmark]}: {model}{only}\n",
+            f"{_SHOWN[benchmark]}\n",
+            f"{', '.join([result['date'], *details])}: `.venv/bin/python -m {result['command']}`\n",
+            markdown(_shown_rows(result)),
         ]
     parts.append(_WRITTEN_BY.format(pages="this page from the JSON files in its folder"))
     return "\n".join(parts)
 
 
+def _shown_rows(result: Result) -> list[dict[str, Any]]:
+    """The rows on the page. Of the numbers of spins, only the server's own."""
+    if result["benchmark"] != "contention":
+        rows: list[dict[str, Any]] = result["rows"]
+        return rows
+    spins = read_profile("cpu").environment["GOMP_SPINCOUNT"]
+    return [{**row, "spins": None} for row in result["rows"] if str(row["spins"]) == spins]
+
+
+def _ratios(results: list[Result]) -> list[dict[str, Any]]:
+    return [row for result in results if result["benchmark"] == "offline" for row in ratio_rows(result)]
+
+
+def _comparison(results: list[Result]) -> str:
+    if not (rows := _ratios(results)):
+        return ""
+    ratios = sorted({f"{row['relative to the best peer']:.2f}" for row in rows}, key=float)
+    return _COMPARISON.format(ratio=" to ".join({ratios[0]: None, ratios[-1]: None}), table=markdown(rows))
+
+
+def _in_words(part: str) -> str:
+    for pattern, words in _WORDS:
+        part = re.sub(pattern, words, part)
+    return part
+
+
 def _name(folder: str) -> str:
     """The processor's name in a sentence: Zen 4 for zen4."""
-    return re.sub(r"^zen", "Zen ", folder)
+    return {"h100": "an NVIDIA H100"}.get(folder, re.sub(r"^zen", "Zen ", folder))
 
 
 def _notes(folder: str, root: str) -> list[str]:
@@ -183,7 +274,7 @@ def ratio_rows(result: Result) -> list[dict[str, Any]]:
 def markdown(rows: list[dict[str, Any]]) -> str:
     """A table. Columns without a value are left out, and all numbers of a column have the same decimals."""
     columns = {
-        _COLUMNS.get(column, column): _cells([row[column] for row in rows])
+        _COLUMNS.get(column, column): _cells([row[column] for row in rows], alike=column != _MIXED_COLUMN)
         for column in rows[0]
         if any(row[column] is not None for row in rows)
     }
@@ -191,11 +282,14 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cells(values: list[Any]) -> list[str]:
-    decimals = max((len(str(value).partition(".")[2]) for value in values if isinstance(value, float)), default=0)
+def _cells(values: list[Any], *, alike: bool) -> list[str]:
+    """The values as text. `alike`: all numbers have the same decimals."""
+    decimals = [len(str(value).partition(".")[2]) if isinstance(value, float) else 0 for value in values]
+    if alike:
+        decimals = [max(decimals)] * len(values)
     return [
-        "" if value is None else f"{value:,.{decimals}f}" if isinstance(value, (int, float)) else str(value)
-        for value in values
+        "" if value is None else f"{value:,.{its}f}" if isinstance(value, (int, float)) else str(value)
+        for value, its in zip(values, decimals, strict=True)
     ]
 
 

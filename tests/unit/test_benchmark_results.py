@@ -83,15 +83,34 @@ def test_each_processor_has_a_page_and_a_section_with_ratios(tmp_path: Path, row
     assert pages["README.md"].index("## 2 cores of A") < pages["README.md"].index("## 64 cores of B")
     ratios = "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |"
     assert ratios in pages["README.md"]
-    assert pages["b/README.md"].startswith("# 64 cores of B\n")
-    assert "2026-11-26, 512 sentences (klue): `benchmarks.offline --size base`" in pages["b/README.md"]
+    assert pages["b/README.md"].startswith("# Results for b\n\nSentriton embeds a corpus at 1.20 times the rate of")
+    assert "These results are from 64 cores of B.\n" in pages["b/README.md"]
+    command = "`.venv/bin/python -m benchmarks.offline --size base`"
+    assert f"2026-11-26, 512 sentences of KLUE-STS: {command}" in pages["b/README.md"]
     assert "note" not in pages["b/README.md"]  # no row has one
+
+
+def test_a_page_begins_with_the_corpus_rates_by_precision(tmp_path: Path) -> None:
+    for name, benchmark, precision in (("a", "limit", "fp32"), ("b", "offline", "int8"), ("c", "offline", "fp32")):
+        save(tmp_path / name, "2 cores", "2026-11-27", [{"precision": precision}], benchmark=benchmark)
+        (tmp_path / name / "offline.json").rename(tmp_path / f"{name}.json")
+    (its,) = tables.read_results(tmp_path).values()
+    assert [(result["benchmark"], result["rows"][0]["precision"]) for result in its] == [
+        ("offline", "fp32"),
+        ("offline", "int8"),
+        ("limit", "fp32"),
+    ]
+
+
+def test_values_of_different_units_keep_their_decimals() -> None:
+    table = tables.markdown([{"part": "parity", "value": 0.9999976}, {"part": "service", "value": 495694}])
+    assert table.splitlines()[2:] == ["| parity | 0.9999976 |", "| service | 495,694 |"]
 
 
 def test_a_processor_without_a_comparison_says_so(tmp_path: Path) -> None:
     save(tmp_path / "zen3", "2 cores of A", "2026-11-27", [{"callers": "1 thread", "of_list": 0.5}], benchmark="single")
     pages = tables.pages(tables.read_results(tmp_path))
-    assert "No comparison with other systems ran on this processor.\n" in pages["README.md"]
+    assert "No comparison of a corpus with other systems ran on this processor.\n" in pages["README.md"]
     assert "[All results for Zen 3](zen3/README.md)" in pages["README.md"]
 
 
