@@ -56,11 +56,11 @@ histograms, so the buckets are counters, which `histogram_quantile` accepts. The
 
 `BOUNDS`
 
-These metrics do not count requests that fail before they reach `embed_tokens`:
+No metric counts requests that fail before they reach `embed_tokens`:
 
 - Triton itself rejects a request with a wrong access key or a wrong shape.
 - `embed_text` rejects text that is invalid, too large or cancelled. It also rejects text that finds its queue full or
-  waits there for too long. Triton's `nv_inference_request_failure` counts these requests.
+  waits there for too long.
 
 ## Rows and batches
 
@@ -108,8 +108,8 @@ The [gateway](gateway.md) counts only requests to paths that begin with `/v1/`. 
 sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_tokens_total}
 
 The label `path` is the route: `/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for an unknown
-path, and for a request that the gateway rejects before it looks for the route, such as one with a wrong key. The label
-`status` is the HTTP status, or 499 if the caller disconnected before the answer.
+path. It is `other` too if the gateway rejects a request before it looks for the route, for example because of a wrong
+key. The label `status` is the HTTP status, or 499 if the caller disconnected before the answer.
 """
 
 
