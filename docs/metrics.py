@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,33 +19,97 @@ STAND_IN_MODEL = ROOT / "server_config/backends/pytorch/model.py"
 GATEWAY_METRICS = ROOT / "gateway/sentriton_gateway/metrics.py"
 BACKEND = "triton_python_backend_utils"
 
-HEAD = """\
+# A line in braces becomes the table of the metrics that it names.
+PAGE = """\
 # Metrics
 
-This page lists the metrics that a Sentriton server publishes for Prometheus, at `http://127.0.0.1:8002/metrics`. The
-same address has [Triton's own metrics][triton]. [Monitoring](monitoring.md) shows how to use the metrics in queries,
-and [Deploy](../docker/README.md#monitoring) has a dashboard and alerts. `make docs` writes this page from the code.
+This page lists the metrics that a Sentriton server and its gateway publish for Prometheus. Those of the server are at
+`http://127.0.0.1:8002/metrics`, together with [Triton's own metrics][triton]. Those of the [gateway](#gateway) are at
+`http://127.0.0.1:8080/metrics`. [Monitoring](monitoring.md) shows how to use the metrics in queries, and
+[Deploy](../docker/README.md#monitoring) has a dashboard and alerts. `make docs` writes this page from the code.
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
-## Server
+The server publishes its values once per second, and the memory of its processes every 5 s. In the tables, a row is one
+text, and a [lane](decisions/lanes.md) is a queue. The lane `canary` has the server's own health checks.
 
-The models of the server publish these metrics, which are at most one second old. A row is one text, and a
-[lane](decisions/lanes.md) is a queue:
-"""
-STAND_IN = """
+## Requests
+
+A request for text counts once, when its tokens arrive in the model `embed_tokens`:
+
+{sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
+sentriton_request_seconds_sum sentriton_request_seconds_count}
+
+A request succeeds if the server answers it with vectors. The label `reason` names the cause of a failure:
+
+| `reason` | cause |
+|---|---|
+| `invalid` | The request is invalid, or names the fingerprint of another model. |
+| `full` | The lane is full, or the request would wait for too long in it. |
+| `expired` | The time of the request passed while it waited in the lane. |
+| `cancelled` | The caller cancelled the request while it waited in the lane. |
+| `failed` | A model of the server failed, or the server stops or restarts. |
+| `not_finite` | The model gave a vector with NaN or infinity for valid input. |
+
+The times begin when a request arrives in `embed_tokens`, so the tokenization of text precedes them. Triton 24.10 has no
+histograms, so the buckets are counters, which `histogram_quantile` accepts. Their bounds (`le`) in seconds are:
+
+`BOUNDS`
+
+No metric counts requests that fail before they reach `embed_tokens`:
+
+- Triton itself rejects a request with a wrong access key or a wrong shape.
+- `embed_text` rejects text that is invalid, too large or cancelled. It also rejects text that finds its queue full or
+  waits there for too long.
+
+## Rows and batches
+
+Rows wait in a lane before the encoder, which computes them in batches:
+
+{sentriton_rows_total sentriton_row_wait_seconds_total sentriton_waiting_rows sentriton_batches_total
+sentriton_positions_total sentriton_tokenized_rows_total}
+
+With `kind="padding"`, `sentriton_positions_total` counts the padding of a batch whose rows all have the length of its
+longest row. Attention pads less, because it groups rows of similar length. The value is 0 if attention does not pad at
+all, as with the C++ operators or a GPU's kernels.
+
 `sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Servers of release 0.1
 publish only the old name.
+
+## Row cache
+
+Only a server with a [row cache](../docker/sizing.md#row-cache) publishes these metrics:
+
+{sentriton_cached_rows_total sentriton_row_cache_bytes}
+
+`sentriton_rows_total` does not count rows from the cache, because they skip the encoder.
+
+## Health and memory
+
+The first of these metrics is absent until the first canary has succeeded:
+
+{sentriton_canary_timestamp_seconds sentriton_process_resident_memory_bytes}
+
+The label `process` is `tritonserver`, or the instance of a model in Python, such as `embed_tokens_0_0`. After a process
+has ended, its value is 0.
 
 ## Stand-in backend
 
 If Triton has no libtorch backend, as that of pip, a Python program takes its place: the [stand-in](stock-backend.md).
-Only this program publishes the following metric. No dashboard or alert needs it:
-"""
-GATEWAY = """
+Only this program publishes the following metric, whose label `model` is `encoder`. No dashboard or alert needs it:
+
+{sentriton_encoder_elements_total}
+
 ## Gateway
 
-The [gateway](gateway.md) publishes these metrics at its own address, `http://127.0.0.1:8080/metrics`:
+The [gateway](gateway.md) counts only requests to paths that begin with `/v1/`. It updates these metrics at once:
+
+{sentriton_gateway_requests_total sentriton_gateway_request_duration_seconds sentriton_gateway_requests_in_progress
+sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_tokens_total}
+
+The label `path` is the route: `/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for an unknown
+path. It is `other` too if the gateway rejects a request before it looks for the route, for example because of a wrong
+key. The label `status` is the HTTP status, or 499 if the caller disconnected before the answer.
 """
 
 
@@ -68,9 +133,18 @@ class Family:
 
 
 def metrics_page() -> str:
-    """The content of docs/metrics.md."""
-    server = [*of_embed_tokens(), *of_source(EMBED_TEXT)]
-    return f"{HEAD}\n{table(server)}{STAND_IN}\n{table(of_source(STAND_IN_MODEL))}{GATEWAY}\n{table(of_gateway())}"
+    """The content of docs/metrics.md. Raises `KeyError` if the page names a metric that the code does not have."""
+    families = {
+        family.name: family
+        for found in (of_embed_tokens(), of_source(EMBED_TEXT), of_source(STAND_IN_MODEL), of_gateway())
+        for family in found
+    }
+    bounds = dict.fromkeys(families["sentriton_request_seconds_bucket"].labels["le"])
+    page = PAGE.replace("BOUNDS", ", ".join(f"{float(bound):g}" for bound in bounds if bound != "+Inf") + ", +Inf")
+    page = re.sub(r"^\{([^}]*)\}\n", lambda names: table(map(families.pop, names[1].split())), page, flags=re.MULTILINE)
+    if families:
+        raise ValueError(f"the page has no place for {', '.join(families)}; name them in {__file__}")
+    return page
 
 
 def of_embed_tokens() -> list[Family]:
@@ -96,13 +170,19 @@ def of_embed_tokens() -> list[Family]:
     return [family for family in families if family.name not in code.OLD_NAMES.values()]
 
 
-def of_source(file: Path) -> Iterator[Family]:
-    """The families of a model's source: calls with a name and a description as literals."""
+def of_source(file: Path) -> Iterable[Family]:
+    """The families of a model's source: calls with a name and a description as literals, and their metrics' labels."""
+    families: dict[str, Family] = {}
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("MetricFamily"):
-            given = {word.arg: word.value for word in node.keywords}
-            kind = ast.unparse(given["kind"]).rpartition(".")[2].lower()
-            yield Family(ast.literal_eval(given["name"]), ast.literal_eval(given["description"]), kind)
+        match node:
+            case ast.Assign([target], ast.Call() as call) if ast.unparse(call.func).endswith("MetricFamily"):
+                given = {word.arg: word.value for word in call.keywords}
+                kind = ast.unparse(given["kind"]).rpartition(".")[2].lower()
+                name, description = (ast.literal_eval(given[word]) for word in ("name", "description"))
+                families[ast.unparse(target)] = Family(name, description, kind)
+            case ast.Call(ast.Attribute(family, "Metric"), [], [ast.keyword("labels", ast.Dict(labels))]):
+                families[ast.unparse(family)].labels = {ast.literal_eval(label): [] for label in labels if label}
+    return families.values()
 
 
 def of_gateway() -> Iterator[Family]:
@@ -116,10 +196,9 @@ def of_gateway() -> Iterator[Family]:
 
 
 def table(families: Iterable[Family]) -> str:
-    """A table in Markdown, by name."""
+    """A table in Markdown."""
     lines = [
-        f"| `{family.name}` | {family.kind} | {words(family.labels)} | {family.description}. |\n"
-        for family in sorted(families, key=lambda family: family.name)
+        f"| `{family.name}` | {family.kind} | {words(family.labels)} | {family.description}. |\n" for family in families
     ]
     return "| metric | type | labels | meaning |\n|---|---|---|---|\n" + "".join(lines)
 

@@ -13,23 +13,26 @@ class GatewayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
-            "sentriton_gateway_requests", "Answered requests.", ["path", "status"], registry=self.registry
+            "sentriton_gateway_requests",
+            "Requests to /v1/, by path and HTTP status.",
+            ["path", "status"],
+            registry=self.registry,
         )
         self.duration_s = Histogram(
             "sentriton_gateway_request_duration_seconds",
-            "From the head of a request to the end of its answer.",
+            "Seconds from the head of a request to the end of its answer.",
             ["path"],
             buckets=_BUCKETS_S,
             registry=self.registry,
         )
         self.in_progress = Gauge(
-            "sentriton_gateway_requests_in_progress", "Requests in progress.", registry=self.registry
+            "sentriton_gateway_requests_in_progress", "Requests to /v1/ in progress.", registry=self.registry
         )
         self.body_bytes = Gauge(
             "sentriton_gateway_body_bytes", "Bytes of the bodies of requests in progress.", registry=self.registry
         )
-        self.inputs = Counter("sentriton_gateway_inputs", "Embedded inputs.", registry=self.registry)
-        self.tokens = Counter("sentriton_gateway_tokens", "Tokens of embedded inputs.", registry=self.registry)
+        self.inputs = Counter("sentriton_gateway_inputs", "Inputs embedded.", registry=self.registry)
+        self.tokens = Counter("sentriton_gateway_tokens", "Tokens of the embedded inputs.", registry=self.registry)
 
     def text(self) -> bytes:
         """The metrics in Prometheus's text format."""

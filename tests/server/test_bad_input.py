@@ -154,6 +154,18 @@ def test_bad_input_is_refused_with_a_helpful_sentence(
     assert not good_traffic
 
 
+def test_a_request_without_a_required_input_counts_in_its_lane(server: RunningServer) -> None:
+    request = missing_input()
+    request.parameters["lane"].string_param = "bulk"
+    before = server.published("sentriton_requests_total", lane="bulk")
+    connection = Connection(server.url)
+    for _ in range(5):
+        with pytest.raises(InvalidInput, match="input row is missing"):
+            connection.infer(request, timeout_s=20)
+    connection.close()
+    assert server.published("sentriton_requests_total", lane="bulk") == before + 5
+
+
 def test_a_mixed_flood_fails_the_bad_requests_alone(server: RunningServer, encoder: SentenceEncoder) -> None:
     good = "섞여 있어도 좋은 요청은 성공한다."
     expected = encoder.encode(good)

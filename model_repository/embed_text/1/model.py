@@ -78,7 +78,7 @@ class TritonPythonModel:
         # The family must live as long as its metric.
         self.rows_family = pb_utils.MetricFamily(
             name="sentriton_tokenized_rows_total",
-            description="Rows of text tokenized",
+            description="Rows of text that the server tokenized",
             kind=pb_utils.MetricFamily.COUNTER,
         )
         self.rows_metric = self.rows_family.Metric(labels={})

@@ -52,19 +52,19 @@ class Metrics:
         self._counters: dict[tuple[str, ...], list[Any]] = {}  # each under all its names
         self._counts: defaultdict[tuple[str, ...], float] = defaultdict(float)  # since they were last published
         for name, description, label, values in (
-            ("sentriton_row_wait_seconds_total", "Seconds that rows waited for their turn", "lane", lanes),
-            ("sentriton_rows_total", "Rows that had their turn", "lane", lanes),
-            ("sentriton_batches_total", "Batches of rows", "lane", lanes),
+            ("sentriton_row_wait_seconds_total", "Seconds that rows waited before the encoder", "lane", lanes),
+            ("sentriton_rows_total", "Rows sent to the encoder", "lane", lanes),
+            ("sentriton_batches_total", "Batches sent to the encoder", "lane", lanes),
             (
                 "sentriton_positions_total",
-                "Tokens of batches, and the most padding in attention (none with C++ operators or kernels of a GPU)",
+                "Tokens sent to the encoder, and an upper bound of the padded positions in its attention",
                 "kind",
                 POSITION_KINDS,
             ),
-            ("sentriton_requests_total", "Requests, whether they succeed or fail", "lane", lanes),
-            ("sentriton_refused_requests_total", "Requests answered with an error", "reason", REFUSAL_REASONS),
-            ("sentriton_request_seconds_sum", "Seconds that answered requests took", "lane", lanes),
-            ("sentriton_request_seconds_count", "Answered requests", "lane", lanes),
+            ("sentriton_requests_total", "Requests that arrived, whether they succeed or fail", "lane", lanes),
+            ("sentriton_refused_requests_total", "Requests that failed, by cause", "reason", REFUSAL_REASONS),
+            ("sentriton_request_seconds_sum", "Seconds that the successful requests took", "lane", lanes),
+            ("sentriton_request_seconds_count", "Requests that succeeded", "lane", lanes),
         ):
             for value in values:
                 self._counters[name, value] = []
@@ -73,17 +73,17 @@ class Metrics:
                 for value in values:
                     self._counters[name, value].append(family.Metric(labels={label: value}))
         buckets = self._family(
-            counter, "sentriton_request_seconds_bucket", "Answered requests that took at most `le` seconds"
+            counter, "sentriton_request_seconds_bucket", "Requests that succeeded within `le` seconds"
         )
         self._bounds = [*map(str, LATENCY_BOUNDS_S), "+Inf"]
         for lane in lanes:
             for bound in self._bounds:
                 labels = {"lane": lane, "le": bound}
                 self._counters["sentriton_request_seconds_bucket", lane, bound] = [buckets.Metric(labels=labels)]
-        waiting = self._family(gauge, "sentriton_waiting_rows", "Rows waiting for their turn")
+        waiting = self._family(gauge, "sentriton_waiting_rows", "Rows now waiting in a lane")
         self._waiting = {lane: Level(waiting.Metric(labels={"lane": lane})) for lane in lanes}
         self._canary_family = self._family(
-            gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that was answered"
+            gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that succeeded"
         )
         self._canary: Any = None  # the series begins with the first canary
         self._canary_answered: float | None = None
@@ -96,7 +96,7 @@ class Metrics:
             found = self._family(counter, "sentriton_cached_rows_total", "Rows found in the row cache")
             for lane in lanes:
                 self._counters["sentriton_cached_rows_total", lane] = [found.Metric(labels={"lane": lane})]
-            size = self._family(gauge, "sentriton_row_cache_bytes", "Memory that the row cache's entries take")
+            size = self._family(gauge, "sentriton_row_cache_bytes", "Bytes of the entries in the row cache")
             self._cache = Level(size.Metric(labels={}))
 
     def came(self, lane: str, requests: int) -> None:

@@ -29,12 +29,19 @@ from .metrics import Metrics
 from .processes import resident_bytes
 from .request import CALLERS_LANES, CANARY_LANE, DEFAULT_LANE, LANES, Request
 from .scheduler import Batch, Scheduler
-from .validation import explain_fingerprint, explain_lane, explain_pooled, explain_size, explain_tokens, has_canary_key
+from .validation import (
+    explain_fingerprint,
+    explain_inputs,
+    explain_lane,
+    explain_pooled,
+    explain_size,
+    explain_tokens,
+    has_canary_key,
+)
 
 # The model that computes a batch, and its requested output.
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
-REQUIRED_INPUTS = {"input_ids", "row"}
 MICROSECOND_S = 1e-6
 # Sending an answer waits for Triton. With a GPU, this many threads send answers while others compute. On a CPU, the
 # next batch leaves after the answers, because it would take their cores. The p99 of 64 callers would rise by a quarter.
@@ -139,11 +146,6 @@ class TritonPythonModel:
 
     def accept(self, request: Any, parameters: dict[str, Any], caller: Caller) -> Request | None:
         """Check a request. An invalid request is answered at once, and None is returned."""
-        # With an optional input, Triton 24.10 only counts the inputs and does not check their names.
-        if missing := REQUIRED_INPUTS - {tensor.name() for tensor in request.inputs()}:
-            message = f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
-            self.refuse(caller, message, pb_utils.TritonError.INVALID_ARG, "invalid")
-            return None
         of_tokens = set(request.requested_output_names()) == {"token_embeddings"}
         lane = parameters.get("lane", DEFAULT_LANE)
         if of_tokens and lane == DEFAULT_LANE:
@@ -151,6 +153,8 @@ class TritonPythonModel:
         open_lanes = LANES if has_canary_key(parameters, self.canary_key) else CALLERS_LANES
         refusal = explain_lane(lane, open_lanes)
         self.metrics.came(DEFAULT_LANE if refusal else lane, caller.requests)
+        # With an optional input, Triton 24.10 only counts the inputs and does not check their names.
+        refusal = refusal or explain_inputs([tensor.name() for tensor in request.inputs()])
         if refusal := refusal or explain_fingerprint(parameters, self.contract["fingerprint"]):
             self.refuse(caller, refusal, pb_utils.TritonError.INVALID_ARG, "invalid")
             return None

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+REQUIRED_INPUTS = {"input_ids", "row"}
 
 
 def has_canary_key(parameters: dict[str, Any], key: str) -> bool:
     """Whether a request has the `key` of the canary's lane. An empty key never matches."""
     given = parameters.get("canary_key")
     return bool(key) and isinstance(given, str) and hmac.compare_digest(given.encode(), key.encode())
+
+
+def explain_inputs(names: Collection[str]) -> str | None:
+    """The error of a request without one of the inputs that must be there, or None."""
+    if missing := REQUIRED_INPUTS - set(names):
+        return f"input {', '.join(sorted(missing))} is missing; input_ids and row must be there"
+    return None
 
 
 def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
