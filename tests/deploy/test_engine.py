@@ -50,7 +50,7 @@ def docker() -> Iterator[Docker]:
 
 @pytest.fixture(scope="module")
 def figures() -> Iterator[Figures]:
-    """The figures that the tests note. At the end they become the table of docker/README.md, in build/deploy.md."""
+    """The figures that the tests note. At the end they become the table of benchmarks/README.md, in build/deploy.md."""
     noted = Figures()
     yield noted
     noted.write(ROOT / "build/deploy.md")

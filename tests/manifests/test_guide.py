@@ -18,11 +18,12 @@ from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, needed, of_kin
 from tests.manifests.guide import COMMANDS, FURTHER_COMPONENTS, FURTHER_PATCHES, GUIDE, KUSTOMIZATIONS, follow
 from tests.manifests.references import images, secrets
 from tests.snippets import blocks, command_lines
+from tests.unit.test_commands_in_documents import RUN_OPTIONS
 
 
-def table(header: str) -> set[str]:
+def table(header: str, text: str = GUIDE) -> set[str]:
     """The words in code type in the first column of a table."""
-    rows = GUIDE.split(f"\n| {header} ")[1].split("\n\n")[0].splitlines()[2:]
+    rows = text.split(f"\n| {header} ")[1].split("\n\n")[0].splitlines()[2:]
     return {name for row in rows for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
 
 
@@ -32,12 +33,13 @@ def test_tables_name_what_is_there() -> None:
     assert table("alert") == {rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]}
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
-    assert all((DOCKER / name).exists() for name in table("folder or file"))
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert all((DOCKER / name).exists() for name in table("file in `docker/`", contributing))
 
 
 def test_commands_name_files_that_are_there() -> None:
-    named = {word for command in COMMANDS for word in shlex.split(command) if re.match(r"(docker|examples)/", word)}
-    assert len(named) >= 5
+    named = {word for command in COMMANDS for word in shlex.split(command) if word.startswith("docker/")}
+    assert named == {"docker/Dockerfile", "docker/Dockerfile.cpu", "docker/compose.yaml"}
     assert all((ROOT / name).exists() for name in named)
 
 
@@ -81,7 +83,7 @@ def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
 
 def test_settings_are_those_of_sentriton() -> None:
     assert set(re.findall(r"SENTRITON_\w+", GUIDE)) <= known_variables("serve")
-    for flag in set(re.findall(r"`(--[a-z-]+)[ `]", GUIDE)):
+    for flag in set(re.findall(r"`(--[a-z-]+)[ `]", GUIDE)) - RUN_OPTIONS:
         parse(["serve", flag, "http://collector:4318/v1/traces" if flag == "--trace-url" else "1"])
 
 

@@ -32,7 +32,12 @@ ELSEWHERE = {
         "tests/server/test_gpu_repository.py",
     ],
     "gateway": ["tests/gateway/conftest.py"],
-    "serve": ["tests/server/test_commands_in_documents.py", "tests/ports.py", "tests/gateway/test_beside.py"],
+    "serve": [
+        "tests/server/test_commands_in_documents.py",
+        "tests/server/test_security.py",
+        "tests/ports.py",
+        "tests/gateway/test_beside.py",
+    ],
     "train": ["tests/end_to_end/test_klue_sts.py"],
 }
 EVERY = {shlex.join(words): words[1:] for page in PAGES for words in commands(page) if words[0] == "sentriton"}
@@ -69,7 +74,7 @@ def test_another_test_has_the_options_of_the_others(line: str) -> None:
 def test_serve_prints_the_line_of_its_page() -> None:
     page = ROOT / "docs/serving.md"
     assert ["sentriton", "serve", "path/to/checkpoint", "--precision", "int8"] in commands(page)
-    (shown,) = (block.code for block in blocks(page, "text"))
+    (shown,) = (block.code for block in blocks(page, "text") if block.code.startswith("serving "))
     with running(BUNDLED_CHECKPOINT, "--precision", "int8") as (_, line, _):
         assert without_numbers(line) == without_numbers(shown).replace("checkpoint", BUNDLED_CHECKPOINT.name)
 

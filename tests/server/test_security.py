@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from tests.commands import SENTRITON
 from tests.conftest import ROOT
 from tests.ports import FREE_PORTS
 from tests.server.certificates import Certificates, write_certificates
+from tests.server.serve_command import running
 from tests.servers import started
 from tests.snippets import commands
 
@@ -94,6 +96,18 @@ def is_refused(kind: type[Exception], *arguments: Any, match: str | None = None,
 
 
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+
+
+def test_the_command_takes_certificate_and_key(certificates: Certificates) -> None:
+    """The flags of the certificate, and the variable of the access key, as docs/serving.md shows them."""
+    flags = "--host", "0.0.0.0", "--tls-certificate", certificates.server, "--tls-key", certificates.server_key
+    with running(*flags, environment={"SENTRITON_ACCESS_KEY": ACCESS_KEY}) as (_, line, _):
+        (port,) = re.findall(r" at 0\.0\.0\.0:(\d+) ", line)
+        right = {"timeout_s": 20, "root_certificates": certificates.authority}
+        with SentenceEncoder(f"localhost:{port}", access_key=ACCESS_KEY, **right) as encoder:
+            assert encoder.encode("누가 묻는가?").shape == (256,)
+        with pytest.raises(AccessDenied):
+            SentenceEncoder(f"localhost:{port}", access_key="another", **right)
 
 
 @both

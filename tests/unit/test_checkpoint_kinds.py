@@ -17,6 +17,8 @@ from tests.checkpoint_changes import (
     refused,
 )
 from tests.checkpoints import make_checkpoint
+from tests.conftest import ROOT
+from tests.snippets import blocks
 
 TEXTS = ["a text", "another longer text"]
 KINDS: dict[str, tuple[Change, str]] = {
@@ -96,6 +98,13 @@ def test_what_is_not_an_embedding_model_is_refused_by_its_kind(change: Change, n
     folder = make_checkpoint(tmp_path)
     change(folder)
     assert named in refused(folder)
+
+
+def test_the_page_on_serving_shows_the_whole_message(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path)
+    edit("config.json", model_type="deberta-v2")(folder)
+    (shown,) = (block.code for block in blocks(ROOT / "docs/serving.md", "text") if "deberta-v2" in block.code)
+    assert " ".join(shown.split()) == f"error: {refused(folder)}".replace(str(folder), "path/to/checkpoint")
 
 
 @pytest.mark.parametrize("attention", ["flash_attention_2", "kernels-community/flash-attn"])

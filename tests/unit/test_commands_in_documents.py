@@ -47,7 +47,9 @@ RUN_OPTIONS = {"--publish", "--shm-size", "--stop-timeout", "--read-only", "--tm
 # Programs that no test runs, and the reason.
 NOT_RUN = {
     "cd": "the command before it makes the folder",
+    "export": "it sets a variable of the reader's shell",
     "git": "the reader has the address",
+    "hf": "it downloads a model",
     "mvn": "it writes into the user's local repository and fetches a plugin",
     "pipx": "it installs for the user",
     "pre-commit": "it changes the checkout's hooks",

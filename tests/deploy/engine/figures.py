@@ -1,4 +1,4 @@
-"""The figures of a run with the engine, as the table of docker/README.md."""
+"""The figures of a run with the engine, as the table of benchmarks/README.md."""
 
 from __future__ import annotations
 
