@@ -27,7 +27,7 @@ The last ratio of each row considers only peers whose vectors are as close to fp
 """
 PROCESSOR_HEADING = """# Results for {name}
 
-{comparison}These results are from {processor}.
+{comparison}These results are from `{processor}`.
 Each table is one run, with its own sentences and its own number of calls in flight, so compare only the rows of one
 table. Differences below 10 % are [noise](../../peers.md#rules-for-a-corpus). [Columns](../../README.md#columns)
 explains the columns. [Results](../README.md) links to the other processors.

@@ -84,7 +84,7 @@ def test_each_processor_has_a_page_and_a_section_with_ratios(tmp_path: Path, row
     ratios = "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |"
     assert ratios in pages["README.md"]
     assert pages["b/README.md"].startswith("# Results for b\n\nSentriton embeds a corpus at 1.20 times the rate of")
-    assert "These results are from 64 cores of B.\n" in pages["b/README.md"]
+    assert "These results are from `64 cores of B`.\n" in pages["b/README.md"]
     command = "`.venv/bin/python -m benchmarks.offline --size base`"
     assert f"2026-11-26, 512 sentences of KLUE-STS: {command}" in pages["b/README.md"]
     assert "note" not in pages["b/README.md"]  # no row has one
