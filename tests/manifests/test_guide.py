@@ -30,7 +30,10 @@ def table(header: str, text: str = GUIDE) -> set[str]:
 def test_tables_name_what_is_there() -> None:
     components = {path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml")}
     assert table("component") == components | {"docker/monitoring"}
-    assert table("alert") == {rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]}
+    monitoring = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    assert table("alert", monitoring) == {
+        rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]
+    }
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
