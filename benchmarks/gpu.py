@@ -1,8 +1,8 @@
 """All measurements on a GPU, in one run: one table, one file of JSON.
 
     .venv/bin/python -W ignore -m benchmarks.gpu [--size large] [--layers N] [--precisions fp16 bf16 fp32]
-        [--sentences 8192] [--seconds 6] [--callers 1 8 64 256 1024] [--encoders 2] [--budget 480] [--part-limit 180]
-        [--device gpu|cpu] [--save FILE.json]
+        [--sentences 8192] [--seconds 6] [--most-seconds 20] [--callers 1 8 64 256 1024] [--processes 4]
+        [--encoders 2] [--without-recovery] [--budget 480] [--part-limit 180] [--device gpu|cpu] [--save FILE.json]
 
 For each precision it exports random weights with a parity report. It measures the matrix products alone, the module
 alone, and the service on a real Triton. The service's figures are tokens per second of the length mixture up to 512

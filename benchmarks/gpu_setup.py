@@ -11,6 +11,7 @@ the standard library.
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -82,7 +83,9 @@ def with_requirements(*names: str) -> dict[str, metadata.Distribution]:
 
 def link(distribution: metadata.Distribution, packages: Path) -> None:
     """Link the top folders and files of a distribution into `packages`, except those that are already there."""
-    for top in {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}:
+    # A package of a Linux distribution may have no list of its files.
+    files = {file.parts[0] for file in distribution.files or []} or {distribution.name.replace("-", "_")}
+    for top in files - {"..", "__pycache__"}:
         source, target = Path(str(distribution.locate_file(top))), packages / top
         if source.exists() and not target.exists():
             target.symlink_to(source)
@@ -121,6 +124,7 @@ def main() -> None:
     program.write_text(PROGRAM.format(python=environment / "bin/python"))
     program.chmod(0o755)
     torch = distributions["torch"]
+    subprocess.run([environment / "bin/python", "-c", "import torch"], check=True)
     print(f"{environment} is ready: Python {version}, {sysconfig.get_platform()}, torch {torch.version}")
 
 

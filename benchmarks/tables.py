@@ -13,8 +13,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sentriton_server.serving.profile import read_profile
-
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
@@ -27,13 +25,13 @@ The last ratio of each row considers only peers whose vectors are as close to fp
 """
 PROCESSOR_HEADING = """# Results for {name}
 
-{comparison}These results are from `{processor}`.
+{comparison}{notes}These results are from `{processor}`.
 Each table is one run, with its own sentences and its own number of calls in flight, so compare only the rows of one
 table. Differences below 10 % are [noise](../../peers.md#rules-for-a-corpus). [Columns](../../README.md#columns)
 explains the columns. [Results](../README.md) links to the other processors.
 """
-_COMPARISON = """Sentriton embeds a corpus at {ratio} times the rate of the fastest other system. Its
-rates are in sentences/s:
+_COMPARISON = """Sentriton embeds a corpus at {ratio} times the rate of the fastest other system. The
+table shows the rates in sentences/s:
 
 {table}
 """
@@ -55,6 +53,7 @@ _COLUMNS = {
     "cpu_x_default": "CPU × default",
     "gflop_per_s": "GFLOP/s",
     "in_session": "session",
+    "spins": "GOMP_SPINCOUNT",
     "list_cpu_us": "list, CPU µs",
     "list_per_s": "list, sentences/s",
     "min_cosine": "smallest cosine",
@@ -105,13 +104,15 @@ _SHOWN = {
     "batches": "The table shows the token blocks that the batches of a corpus fill, for several limits of a batch.",
     "clients": "The table shows the rates of one call with a list, and of many callers with single sentences.",
     "contention": "Other programs on the same cores slow the encoder down. The table shows the service and the encoder "
-    "module alone, and beside 6 and 15 busy processes.",
+    "module alone, and beside 6 and 15 busy processes. `GOMP_SPINCOUNT` hardly matters here, because Sentriton's C++ "
+    "operators do not use it.",
     "gateway": "`encode` calls the server over gRPC. `HTTP` calls the gateway with httpx, and `openai` with OpenAI's "
     "client.",
     "gpu": "The table compares the matrix products alone, the encoder module, the service, and two other systems. "
     "[GPU benchmark](../../gpu.md) describes the parts.",
-    "limit": "The products are the matrix products alone, by oneDNN. The module is the encoder, and the service is "
-    "the module over gRPC. Sentriton's C++ operators can be faster than oneDNN, so a share may exceed 1.",
+    "limit": "The products are the matrix products alone, by oneDNN if the row names no other. The module is the "
+    "encoder, and the service is the module over gRPC. Sentriton's C++ operators can be faster than oneDNN, so a share "
+    "may exceed 1.",
     "offline": "Peers run at several batch sizes, and Sentriton chooses its own. A system without a row does not "
     "support the precision, or was not part of the run.",
     "single": "Callers send single sentences. By default, the client "
@@ -125,6 +126,9 @@ _WORDS = (
     (r"^(\S+) (fp32|bf16|int8)$", r"\1, \2"),
     (r" sentences \(klue\)$", " sentences of KLUE-STS"),
     (r"^klue sentences$", "sentences of KLUE-STS"),
+    (r"^(\d+) sentences of the mixture$", r"\1 texts of 4 to 512 tokens"),
+    (r"^(\d+) GiB$", r"\1 GiB of memory"),
+    (r"^(\d+) s$", r"a run of \1 s"),
     (r"^1\.(\d\d) times their tokens in sorted batches of (\d+)$", r"padding to sorted batches of \2 adds \1 % tokens"),
 )
 
@@ -153,6 +157,8 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
         index += [f"## {its[0]['processor']}\n", *_notes(folder, "../../")]
         if ratios := _ratios(its):
             index += ["Rates are in sentences/s:\n", markdown(ratios)]
+        elif its[0]["benchmark"] == "gpu":
+            index.append("The [GPU benchmark](../gpu.md) compares Sentriton with two other systems.\n")
         else:
             index.append("No comparison of a corpus with other systems ran on this processor.\n")
         index.append(f"[All results for {_name(folder)}]({folder}/README.md)\n")
@@ -164,8 +170,14 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
 def processor_page(folder: str, results: list[Result]) -> str:
     """The results of the processor in `folder`: each table with its date and command."""
     processor = results[0]["processor"]
-    heading = PROCESSOR_HEADING.format(name=_name(folder), processor=processor, comparison=_comparison(results))
-    parts = [heading, *_notes(folder, "../../../")]
+    parts = [
+        PROCESSOR_HEADING.format(
+            name=_name(folder),
+            processor=processor,
+            comparison=_comparison(results),
+            notes="".join(f"{note}\n" for note in _notes(folder, "../../../")),
+        )
+    ]
     for result in results:
         precisions = {row.get("precision") for row in result["rows"]} - {None}
         only = f", {precisions.pop()}" if len(precisions) == 1 else ""
@@ -175,19 +187,10 @@ def processor_page(folder: str, results: list[Result]) -> str:
             f"## {_HEADINGS[benchmark]}: {model}{only}\n",
             f"{_SHOWN[benchmark]}\n",
             f"{', '.join([result['date'], *details])}: `.venv/bin/python -m {result['command']}`\n",
-            markdown(_shown_rows(result)),
+            markdown(result["rows"]),
         ]
     parts.append(_WRITTEN_BY.format(pages="this page from the JSON files in its folder"))
     return "\n".join(parts)
-
-
-def _shown_rows(result: Result) -> list[dict[str, Any]]:
-    """The rows on the page. Of the numbers of spins, only the server's own."""
-    if result["benchmark"] != "contention":
-        rows: list[dict[str, Any]] = result["rows"]
-        return rows
-    spins = read_profile("cpu").environment["GOMP_SPINCOUNT"]
-    return [{**row, "spins": None} for row in result["rows"] if str(row["spins"]) == spins]
 
 
 def _ratios(results: list[Result]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ PAGE = """\
 This page lists the metrics that a Sentriton server and its gateway publish for Prometheus. Those of the server are at
 `http://127.0.0.1:8002/metrics`, together with [Triton's own metrics][triton]. Those of the [gateway](#gateway) are at
 `http://127.0.0.1:8080/metrics`. [Monitoring](monitoring.md) shows how to use the metrics in queries, and
-[Deploy](../docker/README.md#monitoring) has a dashboard and alerts. `make docs` writes this page from the code.
+lists the [alerts](monitoring.md#alerts). `make docs` writes this page from the code.
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 

@@ -30,7 +30,10 @@ def table(header: str, text: str = GUIDE) -> set[str]:
 def test_tables_name_what_is_there() -> None:
     components = {path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml")}
     assert table("component") == components | {"docker/monitoring"}
-    assert table("alert") == {rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]}
+    monitoring = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
+    assert table("alert", monitoring) == {
+        rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]
+    }
     arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
     assert table("build argument") == arguments
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -87,6 +90,19 @@ def test_settings_are_those_of_sentriton() -> None:
         parse(["serve", flag, "http://collector:4318/v1/traces" if flag == "--trace-url" else "1"])
 
 
+def test_its_settings_for_compose_fit_each_other() -> None:
+    """The service is that of compose.yaml, and the variables name files below the volume."""
+    (block,) = blocks(DOCKER / "README.md", "yaml")
+    ((service, values),) = yaml.safe_load(block.code)["services"].items()
+    (port,) = read(DOCKER / "compose.yaml")["services"][service]["ports"]
+    assert [f"127.0.0.1:{each}" for each in values["ports"]] == [port]
+    assert values["environment"].keys() <= known_variables("serve")
+    folder, mode = values["volumes"][0].split(":")[1:]
+    files = {Path(value) for value in values["environment"].values() if value.startswith("/")}
+    assert files == {Path(folder) / name for name in ("tls.crt", "tls.key", "ca.crt")}
+    assert mode == "ro"
+
+
 @pytest.mark.parametrize("name", ["export", "gpu"])
 def test_its_storage_class_reaches_the_claim(name: str, tmp_path: Path) -> None:
     manifests = follow(name, tmp_path, FURTHER_PATCHES["PersistentVolumeClaim"])
@@ -135,7 +151,9 @@ def test_its_caller_gets_the_secrets_of_its_server(tmp_path: Path) -> None:
 
 
 def test_every_block_of_yaml_is_built() -> None:
-    assert GUIDE.count("```yaml\n") == len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS)
+    of_compose = 1
+    found = len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS) + of_compose
+    assert GUIDE.count("```yaml\n") == found
     # The first one is built in tests/manifests/test_changes.py.
     assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "PersistentVolumeClaim"}
     assert FURTHER_COMPONENTS.keys() == {"caller", "export-job"}

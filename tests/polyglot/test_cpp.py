@@ -20,7 +20,7 @@ from tests.polyglot.processes import run
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
-from tests.snippets import only
+from tests.snippets import blocks, only
 
 SANITIZERS = {"address": "address,undefined", "thread": "thread"}
 CODE = sorted(path for kind in ("cpp", "hpp") for path in CPP_CLIENT.rglob(f"*.{kind}"))
@@ -91,7 +91,8 @@ def test_public_headers_need_nothing_else() -> None:
 
 def test_the_readmes_code_runs(folder: Path, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The library is the one that is built already."""
-    code, printed, project, commands = only(CPP_CLIENT / "README.md", "cpp", "text", "cmake", "console")
+    printed, project, commands = only(CPP_CLIENT / "README.md", "text", "cmake", "console")
+    code, _ = (block.code for block in blocks(CPP_CLIENT / "README.md", "cpp"))
     (tmp_path / "hello.cpp").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
     (tmp_path / "CMakeLists.txt").write_text(project, encoding="utf-8")
     initial = f"cmake -C {LIBRARIES / 'libraries.cmake'} -D CMAKE_CXX_FLAGS='{WARNINGS}'"
@@ -104,6 +105,14 @@ def test_the_readmes_code_runs(folder: Path, server: RunningServer, tmp_path: Pa
         ran = run("sh", "-c", command, folder=tmp_path)
         assert ran.returncode == 0, f"{line}: {ran.stdout}{ran.stderr}"
     assert ran.stdout == printed
+
+
+def test_the_readmes_settings_compile() -> None:
+    _, settings = (block.code for block in blocks(CPP_CLIENT / "README.md", "cpp"))
+    code = f"#include <sentriton/sentriton.hpp>\n#include <chrono>\nvoid example() {{\n{settings}(void)encoder;\n}}\n"
+    include = ["-I", CPP_CLIENT / "include"]
+    ran = run("c++", "-std=c++17", *WARNINGS.split(), *include, "-fsyntax-only", "-x", "c++", "-", stdin=code)
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_project_can_add_the_folder(tmp_path: Path) -> None:

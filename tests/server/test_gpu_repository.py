@@ -1,4 +1,4 @@
-"""A repository for a GPU on a real Triton without a GPU. Only the encoder's device differs from the export."""
+"""A repository for a GPU on a real Triton. The encoder runs on the CPU, and requests are scheduled as for a GPU."""
 
 from __future__ import annotations
 

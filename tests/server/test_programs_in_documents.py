@@ -17,12 +17,13 @@ from tests.snippets import PAGES, Block, blocks
 
 CARD = BUNDLED_CHECKPOINT / "README.md"
 # Words of programs that other tests run, by page: tests/polyglot/test_any_language.py, tests/gateway/test_tools.py,
-# tests/end_to_end/test_training.py, and the last test here.
+# tests/server/test_security.py, tests/end_to_end/test_training.py, and the last test here.
 ELSEWHERE = {
     ROOT / "README.md": "from inference import",
     ROOT / "docs/protocol.md": "from inference import",
     ROOT / "docs/gateway.md": "from openai import",
     ROOT / "gateway/README.md": "from openai import",
+    ROOT / "docs/serving.md": "root_certificates=",
     ROOT / "docs/train.md": "from datasets import",
     CARD: "from sentence_transformers import",
 }

@@ -32,9 +32,10 @@ from tests.ports import FREE_PORTS
 from tests.server.certificates import Certificates, write_certificates
 from tests.server.serve_command import running
 from tests.servers import started
-from tests.snippets import commands
+from tests.snippets import commands, only
 
 ACCESS_KEY, ADMIN_KEY = "caller's=key:with,signs", "admin-only"
+ADDRESS = "embeddings.example.com:8001"
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +99,8 @@ def is_refused(kind: type[Exception], *arguments: Any, match: str | None = None,
 both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 
 
-def test_the_command_takes_certificate_and_key(certificates: Certificates) -> None:
-    """The flags of the certificate, and the variable of the access key, as docs/serving.md shows them."""
+def test_the_command_takes_certificate_and_key(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flags of the certificate, the variable of the access key, and two callers, as docs/serving.md shows them."""
     flags = "--host", "0.0.0.0", "--tls-certificate", certificates.server, "--tls-key", certificates.server_key
     with running(*flags, environment={"SENTRITON_ACCESS_KEY": ACCESS_KEY}) as (_, line, _):
         (port,) = re.findall(r" at 0\.0\.0\.0:(\d+) ", line)
@@ -108,6 +109,14 @@ def test_the_command_takes_certificate_and_key(certificates: Certificates) -> No
             assert encoder.encode("누가 묻는가?").shape == (256,)
         with pytest.raises(AccessDenied):
             SentenceEncoder(f"localhost:{port}", access_key="another", **right)
+        monkeypatch.setenv("SENTRITON_ACCESS_KEY", ACCESS_KEY)
+        (program,) = only(ROOT / "docs/serving.md", "python")
+        names: dict[str, Any] = {}
+        exec(program.replace(ADDRESS, f"localhost:{port}").replace("ca.crt", certificates.authority), names)
+        assert names["embeddings"].shape == (1, 256)
+        monkeypatch.setenv("SENTRITON_URL", f"localhost:{port}")
+        monkeypatch.setenv("SENTRITON_ROOT_CERTIFICATES", certificates.authority)
+        subprocess.run([SENTRITON, "health"], timeout=60, check=True)
 
 
 @both

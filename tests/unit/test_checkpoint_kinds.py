@@ -100,10 +100,10 @@ def test_what_is_not_an_embedding_model_is_refused_by_its_kind(change: Change, n
     assert named in refused(folder)
 
 
-def test_the_page_on_serving_shows_the_whole_message(tmp_path: Path) -> None:
+def test_the_page_of_encoders_shows_the_whole_message(tmp_path: Path) -> None:
     folder = make_checkpoint(tmp_path)
     edit("config.json", model_type="deberta-v2")(folder)
-    (shown,) = (block.code for block in blocks(ROOT / "docs/serving.md", "text") if "deberta-v2" in block.code)
+    (shown,) = (block.code for block in blocks(ROOT / "docs/encoders.md", "text") if "deberta-v2" in block.code)
     assert " ".join(shown.split()) == f"error: {refused(folder)}".replace(str(folder), "path/to/checkpoint")
 
 

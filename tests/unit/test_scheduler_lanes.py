@@ -85,7 +85,7 @@ def test_no_more_batches_leave_than_may_be_in_flight() -> None:
     scheduler.add(make_request(*[4] * 48, lane="bulk"))
     computed = [scheduler.take() for _ in range(2)]
     taken: list[Any] = []
-    waiting = threading.Thread(target=lambda: taken.append(scheduler.take()))
+    waiting = threading.Thread(target=lambda: taken.append(scheduler.take()), daemon=True)
     waiting.start()
     scheduler.add(make_request(4))
     waiting.join(0.1)

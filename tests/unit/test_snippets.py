@@ -23,6 +23,7 @@ ON_A_PAGE = {
     "client/node/README.md": dict.fromkeys(["js", "text"], "tests/polyglot/test_node.py"),
     "client/rust/README.md": dict.fromkeys(["rust", "rust,no_run", "text"], "tests/polyglot/test_rust.py"),
     "docs/train.md": {"toml": "tests/end_to_end/test_training.py"},
+    "docker/README.md": {"yaml": "tests/manifests/test_guide.py"},
     "docker/kubernetes.md": {"yaml": "tests/manifests/test_guide.py"},
 }
 # The tests that compare text which is the output of a command, by the beginning of the text.

@@ -12,10 +12,8 @@ import math
 import os
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from .allowance import Allowance
+from .answers import Answers
 from .batch_size import batches_in_flight
 from .cache import cache_of_environment
 from .metrics import Metrics
@@ -43,14 +42,11 @@ from .validation import (
 SENTENCES_OUTPUT = ("embed_batch", "sentence_embedding")
 TOKENS_OUTPUT = ("encoder", "token_embeddings")
 MICROSECOND_S = 1e-6
-# Sending an answer waits for Triton. With a GPU, this many threads send answers while others compute. On a CPU, the
+# Sending an answer waits for Triton. For each GPU, this many threads send answers while others compute. On a CPU, the
 # next batch leaves after the answers, because it would take their cores. The p99 of 64 callers would rise by a quarter.
 SENDING_THREADS = 4
 PUBLISH_PERIOD_S = 1.0
 MEMORY_PERIODS = 5  # reading the memory of all processes takes some milliseconds
-# A caller's gRPC library cancels a request at its deadline. Triton 24.10 can crash if it gets the answer just then
-# (issue 7368). So a rejection near the deadline is held for this long, and leaves at the next publication.
-HELD_S = 0.5
 # Triton's words for a Python stub that died or hung. In Triton 24.10, a stub that continues after a hang gives the
 # abandoned answer to the next request. So this model stops answering, and the launcher reads its log and restarts.
 UNHEALTHY_WORDS = "is not healthy"
@@ -101,16 +97,13 @@ class TritonPythonModel:
         self.metrics = Metrics(LANES, pads=alike, row_cache=self.cache is not None)
         self.is_first = args["model_instance_name"].endswith("_0_0")
         self.unwell: str | None = None
+        self.answers = Answers()
         self.on_gpu = gpus > 0
-        workers = in_flight + (SENDING_THREADS if self.on_gpu else 0)
+        workers = in_flight + SENDING_THREADS * gpus
         self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(workers)]
         self.closing = threading.Event()
-        self.held: deque[tuple[float, Any, Any]] = deque()
         self.workers.append(threading.Thread(target=self.publish, daemon=True))
-        # Sending an answer waits for Triton. A thread sends rejections, so that `execute` does not wait.
-        self.refusals: SimpleQueue[tuple[Any, Any] | None] = SimpleQueue()
-        self.refuser = threading.Thread(target=self.send_refusals, daemon=True)
-        for worker in [*self.workers, self.refuser]:
+        for worker in self.workers:
             worker.start()
 
     def execute(self, requests: list[Any]) -> None:
@@ -128,9 +121,7 @@ class TritonPythonModel:
         self.scheduler.close()
         for worker in self.workers:
             worker.join()
-        self.release(math.inf)
-        self.refusals.put(None)
-        self.refuser.join()
+        self.answers.close()
 
     def receive(self, request: Any) -> Request | None:
         """The accepted request, or None. It never raises, since an exception in `execute` would fail all requests."""
@@ -221,21 +212,21 @@ class TritonPythonModel:
 
     def work(self) -> None:
         while (batch := self.scheduler.take()) is not None:
-            embeddings = self.computed(batch)
-            if self.on_gpu:  # whose next batch need not wait for the answers
-                self.scheduler.done(batch, embeddings is not None)
-            if embeddings is not None:
-                self.deliver(batch, embeddings)
-            if not self.on_gpu:
-                self.scheduler.done(batch, embeddings is not None)
+            self.serve(batch)
+            del batch  # its arrays would stay in memory until the next one
 
-    def computed(self, batch: Batch) -> NDArray[np.float32] | None:
-        """The embeddings of a batch. If it fails, its requests are answered, and None is returned."""
+    def serve(self, batch: Batch) -> None:
+        embeddings = None
         try:
-            return self.embed(batch)
+            embeddings = self.embed(batch)
         except Exception as error:  # a worker must survive any failure of a batch
             self.fail(batch, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
-            return None
+        if self.on_gpu:  # whose next batch need not wait for the answers
+            self.scheduler.done(batch, embeddings is not None)
+        if embeddings is not None:
+            self.deliver(batch, embeddings)
+        if not self.on_gpu:
+            self.scheduler.done(batch, embeddings is not None)
 
     def embed(self, batch: Batch) -> NDArray[np.float32] | None:
         """Compute a batch. If Triton reports a failure, the requests are answered, and None is returned."""
@@ -271,38 +262,47 @@ class TritonPythonModel:
             pb_utils.Logger.log_error(self.unwell)
             self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
             return None
-        if self.cache is not None and not batch.of_tokens and batch.lane != CANARY_LANE:
-            self.cache.keep(input_ids, pooled, row, embeddings)
         return embeddings
 
     def deliver(self, batch: Batch, embeddings: NDArray[np.float32]) -> None:
-        """Answer the requests that a computed batch completes."""
+        """Keep the rows of a computed batch in the cache, and answer the requests that it completes."""
         try:
+            if self.cache is not None and not batch.of_tokens and batch.lane != CANARY_LANE:
+                self.cache.keep(*batch.tokens(), embeddings)
             for request in batch.deliver(embeddings):
                 if request.end():
                     self.answer(request)
-        except Exception as error:  # as in `computed`
+        except Exception as error:  # as in `serve`
             self.fail(batch, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
     def answer(self, request: Request) -> None:
+        try:
+            response = self.response(request)
+        except Exception as error:  # the request has ended, so only this answer can reach its caller
+            self.refuse(request.handle, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed")
+            return
+        if response is not None:
+            self.metrics.answered(request, request.handle.requests)
+            self.answers.send(request.handle.sender, response)
+
+    def response(self, request: Request) -> Any:
+        """The response to a completed request. If the model gave NaN or infinity, the request is refused instead."""
         # The tokens are valid, so the model is the cause, for example by an overflow in fp16.
         if not np.isfinite(request.embeddings).all():
             wrong = np.flatnonzero(~np.isfinite(request.embeddings).all(axis=1))
             rows = np.unique(request.row[wrong] if request.of_tokens else wrong).tolist()
             message = f"the model gave an embedding that is not finite for valid input (rows {rows})"
             self.refuse(request.handle, message, pb_utils.TritonError.INTERNAL, "not_finite")
-            return
-        self.metrics.answered(request, request.handle.requests)
+            return None
         _, output = TOKENS_OUTPUT if request.of_tokens else SENTENCES_OUTPUT
-        tensor = pb_utils.Tensor(output, request.embeddings)
-        self.send(request.handle.sender, pb_utils.InferenceResponse([tensor]))
+        return pb_utils.InferenceResponse([pb_utils.Tensor(output, request.embeddings)])
 
     def publish(self) -> None:
         memory: dict[str, int] = {}
         for period in itertools.count():
             if self.closing.wait(PUBLISH_PERIOD_S):
                 return
-            self.release(time.monotonic())
+            self.answers.release(time.monotonic())
             waiting = {lane: self.scheduler.waiting(lane) for lane in LANES}
             if self.is_first and period % MEMORY_PERIODS == 0:
                 memory = resident_bytes()
@@ -327,24 +327,4 @@ class TritonPythonModel:
     def refuse(self, caller: Caller, message: str, code: int, reason: str, deadline: float = math.inf) -> None:
         self.metrics.refused(reason, caller.requests)
         response = pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
-        now = time.monotonic()
-        if caller.cancels and deadline < now + HELD_S:
-            self.held.append((max(now, deadline) + HELD_S, caller.sender, response))
-        else:
-            self.refusals.put((caller.sender, response))
-
-    def release(self, now: float) -> None:
-        """Send the held rejections that are due."""
-        while self.held and self.held[0][0] <= now:
-            _, sender, response = self.held.popleft()
-            self.refusals.put((sender, response))
-
-    def send_refusals(self) -> None:
-        while (refusal := self.refusals.get()) is not None:
-            self.send(*refusal)
-
-    def send(self, sender: Any, response: Any) -> None:
-        try:
-            sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-        except Exception as error:  # an answer that Triton rejects must not end the worker
-            pb_utils.Logger.log_error(f"an answer could not be sent: {type(error).__name__}: {error}")
+        self.answers.queue(caller.sender, response, deadline if caller.cancels else math.inf)
