@@ -14,7 +14,7 @@ from tests.polyglot.processes import environment
 from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
-from tests.snippets import only
+from tests.snippets import blocks, command_lines
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +63,24 @@ def test_the_types_that_callers_see(run_node: RunNode) -> None:
 
 
 def test_the_readmes_code_runs(run_node: RunNode, server: RunningServer, tmp_path: Path) -> None:
-    """Its commands too, in an empty folder, which links to the package."""
-    code, printed, commands = only(NODE_CLIENT / "README.md", "js", "text", "console")
-    (tmp_path / "hello.mjs").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
-    for line in commands.splitlines():
-        words = line.removeprefix("$ ").replace("PATH_TO_SENTRITON", str(NODE_CLIENT.parents[1])).split()
-        ran = subprocess.run(
-            words, cwd=tmp_path, env=environment(npm_config_offline="true"), capture_output=True, text=True, timeout=200
-        )
-        assert ran.returncode == 0, f"{line}: {ran.stderr}"
-    assert ran.stdout == printed
+    """Its commands too, in an empty folder, which links to the package. The first block has the build's command."""
+    page = NODE_CLIENT / "README.md"
+    first, *others = blocks(page, "js")
+    _, commands = blocks(page, "console")
+    own = environment(npm_config_offline="true")
+
+    def run(*words: str) -> str:
+        ran = subprocess.run(words, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=200)
+        assert ran.returncode == 0, f"{words}: {ran.stderr}"
+        return ran.stdout
+
+    program = tmp_path / "hello.mjs"
+    program.write_text(first.code.replace("localhost:8001", server.url), encoding="utf-8")
+    install, hello = command_lines(commands)
+    run(*install.replace("PATH_TO_SENTRITON", str(NODE_CLIENT.parents[1])).split())
+    assert run(*hello.split()) == first.output
+    for other in others:
+        program.write_text(other.code.replace("localhost:8001", server.url), encoding="utf-8")
+        assert run(*hello.split()) == other.output
+    (line,) = re.findall(r"`(const .* = require\(.*?\))`", page.read_text(encoding="utf-8"))
+    assert run("node", "--eval", f"{line}; console.log(typeof SentenceEncoder)") == "function\n"

@@ -14,7 +14,7 @@ ON_EVERY_PAGE = {
     "console": "tests/unit/test_commands_in_documents.py",
     "python": "tests/server/test_programs_in_documents.py",
 }
-# The tests that read all blocks of these languages on a page. Those of clients allow one block of each, that of Go two.
+# The tests that read all blocks of these languages on a page. Those of clients run or reject a further block.
 ON_A_PAGE = {
     "checkpoints/sentriton-ko-mini/README.md": {"text": "tests/server/test_programs_in_documents.py"},
     "client/cpp/README.md": dict.fromkeys(["cpp", "cmake", "text"], "tests/polyglot/test_cpp.py"),
