@@ -38,6 +38,8 @@ table shows the rates in sentences/s:
 _WRITTEN_BY = "`python -m benchmarks.tables` writes {pages}.\n"
 # Limits of the results of a folder.
 _NOTES = {
+    "zen3": "This processor has no instructions for products at bf16. Other systems are slow at bf16, or fail.\n"
+    "At int8, no other system has vectors as close to fp32 as those of Sentriton.\n",
     "zen4": "These results are older than Sentriton's [C++ operators]({root}docs/decisions/encoder-operators.md).\n"
     "They use torch's operators and do not include CTranslate2.\n",
 }
@@ -220,12 +222,13 @@ def _notes(folder: str, root: str) -> list[str]:
 
 
 def summary(results: dict[str, list[Result]]) -> str:
-    """README's table: the newest results of RoBERTa-base with every peer, each at its best batch size."""
+    """README's table: the results of RoBERTa-base on the newest processor, with every peer at its best batch size."""
     measured = {
         folder: [result for result in its if result["benchmark"] == "offline" and "RoBERTa-base," in result["title"]]
         for folder, its in results.items()
     }
-    folder = max(measured, key=lambda folder: max((result["date"] for result in measured[folder]), default=""))
+    # The folders' names, such as zen5, are in the order of the processors' age.
+    folder = max((folder for folder in measured if measured[folder]), key=lambda name: (len(name), name))
     newest = measured[folder]
     ran = [row for result in newest for row in result["rows"] if row["sentences_per_s"] is not None]
     lines = [["", *_PRECISIONS], ["---"] * (1 + len(_PRECISIONS))]
