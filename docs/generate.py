@@ -133,18 +133,14 @@ def encoders_page() -> str:
     """The content of docs/encoders.md with a new table."""
     from sentriton_server.encoder import FAMILIES
 
-    table = (
-        "| encoder | model_type | known checkpoints | positions | operators on x86 |\n|---|---|---|---|---|\n"
-        + rows(
-            (
-                each.title,
-                f"`{each.model_type}`",
-                each.known.replace("*", "\\*"),
-                each.positions_in_words,
-                each.operators,
-            )
-            for each in FAMILIES.values()
+    table = "| encoder | model_type | examples | CPU operators |\n|---|---|---|---|\n" + rows(
+        (
+            each.title,
+            f"`{each.model_type}`",
+            each.known.replace("*", "\\*"),
+            each.operators,
         )
+        for each in FAMILIES.values()
     )
     return with_table(ENCODERS_PAGE, table)
 

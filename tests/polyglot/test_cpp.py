@@ -92,7 +92,7 @@ def test_public_headers_need_nothing_else() -> None:
 def test_the_readmes_code_runs(folder: Path, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The library is the one that is built already."""
     printed, project, commands = only(CPP_CLIENT / "README.md", "text", "cmake", "console")
-    code, _ = (block.code for block in blocks(CPP_CLIENT / "README.md", "cpp"))
+    code, *_ = (block.code for block in blocks(CPP_CLIENT / "README.md", "cpp"))
     (tmp_path / "hello.cpp").write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
     (tmp_path / "CMakeLists.txt").write_text(project, encoding="utf-8")
     initial = f"cmake -C {LIBRARIES / 'libraries.cmake'} -D CMAKE_CXX_FLAGS='{WARNINGS}'"
@@ -107,9 +107,10 @@ def test_the_readmes_code_runs(folder: Path, server: RunningServer, tmp_path: Pa
     assert ran.stdout == printed
 
 
-def test_the_readmes_settings_compile() -> None:
-    _, settings = (block.code for block in blocks(CPP_CLIENT / "README.md", "cpp"))
-    code = f"#include <sentriton/sentriton.hpp>\n#include <chrono>\nvoid example() {{\n{settings}(void)encoder;\n}}\n"
+def test_the_readmes_settings_and_errors_compile() -> None:
+    _, settings, errors = (block.code for block in blocks(CPP_CLIENT / "README.md", "cpp"))
+    headers = "".join(f"#include <{name}>\n" for name in ("sentriton/sentriton.hpp", "chrono", "cstdio"))
+    code = f"{headers}void example() {{\n{settings}{errors}}}\n"
     include = ["-I", CPP_CLIENT / "include"]
     ran = run("c++", "-std=c++17", *WARNINGS.split(), *include, "-fsyntax-only", "-x", "c++", "-", stdin=code)
     assert ran.returncode == 0, ran.stderr

@@ -50,13 +50,6 @@ class Family:
     bias_distance: int = 0
 
     @property
-    def positions_in_words(self) -> str:
-        """The kind of the encoder's token positions, for the documentation."""
-        if self.positions == "rotary":
-            return "rotary, local and global attention" if self.window else "rotary"
-        return "table, and a bias by distance" if self.bias_distance else "table"
-
-    @property
     def operators(self) -> str:
         """The operators of its layers on a CPU with AVX-512 or AVX2, for the documentation."""
         return "torch" if self.gated or self.norm_first or self.positions == "rotary" else "sentriton"
