@@ -14,6 +14,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from sentriton import SentenceEncoder
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.commands import SENTRITON
 from tests.conftest import ROOT
@@ -77,6 +78,15 @@ def test_serve_prints_the_line_of_its_page() -> None:
     (shown,) = (block.code for block in blocks(page, "text") if block.code.startswith("serving "))
     with running(BUNDLED_CHECKPOINT, "--precision", "int8") as (_, line, _):
         assert without_numbers(line) == without_numbers(shown).replace("checkpoint", BUNDLED_CHECKPOINT.name)
+
+
+def test_requests_continue_without_the_collector_of_their_traces() -> None:
+    options = ("--trace-url", "http://127.0.0.1:9/v1/traces", "--trace-rate", "1")  # nothing listens there
+    with (
+        running(BUNDLED_CHECKPOINT, *options) as (_, line, _),
+        SentenceEncoder(line.split(" at ")[1].split()[0]) as encoder,
+    ):
+        assert [encoder.encode(text).shape for text in LINES] == [(256,)] * len(LINES)
 
 
 def without_numbers(text: str) -> str:
