@@ -55,9 +55,13 @@ def test_the_program_of_its_page(page: str, gateway: RunningGateway) -> None:
 
 
 def test_curl_as_the_questions_show_it(gateway: RunningGateway, model: str) -> None:
-    (command,) = [words for words in commands(ROOT / "docs/questions.md") if words[0] == "curl"]
-    command = [
-        word.replace("http://127.0.0.1:8080", gateway.url).replace("sentriton-ko-mini", model) for word in command
-    ]
-    done = subprocess.run([*command, "--silent"], capture_output=True, text=True, timeout=60, check=True)
-    assert len(json.loads(done.stdout)["data"][0]["embedding"]) == 256
+    printed = []
+    for command in [words for words in commands(ROOT / "docs/questions.md") if words[0] == "curl"]:
+        words = [
+            word.replace("http://127.0.0.1:8080", gateway.url).replace("sentriton-ko-mini", model) for word in command
+        ]
+        done = subprocess.run([*words, "--silent"], capture_output=True, text=True, timeout=60, check=True)
+        printed.append(json.loads(done.stdout)["data"])
+    models, embeddings = printed
+    assert [each["id"] for each in models] == [model]
+    assert len(embeddings[0]["embedding"]) == 256
