@@ -262,13 +262,13 @@ class TritonPythonModel:
             pb_utils.Logger.log_error(self.unwell)
             self.fail(batch, self.unwell, pb_utils.TritonError.UNAVAILABLE)
             return None
+        if self.cache is not None and not batch.of_tokens and batch.lane != CANARY_LANE:
+            self.cache.keep(input_ids, pooled, row, embeddings)
         return embeddings
 
     def deliver(self, batch: Batch, embeddings: NDArray[np.float32]) -> None:
-        """Keep the rows of a computed batch in the cache, and answer the requests that it completes."""
+        """Answer the requests that a computed batch completes."""
         try:
-            if self.cache is not None and not batch.of_tokens and batch.lane != CANARY_LANE:
-                self.cache.keep(*batch.tokens(), embeddings)
             for request in batch.deliver(embeddings):
                 if request.end():
                     self.answer(request)

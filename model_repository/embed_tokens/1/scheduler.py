@@ -1,8 +1,8 @@
 """Chooses the rows of the next batch. Plain code, free of Triton.
 
 Triton's dynamic batcher counts requests and rows, but an encoder's time and memory grow with tokens. With priorities, a
-queue limit or a timeout, an instance of Triton 24.10 may idle for half a second, because nothing notifies the batcher
-of a free instance. So rows wait here, in lanes of bounded size, and leave in batches of similar length.
+queue limit or a timeout, nothing notifies the batcher of Triton 24.10 of a free instance, which may idle for half a
+second. So rows wait here, in lanes of bounded size, and leave in batches of similar length.
 """
 
 from __future__ import annotations
