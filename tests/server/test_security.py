@@ -101,9 +101,9 @@ both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "asyn
 
 def test_the_command_takes_certificate_and_key(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
     """The flags of the certificate, the variable of the access key, and two callers, as docs/serving.md shows them."""
-    flags = "--host", "0.0.0.0", "--tls-certificate", certificates.server, "--tls-key", certificates.server_key
+    flags = "--host", "127.0.0.1", "--tls-certificate", certificates.server, "--tls-key", certificates.server_key
     with running(*flags, environment={"SENTRITON_ACCESS_KEY": ACCESS_KEY}) as (_, line, _):
-        (port,) = re.findall(r" at 0\.0\.0\.0:(\d+) ", line)
+        (port,) = re.findall(r" at 127\.0\.0\.1:(\d+) ", line)
         right = {"timeout_s": 20, "root_certificates": certificates.authority}
         with SentenceEncoder(f"localhost:{port}", access_key=ACCESS_KEY, **right) as encoder:
             assert encoder.encode("누가 묻는가?").shape == (256,)
