@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -34,12 +33,11 @@ from sentriton_server.serving.profile import Profile, read_profile
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.stillness import work_s
+from sentriton_server.serving.stub import Stub
 from sentriton_server.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
 EXIT_MARGIN_S = 5
-_STUB_NAME = "triton_python_backend_stub"
-_ENDED_NAME_LETTERS = 15  # Linux keeps this many letters of the name of an ended process
 POLL_S = 0.1  # between two checks of Triton
 
 
@@ -63,7 +61,7 @@ class TritonProcess:
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
-        self._stubs: dict[int, _Stub] = {}
+        self._stubs: dict[int, Stub] = {}
         self._unhealthy: str | None = None
         self._crash: int | None = None
         # Opens the canary's lane. Only this Triton's models and the launcher know it.
@@ -124,7 +122,7 @@ class TritonProcess:
         without_stubs = not self._stubs
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid).children():
-                if child.pid not in self._stubs and (stub := _Stub.of(child)):
+                if child.pid not in self._stubs and (stub := Stub.of(child)):
                     self._stubs[child.pid] = stub
         if without_stubs:  # the backend creates its folder before the first stub
             self._environments.note()
@@ -221,43 +219,6 @@ class TritonProcess:
             # A failing listener (a closed terminal) must not stop the reading, since a full pipe would block Triton.
             with contextlib.suppress(Exception):
                 self._on_log(line)
-
-
-@dataclass(frozen=True)
-class _Stub:
-    """A Python stub. `instance` is its model instance, such as encoder_0_0."""
-
-    name: str
-    process: psutil.Process
-
-    @classmethod
-    def of(cls, child: psutil.Process) -> _Stub | None:
-        """The stub in a child process of Triton, or None if the child is not a stub (yet)."""
-        try:
-            if not child.name().startswith(_STUB_NAME[:_ENDED_NAME_LETTERS]):
-                return None
-            arguments = child.cmdline()
-        except psutil.ZombieProcess:
-            arguments = []
-        except psutil.NoSuchProcess:
-            return None
-        # The stub's last arguments are the model instance and its backend. An ended process has no arguments.
-        return cls(arguments[-2] if len(arguments) > 2 else f"(process {child.pid})", child)
-
-    def is_alive(self) -> bool:
-        try:
-            return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
-
-    def was_killed(self) -> bool:
-        """Whether a signal ended the stub. False once Triton has read its exit status."""
-        try:
-            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return False
-        # proc(5): field 3 is the state, field 52 the exit status in the form of wait().
-        return fields[0] == "Z" and int(fields[49]) & 0x7F != 0
 
 
 def _environment(
