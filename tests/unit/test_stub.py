@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from sentriton_server.serving.stub import Stub
+from sentriton_server.serving.stub import PythonStub
 from tests.waiting import until
 
 
@@ -28,7 +28,7 @@ def child(folder: Path, *arguments: str) -> Iterator[psutil.Process]:
 
 def test_a_stub_has_the_name_of_its_model_instance(tmp_path: Path) -> None:
     with child(tmp_path, "-", "encoder_0_0", "sentriton") as process:
-        stub = Stub.of(process)
+        stub = PythonStub.of(process)
         assert stub is not None
         assert stub.name == "encoder_0_0"
         assert stub.is_alive()
@@ -40,18 +40,18 @@ def test_a_stub_has_the_name_of_its_model_instance(tmp_path: Path) -> None:
 def test_a_stub_whose_arguments_are_not_there_yet_is_named_later(tmp_path: Path) -> None:
     # It would keep the name `(process 123)`. Linux sets the arguments of a process after its name.
     with child(tmp_path) as process:
-        assert Stub.of(process) is None
+        assert PythonStub.of(process) is None
 
 
 def test_a_stub_that_ended_before_it_was_seen_has_no_instance(tmp_path: Path) -> None:
     with child(tmp_path, "-", "encoder_0_0", "sentriton") as process:
         process.kill()
         until(lambda: process.status() == psutil.STATUS_ZOMBIE, 10, "the process still runs")
-        stub = Stub.of(process)
+        stub = PythonStub.of(process)
         assert stub is not None
         assert stub.name == f"(process {process.pid})"
         assert not stub.is_alive()
 
 
 def test_other_children_of_triton_are_no_stubs() -> None:
-    assert Stub.of(psutil.Process()) is None
+    assert PythonStub.of(psutil.Process()) is None

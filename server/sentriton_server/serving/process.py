@@ -33,7 +33,7 @@ from sentriton_server.serving.profile import Profile, read_profile
 from sentriton_server.serving.scratch import Scratch
 from sentriton_server.serving.security import Security
 from sentriton_server.serving.stillness import work_s
-from sentriton_server.serving.stub import Stub
+from sentriton_server.serving.stub import PythonStub
 from sentriton_server.settings import ServerSettings
 
 _LOG_LINES_KEPT = 2000
@@ -61,7 +61,7 @@ class TritonProcess:
         self._settings = settings
         self._on_log = on_log
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
-        self._stubs: dict[int, Stub] = {}
+        self._stubs: dict[int, PythonStub] = {}
         self._unhealthy: str | None = None
         self._crash: int | None = None
         # Opens the canary's lane. Only this Triton's models and the launcher know it.
@@ -122,7 +122,7 @@ class TritonProcess:
         without_stubs = not self._stubs
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid).children():
-                if child.pid not in self._stubs and (stub := Stub.of(child)):
+                if child.pid not in self._stubs and (stub := PythonStub.of(child)):
                     self._stubs[child.pid] = stub
         if without_stubs:  # the backend creates its folder before the first stub
             self._environments.note()

@@ -12,14 +12,14 @@ _ENDED_NAME_LETTERS = 15  # Linux keeps this many letters of the name of an ende
 
 
 @dataclass(frozen=True)
-class Stub:
+class PythonStub:
     """A Python stub. `instance` is its model instance, such as encoder_0_0."""
 
     name: str
     process: psutil.Process
 
     @classmethod
-    def of(cls, child: psutil.Process) -> Stub | None:
+    def of(cls, child: psutil.Process) -> PythonStub | None:
         """The stub in a child process of Triton, or None if the child is not a stub (yet)."""
         try:
             if not child.name().startswith(_STUB_NAME[:_ENDED_NAME_LETTERS]):
