@@ -1,4 +1,4 @@
-"""8-bit linear layers of a process whose oneDNN must do without VNNI, as on an older processor."""
+"""8-bit linear layers without VNNI, as on an older processor."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sentriton_server.encoder.linear import Int8Linear
+from sentriton_server.encoder.linear import Int8Linear, within_16_bits
 
 INPUTS, OUTPUTS, TOKENS = 512, 64, 16
 # Computes by a layer that this process saved, and saves one of its own.
 PROGRAM = """
 import sys, torch
-from sentriton_server.encoder.linear import Int8Linear
+from sentriton_server.encoder.linear import Int8Linear, within_16_bits
 saved, linear, hidden, found, own = sys.argv[1:]
 torch.save([torch.jit.load(saved)(numbers) for numbers in torch.load(hidden)], found)
 torch.jit.script(Int8Linear(torch.load(linear, weights_only=False))).save(own)
@@ -64,3 +64,20 @@ def test_weights_lose_one_bit_and_the_file_none(tmp_path: Path) -> None:
     for numbers, without in zip(hidden, found, strict=True):
         assert torch.cosine_similarity(without, layer(numbers)).min() > 0.9995
         assert torch.equal(own(numbers), saved(numbers))
+
+
+def test_operators_shrink_the_outputs_whose_sums_exceed_16_bits() -> None:
+    torch.manual_seed(6)
+    weight = torch.randint(-127, 128, [OUTPUTS, INPUTS]).to(torch.int8)
+    weight[0, ::2], weight[0, 1::2] = 127, 1  # the largest sum that fits
+    weight[1, ::2], weight[1, 1::2] = 127, -127  # reduce each other's sum
+    weight[2] = 127
+    weight[3] = -127
+    weight[4] = 0
+    factors = within_16_bits(weight)
+    assert factors.flatten()[[0, 1, 4]].tolist() == [1, 1, 1]
+    assert (factors[5:] < 1).all()
+    assert (factors >= 0.5).all()
+    pairs = (weight * factors).round().long().view(OUTPUTS, -1, 2)
+    assert pairs.clamp(min=0).sum(2).max() * 255 <= 32767
+    assert pairs.clamp(max=0).sum(2).min() * 255 >= -32768

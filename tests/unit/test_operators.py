@@ -166,6 +166,8 @@ def test_the_largest_sums_of_8_bit_products_are_whole() -> None:
     hidden[:, 0] = 0  # becomes the number 0, and the ones become 255
     signs = torch.tensor([1.0, -1.0]).repeat(size // 2)
     numbers = (signs[:, None] * 127).repeat(1, size)
+    if torch.ops.sentriton.cuts_sums_off():
+        numbers[:, 1::2] = signs[:, None]  # 128 is the largest sum of two adjacent weights that stays whole
     numbers[:, 0] = 0
     nothing, parameters = torch.zeros(size), list[Tensor]()
     for weight in (torch.zeros(3 * size, size), torch.zeros(size, size), numbers, numbers):

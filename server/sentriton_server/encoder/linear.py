@@ -92,6 +92,17 @@ def cuts_sums_off() -> bool:
     return bool(product[0, 0] < width * 255 * 127)
 
 
+def within_16_bits(weight: Tensor) -> Tensor:
+    """A factor of at most 1 for each output [outputs, 1] of 8-bit weights [outputs, inputs]. Multiply the weights by it
+    and round them. Then no two adjacent weights times numbers up to 255 have a sum beyond 16 bits.
+    """
+    pairs = weight.to(torch.int16).view(weight.size(0), -1, 2)
+    # Products of different signs reduce each other's sum.
+    sums = torch.stack([pairs.clamp(min=0).sum(2), pairs.clamp(max=0).sum(2).abs()]).amax([0, 2])
+    # 128 * 255 = 32,640 fits. Rounding may add 1 to a pair's sum.
+    return torch.where(sums <= 128, 1.0, 127.0 / sums.clamp(min=1))[:, None]
+
+
 class Int8Linear(nn.Module):
     """A linear layer with 8-bit weights and activations. Each output channel has a scale, each token a scale and an
     offset.
@@ -104,8 +115,8 @@ class Int8Linear(nn.Module):
     a division and two casts it took a tenth of a layer's time. It appends scale and low, four bytes each, to the
     token's numbers. The weight has zeros for these eight.
 
-    Where oneDNN would cut sums off, the kernel gets weights of 7 bits. The file has 8 bits, since another processor may
-    load it.
+    Where the kernel would cut sums off, it gets smaller weights: of 7 bits for oneDNN, which may pair any two, and by
+    `within_16_bits` for Sentriton's operators. The file has 8 bits, since another processor may load it.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -122,9 +133,14 @@ class Int8Linear(nn.Module):
 
     def prepare(self) -> None:
         weight, self.scales = self.plain_weight, self.plain_scales
-        if not self.uses_operators() and cuts_sums_off():
-            weight = (weight * (63.0 / 127.0)).round().to(torch.int8)  # the largest pair is 2 * 63 * 255 = 32,130
-            self.scales = self.scales * (127.0 / 63.0)
+        factors = torch.ones([weight.size(0), 1])
+        if self.uses_operators():
+            if self.operators_cut_sums_off():
+                factors = within_16_bits(weight)
+        elif cuts_sums_off():
+            factors *= 63.0 / 127.0  # the largest pair is 2 * 63 * 255 = 32,130
+        weight = (weight * factors).round().to(torch.int8)
+        self.scales = self.scales / factors[:, 0]
         self.weight = self.order(weight)
         self.row_sums = weight.sum(dim=1) * self.scales
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
@@ -133,6 +149,11 @@ class Int8Linear(nn.Module):
     def uses_operators(self) -> bool:
         if self.operators:  # as in OrderedLinear
             return operators_suit(torch.int8, self.mixed)
+        return False
+
+    def operators_cut_sums_off(self) -> bool:
+        if self.operators:  # as in OrderedLinear
+            return bool(torch.ops.sentriton.cuts_sums_off())
         return False
 
     def order(self, weight: Tensor) -> Tensor:

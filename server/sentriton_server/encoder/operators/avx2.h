@@ -1,14 +1,11 @@
-// Vectors of AVX2 and FMA. They have no products of bfloat16, and cut off large sums of 8-bit products. So a product takes
-// bfloat16 weights as float32, and 8-bit numbers as 16-bit ones.
+// Vectors of AVX2 and FMA. They have no products of bfloat16, so a product takes such weights as float32. They add pairs
+// of 8-bit products in 16 bits.
 constexpr int64_t kLanes = 8;          // float32 of a register
 constexpr int64_t kTileTokens = 6;     // sums of 6 tokens and 16 outputs leave 4 registers for the operands
 constexpr int64_t kSliceTokens = 96;   // the largest slice; smaller ones read the weights more often
 constexpr int64_t kKeyBlock = 512;     // keys whose panels and values fit the second-level cache
 constexpr float kLeastExponent = -87;  // of `exponential`, whose result is not subnormal
-
-// The numbers of a weight that are multiplied together for each output.
-template <Kind kind>
-constexpr int64_t kGroup = kind == Kind::fp32 ? 1 : 2;
+constexpr bool kCutsSumsOff = true;    // of two 8-bit products that exceed 16 bits
 
 // Whether products take float32 as input, else numbers of `prepare`.
 template <Kind kind>
@@ -57,12 +54,11 @@ inline Mask first_lanes(int64_t count) {
 inline Floats greater(Floats a, Floats b, Mask of) { return _mm256_blendv_ps(a, greater(a, b), of); }
 inline Floats add(Floats a, Floats b, Mask of) { return a + _mm256_and_ps(b, of); }
 
-// The weights of a group for 8 outputs, [8, kGroup], as the operand of a product. Of bfloat16 it has only the first
+// The weights of a group for 8 outputs, [8, group], as the operand of a product. Of bfloat16 it has only the first
 // (`part` 0) or the second number of each group.
 template <Kind kind>
 inline Floats operand(const float* weights, int part) {
-  if constexpr (kind == Kind::fp32) return load(weights);
-  if constexpr (kind == Kind::int8) return (__m256)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)weights));
+  if constexpr (kind != Kind::bf16) return load(weights);
   if (part == 0) return (__m256)_mm256_slli_epi32((__m256i)load(weights), 16);
   asm volatile("" ::: "memory");  // no register is left for operands of both parts
   return _mm256_and_ps(load(weights), (__m256)_mm256_set1_epi32(0xffff0000));
@@ -75,7 +71,8 @@ inline Floats add_product(Floats sum, Floats a, Floats b) {
     asm("vfmadd231ps %2, %1, %0" : "+x"(sum) : "x"(a), "x"(b));
     return sum;
   }
-  return (__m256)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16((__m256i)a, (__m256i)b));
+  const auto pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)b);  // in 16 bits
+  return (__m256)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 // Stores 8 values from 0 to 255 as numbers of a product's input.
@@ -83,5 +80,6 @@ template <Kind kind>
 inline void store_numbers(float* to, Floats values) {
   const auto numbers = _mm256_cvtps_epi32(values);
   const auto low = _mm256_castsi256_si128(numbers), high = _mm256_extracti128_si256(numbers, 1);
-  _mm_storeu_si128((__m128i*)to, _mm_packs_epi32(low, high));
+  const auto words = _mm_packs_epi32(low, high);
+  _mm_storel_epi64((__m128i*)to, _mm_packus_epi16(words, words));
 }

@@ -4,10 +4,7 @@ constexpr int64_t kTileTokens = 12;     // sums of 12 tokens and 32 outputs leav
 constexpr int64_t kSliceTokens = 192;   // the largest slice; smaller ones read the weights more often
 constexpr int64_t kKeyBlock = 512;      // keys whose panels and values fit the second-level cache
 constexpr float kLeastExponent = -104;  // of `exponential`, whose result may be subnormal
-
-// The numbers of a weight that a register holds for each output.
-template <Kind kind>
-constexpr int64_t kGroup = 4 / bytes_of(kind);
+constexpr bool kCutsSumsOff = false;    // 8-bit products are added in 32 bits
 
 // Whether products take float32 as input, else numbers of `prepare`.
 template <Kind kind>
@@ -35,7 +32,7 @@ inline Mask first_lanes(int64_t count) { return count >= kLanes ? 0xffff : (1 <<
 inline Floats greater(Floats a, Floats b, Mask of) { return _mm512_mask_max_ps(a, of, a, b); }
 inline Floats add(Floats a, Floats b, Mask of) { return _mm512_mask_add_ps(a, of, a, b); }
 
-// The weights of a group for 16 outputs, [16, kGroup], as the operand of a product.
+// The weights of a group for 16 outputs, [16, group], as the operand of a product.
 template <Kind kind>
 inline Floats operand(const float* weights, int) {
   return load(weights);

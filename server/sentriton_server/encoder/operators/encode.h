@@ -98,7 +98,7 @@ void encode(const std::vector<Layer>& layers, float* hidden_data, Heads heads, c
   for (const Layer& layer : layers)
     for (const Linear* linear : {&layer.query_key_value, &layer.attention_output, &layer.intermediate, &layer.output})
       by_kind(linear->kind, [&](auto kind) {
-        if constexpr (!kTakesFloats<kind()>) words = std::max(words, linear->width / kGroup<kind()>);
+        if constexpr (!kTakesFloats<kind()>) words = std::max(words, linear->width / group_of(kind()));
       });
   std::vector<Tensor> kept;
   const auto floats = [&](int64_t count) { return data(kept.emplace_back(at::empty({count}, at::kFloat))); };
@@ -162,5 +162,5 @@ Encode* encode_by(const std::string& activation) {
 }
 
 constexpr Instructions instructions(const char* name) {
-  return {name, kPanel, {kGroup<Kind::fp32>, kGroup<Kind::bf16>, kGroup<Kind::int8>}, kSliceTokens, &encode_by};
+  return {name, kPanel, kCutsSumsOff, kSliceTokens, &encode_by};
 }

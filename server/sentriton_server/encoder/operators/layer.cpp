@@ -31,11 +31,10 @@ using Encode = void(const std::vector<Layer>& layers, float* hidden, Heads heads
 // The layers for one instruction set.
 struct Instructions {
   const char* name;
-  int64_t panel;                 // outputs of a panel of weights
-  std::array<int64_t, 3> group;  // numbers of a weight that are adjacent for each output, by kind
-  int64_t slice_tokens;          // the most of a slice
+  int64_t panel;         // outputs of a panel of weights
+  bool cuts_sums_off;    // of two adjacent 8-bit products that exceed 16 bits
+  int64_t slice_tokens;  // the most of a slice
   Encode* (*encode_by)(const std::string& activation);
-  int64_t group_of(at::ScalarType weights) const { return group[(int)kind_of(weights)]; }
 };
 
 }  // namespace sentriton
@@ -126,6 +125,9 @@ int64_t block_tokens() {
   return std::max<int64_t>(2048, 2 * instructions().slice_tokens * at::get_num_threads());
 }
 
+// Whether the instructions add adjacent products of 8 bits, two and two, in 16 bits, and cut these sums off.
+bool cuts_sums_off() { return instructions().cuts_sums_off; }
+
 constexpr int64_t kMultiple = 32;  // of sizes, for all instruction sets
 
 // Raises unless `tensor` can be read as `count` float32.
@@ -140,7 +142,7 @@ void check_weight(const Instructions& by, const Tensor& weight, at::ScalarType t
                   const char* name) {
   TORCH_CHECK(weight.layout() == at::kStrided && weight.device().is_cpu() && weight.scalar_type() == type &&
                   weight.is_contiguous() && weight.dim() == 4 && weight.size(0) * by.panel == outputs &&
-                  weight.size(2) == by.panel && weight.size(3) == by.group_of(type) &&
+                  weight.size(2) == by.panel && weight.size(3) == group_of(kind_of(type)) &&
                   weight.size(1) * weight.size(3) == inputs,
               "the ", name, " must be an ordered weight of ", outputs, " outputs and ", inputs, " inputs, as ", type);
 }
@@ -196,7 +198,7 @@ Tensor order(const Tensor& weight) {
               " outputs");
   const Instructions& by = instructions();
   const int64_t panels = weight.size(0) / by.panel;
-  return weight.view({panels, by.panel, -1, by.group_of(weight.scalar_type())}).transpose(1, 2).contiguous();
+  return weight.view({panels, by.panel, -1, group_of(kind_of(weight.scalar_type()))}).transpose(1, 2).contiguous();
 }
 
 // The layer of these 20 parameters.
@@ -235,6 +237,7 @@ TORCH_LIBRARY(sentriton, library) {
   library.def("instructions() -> str", &sentriton::name_of_instructions);
   library.def("use_instructions(str name) -> ()", &sentriton::use_instructions);
   library.def("suits(ScalarType weights) -> bool", &sentriton::suits);
+  library.def("cuts_sums_off() -> bool", &sentriton::cuts_sums_off);
   library.def("block_tokens() -> int", &sentriton::block_tokens);
   library.def("order(Tensor weight) -> Tensor", &sentriton::order);
   library.def(

@@ -18,6 +18,9 @@ enum class Kind { fp32, bf16, int8 };
 // The bytes of a weight's number.
 constexpr int64_t bytes_of(Kind kind) { return kind == Kind::fp32 ? 4 : kind == Kind::bf16 ? 2 : 1; }
 
+// The numbers of a weight in a word of 4 bytes. They are adjacent for each output.
+constexpr int64_t group_of(Kind kind) { return 4 / bytes_of(kind); }
+
 struct Range {
   int64_t begin, end;
   int64_t size() const { return end - begin; }

@@ -8,7 +8,7 @@ void prepare(const float* values, int64_t width, Range tokens, Input input) {
     const float* from = values + token * width;
     float* to = input.numbers + token * input.stride;
     if constexpr (kind == Kind::bf16) {
-      for (int64_t at = 0; at < width; at += kLanes) store_numbers<kind>(to + at / kGroup<kind>, load(from + at));
+      for (int64_t at = 0; at < width; at += kLanes) store_numbers<kind>(to + at / group_of(kind), load(from + at));
     } else if constexpr (kind == Kind::int8) {
       auto lows = load(from), highs = lows;
       for (int64_t at = kLanes; at < width; at += kLanes) {
@@ -18,7 +18,7 @@ void prepare(const float* values, int64_t width, Range tokens, Input input) {
       const float low = least(lows), extent = greatest(highs) - low;
       const auto inverse = constant(255.0f / (extent + 1e-8f));
       for (int64_t at = 0; at < width; at += kLanes)
-        store_numbers<kind>(to + at / kGroup<kind>, (load(from + at) - constant(low)) * inverse);
+        store_numbers<kind>(to + at / group_of(kind), (load(from + at) - constant(low)) * inverse);
       input.scale[token] = extent / 255.0f, input.low[token] = low;
     }
   }
@@ -29,22 +29,21 @@ void prepare(const float* values, int64_t width, Range tokens, Input input) {
 template <Kind kind, class Place, class Finish>
 void apply(const Linear& linear, Input input, const Turn& turn, Place place, Finish finish) {
   alignas(64) float sums[kTileTokens * kPanel];
-  constexpr int64_t row = 2 * kStep<kind>;  // words of a panel's group
-  const int64_t groups = linear.width / kGroup<kind>, words = linear.width * bytes_of(kind) / 4;
+  const int64_t groups = linear.width / group_of(kind);  // a word of 4 bytes for each output
   const auto outputs = Range{0, linear.height}.part(turn.share, turn.shares, kPanel);
   const int64_t tiles = (turn.tokens.size() + kTileTokens - 1) / kTileTokens;
   for (int64_t output = outputs.begin; output < outputs.end; output += kPanel) {
     const Output target = place(output);
-    const float* panel = linear.weight + output * words;
+    const float* panel = linear.weight + output * groups;
     // Prefetches the next panel in even steps while this one is multiplied.
-    const int64_t step = (row + tiles - 1) / tiles;
-    const float* ahead = panel + words * kPanel;
+    const int64_t step = (kPanel + tiles - 1) / tiles;
+    const float* ahead = panel + groups * kPanel;
     for_tiles(turn.tokens, [&](Range tokens) {
       for (int64_t token = tokens.begin; token < tokens.end; token++)
         for (int64_t part = 0; part < kPanel; part += kLanes)
           _mm_prefetch((const char*)(target.to + token * target.stride + part), _MM_HINT_T0);
       kTiles<kind>[tokens.size() - 1](input.numbers + tokens.begin * input.stride, input.stride,
-                                      panel, row, groups, sums, kPanel, ahead, step);
+                                      panel, kPanel, groups, sums, kPanel, ahead, step);
       ahead += groups * step;
       for (int64_t part = 0; part < kPanel; part += kLanes) {
         const auto bias = load(linear.bias + output + part);

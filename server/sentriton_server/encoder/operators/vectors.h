@@ -1,18 +1,14 @@
 // Functions of a register's float32, and the kernel of all products.
 //
 // The kernel sums up a tile, some tokens times two registers of outputs, in registers. It reads the input in words of 4
-// bytes: a float32, two bfloat16, two 16-bit or four 8-bit numbers. It adds a token's products in the same order for any
+// bytes: a float32, two bfloat16 or four 8-bit numbers. It adds a token's products in the same order for any
 // other tokens, so that its result is identical to the bit.
 
 constexpr int64_t kPanel = 2 * kLanes;  // outputs of a tile, in the order of the weights
 
 // The words of 4 bytes of an input that are multiplied by a group of weights.
 template <Kind kind>
-constexpr int64_t kWords = kTakesFloats<kind> ? kGroup<kind> : 1;
-
-// The words of 4 bytes of a group of weights for a register of outputs.
-template <Kind kind>
-constexpr int64_t kStep = kLanes * kGroup<kind> * bytes_of(kind) / 4;
+constexpr int64_t kWords = kTakesFloats<kind> ? group_of(kind) : 1;
 
 inline Floats polynomial(Floats x, std::initializer_list<float> coefficients) {
   auto sum = constant(0.0f);
@@ -75,7 +71,7 @@ void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, in
     _mm_prefetch((const char*)(ahead + group * ahead_step), _MM_HINT_T1);
 #pragma GCC unroll 2
     for (int word = 0; word < kWords<kind>; word++) {
-      const auto b0 = operand<kind>(b, word), b1 = operand<kind>(b + kStep<kind>, word);
+      const auto b0 = operand<kind>(b, word), b1 = operand<kind>(b + kLanes, word);
 #pragma GCC unroll 12
       for (int row = 0; row < ROWS; row++) {
         const auto number = constant(a[row * a_stride + group * kWords<kind> + word]);
