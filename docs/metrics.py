@@ -23,19 +23,23 @@ BACKEND = "triton_python_backend_utils"
 PAGE = """\
 # Metrics
 
-This page lists the metrics that a Sentriton server and its gateway publish for Prometheus. Those of the server are at
-`http://127.0.0.1:8002/metrics`, together with [Triton's own metrics][triton]. Those of the [gateway](#gateway) are at
-`http://127.0.0.1:8080/metrics`. [Monitoring](monitoring.md) shows how to use the metrics in queries, and
-lists the [alerts](monitoring.md#alerts). `make docs` writes this page from the code.
+This page lists the Prometheus metrics of a Sentriton server and its gateway. [Monitoring](monitoring.md) shows how to
+use them in queries, alerts and a dashboard. `make docs` writes this page from the code.
+
+| process | address of its metrics by default |
+|---|---|
+| server | `http://127.0.0.1:8002/metrics`, together with [Triton's own metrics][triton] |
+| [gateway](#gateway) | `http://127.0.0.1:8080/metrics` |
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
-The server publishes its values once per second, and the memory of its processes every 5 s. In the tables, a row is one
-text, and a [lane](decisions/lanes.md) is a queue. The lane `canary` has the server's own health checks.
+A row is one text. A [lane](decisions/lanes.md) is a queue: `query` is the default, `bulk` is for work that may wait,
+and `canary` is for the server's own health checks. The server publishes its values once per second, and the memory of
+its processes every 5 s.
 
 ## Requests
 
-A request for text counts once, when its tokens arrive in the model `embed_tokens`:
+These metrics count the requests for embeddings. A request counts when its tokens arrive in the model `embed_tokens`:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}
@@ -45,71 +49,73 @@ A request succeeds if the server answers it with vectors. The label `reason` nam
 | `reason` | cause |
 |---|---|
 | `invalid` | The request is invalid, or names the fingerprint of another model. |
-| `full` | The lane is full, or the request would wait for too long in it. |
-| `expired` | The time of the request passed while it waited in the lane. |
+| `full` | The lane is full, or the request would wait in it for too long. |
+| `expired` | The request waited in the lane for longer than its time limit. |
 | `cancelled` | The caller cancelled the request while it waited in the lane. |
 | `failed` | A model of the server failed, or the server stops or restarts. |
 | `not_finite` | The model gave a vector with NaN or infinity for valid input. |
 
-The times begin when a request arrives in `embed_tokens`, so the tokenization of text precedes them. Triton 24.10 has no
-histograms, so the buckets are counters, which `histogram_quantile` accepts. Their bounds (`le`) in seconds are:
+Triton 24.10 has no histograms, so the buckets are counters. `histogram_quantile` accepts them. These are their bounds
+(`le`) in seconds:
 
 `BOUNDS`
 
-No metric counts requests that fail before they reach `embed_tokens`:
+The metrics leave out the work before `embed_tokens`. The times do not include the tokenization of text, and these
+failed requests do not count:
 
-- Triton itself rejects a request with a wrong access key or a wrong shape.
-- `embed_text` rejects text that is invalid, too large or cancelled. It also rejects text that finds its queue full or
-  waits there for too long.
+- requests with a wrong access key or a wrong shape, which Triton itself rejects;
+- text that `embed_text` rejects, because it is invalid, too large or cancelled, or because its queue is full or too
+  slow.
 
 ## Rows and batches
 
-Rows wait in a lane before the encoder, which computes them in batches:
+Rows wait in a lane until the encoder computes them in batches:
 
 {sentriton_rows_total sentriton_row_wait_seconds_total sentriton_waiting_rows sentriton_batches_total
 sentriton_positions_total sentriton_tokenized_rows_total}
 
-With `kind="padding"`, `sentriton_positions_total` counts the padding of a batch whose rows all have the length of its
-longest row. Attention pads less, because it groups rows of similar length. The value is 0 if attention does not pad at
-all, as with the C++ operators or a GPU's kernels.
+The padding in `sentriton_positions_total` is an upper bound, because attention groups rows of similar length. The value
+is 0 if attention does not pad at all, as with the C++ operators or the kernels of a GPU.
 
-`sentriton_batches_total` also has its old name `sentriton_steps_total` until the next release. Servers of release 0.1
-publish only the old name.
+`sentriton_batches_total` is also published under its old name `sentriton_steps_total`, until the next release. Release
+0.1 has only the old name.
 
 ## Row cache
 
-Only a server with a [row cache](../docker/sizing.md#row-cache) publishes these metrics:
+Only a server with a [row cache](../docker/sizing.md#row-cache) has these metrics:
 
 {sentriton_cached_rows_total sentriton_row_cache_bytes}
 
-`sentriton_rows_total` does not count rows from the cache, because they skip the encoder.
+Cached rows skip the encoder, so `sentriton_rows_total` does not count them.
 
 ## Health and memory
 
-The first of these metrics is absent until the first canary has succeeded:
+The time of the last canary is absent until a canary has succeeded:
 
 {sentriton_canary_timestamp_seconds sentriton_process_resident_memory_bytes}
 
-The label `process` is `tritonserver`, or the instance of a model in Python, such as `embed_tokens_0_0`. After a process
+The label `process` is `tritonserver`, or the instance of a Python model, such as `embed_tokens_0_0`. After a process
 has ended, its value is 0.
 
-## Stand-in backend
+## Stand-in
 
-If Triton has no libtorch backend, as that of pip, a Python program takes its place: the [stand-in](stock-backend.md).
-Only this program publishes the following metric, whose label `model` is `encoder`. No dashboard or alert needs it:
+Only the [stand-in](stock-backend.md) has this metric. It is the Python program that runs the encoder on a Triton
+without the libtorch backend, such as the Triton that pip installs. The label `model` is `encoder`:
 
 {sentriton_encoder_elements_total}
 
+No dashboard and no alert uses this metric.
+
 ## Gateway
 
-The [gateway](gateway.md) counts only requests to paths that begin with `/v1/`. It updates these metrics at once:
+The [gateway](gateway.md) counts only requests whose path begins with `/v1/`. It publishes each change at once:
 
 {sentriton_gateway_requests_total sentriton_gateway_request_duration_seconds sentriton_gateway_requests_in_progress
 sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_tokens_total}
 
-The label `path` is the route: `/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for an unknown
-path. It is `other` too if the gateway rejects a request before it looks for the route, for example because of a wrong
-key. The label `status` is the HTTP status, or 499 if the caller disconnected before the answer.
+The label `status` is the HTTP status, or 499 if the caller disconnected before the answer. The label `path` is
+`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for all other paths, and for requests that
+the gateway rejects before it routes them, such as those with a wrong key.
 """
 
 

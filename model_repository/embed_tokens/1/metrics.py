@@ -57,7 +57,7 @@ class Metrics:
             ("sentriton_batches_total", "Batches sent to the encoder", "lane", lanes),
             (
                 "sentriton_positions_total",
-                "Tokens sent to the encoder, and an upper bound of the padded positions in its attention",
+                "Tokens sent to the encoder, and padding up to the longest row of each batch",
                 "kind",
                 POSITION_KINDS,
             ),

@@ -33,7 +33,7 @@ class TritonPythonModel:
         # The family must live as long as its metric.
         self.elements_family = pb_utils.MetricFamily(
             name="sentriton_encoder_elements_total",
-            description="Token positions that the TorchScript module was executed on",
+            description="Tokens that the TorchScript module has computed",
             kind=pb_utils.MetricFamily.COUNTER,
         )
         self.elements = self.elements_family.Metric(labels={"model": args["model_name"]})
