@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 from sentriton.errors import InvalidInput
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.training import TrainingReport, load_recipe, train
+from sentriton_server.training.card import HELD_OUT_SENTENCE
 from tests.commands import SENTRITON
 from tests.conftest import public_data
 
@@ -70,9 +71,10 @@ def test_training_improves_on_its_start_and_keeps_the_best(uninterrupted: tuple[
     assert report.figures["KLUE-STS 1.1 dev"]["spearman_cosine"] == pytest.approx(max(later), abs=2e-3)
     card = (output / "README.md").read_text(encoding="utf-8")
     assert f"| 1 cosine | 50 | {stage.log[1].epoch:.2f} | {stage.log[1].loss:.4f} | {later[0]:.4f} |" in card
-    assert "KLUE-STS 1.1 dev chose the best weights" in card
+    assert "the best score on KLUE-STS 1.1 dev" in card
     assert (f"with {report.autocast} autocast." if report.autocast else " in float32.") in card
-    assert "not trained on" not in card
+    assert HELD_OUT_SENTENCE not in card
+    assert "KLUE-STS train is used as published." in card
 
 
 @pytest.mark.large

@@ -28,7 +28,7 @@ from tests.polyglot.programs import Programs, ProgramTests
 from tests.polyglot.table import PROPERTY
 from tests.polyglot.test_protos import read_tree
 from tests.server.conftest import RunningServer
-from tests.snippets import only
+from tests.snippets import blocks, only
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +93,12 @@ def test_generated_java_is_current(built: Ran, node_tools: Path, tmp_path: Path)
 
 
 def test_the_readmes_code_runs(built: Ran, server: RunningServer, tmp_path: Path) -> None:
-    code, printed = only(JAVA_CLIENT / "README.md", "java", "text")
     script = tmp_path / "Main.java"
-    script.write_text(code.replace("localhost:8001", server.url), encoding="utf-8")
-    ran = run(*source_command(script))
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout == printed
+    for program in blocks(JAVA_CLIENT / "README.md", "java"):
+        script.write_text(program.code.replace("localhost:8001", server.url), encoding="utf-8")
+        ran = run(*source_command(script))
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout == program.output
 
 
 def test_the_readmes_projects_name_the_library() -> None:

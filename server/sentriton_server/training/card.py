@@ -8,11 +8,11 @@ from huggingface_hub import ModelCardData
 
 from sentriton.evaluation import FIGURES
 from sentriton_server.training.data import SELECTION_SETS, TRAINING_SETS, Source
-from sentriton_server.training.recipe import Architecture
+from sentriton_server.training.recipe import Architecture, Stage
 from sentriton_server.training.report import StageReport, TrainingReport
 from sentriton_server.training.teacher import teacher_title
 
-HELD_OUT_SENTENCE = "KLUE-STS dev was not trained on, and chose no weights."
+HELD_OUT_SENTENCE = "KLUE-STS dev had no part in the training or in the choice of weights."
 EXAMPLE = (
     "숙소가 지하철역에서 가까워서 편했어요.",
     "역 근처에 있는 숙소라 이동하기 좋았습니다.",
@@ -27,11 +27,11 @@ def model_card(report: TrainingReport) -> str:
         _introduction(report),
         _usage(report),
         _quality(report),
+        _limits(report),
         _model(report),
         _training(report),
-        _log(report),
         _data(report),
-        _limits(report),
+        _log(report),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -55,12 +55,13 @@ def _repository(data_set: str) -> str:
 
 def _introduction(report: TrainingReport) -> str:
     architecture = report.recipe.base.architecture
-    origin = "trained from nothing" if architecture else f"fine-tuned from `{report.recipe.base.name}`"
+    origin = "trained from scratch" if architecture else f"fine-tuned from `{report.recipe.base.name}`"
     return (
         f"# {report.recipe.name}\n\n"
-        f"This is a Korean sentence-embedding model of {report.parameters / 1e6:.1f} M parameters, {origin} on "
-        f"{_hardware(report)} in {report.duration_s / 60:.0f} minutes. It maps a sentence to {report.dimension} "
-        "dimensions. The cosine of two sentences measures the similarity of their meanings."
+        f"This is a Korean sentence-embedding model with {report.parameters / 1e6:.1f} million parameters. It maps a "
+        f"sentence to a vector of {report.dimension} dimensions. The cosine of two vectors measures how similar the "
+        f"sentences are in meaning. The model was {origin} on {_hardware(report)} in "
+        f"{report.duration_s / 60:.0f} minutes."
     )
 
 
@@ -69,7 +70,13 @@ def _usage(report: TrainingReport) -> str:
     matrix = "\n".join(" ".join(f"{value:6.3f}" for value in row) for row in report.example_similarities)
     return f"""## Use
 
-Through Sentriton, which serves it over gRPC on NVIDIA Triton (`sentriton serve .` in the folder of this card):
+Serve the model with Sentriton. `{report.recipe.name}` is the path of this folder:
+
+```console
+$ sentriton serve {report.recipe.name}
+```
+
+Then this program prints the similarity of each pair of sentences:
 
 ```python
 from sentriton import SentenceEncoder
@@ -82,7 +89,7 @@ with SentenceEncoder("localhost:8001") as encoder:
     print(encoder.similarity(embeddings, embeddings))
 ```
 
-Through sentence-transformers:
+sentence-transformers needs no server. The `sentences` are those of the program above:
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -92,7 +99,7 @@ embeddings = model.encode(sentences)
 print(model.similarity(embeddings, embeddings))
 ```
 
-Both give
+Rounded to three decimals, both programs print this matrix:
 
 ```text
 {matrix}
@@ -102,13 +109,14 @@ Both give
 def _quality(report: TrainingReport) -> str:
     chosen_on = {stage.stage.best_on for stage in report.stages} - {None}
     titles = " and ".join(SELECTION_SETS[name].public.title for name in SELECTION_SETS if name in chosen_on)
-    choice = f"{titles} chose the best weights. " if titles else ""
-    held_out = "" if "klue-sts-dev" in chosen_on else HELD_OUT_SENTENCE
+    choice = f" The training kept the weights with the best score on {titles}." if titles else ""
+    held_out = "" if "klue-sts-dev" in chosen_on else f" {HELD_OUT_SENTENCE}"
     rows = [[name, *(f"{figures[name]:.4f}" for figures in report.figures.values())] for name in FIGURES]
     return (
         "## Quality\n\n"
-        "The table has the correlation of the similarities with human scores, measured on the files in this folder. "
-        f"{choice}{held_out}\n\n" + _table(["", *report.figures], rows)
+        "The table shows how well the model's similarities of sentence pairs agree with human scores. Its rows are the "
+        f"correlations of sentence-transformers' `EmbeddingSimilarityEvaluator`.{choice}{held_out}\n\n"
+        + _table(["", *report.figures], rows)
     )
 
 
@@ -116,7 +124,7 @@ def _model(report: TrainingReport) -> str:
     architecture = report.recipe.base.architecture
     origin = _shape(architecture) if architecture else [["Base", f"`{report.recipe.base.name}`"]]
     return "## Model\n\n" + _table(
-        ["", ""],
+        ["Property", "Value"],
         [
             *origin,
             ["Vocabulary", f"{report.vocab_size:,} entries"],
@@ -139,17 +147,26 @@ def _shape(architecture: Architecture) -> list[list[str]]:
 
 
 def _training(report: TrainingReport) -> str:
-    headings = ["Stage", "Data", "Examples", "Length", "Batch", "Learning rate", "Wall time"]
+    headings = ["Stage", "Data", "Examples", "Epochs or batches", "Batch size", "Learning rate", "Wall time"]
     products = f"with {report.autocast} autocast" if report.autocast else "in float32"
-    teachers = list(dict.fromkeys(stage.stage.teacher for stage in report.stages if stage.stage.teacher is not None))
-    distilled = f" `distill` learns the vectors of {' and '.join(map(teacher_title, teachers))}." if teachers else ""
+    objectives = " ".join(dict.fromkeys(_objective(stage.stage) for stage in report.stages))
     return (
         "## Training\n\n"
-        f"`sentriton train {report.recipe.argument}`, seed {report.recipe.seed}, on {_hardware(report)} "
-        f"{products}. AdamW with linear decay after a warm-up. `mlm` learns masked tokens, and `contrastive` "
-        "learns in-batch negatives by MultipleNegativesRankingLoss. `cosine` learns human scores by "
-        f"CosineSimilarityLoss.{distilled}\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
+        f"`sentriton train {report.recipe.argument}` trained the model on {_hardware(report)} {products}. The "
+        f"seed is {report.recipe.seed}. The optimizer is AdamW. The learning rate rises in a warm-up and then falls "
+        f"linearly.\n\n{objectives}\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
     )
+
+
+def _objective(stage: Stage) -> str:
+    """A sentence about a stage's objective."""
+    learns = {
+        "mlm": "learns to predict masked tokens",
+        "contrastive": "learns which sentences of a batch have a similar meaning (MultipleNegativesRankingLoss)",
+        "cosine": "learns human scores of pairs (CosineSimilarityLoss)",
+        "distill": f"learns the vectors of {teacher_title(stage.teacher or '')}",
+    }
+    return f"`{stage.objective}` {learns[stage.objective]}."
 
 
 def _hardware(report: TrainingReport) -> str:
@@ -180,7 +197,7 @@ def _log(report: TrainingReport) -> str:
         for row in stage.log
     ]
     headings = ["Stage", "Batches", "Epoch", "Training loss", "Spearman (cosine)"]
-    words = "The last column is measured on the set that chose the weights."
+    words = "The last column has the score on the data set that selects the best weights of a stage, if it has one."
     return f"## Training log\n\n{words}\n\n{_table(headings, rows)}"
 
 
@@ -202,28 +219,32 @@ def _stage_row(report: StageReport) -> list[str]:
 
 
 def _data(report: TrainingReport) -> str:
+    names = list(dict.fromkeys(source.name for source in report.recipe.sources))
+    whole = [TRAINING_SETS[name].public.title for name in names if TRAINING_SETS[name].held_out_split]
     rows = []
-    for name in dict.fromkeys(source.name for source in report.recipe.sources):
+    for name in names:
         public = TRAINING_SETS[name].public
         rows.append([name, public.title, public.licence, public.homepage, f"{report.left_out.get(name, 0):,}"])
     return (
         "## Data\n\n"
-        "A record is a sentence, a pair or a ParaKQC group of ten. A record that shares a sentence with KLUE-STS dev "
-        "is left out. The comparison uses letters and digits alone.\n\n"
+        "The training leaves out every record that shares a sentence with KLUE-STS dev, by a comparison of letters and "
+        "digits. A record is a sentence, a pair or a ParaKQC group of ten paraphrases."
+        + "".join(f" {title} is used as published." for title in whole)
+        + "\n\n"
         + _table(["Name", "Data set", "Licence", "Source", "Records left out"], rows)
     )
 
 
 def _limits(report: TrainingReport) -> str:
     small = (
-        "This model is made to try, test and demonstrate the service. It is not for production: it is small and has "
-        "read little text, so it knows few words beyond its training data. "
+        "This model is for trials, tests and demonstrations, not for production. It is small, and knows few words "
+        "beyond its training data. "
     )
     return (
         "## Limits\n\n"
         + (small if report.recipe.base.architecture else "")
-        + f"The model is not for long documents (over {report.max_seq_length} tokens), for other languages than Korean "
-        "or for judging facts. Sentences on one topic that contradict each other have similar vectors."
+        + f"Do not use the model for texts of more than {report.max_seq_length} tokens, for languages other than "
+        "Korean or to judge facts. Sentences on one topic that contradict each other have similar vectors."
     )
 
 

@@ -36,7 +36,7 @@ def require_teacher(name: str) -> None:
 def teacher_title(name: str) -> str:
     """A teacher as the model card names it."""
     if name == PACKAGED_TEACHER:
-        return f"{PACKAGED_MODEL} at 4 bit, MIT licence"
+        return f"{PACKAGED_MODEL} at 4 bits (MIT licence)"
     return public_name(name)
 
 
