@@ -10,36 +10,37 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-These tables compare Sentriton with the best peer, which is the fastest other system, at its best batch size. The page
-of each processor lists all its rates, with the date and the command of each measurement. [Benchmarks](../README.md)
-describes the conditions and the goals.
-
-The last ratio of each row considers only peers whose vectors are as close to fp32 as those of Sentriton
+This page compares Sentriton with other systems on each processor. The best peer is the fastest other system, at its
+best batch size. The last ratio of a row considers only peers whose vectors are as close to fp32 as those of Sentriton
 ([definition](../peers.md#goals-for-a-corpus)).
+
+Each processor also has its own page with all rates, dates and commands. [Benchmarks](../README.md) describes the
+conditions and the goals.
 """
 PROCESSOR_HEADING = """# Results for {name}
 
-{comparison}{notes}These results are from `{processor}`.
+{comparison}These results are from `{processor}`.
 Each table is one run, with its own sentences and its own number of calls in flight, so compare only the rows of one
 table. Differences below 10 % are [noise](../../peers.md#rules-for-a-corpus). [Columns](../../README.md#columns)
 explains the columns. [Results](../README.md) links to the other processors.
 """
-_COMPARISON = """Sentriton embeds a corpus at {ratio} times the rate of the fastest other system. The
-table shows the rates in sentences/s:
+_CHECKPOINTS = "`make bench-peers` makes the checkpoints in `build/bench`.\n"
+_COMPARISON = """Sentriton embeds a corpus at {ratio} times the rate of the fastest other system. The table
+shows the rates in sentences/s:
 
-{table}
-"""
+{table}"""
 _WRITTEN_BY = "`python -m benchmarks.tables` writes {pages}.\n"
 # Limits of the results of a folder.
 _NOTES = {
     "zen3": "This processor has no instructions for products at bf16. Other systems are slow at bf16, or fail.\n"
-    "At int8, no other system has vectors as close to fp32 as those of Sentriton.\n",
+    "At int8, no other system has vectors as close to fp32 as those of Sentriton, so the last ratio is empty.\n",
     "zen4": "These results are older than Sentriton's [C++ operators]({root}docs/decisions/encoder-operators.md).\n"
     "They use torch's operators and do not include CTranslate2.\n",
 }
@@ -78,6 +79,7 @@ _COLUMNS = {
     "x_best_peer": "× best peer",
     "x_default": "× default",
 }
+_COMMAND_WIDTH = 116
 # Its values have different units, so each keeps its own decimals.
 _MIXED_COLUMN = "value"
 # The rows of README's table, by the systems' names in the results.
@@ -104,23 +106,26 @@ _HEADINGS = {
 # The subject of a table, by its benchmark.
 _SHOWN = {
     "batches": "The table shows the token blocks that the batches of a corpus fill, for several limits of a batch.",
-    "clients": "The table shows the rates of one call with a list, and of many callers with single sentences.",
+    "clients": "The table shows the rates that each client library reaches: in one call with a list, and with many "
+    "callers of single sentences.",
     "contention": "Other programs on the same cores slow the encoder down. The table shows the service and the encoder "
-    "module alone, and beside 6 and 15 busy processes. `GOMP_SPINCOUNT` hardly matters here, because Sentriton's C++ "
-    "operators do not use it.",
+    "module, alone and beside 6 and 15 busy processes. These run in the session of the benchmark (`this`) or in one of "
+    "their own (`another`). `GOMP_SPINCOUNT` hardly matters here, because Sentriton's C++ operators do not use it.",
     "gateway": "`encode` calls the server over gRPC. `HTTP` calls the gateway with httpx, and `openai` with OpenAI's "
     "client.",
     "gpu": "The table compares the matrix products alone, the encoder module, the service, and two other systems. "
     "[GPU benchmark](../../gpu.md) describes the parts.",
-    "limit": "The products are the matrix products alone, by oneDNN if the row names no other. The module is the "
-    "encoder, and the service is the module over gRPC. Sentriton's C++ operators can be faster than oneDNN, so a share "
-    "may exceed 1.",
-    "offline": "Peers run at several batch sizes, and Sentriton chooses its own. A system without a row does not "
-    "support the precision, or was not part of the run.",
-    "single": "Callers send single sentences. By default, the client "
-    "[joins](../../../client/README.md#joined-requests) waiting calls into one request. The table shows their rates "
-    "relative to one call with the whole list.",
-    "text": "The table compares `embed_text`, which tokenizes on the server, with `embed_tokens`.",
+    "limit": "`products` are the model's matrix products alone, computed by oneDNN unless the row names torch. "
+    "`module` is the encoder in process, and `service` is the encoder over gRPC. Sentriton's C++ operators can be "
+    "faster than oneDNN, so a share may exceed 1.",
+    "offline": "Peers run at several batch sizes, and Sentriton chooses its own. `× default` compares a row with "
+    "sentence-transformers with torch in batches of 32, and `× best peer` compares it with the fastest peer. "
+    "`× best peer as close` considers only peers whose vectors are as close to fp32 as those of the row. A system "
+    "without a row does not support the precision, or was not part of the run.",
+    "single": "Each caller sends one sentence after another. The client "
+    '[joins](../../../client/README.md#joined-requests) waiting calls into one request, except in the rows with "not '
+    'joined". `share of list` compares a rate with one call with all sentences.',
+    "text": "`embed_text` tokenizes on the server, and `embed_tokens` receives tokens.",
 }
 # Words of the saved titles, and their form on the pages.
 _WORDS = (
@@ -129,9 +134,10 @@ _WORDS = (
     (r" sentences \(klue\)$", " sentences of KLUE-STS"),
     (r"^klue sentences$", "sentences of KLUE-STS"),
     (r"^(\d+) sentences of the mixture$", r"\1 texts of 4 to 512 tokens"),
+    (r"^(\d)(\d{3}) ", r"\1,\2 "),
     (r"^(\d+) GiB$", r"\1 GiB of memory"),
     (r"^(\d+) s$", r"a run of \1 s"),
-    (r"^1\.(\d\d) times their tokens in sorted batches of (\d+)$", r"padding to sorted batches of \2 adds \1 % tokens"),
+    (r"^1\.(\d\d) times their tokens in sorted batches of (\d+)$", r"\1 % more tokens in padded, sorted batches of \2"),
 )
 
 Result = dict[str, Any]
@@ -154,42 +160,48 @@ def _place(result: Result) -> tuple[int, str, int]:
 def pages(results: dict[str, list[Result]]) -> dict[str, str]:
     """The pages in Markdown by their paths: one of all processors, and one per processor."""
     index = [HEADING]
-    found = {}
-    for folder, its in results.items():
-        index += [f"## {its[0]['processor']}\n", *_notes(folder, "../../")]
-        if ratios := _ratios(its):
-            index += ["Rates are in sentences/s:\n", markdown(ratios)]
+    for folder in sorted(results, key=_age, reverse=True):
+        its = results[folder]
+        index.append(f"## {_name(folder)}\n")
+        if comparison := _comparison(folder, its, "../../"):
+            index.append(comparison)
         elif its[0]["benchmark"] == "gpu":
             index.append("The [GPU benchmark](../gpu.md) compares Sentriton with two other systems.\n")
         else:
             index.append("No comparison of a corpus with other systems ran on this processor.\n")
-        index.append(f"[All results for {_name(folder)}]({folder}/README.md)\n")
-        found[f"{folder}/README.md"] = processor_page(folder, its)
+        index.append(f"[All results for {_name(folder)}]({folder}/README.md) are from `{its[0]['processor']}`.\n")
     index.append(_WRITTEN_BY.format(pages="these pages from JSON files"))
-    return {"README.md": "\n".join(index), **found}
+    return {
+        "README.md": "\n".join(index),
+        **{f"{folder}/README.md": processor_page(folder, its) for folder, its in results.items()},
+    }
 
 
 def processor_page(folder: str, results: list[Result]) -> str:
     """The results of the processor in `folder`: each table with its date and command."""
     processor = results[0]["processor"]
+    comparison = _comparison(folder, results, "../../../")
     parts = [
         PROCESSOR_HEADING.format(
-            name=_name(folder),
-            processor=processor,
-            comparison=_comparison(results),
-            notes="".join(f"{note}\n" for note in _notes(folder, "../../../")),
+            name=_name(folder), processor=processor, comparison=f"{comparison}\n" if comparison else ""
         )
     ]
+    if any("build/bench" in result["command"] for result in results):
+        parts.append(_CHECKPOINTS)
+    shown = set()
     for result in results:
         precisions = {row.get("precision") for row in result["rows"]} - {None}
         only = f", {precisions.pop()}" if len(precisions) == 1 else ""
         benchmark = result["benchmark"]
         model, *details = map(_in_words, result["title"].removesuffix(", " + processor).split(", "))
+        parts.append(f"## {_HEADINGS[benchmark]}: {model}{only}\n")
+        if benchmark not in shown:
+            parts.append(f"{_SHOWN[benchmark]}\n")
+            shown.add(benchmark)
         parts += [
-            f"## {_HEADINGS[benchmark]}: {model}{only}\n",
-            f"{_SHOWN[benchmark]}\n",
-            f"{', '.join([result['date'], *details])}: `.venv/bin/python -m {result['command']}`\n",
             markdown(result["rows"]),
+            f"This command measured the table ({', '.join([result['date'], *details])}):\n",
+            f"```console\n$ {_in_lines('.venv/bin/python -m ' + result['command'])}\n```\n",
         ]
     parts.append(_WRITTEN_BY.format(pages="this page from the JSON files in its folder"))
     return "\n".join(parts)
@@ -199,11 +211,13 @@ def _ratios(results: list[Result]) -> list[dict[str, Any]]:
     return [row for result in results if result["benchmark"] == "offline" for row in ratio_rows(result)]
 
 
-def _comparison(results: list[Result]) -> str:
+def _comparison(folder: str, results: list[Result], root: str) -> str:
+    """The corpus rates of Sentriton and the best peer, and their limits. `root` is the path of the repository."""
     if not (rows := _ratios(results)):
         return ""
     ratios = sorted({f"{row['relative to the best peer']:.2f}" for row in rows}, key=float)
-    return _COMPARISON.format(ratio=" to ".join({ratios[0]: None, ratios[-1]: None}), table=markdown(rows))
+    comparison = _COMPARISON.format(ratio=" to ".join({ratios[0]: None, ratios[-1]: None}), table=markdown(rows))
+    return "\n".join([comparison, *(note.format(root=root) for name, note in _NOTES.items() if name == folder)])
 
 
 def _in_words(part: str) -> str:
@@ -212,13 +226,19 @@ def _in_words(part: str) -> str:
     return part
 
 
+def _in_lines(command: str) -> str:
+    lines = textwrap.wrap(command, _COMMAND_WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+    return " \\\n".join(lines)
+
+
 def _name(folder: str) -> str:
     """The processor's name in a sentence: Zen 4 for zen4."""
-    return {"h100": "an NVIDIA H100"}.get(folder, re.sub(r"^zen", "Zen ", folder))
+    return {"h100": "NVIDIA H100"}.get(folder, re.sub(r"^zen", "Zen ", folder))
 
 
-def _notes(folder: str, root: str) -> list[str]:
-    return [_NOTES[folder].format(root=root)] if folder in _NOTES else []
+def _age(folder: str) -> tuple[int, str]:
+    """A key that sorts the folders by the age of their processors, such as zen4, zen5 and zen10."""
+    return len(folder), folder
 
 
 def summary(results: dict[str, list[Result]]) -> str:
@@ -227,8 +247,7 @@ def summary(results: dict[str, list[Result]]) -> str:
         folder: [result for result in its if result["benchmark"] == "offline" and "RoBERTa-base," in result["title"]]
         for folder, its in results.items()
     }
-    # The folders' names, such as zen5, are in the order of the processors' age.
-    folder = max((folder for folder in measured if measured[folder]), key=lambda name: (len(name), name))
+    folder = max((folder for folder in measured if measured[folder]), key=_age)
     newest = measured[folder]
     ran = [row for result in newest for row in result["rows"] if row["sentences_per_s"] is not None]
     lines = [["", *_PRECISIONS], ["---"] * (1 + len(_PRECISIONS))]

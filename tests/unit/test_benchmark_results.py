@@ -80,13 +80,13 @@ def test_each_processor_has_a_page_and_a_section_with_ratios(tmp_path: Path, row
     save(tmp_path / "b", "64 cores of B", "2026-11-26", rows)
     pages = tables.pages(tables.read_results(tmp_path))
     assert sorted(pages) == ["README.md", "a/README.md", "b/README.md"]
-    assert pages["README.md"].index("## 2 cores of A") < pages["README.md"].index("## 64 cores of B")
+    assert pages["README.md"].index("## b\n") < pages["README.md"].index("## a\n")  # the newest first
     ratios = "| RoBERTa-base | int8 | 120 | sentence-transformers OpenVINO, batches of 32 | 100 | 1.2 | 1.5 |"
     assert ratios in pages["README.md"]
     assert pages["b/README.md"].startswith("# Results for b\n\nSentriton embeds a corpus at 1.20 times the rate of")
     assert "These results are from `64 cores of B`.\n" in pages["b/README.md"]
-    command = "`.venv/bin/python -m benchmarks.offline --size base`"
-    assert f"2026-11-26, 512 sentences of KLUE-STS: {command}" in pages["b/README.md"]
+    command = "```console\n$ .venv/bin/python -m benchmarks.offline --size base\n```"
+    assert f"(2026-11-26, 512 sentences of KLUE-STS):\n\n{command}\n" in pages["b/README.md"]
     assert "note" not in pages["b/README.md"]  # no row has one
 
 
@@ -111,7 +111,7 @@ def test_a_processor_without_a_comparison_says_so(tmp_path: Path) -> None:
     save(tmp_path / "zen3", "2 cores of A", "2026-11-27", [{"callers": "1 thread", "of_list": 0.5}], benchmark="single")
     pages = tables.pages(tables.read_results(tmp_path))
     assert "No comparison of a corpus with other systems ran on this processor.\n" in pages["README.md"]
-    assert "[All results for Zen 3](zen3/README.md)" in pages["README.md"]
+    assert "[All results for Zen 3](zen3/README.md) are from `2 cores of A`.\n" in pages["README.md"]
 
 
 def test_a_column_has_one_number_of_decimals_and_its_name_of_the_pages() -> None:
