@@ -1,4 +1,4 @@
-"""Checkpoints of any size with random weights, since the time does not depend on the weights' values."""
+"""Checkpoints of any size with random weights, whose values do not change the time, and their exports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import AutoTokenizer, RobertaConfig, RobertaModel
 
+from sentriton_server.export import export
 from sentriton_server.resources import BUNDLED_CHECKPOINT
+from sentriton_server.serving.source import exporter_key
 
 VOCAB_SIZE = 32_000
 # layers, hidden size, heads, feed-forward size
@@ -22,13 +24,10 @@ SIZES = {
 }
 
 
-def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Path:
-    """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
-    `folder`. `layers` replaces its number of layers.
-    """
+def roberta_config(size: str, layers: int | None = None) -> RobertaConfig:
+    """A RoBERTa of one of `SIZES` for up to 512 tokens. `layers` replaces its number of layers."""
     all_layers, hidden, heads, intermediate = SIZES[size]
-    torch.manual_seed(0)
-    config = RobertaConfig(
+    return RobertaConfig(
         vocab_size=VOCAB_SIZE,
         num_hidden_layers=layers or all_layers,
         hidden_size=hidden,
@@ -38,6 +37,14 @@ def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Pa
         pad_token_id=1,
         type_vocab_size=1,
     )
+
+
+def make_checkpoint(size: str, folder: Path, *, layers: int | None = None) -> Path:
+    """Write a RoBERTa of one of `SIZES` with mean pooling, up to 512 tokens and the bundled Korean tokenizer to
+    `folder`. `layers` replaces its number of layers.
+    """
+    torch.manual_seed(0)
+    config = roberta_config(size, layers)
     return save_checkpoint(RobertaModel(config), folder, f"roberta-{size}", max_seq_length=512)
 
 
@@ -49,3 +56,11 @@ def save_checkpoint(encoder: Any, folder: Path, name: str, *, max_seq_length: in
     model = SentenceTransformer(modules=[transformer, Pooling(encoder.config.hidden_size)], device="cpu")
     model.save(str(folder / name), create_model_card=False)
     return folder / name
+
+
+def export_once(checkpoint: Path, folder: Path, *, precision: str, device: str) -> Path:
+    """The export of a checkpoint below `folder`. A run reuses that of an earlier one, but not of another exporter."""
+    repository = folder / f"sentriton-{device}-{precision}-{exporter_key()}"
+    if not repository.exists():
+        export(checkpoint, repository, precision=precision, device=device)
+    return repository

@@ -30,14 +30,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.chain import direct
-from benchmarks.checkpoints import SIZES, make_checkpoint
+from benchmarks.checkpoints import SIZES, export_once, make_checkpoint
 from benchmarks.own_process import OwnProcess, seconds_per_call
 from benchmarks.products import FP32_BY_TORCH, layers_of_products, operations_of_products, operations_per_token
 from benchmarks.report import print_report
 from benchmarks.workload import SENTENCES, hardware
 from sentriton import SentenceEncoder
 from sentriton_server.encoder import precisions_of
-from sentriton_server.export import export
 from sentriton_server.repository import read_config
 from sentriton_server.serving import ServerSettings, TritonServer
 from sentriton_server.serving.profile import read_profile
@@ -105,15 +104,10 @@ def parser() -> argparse.ArgumentParser:
 def exports(size: str, layers: int, scratch: Path, precisions: list[str], device: str) -> dict[str, Path]:
     """A repository of each precision, made below `scratch` unless it is there."""
     folder = scratch / f"{size}-{layers}"
-    repositories = {precision: folder / f"{precision}-{device}" for precision in precisions}
-    missing = [precision for precision, repository in repositories.items() if not repository.is_dir()]
-    if missing:
-        checkpoint = folder / f"roberta-{size}"
-        if not checkpoint.is_dir():
-            make_checkpoint(size, folder, layers=layers)
-        for precision in missing:
-            export(checkpoint, repositories[precision], precision=precision, device=device)
-    return repositories
+    checkpoint = folder / f"roberta-{size}"
+    if not checkpoint.is_dir():
+        make_checkpoint(size, folder, layers=layers)
+    return {precision: export_once(checkpoint, folder, precision=precision, device=device) for precision in precisions}
 
 
 def main() -> None:

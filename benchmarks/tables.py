@@ -68,6 +68,7 @@ _COLUMNS = {
     "p99_ms": "p99 ms",
     "rate_of": "part",
     "sentences_per_s": "sentences/s",
+    "sentriton_gflop_per_s": "Sentriton, GFLOP/s",
     "server_cpu_us": "server CPU µs",
     "share_of_module": "share of module",
     "share_of_products": "share of products",
@@ -75,9 +76,11 @@ _COLUMNS = {
     "single_of_list": "single ÷ list",
     "single_per_s": "single, sentences/s",
     "tokens_per_s": "tokens/s",
+    "torch_gflop_per_s": "torch, GFLOP/s",
     "x_best_as_close": "× best peer as close",
     "x_best_peer": "× best peer",
     "x_default": "× default",
+    "x_torch": "× torch",
 }
 _COMMAND_WIDTH = 116
 # Its values have different units, so each keeps its own decimals.
@@ -100,6 +103,7 @@ _HEADINGS = {
     "text": "Text",
     "gateway": "OpenAI's API",
     "contention": "Busy processes",
+    "operators": "Operators",
     "batches": "Token blocks",
     "gpu": "GPU",
 }
@@ -122,6 +126,8 @@ _SHOWN = {
     "sentence-transformers with torch in batches of 32, and `× best peer` compares it with the fastest peer. "
     "`× best peer as close` considers only peers whose vectors are as close to fp32 as those of the row. A system "
     "without a row does not support the precision, or was not part of the run.",
+    "operators": "The table compares [Sentriton's C++ operators](../../../docs/decisions/encoder-operators.md) with "
+    "torch's, in the encoder module with random weights. `cosine` is the smallest between their token embeddings.",
     "single": "Each caller sends one sentence after another. The client "
     '[joins](../../../client/README.md#joined-requests) waiting calls into one request, except in the rows with "not '
     'joined". `share of list` compares a rate with one call with all sentences.',

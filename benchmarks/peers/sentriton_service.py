@@ -8,17 +8,15 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.checkpoints import export_once
 from benchmarks.peers import Encode, Job
 from sentriton import SentenceEncoder
-from sentriton_server.export import export
 from sentriton_server.serving import ServerSettings, TritonServer
 
 
 @contextmanager
 def load(job: Job) -> Iterator[Encode]:
-    repository = job.scratch / f"sentriton-{job.device}-{job.precision}"
-    if not repository.exists():
-        export(job.checkpoint, repository, precision=job.precision, device=job.device)
+    repository = export_once(job.checkpoint, job.scratch, precision=job.precision, device=job.device)
     with (
         TritonServer(repository, ServerSettings(grpc_port=0, metrics_port=0)) as server,
         SentenceEncoder(server.url, timeout_s=3600, priority="bulk") as encoder,

@@ -67,7 +67,7 @@ def prepare_repository(
     # A small encoder has a process for each core. Nothing in the export of a large one depends on their number.
     cores = usable_cores() if device == "cpu" and _may_be_small(folder) else 0
     # The key includes the name, which is part of the manifest. Equal checkpoints may have different names.
-    decided = f"{name}\n{content}{_exporter_key()}{operators}{resolved}{choices.checked_on}\n{max_seq_length}\n{cores}"
+    decided = f"{name}\n{content}{exporter_key()}{operators}{resolved}{choices.checked_on}\n{max_seq_length}\n{cores}"
     key = hashlib.sha256(decided.encode()).hexdigest()[:16]
     # fp16 may become bf16 unless the user has chosen it.
     asked = None if choices.is_default and device == "gpu" else choices.precision.name
@@ -102,6 +102,16 @@ def prepare_repository(
     else:
         say(f"using the export in {repository}")
     return repository
+
+
+def exporter_key() -> str:
+    """Changes with the exporter's code and sentences, so that exports by another release are not reused."""
+    code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
+    operators = [path for path in (PACKAGE / "encoder/operators").iterdir() if path.is_file()]
+    models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
+    files = [*sorted(code), *sorted(operators), *sorted(models), PARITY_SENTENCES]
+    # An export may have a library that is compiled for one release of torch.
+    return hashlib.sha256(f"{hash_files(files)}{metadata.version('torch')}".encode()).hexdigest()[:16]
 
 
 def is_repository(source: str | None) -> bool:
@@ -147,13 +157,3 @@ def _identity(folder: Path) -> tuple[int, ...]:
     """The identity of a folder. A later folder of the same name, or even the same inode, has another identity."""
     status = folder.stat()
     return status.st_dev, status.st_ino, status.st_ctime_ns
-
-
-def _exporter_key() -> str:
-    """sha256 of the exporter's code and sentences. So exports by another release are not reused."""
-    code = [path for folder in ("", "checkpoint", "encoder") for path in (PACKAGE / folder).glob("*.py")]
-    operators = [path for path in (PACKAGE / "encoder/operators").iterdir() if path.is_file()]
-    models = [path for path in MODEL_REPOSITORY.rglob("*") if path.suffix in (".py", ".pbtxt")]
-    files = [*sorted(code), *sorted(operators), *sorted(models), PARITY_SENTENCES]
-    # An export may have a library that is compiled for one release of torch.
-    return hash_files(files) + metadata.version("torch")
