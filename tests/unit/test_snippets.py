@@ -29,7 +29,7 @@ ON_A_PAGE = {
 # The tests that compare text which is the output of a command, by the beginning of the text.
 OUTPUTS = {
     "  1. 이는": "tests/server/test_programs_in_documents.py",
-    "serving checkpoint at ": "tests/server/test_commands_in_documents.py",
+    "serving sentriton-ko-mini at ": "tests/server/test_commands_in_documents.py",
     "error: cannot serve checkpoint ": "tests/unit/test_checkpoint_kinds.py",
 }
 # Blocks that no test runs, by page and language, and the reason.

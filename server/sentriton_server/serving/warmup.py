@@ -1,7 +1,7 @@
 """Warms up a new server with rows of many lengths, so that no caller's row is the first of its length.
 
 oneDNN generates a kernel for each new number of tokens. The first long row enlarges the shared memory and touches new
-memory. Without the warm-up, such a call to a small model takes 50 % longer.
+memory. Without the warm-up, such a call to a small model took up to 2.3 times as long (docs/decisions/warm-up.md).
 """
 
 from __future__ import annotations
@@ -40,6 +40,6 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
 def _lengths(manifest: Manifest) -> list[int]:
     longest = manifest.max_seq_length
     lengths = [*range(BLOCK_MULTIPLE_TOKENS, longest, BLOCK_MULTIPLE_TOKENS), longest]
-    if manifest.precision == "bf16":  # its attention needs kernels for the lengths between as well
+    if manifest.precision == "bf16":  # its attention also needs kernels for the lengths between, for long rows
         lengths += [length for length in range(1, longest) if length % BLOCK_MULTIPLE_TOKENS]
     return lengths
