@@ -115,8 +115,8 @@ class Int8Linear(nn.Module):
     a division and two casts it took a tenth of a layer's time. It appends scale and low, four bytes each, to the
     token's numbers. The weight has zeros for these eight.
 
-    Where the kernel would cut sums off, it gets smaller weights: of 7 bits for oneDNN, which may pair any two, and by
-    `within_16_bits` for Sentriton's operators. The file has 8 bits, since another processor may load it.
+    Where the kernel would cut sums off, it gets smaller weights. Those of Sentriton's operators are `within_16_bits`.
+    oneDNN may pair any two weights, so it gets 7 bits. The file has 8 bits, since another processor may load it.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
