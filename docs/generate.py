@@ -60,6 +60,8 @@ These rules apply to all settings:
 - An empty variable counts as unset. An empty key is an error, because an unset access key would leave the server open.
 - `~` at the beginning of a path is the home folder.
 - `--overwrite` and `--evaluate` of `export` are [options](commands.md#export) and have no variable.
+- The size of a queue has neither a flag nor a variable. It is one of the [limits of the
+  queues](reliability.md#limits-of-the-queues) in an exported repository.
 
 `make docs` writes this page from the settings of the [server](../server/sentriton_server/settings.py), the
 [client](../client/python/sentriton/settings.py) and the [gateway](../gateway/sentriton_gateway/settings.py). A test

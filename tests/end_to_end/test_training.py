@@ -151,9 +151,13 @@ def test_the_recipe_of_the_guide_trains(data_dir: Path, trained: tuple[Path, Tra
     assert SentenceTransformer(str(tmp_path / "my-small-model"), device="cpu").encode(WORDS).shape == (len(WORDS), 16)
 
 
-def test_the_program_of_the_guide_trains_on_own_pairs(trained: tuple[Path, TrainingReport], tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", ["anchor,positive", "anchor,positive,negative"])
+def test_the_program_of_the_guide_trains_on_own_pairs(
+    columns: str, trained: tuple[Path, TrainingReport], tmp_path: Path
+) -> None:
     (block,) = blocks(ROOT / "docs/train.md", "python")
-    rows = ["anchor,positive", *(f"{word},{word}!" for word in WORDS)]
+    width = len(columns.split(","))
+    rows = [columns, *(",".join([word, f"{word}!", f"{word}?"][:width]) for word in WORDS)]
     (tmp_path / "my-pairs.csv").write_text("\n".join(rows), encoding="utf-8")
     code = block.code.replace("path/to/checkpoint", str(trained[0]))
     environment = {**os.environ, "HF_HOME": str(tmp_path / "hub")}

@@ -37,6 +37,7 @@ RUN_ELSEWHERE = {
     "docker/certificates.md": "kubectl openssl",  # the same
     "docs/questions.md": "curl",  # tests/gateway/test_tools.py
     "docs/protocol.md": "curl grpcurl",  # tests/server/test_security.py
+    "docs/reliability.md": "sed",  # tests/unit/test_repository_files.py
     "client/cpp/README.md": "cmake build/hello/hello",  # tests/polyglot/test_cpp.py, and so on
     "client/go/README.md": "go",
     "client/node/README.md": "npm node",

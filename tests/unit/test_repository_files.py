@@ -15,6 +15,7 @@ from sentriton_server.repository import (
     REQUIRED_FILES,
     RepositoryError,
     check_repository,
+    read_config,
     read_key,
     record_files,
     remove_bytecode,
@@ -22,7 +23,9 @@ from sentriton_server.repository import (
 )
 from sentriton_server.serving import prepare_repository
 from tests.checkpoints import make_checkpoint
+from tests.conftest import ROOT
 from tests.example_manifest import make_manifest
+from tests.snippets import blocks, command_lines
 
 
 @pytest.fixture
@@ -78,6 +81,18 @@ def test_a_file_that_is_missing_is_named(repository: Path) -> None:
     (repository / "pooling/1/head.py").unlink()
     with pytest.raises(RepositoryError, match=r"pooling/1/head\.py is missing; export it again"):
         check_repository(repository)
+
+
+def test_the_commands_of_the_guide_change_a_limit(repository: Path) -> None:
+    (block,) = blocks(ROOT / "docs/reliability.md", "console")
+    edit, checksum = command_lines(block)
+    subprocess.run(["bash", "-c", edit], cwd=repository, check=True, timeout=10)
+    with pytest.raises(RepositoryError, match=r"embed_tokens/config\.pbtxt is not the file that was exported"):
+        check_repository(repository)
+    subprocess.run(["bash", "-c", checksum], cwd=repository, check=True, timeout=10)
+    check_repository(repository)
+    limits = read_config(repository, "embed_tokens").parameters
+    assert limits["WAITING_ROWS"].string_value == "16384"
 
 
 def test_bytecode_is_no_part_of_an_export_and_is_removed(repository: Path) -> None:
