@@ -268,7 +268,7 @@ $(PERF_ANALYZER)/perf_analyzer: $(VENV)/server-installed
 	@rm -rf $(PERF_ANALYZER)/parts && chmod +x $@ && touch $@
 
 # Runs all checks of a GPU, on a machine with an NVIDIA driver, Python 3.12 and torch with CUDA, but no network. First run
-# `make gpu-wheels` on a machine with a network, and copy build/gpu-wheels along with the repository (60 MB).
+# `make data gpu-wheels` on a machine with a network, and copy build/gpu-wheels along with the repository (60 MB).
 # GPU="--device cpu --size 1x64" is a rehearsal. PYTHON is the interpreter that has torch.
 GPU ?=
 GPU_PYTHON ?= 3.12

@@ -96,7 +96,7 @@ def main() -> None:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     if not (wheels / "python").is_file():
         raise SystemExit(
-            f"{wheels} has no wheels; run `make gpu-wheels` on a machine with a network, and copy the folder"
+            f"{wheels} has no wheels; run `make data gpu-wheels` on a machine with a network, and copy the folder"
         )
     collected = (wheels / "python").read_text()
     if collected != version:

@@ -14,6 +14,46 @@ from tests.polyglot.table import RecordCases
 from tests.server.conftest import RunningServer
 from tests.snippets import blocks, only
 
+# A program of the README's parts: options of a call, a deadline and a priority.
+PARTS = """package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"time"
+
+	sentriton "example.com/sentriton/client/go"
+)
+
+func shorten(ctx context.Context, encoder *sentriton.SentenceEncoder, sentence string) error {
+	%s
+	fmt.Println(len(vector))
+	return err
+}
+
+func limit(ctx context.Context, encoder *sentriton.SentenceEncoder) error {
+	%s
+	fmt.Println(len(vector))
+	return err
+}
+
+func run(ctx context.Context) error {
+	%s
+	if err := shorten(ctx, encoder, "숙소가 역에서 가까워요."); err != nil {
+		return err
+	}
+	return limit(ctx, encoder)
+}
+
+func main() {
+	if err := run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def programs(run_go: RunGo, tmp_path_factory: pytest.TempPathFactory) -> Programs:
@@ -51,7 +91,7 @@ def test_go_finds_nothing_to_mend(run_go: RunGo) -> None:
 def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: Path) -> None:
     """Its commands too, in an empty folder. The packages are those that are here already."""
     page = GO_CLIENT / "README.md"
-    first, second = blocks(page, "go")
+    first, *parts = blocks(page, "go")
     (commands,) = only(page, "console")
     offline = {"GOPROXY": "off", "GONOSUMDB": "*", "GOFLAGS": "-mod=mod"}
     program = tmp_path / "main.go"
@@ -61,8 +101,9 @@ def test_the_readmes_code_runs(run_go: RunGo, server: RunningServer, tmp_path: P
         ran = run_go(*arguments, folder=tmp_path, **offline)
         assert ran.returncode == 0, f"{line}: {ran.stderr}"
     assert ran.stdout == first.output
-    program.write_text(second.code.replace("localhost:8001", server.url), encoding="utf-8")
-    assert run_go("run", ".", folder=tmp_path, **offline).stdout == second.output
+    options, deadline, priority = (part.code.replace("localhost:8001", server.url) for part in parts)
+    program.write_text(PARTS % (options, deadline, priority), encoding="utf-8")
+    assert run_go("run", ".", folder=tmp_path, **offline).stdout == "128\n256\n"
     # Too little time for a request.
-    program.write_text(second.code.replace("5*time.Second", "time.Millisecond"), encoding="utf-8")
-    assert run_go("run", ".", folder=tmp_path, **offline).stderr.splitlines()[0].endswith(" the deadline has passed")
+    program.write_text(PARTS % (options, deadline.replace("5*time.Second", "time.Millisecond"), priority), "utf-8")
+    assert " no vector in time: sentriton: " in run_go("run", ".", folder=tmp_path, **offline).stderr
