@@ -20,7 +20,7 @@ CARD = BUNDLED_CHECKPOINT / "README.md"
 # tests/server/test_security.py, tests/end_to_end/test_training.py, and the last test here.
 ELSEWHERE = {
     ROOT / "README.md": "from inference import",
-    ROOT / "docs/protocol.md": "from inference import",
+    ROOT / "docs/protocol.md": "inference_pb2",
     ROOT / "docs/gateway.md": "from openai import",
     ROOT / "gateway/README.md": "from openai import",
     ROOT / "docs/serving.md": "root_certificates=",

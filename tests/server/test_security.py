@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import Parse
 from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc import service_pb2_grpc
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from sentriton import AccessDenied, AsyncSentenceEncoder, SentenceEncoder, ServerUnavailable
@@ -100,7 +101,9 @@ both = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "asyn
 
 
 def test_the_command_takes_certificate_and_key(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The flags of the certificate, the variable of the access key, and two callers, as docs/serving.md shows them."""
+    """The flags of the certificate, the variable of the access key, and callers, as docs/serving.md and
+    docs/protocol.md show them.
+    """
     flags = "--host", "127.0.0.1", "--tls-certificate", certificates.server, "--tls-key", certificates.server_key
     with running(*flags, environment={"SENTRITON_ACCESS_KEY": ACCESS_KEY}) as (_, line, _):
         (port,) = re.findall(r" at 127\.0\.0\.1:(\d+) ", line)
@@ -112,9 +115,12 @@ def test_the_command_takes_certificate_and_key(certificates: Certificates, monke
         monkeypatch.setenv("SENTRITON_ACCESS_KEY", ACCESS_KEY)
         programs = (block.code for block in blocks(ROOT / "docs/serving.md", "python"))
         (program,) = (code for code in programs if "root_certificates=" in code)
-        names: dict[str, Any] = {}
-        exec(program.replace(ADDRESS, f"localhost:{port}").replace("ca.crt", certificates.authority), names)
+        *_, lines = blocks(ROOT / "docs/protocol.md", "python")
+        names: dict[str, Any] = {"grpc": grpc, "inference_pb2_grpc": service_pb2_grpc, "request": text_request(["x"])}
+        for code in (program, lines.code):
+            exec(code.replace(ADDRESS, f"localhost:{port}").replace("ca.crt", certificates.authority), names)
         assert names["embeddings"].shape == (1, 256)
+        assert names["response"].outputs[0].shape == [1, 256]
         monkeypatch.setenv("SENTRITON_URL", f"localhost:{port}")
         monkeypatch.setenv("SENTRITON_ROOT_CERTIFICATES", certificates.authority)
         subprocess.run([SENTRITON, "health"], timeout=60, check=True)

@@ -3,7 +3,7 @@
 It supports the documented settings that the repository uses: stacked rows of all requests, argument names, output
 dtypes. The sources in triton-inference-server are pytorch_backend/README.md and
 server/docs/user_guide/model_configuration.md. It rejects all other settings, and all requests that the libtorch backend
-rejects or answers wrongly. docs/stock-backend.md lists the differences.
+rejects or answers wrongly. docs/decisions/stand-in.md lists them.
 """
 
 from __future__ import annotations

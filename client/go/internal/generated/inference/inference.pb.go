@@ -7,8 +7,8 @@
 // To embed text, send a ModelInferRequest to ModelInfer:
 //
 //   model_name          "embed_text"
-//   inputs[0]           name "text", datatype "BYTES", shape [rows, 1]; rows from 1 to max_batch_size (usually 64),
-//                       with 1 MiB of text at most
+//   inputs[0]           name "text", datatype "BYTES", shape [rows, 1], with 1 MiB of text at most; at most 256 rows,
+//                       or 1,048,575 / max_seq_length, rounded down, if that is fewer
 //   raw_input_contents  one entry: for each row the length of its UTF-8 as 4 bytes, little-endian, then this UTF-8
 //   parameters          optional, see ModelInferRequest
 //
@@ -21,9 +21,9 @@
 //
 //   embed_tokens  input_ids, row INT32 [tokens, 1], and optionally pooled BOOL [tokens, 1] -> sentence_embedding FP32
 //                 [rows, dimension]. Rows are packed: the tokens of all rows are concatenated, without padding, at
-//                 most max_batch_size rows of at most max_seq_length tokens. row is the number of each token's row, 0,
-//                 1, 2 and so on. pooled is 1 for a token that is pooled (the default), 0 for one that only takes part
-//                 in attention. INT32 elements are 4 bytes, little-endian, BOOL elements 1 byte.
+//                 most as many rows as for embed_text, of at most max_seq_length tokens. row is the number of each
+//                 token's row, 0, 1, 2 and so on. pooled is 1 for a token that is pooled (the default), 0 for one that
+//                 only takes part in attention. INT32 elements are 4 bytes, little-endian, BOOL elements 1 byte.
 //                 A request whose only entry in outputs is token_embeddings gets FP32 [tokens, hidden] instead, in the
 //                 order of the tokens. It may have 4,096 tokens, or one row, and waits in the lane bulk.
 //   assets        name BYTES [1] -> content BYTES [1]. The names are manifest.json (the model: dimension,
