@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,13 @@ def save_checkpoint(encoder: Any, folder: Path, name: str, *, max_seq_length: in
 
 
 def export_once(checkpoint: Path, folder: Path, *, precision: str, device: str) -> Path:
-    """The export of a checkpoint below `folder`. A run reuses that of an earlier one, but not of another exporter."""
-    repository = folder / f"sentriton-{device}-{precision}-{exporter_key()}"
+    """The export of a checkpoint below `folder`. A run reuses that of an earlier one, and replaces that of another
+    exporter.
+    """
+    name = f"sentriton-{device}-{precision}-"
+    repository = folder / f"{name}{exporter_key()}"
     if not repository.exists():
+        for other in folder.glob(f"{name}*"):
+            shutil.rmtree(other)
         export(checkpoint, repository, precision=precision, device=device)
     return repository

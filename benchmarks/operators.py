@@ -28,7 +28,8 @@ from sentriton_server.cores import usable_cores
 from sentriton_server.encoder import PRECISIONS, compile_encoder, precisions_of, read_encoder
 from sentriton_server.encoder.operators import build_library, load_library
 
-_MIXTURE = [random.Random(0).randint(4, 200) for _ in range(128)]
+_RANDOM = random.Random(0)
+_MIXTURE = [_RANDOM.randint(4, 200) for _ in range(128)]
 # size, layers, tokens of each row
 CASES = [
     ("base", 3, _MIXTURE),

@@ -7,7 +7,7 @@ from pathlib import Path
 _CPUINFO = Path("/proc/cpuinfo")
 # Flags of x86 and features of Arm: products of 8-bit numbers, summed in 32 bits by one instruction.
 _INT8_PRODUCTS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}
-# With these instructions alone, Sentriton's operators compute int8 in 16 bits: whole, and faster than fp32.
+# With these instructions alone, Sentriton's operators compute int8 faster than fp32, with weights of 7 to 8 bits.
 _INT8_BY_OPERATORS = {"avx2", "fma"}
 
 

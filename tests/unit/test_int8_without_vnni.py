@@ -18,7 +18,7 @@ INPUTS, OUTPUTS, TOKENS = 512, 64, 16
 # Computes by a layer that this process saved, and saves one of its own.
 PROGRAM = """
 import sys, torch
-from sentriton_server.encoder.linear import Int8Linear, within_16_bits
+from sentriton_server.encoder.linear import Int8Linear
 saved, linear, hidden, found, own = sys.argv[1:]
 torch.save([torch.jit.load(saved)(numbers) for numbers in torch.load(hidden)], found)
 torch.jit.script(Int8Linear(torch.load(linear, weights_only=False))).save(own)

@@ -20,7 +20,9 @@ def child(folder: Path, *arguments: str) -> Iterator[psutil.Process]:
     program = shutil.copy(shutil.which("cat") or "", folder / "triton_python_backend_stub")
     process = subprocess.Popen(["stub", *arguments], executable=program, stdin=subprocess.PIPE)
     try:
-        yield psutil.Process(process.pid)
+        started = psutil.Process(process.pid)
+        until(started.cmdline, 10, "the process has no arguments")  # Linux sets them last
+        yield started
     finally:
         process.kill()
         process.communicate()

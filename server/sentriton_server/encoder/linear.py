@@ -77,7 +77,7 @@ class OrderedLinear(nn.Module):
         self.training = state[2]
 
 
-def cuts_sums_off() -> bool:
+def onednn_cuts_sums_off() -> bool:
     """Whether oneDNN adds pairs of 8-bit products in 16 bits and cuts the sums off, as on an x86 processor without
     VNNI.
     """
@@ -94,7 +94,8 @@ def cuts_sums_off() -> bool:
 
 def within_16_bits(weight: Tensor) -> Tensor:
     """A factor of at most 1 for each output [outputs, 1] of 8-bit weights [outputs, inputs]. Multiply the weights by it
-    and round them. Then no two adjacent weights times numbers up to 255 have a sum beyond 16 bits.
+    and round them. Then no pair of adjacent weights (inputs 0 and 1, 2 and 3, ...) times numbers up to 255 has a sum
+    beyond 16 bits.
     """
     pairs = weight.to(torch.int16).view(weight.size(0), -1, 2)
     # Products of different signs reduce each other's sum.
@@ -116,7 +117,7 @@ class Int8Linear(nn.Module):
     token's numbers. The weight has zeros for these eight.
 
     Where the kernel would cut sums off, it gets smaller weights. Those of Sentriton's operators are `within_16_bits`.
-    oneDNN may pair any two weights, so it gets 7 bits. The file has 8 bits, since another processor may load it.
+    oneDNN documents no pairs, so it gets weights of 7 bits. The file has 8 bits, since another processor may load it.
     """
 
     __constants__: ClassVar = ["operators", "mixed"]
@@ -137,7 +138,7 @@ class Int8Linear(nn.Module):
         if self.uses_operators():
             if self.operators_cut_sums_off():
                 factors = within_16_bits(weight)
-        elif cuts_sums_off():
+        elif onednn_cuts_sums_off():
             factors *= 63.0 / 127.0  # the largest pair is 2 * 63 * 255 = 32,130
         weight = (weight * factors).round().to(torch.int8)
         self.scales = self.scales / factors[:, 0]

@@ -13,7 +13,7 @@ _ENDED_NAME_LETTERS = 15  # Linux keeps this many letters of the name of an ende
 
 @dataclass(frozen=True)
 class PythonStub:
-    """A Python stub. `instance` is its model instance, such as encoder_0_0."""
+    """A Python stub. `name` is its model instance, such as encoder_0_0."""
 
     name: str
     process: psutil.Process

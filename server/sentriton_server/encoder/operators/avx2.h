@@ -80,6 +80,6 @@ template <Kind kind>
 inline void store_numbers(float* to, Floats values) {
   const auto numbers = _mm256_cvtps_epi32(values);
   const auto low = _mm256_castsi256_si128(numbers), high = _mm256_extracti128_si256(numbers, 1);
-  const auto words = _mm_packs_epi32(low, high);
-  _mm_storel_epi64((__m128i*)to, _mm_packus_epi16(words, words));
+  const auto in_16_bits = _mm_packs_epi32(low, high);
+  _mm_storel_epi64((__m128i*)to, _mm_packus_epi16(in_16_bits, in_16_bits));
 }
