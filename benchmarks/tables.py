@@ -40,8 +40,8 @@ _WRITTEN_BY = "`python -m benchmarks.tables` writes {pages}.\n"
 # Limits of the results of a folder.
 _NOTES = {
     "zen3": "This processor has no instructions for products at bf16. Other systems are slow at bf16, or fail.\n"
-    "For RoBERTa-base at int8, no other system has vectors as close to fp32 as those of Sentriton, so the last ratio is\n"
-    "empty. RoBERTa-large ran only beside CTranslate2, the best peer of RoBERTa-base.\n",
+    "For RoBERTa-base at int8, no other system has vectors as close to fp32 as those of Sentriton, so the last ratio\n"
+    "is empty. RoBERTa-large ran only beside CTranslate2, the best peer of RoBERTa-base.\n",
     "zen4": "These results are older than Sentriton's [C++ operators]({root}docs/decisions/encoder-operators.md).\n"
     "They use torch's operators and do not include CTranslate2.\n",
 }
