@@ -109,10 +109,8 @@ class BaseEncoder(Generic[AnyConnection]):
     def similarity(self, embeddings1: TensorsOrArrays, embeddings2: TensorsOrArrays) -> object:
         """Score every row of `embeddings1` [n, d] against every row of `embeddings2` [m, d]. Return the scores [n, m].
 
-        The function is `similarity_fn_name`. Arrays give an array, and torch tensors a tensor. Raises `InvalidInput` if
-        d differs.
-
-        >>> scores = encoder.similarity(queries, documents)
+        The function is `similarity_fn_name`. Higher is more similar: euclidean and manhattan give negative distances.
+        Torch tensors give a tensor. Raises `InvalidInput` if d differs.
         """
         return score_matrix(self.similarity_fn_name, embeddings1, embeddings2)
 

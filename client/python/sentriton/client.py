@@ -63,26 +63,24 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Return the embeddings: float32 [sentences, dimension] in order, or [dimension] for a single string.
 
         `inputs` is another name for `sentences`. `prompt`, or the prompt named `prompt_name`, precedes every sentence.
-        The other arguments:
+        The default is the model's default prompt, if any, and `prompt=""` turns it off. The other arguments:
 
         - `batch_size`: largest number of sentences per request (None: the server's limit)
         - `truncate_dim`: keeps only the first dimensions of each vector
         - `normalize_embeddings`: scales each vector to length 1, after truncation
         - `precision`: float32, int8, uint8, binary or ubinary (None: float32). binary and ubinary pack 8 dimensions
           into each byte, as int8 and uint8. int8 and uint8 refuse a single sentence. Compare them only within one call.
-        - `output_value`: "token_embeddings" returns a list of matrices [tokens, hidden], one per sentence
+        - `output_value`: "token_embeddings" returns a list of matrices [tokens, hidden], one per sentence. They are
+          torch tensors if torch is installed and `precision` is float32.
         - `convert_to_tensor`: returns a torch tensor
         - `convert_to_numpy`: False returns a list of tensors
         - `show_progress_bar`: shows a progress bar on standard error (None: off)
         - `timeout_s`: deadline of the whole call (None: the encoder's `timeout_s`)
-        - `device`, `pool`: accepted for compatibility; no effect
-        - `chunk_size`: no effect, except in `encode_stream`
+        - `device`, `pool`: no effect
+        - `chunk_size`: only for `encode_stream`
 
         Raises `InvalidInput` for an invalid argument or request, `ContractMismatch` if the server has another model,
         and another `SentritonError` if a request fails. An unknown option raises `TypeError`.
-
-        >>> encoder.encode(["A first sentence.", "And a second one."]).shape
-        (2, 256)
         """
         return self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
 
@@ -94,11 +92,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `encode`, with the model's "query" prompt unless you give another.
-
-        >>> encoder.encode_query("Who?").shape
-        (256,)
-        """
+        """Like `encode`, with the model's "query" prompt unless you give another."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return self._encode(call)
 
@@ -110,11 +104,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `encode`, with the model's "document", "passage" or "corpus" prompt unless you give another.
-
-        >>> encoder.encode_document(["A text."]).shape
-        (1, 256)
-        """
+        """Like `encode`, with the model's "document", "passage" or "corpus" prompt unless you give another."""
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return self._encode(call)
 
@@ -130,7 +120,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Yield the embeddings in order, in arrays of at most `chunk_size` rows (None: 2,048). Memory stays constant.
 
         `sentences`, or `inputs`, is an iterable of strings, read at most two chunks ahead of the caller. The options
-        and errors are those of `encode`. `timeout_s` bounds each chunk. Closing the stream cancels its requests.
+        and errors are those of `encode`. `timeout_s` bounds each chunk, and int8 and uint8 take their ranges from it.
+        Closing the stream cancels its requests.
 
         >>> for chunk in encoder.encode_stream(lines):
         ...     print(chunk.shape)
