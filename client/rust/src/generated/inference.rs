@@ -169,8 +169,8 @@ pub struct ModelInferRequest {
     pub id: ::prost::alloc::string::String,
     /// Sentriton reads these, all optional:
     ///
-    ///    fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-    ///                 "fingerprint mismatch", so that vectors of two models never mix.
+    ///    fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+    ///                 server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
     ///    lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
     ///    timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
     ///                 server's limit. Send the remaining time of the call.

@@ -2113,8 +2113,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-   * "fingerprint mismatch", so that vectors of two models never mix.
+   * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+   * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
    * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
    * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
    * server's limit. Send the remaining time of the call.
@@ -2141,8 +2141,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-   * "fingerprint mismatch", so that vectors of two models never mix.
+   * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+   * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
    * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
    * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
    * server's limit. Send the remaining time of the call.
@@ -2160,8 +2160,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-   * "fingerprint mismatch", so that vectors of two models never mix.
+   * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+   * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
    * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
    * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
    * server's limit. Send the remaining time of the call.
@@ -2186,8 +2186,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-   * "fingerprint mismatch", so that vectors of two models never mix.
+   * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+   * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
    * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
    * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
    * server's limit. Send the remaining time of the call.
@@ -2212,8 +2212,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
    * <pre>
    * Sentriton reads these, all optional:
    *
-   * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-   * "fingerprint mismatch", so that vectors of two models never mix.
+   * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+   * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
    * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
    * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
    * server's limit. Send the remaining time of the call.
@@ -2926,8 +2926,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
@@ -2952,8 +2952,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
@@ -2981,8 +2981,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
@@ -2999,8 +2999,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
@@ -3024,8 +3024,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
@@ -3049,8 +3049,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
@@ -3071,8 +3071,8 @@ io.sentriton.internal.inference.InferParameter defaultValue) {
      * <pre>
      * Sentriton reads these, all optional:
      *
-     * fingerprint  string_param: the manifest's. A server with another model rejects the request with INVALID_ARGUMENT
-     * "fingerprint mismatch", so that vectors of two models never mix.
+     * fingerprint  string_param: that of the model of your stored vectors, from its manifest. Store it with them. A
+     * server with another model rejects the request with INVALID_ARGUMENT "fingerprint mismatch".
      * lane         string_param: "query" (the default), or "bulk" for work that waits for queries.
      * timeout      int64_param: the longest wait in the server's queue in microseconds, if it is shorter than the
      * server's limit. Send the remaining time of the call.
