@@ -111,6 +111,8 @@ class BaseEncoder(Generic[AnyConnection]):
 
         The function is `similarity_fn_name`. Higher is more similar: euclidean and manhattan give negative distances.
         Torch tensors give a tensor. Raises `InvalidInput` if d differs.
+
+        >>> scores = encoder.similarity(queries, documents)
         """
         return score_matrix(self.similarity_fn_name, embeddings1, embeddings2)
 

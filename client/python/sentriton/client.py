@@ -81,6 +81,9 @@ class SentenceEncoder(BaseEncoder[Connection]):
 
         Raises `InvalidInput` for an invalid argument or request, `ContractMismatch` if the server has another model,
         and another `SentritonError` if a request fails. An unknown option raises `TypeError`.
+
+        >>> encoder.encode(["A first sentence.", "And a second one."]).shape
+        (2, 256)
         """
         return self._encode(Call(self._session, sentences, prompt_name, prompt, arguments))
 
@@ -92,7 +95,11 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `encode`, with the model's "query" prompt unless you give another."""
+        """Like `encode`, with the model's "query" prompt unless you give another.
+
+        >>> encoder.encode_query("Who?").shape
+        (256,)
+        """
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=QUERY_PROMPTS)
         return self._encode(call)
 
@@ -104,7 +111,11 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `encode`, with the model's "document", "passage" or "corpus" prompt unless you give another."""
+        """Like `encode`, with the model's "document", "passage" or "corpus" prompt unless you give another.
+
+        >>> encoder.encode_document(["A text."]).shape
+        (1, 256)
+        """
         call = Call(self._session, sentences, prompt_name, prompt, arguments, preferred_prompts=DOCUMENT_PROMPTS)
         return self._encode(call)
 

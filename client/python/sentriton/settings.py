@@ -54,10 +54,8 @@ _URL = Allowed(
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """How a client reaches and calls a server. Encoders take these settings as arguments.
-
-    Encoders and `resolve` read environment variables, but `ClientSettings()` does not. Raises `InvalidInput` for an
-    invalid value.
+    """The settings of a client. Encoders and `resolve` read environment variables, but `ClientSettings()` does not.
+    Raises `InvalidInput` for an invalid value.
 
     With several addresses in `url`, a request goes to the server with the fewest requests in flight. gRPC
     re-resolves the name in dns:///host:port.
