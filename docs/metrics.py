@@ -74,8 +74,10 @@ Rows wait in a lane until the encoder computes them in batches:
 {sentriton_rows_total sentriton_row_wait_seconds_total sentriton_waiting_rows sentriton_batches_total
 sentriton_positions_total sentriton_tokenized_rows_total}
 
-The padding in `sentriton_positions_total` is an upper bound, because attention groups rows of similar length. The value
-is 0 if attention does not pad at all, as with the C++ operators or the kernels of a GPU.
+With the label `kind="padding"`, `sentriton_positions_total` is an upper bound, because attention groups rows of similar
+length. It stays 0 if attention does not pad at all, as with the C++ operators or the kernels of a GPU.
+
+`sentriton_tokenized_rows_total` does not include rows of the Python client and the gateway, which tokenize themselves.
 
 `sentriton_batches_total` is also published under its old name `sentriton_steps_total`, until the next release. Release
 0.1 has only the old name.
@@ -114,8 +116,8 @@ The [gateway](gateway.md) counts only requests whose path begins with `/v1/`. It
 sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_tokens_total}
 
 The label `status` is the HTTP status, or 499 if the caller disconnected before the answer. The label `path` is
-`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for all other paths, and for requests that
-the gateway rejects before it routes them, such as those with a wrong key.
+`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for all other paths below `/v1/`, and for
+requests that the gateway rejects before it routes them, such as those with a wrong key.
 """
 
 
