@@ -47,7 +47,7 @@ settings belong to a command:
 | `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
 | `sentriton export` | [Model](#model) and [Text](#text), without the row cache, and `$SENTRITON_CACHE` |
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
-| `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings), where `--on-model-change` is `reload` by default |
+| `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
 If several sources have a value, a flag wins over a variable, and a variable wins over the default. `serve` prints each
 setting that a flag or a variable sets, and names this source. With `--verbose` it also prints the settings at their
@@ -59,6 +59,7 @@ These rules apply to all settings:
 - A switch takes no value as a flag. It has a second flag that turns it off, such as `--no-verbose`.
 - An exported repository has a fixed precision, device and length. `serve REPOSITORY` refuses `--precision`, `--device`,
   `--check-on`, `--operators` and `--max-seq-length`, and their variables.
+- The gateway has `reload` as the default of `--on-model-change`.
 - A certificate and its key belong together. TLS excludes `--http-port`, and `--client-root-certificates` excludes
   `--gateway-port`.
 - An empty variable counts as unset. An empty key is an error, because an unset access key would leave the server open.

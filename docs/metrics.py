@@ -116,8 +116,8 @@ The [gateway](gateway.md) counts only requests whose path begins with `/v1/`. It
 sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_tokens_total}
 
 The label `status` is the HTTP status, or 499 if the caller disconnected before the answer. The label `path` is
-`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for all other paths below `/v1/`, and for
-requests that the gateway rejects before it routes them, such as those with a wrong key.
+`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for all other paths below `/v1/`. It is
+also `other` for requests that the gateway rejects before it routes them, such as those with a wrong key.
 """
 
 
