@@ -115,7 +115,7 @@ _SHOWN = {
     "callers of single sentences.",
     "contention": "Other programs on the same cores slow the encoder down. The table shows the service and the encoder "
     "module, alone and beside 6 and 15 busy processes. These run in the session of the benchmark (`this`) or in one of "
-    "their own (`another`). `GOMP_SPINCOUNT` hardly matters here, because the threads of the C++ operators rarely wait.",
+    "their own (`another`). `GOMP_SPINCOUNT` hardly matters here: the threads of the C++ operators rarely wait.",
     "gateway": "`encode` calls the server over gRPC. `HTTP` calls the gateway with httpx, and `openai` with OpenAI's "
     "client.",
     "gpu": "The table compares the matrix products alone, the encoder module, the service, and two other systems. "
