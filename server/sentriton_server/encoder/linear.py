@@ -134,18 +134,20 @@ class Int8Linear(nn.Module):
 
     def prepare(self) -> None:
         weight, self.scales = self.plain_weight, self.plain_scales
-        factors = torch.ones([weight.size(0), 1])
         if self.uses_operators():
             if self.operators_cut_sums_off():
-                factors = within_16_bits(weight)
+                weight = self.shrunk(weight, within_16_bits(weight))
         elif onednn_cuts_sums_off():
-            factors *= 63.0 / 127.0  # the largest pair is 2 * 63 * 255 = 32,130
-        weight = (weight * factors).round().to(torch.int8)
-        self.scales = self.scales / factors[:, 0]
+            weight = self.shrunk(weight, torch.tensor([[63.0 / 127.0]]))  # the largest pair is 2 * 63 * 255 = 32,130
         self.weight = self.order(weight)
         self.row_sums = weight.sum(dim=1) * self.scales
         self.no_offsets = torch.zeros_like(self.scales, dtype=torch.int64)
         self.for_operators = [self.weight, self.bias, self.scales, self.row_sums]
+
+    def shrunk(self, weight: Tensor, factors: Tensor) -> Tensor:
+        """The weights times factors [outputs, 1], or [1, 1] for all, rounded. Their scales grow accordingly."""
+        self.scales = self.plain_scales / factors.flatten()
+        return (weight * factors).round().to(torch.int8)
 
     def uses_operators(self) -> bool:
         if self.operators:  # as in OrderedLinear
