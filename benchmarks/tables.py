@@ -17,9 +17,9 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 HEADING = """# Results
 
-This page compares Sentriton with other systems on each processor. The best peer is the fastest other system, at its
-best batch size. The last ratio of a row considers only peers whose vectors are as close to fp32 as those of Sentriton
-([definition](../peers.md#goals-for-a-corpus)).
+The tables on this page show how fast Sentriton and other systems embed a corpus. Each row has the best peer, which is
+the fastest other system at its best batch size. The last ratio considers only peers whose vectors are as close to fp32
+as those of Sentriton ([definition](../peers.md#goals-for-a-corpus)).
 
 Each processor also has its own page with all rates, dates and commands. [Benchmarks](../README.md) describes the
 conditions and the goals.
@@ -41,7 +41,7 @@ _WRITTEN_BY = "`python -m benchmarks.tables` writes {pages}.\n"
 _NOTES = {
     "zen3": "This processor has no instructions for products at bf16. Other systems are slow at bf16, or fail.\n"
     "For RoBERTa-base at int8, no other system has vectors as close to fp32 as those of Sentriton, so the last ratio\n"
-    "is empty. RoBERTa-large ran only beside CTranslate2, the best peer of RoBERTa-base.\n",
+    "is empty. With RoBERTa-large, only CTranslate2 was measured, the best peer with RoBERTa-base.\n",
     "zen4": "These results are older than Sentriton's [C++ operators]({root}docs/decisions/encoder-operators.md).\n"
     "They use torch's operators and do not include CTranslate2.\n",
 }
@@ -61,7 +61,7 @@ _COLUMNS = {
     "list_cpu_us": "list, CPU µs",
     "list_per_s": "list, sentences/s",
     "min_cosine": "smallest cosine",
-    "of_alone": "share of alone",
+    "of_alone": "share of undisturbed rate",
     "of_embed_tokens": "share of embed_tokens",
     "of_grpc": "share of gRPC",
     "of_list": "share of list",

@@ -149,24 +149,25 @@ def _shape(architecture: Architecture) -> list[list[str]]:
 def _training(report: TrainingReport) -> str:
     headings = ["Stage", "Data", "Examples", "Epochs or batches", "Batch size", "Learning rate", "Wall time"]
     products = f"with {report.autocast} autocast" if report.autocast else "in float32"
-    objectives = " ".join(dict.fromkeys(_objective(stage.stage) for stage in report.stages))
+    objectives = "\n".join(dict.fromkeys(_objective(stage.stage) for stage in report.stages))
     return (
         "## Training\n\n"
         f"`sentriton train {report.recipe.argument}` trained the model on {_hardware(report)} {products}. The "
-        f"seed is {report.recipe.seed}. The optimizer is AdamW. The learning rate rises in a warm-up and then falls "
-        f"linearly.\n\n{objectives}\n\n" + _table(headings, [_stage_row(stage) for stage in report.stages])
+        f"seed is {report.recipe.seed}. The optimizer is AdamW, whose learning rate rises in a warm-up and then falls "
+        f"linearly. Each stage has an objective:\n\n{objectives}\n\n"
+        + _table(headings, [_stage_row(stage) for stage in report.stages])
     )
 
 
 def _objective(stage: Stage) -> str:
-    """A sentence about a stage's objective."""
-    learns = {
-        "mlm": "learns to predict masked tokens",
-        "contrastive": "learns which sentences of a batch have a similar meaning (MultipleNegativesRankingLoss)",
-        "cosine": "learns human scores of pairs (CosineSimilarityLoss)",
-        "distill": f"learns the vectors of {teacher_title(stage.teacher or '')}",
+    """An item of a list: a stage's objective."""
+    aims = {
+        "mlm": "predict masked tokens",
+        "contrastive": "recognize sentences of a batch with a similar meaning (MultipleNegativesRankingLoss)",
+        "cosine": "reproduce human scores of pairs (CosineSimilarityLoss)",
+        "distill": f"reproduce the vectors of {teacher_title(stage.teacher or '')}",
     }
-    return f"`{stage.objective}` {learns[stage.objective]}."
+    return f"- `{stage.objective}`: {aims[stage.objective]}"
 
 
 def _hardware(report: TrainingReport) -> str:
@@ -244,7 +245,7 @@ def _limits(report: TrainingReport) -> str:
         "## Limits\n\n"
         + (small if report.recipe.base.architecture else "")
         + f"Do not use the model for texts of more than {report.max_seq_length} tokens, for languages other than "
-        "Korean or to judge facts. Sentences on one topic that contradict each other have similar vectors."
+        "Korean or to judge facts. Sentences on one topic have similar vectors, even if they contradict each other."
     )
 
 
