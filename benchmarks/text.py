@@ -1,11 +1,11 @@
 """How fast is `embed_text`, which tokenizes in the server, compared with `embed_tokens`?
 
     .venv/bin/python -m benchmarks.text [--checkpoint FOLDER] [--precision fp32] [--lengths klue|mixture]
-        [--callers 64] [--seconds 5] [--rounds 3] [--save FILE.json]
+        [--bulk 4] [--callers 64] [--seconds 5] [--rounds 3] [--device cpu|gpu] [--save FILE.json]
 
-Both models get the same sentences in prepared requests, so only `embed_text` tokenizes in the measured time. In bulk, 4
-requests of 64 sentences are in flight. The callers have one sentence in each request. All take turns, and the best
-round of each counts. CPU time is that of the server.
+Both models get the same sentences in prepared requests, so only `embed_text` tokenizes in the measured time. In bulk,
+`--bulk` requests of 64 sentences are in flight; a GPU needs about 64. The callers have one sentence in each request.
+All take turns, and the best round of each counts. CPU time is that of the server.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sentriton.tokenization import TextTokenizer
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
 
-BULK_ROWS, BULK_REQUESTS = 64, 4
+BULK_ROWS = 64
 MAX_OVERTIME_S = 30.0  # of a turn whose callers still wait for answers
 
 
@@ -49,16 +49,19 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, default=BUNDLED_CHECKPOINT)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--lengths", choices=SENTENCES, default="klue")
+    parser.add_argument("--bulk", type=int, default=4, help="requests in flight in bulk")
     parser.add_argument("--callers", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--save", type=Path, help="a file of benchmarks/results/ for the results")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     sentences = spread_by_length(SENTENCES[arguments.lengths](1024))
-    repository = prepare_repository(arguments.checkpoint, precision=arguments.precision, device="cpu")
+    precision, device = arguments.precision, arguments.device
+    repository = prepare_repository(arguments.checkpoint, precision=precision, device=device)
     loads = {
-        f"bulk, {BULK_ROWS} sentences a request": (BULK_ROWS, BULK_REQUESTS),
+        f"bulk, {BULK_ROWS} sentences a request": (BULK_ROWS, arguments.bulk),
         f"{arguments.callers} callers": (1, arguments.callers),
     }
     best: dict[tuple[str, str], tuple[float, float]] = {}  # sentences per second, and seconds of CPU for each of them
@@ -85,8 +88,8 @@ def main() -> None:
         }
         for (load, model), (rate, cpu_s) in best.items()
     ]
-    title = f"{arguments.checkpoint.name} {arguments.precision}, {arguments.lengths} sentences, {hardware()}"
-    print_report("text", title, rows_of_report, save=arguments.save)
+    title = f"{arguments.checkpoint.name} {arguments.precision}, {arguments.lengths} sentences, {hardware(device)}"
+    print_report("text", title, rows_of_report, save=arguments.save, device=device)
 
 
 if __name__ == "__main__":
