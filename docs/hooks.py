@@ -34,6 +34,7 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks/README.md",
     "benchmarks/peers.md": "benchmarks/peers.md",
     "benchmarks/request-path.md": "benchmarks/request-path.md",
+    "benchmarks/long-texts.md": "benchmarks/long-texts.md",
     "benchmarks/gpu.md": "benchmarks/gpu.md",
     "benchmarks/results/README.md": "benchmarks/results/README.md",
 }
