@@ -36,12 +36,16 @@ BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end 
 HEAD = """\
 # Settings of the commands
 
-This page lists the settings of `sentriton serve`, `export`, `train` and `gateway` with their values, defaults and
-effects. Each setting has an environment variable, and each except `$SENTRITON_CACHE` has a flag. For example,
-`sentriton serve --grpc-port 8011` and `SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. This table shows which
-settings belong to a command:
+<!-- `make docs` writes this page from docs/generate.py and the declarations of the settings. -->
 
-| command | its settings |
+This page lists the settings of `sentriton serve`, `export`, `train` and `gateway` with their values, defaults and
+effects. Set them with flags or environment variables. For example, `sentriton serve --grpc-port 8011` and
+`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. If both are set, the flag wins. Only `$SENTRITON_CACHE` has no
+flag.
+
+Each command takes the settings of some sections:
+
+| command | settings |
 |---|---|
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
 | `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
@@ -49,28 +53,28 @@ settings belong to a command:
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
 | `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
 
-If several sources have a value, a flag wins over a variable, and a variable wins over the default. `serve` prints each
-setting that a flag or a variable sets, and names this source. With `--verbose` it also prints the settings at their
-defaults. It never prints those of the gateway.
+The gateway's default of `--on-model-change` is `reload`, unlike that of other clients.
 
-These rules apply to all settings:
+When `serve` starts, it prints the settings that you have set, each with its flag or variable. With `--verbose` it also
+prints the defaults. It does not print the settings of the gateway.
 
-- A flag whose name ends in `-s` takes seconds, and one whose name ends in `-mib` takes MiB.
-- A switch takes no value as a flag. It has a second flag that turns it off, such as `--no-verbose`.
-- An exported repository has a fixed precision, device and length. `serve REPOSITORY` refuses `--precision`, `--device`,
-  `--check-on`, `--operators` and `--max-seq-length`, and their variables.
-- The gateway has `reload` as the default of `--on-model-change`.
-- A certificate and its key belong together. TLS excludes `--http-port`, and `--client-root-certificates` excludes
-  `--gateway-port`.
-- An empty variable counts as unset. An empty key is an error, because an unset access key would leave the server open.
-- `~` at the beginning of a path is the home folder.
-- `--overwrite` and `--evaluate` of `export` are [options](commands.md#export) and have no variable.
-- The size of a queue has neither a flag nor a variable. It is one of the [limits of the
-  queues](reliability.md#limits-of-the-queues) in an exported repository.
+Flags and variables follow these rules:
 
-`make docs` writes this page from the settings of the [server](../server/sentriton_server/settings.py), the
-[client](../client/python/sentriton/settings.py) and the [gateway](../gateway/sentriton_gateway/settings.py). A test
-checks that it is current.
+- **Units.** A setting whose name ends in `-s` is in seconds, and one whose name ends in `-mib` is in MiB.
+- **Switches.** The flag of a switch takes no value. A second flag turns the switch off, such as `--no-verbose`.
+- **Paths.** `~` at the beginning of a path is the home folder.
+- **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway is
+  an error, because it would leave the server open.
+
+Some settings cannot be combined:
+
+- **Exported repositories.** An export fixes how its model computes. Therefore `serve REPOSITORY` refuses `--precision`,
+  `--device`, `--check-on`, `--operators` and `--max-seq-length`, and their variables.
+- **TLS.** A certificate needs its key. `serve` refuses TLS together with `--http-port`, and refuses
+  `--client-root-certificates` together with `--gateway-port`.
+
+The sizes of the queues are not settings. To change them, edit the [limits of the
+queues](reliability.md#limits-of-the-queues) in an exported repository.
 """
 
 # A sentence before each group's table.
@@ -78,20 +82,18 @@ INTRODUCTIONS = {
     "Model": "These settings choose how the model computes:",
     "Text": "This setting bounds the length of a text:",
     "Network": "These settings choose the addresses and ports on which `serve` listens:",
-    "Security": "These settings turn on TLS and keys. [Security](serving.md#security) describes how to use them:",
+    "Security": "These settings turn on TLS and keys, as in [Security](serving.md#security):",
     "Tracing": "These settings export [traces](monitoring.md#traces):",
-    "Supervision": "These settings decide when `serve` checks, restarts and stops Triton:",
-    "Gateway": "`sentriton gateway` listens on port 8080 unless you set another port. "
-    "`sentriton serve` starts a gateway only if you set `--gateway-port`, which therefore has no default "
-    "[there](#network). "
-    "[Gateway](gateway.md) describes both ways:",
+    "Supervision": "These settings decide when `serve` checks, restarts and stops Triton, and how it reports this:",
+    "Gateway": "`sentriton serve` starts a [gateway](gateway.md) only if you [set its port](#network), and "
+    "`sentriton gateway` has a default port. These settings choose the address and the port:",
     "Gateway's answers": "These settings change the gateway's answers:",
     "Gateway's security": "These settings turn on TLS and a key for the callers of the gateway:",
-    "Gateway's limits": "These settings bound the load of the gateway:",
+    "Gateway's limits": "These settings bound the size, the number and the duration of requests:",
 }
 
 TITLES = "| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
-FILES_INTRODUCTION = "These settings name folders. Some belong to commands other than those above:"
+FILES_INTRODUCTION = "These settings name files and folders, some of them for other commands:"
 
 FORMER = """
 ## Former names

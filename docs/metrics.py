@@ -23,49 +23,52 @@ BACKEND = "triton_python_backend_utils"
 PAGE = """\
 # Metrics
 
-This page lists the Prometheus metrics of a Sentriton server and its gateway. [Monitoring](monitoring.md) shows how to
-use them in queries, alerts and a dashboard. `make docs` writes this page from the code.
+<!-- `make docs` writes this page from docs/metrics.py and the code that publishes the metrics. -->
 
-| process | address of its metrics by default |
+This page lists the Prometheus metrics of a Sentriton server and its gateway. [Monitoring](monitoring.md) shows how to
+use them in queries, alerts and a dashboard. By default they have these addresses:
+
+| process | address |
 |---|---|
 | server | `http://127.0.0.1:8002/metrics`, together with [Triton's own metrics][triton] |
 | [gateway](#gateway) | `http://127.0.0.1:8080/metrics` |
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
-A row is one text. A [lane](decisions/lanes.md) is a queue: `query` is the default, `bulk` is for work that may wait,
-and `canary` is for the server's own health checks. The server publishes its values once per second, and the memory of
-its processes every 5 s.
+In the tables, a row is one text, and a [lane](decisions/lanes.md) is a queue of the server. The lane `query` is the
+default, `bulk` is for work that may wait, and `canary` is for the server's own health checks. The server publishes its
+values once per second, and the memory of its processes every 5 s.
 
 ## Requests
 
-These metrics count the requests for embeddings. A request counts when its tokens arrive in the model `embed_tokens`:
+These metrics count the requests for embeddings, and measure their time. A request counts, and its time begins, when
+its tokens arrive in the model `embed_tokens`:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}
 
-A request succeeds if the server answers it with vectors. The label `reason` names the cause of a failure:
+A request succeeds if the answer has vectors. The label `reason` names the cause of a failure:
 
 | `reason` | cause |
 |---|---|
 | `invalid` | The request is invalid, or names the fingerprint of another model. |
-| `full` | The lane is full, or the request would wait in it for too long. |
+| `full` | The lane is full, or the expected wait is too long. |
 | `expired` | The request waited in the lane for longer than its time limit. |
 | `cancelled` | The caller cancelled the request while it waited in the lane. |
 | `failed` | A model of the server failed, or the server stops or restarts. |
 | `not_finite` | The model gave a vector with NaN or infinity for valid input. |
 
-Triton 24.10 has no histograms, so the buckets are counters. `histogram_quantile` accepts them. These are their bounds
-(`le`) in seconds:
+The buckets are counters, because Triton 24.10 has no histograms. `histogram_quantile` accepts them. These are their
+bounds (`le`) in seconds:
 
 `BOUNDS`
 
-The metrics leave out the work before `embed_tokens`. The times do not include the tokenization of text, and these
-failed requests do not count:
+The metrics leave out the work before `embed_tokens`. So the times do not include the tokenization of text, and these
+requests do not count:
 
-- requests with a wrong access key or a wrong shape, which Triton itself rejects;
-- text that `embed_text` rejects, because it is invalid, too large or cancelled, or because its queue is full or too
-  slow.
+- requests that Triton itself rejects, such as those with a wrong access key or a wrong shape;
+- requests that `embed_text` rejects, because their text is invalid or too large, the caller cancelled, or the queue for
+  text is full or too slow.
 
 ## Rows and batches
 
@@ -74,13 +77,14 @@ Rows wait in a lane until the encoder computes them in batches:
 {sentriton_rows_total sentriton_row_wait_seconds_total sentriton_waiting_rows sentriton_batches_total
 sentriton_positions_total sentriton_tokenized_rows_total}
 
-With the label `kind="padding"`, `sentriton_positions_total` is an upper bound, because attention groups rows of similar
-length. It stays 0 if attention does not pad at all, as with the C++ operators or the kernels of a GPU.
+These notes explain three of the metrics:
 
-`sentriton_tokenized_rows_total` does not include rows of the Python client and the gateway, which tokenize themselves.
-
-`sentriton_batches_total` is also published under its old name `sentriton_steps_total`, until the next release. Release
-0.1 has only the old name.
+- **`sentriton_positions_total`.** With `kind="padding"`, it is an upper bound, because attention groups rows of similar
+  length. It stays 0 if attention does not pad, as with the C++ operators or the kernels of a GPU.
+- **`sentriton_tokenized_rows_total`.** It leaves out rows of the Python client and the gateway, which tokenize text
+  themselves.
+- **`sentriton_batches_total`.** Release 0.1 named it `sentriton_steps_total`. The server also publishes it under this
+  name, until the next release.
 
 ## Row cache
 
@@ -92,21 +96,19 @@ Cached rows skip the encoder, so `sentriton_rows_total` does not count them.
 
 ## Health and memory
 
-The time of the last canary is absent until a canary has succeeded:
+These metrics show when the server last passed its own health check, the canary, and how much memory it uses:
 
 {sentriton_canary_timestamp_seconds sentriton_process_resident_memory_bytes}
 
-The label `process` is `tritonserver`, or the instance of a Python model, such as `embed_tokens_0_0`. After a process
-has ended, its value is 0.
+The time of the canary is absent until a canary has succeeded. The label `process` is `tritonserver`, or the instance of
+a Python model, such as `embed_tokens_0_0`. After a process has ended, its value is 0.
 
 ## Stand-in
 
-Only the [stand-in](stock-backend.md) has this metric. It is the Python program that runs the encoder on a Triton
-without the libtorch backend, such as the Triton that pip installs. The label `model` is `encoder`:
+The [stand-in](stock-backend.md) is the Python program that runs the encoder on a Triton without the libtorch backend,
+such as the Triton that pip installs. Only the stand-in has this metric, whose label `model` is `encoder`:
 
 {sentriton_encoder_elements_total}
-
-No dashboard and no alert uses this metric.
 
 ## Gateway
 
@@ -116,8 +118,8 @@ The [gateway](gateway.md) counts only requests whose path begins with `/v1/`. It
 sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_tokens_total}
 
 The label `status` is the HTTP status, or 499 if the caller disconnected before the answer. The label `path` is
-`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. It is `other` for all other paths below `/v1/`. It is
-also `other` for requests that the gateway rejects before it routes them, such as those with a wrong key.
+`/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. Other paths below `/v1/` count as `other`. So do requests
+that the gateway rejects before it routes them, such as those with a wrong key.
 """
 
 

@@ -50,8 +50,8 @@ class ExportSettings:
     )
     check_on: DeviceName = setting(
         "auto",
-        "Device that compares an export with sentence-transformers. auto takes the model's device. "
-        "cpu permits an export for a GPU on a machine without a GPU.",
+        "Device on which an export is compared with sentence-transformers. auto takes the model's device. "
+        "cpu allows an export for a GPU on a machine without a GPU.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
@@ -68,8 +68,7 @@ class ExportSettings:
     max_seq_length: int | None = setting(
         None,
         "Number of tokens at which a text is truncated, including special tokens. A lower limit bounds the time and "
-        "the memory that a long text takes. Another limit also changes the fingerprint, by which clients identify the "
-        "model.",
+        "the memory that a long text takes. Each limit has its own fingerprint, by which clients identify the model.",
         group=_TEXT,  # a separate group, since its variable does not fit into 80 columns with the model's flags
         allowed=whole(1, of="tokens"),
         unit="tokens",
