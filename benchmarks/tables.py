@@ -132,14 +132,17 @@ _SHOWN = {
     "single": "Each caller sends one sentence after another. The client "
     '[joins](../../../client/README.md#joined-requests) waiting calls into one request, except in the rows with "not '
     'joined". `share of list` compares a rate with one call with all sentences.',
-    "text": "`embed_text` tokenizes on the server, and `embed_tokens` receives tokens.",
+    "text": "`embed_text` tokenizes on the server, and `embed_tokens` receives tokens. Without `--lane bulk`, requests "
+    "of more than 16 KiB of text are still bulk work, and [shorter batches](../../../docs/decisions/lanes.md#costs) "
+    "slow them down beside the other requests.",
 }
 # Words of the saved titles, and their form on the pages.
 _WORDS = (
     (r"^roberta-(base|large)", r"RoBERTa-\1"),
-    (r"^(\S+) (fp32|bf16|int8)$", r"\1, \2"),
+    (r"^(\S+) (fp32|fp16|bf16|int8)$", r"\1, \2"),
     (r" sentences \(klue\)$", " sentences of KLUE-STS"),
     (r"^klue sentences$", "sentences of KLUE-STS"),
+    (r"^mixture sentences$", "1,024 texts of 4 to 512 tokens"),
     (r"^(\d+) sentences of the mixture$", r"\1 texts of 4 to 512 tokens"),
     (r"^(\d)(\d{3}) ", r"\1,\2 "),
     (r"^(\d+) GiB$", r"\1 GiB of memory"),
@@ -172,7 +175,7 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
         index.append(f"## {_name(folder)}\n")
         if comparison := _comparison(folder, its, "../../"):
             index.append(comparison)
-        elif its[0]["benchmark"] == "gpu":
+        elif any(result["benchmark"] == "gpu" for result in its):
             index.append("The [GPU benchmark](../gpu.md) compares Sentriton with two other systems.\n")
         else:
             index.append("No comparison of a corpus with other systems ran on this processor.\n")
@@ -201,7 +204,7 @@ def processor_page(folder: str, results: list[Result]) -> str:
         only = f", {precisions.pop()}" if len(precisions) == 1 else ""
         benchmark = result["benchmark"]
         model, *details = map(_in_words, result["title"].removesuffix(", " + processor).split(", "))
-        parts.append(f"## {_HEADINGS[benchmark]}: {model}{only}\n")
+        parts.append(f"## {_HEADINGS[benchmark]}: {model}{only}{_difference(result)}\n")
         if benchmark not in shown:
             parts.append(f"{_SHOWN[benchmark]}\n")
             shown.add(benchmark)
@@ -212,6 +215,12 @@ def processor_page(folder: str, results: list[Result]) -> str:
         ]
     parts.append(_WRITTEN_BY.format(pages="this page from the JSON files in its folder"))
     return "\n".join(parts)
+
+
+def _difference(result: Result) -> str:
+    """The end of a heading, where a page has several tables of a benchmark and a model."""
+    options = result["command"].split()
+    return ", two encoders" if "--encoders" in options else ", long texts" if "mixture" in options else ""
 
 
 def _ratios(results: list[Result]) -> list[dict[str, Any]]:

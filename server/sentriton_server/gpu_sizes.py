@@ -24,16 +24,22 @@ _SHORT_ROW_TOKENS = 8
 _WAITING_ROWS = 32_768
 # Per GPU: two batches in computation or transfer, so that the GPU does not wait for the host, and one that is formed.
 _BATCHES_IN_FLIGHT = 3
+# A thread tokenizes some 15,000 short sentences per second, fewer than an H100 embeds with a large encoder
+# (benchmarks.text). The encoder leaves the cores free.
+_BULK_TOKENIZED = 4
 
 
 @dataclass(frozen=True)
 class GpuSizes:
-    """The limits for a GPU: tokens and rows of a batch, batches in flight per GPU, waiting rows of a lane."""
+    """The limits for a GPU: tokens and rows of a batch, batches in flight per GPU, waiting rows of a lane, and groups of
+    bulk text that are tokenized at the same time.
+    """
 
     batch_tokens: int
     batch_rows: int
     batches_in_flight: int = _BATCHES_IN_FLIGHT
     waiting_rows: int = _WAITING_ROWS
+    bulk_tokenized: int = _BULK_TOKENIZED
 
 
 def gpu_sizes(

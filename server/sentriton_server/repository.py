@@ -128,6 +128,8 @@ def write_configs(
         if model == "embed_text":
             config.max_batch_size = accepted
             config.parameters["GROUP_ROWS"].string_value = str(announced)
+            if gpu:
+                config.parameters["BULK_TOKENIZED"].string_value = str(gpu.bulk_tokenized)
         if model in ("embed_batch", "encoder", "pooling"):
             config.max_batch_size = max(most_batch_tokens, max_seq_length)
         (repository / model / "config.pbtxt").write_text(text_format.MessageToString(config))

@@ -57,6 +57,7 @@ def test_an_export_for_a_gpu_is_whole_and_says_that_a_cpu_checked_it(
 def test_an_export_that_its_own_device_checks_says_so(repository: Path) -> None:
     assert json.loads((repository / MANIFEST).read_bytes())["checked_on"] == "cpu"
     assert "FORCE_CPU_ONLY_INPUT_TENSORS" not in parameters(repository, "pooling")
+    assert parameters(repository, "embed_text")["BULK_TOKENIZED"] == "1"
 
 
 def test_batches_for_a_gpu_are_large_and_of_any_lengths(checkpoint: Path, target: Path) -> None:
@@ -66,7 +67,8 @@ def test_batches_for_a_gpu_are_large_and_of_any_lengths(checkpoint: Path, target
     assert tokens == int(found["MOST_BATCH_TOKENS"]) == read_config(target, "encoder").max_batch_size == 32768
     assert (found["ALIKE_ROWS"], found["BLOCK_TOKENS"], found["BATCHES_IN_FLIGHT"]) == ("0", "1", "3")
     assert manifest.max_batch_size == 256
-    assert parameters(target, "embed_text")["GROUP_ROWS"] == "256"
+    text = parameters(target, "embed_text")
+    assert (text["GROUP_ROWS"], text["BULK_TOKENIZED"]) == ("256", "4")
 
 
 def test_a_gpu_and_a_cpu_accept_equally_many_rows(checkpoint: Path, target: Path, repository: Path) -> None:

@@ -72,8 +72,8 @@ class TritonPythonModel:
             )
             for lane in LANES
         }
-        # Bulk text is tokenized one request at a time, to leave the cores to the encoder.
-        self.turns = {"canary": nullcontext(), "query": nullcontext(), "bulk": threading.Lock()}
+        turns = threading.Semaphore(settings["BULK_TOKENIZED"])
+        self.turns = {"canary": nullcontext(), "query": nullcontext(), "bulk": turns}
         self.rows_lock, self.rows = threading.Lock(), 0
         # The family must live as long as its metric.
         self.rows_family = pb_utils.MetricFamily(
