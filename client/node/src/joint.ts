@@ -3,11 +3,11 @@
 import { Deadline, LOOK_EVERY_S, now } from "./deadline.js";
 import { type DeadlineExceeded, ownError, progressWords, SentritonError } from "./errors.js";
 import type { Manifest } from "./manifest.js";
-import { added, charactersOf, fits, type Size, sizeOf } from "./requests.js";
+import { added, fits, type Size, sizeOf } from "./requests.js";
 
 /** The largest number of sentences of a joining call. Larger calls fill requests by themselves. */
 export const SMALL = 8;
-const LONGEST = 65_536; // characters of all calls of a request: tokenizing more would delay the others
+const BYTES_PER_JOINED_REQUEST = 1 << 14; // of UTF-8: the server treats more text as bulk work, and queries would wait
 const TIMES_APART = 2; // largest factor between remaining times, to compute little for callers that have left
 
 /** The rows of a small call. `texts` include the prompt. */
@@ -22,14 +22,13 @@ export interface SmallCall {
 /** Whether a call may share requests. */
 export function isSmall({ texts, manifest, maxRows }: SmallCall): boolean {
   const few = texts.length > 0 && texts.length <= Math.min(SMALL, maxRows - 1);
-  return few && charactersOf(texts) <= LONGEST && fits(sizeOf(texts, manifest.maxSeqLength));
+  return few && fits(sizeOf(texts, manifest.maxSeqLength), BYTES_PER_JOINED_REQUEST);
 }
 
 /** A small call that waits for its rows until its deadline or an abort by its signal. */
 export class Member {
   readonly embeddings: Promise<Float32Array[]>;
   readonly size: Size;
-  readonly characters: number;
   joint: Joint | undefined;
   alone = false; // it may have caused the failure of a joined request
   private resolve!: (rows: Float32Array[]) => void;
@@ -43,7 +42,6 @@ export class Member {
     private readonly leave: (member: Member) => void,
   ) {
     this.size = sizeOf(call.texts, call.manifest.maxSeqLength);
-    this.characters = charactersOf(call.texts);
     this.embeddings = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
@@ -108,7 +106,6 @@ export class Joint {
   failure: unknown;
   size = 0; // of its first members
   private rows = 0;
-  private characters = 0;
   private total: Size = { tokens: 0, bytes: 0 };
 
   constructor(private readonly first: Member) {
@@ -120,7 +117,7 @@ export class Joint {
   take(member: Member, time: number): boolean {
     const rows = this.rows + member.call.texts.length;
     if (rows > member.call.maxRows || !member.joins(this.first, time)) return false;
-    if (this.characters + member.characters > LONGEST || !fits(added(this.total, member.size))) return false;
+    if (!fits(added(this.total, member.size), BYTES_PER_JOINED_REQUEST)) return false;
     this.add(member);
     return true;
   }
@@ -145,7 +142,6 @@ export class Joint {
     this.members.add(member);
     this.size += 1;
     this.rows += member.call.texts.length;
-    this.characters += member.characters;
     this.total = added(this.total, member.size);
   }
 }

@@ -71,6 +71,6 @@ export function added(one: Size, other: Size): Size {
 }
 
 /** Whether rows of this size may be in one request. */
-export function fits({ tokens, bytes }: Size): boolean {
-  return tokens <= TOKENS_PER_REQUEST && bytes <= BYTES_PER_REQUEST;
+export function fits({ tokens, bytes }: Size, maxBytes = BYTES_PER_REQUEST): boolean {
+  return tokens <= TOKENS_PER_REQUEST && bytes <= maxBytes;
 }

@@ -124,16 +124,18 @@ describe("calls that wait", () => {
     assert.deepEqual(server.words.slice(PLACES).map((words) => words.length), [64, 36]);
   });
 
-  test("have no more than 65,536 characters together", async () => {
+  test("have no more than 16 KiB of UTF-8 together", async () => {
     const { server, encoder, hold, release } = await callers();
     await hold();
-    const half = `w1${" ".repeat(40_000)}`; // two of them are too much for one request
-    const calls = [half, half, "w2", [half, half]].map((each) => encoder.encode(each)); // the last one does not wait
-    await until(() => encoder.joiner.waiting.length === 3 && server.received === PLACES + 1);
+    const half = `w1${"가".repeat(2730)}`; // 8,192 bytes
+    const whole = `w100${"가".repeat(5460)}`; // 16,384 bytes
+    const calls = [half, half, "w2", whole].map((each) => encoder.encode(each));
+    calls.push(encoder.encode(whole, { prompt: " " })); // too long to join, so it does not wait
+    await until(() => encoder.joiner.waiting.length === 4 && server.received === PLACES + 1);
     await release();
     await Promise.all(calls);
     const joined = server.words.slice(PLACES).map((words) => words.join());
-    assert.deepEqual(joined.sort(), ["w1", "w1,w1", "w1,w2"]); // requests in flight at once arrive in any order
+    assert.deepEqual(joined.sort(), ["w1,w1", "w100", "w100", "w2"]); // requests in flight at once arrive in any order
   });
 });
 

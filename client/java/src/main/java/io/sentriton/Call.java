@@ -87,7 +87,7 @@ final class Call<T> extends Task<T> {
         }
         boolean whole = first != null && first.indices.length == texts.length;
         boolean small = texts.length <= Joiner.SMALL && texts.length < maxRows;
-        if (whole && small && first.characters <= Joiner.LONGEST) {
+        if (whole && small && first.textBytes() <= Joiner.BYTES_PER_JOINED_REQUEST) {
             new Joined(manifest, model, results, first, maxRows).enter();
         } else {
             new Own(manifest, model, results, first, plan).start();

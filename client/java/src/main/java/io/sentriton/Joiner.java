@@ -16,8 +16,8 @@ final class Joiner {
     /** The largest number of sentences of a small call. Larger calls fill requests by themselves. */
     static final int SMALL = 8;
 
-    /** Characters of all calls of a request: tokenizing more would delay the others. */
-    static final int LONGEST = 65_536;
+    /** Bytes of UTF-8: the server treats more text as bulk work, which would delay the queries in it. */
+    static final int BYTES_PER_JOINED_REQUEST = 1 << 14;
 
     private final Session session;
     private final Window window;

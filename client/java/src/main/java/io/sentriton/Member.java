@@ -60,18 +60,16 @@ final class Member {
         double longest = shortest;
         int count = rows.indices.length;
         int tokens = rows.tokens;
-        long bytes = rows.content.size();
-        long characters = rows.characters;
+        int bytes = rows.textBytes();
         for (Member other : others) {
             shortest = Math.min(shortest, other.deadline.leftS(now));
             longest = Math.max(longest, other.deadline.leftS(now));
             count += other.rows.indices.length;
             tokens += other.rows.tokens;
-            bytes += other.rows.content.size();
-            characters += other.rows.characters;
+            bytes += other.rows.textBytes();
         }
         boolean inTime = shortest > 0 && longest <= TIMES_APART * shortest;
-        boolean fits = count <= maxRows && characters <= Joiner.LONGEST && RequestPlan.fits(tokens, bytes);
+        boolean fits = count <= maxRows && bytes <= Joiner.BYTES_PER_JOINED_REQUEST && RequestPlan.fits(tokens, bytes);
         return inTime && fits;
     }
 }

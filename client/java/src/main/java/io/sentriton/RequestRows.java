@@ -15,4 +15,9 @@ final class RequestRows {
         this.tokens = tokens;
         this.characters = characters;
     }
+
+    /** The bytes of the texts alone, without those of the lengths in {@code content}. */
+    int textBytes() {
+        return content.size() - Integer.BYTES * indices.length;
+    }
 }

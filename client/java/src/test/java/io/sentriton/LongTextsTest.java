@@ -2,13 +2,15 @@ package io.sentriton;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 
+import io.sentriton.internal.inference.ModelInferRequest;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
-/** Calls whose texts have more than 65,536 characters together share no request. */
+/** Calls whose texts have more than 16 KiB of UTF-8 together share no request. */
 class LongTextsTest extends ServerTest {
     @Test
     void shareNoRequest() throws Exception {
@@ -19,18 +21,23 @@ class LongTextsTest extends ServerTest {
         List<CompletableFuture<float[][]>> calls = new ArrayList<>();
         calls.add(encoder.encodeAsync(List.of("w1")));
         Wait.until(() -> server.underWay.get() == 1, "the first call leaves at once");
-        String half = "w1" + " ".repeat(40_000);
-        calls.add(encoder.encodeAsync(List.of(half))); // two of them are too much for one request
-        calls.add(encoder.encodeAsync(List.of(half)));
-        calls.add(encoder.encodeAsync(List.of("w2")));
-        calls.add(encoder.encodeAsync(List.of(half, half))); // which is too much for any, and does not wait
-        Wait.until(() -> server.underWay.get() == 2, "a call of so many characters leaves at once");
+        String half = "w1" + "가".repeat(2730); // 8,192 bytes
+        String whole = "w100" + "가".repeat(5460); // 16,384 bytes
+        for (String text : List.of(half, half, "w2", whole)) {
+            calls.add(encoder.encodeAsync(List.of(text)));
+        }
+        // This call is too long to join, so it does not wait.
+        calls.add(encoder.encodeAsync(List.of(whole), EncodeOptions.builder().prompt(" ").build()));
+        Wait.until(() -> server.underWay.get() == 2, "a call of so many bytes leaves at once");
         server.silent = false;
         for (CompletableFuture<float[][]> call : calls) {
             call.get();
         }
-        assertEquals(
-                List.of(1, 2, 2, 1),
-                server.requests.stream().map(each -> SmallServer.texts(each).size()).collect(Collectors.toList()));
+        List<Integer> sizes = server.requests.stream().map(LongTextsTest::bytes).collect(Collectors.toList());
+        assertEquals(List.of(2, 16_385, 16_384, 2, 16_384), sizes);
+    }
+
+    private static int bytes(ModelInferRequest request) {
+        return String.join("", SmallServer.texts(request)).getBytes(StandardCharsets.UTF_8).length;
     }
 }

@@ -99,7 +99,7 @@ final class SmallServer implements AutoCloseable {
     /** The vector of a word: its number in every dimension. */
     static float[] vector(String word) {
         float[] vector = new float[DIMENSION];
-        java.util.Arrays.fill(vector, Float.parseFloat(word.substring(1)));
+        java.util.Arrays.fill(vector, Float.parseFloat(word.replaceAll("[^0-9]", "")));
         return vector;
     }
 
