@@ -25,11 +25,11 @@
 # make test-fuzz  20,000 messages of any kind (five minutes);  make test-soak  ten minutes of load, memory compared
 # make examples-large  the examples for Ray Data and Spark, on a local Ray and Spark (fetches some 700 MB; Java 17 or later)
 # make test-large  RoBERTa-large's architecture, an interrupted training, all-MiniLM-L6-v2 at bf16 and int8 (minutes, several GiB)
-# make bench     every benchmark in a short run (twenty minutes on two cores), plots in build/bench
+# make bench     most benchmarks in a short run (twenty minutes on two cores), plots in build/bench
 # make perf-analyzer  Triton's load generator, unpacked into build/ (20 MB; Debian), for benchmarks.overhead
 # make peers     install the peers of benchmarks.offline (two environments, some 10 GB)
 # make bench-peers  RoBERTa-base (SIZE=large) next to the peers, at each precision, into benchmarks/results/$(PROCESSOR) (ten minutes)
-# make release   both wheels and the Node package into dist/, checked in clean environments (a minute or two)
+# make release   the three wheels and the Node package into dist/, checked in clean environments (a minute or two)
 # make data      fetch the public data sets of tests and benchmarks (1.3 MB; NAMES=all: of the recipes too)
 # make prose     check the English of Markdown, comments, messages and docstrings: length of sentences, words to avoid (part of make lint)
 # make lint      ruff, mypy and the prose;  make format  formats the code;  make clean  removes all files that make has created
