@@ -31,8 +31,8 @@ _BULK_TOKENIZED = 4
 
 @dataclass(frozen=True)
 class GpuSizes:
-    """The limits for a GPU: tokens and rows of a batch, batches in flight per GPU, waiting rows of a lane, and groups
-    of bulk text that are tokenized at the same time.
+    """The limits for a GPU: tokens and rows of a batch, batches in flight per GPU, waiting rows of a lane.
+    `bulk_tokenized` is the number of groups of bulk text that are tokenized at the same time.
     """
 
     batch_tokens: int

@@ -43,15 +43,15 @@ class ExportSettings:
     )
     device: DeviceName = setting(
         "auto",
-        "Device that the model runs on. auto takes the GPU if torch sees one, else the CPU.",
+        "Device that the model runs on. With auto, it is the GPU if torch sees one, else the CPU.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
     )
     check_on: DeviceName = setting(
         "auto",
-        "Device on which an export is compared with sentence-transformers. auto takes the model's device. "
-        "cpu allows an export for a GPU on a machine without a GPU.",
+        "Device on which an export is compared with sentence-transformers. With auto, it is the model's device. "
+        "With cpu, a machine without a GPU can export for one.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
@@ -59,8 +59,8 @@ class ExportSettings:
     operators: OperatorsName = setting(
         "auto",
         "Operators of an encoder on a CPU: those of torch, or Sentriton's own, which g++ compiles for AVX-512 and "
-        "AVX2. auto takes Sentriton's if they compile, support the encoder's sizes and keep the vectors within the "
-        "bound of the precision.",
+        "AVX2. With auto, they are Sentriton's if these compile, support the encoder's sizes and keep the vectors "
+        "within the bound of the precision.",
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
