@@ -163,6 +163,11 @@ def test_a_path_that_cannot_be_looked_at_is_refused(
         locate_checkpoint(source)
 
 
+def test_a_folder_with_only_an_adapter_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    assert "is a PEFT adapter (adapter_config.json) of 'org/base'" in refused(tmp_path)
+
+
 def test_the_content_key_follows_links_to_folders(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "checkpoint", tmp_path / "elsewhere"
     folder.mkdir()

@@ -88,6 +88,10 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
         "has the token '<new>' with id",
     ),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no vocabulary of a tokenizer"),
+    "a SentencePiece model alone": (
+        lambda folder: (folder / "tokenizer.json").rename(folder / "sentencepiece.bpe.model"),
+        "only sentencepiece.bpe.model, which transformers converts with the package sentencepiece; install that, or ",
+    ),
     "a tokenizer of no class": (
         edit("tokenizer.json", model={"type": "Nonsense"}),
         "tokenizer.json is not a tokenizer of the tokenizers library",

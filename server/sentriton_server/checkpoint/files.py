@@ -123,6 +123,16 @@ def check_order(kinds: list[str]) -> None:
         )
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Raises `CheckpointError` if the folder is a PEFT adapter, perhaps beside the weights of its model."""
+    if os.path.lexists(folder / "adapter_config.json"):
+        base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise CheckpointError(
+            f"it is a PEFT adapter (adapter_config.json) of {base!r} and not a whole model; merge it first, "
+            "with peft's PeftModel.from_pretrained(base, adapter).merge_and_unload(), and save the merged model"
+        )
+
+
 def paths_in(folder: Path) -> Iterator[Path]:
     """All paths in a checkpoint. It follows links to folders, and visits each folder once."""
     seen = set()
@@ -257,12 +267,7 @@ def _check_index(path: Path) -> None:
 
 
 def _check_transformer(folder: Path, served: bool) -> None:
-    if os.path.lexists(folder / "adapter_config.json"):
-        base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
-        raise CheckpointError(
-            f"it is a PEFT adapter (adapter_config.json) of {base!r} and not a whole model; merge it first, "
-            "with peft's PeftModel.from_pretrained(base, adapter).merge_and_unload(), and save the merged model"
-        )
+    refuse_adapter(folder)
     _require(folder, "config.json")
     config = read_object(folder / "config.json")
     architectures = config.get("architectures") or []

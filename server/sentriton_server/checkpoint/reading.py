@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer
 
 from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
-from sentriton_server.checkpoint.files import ModuleFiles, check_order, paths_in, read_modules
+from sentriton_server.checkpoint.files import ModuleFiles, check_order, paths_in, read_modules, refuse_adapter
 from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
 from sentriton_server.checkpoint.weights import DEFAULT_ATTENTION, check_weights
 from sentriton_server.encoder import (
@@ -192,6 +193,7 @@ def locate_checkpoint(source: str | Path, *, allow_pickle: bool = False) -> tupl
         # sentence-transformers loads a folder without modules.json as an encoder.
         if (folder / "modules.json").is_file() or (folder / "config.json").is_file():
             return name_of_folder(folder), folder
+        refuse_adapter(folder)
         exists = folder.exists()
     if exists:
         raise CheckpointError(
@@ -235,9 +237,22 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool, dtype: torch.
             **own,
         )
     except Exception:
+        _require_sentencepiece(folder / transformer_path)
         # Its error for an unloadable tokenizer has no reason. The tokenizer's own loader raises one with a reason.
         AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **own)
         raise
+
+
+def _require_sentencepiece(folder: Path) -> None:
+    """Raises `CheckpointError` for a tokenizer that transformers converts only with the package sentencepiece. Without
+    it, transformers reads the file as one of tiktoken, and its error names neither.
+    """
+    models = sorted(path.name for path in folder.glob("*.model"))
+    if models and not (folder / "tokenizer.json").exists() and find_spec("sentencepiece") is None:
+        raise CheckpointError(
+            f"its tokenizer is only {models[0]}, which transformers converts with the package sentencepiece; install "
+            "that, or save the checkpoint with a fast tokenizer (tokenizer.json)"
+        )
 
 
 def _require_plain_text(transformer: Any) -> None:
