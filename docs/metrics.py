@@ -63,8 +63,8 @@ bounds (`le`) in seconds:
 
 `BOUNDS`
 
-The metrics leave out the work before `embed_tokens`. So the times do not include the tokenization of text, and these
-requests do not count:
+The time of a request starts when Triton gives it to `embed_tokens`, or to `embed_text` if it contains text. Requests
+that do not reach `embed_tokens` do not count:
 
 - requests that Triton itself rejects, such as those with a wrong access key or a wrong shape;
 - requests that `embed_text` rejects, because their text is invalid or too large, the caller cancelled, or the queue for

@@ -23,8 +23,8 @@ from sentriton import InvalidInput, SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.tokenization import pack_rows
 from sentriton_server.serving import ServerSettings, TritonServer, prepare_repository
-from tests.deploy.hanging import hanging_main_threads
 from tests.deploy.prometheus import Prometheus, prometheus
+from tests.hanging import hanging_main_threads
 from tests.manifests.files import KUBERNETES, MONITORING, tool
 from tests.waiting import until
 

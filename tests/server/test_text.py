@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import psutil
 import pytest
 
 from sentriton import SentenceEncoder, protocol
@@ -16,11 +17,14 @@ from sentriton.connection import Connection
 from sentriton.kserve import ModelInferRequest
 from sentriton_server.repository import read_config, record_files
 from sentriton_server.serving import prepare_repository
+from tests.hanging import hanging_main_threads
 from tests.server.conftest import RunningServer
 from tests.servers import started
 
 CALLERS = 200
 OTHER_MODEL = "0" * 64
+WAITING = 12  # fewer texts than leave together while others are away
+HANG_S = 2.0  # of the encoder
 
 
 def texts(number: int) -> list[str]:
@@ -76,6 +80,31 @@ def two_instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
     with started(repository) as running:
         assert running.process is not None
         yield RunningServer(running.url, running.metrics_url, running.process.canary_key)
+
+
+def test_the_wait_of_text_for_other_text_is_measured() -> None:
+    """Autoscalers need it: text waits in embed_text until embed_tokens has answered the text before."""
+    names = ("sentriton_row_wait_seconds_total", "sentriton_rows_total", "sentriton_request_seconds_sum")
+    with started(prepare_repository(None, precision="fp32", device="cpu")) as running:
+        assert running.process is not None
+        server = RunningServer(running.url, running.metrics_url, running.process.canary_key)
+        before = [server.published(name, lane="query") for name in names]
+        stubs = psutil.Process(running.process.pid).children(recursive=True)
+        encoders = [stub for stub in stubs if any("encoder_0" in argument for argument in stub.cmdline())]
+        assert encoders
+        connection = Connection(server.url)
+        with hanging_main_threads(encoder.pid for encoder in encoders):
+            requests = [protocol.text_request([f"{number}번째 문장"]) for number in range(WAITING)]
+            calls = [connection.start_infer(request, 60) for request in requests]
+            time.sleep(HANG_S)
+        assert {call.code().name for call in calls} == {"OK"}
+        connection.close()
+        wait_s, rows, request_s = (
+            server.published(name, lane="query") - count for name, count in zip(names, before, strict=True)
+        )
+    assert rows == WAITING
+    assert wait_s > 2 * HANG_S  # the first texts leave at once
+    assert request_s > 0.8 * HANG_S * WAITING
 
 
 def test_two_processes_of_a_model_answer_as_one(two_instances: RunningServer) -> None:

@@ -183,12 +183,19 @@ class TritonPythonModel:
         # Counted before the answer, since the supervisor needs to see progress even during a long row.
         with self.rows_lock:
             self.rows += int(row[-1]) + 1
-        left_s = min(waiting.deadline for waiting in group) - time.monotonic()
+        now = time.monotonic()
+        left_s = min(waiting.deadline for waiting in group) - now
+        waited_s = now - sum(waiting.arrived for waiting in group) / len(group)
         response = pb_utils.InferenceRequest(
             model_name="embed_tokens",
             requested_output_names=["sentence_embedding"],
             inputs=[pb_utils.Tensor("input_ids", input_ids[:, None]), pb_utils.Tensor("row", row[:, None])],
-            parameters={**group[0].parameters, "requests": len(group), "key": self.key},
+            parameters={
+                **group[0].parameters,
+                "requests": len(group),
+                "waited_us": int(waited_s / MICROSECOND_S),
+                "key": self.key,
+            },
             timeout=max(1, int(left_s / MICROSECOND_S)),
         ).exec()
         if response.has_error():

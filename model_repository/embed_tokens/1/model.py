@@ -56,10 +56,13 @@ STOPPING_WORDS = ("Server not ready", "Server is stopping")
 
 @dataclass(frozen=True)
 class Caller:
-    """The receiver of an answer. embed_text joins several `requests` for text into one, and never cancels it."""
+    """The receiver of an answer. embed_text joins several `requests` for text into one, whose text waited there for
+    `waited_s` on average, and never cancels it.
+    """
 
     sender: Any
     requests: int = 1
+    waited_s: float = 0.0
     cancels: bool = True
 
 
@@ -129,7 +132,8 @@ class TritonPythonModel:
         try:
             parameters = json.loads(request.parameters() or "{}")
             if parameters.get("key") == self.contract["key"]:
-                caller = Caller(caller.sender, parameters["requests"], cancels=False)
+                waited_s = parameters["waited_us"] * MICROSECOND_S
+                caller = Caller(caller.sender, parameters["requests"], waited_s, cancels=False)
             return self.accept(request, parameters, caller)
         except Exception as error:
             self.refuse(caller, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed")
@@ -196,6 +200,7 @@ class TritonPythonModel:
             lane=lane,
             of_tokens=of_tokens,
             handle=caller,
+            arrived=time.monotonic() - caller.waited_s,
             on_end=(lambda: self.tokens_under_way.give(len(row))) if of_tokens else (lambda: None),
             known={} if of_tokens else self.known(lane, input_ids, pooled, row),
         )

@@ -26,7 +26,7 @@ class Request:
     They fill `embeddings` [rows, dimension], or [tokens, hidden] if `of_tokens` is set. The first caller of `end`
     answers the request.
     `known` has the cached embeddings by place, so only the `unknown` rows wait in a lane. `on_end` is called once, when
-    the request ends.
+    the request ends. `arrived` is the time at which its tokens arrived, or on average their text in embed_text.
     """
 
     input_ids: NDArray[np.int32]

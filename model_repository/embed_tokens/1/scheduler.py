@@ -169,7 +169,7 @@ class Scheduler:
         if reason := self._why_full(request.lane, request.deadline, len(request.unknown)):
             return reason
         if request.lane == "query":
-            self._last_query = request.arrived
+            self._last_query = time.monotonic()
         self._order += 1
         self._lanes[request.lane].add(request, self._order)
         return None
