@@ -86,8 +86,9 @@ def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
 
 def test_settings_are_those_of_sentriton() -> None:
     assert set(re.findall(r"SENTRITON_\w+", GUIDE)) <= known_variables("serve")
-    for flag in set(re.findall(r"`(--[a-z-]+)[ `]", GUIDE)) - RUN_OPTIONS:
-        parse(["serve", flag, "http://collector:4318/v1/traces" if flag == "--trace-url" else "1"])
+    for flag, value in set(re.findall(r"`(--[a-z-]+)(?: ([^`]+))?`", GUIDE)):
+        if flag not in RUN_OPTIONS:
+            parse(["serve", flag, value or "1"])
 
 
 def test_its_settings_for_compose_fit_each_other() -> None:
