@@ -57,6 +57,10 @@ KINDS: dict[str, tuple[Change, str]] = {
         "is a PEFT adapter (adapter_config.json) of 'org/base' and not a whole model; merge it first, with peft's "
         "PeftModel.from_pretrained(base, adapter).merge_and_unload()",
     ),
+    "an adapter without its configuration": (
+        lambda folder: shutil.copy(folder / "model.safetensors", folder / "adapter_model.safetensors"),
+        "it has the weights of a PEFT adapter (adapter_model.safetensors) without adapter_config.json; merge it first",
+    ),
     "quantized weights": (edit("config.json", quantization_config={"quant_method": "x"}), "weights are quantized"),
     "a tokenizer elsewhere": (edit("sentence_bert_config.json", tokenizer_name_or_path="."), "tokenizer is elsewhere"),
     "code of its own": (

@@ -124,13 +124,21 @@ def check_order(kinds: list[str]) -> None:
 
 
 def refuse_adapter(folder: Path) -> None:
-    """Raises `CheckpointError` if the folder is a PEFT adapter, perhaps beside the weights of its model."""
+    """Raises `CheckpointError` if the folder has a PEFT adapter, perhaps beside the weights of its model."""
+    merge = (
+        "merge it first, with peft's PeftModel.from_pretrained(base, adapter).merge_and_unload(), and save the merged "
+        "model"
+    )
     if os.path.lexists(folder / "adapter_config.json"):
         base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
-        raise CheckpointError(
-            f"it is a PEFT adapter (adapter_config.json) of {base!r} and not a whole model; merge it first, "
-            "with peft's PeftModel.from_pretrained(base, adapter).merge_and_unload(), and save the merged model"
-        )
+        raise CheckpointError(f"it is a PEFT adapter (adapter_config.json) of {base!r} and not a whole model; {merge}")
+    # sentence-transformers would load the base model alone, without a word.
+    own = read_object(folder / "config.json").get("transformers_weights")
+    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+        if name != own and os.path.lexists(folder / name):
+            raise CheckpointError(
+                f"it has the weights of a PEFT adapter ({name}) without adapter_config.json; {merge}, or remove {name}"
+            )
 
 
 def paths_in(folder: Path) -> Iterator[Path]:
