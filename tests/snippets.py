@@ -15,7 +15,7 @@ from tests.unit.test_documentation import DOCUMENTS
 
 PAGES = DOCUMENTS
 # Operators between the commands of a line.
-_SEPARATORS = {"&&", "|"}
+_SEPARATORS = {"&&", "|", ";", "until", "do", "done"}
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 def split(line: str) -> list[list[str]]:
-    """The commands of a line as words: those of a pipe, and those that `&&` joins."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|")
+    """The commands of a line as words: those of a pipe or a loop, and those that `&&` joins."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
     lexer.whitespace_split = True
     found: list[list[str]] = [[]]
     for word in lexer:
@@ -87,4 +87,4 @@ def split(line: str) -> list[list[str]]:
             found.append([])
         else:
             found[-1].append(word)
-    return found
+    return [words for words in found if words]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import sentriton
+import sentriton.errors
 import sentriton.keywords
 from sentriton import SentenceEncoder
 from tests.conftest import ROOT
@@ -70,7 +71,17 @@ def test_sentences_of_a_stream_have_two_names_too(encoder: Any) -> None:
         np.testing.assert_array_equal(np.concatenate(chunks), vectors(WORDS[:5]))
 
 
-@pytest.mark.parametrize("module", [sentriton, sentriton.keywords], ids=lambda module: module.__name__)
-def test_the_compatibility_page_lists_the_public_names(module: ModuleType) -> None:
-    (row,) = re.findall(rf"^\| `{re.escape(module.__name__)}` \| (.*) \|$", COMPATIBILITY.read_text("utf-8"), re.M)
-    assert row.split(", ") == [f"`{name}`" for name in module.__all__]
+ERRORS = [name for name in sentriton.__all__ if name in vars(sentriton.errors)]
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("sentriton", sentriton.__all__),
+        ("sentriton.errors", ERRORS),
+        ("sentriton.keywords", sentriton.keywords.__all__),
+    ],
+)
+def test_the_compatibility_page_lists_the_public_names(module: str, names: list[str]) -> None:
+    (row,) = re.findall(rf"^\| `{re.escape(module)}` \| (.*) \|$", COMPATIBILITY.read_text("utf-8"), re.M)
+    assert row.split(", ") == [f"`{name}`" for name in names]

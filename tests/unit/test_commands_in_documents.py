@@ -54,6 +54,7 @@ NOT_RUN = {
     "mvn": "it writes into the user's local repository and fetches a plugin",
     "pipx": "it installs for the user",
     "pre-commit": "it changes the checkout's hooks",
+    "sleep": "it only waits",
     "source": "make creates .venv",
 }
 

@@ -203,6 +203,7 @@ export class SentenceEncoder {
    */
   async health(timeoutS = 10): Promise<HealthReport> {
     const wholeS = positive("timeoutS", timeoutS);
+    if (this.closed) throw closedError();
     const deadline = new Deadline(wholeS, wholeS, now());
     const { connection } = this.endpoints.all[0]!;
     const left = (): number => {

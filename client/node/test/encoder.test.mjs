@@ -119,6 +119,7 @@ describe("a call", () => {
     await assert.rejects(underWay, closed);
     await assert.rejects(encoder.encode("문장"), closed);
     await assert.rejects(encoder.info(), closed);
+    await assert.rejects(encoder.health(), closed);
   });
 });
 

@@ -4,8 +4,8 @@
 >>> with SentenceEncoder("localhost:8001") as encoder:
 ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
 
-The names in `__all__` of this module and of `sentriton.keywords`, `sentriton.errors` and the modules of
-`sentriton.integrations` are the public interface. All other modules are internal: they may change in any release.
+The names that docs/compatibility.md lists are the public interface. All others are internal: they may change in any
+release.
 """
 
 # ruff: noqa: E402

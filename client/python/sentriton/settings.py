@@ -109,7 +109,7 @@ class ClientSettings:
     )
     tls: bool = setting(False, "Encrypt with TLS. A certificate turns it on as well.", group=_SECURITY, allowed=TRUTH)
     root_certificates: str | None = setting(
-        None, "PEM file of the authorities that the client trusts.", group=_SECURITY, unit="file", unset="the system's"
+        None, "PEM file of the authorities that the client trusts.", group=_SECURITY, unit="file", unset="gRPC's own"
     )
     client_certificate: str | None = setting(
         None, "PEM file of the client's certificate, for mutual TLS. It needs the key.", group=_SECURITY, unit="file"
