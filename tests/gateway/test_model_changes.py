@@ -76,6 +76,29 @@ def test_tokens_of_the_former_model_are_refused(small: SmallServer, gateway: Run
     assert code_of(gateway, [[7]], "b") == (200, "")
 
 
+@pytest.mark.parametrize("read_first", [False, True])
+def test_tokens_may_get_vectors_of_another_model_of_this_name(
+    small: SmallServer, gateway: RunningGateway, read_first: bool
+) -> None:
+    """Only the request that meets the change is refused, as docs/gateway.md warns. The fingerprint shows the change."""
+    small.manifest = {**small.manifest, "fingerprint": "e" * 64}
+    if read_first:
+        assert code_of(gateway, "w7", "a") == (200, "")
+    else:
+        assert code_of(gateway, [[7]], "a") == (503, "model_changed")
+    assert code_of(gateway, [[7]], "a") == (200, "")
+    (model,) = httpx.get(f"{gateway.url}/v1/models", timeout=30).json()["data"]
+    assert model["fingerprint"] == "e" * 64
+
+
+def test_raising_refuses_one_request(small: SmallServer) -> None:
+    with running_gateway(small.url, "--on-model-change", "raise") as gateway:
+        assert code_of(gateway, "w7", "a") == (200, "")
+        small.manifest = {**small.manifest, "fingerprint": "e" * 64}
+        assert code_of(gateway, "w7", "a") == (503, "model_changed")
+        assert code_of(gateway, [[7]], "a") == (200, "")
+
+
 def test_the_manifest_is_read_once_a_second(small: SmallServer, gateway: RunningGateway) -> None:
     readings = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import openai
@@ -15,8 +16,9 @@ from llama_index.embeddings.openai import OpenAIEmbedding
 from sentriton import SentenceEncoder
 from tests.conftest import ROOT
 from tests.gateway.conftest import RunningGateway
-from tests.snippets import blocks, commands
+from tests.snippets import Block, blocks, commands, only
 
+PROGRAMS = [each for page in ("docs/gateway.md", "gateway/README.md") for each in blocks(ROOT / page, "python")]
 TEXTS = ["숙소가 역에서 가까워요.", "지하철역 근처 숙소입니다.", "내일 비가 오나요?"]
 
 
@@ -46,22 +48,33 @@ def test_llama_index(gateway: RunningGateway, model: str, encoder: SentenceEncod
     np.testing.assert_allclose(embedding.get_query_embedding(TEXTS[0]), encoder.encode(TEXTS[0]), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("page", ["docs/gateway.md", "gateway/README.md"])
-def test_the_program_of_its_page(page: str, gateway: RunningGateway) -> None:
-    (program,) = blocks(ROOT / page, "python")
-    code = program.code.replace("http://localhost:8080", gateway.url)
+@pytest.mark.parametrize("program", PROGRAMS, ids=str)
+def test_a_program_of_its_pages(program: Block, gateway: RunningGateway, model: str) -> None:
+    code = program.code.replace("http://localhost:8080", gateway.url).replace("sentriton-ko-mini", model)
+    code += "" if program.output else "print(len(vectors), len(vectors[0]))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stderr, done.stdout) == ("", program.output)
+    assert (done.stderr, done.stdout) == ("", program.output or "1 256\n")
+
+
+def answers_to_curl(page: str, url: str, model: str) -> list[Any]:
+    """The JSON that the curl commands of a page print."""
+    printed = []
+    for command in [words for words in commands(ROOT / page) if words[0] == "curl"]:
+        words = [word.replace("http://127.0.0.1:8080", url).replace("sentriton-ko-mini", model) for word in command]
+        done = subprocess.run([*words, "--silent"], capture_output=True, text=True, timeout=60, check=True)
+        printed.append(json.loads(done.stdout))
+    return printed
 
 
 def test_curl_as_the_questions_show_it(gateway: RunningGateway, model: str) -> None:
-    printed = []
-    for command in [words for words in commands(ROOT / "docs/questions.md") if words[0] == "curl"]:
-        words = [
-            word.replace("http://127.0.0.1:8080", gateway.url).replace("sentriton-ko-mini", model) for word in command
-        ]
-        done = subprocess.run([*words, "--silent"], capture_output=True, text=True, timeout=60, check=True)
-        printed.append(json.loads(done.stdout)["data"])
-    models, embeddings = printed
-    assert [each["id"] for each in models] == [model]
-    assert len(embeddings[0]["embedding"]) == 256
+    models, embeddings = answers_to_curl("docs/questions.md", gateway.url, model)
+    assert [each["id"] for each in models["data"]] == [model]
+    assert len(embeddings["data"][0]["embedding"]) == 256
+
+
+def test_curl_as_its_page_shows_it(gateway: RunningGateway, model: str) -> None:
+    (printed,) = answers_to_curl("docs/gateway.md", gateway.url, model)
+    shown = json.loads(only(ROOT / "docs/gateway.md", "json")[0])
+    vectors = [answer["data"][0].pop("embedding") for answer in (printed, shown)]
+    np.testing.assert_allclose(*vectors, atol=1e-5, rtol=0)
+    assert printed == {**shown, "model": model}

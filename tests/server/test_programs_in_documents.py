@@ -21,7 +21,7 @@ CARD = BUNDLED_CHECKPOINT / "README.md"
 ELSEWHERE = {
     ROOT / "README.md": "from inference import",
     ROOT / "docs/protocol.md": "inference_pb2",
-    ROOT / "docs/gateway.md": "from openai import",
+    ROOT / "docs/gateway.md": "openai import",
     ROOT / "gateway/README.md": "from openai import",
     ROOT / "docs/serving.md": "root_certificates=",
     ROOT / "docs/train.md": "from datasets import",
