@@ -77,6 +77,8 @@ def error_answer(
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     content = {"error": {"message": message, "type": kind, "param": param, "code": code}}
     waits = {"Retry-After": str(_RETRY_AFTER_S)} if status in (429, 503) else {}
+    if code == "model_changed":  # the retry would get vectors of the new model; OpenAI's clients read this header
+        waits = {"x-should-retry": "false"}
     return JSONResponse(content, status, {**waits, **(headers or {})})
 
 

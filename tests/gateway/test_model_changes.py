@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from openai import InternalServerError, OpenAI
 
 from tests.gateway.conftest import RunningGateway, running_gateway
 from tests.small_server import SmallServer
@@ -74,6 +75,16 @@ def test_tokens_of_the_former_model_are_refused(small: SmallServer, gateway: Run
     assert code_of(gateway, [[7]], "a") == (503, "model_changed")
     assert code_of(gateway, [[7]], "a") == (404, "model_not_found")
     assert code_of(gateway, [[7]], "b") == (200, "")
+
+
+def test_openai_does_not_retry_tokens_of_the_former_model(small: SmallServer, gateway: RunningGateway) -> None:
+    """Otherwise it would return vectors of the new model for token ids of the former one, without a word."""
+    with OpenAI(base_url=f"{gateway.url}/v1", api_key="unused") as client:
+        client.embeddings.create(model="a", input=[[7]])
+        small.manifest = {**small.manifest, "fingerprint": "e" * 64}
+        with pytest.raises(InternalServerError, match="fingerprint") as failed:
+            client.embeddings.create(model="a", input=[[7]])
+    assert (failed.value.status_code, failed.value.code) == (503, "model_changed")
 
 
 @pytest.mark.parametrize("read_first", [False, True])
