@@ -261,30 +261,43 @@ func TestCallThatExceedsTheLimitsSendsItsOwnRequests(t *testing.T) {
 	}
 }
 
-func TestLongTextsShareNoRequest(t *testing.T) {
+func TestJoinedRequestHasAtMost16KiBOfText(t *testing.T) {
 	server := startSmall(t)
 	encoder := open(t, server.address, WithMaxInFlight(1))
 	if _, err := encoder.Info(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	server.set(func() { server.silent = true })
-	long := strings.Repeat("a", 40_000)
+	half := strings.Repeat("가", 2730) + "ab" // 8 KiB of UTF-8
 	var calls sync.WaitGroup
-	// One leaves, two wait, each for its own request, and two texts in one call are too much for any.
-	for _, sentences := range [][]string{{long}, {long}, {long}, {long, long}} {
+	// The first call leaves, and four wait. The last two have a byte more than 16 KiB, and do not wait.
+	for _, each := range []struct {
+		sentences        []string
+		prompt           string
+		received, queued int
+	}{
+		{[]string{"a"}, "", 1, 0},
+		{[]string{half}, "", 1, 1},
+		{[]string{half}, "", 1, 2},
+		{[]string{half, half}, "", 1, 3},
+		{[]string{"a"}, "", 1, 4},
+		{[]string{half, half, "a"}, "", 2, 4},
+		{[]string{half + half}, "a", 3, 4},
+	} {
 		calls.Go(func() {
-			if found, err := encode(encoder, sentences); err != nil || found.Rows() != len(sentences) {
+			found, err := encode(encoder, each.sentences, WithPrompt(each.prompt))
+			if err != nil || found.Rows() != len(each.sentences) {
 				t.Errorf("%d rows: %v", found.Rows(), err)
 			}
 		})
+		eventually(t, func() bool {
+			return server.count() == each.received &&
+				joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == each.queued })
+		})
 	}
-	eventually(t, func() bool {
-		return server.count() == 2 && joinerHas(encoder, func(j *joiner) bool { return len(j.queue) == 2 })
-	})
 	server.set(func() { server.silent = false })
 	calls.Wait()
-	slices.Sort(server.rows)
-	if want := []int{1, 1, 1, 2}; !slices.Equal(server.rows, want) {
+	if want := []int{1, 3, 1, 2, 2, 1}; !slices.Equal(server.rows, want) {
 		t.Errorf("the requests have %v rows; expected %v", server.rows, want)
 	}
 }

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	mostJoined    = 8       // sentences of a call that shares requests
-	longestJoined = 1 << 16 // characters of all calls of a request; tokenizing more would delay them
+	mostJoined            = 8       // sentences of a call that shares requests
+	bytesPerJoinedRequest = 1 << 14 // of UTF-8: the server treats more text as bulk work, which would delay queries
 )
 
 // A member is a small call that shares a request with others.
@@ -41,8 +41,7 @@ func newMember(c *call) *member {
 		one.tokens += min(characters+specialTokens, c.manifest.MaxSeqLength)
 		one.bytes += len(text)
 	}
-	exceeds := len(one.texts) > 1 && (one.tokens > tokensPerRequest || one.bytes > bytesPerRequest)
-	if exceeds || one.characters > longestJoined {
+	if one.bytes > bytesPerJoinedRequest || (len(one.texts) > 1 && one.tokens > tokensPerRequest) {
 		return nil
 	}
 	return one
@@ -96,7 +95,6 @@ type crowd struct {
 	rows              int
 	tokens            int
 	bytes             int
-	characters        int
 	shortest, longest time.Duration // of their remaining times
 }
 
@@ -107,7 +105,7 @@ func (c *crowd) add(one *member, now time.Time) bool {
 	deadline.looked(now) // after a suspension, this may come before the member's own look
 	left := deadline.time().Sub(now)
 	if len(c.members) == 0 {
-		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, one.characters, left, left}
+		*c = crowd{[]*member{one}, len(one.texts), one.tokens, one.bytes, left, left}
 		return true
 	}
 	first := c.members[0].call
@@ -119,15 +117,13 @@ func (c *crowd) add(one *member, now time.Time) bool {
 		longest > 2*shortest,
 		c.rows+len(one.texts) > first.maxRows,
 		c.tokens+one.tokens > tokensPerRequest,
-		c.bytes+one.bytes > bytesPerRequest,
-		c.characters+one.characters > longestJoined:
+		c.bytes+one.bytes > bytesPerJoinedRequest:
 		return false
 	}
 	c.members = append(c.members, one)
 	c.rows += len(one.texts)
 	c.tokens += one.tokens
 	c.bytes += one.bytes
-	c.characters += one.characters
 	c.shortest, c.longest = shortest, longest
 	return true
 }

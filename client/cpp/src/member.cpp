@@ -12,8 +12,9 @@ namespace sentriton {
 
 namespace {
 
-constexpr std::size_t most_joined = 8;             // sentences of a call that shares requests
-constexpr std::size_t longest_joined = 64 * 1024;  // characters of a request: tokenizing more would delay the others
+constexpr std::size_t most_joined = 8;  // sentences of a call that shares requests
+// Of UTF-8: the server treats more text as bulk work, which would delay queries.
+constexpr std::size_t bytes_per_joined_request = 1 << 14;
 
 }  // namespace
 
@@ -31,8 +32,8 @@ std::shared_ptr<Member> make_member(Core& core, const std::shared_ptr<Call>& cal
         one->tokens += std::min(characters + special_tokens, static_cast<std::size_t>(call->manifest->max_seq_length));
         one->bytes += call->prompt.size() + call->texts.views[i].size();
     }
-    const bool exceeds = count > 1 && (one->tokens > tokens_per_request || one->bytes > bytes_per_request);
-    return exceeds || one->characters > longest_joined ? nullptr : one;
+    const bool exceeds = one->bytes > bytes_per_joined_request || (count > 1 && one->tokens > tokens_per_request);
+    return exceeds ? nullptr : one;
 }
 
 void Member::woken(Time now) {
@@ -84,7 +85,7 @@ bool Crowd::add(const std::shared_ptr<Member>& one, Time now) {
                           one->call->manifest->fingerprint == first.manifest->fingerprint &&
                           one->call->max_rows == first.max_rows && longest <= 2 * shortest &&
                           rows_ + one->rows() <= first.max_rows && tokens_ + one->tokens <= tokens_per_request &&
-                          bytes_ + one->bytes <= bytes_per_request && characters_ + one->characters <= longest_joined;
+                          bytes_ + one->bytes <= bytes_per_joined_request;
         if (!fits) {
             return false;
         }
@@ -93,7 +94,6 @@ bool Crowd::add(const std::shared_ptr<Member>& one, Time now) {
     rows_ += one->rows();
     tokens_ += one->tokens;
     bytes_ += one->bytes;
-    characters_ += one->characters;
     shortest_ = shortest;
     longest_ = longest;
     return true;

@@ -57,7 +57,6 @@ private:
     std::size_t rows_ = 0;
     std::size_t tokens_ = 0;
     std::size_t bytes_ = 0;
-    std::size_t characters_ = 0;
     Duration shortest_{};  // of their remaining times
     Duration longest_{};
 };

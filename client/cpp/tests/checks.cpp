@@ -52,6 +52,14 @@ std::vector<std::string> words(std::size_t count) {
     return all;
 }
 
+std::string repeated(const std::string& text, std::size_t times) {
+    std::string all;
+    for (std::size_t i = 0; i < times; ++i) {
+        all += text;
+    }
+    return all;
+}
+
 void expect_words(const Matrix& found, const std::vector<std::string>& sentences) {
     ASSERT_EQ(found.rows(), sentences.size());
     ASSERT_EQ(found.columns(), small_dimension);

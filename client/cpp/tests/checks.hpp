@@ -39,6 +39,8 @@ void expect_error(const std::function<void()>& call, const std::string& says) {
 /// The sentences of a small server: w0, w1 and so on.
 std::vector<std::string> words(std::size_t count);
 
+std::string repeated(const std::string& text, std::size_t times);
+
 /// Checks that these are the vectors of a small server.
 void expect_words(const Matrix& found, const std::vector<std::string>& sentences);
 void expect_word(const std::vector<float>& found, const std::string& sentence);

@@ -153,24 +153,32 @@ TEST(Joined, LimitsOfARequestHold) {
     EXPECT_EQ(server.with([](auto& state) { return state.rows; }).size(), 2U);
 }
 
-TEST(Joined, LongTextsShareNoRequest) {
+TEST(Joined, ARequestHasAtMost16KiBOfText) {
     SmallServer server;
     const SentenceEncoder encoder(server.address(), one_in_flight());
     encoder.info();
     server.silence(true);
+    const std::string half = repeated("가", 2730) + "ab";  // 8 KiB of UTF-8
     std::vector<std::future<Matrix>> calls;
-    calls.push_back(encoder.encode_async({"w1"}));
-    eventually([&] { return server.count() == 1; });
-    const std::string half(40'000, 'a');
-    calls.push_back(encoder.encode_async({half}));  // two of them are too much for one request
-    calls.push_back(encoder.encode_async({half}));
-    calls.push_back(encoder.encode_async({half, half}));  // which is too much for any, and does not wait
-    eventually([&] { return server.count() == 2 && Access::waiting(encoder) == 2; });
+    const auto begin = [&](const Sentences& sentences, int received, std::size_t waiting, EncodeOptions options = {}) {
+        calls.push_back(encoder.encode_async(sentences, options));
+        eventually([&] { return server.count() == received && Access::waiting(encoder) == waiting; });
+    };
+    // The first call leaves, and four wait. The last two have a byte more than 16 KiB, and do not wait.
+    begin({"a"}, 1, 0);
+    begin({half}, 1, 1);
+    begin({half}, 1, 2);
+    begin({half, half}, 1, 3);
+    begin({"a"}, 1, 4);
+    begin({half, half, "a"}, 2, 4);
+    EncodeOptions prompted;
+    prompted.prompt = "a";
+    begin({half + half}, 3, 4, prompted);
     server.silence(false);
     for (auto& call : calls) {
         call.get();
     }
-    EXPECT_EQ(server.with([](auto& state) { return state.rows; }), (std::vector<int>{1, 2, 1, 1}));
+    EXPECT_EQ(server.with([](auto& state) { return state.rows; }), (std::vector<int>{1, 3, 1, 2, 2, 1}));
 }
 
 TEST(Joined, PlacesDependOnTheAddresses) {

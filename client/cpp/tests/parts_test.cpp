@@ -82,14 +82,6 @@ std::vector<RequestRows> planned(const std::vector<std::string>& texts, const Li
     return all;
 }
 
-std::string repeated(const std::string& text, std::size_t times) {
-    std::string all;
-    for (std::size_t i = 0; i < times; ++i) {
-        all += text;
-    }
-    return all;
-}
-
 TEST(Plan, KeepsTheLimitsAndBeginsWithTheLongest) {
     std::vector<std::string> texts;
     for (std::size_t i = 0; i < 300; ++i) {

@@ -6,10 +6,11 @@ use crate::deadline::Deadline;
 use crate::errors::Error;
 use crate::matrix::Matrix;
 use crate::protocol::{not_finite, push_element};
-use crate::requests::{BYTES_PER_REQUEST, SPECIAL_TOKENS, TOKENS_PER_REQUEST};
+use crate::requests::{SPECIAL_TOKENS, TOKENS_PER_REQUEST};
 
 const MOST_JOINED: usize = 8; // sentences of a call that shares requests
-const LONGEST_JOINED: usize = 1 << 16; // characters of all calls of a request; tokenizing more would delay them
+/// Of UTF-8: the server treats more text as bulk work, which would delay queries.
+const BYTES_PER_JOINED_REQUEST: usize = 1 << 14;
 
 /// A small call that shares a request with others.
 pub(crate) struct Member {
@@ -47,8 +48,8 @@ impl Member {
             one.tokens += (characters + SPECIAL_TOKENS).min(one.shape.manifest.max_seq_length);
             one.bytes += call.prompt.len() + sentence.len();
         }
-        let too_large = rows > 1 && (one.tokens > TOKENS_PER_REQUEST || one.bytes > BYTES_PER_REQUEST);
-        (!too_large && one.characters <= LONGEST_JOINED).then_some(one)
+        let too_large = one.bytes > BYTES_PER_JOINED_REQUEST || (rows > 1 && one.tokens > TOKENS_PER_REQUEST);
+        (!too_large).then_some(one)
     }
 
     /// The member's vectors, from the beginning of `raw`.
@@ -72,7 +73,6 @@ pub(crate) struct Crowd {
     rows: usize,
     tokens: usize,
     bytes: usize,
-    characters: usize,
     shortest: Duration, // of their remaining times
     longest: Duration,
 }
@@ -90,7 +90,6 @@ impl Crowd {
                 rows: one.rows,
                 tokens: one.tokens,
                 bytes: one.bytes,
-                characters: one.characters,
                 shortest: left,
                 longest: left,
             };
@@ -104,14 +103,12 @@ impl Crowd {
             && longest <= 2 * shortest
             && self.rows + one.rows <= first.shape.max_rows
             && self.tokens + one.tokens <= TOKENS_PER_REQUEST
-            && self.bytes + one.bytes <= BYTES_PER_REQUEST
-            && self.characters + one.characters <= LONGEST_JOINED;
+            && self.bytes + one.bytes <= BYTES_PER_JOINED_REQUEST;
         if fits {
             self.members.push((name, Arc::clone(one)));
             self.rows += one.rows;
             self.tokens += one.tokens;
             self.bytes += one.bytes;
-            self.characters += one.characters;
             (self.shortest, self.longest) = (shortest, longest);
         }
         fits

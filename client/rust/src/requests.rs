@@ -4,7 +4,7 @@ use crate::protocol::push_element;
 
 pub(crate) const TOKENS_PER_REQUEST: usize = 4096;
 pub(crate) const SPECIAL_TOKENS: usize = 2; // of a row, with most models
-pub(crate) const BYTES_PER_REQUEST: usize = 1 << 20; // of UTF-8: the server's limit
+const BYTES_PER_REQUEST: usize = 1 << 20; // of UTF-8: the server's limit
 
 /// The rows of one request: the places of its sentences, and their texts as the request has them.
 #[derive(Clone, Debug, Default)]

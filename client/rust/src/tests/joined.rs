@@ -105,25 +105,32 @@ async fn small_calls_share_and_large_ones_do_not() {
 }
 
 #[tokio::test]
-async fn long_texts_share_no_request() {
+async fn a_joined_request_has_at_most_16_kib_of_text() {
     let server = SmallServer::start().await;
     let encoder = built(SentenceEncoder::builder().url(&server.address).max_in_flight(1)).unwrap();
     encoder.info().await.unwrap();
     server.knobs().silent = true;
+    let half: &str = &("가".repeat(2730) + "ab"); // 8 KiB of UTF-8
     let mut calls = JoinSet::new();
-    let mut begin = |count: usize| {
-        let (encoder, sentences) = (encoder.clone(), vec!["a".repeat(40_000); count]);
-        calls.spawn(async move { assert_words(encoder.encode(&sentences).await, &sentences) });
-    };
-    begin(1); // it leaves, two wait, each for its own request, and two texts in one call are too much for any
-    eventually(|| server.received() == 1).await;
-    [1, 1, 2].into_iter().for_each(&mut begin);
-    eventually(|| server.received() == 2 && queued(&encoder) == 2).await;
+    // The first call leaves, and four wait. The last two have a byte more than 16 KiB, and do not wait.
+    for (sentences, prompt, received, waiting) in [
+        (vec!["a"], "", 1, 0),
+        (vec![half], "", 1, 1),
+        (vec![half], "", 1, 2),
+        (vec![half, half], "", 1, 3),
+        (vec!["a"], "", 1, 4),
+        (vec![half, half, "a"], "", 2, 4),
+        (vec![&half.repeat(2)], "a", 3, 4),
+    ] {
+        let (clone, texts) = (encoder.clone(), sentences.into_iter().map(str::to_owned).collect::<Vec<_>>());
+        calls.spawn(async move {
+            assert_eq!(clone.encode(&texts).prompt(prompt).await.unwrap().rows(), texts.len());
+        });
+        eventually(|| server.received() == received && queued(&encoder) == waiting).await;
+    }
     server.knobs().silent = false;
     calls.join_all().await;
-    let mut rows = server.knobs().rows.clone();
-    rows.sort_unstable();
-    assert_eq!(rows, [1, 1, 1, 2]);
+    assert_eq!(server.knobs().rows, [1, 3, 1, 2, 2, 1]);
 }
 
 #[tokio::test]
