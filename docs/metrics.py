@@ -41,8 +41,8 @@ values once per second, and the memory of its processes every 5 s.
 
 ## Requests
 
-These metrics count the requests for embeddings, and measure their time. A request counts, and its time begins, when
-its tokens arrive in the model `embed_tokens`:
+These metrics count the requests for embeddings, and measure their time. A request counts when its
+tokens arrive in the model `embed_tokens`:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}

@@ -44,7 +44,7 @@ class StringCollection(Protocol):
 
 Several: TypeAlias = StringCollection | Iterator[str]
 Sentences: TypeAlias = str | Several
-"""One string, or `Several` in order: a list, an array, a column, an iterator or another collection."""
+"""One string, or a list, an array, a column, an iterator or another collection."""
 AsyncSentences: TypeAlias = Iterable[str] | AsyncIterable[str]
 Priority: TypeAlias = Literal["query", "bulk"]
 ModelChange: TypeAlias = Literal["raise", "reload"]
@@ -60,7 +60,7 @@ EncodedOne: TypeAlias = Union[
     Matrix[np.uint8],
     "Tensor",
 ]
-"""All results of `encode` for one string."""
+"""The result of `encode` for one string."""
 EncodedMany: TypeAlias = Union[
     Matrix[np.float32],
     Matrix[np.int8],
@@ -71,9 +71,9 @@ EncodedMany: TypeAlias = Union[
     list[Matrix[np.int8]],
     list[Matrix[np.uint8]],
 ]
-"""All results of `encode` for several strings."""
+"""The result of `encode` for several strings."""
 Encoded: TypeAlias = EncodedOne | EncodedMany
-"""All results of `encode`."""
+"""The result of `encode`."""
 
 
 class Settings(TypedDict, total=False):
@@ -93,7 +93,7 @@ class Settings(TypedDict, total=False):
 
 
 class Common(TypedDict, total=False):
-    """The options of `encode` that do not change its result type."""
+    """`EncodeArguments` without those that change the result type."""
 
     batch_size: SupportsIndex | None
     show_progress_bar: bool | None
@@ -106,7 +106,7 @@ class Common(TypedDict, total=False):
 
 
 class EncodeArguments(Common, total=False):
-    """The options of `encode`, `encode_query`, `encode_document` and `encode_stream`."""
+    """Options of the methods that encode, without the prompt."""
 
     output_value: OutputValue
     precision: EmbeddingPrecision | None

@@ -52,7 +52,7 @@ class Metrics:
         self._counters: dict[tuple[str, ...], list[Any]] = {}  # each under all its names
         self._counts: defaultdict[tuple[str, ...], float] = defaultdict(float)  # since they were last published
         for name, description, label, values in (
-            ("sentriton_row_wait_seconds_total", "Seconds that rows waited before the encoder", "lane", lanes),
+            ("sentriton_row_wait_seconds_total", "Seconds that rows waited, as text or as tokens", "lane", lanes),
             ("sentriton_rows_total", "Rows sent to the encoder", "lane", lanes),
             ("sentriton_batches_total", "Batches sent to the encoder", "lane", lanes),
             (
