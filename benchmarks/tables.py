@@ -28,7 +28,7 @@ PROCESSOR_HEADING = """# Results for {name}
 
 {comparison}These results are from `{processor}`.
 Each table is one run, with its own sentences and its own number of calls in flight, so compare only the rows of one
-table. Differences below 10 % are [noise](../../peers.md#rules-for-a-corpus). [Columns](../../README.md#columns)
+table. Differences below 10 % are [noise](../../peers.md#rules-for-a-corpus). [Columns](../../columns.md)
 explains the columns. [Results](../README.md) links to the other processors.
 """
 _CHECKPOINTS = "`make bench-peers` makes the checkpoints in `build/bench`.\n"

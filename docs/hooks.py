@@ -36,6 +36,7 @@ OUTSIDE = {
     "benchmarks/request-path.md": "benchmarks/request-path.md",
     "benchmarks/long-texts.md": "benchmarks/long-texts.md",
     "benchmarks/gpu.md": "benchmarks/gpu.md",
+    "benchmarks/columns.md": "benchmarks/columns.md",
     "benchmarks/results/README.md": "benchmarks/results/README.md",
 }
 # Sections of the navigation with a page per folder: clients after the rules, processors after the results.

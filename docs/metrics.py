@@ -31,18 +31,19 @@ use them in queries, alerts and a dashboard. By default they have these addresse
 | process | address |
 |---|---|
 | server | `http://127.0.0.1:8002/metrics`, together with [Triton's own metrics][triton] |
-| [gateway](#gateway) | `http://127.0.0.1:8080/metrics` |
+| [gateway](#gateway), if you start it | `http://127.0.0.1:8080/metrics` |
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
 In the tables, a row is one text, and a [lane](decisions/lanes.md) is a queue of the server. The lane `query` is the
-default, `bulk` is for work that may wait, and `canary` is for the server's own health checks. The server publishes its
+default, `bulk` is for work that may wait, and `canary` is for the server's health checks and its
+[warm-up](decisions/warm-up.md). The server publishes its
 values once per second, and the memory of its processes every 5 s.
 
 ## Requests
 
-These metrics count the requests for embeddings, and measure their time. A request counts when its
-tokens arrive in the model `embed_tokens`:
+These metrics count the requests for embeddings, and measure their time. The time of a request starts when Triton gives
+it to `embed_tokens`, or to `embed_text` if it contains text:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}
@@ -52,7 +53,7 @@ A request succeeds if the answer has vectors. The label `reason` names the cause
 | `reason` | cause |
 |---|---|
 | `invalid` | The request is invalid, or names the fingerprint of another model. |
-| `full` | The lane is full, or the expected wait is too long. |
+| `full` | The lane is full, the expected wait is too long, or too many token embeddings are in progress. |
 | `expired` | The request waited in the lane for longer than its time limit. |
 | `cancelled` | The caller cancelled the request while it waited in the lane. |
 | `failed` | A model of the server failed, or the server stops or restarts. |
@@ -63,8 +64,7 @@ bounds (`le`) in seconds:
 
 `BOUNDS`
 
-The time of a request starts when Triton gives it to `embed_tokens`, or to `embed_text` if it contains text. Requests
-that do not reach `embed_tokens` do not count:
+Requests that do not reach `embed_tokens` do not count:
 
 - requests that Triton itself rejects, such as those with a wrong access key or a wrong shape;
 - requests that `embed_text` rejects, because their text is invalid or too large, the caller cancelled, or the queue for

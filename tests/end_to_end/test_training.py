@@ -128,7 +128,8 @@ def test_a_model_learns_the_cosines_of_its_teacher(
     assert error(more.with_name("more")) < error(trained[0]) / 4, losses
     assert losses[-1] < losses[0]
     card = more.with_name("more").joinpath("README.md").read_text(encoding="utf-8")
-    assert f"of {'larger' if teacher == 'FOLDER' else 'multilingual-e5-small at 4 bits (MIT licence)'}." in card
+    shown = "larger" if teacher == "FOLDER" else "multilingual-e5-small at 4 bits (MIT licence)"
+    assert f"- `distill`: reproduce the vectors of {shown}\n" in card
     assert str(more.parent) not in card
 
 

@@ -163,7 +163,7 @@ def _objective(stage: Stage) -> str:
     """An item of a list: a stage's objective."""
     aims = {
         "mlm": "predict masked tokens",
-        "contrastive": "recognize sentences of a batch with a similar meaning (MultipleNegativesRankingLoss)",
+        "contrastive": "find the sentence of the batch that has the same meaning (MultipleNegativesRankingLoss)",
         "cosine": "reproduce human scores of pairs (CosineSimilarityLoss)",
         "distill": f"reproduce the vectors of {teacher_title(stage.teacher or '')}",
     }
@@ -244,8 +244,9 @@ def _limits(report: TrainingReport) -> str:
     return (
         "## Limits\n\n"
         + (small if report.recipe.base.architecture else "")
-        + f"Do not use the model for texts of more than {report.max_seq_length} tokens, for languages other than "
-        "Korean or to judge facts. Sentences on one topic have similar vectors, even if they contradict each other."
+        + "Do not use it for languages other than Korean, for texts of more than "
+        f"{report.max_seq_length} tokens, or to check facts. Sentences on one topic have similar vectors, even if they "
+        "contradict each other."
     )
 
 
