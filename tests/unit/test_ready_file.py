@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,9 +20,12 @@ WRITES = 1_000  # a reader in a loop meets some of the moments between creation 
 def test_no_reader_finds_an_empty_file(tmp_path: Path) -> None:
     file = ReadyFile(tmp_path / "ready")
 
+    read = threading.Event()
+
     def write_often() -> None:
         for _ in range(WRITES):
             file.write(URL)
+            assert read.wait(30)  # otherwise the reader might never meet the file, which exists for microseconds
             file.remove()
 
     found = set()
@@ -32,6 +36,7 @@ def test_no_reader_finds_an_empty_file(tmp_path: Path) -> None:
                 found.add(file.path.read_text(encoding="utf-8"))
             except FileNotFoundError:
                 continue
+            read.set()
         written.result()
     assert found == {f"{URL}\n"}
 
