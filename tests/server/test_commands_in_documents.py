@@ -32,7 +32,7 @@ ELSEWHERE = {
         "tests/end_to_end/test_export_command.py",
         "tests/server/test_gpu_repository.py",
     ],
-    "gateway": ["tests/gateway/conftest.py"],
+    "gateway": ["tests/gateway/conftest.py", "tests/gateway/test_access.py"],
     "serve": [
         "tests/server/test_commands_in_documents.py",
         "tests/server/test_security.py",
@@ -49,7 +49,8 @@ HERE = {line: words for line, words in EVERY.items() if words[0] not in ELSEWHER
 @pytest.mark.parametrize("words", HERE.values(), ids=HERE)
 def test_a_command_succeeds(words: list[str], server: RunningServer, tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("\n".join(LINES), encoding="utf-8")
-    (tmp_path / "reviews.csv").write_text("\n".join(["text", *LINES]), encoding="cp949")
+    encoding = words[words.index("--encoding") + 1] if "--encoding" in words else "utf-8"
+    (tmp_path / "reviews.csv").write_text("\n".join(["text", *LINES]), encoding=encoding)
     objects = "\n".join(json.dumps({"text": line}) for line in LINES)
     (tmp_path / "corpus.jsonl").write_text(objects, encoding="utf-8")
     parquet.write_table(pyarrow.table({"text": LINES}), tmp_path / "corpus.parquet")
