@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -22,10 +22,12 @@ class RunningGateway:
 
     url: str
     process: subprocess.Popen[str]
+    clients: ExitStack  # closed at its end, since a collected client would warn of its socket in another test
 
     def openai(self, api_key: str = "none", **options: object) -> openai.OpenAI:
         """OpenAI's client for it."""
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=api_key, timeout=60, **options)  # type: ignore[arg-type]
+        client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=api_key, timeout=60, **options)  # type: ignore[arg-type]
+        return self.clients.enter_context(client)
 
     def post(self, body: object, **headers: str) -> httpx.Response:
         """A request for embeddings without any client."""
@@ -41,7 +43,8 @@ def running_gateway(server_url: str, *flags: object, **variables: str) -> Iterat
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith(f"gateway to {server_url} at "), line
-        yield RunningGateway(line.split()[-1], process)
+        with ExitStack() as clients:
+            yield RunningGateway(line.split()[-1], process, clients)
     finally:
         process.terminate()
         process.communicate(timeout=60)
