@@ -31,10 +31,12 @@ class Callers:
         return self.pool.submit(self.encoder.encode, *arguments, **options)
 
     def hold(self) -> None:
+        """One call after the other, since calls at the same moment may share a request."""
         self.server.silent.set()
-        before = self.server.received
-        self.held = [self.call(WORDS[place]) for place in range(PLACES)]
-        until(lambda: self.server.received == before + PLACES)
+        before, self.held = self.server.received, []
+        for place in range(PLACES):
+            self.held.append(self.call(WORDS[place]))
+            until(lambda: self.server.received == before + len(self.held))
 
     def waiting(self, *calls: Future[Any]) -> list[Future[Any]]:
         """The calls, once all wait."""
