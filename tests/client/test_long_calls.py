@@ -72,7 +72,7 @@ def test_a_call_without_an_answer_ends_and_says_how_far_it_got(
 def test_rejections_are_no_progress(
     connect: Callable[..., Any], server: SmallServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Attempts after 0, 0.1, 0.3, 0.7 and 1.5 s; the next pause of 1.6 s is too long, whatever they took.
+    # Attempts after 0, 0.1, 0.3, 0.7 and 1.5 s; the next pause of 1.6 s is too long, however slow the attempts are.
     monkeypatch.setattr("random.uniform", lambda low, high: high)
 
     def refuse(number: int, context: Any) -> None:

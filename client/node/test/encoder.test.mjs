@@ -140,7 +140,7 @@ describe("a server that refuses", () => {
   });
 
   test("until the deadline is given up before a pause that is too long", async (t) => {
-    // Attempts after 0, 0.1, 0.3, 0.7 and 1.5 s; the next pause of 1.6 s is too long, whatever they took.
+    // Attempts after 0, 0.1, 0.3, 0.7 and 1.5 s; the next pause of 1.6 s is too long, however slow the attempts are.
     t.mock.method(Math, "random", () => 1);
     const { address, requests } = await gateway({ refuse: () => AWAY });
     const started = performance.now();

@@ -42,7 +42,7 @@ describe("a call", () => {
   });
 
   test("ends when it is rejected for as long", async (t) => {
-    // Attempts after 0, 0.1, 0.3, 0.7 and 1.5 s; the next pause of 1.6 s is too long, whatever they took.
+    // Attempts after 0, 0.1, 0.3, 0.7 and 1.5 s; the next pause of 1.6 s is too long, however slow the attempts are.
     t.mock.method(Math, "random", () => 1);
     const full = { code: status.RESOURCE_EXHAUSTED, details: "the query lane is full" };
     const server = await small({ refuse: () => full });
