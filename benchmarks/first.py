@@ -1,7 +1,7 @@
 """Are the first calls after a start slower than later ones?
 
     .venv/bin/python -m benchmarks.first [--size base] [--layers 12] [--precisions fp32] [--lengths 64] [--most-rows 1]
-        [--plot F.png]
+        [--operators auto] [--plot F.png]
 
 A new server gets requests of many lengths, one after the other, in random order. Each has a new shape, of one row or of
 a random number of rows. Then the same requests are repeated. The 99th percentile of the repetitions of a shape is its
@@ -30,6 +30,7 @@ from sentriton_server.encoder import precisions_of
 from sentriton_server.export import export
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from sentriton_server.serving import ServerSettings, TritonServer
+from sentriton_server.settings import OPERATORS
 
 MAX_TOKENS = 512
 STEADY_ROUNDS = 10
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=precisions_of("cpu"))
     parser.add_argument("--lengths", type=int, default=64, help="number of lengths")
     parser.add_argument("--most-rows", type=int, default=1, help="largest number of rows in a request")
+    parser.add_argument("--operators", choices=OPERATORS, default="auto")
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -52,7 +54,7 @@ def main() -> None:
             checkpoint = make_checkpoint(arguments.size, Path(scratch), layers=arguments.layers)
         for precision in arguments.precisions:
             repository = Path(scratch) / precision
-            manifest = export(checkpoint, repository, precision=precision, device="cpu")
+            manifest = export(checkpoint, repository, precision=precision, device="cpu", operators=arguments.operators)
             longest = min(MAX_TOKENS, manifest.max_seq_length)
             lengths = [int(length) for length in np.linspace(1, longest, min(arguments.lengths, longest))]
             drawn = random.Random(0)
@@ -79,7 +81,8 @@ def main() -> None:
                 }
             )
     title = (
-        f"RoBERTa-{arguments.size}, first calls of shapes up to {arguments.most_rows} x {longest} tokens, {hardware()}"
+        f"RoBERTa-{arguments.size}, {arguments.operators} operators, first calls of shapes up to {arguments.most_rows} "
+        f"x {longest} tokens, {hardware()}"
     )
     print_report("first", title, rows, plot=arguments.plot, bars="largest_ratio")
 

@@ -25,6 +25,7 @@ from sentriton_server.encoder import (
     read_encoder,
 )
 from sentriton_server.encoder.activations import ACTIVATION_FUNCTIONS
+from sentriton_server.encoder.attention import MAX_BMM_TOKENS, PADDING_MULTIPLE_TOKENS
 from sentriton_server.encoder.linear import Int8Linear
 from sentriton_server.encoder.packed import BLOCK_MULTIPLE_TOKENS, GPU_BLOCK_TOKENS
 from sentriton_server.serving import warmup
@@ -319,5 +320,7 @@ def test_max_seq_length_is_capped_at_the_position_table(architecture: str, first
     assert_close(encode(encoder, [row])[0], reference(architecture, row))
 
 
-def test_the_warm_up_knows_the_lengths_of_the_encoders_blocks() -> None:
+def test_the_warm_up_knows_the_lengths_of_the_encoders_kernels() -> None:
     assert warmup.BLOCK_MULTIPLE_TOKENS == BLOCK_MULTIPLE_TOKENS
+    assert warmup.MAX_BMM_TOKENS == MAX_BMM_TOKENS
+    assert MAX_BMM_TOKENS % BLOCK_MULTIPLE_TOKENS == PADDING_MULTIPLE_TOKENS % BLOCK_MULTIPLE_TOKENS == 0

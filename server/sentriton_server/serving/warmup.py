@@ -15,8 +15,10 @@ from sentriton.settings import ClientSettings
 from sentriton.tokenization import pack_rows
 
 # The encoder fills its token blocks up to a multiple of this, so these lengths generate all kernels of the projections.
-# This repeats the constant of encoder/packed.py, whose import needs torch.
+# Attention pads rows of at most MAX_BMM_TOKENS to such a multiple as well.
+# These repeat constants of encoder/packed.py and encoder/attention.py, whose import needs torch.
 BLOCK_MULTIPLE_TOKENS = 8
+MAX_BMM_TOKENS = 128
 # A large model does not reach all lengths. For such a model the saved time is a small part of a call.
 _MAX_WARM_UP_S = 2.0
 
@@ -40,6 +42,7 @@ def warm_up(settings: ClientSettings, manifest: Manifest, timeout_s: float, cana
 def _lengths(manifest: Manifest) -> list[int]:
     longest = manifest.max_seq_length
     lengths = [*range(BLOCK_MULTIPLE_TOKENS, longest, BLOCK_MULTIPLE_TOKENS), longest]
-    if manifest.precision == "bf16":  # its attention also needs kernels for the lengths between, for long rows
-        lengths += [length for length in range(1, longest) if length % BLOCK_MULTIPLE_TOKENS]
+    if manifest.precision == "bf16" and manifest.device == "cpu":
+        # Attention to longer rows needs a kernel for each length. On a GPU it pads all rows alike.
+        lengths += [length for length in range(MAX_BMM_TOKENS, longest) if length % BLOCK_MULTIPLE_TOKENS]
     return lengths
