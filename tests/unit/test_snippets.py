@@ -40,7 +40,7 @@ OUTPUTS = {
 NOT_RUN = {
     ("README.md", "text"): "a drawing",
     ("docs/architecture.md", "text"): "the same drawing",
-    ("docs/reliability.md", "nginx"): "no nginx here",
+    ("docs/hardening.md", "nginx"): "no nginx here",
     ("client/java/README.md", "kotlin"): "needs Kotlin's compiler, of which Maven fetches 60 MB",
 }
 
