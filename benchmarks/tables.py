@@ -211,10 +211,17 @@ def processor_page(folder: str, results: list[Result]) -> str:
         parts += [
             markdown(result["rows"]),
             f"This command measured the table ({', '.join([result['date'], *details])}):\n",
-            f"```console\n$ {_in_lines('.venv/bin/python -m ' + result['command'])}\n```\n",
+            f"```console\n$ {_in_lines(_command(result))}\n```\n",
         ]
     parts.append(_WRITTEN_BY.format(pages="this page from the JSON files in its folder"))
     return "\n".join(parts)
+
+
+def _command(result: Result) -> str:
+    """The command line of a result. `make gpu` runs the benchmark of a GPU in an environment of its own."""
+    program, _, options = result["command"].partition(" ")
+    own = f'make gpu PYTHON=python3.12 GPU="{options}"'
+    return own if program == "benchmarks.gpu" else f".venv/bin/python -m {result['command']}"
 
 
 def _difference(result: Result) -> str:

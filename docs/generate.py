@@ -74,7 +74,7 @@ Some settings cannot be combined:
   `--client-root-certificates` together with `--gateway-port`.
 
 The sizes of the queues are not settings. To change them, edit the [limits of the
-queues](reliability.md#limits-of-the-queues) in an exported repository.
+queues](serving.md#limits-of-the-queues) in an exported repository.
 """
 
 # A sentence before each group's table.

@@ -23,6 +23,8 @@ from fastapi.responses import JSONResponse
 from grpc import RpcError, StatusCode
 from starlette.exceptions import HTTPException
 
+from sentriton import ClientSettings
+from sentriton.declaration import settings_of
 from sentriton.errors import (
     AccessDenied,
     ContractMismatch,
@@ -53,6 +55,8 @@ _PARAMETERS = {
     "truncate_dim": "dimensions",
     "prompt_name": "prompt_name",
 }  # by the client's arguments
+_FLAGS = {declared.field: declared.flag for declared in settings_of(ClientSettings)}
+_SETTING = re.compile(rf"\b({'|'.join(_FLAGS)})\b")
 
 
 class Refused(HTTPException):
@@ -89,15 +93,42 @@ async def answer_refused(request: Request, error: Exception) -> Response:
 
 async def answer_sentriton_error(request: Request, error: Exception) -> Response:
     status, code = next(_BY_CLASS[kind] for kind in type(error).__mro__ if kind in _BY_CLASS)
-    message, param = str(error), None
+    message, param = _for_callers(error), None
     if isinstance(error, InvalidInput):
-        if isinstance(error.__cause__, RpcError) and error.__cause__.code() is not StatusCode.INVALID_ARGUMENT:
+        if _is_too_large(error):
             status, code = 413, "message_too_large"
         # The client's errors begin with the name of its argument.
         argument = re.match(r"\w*", message)[0]  # type: ignore[index]
         param = _PARAMETERS.get(argument)
         message = f"{param}{message[len(argument) :]}" if param else message
     return error_answer(status, message, code, param)
+
+
+def _for_callers(error: Exception) -> str:
+    """The error's message. Advice for callers of the Python client becomes advice for callers of the gateway."""
+    message = str(error)
+    fact = message.partition("; ")[0]
+    if isinstance(error, DeadlineExceeded):
+        # The time may be another one than the gateway's setting.
+        return f"{fact.replace('its timeout_s of ', '')}; send the request again later, or fewer inputs at a time"
+    if isinstance(error.__cause__, UnicodeEncodeError):
+        return f"{fact}; send whole characters, such as both \\u escapes of a pair in JSON"
+    if _is_too_large(error):
+        return (
+            f"{message.rpartition('; ')[0]}; send fewer or shorter inputs, or raise this limit of the server or proxy"
+        )
+    # The message of an invalid input may have words of the caller.
+    if not isinstance(error, InvalidInput) and (named := _SETTING.search(message)):
+        flag = _FLAGS[named[0]]
+        return f"{_SETTING.sub(flag, message)}; {flag} is a setting of the gateway"
+    return message
+
+
+def _is_too_large(error: Exception) -> bool:
+    cause = error.__cause__
+    if not isinstance(error, InvalidInput) or not isinstance(cause, RpcError):
+        return False
+    return cause.code() is not StatusCode.INVALID_ARGUMENT
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 from tests.event_loop import InEventLoop
 from tests.small_server import WORDS, SmallServer, vectors
 
-COMPATIBILITY = ROOT / "docs/compatibility.md"
+PAGE = ROOT / "docs/python-client.md"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,6 @@ ERRORS = [name for name in sentriton.__all__ if name in vars(sentriton.errors)]
         ("sentriton.keywords", sentriton.keywords.__all__),
     ],
 )
-def test_the_compatibility_page_lists_the_public_names(module: str, names: list[str]) -> None:
-    (row,) = re.findall(rf"^\| `{re.escape(module)}` \| (.*) \|$", COMPATIBILITY.read_text("utf-8"), re.M)
+def test_the_page_of_the_python_client_lists_the_public_names(module: str, names: list[str]) -> None:
+    (row,) = re.findall(rf"^\| `{re.escape(module)}` \| (.*) \|$", PAGE.read_text("utf-8"), re.M)
     assert row.split(", ") == [f"`{name}`" for name in names]

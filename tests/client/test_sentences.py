@@ -143,6 +143,22 @@ def test_an_endless_iterable_may_be_streamed(encoder: Any) -> None:
     stream.close()
 
 
+@pytest.mark.parametrize("precision", ["int8", "uint8", "int4", 8])
+def test_a_stream_refuses_a_precision_with_ranges_of_each_chunk(precision: object, encoder: Any) -> None:
+    given = iter(THREE)
+    with pytest.raises(
+        InvalidInput, match=rf"^precision is {precision!r}; allowed are float32, binary, ubinary \(int8"
+    ):
+        next(encoder.encode_stream(given, precision=precision, chunk_size=2))
+    assert list(given) == THREE, "the stream read before it checked its options"
+
+
+@pytest.mark.parametrize("precision", [None, "float32", "binary", "ubinary"])
+def test_a_precision_of_a_stream_is_that_of_encode(precision: object, encoder: Any) -> None:
+    streamed = np.concatenate(list(encoder.encode_stream(THREE, precision=precision, chunk_size=2)))
+    np.testing.assert_array_equal(streamed, encoder.encode(THREE, precision=precision))
+
+
 @pytest.mark.parametrize("of", [lambda encoder: encoder.encode, lambda encoder: encoder.encode_stream])
 def test_an_error_of_the_callers_own_generator_is_the_callers(of: Callable[[Any], Any], encoder: Any) -> None:
     def broken() -> Iterator[str]:

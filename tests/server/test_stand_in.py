@@ -27,9 +27,11 @@ input [
 ]
 output [ {{ name: "seen" data_type: {output_type} dims: [ 3 ] }} ]
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
-{batching}
+{more}
 """
 BATCHING = "dynamic_batching { max_queue_delay_microseconds: 300000 preferred_batch_size: [ 8 ] }"
+# A parameter of the libtorch backend that the stand-in does not have.
+IGNORED = 'parameters { key: "ENABLE_CACHE_CLEANING" value { string_value: "true" } }'
 
 
 class Witness(torch.nn.Module):
@@ -43,9 +45,9 @@ class Witness(torch.nn.Module):
         return torch.cat([first, second, torch.arange(first.size(0)).unsqueeze(1)], dim=1)
 
 
-def write_model(repository: Path, name: str, output_type: str, batching: str = "") -> None:
+def write_model(repository: Path, name: str, output_type: str, more: str = "") -> None:
     (repository / name / "1").mkdir(parents=True)
-    config = CONFIG.format(name=name, output_type=output_type, batching=batching)
+    config = CONFIG.format(name=name, output_type=output_type, more=more)
     (repository / name / "config.pbtxt").write_text(config)
     torch.jit.script(Witness()).save(str(repository / name / "1" / "model.pt"))
 
@@ -54,7 +56,7 @@ def write_model(repository: Path, name: str, output_type: str, batching: str = "
 def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GRPCInferenceServiceStub]:
     repository = tmp_path_factory.mktemp("repository")
     write_model(repository, "witness", "TYPE_INT64", BATCHING)
-    write_model(repository, "alone", "TYPE_INT64")
+    write_model(repository, "alone", "TYPE_INT64", IGNORED)
     write_model(repository, "wrong_dtype", "TYPE_FP32")
     settings = with_free_ports(FREE_PORTS)
     process = TritonProcess(repository, settings)

@@ -10,7 +10,15 @@ from torch import Tensor
 from typing_extensions import assert_type
 
 from sentriton import AsyncSentenceEncoder, HealthReport, Manifest, SentenceEncoder
-from sentriton.keywords import Common, EncodeArguments, EncodedMany, EncodedOne, Sentences
+from sentriton.keywords import (
+    Common,
+    EncodeArguments,
+    EncodedMany,
+    EncodedOne,
+    Sentences,
+    StreamArguments,
+    StreamPrecision,
+)
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 Matrix = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -48,8 +56,18 @@ def annotated_by_callers(
     assert_type(encoder.encode(["a"], **options), EncodedMany)
     assert_type(encoder.encode(sentences, **options), EncodedOne | EncodedMany)
     assert_type(encoder.encode(["a"], **common), Matrix)
+
+
+def streams_annotated_by_callers(
+    encoder: SentenceEncoder, options: StreamArguments, common: Common, precision: StreamPrecision
+) -> None:
     for embeddings in encoder.encode_stream(["a"], **options):
         assert_type(embeddings, EncodedMany)
+    for embeddings in encoder.encode_stream(["a"], precision=precision):
+        assert_type(embeddings, EncodedMany)
+    for matrix in encoder.encode_stream(["a"], **common):
+        assert_type(matrix, Matrix)
+    assert_type(encoder.encode(["a"], **options), EncodedMany)
 
 
 def any_iterable(
@@ -90,6 +108,7 @@ def tensors(encoder: SentenceEncoder) -> None:
     assert_type(encoder.encode(["a"], convert_to_tensor=True), Tensor)
     assert_type(encoder.encode("a", convert_to_numpy=False), Tensor)
     assert_type(encoder.encode(["a"], convert_to_numpy=False), list[Tensor])
+    assert_type(encoder.encode(["a"], convert_to_tensor=True, precision="ubinary"), Tensor)
 
 
 def token_embeddings(encoder: SentenceEncoder) -> None:
@@ -117,8 +136,12 @@ def streams(encoder: SentenceEncoder, sentences: Iterable[str]) -> None:
         assert_type(embeddings, Matrix)
     for bits in encoder.encode_stream(inputs=sentences, precision="ubinary"):
         assert_type(bits, MatrixUint8)
-    for tensor in encoder.encode_stream(sentences, convert_to_tensor=True):
+    for tensor in encoder.encode_stream(sentences, convert_to_tensor=True, precision="binary"):
         assert_type(tensor, Tensor)
+    for tensors in encoder.encode_stream(sentences, convert_to_numpy=False):
+        assert_type(tensors, list[Tensor])
+    for tokens in encoder.encode_stream(sentences, output_value="token_embeddings"):
+        assert_type(tokens, list[Tensor] | list[Matrix])
     encoder.encode_stream(sentences).close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sentriton import AsyncSentenceEncoder, SentenceEncoder
+from sentriton.keywords import EncodeArguments
 
 
 def misspelt(encoder: SentenceEncoder) -> None:
@@ -23,6 +24,13 @@ def wrong_values(encoder: SentenceEncoder) -> None:
     encoder.similarity_fn_name = "cosin"  # refused
     SentenceEncoder(priority="urgent")  # refused
     SentenceEncoder(on_model_change="ask")  # refused
+
+
+def ranges_of_chunks(encoder: SentenceEncoder, options: EncodeArguments) -> None:
+    encoder.encode_stream(["a"], precision="int8")  # refused
+    encoder.encode_stream(inputs=["a"], precision="uint8", convert_to_tensor=True)  # refused
+    encoder.encode_stream(["a"], precision="int8", output_value="token_embeddings")  # refused
+    encoder.encode_stream(["a"], **options)  # refused
 
 
 def no_sentences(encoder: SentenceEncoder, text: str | None) -> None:

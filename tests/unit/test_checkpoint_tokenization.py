@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sentriton_server.checkpoint import CheckpointError, read_unserved
 from tests.checkpoint_changes import (
     Change,
     edit,
@@ -15,6 +16,22 @@ from tests.checkpoint_changes import (
     refused,
 )
 from tests.checkpoints import make_checkpoint
+
+NO_FILE = "which cannot be converted to the tokenizer.json that clients need; no further package helps: use an embed"
+
+
+def japanese(words: str) -> Change:
+    """A `BertJapaneseTokenizer` that splits words by MeCab, for example. It reads no tokenizer.json."""
+    tokens = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+    def change(folder: Path) -> None:
+        (folder / "vocab.txt").write_text("\n".join(tokens))
+        names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+        settings = {"tokenizer_class": "BertJapaneseTokenizer", "word_tokenizer_type": words, "model_max_length": 64}
+        (folder / "tokenizer_config.json").write_text(json.dumps({**settings, **dict(zip(names, tokens, strict=True))}))
+
+    return change
+
 
 TOKENIZERS: dict[str, tuple[Change, str]] = {
     "query_length": (edit("sentence_bert_config.json", query_length=8), "query_length 8, so that encode_query()"),
@@ -92,6 +109,12 @@ TOKENIZERS: dict[str, tuple[Change, str]] = {
         lambda folder: (folder / "tokenizer.json").rename(folder / "sentencepiece.bpe.model"),
         "only sentencepiece.bpe.model, which transformers converts with the package sentencepiece; install that, or ",
     ),
+    "MeCab": (japanese("mecab"), f"is Python code (You need to install fugashi to use MecabTokenizer), {NO_FILE}"),
+    "Sudachi": (
+        japanese("sudachi"),
+        f"is Python code (You need to install sudachipy to use SudachiTokenizer), {NO_FILE}",
+    ),
+    "Python without a package": (japanese("basic"), f"is Python code (BertJapaneseTokenizer), {NO_FILE}"),
     "a tokenizer of no class": (
         edit("tokenizer.json", model={"type": "Nonsense"}),
         "tokenizer.json is not a tokenizer of the tokenizers library",
@@ -107,6 +130,16 @@ def test_a_setting_that_a_tokenizer_file_cannot_hold_is_named(change: Change, na
         edit_json(folder / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
     change(folder)
     assert named in refused(folder)
+
+
+def test_a_teacher_may_need_a_package(tmp_path: Path) -> None:
+    """A teacher runs in sentence-transformers, which needs no tokenizer.json."""
+    folder = make_checkpoint(tmp_path, architecture="bert")
+    japanese("mecab")(folder)
+    with pytest.raises(
+        CheckpointError, match=r"You need to install fugashi to use MecabTokenizer.*; install this package$"
+    ):
+        read_unserved(folder)
 
 
 @pytest.mark.parametrize("place", ["tokenizer_config.json", "processing_kwargs"])

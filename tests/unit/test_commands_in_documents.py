@@ -41,7 +41,7 @@ RUN_ELSEWHERE = {
     "docs/gateway.md": "curl",  # tests/gateway/test_tools.py
     "docs/questions.md": "curl",  # the same
     "docs/protocol.md": "curl grpcurl",  # tests/server/test_security.py
-    "docs/reliability.md": "sed",  # tests/unit/test_repository_files.py
+    "docs/serving.md": "sed",  # tests/unit/test_repository_files.py
     "client/cpp/README.md": "cmake build/hello/hello",  # tests/polyglot/test_cpp.py, and so on
     "client/go/README.md": "go",
     "client/node/README.md": "npm node",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from types import ModuleType
 
 import grpc
@@ -10,6 +11,8 @@ import pytest
 
 import sentriton
 from sentriton import errors
+from tests.conftest import ROOT
+from tests.snippets import blocks
 
 
 class Failure(grpc.RpcError):
@@ -25,6 +28,7 @@ class Failure(grpc.RpcError):
         return self._message
 
 
+PAGE = ROOT / "docs/reference/errors.md"
 ERROR_CLASSES = {
     value
     for _, value in inspect.getmembers(errors, inspect.isclass)
@@ -135,8 +139,22 @@ def test_invalid_input_is_a_value_error() -> None:
     assert issubclass(errors.InvalidInput, ValueError)
 
 
-def test_the_tree_in_the_docstring_names_every_class() -> None:
-    assert all(kind.__name__ in (errors.__doc__ or "") for kind in ERROR_CLASSES)
+def test_the_page_shows_the_tree_of_all_classes() -> None:
+    (tree,) = (each.code for each in blocks(PAGE, "text") if each.code.startswith("SentritonError"))
+    path: list[str] = []
+    shown = {}
+    for line in tree.splitlines():
+        name, *others = re.findall(r"\w+", line)
+        depth = line.index(name) // len("├── ")
+        path[depth:] = [name]
+        shown[name] = [*path[depth - 1 : depth], *others]
+    bases = {kind.__name__: [base.__name__ for base in kind.__bases__] for kind in ERROR_CLASSES}
+    assert shown == bases | {"SentritonError": []}
+
+
+def test_the_page_documents_all_classes() -> None:
+    places = re.findall(r"^<!-- ::: sentriton\.(\w+) -->$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert sorted(places) == sorted(kind.__name__ for kind in ERROR_CLASSES)
 
 
 def test_every_error_is_public() -> None:

@@ -119,8 +119,12 @@ def test_what_neither_has_is_refused_by_name(changed: dict[str, Any], named: str
 def test_a_parameter_says_yes_or_no(text: str | None, expected: bool) -> None:
     parameters = {} if text is None else {"INFERENCE_MODE": text}
     assert stand_in.is_true(parameters, "INFERENCE_MODE", default=True) is expected
-    with pytest.raises(ValueError, match="parameter INFERENCE_MODE is 'yes'; allowed are true, false"):
-        stand_in.is_true({"INFERENCE_MODE": "yes"}, "INFERENCE_MODE", default=True)
+
+
+@pytest.mark.parametrize("text", ["yes", "1", "0"])
+def test_another_word_for_yes_or_no_is_an_error(text: str) -> None:
+    with pytest.raises(ValueError, match=f"parameter INFERENCE_MODE is '{text}'; allowed are true, false"):
+        stand_in.is_true({"INFERENCE_MODE": text}, "INFERENCE_MODE", default=True)
 
 
 def test_a_request_without_elements_in_a_batch_fails_it(tmp_path: Path) -> None:

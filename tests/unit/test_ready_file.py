@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,15 +51,53 @@ def test_a_second_write_replaces_the_file(tmp_path: Path) -> None:
     file.write("127.0.0.1:1")
     file.write(URL)
     assert file.path.read_text(encoding="utf-8") == f"{URL}\n"
+    file.remove()
+
+
+def test_only_the_server_that_wrote_it_removes_it(tmp_path: Path) -> None:
+    first, second = ReadyFile(tmp_path / "ready"), ReadyFile(tmp_path / "ready")
+    first.write("127.0.0.1:1")
+    second.remove()  # as at the start of a server
+    assert first.path.read_text(encoding="utf-8") == "127.0.0.1:1\n"
+    second.write(URL)
+    first.remove()
+    assert first.path.read_text(encoding="utf-8") == f"{URL}\n"
+    second.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_killed_launcher_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "ready"
+    program = f"""
+import os, signal
+from pathlib import Path
+from sentriton_server.serving.ready_file import ReadyFile
+file = ReadyFile(Path({str(path)!r}))
+file.write({URL!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    assert path.exists()
+    ReadyFile(path).remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=["pipe", "link"])
+def test_another_kind_of_file_in_its_place_is_removed(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "ready")
+    ReadyFile(tmp_path / "ready").remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_in_the_place_of_its_draft_is_not_followed(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("kept")
     (tmp_path / "ready.draft").symlink_to(other)
-    ReadyFile(tmp_path / "ready").write(URL)
+    file = ReadyFile(tmp_path / "ready")
+    file.write(URL)
     assert other.read_text() == "kept"
-    assert not (tmp_path / "ready").is_symlink()
+    assert not file.path.is_symlink()
+    file.remove()
 
 
 def test_nothing_is_left_of_it(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_file_that_is_missing_is_named(repository: Path) -> None:
 
 
 def test_the_commands_of_the_guide_change_a_limit(repository: Path) -> None:
-    (block,) = blocks(ROOT / "docs/reliability.md", "console")
+    (block,) = (each for each in blocks(ROOT / "docs/serving.md", "console") if "WAITING_ROWS" in each.code)
     edit, checksum = command_lines(block)
     subprocess.run(["bash", "-c", edit], cwd=repository, check=True, timeout=10)
     with pytest.raises(RepositoryError, match=r"embed_tokens/config\.pbtxt is not the file that was exported"):

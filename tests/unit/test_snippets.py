@@ -30,17 +30,18 @@ ON_A_PAGE = {
     "docker/README.md": {"yaml": "tests/manifests/test_guide.py"},
     "docker/kubernetes.md": {"yaml": "tests/manifests/test_guide.py"},
 }
-# The tests that compare text which is the output of a command, by the beginning of the text.
+# The tests that compare text, such as the output of a command, by the beginning of the text.
 OUTPUTS = {
     "  1. 이는": "tests/server/test_programs_in_documents.py",
     "serving sentriton-ko-mini at ": "tests/server/test_commands_in_documents.py",
     "error: cannot serve checkpoint ": "tests/unit/test_checkpoint_kinds.py",
+    "SentritonError\n├──": "tests/unit/test_errors.py",
 }
 # Blocks that no test runs, by page and language, and the reason.
 NOT_RUN = {
     ("README.md", "text"): "a drawing",
     ("docs/architecture.md", "text"): "the same drawing",
-    ("docs/reliability.md", "nginx"): "no nginx here",
+    ("docs/hardening.md", "nginx"): "no nginx here",
     ("client/java/README.md", "kotlin"): "needs Kotlin's compiler, of which Maven fetches 60 MB",
 }
 

@@ -4,7 +4,7 @@
 >>> with SentenceEncoder("localhost:8001") as encoder:
 ...     embeddings = encoder.encode(["A first sentence.", "And a second one."])
 
-The names that docs/compatibility.md lists are the public interface. All others are internal: they may change in any
+The names that docs/python-client.md lists are the public interface. All others are internal: they may change in any
 release.
 """
 

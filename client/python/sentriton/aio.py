@@ -155,10 +155,15 @@ class AsyncSentenceEncoder(BaseEncoder[AsyncConnection]):
         self._check_loop()
         if self._session.endpoints is not None:
             return
+        connecting = asyncio.create_task(self._connect_once(deadline))
         try:
-            await asyncio.wait_for(self._connect_once(deadline), deadline.left_s(time.monotonic()) + MARGIN_S)
-        except asyncio.TimeoutError as error:
-            raise deadline.exceeded(self.url) from error
+            await asyncio.wait([connecting], timeout=deadline.left_s(time.monotonic()) + MARGIN_S)
+        finally:
+            late = connecting.cancel()
+            await asyncio.wait([connecting])
+        if late:
+            raise deadline.exceeded(self.url)
+        connecting.result()
 
     async def _connect_once(self, deadline: Deadline) -> None:
         async with self._connecting:

@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 def kept(sha256: str) -> bytes | None:
     """The content with this sha256 (hex) if it is kept and whole."""
-    with contextlib.suppress(OSError, NoHomeFolder):  # also without a home folder
+    with contextlib.suppress(OSError, NoHomeFolder):
         content = _path(sha256).read_bytes()
         if hashlib.sha256(content).hexdigest() == sha256:
             return content

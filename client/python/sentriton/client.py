@@ -131,8 +131,8 @@ class SentenceEncoder(BaseEncoder[Connection]):
         """Yield the embeddings in order, in arrays of at most `chunk_size` rows (None: 2,048). Memory stays constant.
 
         `sentences`, or `inputs`, is an iterable of strings, read at most two chunks ahead of the caller. The options
-        and errors are those of `encode`. `timeout_s` bounds each chunk, and int8 and uint8 take their ranges from it.
-        Closing the stream cancels its requests.
+        and errors are those of `encode`, without int8 and uint8. `timeout_s` bounds each chunk. Closing the stream
+        cancels its requests.
 
         >>> for chunk in encoder.encode_stream(lines):
         ...     print(chunk.shape)

@@ -147,8 +147,7 @@ def ask(questions: Generator[Question[Connection], ModelInferResponse, Result]) 
             else:
                 question = questions.send(response)
     except StopIteration as ended:
-        result: Result = ended.value
-        return result
+        return ended.value
 
 
 async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferResponse, Result]) -> Result:
@@ -163,8 +162,7 @@ async def ask_async(questions: Generator[Question[AsyncConnection], ModelInferRe
             else:
                 question = questions.send(response)
     except StopIteration as ended:
-        result: Result = ended.value
-        return result
+        return ended.value
 
 
 def _explained(error: SentritonError, question: Question[Any]) -> SentritonError:

@@ -163,8 +163,7 @@ def resolve(
 
 def source_of(settings: Any, field: str) -> str | None:
     """The flag, the variable (`$NAME`) or the field of a resolved value; None for a default."""
-    source: str | None = getattr(settings, "_sources", {}).get(field)
-    return source
+    return getattr(settings, "_sources", {}).get(field)
 
 
 def name_of(settings: Any, field: str) -> str:
@@ -181,8 +180,7 @@ def _kind(hint: Any) -> type:
     first = next((each for each in get_args(hint) if each is not type(None)), hint)
     if get_origin(hint) is Literal:
         return type(first)
-    kind: type = hint if first is hint else _kind(first)
-    return kind
+    return hint if first is hint else _kind(first)
 
 
 def _truth(text: str) -> bool:

@@ -39,8 +39,8 @@ class Dispatcher:
             while not course.done:
                 call.check_open()
                 course.prepare()
-                if (next_sending := course.next(time.monotonic())) is not None:
-                    send(next_sending, *call.request(next_sending), lambda *came: self._outcomes.put(came))
+                if (due := course.next(time.monotonic())) is not None:
+                    send(due, *call.request(due), lambda *came: self._outcomes.put(came))
                     continue
                 try:
                     wait_s = min(_GLANCE_S, course.wait_s(time.monotonic()))
@@ -54,11 +54,12 @@ class Dispatcher:
 class AsyncDispatcher:
     def __init__(self, call: Call[AsyncConnection]) -> None:
         self._call = call
-        self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], Outcome]] = asyncio.Queue()
+        # None: time to look. `wait_for` may lose a cancellation before Python 3.12.
+        self._outcomes: asyncio.Queue[tuple[Sending[AsyncConnection], Outcome] | None] = asyncio.Queue()
 
     async def run(self) -> None:
         call, course = self._call, self._call.course
-        is_long = call.is_long
+        loop, is_long = asyncio.get_running_loop(), call.is_long
         with call.under_way():
             while not course.done:
                 call.check_open()
@@ -66,16 +67,16 @@ class AsyncDispatcher:
                     await asyncio.to_thread(course.prepare)
                 else:
                     course.prepare()
-                if (next_sending := course.next(time.monotonic())) is not None:
-                    send_async(next_sending, *call.request(next_sending), lambda *came: self._outcomes.put_nowait(came))
+                if (due := course.next(time.monotonic())) is not None:
+                    send_async(due, *call.request(due), lambda *came: self._outcomes.put_nowait(came))
                     continue
-                try:
-                    wait_s = min(LOOK_EVERY_S, course.wait_s(time.monotonic()))
-                    sending, outcome = await asyncio.wait_for(self._outcomes.get(), wait_s)
-                except asyncio.TimeoutError:
-                    continue
-                call.check_open()
-                call.settle(sending, outcome)
+                wait_s = min(LOOK_EVERY_S, course.wait_s(time.monotonic()))
+                timer = loop.call_later(wait_s, self._outcomes.put_nowait, None)
+                came = await self._outcomes.get()
+                timer.cancel()
+                if came is not None:
+                    call.check_open()
+                    call.settle(*came)
 
 
 def send(sending: Sending[Connection], request: ModelInferRequest, time_s: float, came: Came[Connection]) -> None:

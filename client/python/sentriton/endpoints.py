@@ -68,9 +68,9 @@ class Endpoint(Generic[AnyConnection]):
 class Inquiry(Generic[AnyConnection]):
     """Asks the servers in turn for the manifest. A silent one gets another turn with more time."""
 
-    def __init__(self, endpoints: Sequence[Endpoint[AnyConnection]], deadline: Deadline) -> None:
-        self._turns = [(endpoint, _MIN_PATIENCE_S) for endpoint in endpoints]
-        self._url = ",".join(endpoint.address for endpoint in endpoints)
+    def __init__(self, endpoints: Endpoints[AnyConnection], deadline: Deadline) -> None:
+        self._turns = [(endpoint, _MIN_PATIENCE_S) for endpoint in endpoints.all]
+        self._url = endpoints.url
         self._deadline = deadline
         self._until: float | None = None  # of the last turn
         self.failure: SentritonError = deadline.exceeded(self._url)

@@ -1,16 +1,4 @@
-"""The errors of Sentriton.
-
-```text
-SentritonError
-├── InvalidInput (ValueError)
-│   └── ContractMismatch
-├── AccessDenied
-├── Overloaded
-├── ServerUnavailable
-├── DeadlineExceeded
-└── ServerError
-```
-"""
+"""The errors of the Python client."""
 
 from __future__ import annotations
 
@@ -24,11 +12,11 @@ CLOSED = "this encoder is closed; make a new one"
 
 
 class SentritonError(Exception):
-    """Base class of all errors of Sentriton."""
+    """Base class of all errors of Sentriton. A closed encoder raises this class itself."""
 
 
 class InvalidInput(SentritonError, ValueError):
-    """An argument or a request is wrong. The message names the given and the allowed value. A retry cannot help."""
+    """An argument or request is wrong. The message names the given and the allowed values. A retry cannot help."""
 
 
 class ContractMismatch(InvalidInput):
@@ -40,11 +28,11 @@ class AccessDenied(SentritonError):
 
 
 class Overloaded(SentritonError):
-    """The server rejected the request because of overload, and did not compute it."""
+    """An overloaded server rejected the request and did not compute it. A call first retries within its limits."""
 
 
 class ServerUnavailable(SentritonError):
-    """The server cannot be reached or does not serve."""
+    """The server is unreachable or unhealthy. A call first retries within its limits."""
 
 
 class DeadlineExceeded(SentritonError):
@@ -52,7 +40,7 @@ class DeadlineExceeded(SentritonError):
 
 
 class ServerError(SentritonError):
-    """The server failed, or its answer is wrong. The message names the reason."""
+    """The server failed or returned an invalid response. The message names the reason."""
 
 
 _BY_STATUS: dict[grpc.StatusCode, type[SentritonError]] = {

@@ -26,6 +26,8 @@ __all__ = [
     "Priority",
     "Sentences",
     "Settings",
+    "StreamArguments",
+    "StreamPrecision",
     "Vector",
 ]
 
@@ -50,6 +52,7 @@ Priority: TypeAlias = Literal["query", "bulk"]
 ModelChange: TypeAlias = Literal["raise", "reload"]
 OutputValue: TypeAlias = Literal["sentence_embedding", "token_embeddings"]
 EmbeddingPrecision: TypeAlias = Literal["float32", "int8", "uint8", "binary", "ubinary"]
+StreamPrecision: TypeAlias = Literal["float32", "binary", "ubinary"]
 
 EncodedOne: TypeAlias = Union[
     Vector[np.float32],
@@ -105,13 +108,16 @@ class Common(TypedDict, total=False):
     timeout_s: float | None
 
 
-class EncodeArguments(Common, total=False):
-    """Options of the methods that encode, without the prompt."""
-
+class Conversion(Common, total=False):
     output_value: OutputValue
-    precision: EmbeddingPrecision | None
     convert_to_numpy: bool
     convert_to_tensor: bool
+
+
+class EncodeArguments(Conversion, total=False):
+    """Options of the methods that encode, without the prompt."""
+
+    precision: EmbeddingPrecision | None
 
 
 class AnyArguments(EncodeArguments, total=False):
@@ -128,6 +134,12 @@ class Prompts(Common, total=False):
 
     prompt_name: str | None
     prompt: str | None
+
+
+class StreamArguments(Conversion, Prompts, total=False):
+    """Options of `encode_stream`."""
+
+    precision: StreamPrecision | None
 
 
 class ToAny(EncodeArguments, Prompts, total=False):
@@ -156,14 +168,14 @@ class ToUint8(ToArrays, total=False):
 
 class ToTensor(Prompts, total=False):
     output_value: Literal["sentence_embedding"]
-    precision: EmbeddingPrecision | None
+    precision: StreamPrecision | None
     convert_to_numpy: bool
     convert_to_tensor: Required[Literal[True]]
 
 
 class ToTensors(Prompts, total=False):
     output_value: Literal["sentence_embedding"]
-    precision: EmbeddingPrecision | None
+    precision: StreamPrecision | None
     convert_to_numpy: Required[Literal[False]]
     convert_to_tensor: Literal[False]
 

@@ -9,12 +9,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from sentriton.keywords import Sentences, Several, ToAny, ToFloat32, ToInt8, ToTensor, ToTensors, ToTokens, ToUint8
+    from sentriton.keywords import (
+        Sentences,
+        Several,
+        StreamArguments,
+        ToAny,
+        ToArrays,
+        ToFloat32,
+        ToInt8,
+        ToTensor,
+        ToTensors,
+        ToTokens,
+        ToUint8,
+    )
 
     Prompt: TypeAlias = str | None
     Texts: TypeAlias = Iterable[str]
@@ -115,13 +127,13 @@ class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, TensorList, 
     @overload
     def __call__(self, *, inputs: Given, **to: Unpack[ToFloat32]) -> Float32: ...
     @overload
-    def __call__(self, sentences: Given, **to: Unpack[ToInt8]) -> Int8: ...
+    def __call__(self, sentences: Given, *, precision: Literal["binary"], **to: Unpack[ToArrays]) -> Int8: ...
     @overload
-    def __call__(self, *, inputs: Given, **to: Unpack[ToInt8]) -> Int8: ...
+    def __call__(self, *, inputs: Given, precision: Literal["binary"], **to: Unpack[ToArrays]) -> Int8: ...
     @overload
-    def __call__(self, sentences: Given, **to: Unpack[ToUint8]) -> Uint8: ...
+    def __call__(self, sentences: Given, *, precision: Literal["ubinary"], **to: Unpack[ToArrays]) -> Uint8: ...
     @overload
-    def __call__(self, *, inputs: Given, **to: Unpack[ToUint8]) -> Uint8: ...
+    def __call__(self, *, inputs: Given, precision: Literal["ubinary"], **to: Unpack[ToArrays]) -> Uint8: ...
     @overload
     def __call__(self, sentences: Given, **to: Unpack[ToTensor]) -> OneTensor: ...
     @overload
@@ -135,6 +147,6 @@ class EncodeStream(Protocol[Given, Float32, Int8, Uint8, OneTensor, TensorList, 
     @overload
     def __call__(self, *, inputs: Given, **to: Unpack[ToTokens]) -> Tokens: ...
     @overload
-    def __call__(self, sentences: Given, **to: Unpack[ToAny]) -> AnyMany: ...
+    def __call__(self, sentences: Given, **to: Unpack[StreamArguments]) -> AnyMany: ...
     @overload
-    def __call__(self, *, inputs: Given, **to: Unpack[ToAny]) -> AnyMany: ...
+    def __call__(self, *, inputs: Given, **to: Unpack[StreamArguments]) -> AnyMany: ...

@@ -9,7 +9,8 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sentriton.errors import InvalidInput, ServerError
+from sentriton.arguments import choice
+from sentriton.errors import ServerError
 from sentriton.keywords import Priority
 from sentriton.kserve import ModelInferRequest, ModelInferResponse
 from sentriton.tokenization import PackedRows
@@ -55,9 +56,7 @@ def parameters(
 
     `canary_key` opens the canary's lane at any `priority`. Raises `InvalidInput` for an unknown lane.
     """
-    if priority not in CALLERS_LANES:
-        raise InvalidInput(f"priority is {priority!r}; allowed are {', '.join(map(repr, CALLERS_LANES))}")
-    named: dict[str, str | int] = {"lane": priority}
+    named: dict[str, str | int] = {"lane": choice("priority", priority, CALLERS_LANES)}
     if canary_key is not None:
         named = {"lane": CANARY_LANE, "canary_key": canary_key}
     if fingerprint is not None:

@@ -9,10 +9,15 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from sentriton.allowed import Allowed, one_of
 from sentriton.errors import InvalidInput
-from sentriton.keywords import EmbeddingPrecision
+from sentriton.keywords import EmbeddingPrecision, StreamPrecision
 
 EMBEDDING_PRECISIONS: tuple[EmbeddingPrecision, ...] = get_args(EmbeddingPrecision)
+STREAM_PRECISION = Allowed(
+    "float32, binary, ubinary (int8 and uint8 need the ranges of all embeddings: quantize float32 with fixed ranges)",
+    one_of(*get_args(StreamPrecision)).holds,
+)
 _log = logging.getLogger(__name__)
 
 

@@ -26,7 +26,7 @@ def model_questions(
     """Manifest and tokenizer of the first server that answers, or the `known` model if its manifest is the same. Raises
     the last error if no server answers.
     """
-    inquiry = Inquiry(endpoints.all, deadline)
+    inquiry = Inquiry(endpoints, deadline)
     while turn := inquiry.turn(time.monotonic()):
         endpoint, time_s = turn
         try:

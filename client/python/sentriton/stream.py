@@ -26,6 +26,7 @@ from sentriton.allowed import check_names
 from sentriton.arguments import in_order, one_name, whole_number
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.keywords import AnyArguments
+from sentriton.quantization import STREAM_PRECISION
 
 CHUNK_SENTENCES = 2048
 _CHUNKS_UNDER_WAY = 2  # the next one is sent while the last answers of one are pending
@@ -35,7 +36,7 @@ Chunk = TypeVar("Chunk", bound=Sized)
 
 def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, SupportsIndex, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
-    size, a single string, or unordered sentences.
+    size or precision, a single string, or unordered sentences.
     """
     check_names("encode", arguments, AnyArguments.__annotations__)
     arguments = arguments.copy()
@@ -47,6 +48,7 @@ def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, S
         in_order(name, given)
     chunk_size = CHUNK_SENTENCES if chunk_size is None else chunk_size
     whole_number("chunk_size", chunk_size)
+    STREAM_PRECISION.check("precision", arguments.get("precision") or "float32")
     return given, chunk_size, arguments
 
 

@@ -42,10 +42,9 @@ def refusals_of(
         # A panic in the tokenizers library is not an Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise CheckpointError(
-            f"cannot load checkpoint {source}: {_reason(error)}; "
-            "repair it so that SentenceTransformer can load it and encode with it"
-        ) from error
+        repair = "repair it so that SentenceTransformer can load it and encode with it"
+        remedy = "install this package" if isinstance(error, ImportError) else repair
+        raise CheckpointError(f"cannot load checkpoint {source}: {_reason(error)}; {remedy}") from error
 
 
 def _reason(error: BaseException) -> str:

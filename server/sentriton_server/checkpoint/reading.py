@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from tokenizers import Tokenizer
 from sentriton.errors import InvalidInput
 from sentriton_server.checkpoint.errors import CheckpointError, refusals_of
 from sentriton_server.checkpoint.files import ModuleFiles, check_order, paths_in, read_modules, refuse_adapter
-from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer
+from sentriton_server.checkpoint.tokenizer import check_tokenizer, read_tokenizer, require_loadable
 from sentriton_server.checkpoint.weights import DEFAULT_ATTENTION, check_weights
 from sentriton_server.encoder import (
     EncoderSpec,
@@ -92,7 +91,7 @@ def _load_checked(folder: Path, allow_pickle: bool, *, served: bool) -> tuple[li
     logging.set_verbosity_error()
     modules = read_modules(folder, served=served)
     check_weights(folder, modules, allow_pickle=allow_pickle, served=served)
-    return modules, _load(folder, modules[0].path, allow_pickle, torch.float32 if served else "auto")
+    return modules, _load(folder, modules[0].path, allow_pickle, served)
 
 
 def _read(name: str, folder: Path, allow_pickle: bool, max_seq_length: int | None) -> Checkpoint:
@@ -222,13 +221,13 @@ def name_of_folder(folder: Path) -> str:
     return own.name
 
 
-def _load(folder: Path, transformer_path: str, allow_pickle: bool, dtype: torch.dtype | str) -> SentenceTransformer:
+def _load(folder: Path, transformer_path: str, allow_pickle: bool, served: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
-    from transformers import AutoTokenizer
 
     # None prefers safetensors, if any.
     use_safetensors = None if allow_pickle else True
     own = {"trust_remote_code": False, "local_files_only": True}
+    dtype = torch.float32 if served else "auto"
     try:
         return SentenceTransformer(
             str(folder),
@@ -237,22 +236,9 @@ def _load(folder: Path, transformer_path: str, allow_pickle: bool, dtype: torch.
             **own,
         )
     except Exception:
-        _require_sentencepiece(folder / transformer_path)
-        # Its error for an unloadable tokenizer has no reason. The tokenizer's own loader raises one with a reason.
-        AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **own)
+        # Its error for an unloadable tokenizer has no reason.
+        require_loadable(folder, transformer_path, served=served, **own)
         raise
-
-
-def _require_sentencepiece(folder: Path) -> None:
-    """Raises `CheckpointError` for a tokenizer that transformers converts only with the package sentencepiece. Without
-    it, transformers reads the file as one of tiktoken, and its error names neither.
-    """
-    models = sorted(path.name for path in folder.glob("*.model"))
-    if models and not (folder / "tokenizer.json").exists() and find_spec("sentencepiece") is None:
-        raise CheckpointError(
-            f"its tokenizer is only {models[0]}, which transformers converts with the package sentencepiece; install "
-            "that, or save the checkpoint with a fast tokenizer (tokenizer.json)"
-        )
 
 
 def _require_plain_text(transformer: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -38,6 +40,19 @@ _PROBES = (
 )
 _PROMPTS = ("query: ", "the query", "한국어 문장:", "Instruct: find it\nQuery: ")
 _SHOWN_IDS = 12
+
+
+def require_loadable(folder: Path, transformer_path: str, *, served: bool, **options: Any) -> None:
+    """Raises the reason if transformers does not load the tokenizer of a checkpoint with these `options`."""
+    from transformers import AutoTokenizer
+
+    _require_sentencepiece(folder / transformer_path)
+    try:
+        AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **options)
+    except ImportError as error:
+        if served:
+            raise _unconvertible(" ".join(str(error).split()).partition(". ")[0]) from error
+        raise
 
 
 def read_tokenizer(tokenizer: Any, max_seq_length: int) -> Tokenizer:
@@ -93,6 +108,26 @@ def check_tokenizer(model: Any, tokenizer: Tokenizer, spec: EncoderSpec) -> None
         _require_prompt_lengths(model, exported)
 
 
+def _unconvertible(reason: str) -> CheckpointError:
+    """The error for a tokenizer in Python, such as one with MeCab."""
+    return CheckpointError(
+        f"its tokenizer is Python code ({reason}), which cannot be converted to the tokenizer.json that clients need; "
+        "no further package helps: use an embedding model that has a tokenizer.json"
+    )
+
+
+def _require_sentencepiece(folder: Path) -> None:
+    """Raises `CheckpointError` for a tokenizer that transformers converts only with the package sentencepiece. Without
+    it, transformers reads the file as one of tiktoken, and its error names neither.
+    """
+    models = sorted(path.name for path in folder.glob("*.model"))
+    if models and not (folder / "tokenizer.json").exists() and find_spec("sentencepiece") is None:
+        raise CheckpointError(
+            f"its tokenizer is only {models[0]}, which transformers converts with the package sentencepiece; install "
+            "that, or save the checkpoint with a fast tokenizer (tokenizer.json)"
+        )
+
+
 def _fast(tokenizer: Any) -> Any:
     """The tokenizer of the tokenizers library inside one of transformers."""
     fast = getattr(tokenizer, "backend_tokenizer", None)
@@ -103,10 +138,7 @@ def _fast(tokenizer: Any) -> Any:
     try:
         return convert_slow_tokenizer(tokenizer)
     except Exception as error:  # converters raise errors of many classes
-        raise CheckpointError(
-            f"the checkpoint's tokenizer {type(tokenizer).__name__} is a slow one and cannot be converted; "
-            "save the checkpoint with a fast tokenizer (tokenizer.json)"
-        ) from error
+        raise _unconvertible(type(tokenizer).__name__) from error
 
 
 def _without_special_tokens(description: str) -> str:

@@ -20,18 +20,12 @@ from sentriton.client import SentenceEncoder
 from sentriton.command_options import open_encoder, takes_settings
 from sentriton.declaration import source_of
 from sentriton.errors import InvalidInput, SentritonError
-from sentriton.files.embedding import (
-    RowOptions,
-    Skipped,
-    check_output,
-    embed_to_file,
-    embedded,
-    fills_of,
-    row_precision,
-)
+from sentriton.files.embedding import Skipped, check_output, embed_to_file, embedded, fills_of
 from sentriton.files.outputs import json_lines
 from sentriton.files.rows import Reject
 from sentriton.files.sources import SentenceSource, open_source
+from sentriton.keywords import StreamArguments
+from sentriton.quantization import STREAM_PRECISION
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 
 app = typer.Typer()
@@ -130,10 +124,10 @@ def embed(
         check_output(output, source, overwrite=overwrite)
     elif as_json:
         raise InvalidInput("--json needs --output FILE; without it, rows are printed")
-    options: RowOptions = {
+    options: StreamArguments = {
         "normalize_embeddings": normalize,
         "truncate_dim": truncate_dim,
-        "precision": row_precision(precision),
+        "precision": STREAM_PRECISION.check("--precision", precision),
         "prompt": prompt,
         "prompt_name": prompt_name,
         "batch_size": batch_size,
@@ -159,7 +153,9 @@ def embed(
     )
 
 
-def _print_rows(encoder: SentenceEncoder, source: SentenceSource, options: RowOptions, reject: Reject | None) -> None:
+def _print_rows(
+    encoder: SentenceEncoder, source: SentenceSource, options: StreamArguments, reject: Reject | None
+) -> None:
     encoder.encode([], **options)
     written = 0
     for rows, embeddings in embedded(encoder, source.read(reject, fills_of(encoder)), options):

@@ -10,12 +10,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO, TypedDict
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sentriton.arguments import choice
 from sentriton.client import SentenceEncoder
 from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.columns import SentenceRow
@@ -23,25 +22,14 @@ from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
 from sentriton.files.rows import Fills, Reject
 from sentriton.files.sources import SentenceSource
-from sentriton.keywords import EmbeddingPrecision, EncodedMany
+from sentriton.keywords import EncodedMany, StreamArguments
+from sentriton.options import resolve_prompt
 from sentriton.progress import progress_bar
 from sentriton.requirements import check_module
 from sentriton.stream import CHUNK_SENTENCES
 
 _CHUNK_S = 2.0
 _FIRST_CHUNK, _LEAST_CHUNK = 32, 8
-ROW_PRECISIONS: tuple[EmbeddingPrecision, ...] = ("float32", "binary", "ubinary")
-
-
-class RowOptions(TypedDict, total=False):
-    """The options of `encode` that affect a row, and the size of requests."""
-
-    prompt_name: str | None
-    prompt: str | None
-    precision: EmbeddingPrecision
-    normalize_embeddings: bool
-    truncate_dim: int | None
-    batch_size: int | None
 
 
 @dataclass(frozen=True)
@@ -138,16 +126,6 @@ def check_output(output: Path, source: SentenceSource, *, overwrite: bool) -> No
             )
 
 
-def row_precision(precision: str) -> EmbeddingPrecision:
-    """`precision`, which must not need all embeddings at once. Raises `InvalidInput`."""
-    if precision in ("int8", "uint8"):
-        raise InvalidInput(
-            f"--precision is {precision}, which computes its ranges from all embeddings, but the command embeds a few "
-            f"sentences at a time; allowed are {', '.join(ROW_PRECISIONS)}"
-        )
-    return choice("--precision", precision, ROW_PRECISIONS)
-
-
 def fills_of(encoder: SentenceEncoder) -> Fills:
     """Whether texts with this beginning have the same embedding, since its first half fills the model."""
 
@@ -159,18 +137,19 @@ def fills_of(encoder: SentenceEncoder) -> Fills:
 
 
 def embedded(
-    encoder: SentenceEncoder, rows: Iterator[SentenceRow], options: RowOptions
+    encoder: SentenceEncoder, rows: Iterator[SentenceRow], options: StreamArguments
 ) -> Iterator[tuple[list[SentenceRow], NDArray[Any]]]:
     """Chunks of rows with their embeddings [n, d], in order."""
     ahead: deque[SentenceRow] = deque()
     pace = _Pace()
+    in_chunks: StreamArguments = {**options, "chunk_size": pace}
 
     def remembered() -> Iterator[str]:
         for row in rows:
             ahead.append(row)
             yield row.sentence
 
-    for embeddings in encoder.encode_stream(remembered(), chunk_size=pace, **options):
+    for embeddings in encoder.encode_stream(remembered(), **in_chunks):
         yield [ahead.popleft() for _ in range(len(embeddings))], _array(embeddings)
         pace.took(len(embeddings))
 
@@ -179,7 +158,7 @@ def embed_to_file(
     encoder: SentenceEncoder,
     source: SentenceSource,
     output: Path,
-    options: RowOptions,
+    options: StreamArguments,
     *,
     column: str | None = None,
     on_error: str = "fail",
@@ -232,21 +211,18 @@ def embed_to_file(
 
 
 def _array(embeddings: EncodedMany) -> NDArray[Any]:
-    """`RowOptions` always give arrays, but no overload knows a precision in a variable."""
+    """The command's options always give arrays, but no overload knows a precision in a variable."""
     assert isinstance(embeddings, np.ndarray)
     return embeddings
 
 
-def _meaning(encoder: SentenceEncoder, options: RowOptions, dimension: int) -> dict[str, Any]:
+def _meaning(encoder: SentenceEncoder, options: StreamArguments, dimension: int) -> dict[str, Any]:
     manifest = encoder.manifest
-    prompt = options.get("prompt")
-    if prompt is None:
-        prompt = manifest.prompts.get(options.get("prompt_name") or manifest.default_prompt_name or "", "")
     return {
         "model": manifest.name,
         "fingerprint": manifest.fingerprint,
         "server's precision": manifest.precision,
-        "prompt": prompt,
+        "prompt": resolve_prompt(manifest, options.get("prompt_name"), options.get("prompt")),
         "precision": options.get("precision", "float32"),
         "dimension": dimension,
         "normalize": bool(options.get("normalize_embeddings")),
@@ -258,7 +234,7 @@ def _embed_rest(
     source: SentenceSource,
     reject: Reject | None,
     rows: PartialRows,
-    options: RowOptions,
+    options: StreamArguments,
     total: int | None,
     progress: bool,
 ) -> None:
