@@ -16,7 +16,7 @@ from sentriton_gateway.settings import GatewaySettings
 _TIMEOUT_S = 10.0  # longer than the gateway waits for its server
 
 
-def ask(settings: GatewaySettings) -> tuple[bool, str]:
+def request_health(settings: GatewaySettings) -> tuple[bool, str]:
     """Whether the gateway on this machine's port is healthy, and its answer or the error."""
     try:
         with closing(_connection(settings)) as connection:
@@ -37,6 +37,6 @@ def _connection(settings: GatewaySettings) -> HTTPConnection:
 
 
 if __name__ == "__main__":
-    healthy, text = ask(resolve(GatewaySettings))
+    healthy, text = request_health(resolve(GatewaySettings))
     print(text)
     sys.exit(0 if healthy else 1)
