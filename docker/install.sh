@@ -8,7 +8,7 @@
 # FOLDER   where the environment is made: it cannot be moved afterwards
 # PART     a file of server/requirements: `serve` where the base image has a tritonserver, `pooling` beside it for GPUs,
 #          `export` to make repositories there as well, `triton` for the wheel's Triton; `pip install sentriton-server`
-#          brings all of them
+#          brings all of them. `gateway`, alone, for the gateway without a server.
 #
 # $PYTHON is the interpreter (python3): 3.11 or 3.12, with pip 22.3 or later. pip's variables apply, such as
 # PIP_EXTRA_INDEX_URL.
@@ -18,9 +18,10 @@ if [[ $# -lt 3 ]]; then
     exit 2
 fi
 source=$1 folder=$2
-requirements=() without_dependencies=()
+package=server requirements=() without_dependencies=()
 for part in "${@:3}"; do
     case $part in
+        gateway) package=gateway requirements+=(--requirement "$source/gateway/requirements.txt") ;;
         # Only its files are needed, not its Python package.
         triton) without_dependencies+=(--requirement "$source/server/requirements/$part.txt") ;;
         *) requirements+=(--requirement "$source/server/requirements/$part.txt") ;;
@@ -41,17 +42,23 @@ pip=("$python" -m pip --python "$folder/bin/python" install --disable-pip-versio
 "${pip[@]}" --constraint "$source/constraints.txt" --constraint "$source/docker/constraints.txt" \
     "$source/client/python" "${requirements[@]}"
 # The server's metadata ask for all parts.
-"${pip[@]}" --no-deps "$source/server" "${without_dependencies[@]}"
+"${pip[@]}" --no-deps "$source/$package" "${without_dependencies[@]}"
 
 packages=$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 find "$packages" -type d -name tests -prune -exec rm -rf {} +
 rm -rf "$packages/torch/share"
 
 # A module's first import writes its bytecode. A container cannot, and would compile all of them at each start.
-"$folder/bin/sentriton" serve --help >/dev/null
 for part in "${@:3}"; do
     case $part in
-        serve) "$folder/bin/python" -c 'import numpy, tokenizers, sentriton_server.serving' ;;
+        gateway)
+            "$folder/bin/sentriton" gateway --help >/dev/null
+            "$folder/bin/python" -c 'import sentriton_gateway.health, sentriton_gateway.service'
+            ;;
+        serve)
+            "$folder/bin/sentriton" serve --help >/dev/null
+            "$folder/bin/python" -c 'import numpy, tokenizers, sentriton_server.serving'
+            ;;
         pooling) "$folder/bin/python" -c 'import torch' ;;
         export)
             "$folder/bin/python" -c 'import sentence_transformers, sentriton_server.export'

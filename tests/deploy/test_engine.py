@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -27,14 +28,17 @@ from tests.manifests.files import DOCKER, KUBERNETES, kustomize, of_kind
 from tests.ports import with_free_ports
 from tests.waiting import until
 
-IMAGE, GPU_IMAGE = "sentriton:cpu", "sentriton:gpu"
+IMAGE, GPU_IMAGE, GATEWAY_IMAGE = "sentriton:cpu", "sentriton:gpu", "sentriton:gateway"
 SENTENCES = [f"{number}번째 승객이 {'아주 ' * (number % 9)}늦은 기차를 탄다" for number in range(64)]
 # Packages that PyPI's torch has and PyTorch's CPU build has not.
 CUDA = "nvidia triton cuda torch/lib/libtorch_cuda*"
 BYTES_OF_CUDA = f"cd /opt/sentriton/lib/python3*/site-packages && du -cb {CUDA} 2>/dev/null | tail -1"
 BUNDLED = "from sentriton_server.resources import BUNDLED_CHECKPOINT; print(BUNDLED_CHECKPOINT)"
 Vectors = NDArray[np.float32]
-LOCKED_UP = "--read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp --shm-size 1g".split()
+WITHOUT_RIGHTS = "--read-only --cap-drop ALL --security-opt no-new-privileges".split()
+LOCKED_UP = [*WITHOUT_RIGHTS, *"--tmpfs /tmp --shm-size 1g".split()]
+# Only the user's number is printed where no file can be written.
+TRY_TO_WRITE = "(touch /anything || touch /tmp/anything) && echo written; id -u"
 pytestmark = [pytest.mark.timeout(1500)]
 
 
@@ -69,6 +73,15 @@ def image(docker: Docker, figures: Figures) -> str:
 
 
 @pytest.fixture(scope="module")
+def gateway_image(docker: Docker, figures: Figures) -> str:
+    took_s = docker.build("--file", DOCKER / "Dockerfile.gateway", "--tag", GATEWAY_IMAGE, ROOT)
+    docker.forget_builds()
+    figures.note(GATEWAY_IMAGE, "built in", f"{took_s:.0f} s")
+    figures.note(GATEWAY_IMAGE, "size", f"{docker.inspect(GATEWAY_IMAGE)['Size'] / 1e6:.0f} MB")
+    return GATEWAY_IMAGE
+
+
+@pytest.fixture(scope="module")
 def expected() -> Vectors:
     model = SentenceTransformer(str(ROOT / "checkpoints/sentriton-ko-mini"), device="cpu")
     return np.asarray(model.encode(SENTENCES, normalize_embeddings=True))
@@ -80,11 +93,11 @@ def assert_right(vectors: Vectors, expected: Vectors) -> None:
 
 
 @contextmanager
-def container(docker: Docker, image: str, *options: object) -> Iterator[tuple[str, str]]:
-    """A running server: the container's name, and the address of its published port."""
-    name = docker("run", "--detach", "--publish", "127.0.0.1:0:8001", *options, image)
+def container(docker: Docker, image: str, *options: object, port: int = 8001) -> Iterator[tuple[str, str]]:
+    """A running server or gateway: the container's name, and the address of its published port."""
+    name = docker("run", "--detach", "--publish", f"127.0.0.1:0:{port}", *options, image)
     try:
-        yield name, docker("port", name, "8001")
+        yield name, docker("port", name, port)
     finally:
         docker("rm", "--force", name)
 
@@ -194,6 +207,32 @@ def test_the_gpu_image_serves_a_mounted_repository_locked_up(
     figures.note(GPU_IMAGE, "", "with a repository for CPUs")
 
 
+def test_the_gateway_image_answers_locked_up_and_ends_soon(
+    docker: Docker, image: str, gateway_image: str, expected: Vectors, figures: Figures
+) -> None:
+    with container(docker, image, *LOCKED_UP) as (server, _):
+        docker.wait_until_healthy(server, 120)
+        address = f"{docker.inspect(server)['NetworkSettings']['IPAddress']}:8001"
+        # It needs no writable folder.
+        options = [*WITHOUT_RIGHTS, "--env", f"SENTRITON_URL={address}"]
+        with container(docker, gateway_image, *options, port=8080) as (name, published):
+            ready_s = docker.wait_until_healthy(name, 60)
+            assert_right(embed_through(f"http://{published}"), expected)
+            assert docker("exec", name, "sh", "-c", TRY_TO_WRITE, check=False) == "10001"
+            started = time.monotonic()
+            docker("stop", "--time", "60", name, timeout_s=70)
+            figures.note(GATEWAY_IMAGE, "healthy after", f"{ready_s:.0f} s")
+            figures.note(GATEWAY_IMAGE, "stopped within", f"{time.monotonic() - started:.1f} s")
+            assert docker.inspect(name)["State"]["ExitCode"] == 0
+
+
+def embed_through(gateway: str) -> Vectors:
+    """Vectors of the sentences from a gateway's URL."""
+    body = {"model": "sentriton-ko-mini", "input": SENTENCES}
+    answer = httpx.post(f"{gateway}/v1/embeddings", json=body, timeout=60).raise_for_status().json()
+    return np.asarray([row["embedding"] for row in answer["data"]])
+
+
 @dataclass(frozen=True)
 class Stack:
     """The Compose stack with ports that are free here, without Grafana."""
@@ -201,27 +240,31 @@ class Stack:
     compose: Callable[..., str]
     address: str
     monitor: Prometheus
+    gateway: str
 
 
 @pytest.fixture(scope="module")
-def stack(docker: Docker, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    ports = with_free_ports(ServerSettings(grpc_port=0, metrics_port=0))
+def stack(docker: Docker, image: str, gateway_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    ports = with_free_ports(ServerSettings(grpc_port=0, http_port=0, metrics_port=0))
     override = tmp_path_factory.mktemp("compose") / "ports.yaml"
     override.write_text(
         f"services:\n"
         f"  sentriton: {{ports: !override ['127.0.0.1:{ports.grpc_port}:8001']}}\n"
         f"  prometheus: {{ports: !override ['127.0.0.1:{ports.metrics_port}:9090']}}\n"
+        f"  gateway: {{ports: !override ['127.0.0.1:{ports.http_port}:8080']}}\n"
     )
-    files = ["--file", DOCKER / "compose.yaml", "--file", override, "--project-name", "sentriton-test"]
+    files = ["--file", DOCKER / "compose.yaml", "--file", override]
+    options = [*files, "--project-name", "sentriton-test", "--profile", "gateway"]
 
     def compose(*arguments: object) -> str:
-        return docker("compose", *files, *arguments, timeout_s=150)
+        return docker("compose", *options, *arguments, timeout_s=150)
 
     try:
-        # The image is there: `up --build` of the guide builds the same one.
-        compose("up", "--no-build", "--detach", "sentriton", "prometheus")
+        # The images are there: `up --build` of the guide builds the same ones.
+        compose("up", "--no-build", "--detach", "sentriton", "gateway", "prometheus")
         docker.wait_until_healthy("sentriton-test-sentriton-1", 120)
-        yield Stack(compose, f"127.0.0.1:{ports.grpc_port}", Prometheus(f"http://127.0.0.1:{ports.metrics_port}"))
+        monitor = Prometheus(f"http://127.0.0.1:{ports.metrics_port}")
+        yield Stack(compose, f"127.0.0.1:{ports.grpc_port}", monitor, f"http://127.0.0.1:{ports.http_port}")
     finally:
         compose("down", "--volumes", "--timeout", "60")
 
@@ -235,6 +278,13 @@ def test_compose_serves_and_prometheus_finds_it(stack: Stack, expected: Vectors)
 
     until(scraped, 60)
     assert not stack.monitor.firing()
+
+
+def test_a_gateway_answers_in_compose_locked_up(docker: Docker, stack: Stack, expected: Vectors) -> None:
+    name = "sentriton-test-gateway-1"
+    docker.wait_until_healthy(name, 60)
+    assert_right(embed_through(stack.gateway), expected)
+    assert docker("exec", name, "sh", "-c", TRY_TO_WRITE, check=False) == "10001"
 
 
 def test_a_stop_under_load_loses_no_call(stack: Stack, expected: Vectors, figures: Figures) -> None:

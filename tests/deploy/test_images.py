@@ -1,6 +1,6 @@
 """The images without a container engine: the commands of their Dockerfiles, run in clean folders.
 
-They end with a server that passes the image's own health check.
+They end with a server, or a gateway before one, that passes the image's own health check.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+import numpy as np
 import pytest
 import torch
 
+from sentriton import SentenceEncoder
 from sentriton_server.repository import read_config, read_operators
 from sentriton_server.serving import prepare_repository
 from sentriton_server.serving.installation import find_installation
-from sentriton_server.settings import ServerSettings
 from tests.conftest import ROOT
 from tests.manifests.dockerfiles import command, health_command, pinned, values, variables
 from tests.manifests.files import DOCKER
-from tests.ports import with_free_ports
+from tests.ports import FREE_PORTS, with_free_ports
+from tests.server.conftest import RunningServer
 
+SENTENCE = "숙소가 역에서 가까워요."
 OF_CUDA = re.compile(r"triton|cuda-\w+|nvidia-(?!pytriton).+")
 
 
@@ -47,7 +51,7 @@ def install(folder: Path, *parts: str) -> None:
     environment = {**os.environ, "PYTHON": sys.executable}
     environment.pop("PYTHONPATH", None)
     subprocess.run([DOCKER / "install.sh", ROOT, folder, *parts], env=environment, check=True, timeout=280)
-    own = {"sentriton", "sentriton-server"}
+    own = {"sentriton", "sentriton-gateway", "sentriton-server"}
     packages = {name: version.split("+")[0] for name, version in installed(folder).items() if name not in own}
     # The requirements of PyPI's torch, in the versions that it names. PyTorch's CPU build has none of them.
     found = {name: version for name, version in packages.items() if not OF_CUDA.fullmatch(name)}
@@ -70,51 +74,84 @@ def locked_up() -> list[str]:
 
 
 @contextmanager
-def container(dockerfile: str, environment: Path, models: Path, scratch: Path, **further: str) -> Iterator[None]:
-    """The image's command with the image's variables on free ports, locked up; yields once its health check passes."""
+def container(
+    dockerfile: str, environment: Path, scratch: Path, models: Path = Path("/models"), **further: str
+) -> Iterator[str]:
+    """The image's command with the image's variables and `further` ones, locked up.
+
+    Once its health check passes, yields the output of the check and of the command.
+    """
     scratch.mkdir()
-    ports = with_free_ports(ServerSettings(grpc_port=0, metrics_port=0))
     replaced = {"/opt/sentriton": str(environment), "/tmp": str(scratch), "${PATH}": "/usr/bin:/bin"}
     settings = {
         name: re.sub("|".join(map(re.escape, replaced)), lambda found: replaced[found[0]], value)
         for name, value in variables(dockerfile).items()
-    } | {
-        "SENTRITON_GRPC_PORT": str(ports.grpc_port),
-        "SENTRITON_METRICS_PORT": str(ports.metrics_port),
-        "SENTRITON_URL": f"localhost:{ports.grpc_port}",
-        **further,
-    }
+    } | further
     words = [word.replace("/models", str(models)) for word in command(dockerfile)]
-    process = subprocess.Popen(
-        [*locked_up(), environment / "bin" / words[0], *words[1:]],
-        env=settings,
-        cwd="/",
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    check = [environment / "bin/sentriton", *health_command(dockerfile)[1:]]
+    output = scratch.with_suffix(".output")
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [*locked_up(), environment / "bin" / words[0], *words[1:]], env=settings, cwd="/", stdout=file
+        )
+    check = [environment / "bin" / health_command(dockerfile)[0], *health_command(dockerfile)[1:]]
     try:
         for _ in range(60):
-            assert process.poll() is None, "the server ended"
+            assert process.poll() is None, "the command ended"
             health = subprocess.run(check, env=settings, capture_output=True, text=True, check=False, timeout=15)
             if health.returncode == 0:
                 break
             time.sleep(0.5)
-        assert health.returncode == 0, health.stderr
-        assert "canary cosine" in health.stdout
-        yield
+        assert health.returncode == 0, health.stdout + health.stderr
+        yield health.stdout + output.read_text()
     finally:
         process.terminate()
-        output, _ = process.communicate(timeout=60)
+        process.wait(60)
     assert process.returncode == 0
-    assert "serving sentriton-ko-mini" in output
+
+
+@contextmanager
+def server_container(dockerfile: str, environment: Path, scratch: Path, models: Path, **further: str) -> Iterator[None]:
+    """A server's container on free ports."""
+    ports = with_free_ports(FREE_PORTS)
+    addresses = {
+        "SENTRITON_GRPC_PORT": str(ports.grpc_port),
+        "SENTRITON_METRICS_PORT": str(ports.metrics_port),
+        "SENTRITON_URL": f"localhost:{ports.grpc_port}",
+    }
+    with container(dockerfile, environment, scratch, models, **addresses, **further) as said:
+        assert "canary cosine" in said
+        assert "serving sentriton-ko-mini" in said
+        yield
+
+
+@pytest.fixture(scope="module")
+def gateway_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gateway") / "opt/sentriton"
+    install(folder, "gateway")
+    return folder
 
 
 @pytest.mark.timeout(400)
-def test_the_cpu_image(tmp_path: Path) -> None:
+def test_the_gateway_image(
+    gateway_environment: Path, server: RunningServer, encoder: SentenceEncoder, tmp_path: Path
+) -> None:
+    assert not {"torch", "transformers", "nvidia-pytriton", "sentriton-server"} & set(installed(gateway_environment))
+    port = with_free_ports(FREE_PORTS).grpc_port
+    further = {"SENTRITON_URL": server.url, "SENTRITON_GATEWAY_PORT": str(port)}
+    with container("Dockerfile.gateway", gateway_environment, tmp_path / "tmp", **further) as said:
+        assert '"model":"sentriton-ko-mini"' in said
+        body = {"model": "sentriton-ko-mini", "input": SENTENCE}
+        answer = httpx.post(f"http://127.0.0.1:{port}/v1/embeddings", json=body, timeout=60).raise_for_status()
+    vector = answer.json()["data"][0]["embedding"]
+    np.testing.assert_allclose(vector, encoder.encode(SENTENCE), atol=1e-6, rtol=0)
+
+
+@pytest.mark.timeout(400)
+def test_the_cpu_image(gateway_environment: Path, tmp_path: Path) -> None:
     environment, models = tmp_path / "opt/sentriton", tmp_path / "models"
     install(environment, "serve", "export", "triton")
-    assert pinned(DOCKER).keys() <= installed(environment).keys(), "no package of an earlier release stays pinned"
+    used = installed(environment).keys() | installed(gateway_environment).keys()
+    assert pinned(DOCKER).keys() <= used, "no package of an earlier release stays pinned"
     arguments = {name: value for name, _, value in (line.partition("=") for line in values("Dockerfile.cpu", "ARG"))}
     baked = subprocess.run(
         [
@@ -137,7 +174,7 @@ def test_the_cpu_image(tmp_path: Path) -> None:
     assert read_operators(models / "repository") == ("sentriton" if has_operators else "torch")
     subprocess.run([DOCKER / "strip.sh", environment], check=True)
     assert not list(environment.glob("lib/python*/site-packages/torch/include"))
-    with container("Dockerfile.cpu", environment, models, tmp_path / "tmp"):
+    with server_container("Dockerfile.cpu", environment, tmp_path / "tmp", models):
         pass
 
 
@@ -168,5 +205,5 @@ def test_the_gpu_image_on_a_triton_of_its_base(tmp_path: Path) -> None:
         "PATH": f"{environment}/bin:{base.parent}:/usr/bin:/bin",
         "LD_LIBRARY_PATH": triton.environment["LD_LIBRARY_PATH"],
     }
-    with container("Dockerfile", environment, models, tmp_path / "tmp", **further):
+    with server_container("Dockerfile", environment, tmp_path / "tmp", models, **further):
         pass

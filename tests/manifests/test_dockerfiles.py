@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ import pytest
 from tests.conftest import ROOT
 from tests.manifests.command_lines import known_variables, parse
 from tests.manifests.dockerfiles import command, health_command, instructions, pinned, values, variables
-from tests.manifests.files import DOCKER
+from tests.manifests.files import DOCKER, read
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-DOCKERFILES = ["Dockerfile", "Dockerfile.cpu"]
+DOCKERFILES = ["Dockerfile", "Dockerfile.cpu", "Dockerfile.gateway"]
 USER = "10001:10001"
 
 
@@ -29,11 +30,23 @@ def test_what_it_runs_are_scripts_and_what_it_starts_is_sentriton(dockerfile: st
     for line in values(dockerfile, "RUN"):
         script, *_ = line.split()
         assert os.access(ROOT / script, os.X_OK), f"{line}: the commands must be in a script that the tests run"
-    for words in (command(dockerfile), health_command(dockerfile)):
-        assert words[0] == "sentriton"
-        parse(words[1:])
+    program, *arguments = command(dockerfile)
+    assert program == "sentriton"
+    parse(arguments)
     names = {name for name in variables(dockerfile) if name.startswith("SENTRITON_")}
-    assert names <= known_variables("serve")
+    assert names <= known_variables(arguments[0])
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_its_health_check_exists(dockerfile: str) -> None:
+    program, *arguments = health_command(dockerfile)
+    if program == "python":
+        option, module = arguments
+        assert option == "-m"
+        assert find_spec(module)
+    else:
+        assert program == "sentriton"
+        parse(arguments)
 
 
 def test_the_encoders_operators_are_compiled_before_what_they_need_is_removed() -> None:
@@ -70,7 +83,18 @@ def test_everything_that_the_scripts_read_travels_to_the_builder() -> None:
     assert "*" in patterns
     assert all((ROOT / name).exists() for name in sent)
     wheel = tomllib.loads((ROOT / "server/pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert set(wheel["hooks"]["custom"]["resources"]) < sent
+    assert {"gateway", "server", *wheel["hooks"]["custom"]["resources"]} < sent
+
+
+def test_compose_builds_them_with_settings_that_exist() -> None:
+    services = [one for one in read(DOCKER / "compose.yaml")["services"].values() if "build" in one]
+    assert len(services) == 2
+    for service in services:
+        dockerfile = Path(service["build"]["dockerfile"]).name
+        assert dockerfile in DOCKERFILES
+        assert service["environment"].keys() <= known_variables(command(dockerfile)[1])
+        ports = {port.split(":")[-1] for port in service["ports"]}
+        assert ports <= set(values(dockerfile, "EXPOSE")[0].split())
 
 
 def test_an_interpreter_without_the_pinned_packages_is_refused_at_once(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.manifests.dockerfiles import values
 from tests.manifests.files import DOCKER, KUBERNETES, MONITORING, needed, of_kind, overlay, read
 from tests.manifests.guide import COMMANDS, FURTHER_COMPONENTS, FURTHER_PATCHES, GUIDE, KUSTOMIZATIONS, follow
 from tests.manifests.references import images, secrets
+from tests.manifests.test_dockerfiles import DOCKERFILES
 from tests.snippets import blocks, command_lines
 from tests.unit.test_commands_in_documents import RUN_OPTIONS
 
@@ -34,7 +35,7 @@ def test_tables_name_what_is_there() -> None:
     assert table("alert", monitoring) == {
         rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]
     }
-    arguments = {value.split("=")[0] for file in ("Dockerfile", "Dockerfile.cpu") for value in values(file, "ARG")}
+    arguments = {value.split("=")[0] for file in DOCKERFILES for value in values(file, "ARG")}
     assert table("build argument") == arguments
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert all((DOCKER / name).exists() for name in table("file in `docker/`", contributing))

@@ -58,6 +58,7 @@ def test_compose_mounts_what_is_there() -> None:
     provider = yaml.safe_load((MONITORING / "grafana/dashboards.yaml").read_text())["providers"][0]
     mounted = [volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]]
     assert f"{provider['options']['path']}/dashboard.json" in mounted
-    server = compose["services"]["sentriton"]
-    exit_timeout_s = int(server["environment"]["SENTRITON_EXIT_TIMEOUT_S"])
-    assert int(server["stop_grace_period"].removesuffix("s")) >= exit_timeout_s + 10
+    for name, variable in {"sentriton": "EXIT_TIMEOUT_S", "gateway": "GATEWAY_EXIT_TIMEOUT_S"}.items():
+        service = compose["services"][name]
+        exit_timeout_s = int(service["environment"][f"SENTRITON_{variable}"])
+        assert int(service["stop_grace_period"].removesuffix("s")) >= exit_timeout_s + 10

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from itertools import pairwise
@@ -17,12 +15,11 @@ import pytest
 import typer.main
 
 from sentriton.cli import app
-from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.data_sets import CATALOGUE
 from sentriton_server.training.recipe import RECIPES
 from tests.conftest import ROOT
 from tests.manifests.command_lines import parse
-from tests.snippets import PAGES, commands, only, split
+from tests.snippets import PAGES, commands, split
 from tests.unit.test_documentation import FILES
 
 if sys.version_info >= (3, 11):
@@ -48,7 +45,7 @@ RUN_ELSEWHERE = {
     "client/rust/README.md": "cargo",
 }
 # Options of `docker run`, which make a container like that of compose.yaml, or give it a repository.
-RUN_OPTIONS = {"--publish", "--shm-size", "--stop-timeout", "--read-only", "--tmpfs", "--volume", "--gpus"}
+RUN_OPTIONS = {"--publish", "--shm-size", "--stop-timeout", "--read-only", "--tmpfs", "--volume", "--gpus", "--env"}
 # Programs that no test runs, and the reason.
 NOT_RUN = {
     "cd": "the command before it makes the folder",
@@ -111,13 +108,11 @@ def check_python(arguments: Sequence[str]) -> None:
 
 def check_installation(arguments: Sequence[str]) -> None:
     """The folders exist and have the extras, the files exist, and the packages are those that the tests have."""
-    allowed = {"install": {"--requirement"}, "wheel": {"--no-deps", "--wheel-dir"}}[arguments[0]]
-    assert options(arguments) <= allowed, arguments
+    assert arguments[0] == "install"
+    assert options(arguments) <= {"--requirement"}, arguments
     for before, word in pairwise(arguments):
         if before in ("-c", "--requirement"):
             assert (ROOT / word).is_file(), word
-        elif before == "--wheel-dir":
-            continue
         elif folder := FOLDER.fullmatch(word):
             assert before == "-e" or "/" in word, f"pip would take {word} for a package of its index"
             name, extras = folder.groups(default="")
@@ -130,31 +125,12 @@ def check_installation(arguments: Sequence[str]) -> None:
 def check_docker(arguments: Sequence[str]) -> None:
     """The files exist, and a Dockerfile has the build arguments. Only an engine can run them (make deploy)."""
     assert arguments[0] in ("build", "compose", "push", "run", "tag")
-    allowed = RUN_OPTIONS if arguments[0] == "run" else {"--build", "--build-arg", "--file", "--tag"}
+    allowed = RUN_OPTIONS if arguments[0] == "run" else {"--build", "--build-arg", "--file", "--profile", "--tag"}
     assert options(arguments) <= allowed, arguments
     given = list(pairwise(arguments))
     wanted = {word.split("=")[0] for option, word in given if option == "--build-arg"}
     for name in (word for option, word in given if option == "--file"):
         assert wanted <= set(re.findall(r"^ARG (\w+)", (ROOT / name).read_text(encoding="utf-8"), re.M)), arguments
-
-
-def test_the_image_of_the_gateway() -> None:
-    """Its Dockerfile installs the wheels that the page makes, and starts a command that exists."""
-    page = ROOT / "docs/gateway.md"
-    (code,) = only(page, "dockerfile")
-    lines = dict(line.split(" ", 1) for line in code.splitlines())
-    assert list(lines) == ["FROM", "COPY", "RUN", "ENV", "USER", "ENTRYPOINT"]
-    assert lines["COPY"].split() == ["*.whl", "/wheels/"]
-    assert lines["RUN"].split() == ["pip", "install", "--no-cache-dir", "/wheels/*.whl"]
-    variables = dict(word.split("=") for word in lines["ENV"].split())
-    assert variables.keys() - {"HOME"} <= {f"SENTRITON_{each.name.upper()}" for each in fields(GatewaySettings)}
-    program, *arguments = json.loads(lines["ENTRYPOINT"])
-    assert program == "sentriton"
-    parse(arguments)
-    wheels = next(words for words in commands(page) if words[:2] == ["pip", "wheel"])
-    assert (
-        wheels[wheels.index("--wheel-dir") + 1] == next(w for w in commands(page) if w[:2] == ["docker", "build"])[-1]
-    )
 
 
 def options(arguments: Sequence[str]) -> set[str]:
@@ -188,7 +164,7 @@ def test_the_tables_name_nothing_else() -> None:
         "pip install 'client/python[plots]'",
         "pip install --requirement none.txt",
         "pip install a-package-of-nobody",
-        "pip wheel --no-deps --wheel-dir build/gateway gateway",
+        "pip install gateway",
         "docker build --file docker/Dockerfile.none .",
         "docker build --file docker/Dockerfile --build-arg PART=serve .",
         "docker run --port 8001 sentriton:cpu",
