@@ -35,8 +35,10 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
             assert encoder.encode("준비되었다는 줄이 나오면 바로 답한다.").shape == (encoder.manifest.dimension,)
         assert len(processes) > 4
         process.send_signal(number)
-        assert process.wait(30) == 0
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0
         assert not wait_until_gone(processes, 5)
+    assert not re.search(r"^[\d:]+ (warning|error)", log, re.MULTILINE), log
     print(f"\nready in {ready_s:.1f} s")
     assert ready_s < bound_s(15, 60)
 

@@ -45,7 +45,7 @@ class TritonProcess:
     """A running `tritonserver` for a model repository. A thread passes each line of its log to `on_log`.
 
     `scratch` is the launcher's; if unset, the process has its own. `device`, cpu or gpu, chooses the profile in
-    `server_config/triton.toml`. Triton uses the GPUs in `gpus`.
+    `server_config/triton.toml`, and the errors that explain a failed start. Triton uses the GPUs in `gpus`.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class TritonProcess:
         installation, profile = find_installation(), read_profile(device)
         self._settings = settings
         self._on_log = on_log
+        self._device = device
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._stubs: dict[int, PythonStub] = {}
         self._unhealthy: str | None = None
@@ -165,7 +166,7 @@ class TritonProcess:
             # Once Triton has ended, its log is complete.
             code, lines = self.exit_code(), self.log()
             if code is not None or any(is_load_failure(line) for line in lines):
-                why = explain_failure(lines)
+                why = explain_failure(lines, self._device)
                 return None if (code or 0) < 0 or UNHEALTHY in why else why
             if time.monotonic() > deadline:
                 return None
