@@ -73,10 +73,12 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         say("stopping")
     finally:
         # Stopped first, since its requests in progress need the server.
-        if gateway is not None:
-            gateway.stop()
-        if server is not None:
-            server.stop()
+        try:
+            if gateway is not None:
+                gateway.stop()
+        finally:
+            if server is not None:
+                server.stop()
 
 
 def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettings) -> str:
