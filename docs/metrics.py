@@ -52,8 +52,8 @@ A request succeeds if the answer has vectors. The label `reason` names the cause
 
 | `reason` | cause |
 |---|---|
-| `invalid` | The request is invalid, or names the fingerprint of another model. |
-| `full` | The lane is full, the expected wait is too long, or too many token embeddings are in progress. |
+| `invalid` | The request is invalid, its text is too large, or it names the fingerprint of another model. |
+| `full` | The lane or its text queue is full, the wait is too long, or too many token embeddings are in progress. |
 | `expired` | The request waited in the lane for longer than its time limit. |
 | `cancelled` | The caller cancelled the request while it waited in the lane. |
 | `failed` | A model of the server failed, or the server stops or restarts. |
@@ -64,15 +64,14 @@ bounds (`le`) in seconds:
 
 `BOUNDS`
 
-Requests that do not reach `embed_tokens` do not count:
-
-- requests that Triton itself rejects, such as those with a wrong access key or a wrong shape;
-- requests that `embed_text` rejects, because their text is invalid or too large, the caller cancelled, or the queue for
-  text is full or too slow.
+A request counts once, even if `embed_text` passes it on to `embed_tokens`. Only if a model fails requests for text that
+`embed_text` has joined, it sends each of them again, and they count again. Requests that Triton itself rejects, such as
+those with a wrong access key or a wrong shape, do not count.
 
 ## Rows and batches
 
-Rows wait in a lane until the encoder computes them in batches:
+Rows wait in a lane until the encoder computes them in batches. Before that, rows of text wait in a lane of
+`embed_text`:
 
 {sentriton_rows_total sentriton_row_wait_seconds_total sentriton_waiting_rows sentriton_batches_total
 sentriton_positions_total sentriton_tokenized_rows_total}

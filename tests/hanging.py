@@ -15,6 +15,18 @@ _SEIZE, _INTERRUPT, _DETACH, _WAIT_ALL = 0x4206, 0x4207, 17, 0x40000000
 
 
 @contextmanager
+def unkillable(pid: int) -> Iterator[None]:
+    """Let the parent of this process wait for ever after its SIGKILL, as if it waited in the kernel. A killed process
+    that is traced ends for its tracer alone. It must be a descendant of this process, but no child.
+    """
+    _ptrace(_SEIZE, pid)
+    try:
+        yield
+    finally:
+        os.waitpid(pid, _WAIT_ALL)  # it was killed; now its parent sees its end
+
+
+@contextmanager
 def hanging_main_threads(pids: Iterable[int]) -> Iterator[None]:
     """Stop the main threads of these processes until the block ends; they must be descendants of this one."""
     # Only the thread that attached may detach, so one thread does both.

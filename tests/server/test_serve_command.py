@@ -16,6 +16,7 @@ from sentriton import SentenceEncoder
 from sentriton_server.serving import ServerSettings, Supervisor, TritonServer
 from tests.bounds import bound_s
 from tests.commands import SENTRITON
+from tests.hanging import unkillable
 from tests.ports import FREE_PORT_FLAGS, FREE_PORTS, with_free_ports
 from tests.server.serve_command import running, serve, wait_until_gone
 from tests.waiting import until
@@ -35,8 +36,10 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
             assert encoder.encode("준비되었다는 줄이 나오면 바로 답한다.").shape == (encoder.manifest.dimension,)
         assert len(processes) > 4
         process.send_signal(number)
-        assert process.wait(30) == 0
+        _, log = process.communicate(timeout=30)
+        assert process.returncode == 0
         assert not wait_until_gone(processes, 5)
+    assert not re.search(r"^[\d:]+ (warning|error)", log, re.MULTILINE), log
     print(f"\nready in {ready_s:.1f} s")
     assert ready_s < bound_s(15, 60)
 
@@ -61,6 +64,23 @@ def test_a_triton_that_ends_by_itself_is_an_error(repository: Path) -> None:
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "Triton ended by itself with exit code -9" in errors
+
+
+def test_a_triton_that_cannot_be_killed_ends_serve(repository: Path, tmp_path: Path) -> None:
+    """Kubernetes then starts the container again, or reports that it does not end."""
+    ready = tmp_path / "ready"
+    with running(repository, "--ready-file", ready) as (process, _, processes):
+        triton = next(child for child in processes if child.name() == "tritonserver")
+        until(ready.exists)
+        with unkillable(triton.pid):
+            next(child for child in processes if child.name() == "triton_python_backend_stub").kill()
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        last = errors.splitlines()[-1]
+        assert re.match(r"error: Triton's Python stub \w+ ended by itself; Triton \(process \d+\) has not ended", last)
+        assert not ready.exists()
+        assert not wait_until_gone(processes, 5)
 
 
 def test_of_two_launchers_with_one_port_one_serves_and_one_says_why_not(repository: Path) -> None:

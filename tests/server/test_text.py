@@ -7,6 +7,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -16,15 +18,17 @@ from sentriton import SentenceEncoder, protocol
 from sentriton.connection import Connection
 from sentriton.kserve import ModelInferRequest
 from sentriton_server.repository import read_config, record_files
-from sentriton_server.serving import prepare_repository
+from sentriton_server.serving import TritonServer, prepare_repository
 from tests.hanging import hanging_main_threads
 from tests.server.conftest import RunningServer
 from tests.servers import started
+from tests.waiting import until
 
 CALLERS = 200
 OTHER_MODEL = "0" * 64
 WAITING = 12  # fewer texts than leave together while others are away
 HANG_S = 2.0  # of the encoder
+SMALL_QUEUE = 16_000  # bytes of waiting text
 
 
 def texts(number: int) -> list[str]:
@@ -82,29 +86,87 @@ def two_instances(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
         yield RunningServer(running.url, running.metrics_url, running.process.canary_key)
 
 
+def encoders_of(running: TritonServer) -> list[int]:
+    """The process ids of a server's encoders."""
+    assert running.process is not None
+    stubs = psutil.Process(running.process.pid).children(recursive=True)
+    found = [stub.pid for stub in stubs if any("encoder_0" in argument for argument in stub.cmdline())]
+    assert found
+    return found
+
+
 def test_the_wait_of_text_for_other_text_is_measured() -> None:
-    """Autoscalers need it: text waits in embed_text until embed_tokens has answered the text before."""
+    """Autoscalers need it: text waits in embed_text until embed_tokens has answered the text before. The rows count as
+    waiting there.
+    """
     names = ("sentriton_row_wait_seconds_total", "sentriton_rows_total", "sentriton_request_seconds_sum")
     with started(prepare_repository(None, precision="fp32", device="cpu")) as running:
         assert running.process is not None
         server = RunningServer(running.url, running.metrics_url, running.process.canary_key)
         before = [server.published(name, lane="query") for name in names]
-        stubs = psutil.Process(running.process.pid).children(recursive=True)
-        encoders = [stub for stub in stubs if any("encoder_0" in argument for argument in stub.cmdline())]
-        assert encoders
         connection = Connection(server.url)
-        with hanging_main_threads(encoder.pid for encoder in encoders):
+        with hanging_main_threads(encoders_of(running)):
             requests = [protocol.text_request([f"{number}번째 문장"]) for number in range(WAITING)]
             calls = [connection.start_infer(request, 60) for request in requests]
             time.sleep(HANG_S)
+            assert server.metric("sentriton_waiting_rows", lane="query") > WAITING / 2
         assert {call.code().name for call in calls} == {"OK"}
         connection.close()
+        until(lambda: server.metric("sentriton_waiting_rows") == 0)
         wait_s, rows, request_s = (
             server.published(name, lane="query") - count for name, count in zip(names, before, strict=True)
         )
     assert rows == WAITING
     assert wait_s > 2 * HANG_S  # the first texts leave at once
     assert request_s > 0.8 * HANG_S * WAITING
+
+
+def test_text_that_embed_text_rejects_counts_once_by_its_reason(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(prepare_repository(None, precision="fp32", device="cpu"), repository)
+    path = repository / "embed_text/config.pbtxt"
+    path.write_text(path.read_text().replace('"8388608"', f'"{SMALL_QUEUE}"'))
+    record_files(repository)
+    with started(repository) as running:
+        assert running.process is not None
+        server = RunningServer(running.url, running.metrics_url, running.process.canary_key)
+        connection = Connection(running.url)
+
+        def counts() -> dict[str, float]:
+            refused = {
+                reason: server.metric("sentriton_refused_requests_total", reason=reason)
+                for reason in ("invalid", "full", "expired", "cancelled", "failed")
+            }
+            return {**refused, "all": server.metric("sentriton_requests_total")}
+
+        def start(text: str, timeout_s: float | None = None) -> Any:
+            return connection.start_infer(protocol.text_request([text], protocol.parameters(timeout_s=timeout_s)), 60)
+
+        server.wait_for_counts()
+        before = counts()
+        not_utf8 = protocol.text_request(["ab"])
+        not_utf8.raw_input_contents[0] = not_utf8.raw_input_contents[0].replace(b"ab", b"\xffb")
+        calls = [connection.start_infer(not_utf8, 60), start("x" * ((1 << 20) + 1))]
+        assert [call.code().name for call in calls] == ["INVALID_ARGUMENT"] * 2
+        encoders = encoders_of(running)
+        with hanging_main_threads(encoders):
+            busy = []
+            for _ in encoders:
+                tokenized = server.metric("sentriton_tokenized_rows_total")
+                busy.append(start("leaves at once"))
+                until(lambda seen=tokenized: server.metric("sentriton_tokenized_rows_total") > seen)
+            expires, cancelled, waits = start("expires", 0.5), start("cancelled"), start("x" * (SMALL_QUEUE - 4000))
+            time.sleep(0.2)  # Triton 24.10 can crash if a request is cancelled as it arrives
+            cancelled.cancel()
+            full = start("x" * 4000)
+            assert (full.code().name, "lane is full of text" in full.details()) == ("UNAVAILABLE", True)
+            time.sleep(0.5)
+        assert [call.code().name for call in (*busy, waits)] == ["OK"] * (len(encoders) + 1)
+        assert (expires.code().name, cancelled.code().name) == ("UNAVAILABLE", "CANCELLED")
+        connection.close()
+        grown = {"invalid": 2, "full": 1, "expired": 1, "cancelled": 1, "failed": 0, "all": 6 + len(encoders)}
+        expected = {name: before[name] + count for name, count in grown.items()}
+        until(lambda: counts() == expected, 5, f"{counts()} is not {expected}")
 
 
 def test_two_processes_of_a_model_answer_as_one(two_instances: RunningServer) -> None:

@@ -21,7 +21,7 @@ class Server:
         self.settings = ServerSettings(canary_period_s=0.1, restarts=restarts)
         self.url = "127.0.0.1:1"
         self.check_error: Exception | None = None
-        self.kill_error: OSError | None = None
+        self.kill_error: Exception | None = None
         self.ended: str | None = None
         self.starts = 0
         self.started = threading.Event()

@@ -39,18 +39,50 @@ def test_lines_of_the_log_are_read(line: str, expected: LogLine) -> None:
     assert parse(line) == expected
 
 
+# The lines of Triton 24.10 on a host without a GPU.
+WITHOUT_GPU = [
+    LogLine(
+        "warning",
+        "",
+        "Unable to allocate pinned system memory, pinned memory pool will not be available: CUDA driver version is "
+        "insufficient for CUDA runtime version",
+    ),
+    LogLine("error", "", "CudaDriverHelper has not been initialized."),
+    LogLine(
+        "error",
+        "",
+        "unable to create stream for embed_batch: CUDA driver version is insufficient for CUDA runtime version",
+    ),
+    LogLine("warning", "", "DCGM unable to start: DCGM initialization error"),
+    LogLine(
+        "warning",
+        "",
+        "failed to allocate pinned system memory: no pinned memory pool, falling back to non-pinned system memory",
+    ),
+]
+
+
+@pytest.mark.parametrize("line", WITHOUT_GPU)
+def test_a_missing_gpu_is_shown_only_if_the_model_needs_one(line: LogLine) -> None:
+    assert not is_worth_showing(line, "cpu")
+    assert is_worth_showing(line, "gpu")
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        (LogLine("warning", "", "Unable to allocate pinned system memory"), False),
-        (LogLine("error", "", "DCGM unable to start: DCGM initialization error"), False),
         (LogLine("info", "", "loading: encoder:1"), False),
         (LogLine("warning", "", "request was cancelled"), True),
         (LogLine("error", "", "Stub process 'encoder_0_0' is not healthy."), True),
+        (LogLine("error", "", "PyTorch execute failure: cudaErrorIllegalAddress: an illegal memory access"), True),
+        (LogLine("warning", "", "Failed to allocate memory from CUDA memory pool for output tensor: no room"), True),
+        (LogLine("error", "", "Unable to get a lock of the tokenizer's cache"), True),
+        (LogLine("error", "", "a model says: DCGM unable to start: DCGM initialization error"), True),
     ],
 )
-def test_only_what_matters_is_shown(line: LogLine, shown: bool) -> None:
-    assert is_worth_showing(line) is shown
+def test_only_what_matters_is_shown(line: LogLine, shown: bool, device: str) -> None:
+    assert is_worth_showing(line, device) is shown
 
 
 def test_a_line_prints_with_time_and_level() -> None:
@@ -66,17 +98,23 @@ def test_a_failure_is_explained_by_the_model_that_did_not_load() -> None:
         "E1123 19:56:15.4 4711 model_repository_manager.cc:703] \"Invalid argument: ensemble 'embed_text' depends\"",
     ]
     expected = "model encoder: Internal: there is no model.pt at /r/encoder/1; export the checkpoint first"
-    assert explain_failure([parse(line) for line in lines]) == expected
+    assert explain_failure([parse(line) for line in lines], "cpu") == expected
 
 
 def test_without_such_a_line_the_first_error_explains() -> None:
     assert explain_failure(
-        [LogLine("info", "", "fine"), LogLine("error", "", "first"), LogLine("error", "", "next")]
+        [LogLine("info", "", "fine"), LogLine("error", "", "first"), LogLine("error", "", "next")], "cpu"
     ) == ("first")
 
 
+def test_a_failure_of_the_gpu_explains_a_server_with_a_gpu() -> None:
+    lines = [LogLine("error", "", "CudaDriverHelper has not been initialized.")]
+    assert explain_failure(lines, "gpu") == "CudaDriverHelper has not been initialized."
+    assert "--verbose" in explain_failure(lines, "cpu")
+
+
 def test_a_silent_failure_says_what_to_do() -> None:
-    assert "--verbose" in explain_failure([LogLine("info", "", "fine")])
+    assert "--verbose" in explain_failure([LogLine("info", "", "fine")], "cpu")
 
 
 @pytest.mark.parametrize(

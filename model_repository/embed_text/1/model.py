@@ -24,10 +24,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import triton_python_backend_utils as pb_utils
 
+from .metrics import Metrics
 from .text_queue import TextQueue, Waiting
 from .tokenization import TextError, decode_texts, load_tokenizer, tokenize
 
 LANES = ("canary", "query", "bulk")
+DEFAULT_LANE = "query"
 MICROSECOND_S = 1e-6
 PUBLISH_PERIOD_S = 1.0
 HELD_S = 0.5  # as in embed_tokens
@@ -82,6 +84,7 @@ class TritonPythonModel:
             kind=pb_utils.MetricFamily.COUNTER,
         )
         self.rows_metric = self.rows_family.Metric(labels={})
+        self.metrics = Metrics(LANES)
         self.held: deque[tuple[float, Any, Any]] = deque()
         self.closing = threading.Event()
         works = [partial(self.work, lane) for lane in LANES for _ in range(settings[f"{lane.upper()}_REQUESTS"])]
@@ -95,7 +98,8 @@ class TritonPythonModel:
             try:
                 self.accept(request, sender)
             except BaseException as error:  # a failed request must not affect the others
-                self.refuse(sender, f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
+                refusal = f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed"
+                self.send(sender, self.refusal(DEFAULT_LANE, *refusal))
 
     def finalize(self) -> None:
         self.closing.set()
@@ -108,11 +112,6 @@ class TritonPythonModel:
     def accept(self, request: Any, sender: Any) -> None:
         """Queue a request's text in its lane. An invalid request is answered at once."""
         text = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()
-        try:
-            texts = decode_texts(text, self.most_bytes)
-        except TextError as error:
-            self.refuse(sender, str(error), pb_utils.TritonError.INVALID_ARG)
-            return
         parameters = json.loads(request.parameters() or "{}")
         # Triton lets no model forward a fractional number. embed_tokens rejects it as text as well.
         parameters = {
@@ -122,6 +121,11 @@ class TritonPythonModel:
         }
         size = sum(map(len, text.flat))
         lane = self.lane(parameters, size)
+        try:
+            texts = decode_texts(text, self.most_bytes)
+        except TextError as error:
+            self.send(sender, self.refusal(lane, str(error), pb_utils.TritonError.INVALID_ARG, "invalid"))
+            return
         if lane == "bulk" and parameters.get("lane") in (None, "query"):
             parameters["lane"] = lane  # long text, whose tokens must not delay the queries in embed_tokens either
         wait_s = self.longest_wait_s[lane]
@@ -130,14 +134,14 @@ class TritonPythonModel:
         waiting = Waiting(texts, size, time.monotonic() + wait_s, parameters, sender)
         if reason := self.queues[lane].add(waiting):
             message = f"the {lane} lane is full of text: {reason}; send again later"
-            self.reject(waiting, error_response(message, pb_utils.TritonError.UNAVAILABLE))
+            self.reject(waiting, self.refusal(lane, message, pb_utils.TritonError.UNAVAILABLE, "full"))
 
     def lane(self, parameters: dict[str, Any], size: int) -> str:
         """The lane for text of this size in bytes. embed_tokens checks the parameters themselves."""
         given = parameters.get("canary_key")
         if self.canary_key and isinstance(given, str) and hmac.compare_digest(given.encode(), self.canary_key.encode()):
             return "canary"
-        return "bulk" if size > SHORT_TEXT_BYTES or parameters.get("lane") == "bulk" else "query"
+        return "bulk" if size > SHORT_TEXT_BYTES or parameters.get("lane") == "bulk" else DEFAULT_LANE
 
     def work(self, lane: str) -> None:
         if lane == "bulk":
@@ -158,19 +162,19 @@ class TritonPythonModel:
         """A response for each request of a group."""
         refusals = {waiting: refusal for waiting in group if (refusal := explain_end(waiting))}
         left = [waiting for waiting in group if waiting not in refusals]
-        answers = [(waiting, error_response(*refusal)) for waiting, refusal in refusals.items()]
+        answers = [(waiting, self.refusal(lane, *refusal)) for waiting, refusal in refusals.items()]
         if not left:
             return answers
         try:
             return answers + self.embed(left, lane)
         except TextError as error:
-            refusal = str(error), pb_utils.TritonError.INVALID_ARG
+            refusal = str(error), pb_utils.TritonError.INVALID_ARG, "invalid"
         except Failed as error:
-            refusal = str(error), pb_utils.TritonError.INTERNAL
+            refusal = str(error), pb_utils.TritonError.INTERNAL, None
         except BaseException as error:  # a thread must survive any failure of a text, even a panic in Rust
-            refusal = f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL
+            refusal = f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL, "failed"
         if len(left) == 1:
-            return [*answers, (left[0], error_response(*refusal))]
+            return [*answers, (left[0], self.refusal(lane, *refusal))]
         # A failed text must not affect the others of its group, so each is sent alone.
         return answers + [answer for waiting in left for answer in self.answers([waiting], lane)]
 
@@ -219,6 +223,7 @@ class TritonPythonModel:
                 rows, self.rows = self.rows, 0
             if rows:
                 self.rows_metric.increment(rows)
+            self.metrics.publish({lane: queue.rows for lane, queue in self.queues.items()})
 
     def reject(self, waiting: Waiting, response: Any) -> None:
         """Send an error, but hold it near the request's deadline."""
@@ -234,8 +239,11 @@ class TritonPythonModel:
             _, sender, response = self.held.popleft()
             self.send(sender, response)
 
-    def refuse(self, sender: Any, message: str, code: int) -> None:
-        self.send(sender, error_response(message, code))
+    def refusal(self, lane: str, message: str, code: int, reason: str | None) -> Any:
+        """A counted error response. `reason` is None if embed_tokens has counted it."""
+        if reason is not None:
+            self.metrics.refused(lane, reason)
+        return error_response(message, code)
 
     def send(self, sender: Any, response: Any) -> None:
         try:
@@ -248,16 +256,16 @@ def error_response(message: str, code: int) -> Any:
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
 
 
-def explain_end(waiting: Waiting) -> tuple[str, int] | None:
-    """The reason and the status of a request that no longer needs its embeddings, or None."""
+def explain_end(waiting: Waiting) -> tuple[str, int, str] | None:
+    """The message, the status and the reason for a request that no longer needs its embeddings, or None."""
     waited_s = time.monotonic() - waiting.arrived
     if time.monotonic() >= waiting.deadline:
         message = f"Request timeout expired: it waited {waited_s:.3f} s for its turn"
-        return message, pb_utils.TritonError.UNAVAILABLE
+        return message, pb_utils.TritonError.UNAVAILABLE, "expired"
     # The check takes 0.1 ms.
     worth_asking = waited_s > MIN_CANCELLED_S or waiting.size > MIN_CANCELLED_BYTES
     if worth_asking and waiting.handle.is_cancelled():
-        return "the caller cancelled", pb_utils.TritonError.CANCELLED
+        return "the caller cancelled", pb_utils.TritonError.CANCELLED, "cancelled"
     return None
 
 

@@ -60,6 +60,11 @@ class TextQueue:
         self._closed = False
         self._changed = threading.Condition()
 
+    @property
+    def rows(self) -> int:
+        """The number of rows that wait."""
+        return self._rows
+
     def add(self, waiting: Waiting) -> str | None:
         """Queue a request's text. Returns the reason for a rejection, or None. It rejects a request if the lane is
         full, or if text ahead has already waited for longer than the request may wait.

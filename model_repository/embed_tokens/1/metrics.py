@@ -80,7 +80,7 @@ class Metrics:
             for bound in self._bounds:
                 labels = {"lane": lane, "le": bound}
                 self._counters["sentriton_request_seconds_bucket", lane, bound] = [buckets.Metric(labels=labels)]
-        waiting = self._family(gauge, "sentriton_waiting_rows", "Rows now waiting in a lane")
+        waiting = self._family(gauge, "sentriton_waiting_rows", "Rows now waiting in a lane, as text or as tokens")
         self._waiting = {lane: Level(waiting.Metric(labels={"lane": lane})) for lane in lanes}
         self._canary_family = self._family(
             gauge, "sentriton_canary_timestamp_seconds", "Unix time of the last canary that succeeded"

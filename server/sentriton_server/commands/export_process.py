@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from sentriton.errors import SentritonError
 from sentriton_server.commands.terminal import catch_signals, say
+from sentriton_server.killed import wait_for_killed
 from sentriton_server.settings import ExportSettings
 
 _EXIT_S = 5.0  # for its folders to go, before it is killed
@@ -50,7 +51,9 @@ def repository_for(source: str | None, exports: ExportSettings) -> Path:
         try:
             answer = b"".join(iter(partial(ours.recv, 1 << 16), b""))
             if not answer:
-                raise _end_of(process.wait())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_EXIT_S)
+                raise _end_of(_stop(process))
             repository: Path | Exception = pickle.loads(answer)
             if isinstance(repository, Exception):
                 raise repository
@@ -103,13 +106,14 @@ def _end_with(parent: socket.socket, answered: threading.Event) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> int:
+    """End the process. Returns its exit code."""
     process.terminate()
     try:
-        process.wait(_EXIT_S)
+        return process.wait(_EXIT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the compiler, if it runs
-        process.wait()
+        return wait_for_killed(process, "the export")
 
 
 def _end_of(code: int) -> SentritonError:

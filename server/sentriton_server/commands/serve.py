@@ -38,7 +38,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
     started = time.monotonic()
     from sentriton_server.commands.export_process import repository_for
     from sentriton_server.processor import int8_warning
-    from sentriton_server.repository import read_operators
+    from sentriton_server.repository import read_manifest, read_operators
     from sentriton_server.serving import Supervisor, TritonServer
     from sentriton_server.serving.gateway import Gateway
     from sentriton_server.serving.preflight import check_ports
@@ -58,7 +58,7 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         check_ready_file(own)
         gateway = None if own.gateway_port is None else Gateway(own, settings, say)
         repository = repository_for(source, exports)
-        server = TritonServer(repository, settings, _log_printer(own.verbose))
+        server = TritonServer(repository, settings, _log_printer(own.verbose, read_manifest(repository).device))
         if warning := int8_warning(server.manifest.precision, read_operators(repository)):
             show(f"warning: {warning}")
         ready_file = None if own.ready_file is None else ReadyFile(own.ready_file)
@@ -73,10 +73,12 @@ def serve(exports: ExportSettings, settings: ServerSettings, own: ServeSettings,
         say("stopping")
     finally:
         # Stopped first, since its requests in progress need the server.
-        if gateway is not None:
-            gateway.stop()
-        if server is not None:
-            server.stop()
+        try:
+            if gateway is not None:
+                gateway.stop()
+        finally:
+            if server is not None:
+                server.stop()
 
 
 def _choices(exports: ExportSettings, settings: ServerSettings, own: ServeSettings) -> str:
@@ -102,12 +104,12 @@ def _announce(server: TritonServer, settings: ServerSettings, ready_s: float) ->
         )
 
 
-def _log_printer(verbose: bool) -> Callable[[LogLine], None]:
-    """A function that prints the important lines of Triton's log, or all."""
+def _log_printer(verbose: bool, device: str) -> Callable[[LogLine], None]:
+    """A function that prints the important lines of the log of a Triton for `device`, or all."""
     from sentriton_server.serving.log import is_worth_showing
 
     def show_line(line: LogLine) -> None:
-        if verbose or is_worth_showing(line):
+        if verbose or is_worth_showing(line, device):
             show(str(line))
 
     return show_line

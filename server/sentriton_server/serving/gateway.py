@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sentriton.declaration import name_of, resolve, settings_of
 from sentriton.requirements import GATEWAY, how_to_install
 from sentriton.settings import ClientSettings
+from sentriton_server.killed import wait_for_killed
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.serving.restarts import RestartPolicy
 from sentriton_server.settings import ServerSettings, ServeSettings
@@ -72,7 +73,9 @@ class Gateway:
             self._pause(f"the gateway ended unexpectedly with exit code {code}", time.monotonic() - self._started)
 
     def stop(self) -> None:
-        """End the process after its requests in progress, and release the port."""
+        """End the process after its requests in progress, and release the port. Raises `StillRunning` if SIGKILL does
+        not end it.
+        """
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -80,7 +83,7 @@ class Gateway:
                 process.wait(self.settings.gateway_exit_timeout_s + _KILL_MARGIN_S)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                wait_for_killed(process, "the gateway")
         self._listener.close()
 
     def _start(self) -> None:

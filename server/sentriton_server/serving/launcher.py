@@ -14,6 +14,7 @@ from pathlib import Path
 from sentriton.errors import DeadlineExceeded, InvalidInput, Overloaded, SentritonError, ServerError
 from sentriton.manifest import Manifest
 from sentriton.settings import ClientSettings
+from sentriton_server.killed import StillRunning
 from sentriton_server.repository import RepositoryError, check_repository, read_manifest, remove_bytecode
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES, Canary, OtherServer
 from sentriton_server.serving.errors import Crashed, LaunchError
@@ -163,22 +164,22 @@ class TritonServer:
             self._canary = None
 
     def stop(self) -> None:
-        """End Triton and its stubs after the requests in progress or after `exit_timeout_s`, and release the ports."""
+        """End Triton and its stubs after the requests in progress or after `exit_timeout_s`, and release the ports.
+        Raises `StillRunning` as `kill` does.
+        """
         self.close_canary()
-        if self.process is not None:
-            self.process.stop()
-            self.process = None
+        self._end(TritonProcess.stop)
         self._remove_scratch()
         if self._ports is not None:
             self._ports.release()
             self._ports = None
 
     def kill(self) -> None:
-        """Kill Triton and its stubs. Use it for a Triton that no longer serves."""
+        """Kill Triton and its stubs. Use it for a Triton that no longer serves. Raises `StillRunning` if Triton does
+        not end. A later call does not try it again.
+        """
         self.close_canary()
-        if self.process is not None:
-            self.process.kill()
-            self.process = None
+        self._end(TritonProcess.kill)
 
     def __enter__(self) -> TritonServer:
         self.start()
@@ -199,6 +200,16 @@ class TritonServer:
 
         with ThreadPoolExecutor(1, thread_name_prefix="sentriton-start") as pool:  # leaving waits for the thread
             return pool.submit(start).result()
+
+    def _end(self, end: Callable[[TritonProcess], None]) -> None:
+        if self.process is None:
+            return
+        try:
+            end(self.process)
+        except StillRunning:
+            self.process = None
+            raise
+        self.process = None  # not after an interrupt, so that `stop` can still end it
 
     def _remove_scratch(self) -> None:
         if self._scratch is not None:

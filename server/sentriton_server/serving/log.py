@@ -14,19 +14,15 @@ UNHEALTHY = "is not healthy"  # Triton's words for a stub that ended or hung
 _CRASH = re.compile(r"Signal \((4|6|7|8|11)\) received")
 _UNHEALTHY_STUB = re.compile(rf"(?:in ensemble '\w+', )?Stub process '(\w+)' {UNHEALTHY}")
 _LEVELS = {"I": "info", "W": "warning", "E": "error", "F": "error"}
-# Lines that every host without a GPU or every run of this release prints.
-_EXPECTED_LINES = (
-    "NVML",
-    "DCGM",
-    "pinned memory",
-    "CUDA memory pool",
-    "CudaDriverHelper",
-    "CUDA driver version",
-    "No GPUs found",
-    "Unable to allocate",
-    "cudaError",
-    "CUDA runtime",
-    "Unable to get",
+# The beginnings of the warnings and errors that Triton prints on a host without a GPU. A model may log the same words.
+_WITHOUT_GPU = (
+    "Unable to allocate pinned system memory, pinned memory pool will not be available: ",
+    "failed to allocate pinned system memory: no pinned memory pool, ",
+    "CudaDriverHelper has not been initialized.",
+    "unable to create stream for ",
+    "DCGM unable to start: ",
+    "error initializing DCGM, GPU metrics will not be available",
+    "Cannot get CUDA device count, GPU metrics will not be available",
 )
 
 
@@ -53,9 +49,11 @@ def parse(line: str) -> LogLine:
     return LogLine(_LEVELS[level], time, message.strip().strip('"'))
 
 
-def is_worth_showing(line: LogLine) -> bool:
-    """Whether the line is a warning or an error that is not expected on every host."""
-    return line.level != "info" and not any(text in line.message for text in _EXPECTED_LINES)
+def is_worth_showing(line: LogLine, device: str) -> bool:
+    """Whether the line is a warning or an error. If the `device` of the model is cpu, lines about a missing GPU are
+    expected.
+    """
+    return line.level != "info" and not (device == "cpu" and line.message.startswith(_WITHOUT_GPU))
 
 
 def is_load_failure(line: LogLine) -> bool:
@@ -77,9 +75,9 @@ def crash_signal(line: LogLine) -> int | None:
     return int(found[1]) if found else None
 
 
-def explain_failure(lines: list[LogLine]) -> str:
-    """The most informative sentence in the log of a Triton that did not start."""
-    errors = [line.message for line in lines if line.level == "error" and is_worth_showing(line)]
+def explain_failure(lines: list[LogLine], device: str) -> str:
+    """The most informative sentence in the log of a Triton that did not start. The model is for `device`."""
+    errors = [line.message for line in lines if line.level == "error" and is_worth_showing(line, device)]
     for message in errors:
         if found := _LOAD_FAILURE.search(message):
             return f"model {found[1]}: {found[2]}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from sentriton_server.cores import usable_cores
+from sentriton_server.killed import wait_for_killed
 from sentriton_server.serving.environments import Environments
 from sentriton_server.serving.gpus import Gpu, gpu_arguments
 from sentriton_server.serving.installation import Installation, find_installation
@@ -45,7 +46,7 @@ class TritonProcess:
     """A running `tritonserver` for a model repository. A thread passes each line of its log to `on_log`.
 
     `scratch` is the launcher's; if unset, the process has its own. `device`, cpu or gpu, chooses the profile in
-    `server_config/triton.toml`. Triton uses the GPUs in `gpus`.
+    `server_config/triton.toml`, and the errors that explain a failed start. Triton uses the GPUs in `gpus`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class TritonProcess:
         installation, profile = find_installation(), read_profile(device)
         self._settings = settings
         self._on_log = on_log
+        self._device = device
         self._lines: deque[LogLine] = deque(maxlen=_LOG_LINES_KEPT)
         self._stubs: dict[int, PythonStub] = {}
         self._unhealthy: str | None = None
@@ -165,7 +167,7 @@ class TritonProcess:
             # Once Triton has ended, its log is complete.
             code, lines = self.exit_code(), self.log()
             if code is not None or any(is_load_failure(line) for line in lines):
-                why = explain_failure(lines)
+                why = explain_failure(lines, self._device)
                 return None if (code or 0) < 0 or UNHEALTHY in why else why
             if time.monotonic() > deadline:
                 return None
@@ -175,12 +177,8 @@ class TritonProcess:
         """Triton's message about a port that it cannot listen on, or None. Only without gRPC does it end."""
         return next((line.message for line in self.log() if line.message.startswith("failed to start ")), None)
 
-    def wait(self) -> int:
-        """Block until Triton ends by itself; returns its exit code."""
-        return self._process.wait()
-
     def stop(self) -> None:
-        """Stop Triton and its stubs, and kill them after `exit_timeout_s`."""
+        """Stop Triton and its stubs, and kill them after `exit_timeout_s`. Raises `StillRunning` as `kill` does."""
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -188,13 +186,19 @@ class TritonProcess:
         self.kill()
 
     def kill(self) -> None:
-        """Kill Triton and its stubs."""
+        """Kill Triton and its stubs, and remove their files. Raises `StillRunning` if Triton does not end."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            wait_for_killed(self._process, "Triton")
+        finally:
+            self._clean_up()
+
+    def _clean_up(self) -> None:
         if self._reader.is_alive():
             self._reader.join(timeout=5)
-        if self._process.stdout is not None:
+        # A stub that does not end keeps the pipe open. To close it would wait for the reader, which waits for the stub.
+        if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()
         with contextlib.suppress(OSError):  # the guard was killed and cannot restart; the next Triton starts one
             self._scratch.forget()
@@ -211,14 +215,15 @@ class TritonProcess:
 
     def _read_log(self) -> None:
         assert self._process.stdout is not None
-        for text in self._process.stdout:
-            line = parse(text)
-            self._lines.append(line)
-            self._unhealthy = unhealthy_stub(line) or self._unhealthy
-            self._crash = crash_signal(line) or self._crash
-            # A failing listener (a closed terminal) must not stop the reading, since a full pipe would block Triton.
-            with contextlib.suppress(Exception):
-                self._on_log(line)
+        with self._process.stdout as lines:
+            for text in lines:
+                line = parse(text)
+                self._lines.append(line)
+                self._unhealthy = unhealthy_stub(line) or self._unhealthy
+                self._crash = crash_signal(line) or self._crash
+                # A failing listener (a closed terminal) must not stop the reading: a full pipe would block Triton.
+                with contextlib.suppress(Exception):
+                    self._on_log(line)
 
 
 def _environment(

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
+from sentriton_server.killed import wait_for_killed
 from sentriton_server.private_folder import PrivateFolder, is_own, remove_abandoned
 from sentriton_server.serving.environments import remove_recorded
 
@@ -135,7 +136,7 @@ class Scratch:
         )
 
     def _close_guard(self) -> None:
-        self._guard.wait()
+        wait_for_killed(self._guard, "the guard of Triton's files")
         if self._guard.stdin is not None:
             with contextlib.suppress(OSError):
                 self._guard.stdin.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NoReturn
 
+from sentriton_server.killed import StillRunning
 from sentriton_server.serving.canary import MAX_CANARY_FAILURES
 from sentriton_server.serving.errors import Crashed, LaunchError
 from sentriton_server.serving.launcher import Slow, TritonServer
@@ -54,7 +55,7 @@ class Supervisor:
     def run(self, interrupted: threading.Event) -> NoReturn:
         """Watch the server, and restart failed parts. Raises `KeyboardInterrupt` once `interrupted` is set, and
         `LaunchError` if Triton or a process beside it keeps failing. Raises `RepositoryError` if a restart finds a
-        changed file in the repository.
+        changed file in the repository, and `StillRunning` if Triton cannot be killed, since a restart needs its ports.
         """
         try:
             while True:
@@ -112,7 +113,7 @@ class Supervisor:
 
     def _restart(self, reason: str, served_s: float, interrupted: threading.Event) -> None:
         while True:
-            self._kill()
+            self._kill(reason)
             if (pause_s := self._policy.pause_s(served_s)) is None:
                 raise LaunchError(_give_up(self._policy, reason))
             self._say(f"{reason}; restarting it in {pause_s:.1f} s")
@@ -125,9 +126,11 @@ class Supervisor:
             except OSError as error:  # a full disk or too little memory, which may be temporary
                 reason, served_s = f"Triton could not be started ({error})", 0.0
 
-    def _kill(self) -> None:
+    def _kill(self, reason: str) -> None:
         try:
             self._server.kill()
+        except StillRunning as error:
+            raise StillRunning(f"{reason}; {error}") from error
         except OSError as error:  # if Triton's remains are in the way, the next start reports it
             self._say(f"Triton's temporary files were not removed ({error})")
 
