@@ -7,9 +7,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 
+from sentriton_server.serving.process import TritonProcess
 from sentriton_server.serving.stub import PythonStub
 from tests.waiting import until
 
@@ -53,6 +55,22 @@ def test_a_stub_that_ended_before_it_was_seen_has_no_instance(tmp_path: Path) ->
         assert stub is not None
         assert stub.name == f"(process {process.pid})"
         assert not stub.is_alive()
+
+
+def test_a_stub_that_ended_before_a_crash_is_named_with_it() -> None:
+    # Both happen while the launcher looks at the stubs.
+    triton = SimpleNamespace(exit_code=lambda: None, _crash=None, _unhealthy=None)
+
+    class Stub:
+        name, alive = "encoder_0_0", True
+
+        def is_alive(self) -> bool:
+            was_alive, self.alive, triton._crash = self.alive, False, 6
+            return was_alive
+
+    triton._stubs = {1: Stub()}
+    reasons = [TritonProcess.what_ended(triton) for _ in range(2)]  # type: ignore[arg-type]
+    assert reasons == [None, "Triton crashed (signal 6); its Python stub encoder_0_0 had ended"]
 
 
 def test_other_children_of_triton_are_no_stubs() -> None:

@@ -135,9 +135,10 @@ class TritonProcess:
         """
         if (code := self.exit_code()) is not None:
             return f"Triton ended by itself with exit code {code}"
+        crash = self._crash  # before the stubs, since a dead stub may be the cause
         dead = " and ".join(stub.name for stub in self._stubs.values() if not stub.is_alive())
-        if self._crash is not None:  # a dead stub may be the cause
-            return f"Triton crashed (signal {self._crash}){f'; its Python stub {dead} had ended' if dead else ''}"
+        if crash is not None:
+            return f"Triton crashed (signal {crash}){f'; its Python stub {dead} had ended' if dead else ''}"
         if dead:
             return f"Triton's Python stub {dead} ended by itself"
         if self._unhealthy is not None:
