@@ -23,6 +23,7 @@ from sentriton_server.killed import wait_for_killed
 from sentriton_server.settings import ExportSettings
 
 _EXIT_S = 5.0  # for its folders to go, before it is killed
+_END_S = 30.0  # for the end of a process with torch, after its last line
 # Without the current folder, whose modules are not the server's.
 _PROGRAM = (
     "import sys; sys.path[:] = filter(None, sys.path); "
@@ -50,18 +51,18 @@ def repository_for(source: str | None, exports: ExportSettings) -> Path:
             )
         try:
             answer = b"".join(iter(partial(ours.recv, 1 << 16), b""))
-            if not answer:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_EXIT_S)
-                raise _end_of(_stop(process))
-            repository: Path | Exception = pickle.loads(answer)
-            if isinstance(repository, Exception):
-                raise repository
-            # Before its process lets it go: another one could remove it.
-            hold(repository)
-            return repository
+            if answer:
+                repository: Path | Exception = pickle.loads(answer)
+                if isinstance(repository, Exception):
+                    raise repository
+                # Before its process lets it go: another one could remove it.
+                hold(repository)
+                return repository
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it is about to end
+                process.wait(_END_S)
         finally:
-            _stop(process)
+            code = _stop(process)
+    raise _end_of(code)
 
 
 def main(given: str, descriptor: str) -> NoReturn:

@@ -77,14 +77,16 @@ class Gateway:
         not end it.
         """
         process, self._process = self._process, None
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(self.settings.gateway_exit_timeout_s + _KILL_MARGIN_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                wait_for_killed(process, "the gateway")
-        self._listener.close()
+        try:
+            if process is not None:
+                process.terminate()
+                try:
+                    process.wait(self.settings.gateway_exit_timeout_s + _KILL_MARGIN_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    wait_for_killed(process, "the gateway")
+        finally:
+            self._listener.close()
 
     def _start(self) -> None:
         descriptor = self._listener.fileno()

@@ -119,8 +119,11 @@ class TritonServer:
         try:
             self._canary = self._wait_until_ready(process, interrupted or threading.Event())
             patience.note_work(time.monotonic())
-        except Exception:
-            self.kill()
+        except Exception as error:
+            try:
+                self.kill()
+            except StillRunning as running:
+                raise StillRunning(f"{error}; {running}") from error
             raise
 
     def check(self, sentence: int) -> float:
@@ -168,11 +171,12 @@ class TritonServer:
         Raises `StillRunning` as `kill` does.
         """
         self.close_canary()
-        self._end(TritonProcess.stop)
-        self._remove_scratch()
-        if self._ports is not None:
-            self._ports.release()
-            self._ports = None
+        try:
+            self._end(TritonProcess.stop)
+        except StillRunning:
+            self._release()
+            raise
+        self._release()
 
     def kill(self) -> None:
         """Kill Triton and its stubs. Use it for a Triton that no longer serves. Raises `StillRunning` if Triton does
@@ -210,6 +214,12 @@ class TritonServer:
             self.process = None
             raise
         self.process = None  # not after an interrupt, so that `stop` can still end it
+
+    def _release(self) -> None:
+        self._remove_scratch()
+        if self._ports is not None:
+            self._ports.release()
+            self._ports = None
 
     def _remove_scratch(self) -> None:
         if self._scratch is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from sentriton_server.cores import usable_cores
-from sentriton_server.killed import wait_for_killed
+from sentriton_server.killed import KILL_TIMEOUT_S, STOP_TIMEOUT_S, StillRunning, wait_for_killed
 from sentriton_server.serving.environments import Environments
 from sentriton_server.serving.gpus import Gpu, gpu_arguments
 from sentriton_server.serving.installation import Installation, find_installation
@@ -184,20 +184,23 @@ class TritonProcess:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(self._settings.exit_timeout_s + EXIT_MARGIN_S)
-        self.kill()
+        self.kill(STOP_TIMEOUT_S)
 
-    def kill(self) -> None:
+    def kill(self, timeout_s: float = KILL_TIMEOUT_S) -> None:
         """Kill Triton and its stubs, and remove their files. Raises `StillRunning` if Triton does not end."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         try:
-            wait_for_killed(self._process, "Triton")
-        finally:
-            self._clean_up()
-
-    def _clean_up(self) -> None:
+            wait_for_killed(self._process, "Triton", timeout_s)
+        except StillRunning:
+            with contextlib.suppress(OSError):  # the other error matters more
+                self._clean_up()
+            raise
         if self._reader.is_alive():
             self._reader.join(timeout=5)
+        self._clean_up()
+
+    def _clean_up(self) -> None:
         # A stub that does not end keeps the pipe open. To close it would wait for the reader, which waits for the stub.
         if self._process.stdout is not None and not self._reader.is_alive():
             self._process.stdout.close()

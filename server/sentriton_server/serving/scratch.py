@@ -112,8 +112,10 @@ class Scratch:
         self.clear_shared_memory()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._guard.pid, signal.SIGKILL)
-        self._close_guard()
-        self._private.close()
+        try:
+            self._close_guard()
+        finally:
+            self._private.close()
 
     def _living_guard(self) -> IO[bytes]:
         """The input of the guard. A killed guard is replaced."""
