@@ -35,15 +35,19 @@ use them in queries, alerts and a dashboard. By default they have these addresse
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
+Each line has a metric, its labels and its value, such as `sentriton_requests_total{lane="query"} 128`.
+
 In the tables, a row is one text, and a [lane](decisions/lanes.md) is a queue of the server. The lane `query` is the
 default, `bulk` is for work that may wait, and `canary` is for the server's health checks and its
-[warm-up](decisions/warm-up.md). The server publishes its
-values once per second, and the memory of its processes every 5 s.
+[warm-up](decisions/warm-up.md). Requests for token embeddings, and requests with more than 16 KiB of text, count as
+`bulk`.
+
+The server updates its metrics every second, and the memory of its processes every 5 seconds.
 
 ## Requests
 
-These metrics count the requests for embeddings, and measure their time. The time of a request starts when Triton gives
-it to `embed_tokens`, or to `embed_text` if it contains text:
+These metrics count the requests for embeddings, and measure their time. The time runs from the arrival of the request
+in the server's model until its answer is ready. The model is `embed_text` for text, and `embed_tokens` for token ids:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}
@@ -64,9 +68,9 @@ bounds (`le`) in seconds:
 
 `BOUNDS`
 
-A request counts once, even if `embed_text` passes it on to `embed_tokens`. Only if a model fails requests for text that
-`embed_text` has joined, it sends each of them again, and they count again. Requests that Triton itself rejects, such as
-those with a wrong access key or a wrong shape, do not count.
+A request counts once, even if `embed_text` passes it on to `embed_tokens`. It counts twice in one case:
+`embed_text` joins requests, and sends each of them again if the joined request fails with an internal error.
+Requests that Triton itself rejects, such as those with a wrong access key or a wrong shape, do not count.
 
 ## Rows and batches
 
@@ -78,10 +82,10 @@ sentriton_positions_total sentriton_tokenized_rows_total}
 
 These notes explain three of the metrics:
 
-- **`sentriton_positions_total`.** With `kind="padding"`, it is an upper bound, because attention groups rows of similar
-  length. It stays 0 if attention does not pad, as with the C++ operators or the kernels of a GPU.
-- **`sentriton_tokenized_rows_total`.** It leaves out rows of the Python client and the gateway, which tokenize text
-  themselves.
+- **`sentriton_positions_total`.** With `kind="padding"`, it shows the most padding that can occur. It is 0 with the C++
+  operators and with the kernels of a GPU, which do not pad.
+- **`sentriton_tokenized_rows_total`.** It counts only text that arrives untokenized. The Python client and the gateway
+  send tokens, so their rows do not count.
 - **`sentriton_batches_total`.** Release 0.1 named it `sentriton_steps_total`. The server also publishes it under this
   name, until the next release.
 
