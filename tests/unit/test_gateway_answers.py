@@ -140,4 +140,4 @@ def test_the_phrases_about_tls_are_the_clients() -> None:
 def test_the_advice_is_for_callers_of_the_gateway(error: SentritonError, status: int, message: str) -> None:
     request: Any = None  # unused
     answer = asyncio.run(answer_sentriton_error(request, error))
-    assert (answer.status_code, json.loads(answer.body)["error"]["message"]) == (status, message)
+    assert (answer.status_code, json.loads(bytes(answer.body))["error"]["message"]) == (status, message)
