@@ -56,7 +56,9 @@ _PARAMETERS = {
     "prompt_name": "prompt_name",
 }  # by the client's arguments
 _FLAGS = {declared.field: declared.flag for declared in settings_of(ClientSettings)}
-_SETTING = re.compile(rf"\b({'|'.join(_FLAGS)})\b")
+# The settings in the client's advice. Short words are settings only in its own phrases.
+_NAMES = "|".join(name for name in _FLAGS if "_" in name)
+_SETTING = re.compile(rf"(?<![\w./:$-])(?:{_NAMES})(?![\w./:-])|(?<=spelling of )url\b|(?<=set |out )tls\b")
 
 
 class Refused(HTTPException):
@@ -107,6 +109,7 @@ async def answer_sentriton_error(request: Request, error: Exception) -> Response
 def _for_callers(error: Exception) -> str:
     """The error's message. Advice for callers of the Python client becomes advice for callers of the gateway."""
     message = str(error)
+    # Without the progress at the message's end: a caller of the gateway gets all vectors or none.
     fact = message.partition("; ")[0]
     if isinstance(error, DeadlineExceeded):
         # The time may be another one than the gateway's setting.
@@ -117,10 +120,11 @@ def _for_callers(error: Exception) -> str:
         return (
             f"{message.rpartition('; ')[0]}; send fewer or shorter inputs, or raise this limit of the server or proxy"
         )
-    # The message of an invalid input may have words of the caller.
-    if not isinstance(error, InvalidInput) and (named := _SETTING.search(message)):
-        flag = _FLAGS[named[0]]
-        return f"{_SETTING.sub(flag, message)}; {flag} is a setting of the gateway"
+    # Other errors have words of the caller or the server.
+    told, _, advice = message.rpartition("; ")
+    if isinstance(error, (AccessDenied, ServerUnavailable)) and told and (named := _SETTING.search(advice)):
+        advice = _SETTING.sub(lambda found: _FLAGS[found[0]], advice)
+        return f"{told}; {advice}; {_FLAGS[named[0]]} is a setting of the gateway"
     return message
 
 

@@ -13,6 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from sentriton.declaration import resolve
 from sentriton_gateway.settings import GatewaySettings
 
+_ALL_ADDRESSES = ("0.0.0.0", "::")
 _TIMEOUT_S = 10.0  # longer than the gateway waits for its server
 
 
@@ -28,12 +29,13 @@ def request_health(settings: GatewaySettings) -> tuple[bool, str]:
 
 
 def _connection(settings: GatewaySettings) -> HTTPConnection:
+    host = "localhost" if settings.gateway_host in _ALL_ADDRESSES else settings.gateway_host
     if settings.gateway_tls_certificate is None:
-        return HTTPConnection("localhost", settings.gateway_port, timeout=_TIMEOUT_S)
+        return HTTPConnection(host, settings.gateway_port, timeout=_TIMEOUT_S)
     # The certificate has the name for callers, and this connection does not leave the container.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return HTTPSConnection("localhost", settings.gateway_port, timeout=_TIMEOUT_S, context=context)
+    return HTTPSConnection(host, settings.gateway_port, timeout=_TIMEOUT_S, context=context)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+from transformers import ByT5Tokenizer
 
-from sentriton_server.checkpoint import CheckpointError, read_unserved
+from sentriton_server.checkpoint import CheckpointError, read_tokenizer, read_unserved, refusals_of
 from tests.checkpoint_changes import (
     Change,
     edit,
@@ -140,6 +142,44 @@ def test_a_teacher_may_need_a_package(tmp_path: Path) -> None:
         CheckpointError, match=r"You need to install fugashi to use MecabTokenizer.*; install this package$"
     ):
         read_unserved(folder)
+
+
+def test_a_tokenizer_with_a_converter_is_no_python_code() -> None:
+    class BertTokenizer(ByT5Tokenizer):  # type: ignore[misc]
+        """One without the vocabulary that its converter reads."""
+
+    with pytest.raises(CheckpointError, match=r"^its tokenizer BertTokenizer is a slow one .*; save the checkpoint "):
+        read_tokenizer(BertTokenizer(), 64)
+
+
+IMPORT_ERRORS: dict[str, tuple[ImportError, bool]] = {
+    "no module": (ModuleNotFoundError("No module named 'fugashi'", name="fugashi"), True),
+    "no package of a tokenizer": (ImportError("You need to install sacremoses to use XLMTokenizer."), True),
+    "no library": (ImportError("XLNet requires the SentencePiece library but it was not found in your env"), True),
+    "no dictionary": (ModuleNotFoundError("The ipadic dictionary is not installed."), True),
+    "another version": (ImportError("cannot import name 'Tagger' from 'fugashi'", name="fugashi"), False),
+    "no shared library": (ImportError("libmecab.so.2: cannot open shared object file"), False),
+    "a module of transformers": (ModuleNotFoundError("Could not import module 'BertModel'."), False),
+}
+
+
+@pytest.mark.parametrize(("error", "missing"), IMPORT_ERRORS.values(), ids=IMPORT_ERRORS)
+def test_only_a_missing_package_is_to_be_installed(error: ImportError, missing: bool) -> None:
+    with pytest.raises(CheckpointError) as raised, refusals_of("model"):
+        raise error
+    assert str(raised.value).endswith("; install this package") == missing
+    assert ("; repair it so that " in str(raised.value)) == (not missing)
+
+
+def test_a_damaged_package_of_a_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_checkpoint(tmp_path / "model", architecture="bert")
+    japanese("mecab")(folder)
+    (tmp_path / "fugashi.py").write_text("raise ImportError('libmecab.so.2: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "fugashi", raising=False)
+    message = refused(folder)
+    assert "no further package helps" not in message
+    assert message.endswith("repair it so that SentenceTransformer can load it and encode with it")
 
 
 @pytest.mark.parametrize("place", ["tokenizer_config.json", "processing_kwargs"])

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from typing import Any
 
 import grpc
 import pytest
 
+from sentriton import probe
 from sentriton.arguments import as_texts
 from sentriton.deadline import Deadline
-from sentriton.errors import InvalidInput, SentritonError, progress_words, translated
+from sentriton.errors import (
+    AccessDenied,
+    InvalidInput,
+    SentritonError,
+    ServerError,
+    ServerUnavailable,
+    progress_words,
+    translated,
+)
 from sentriton_gateway.answers import answer_sentriton_error
 from tests.unit.test_errors import Failure
 
 SERVER = "127.0.0.1:8001"
 LARGE = "Sent message larger than max (5001 vs. 5000)"
+PLAIN_PORT = "this port speaks gRPC without TLS; leave out tls and the certificates, or serve with --tls-certificate"
+TLS_PORT = "this port speaks TLS; set tls (or $SENTRITON_TLS=yes), or root_certificates to its authority's PEM file"
 KEY_MISSING = "This protocol is restricted, expecting header 'triton-grpc-protocol-access-key'"
 
 
@@ -36,6 +48,10 @@ def of_grpc(status: grpc.StatusCode, message: str, words: str = "") -> Sentriton
 
 def distrusted(reason: str) -> SentritonError:
     return of_grpc(grpc.StatusCode.UNAVAILABLE, f"Ssl handshake failed: CERTIFICATE_VERIFY_FAILED: {reason}")
+
+
+def unchanged(error: SentritonError, status: int) -> tuple[SentritonError, int, str]:
+    return error, status, str(error)
 
 
 ANSWERS: dict[str, tuple[SentritonError, int, str]] = {
@@ -85,6 +101,29 @@ ANSWERS: dict[str, tuple[SentritonError, int, str]] = {
         f"no answer from {SERVER}: its name cannot be resolved; check the spelling of --url; --url is a setting of the "
         "gateway",
     ),
+    "TLS": (
+        ServerUnavailable(f"no answer from sentriton-tls:8001: {PLAIN_PORT}"),
+        503,
+        "no answer from sentriton-tls:8001: this port speaks gRPC without TLS; leave out --tls and the certificates, "
+        "or serve with --tls-certificate; --tls is a setting of the gateway",
+    ),
+    "TLS of the server": (
+        ServerUnavailable(f"no answer from sentriton-tls:8001: {TLS_PORT}"),
+        503,
+        "no answer from sentriton-tls:8001: this port speaks TLS; set --tls (or $SENTRITON_TLS=yes), or "
+        "--root-certificates to its authority's PEM file; --tls is a setting of the gateway",
+    ),
+    "a path": unchanged(
+        AccessDenied(
+            f"no access to {SERVER}: the server does not accept the client certificate /etc/tls/client_key/tls.crt; "
+            "give one that its --client-root-certificates signed"
+        ),
+        502,
+    ),
+    "Go's words": unchanged(
+        of_grpc(grpc.StatusCode.UNAVAILABLE, "the proxy failed; remote error: tls: handshake failure"), 503
+    ),
+    "the server's words": unchanged(ServerError("KeyError: 'priority'; set tls, timeout_s"), 502),
     "words of the caller": (
         InvalidInput("prompt_name is 'url'; the model's prompts are 'query'"),
         400,
@@ -93,8 +132,12 @@ ANSWERS: dict[str, tuple[SentritonError, int, str]] = {
 }
 
 
+def test_the_phrases_about_tls_are_the_clients() -> None:
+    assert all(f'"{words}"' in inspect.getsource(probe) for words in (PLAIN_PORT, TLS_PORT))
+
+
 @pytest.mark.parametrize(("error", "status", "message"), ANSWERS.values(), ids=ANSWERS)
 def test_the_advice_is_for_callers_of_the_gateway(error: SentritonError, status: int, message: str) -> None:
     request: Any = None  # unused
     answer = asyncio.run(answer_sentriton_error(request, error))
-    assert (answer.status_code, json.loads(answer.body)["error"]["message"]) == (status, message)
+    assert (answer.status_code, json.loads(bytes(answer.body))["error"]["message"]) == (status, message)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -105,6 +109,55 @@ def test_nothing_is_left_of_it(tmp_path: Path) -> None:
     file.remove()  # a file that does not exist
     file.write(URL)
     (tmp_path / "ready.draft").write_text("127.")  # a killed launcher left it
+    file.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """This process can open no further file inside."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_without_a_free_descriptor_only_the_own_file_is_removed(tmp_path: Path) -> None:
+    first, second = ReadyFile(tmp_path / "ready"), ReadyFile(tmp_path / "ready")
+    first.write(URL)
+    with no_descriptors(), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        second.remove()
+    assert first.path.exists()
+    with no_descriptors():
+        first.path.chmod(0)  # as with a strict umask
+        first.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_its_place_costs_no_descriptor(tmp_path: Path) -> None:
+    (tmp_path / "ready").mkdir()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(IsADirectoryError):
+        ReadyFile(tmp_path / "ready").remove()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.timeout(30)
+def test_a_lock_that_another_process_has_does_not_block_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, lock = ReadyFile(tmp_path / "ready"), fcntl.flock
+    other = []
+
+    def lock_after_another(descriptor: object, operation: int) -> None:
+        if operation & fcntl.LOCK_EX:  # at this moment, another launcher looks at the draft
+            other.append((tmp_path / "ready.draft").open())
+            lock(other[0], fcntl.LOCK_SH)
+        lock(descriptor, operation)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", lock_after_another)
+    file.write(URL)
+    other[0].close()
     file.remove()
     assert list(tmp_path.iterdir()) == []
 

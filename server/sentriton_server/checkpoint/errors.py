@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from sentriton.errors import SentritonError
 from sentriton_server.encoder import UnsupportedEncoder
 
 _MAX_REASON_LETTERS = 400
+_MISSING_WORDS = "need to install|requires the|is not installed"  # of transformers
 
 
 class CheckpointError(SentritonError, ValueError):
@@ -43,8 +45,15 @@ def refusals_of(
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         repair = "repair it so that SentenceTransformer can load it and encode with it"
-        remedy = "install this package" if isinstance(error, ImportError) else repair
+        remedy = "install this package" if is_missing_package(error) else repair
         raise CheckpointError(f"cannot load checkpoint {source}: {_reason(error)}; {remedy}") from error
+
+
+def is_missing_package(error: BaseException) -> bool:
+    """Whether a package is missing. Other import errors tell of one that is damaged or has another version."""
+    if isinstance(error, ModuleNotFoundError) and error.name:  # transformers' own errors have no name
+        return True
+    return isinstance(error, ImportError) and re.search(_MISSING_WORDS, str(error)) is not None
 
 
 def _reason(error: BaseException) -> str:

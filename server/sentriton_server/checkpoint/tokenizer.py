@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from sentriton.tokenization import TextTokenizer
-from sentriton_server.checkpoint.errors import CheckpointError
+from sentriton_server.checkpoint.errors import CheckpointError, is_missing_package
 from sentriton_server.encoder import EncoderSpec
 
 # Texts that reveal settings outside tokenizer.json. Each added token is probed as text as well.
@@ -50,7 +50,7 @@ def require_loadable(folder: Path, transformer_path: str, *, served: bool, **opt
     try:
         AutoTokenizer.from_pretrained(str(folder), subfolder=transformer_path, **options)
     except ImportError as error:
-        if served:
+        if served and is_missing_package(error):
             raise _unconvertible(" ".join(str(error).split()).partition(". ")[0]) from error
         raise
 
@@ -133,12 +133,18 @@ def _fast(tokenizer: Any) -> Any:
     fast = getattr(tokenizer, "backend_tokenizer", None)
     if fast is not None:
         return fast
-    from transformers.convert_slow_tokenizer import convert_slow_tokenizer
+    from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS, convert_slow_tokenizer
 
+    name = type(tokenizer).__name__
     try:
         return convert_slow_tokenizer(tokenizer)
     except Exception as error:  # converters raise errors of many classes
-        raise _unconvertible(type(tokenizer).__name__) from error
+        if name not in SLOW_TO_FAST_CONVERTERS:
+            raise _unconvertible(name) from error
+        raise CheckpointError(
+            f"its tokenizer {name} is a slow one and cannot be converted; save the checkpoint with a fast tokenizer "
+            "(tokenizer.json)"
+        ) from error
 
 
 def _without_special_tokens(description: str) -> str:

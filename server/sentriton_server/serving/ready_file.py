@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -11,6 +12,9 @@ from pathlib import Path
 from sentriton.declaration import name_of
 from sentriton_server.serving.errors import LaunchError
 from sentriton_server.settings import ServeSettings
+
+# No file, a link, a socket, or a file system without locks. Another error does not say that no launcher has the lock.
+_UNLOCKED = (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class ReadyFile:
@@ -26,11 +30,12 @@ class ReadyFile:
 
     def write(self, url: str) -> None:
         """Create the file, or replace it. Raises `OSError`."""
+        self._remove(self._draft)
         self._unlock()
-        _remove_unlocked(self._draft)
         self._written = FileIO(self._draft, "x")
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(self._written, fcntl.LOCK_EX)
+        # A file system without locks. Or another launcher removes this draft: then its replacement fails below.
+        with suppress(OSError):
+            fcntl.flock(self._written, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._written.write(f"{url}\n".encode())
         self._draft.replace(self.path)
 
@@ -38,28 +43,44 @@ class ReadyFile:
         """Remove the file and the rest of an interrupted `write`, unless they belong to another launcher that runs.
         Raises `OSError`.
         """
+        self._remove(self.path)
+        self._remove(self._draft)
         self._unlock()
-        _remove_unlocked(self.path)
-        _remove_unlocked(self._draft)
+
+    def _remove(self, path: Path) -> None:
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return
+        # The own file is removed even where it cannot be opened, since this server is ready no more.
+        own = self._written is not None and os.path.samestat(found, os.fstat(self._written.fileno()))
+        if own or not _is_locked(path):
+            path.unlink(missing_ok=True)
 
     def _unlock(self) -> None:
         if self._written is not None:
             self._written.close()
+            self._written = None
 
 
-def _remove_unlocked(path: Path) -> None:
-    """Remove a file that no launcher has locked. If one replaces the file at this moment, its supervisor writes the
-    file again after the next canary.
+def _is_locked(path: Path) -> bool:
+    """Whether a launcher has locked the file. Raises `OSError` if that is unknown.
+
+    If a launcher replaces the file after this answer, its supervisor writes it again after the next canary.
     """
     try:
         # Without waiting for a named pipe, or locking the target of a link.
-        with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)) as file:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(file)
     except BlockingIOError:
-        return
-    except OSError:  # no file, or one that has no lock
-        pass
-    path.unlink(missing_ok=True)
+        return True
+    except OSError as error:
+        if error.errno not in _UNLOCKED:
+            raise
+    return False
 
 
 def check_ready_file(settings: ServeSettings) -> None:
