@@ -65,8 +65,10 @@ bounds (`le`) in seconds:
 `BOUNDS`
 
 A request counts once, even if `embed_text` passes it on to `embed_tokens`. Only if a model fails requests for text that
-`embed_text` has joined, it sends each of them again, and they count again. Requests that Triton itself rejects, such as
-those with a wrong access key or a wrong shape, do not count.
+`embed_text` has joined, it sends each of them again, and they count again. A request also counts again if `embed_text`
+fails on the answer of `embed_tokens`. Requests that Triton itself rejects, such as those with a wrong access key or a
+wrong shape, do not count. Neither does text if Triton itself rejects the tokens for `embed_tokens`, for example while
+that model restarts or the server stops.
 
 ## Rows and batches
 
