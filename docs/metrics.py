@@ -68,9 +68,14 @@ bounds (`le`) in seconds:
 
 `BOUNDS`
 
-A request counts once, even if `embed_text` passes it on to `embed_tokens`. It counts twice in one case:
-`embed_text` joins requests, and sends each of them again if the joined request fails with an internal error.
-Requests that Triton itself rejects, such as those with a wrong access key or a wrong shape, do not count.
+A request counts once, even if `embed_text` passes it on to `embed_tokens`. It counts twice in two cases:
+
+- `embed_text` has joined several requests, and the joined request fails with an internal error. `embed_text` then sends
+  each of them again.
+- `embed_text` fails on the answer of `embed_tokens`.
+
+Requests that Triton itself rejects, such as those with a wrong access key or a wrong shape, do not count. Nor does text
+if Triton itself rejects its tokens, for example while `embed_tokens` restarts.
 
 ## Rows and batches
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -23,7 +24,8 @@ def unkillable(pid: int) -> Iterator[None]:
     try:
         yield
     finally:
-        os.waitpid(pid, _WAIT_ALL)  # it was killed; now its parent sees its end
+        os.kill(pid, signal.SIGKILL)  # the block may have failed before its kill
+        os.waitpid(pid, _WAIT_ALL)  # now its parent sees its end
 
 
 @contextmanager

@@ -41,6 +41,32 @@ def test_a_call_may_be_cancelled_at_an_answer(server: SmallServer, monkeypatch: 
     asyncio.run(body())
 
 
+def test_a_cancelled_call_leaves_no_timer(server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the call's answers alive."""
+
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        timers: list[asyncio.TimerHandle] = []
+        call_later = loop.call_later
+
+        async with AsyncSentenceEncoder(server.url) as encoder:
+            call = asyncio.create_task(encoder.encode(WORDS[:20], batch_size=10))
+
+            def start_and_cancel(delay: float, callback: Any, *arguments: Any) -> asyncio.TimerHandle:
+                timer = call_later(delay, callback, *arguments)
+                if isinstance(getattr(callback, "__self__", None), asyncio.Queue):
+                    timers.append(timer)
+                    call.cancel()
+                return timer
+
+            monkeypatch.setattr(loop, "call_later", start_and_cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert [timer.cancelled() for timer in timers] == [True]
+
+    asyncio.run(body())
+
+
 def test_connecting_may_be_cancelled_at_its_end(server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async def body() -> None:
         encoder = AsyncSentenceEncoder(server.url)

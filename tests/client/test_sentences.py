@@ -143,7 +143,7 @@ def test_an_endless_iterable_may_be_streamed(encoder: Any) -> None:
     stream.close()
 
 
-@pytest.mark.parametrize("precision", ["int8", "uint8", "int4", 8])
+@pytest.mark.parametrize("precision", ["int8", "uint8", "int4", 8, "", 0, False])
 def test_a_stream_refuses_a_precision_with_ranges_of_each_chunk(precision: object, encoder: Any) -> None:
     given = iter(THREE)
     with pytest.raises(

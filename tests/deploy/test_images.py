@@ -105,7 +105,10 @@ def container(
         yield health.stdout + output.read_text()
     finally:
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(60)
+        finally:
+            process.kill()  # does nothing once it has ended
     assert process.returncode == 0
 
 

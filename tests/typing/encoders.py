@@ -108,7 +108,9 @@ def tensors(encoder: SentenceEncoder) -> None:
     assert_type(encoder.encode(["a"], convert_to_tensor=True), Tensor)
     assert_type(encoder.encode("a", convert_to_numpy=False), Tensor)
     assert_type(encoder.encode(["a"], convert_to_numpy=False), list[Tensor])
-    assert_type(encoder.encode(["a"], convert_to_tensor=True, precision="ubinary"), Tensor)
+    assert_type(encoder.encode(["a"], convert_to_tensor=True, precision="int8"), Tensor)
+    assert_type(encoder.encode("a", convert_to_numpy=False, precision="uint8"), Tensor)
+    assert_type(encoder.encode(["a"], convert_to_numpy=False, precision="uint8"), list[Tensor])
 
 
 def token_embeddings(encoder: SentenceEncoder) -> None:
@@ -138,7 +140,7 @@ def streams(encoder: SentenceEncoder, sentences: Iterable[str]) -> None:
         assert_type(bits, MatrixUint8)
     for tensor in encoder.encode_stream(sentences, convert_to_tensor=True, precision="binary"):
         assert_type(tensor, Tensor)
-    for tensors in encoder.encode_stream(sentences, convert_to_numpy=False):
+    for tensors in encoder.encode_stream(sentences, convert_to_numpy=False, precision="ubinary"):
         assert_type(tensors, list[Tensor])
     for tokens in encoder.encode_stream(sentences, output_value="token_embeddings"):
         assert_type(tokens, list[Tensor] | list[Matrix])

@@ -29,6 +29,7 @@ def wrong_values(encoder: SentenceEncoder) -> None:
 def ranges_of_chunks(encoder: SentenceEncoder, options: EncodeArguments) -> None:
     encoder.encode_stream(["a"], precision="int8")  # refused
     encoder.encode_stream(inputs=["a"], precision="uint8", convert_to_tensor=True)  # refused
+    encoder.encode_stream(["a"], precision="int8", convert_to_numpy=False)  # refused
     encoder.encode_stream(["a"], precision="int8", output_value="token_embeddings")  # refused
     encoder.encode_stream(["a"], **options)  # refused
 

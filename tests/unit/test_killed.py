@@ -50,6 +50,16 @@ def triton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return program
 
 
+def test_a_failure_before_the_kill_is_shown_at_once() -> None:
+    command = ["sh", "-c", "sleep 20 & echo $!; wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        began = time.monotonic()
+        with pytest.raises(ZeroDivisionError), unkillable(int(parent.stdout.readline())):
+            _ = 1 / 0
+    assert time.monotonic() - began < 10
+
+
 def test_the_wait_for_a_killed_triton_has_a_limit(triton: Path) -> None:
     triton.write_text("#!/bin/sh\nexec sleep 60\n")
     command = [sys.executable, "-c", _LAUNCHER, str(triton.parent)]

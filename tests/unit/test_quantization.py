@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
 from sentriton import InvalidInput
-from sentriton.quantization import EMBEDDING_PRECISIONS, quantize, quantize_tokens
+from sentriton.keywords import EmbeddingPrecision
+from sentriton.quantization import quantize, quantize_tokens
 
+EMBEDDING_PRECISIONS = get_args(EmbeddingPrecision)
 SMALLER = [precision for precision in EMBEDDING_PRECISIONS if precision != "float32"]
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from sentriton import ClientSettings, InvalidInput
 from sentriton.arguments import positive
@@ -103,3 +105,9 @@ def test_a_time_that_cannot_be_is_refused(timeout_s: Any) -> None:
 def test_a_stream_that_cannot_be_is_refused(sentences: Any, chunk_size: int, says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
         stream_arguments(sentences, {"chunk_size": chunk_size})
+
+
+def test_the_size_of_chunks_may_be_any_whole_number() -> None:
+    for given in (7, np.int64(7), torch.tensor(7)):
+        _, size, _ = stream_arguments(["a"], {"chunk_size": given})
+        assert (size, type(size)) == (7, int)

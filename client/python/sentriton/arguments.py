@@ -77,13 +77,11 @@ def check_unicode(name: str, text: str) -> None:
 
 def whole_number(name: str, value: object, *, most: int | None = None) -> int:
     """`value` as an int from 1 to `most`. Allows numpy's integers, but no booleans."""
-    words = "whole numbers from 1" if most is None else f"1 to {most}"
     try:
         number = 0 if isinstance(value, (bool, np.bool_)) else operator.index(cast("SupportsIndex", value))
     except TypeError:
         number = 0
-    if number < 1 or (most is not None and number > most):
-        raise InvalidInput(f"{name} is {value!r}; allowed are {words}")
+    allowed.whole(1, most).check(name, number, repr(value))
     return number
 
 

@@ -72,8 +72,10 @@ class AsyncDispatcher:
                     continue
                 wait_s = min(LOOK_EVERY_S, course.wait_s(time.monotonic()))
                 timer = loop.call_later(wait_s, self._outcomes.put_nowait, None)
-                came = await self._outcomes.get()
-                timer.cancel()
+                try:
+                    came = await self._outcomes.get()
+                finally:
+                    timer.cancel()
                 if came is not None:
                     call.check_open()
                     call.settle(*came)

@@ -166,18 +166,32 @@ class ToUint8(ToArrays, total=False):
     precision: Required[Literal["uint8", "ubinary"]]
 
 
-class ToTensor(Prompts, total=False):
+class ForTensor(Prompts, total=False):
     output_value: Literal["sentence_embedding"]
-    precision: StreamPrecision | None
     convert_to_numpy: bool
     convert_to_tensor: Required[Literal[True]]
 
 
-class ToTensors(Prompts, total=False):
+class ForTensors(Prompts, total=False):
     output_value: Literal["sentence_embedding"]
-    precision: StreamPrecision | None
     convert_to_numpy: Required[Literal[False]]
     convert_to_tensor: Literal[False]
+
+
+class ToTensor(ForTensor, total=False):
+    precision: EmbeddingPrecision | None
+
+
+class ToTensors(ForTensors, total=False):
+    precision: EmbeddingPrecision | None
+
+
+class StreamTensor(ForTensor, total=False):
+    precision: StreamPrecision | None
+
+
+class StreamTensors(ForTensors, total=False):
+    precision: StreamPrecision | None
 
 
 class ToTokens(Prompts, total=False):

@@ -10,7 +10,6 @@ from sentriton.arguments import check_unicode, choice, whole_number
 from sentriton.errors import InvalidInput
 from sentriton.keywords import AnyArguments, EmbeddingPrecision, OutputValue
 from sentriton.manifest import Manifest
-from sentriton.quantization import EMBEDDING_PRECISIONS
 
 QUERY_PROMPTS = ("query",)
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -45,7 +44,7 @@ def resolve_options(arguments: AnyArguments, prompt: str, manifest: Manifest) ->
         prompt=prompt,
         max_rows=max_rows,
         output_value=choice("output_value", arguments.get("output_value", "sentence_embedding"), get_args(OutputValue)),
-        precision=choice("precision", "float32" if precision is None else precision, EMBEDDING_PRECISIONS),
+        precision=choice("precision", "float32" if precision is None else precision, get_args(EmbeddingPrecision)),
         convert_to_numpy=arguments.get("convert_to_numpy", True) and not convert_to_tensor,
         convert_to_tensor=convert_to_tensor,
         normalize_embeddings=arguments.get("normalize_embeddings", False),

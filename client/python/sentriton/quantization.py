@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from sentriton.allowed import Allowed, one_of
 from sentriton.errors import InvalidInput
-from sentriton.keywords import EmbeddingPrecision, StreamPrecision
+from sentriton.keywords import StreamPrecision
 
-EMBEDDING_PRECISIONS: tuple[EmbeddingPrecision, ...] = get_args(EmbeddingPrecision)
 STREAM_PRECISION = Allowed(
     "float32, binary, ubinary (int8 and uint8 need the ranges of all embeddings: quantize float32 with fixed ranges)",
     one_of(*get_args(StreamPrecision)).holds,

@@ -15,7 +15,7 @@ REASONS = ("invalid", "full", "expired", "cancelled", "failed")
 
 class Metrics:
     """Counts are kept here, and `publish` sends them, because each change of a metric is a message to Triton and back.
-    Every other request counts in embed_tokens.
+    Every other request counts in embed_tokens, unless Triton itself rejects the call: then it counts nowhere.
     """
 
     def __init__(self, lanes: Sequence[str]) -> None:

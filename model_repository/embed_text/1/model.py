@@ -240,7 +240,7 @@ class TritonPythonModel:
             self.send(sender, response)
 
     def refusal(self, lane: str, message: str, code: int, reason: str | None) -> Any:
-        """A counted error response. `reason` is None if embed_tokens has counted it."""
+        """A counted error response. `reason` is None for an error of embed_tokens, or of Triton."""
         if reason is not None:
             self.metrics.refused(lane, reason)
         return error_response(message, code)
