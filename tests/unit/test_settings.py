@@ -14,7 +14,7 @@ from sentriton.arguments import positive
 from sentriton.cache import cache_folder
 from sentriton.declaration import resolve
 from sentriton.settings import EvaluationSettings
-from sentriton.stream import stream_arguments
+from sentriton.stream import encode_chunks, stream_arguments
 from sentriton_server.data_sets.folder import data_folder
 from sentriton_server.settings import ServeSettings
 
@@ -107,7 +107,19 @@ def test_a_stream_that_cannot_be_is_refused(sentences: Any, chunk_size: int, say
         stream_arguments(sentences, {"chunk_size": chunk_size})
 
 
-def test_the_size_of_chunks_may_be_any_whole_number() -> None:
-    for given in (7, np.int64(7), torch.tensor(7)):
-        _, size, _ = stream_arguments(["a"], {"chunk_size": given})
-        assert (size, type(size)) == (7, int)
+@pytest.mark.parametrize("chunk_size", [7, np.int64(7), torch.tensor(7)])
+def test_the_size_of_chunks_may_be_any_whole_number(chunk_size: Any) -> None:
+    sentences, size, _ = stream_arguments(["a"] * 9, {"chunk_size": chunk_size})
+    assert [len(chunk) for chunk in encode_chunks(sentences, size, list, lambda: None)] == [7, 2]
+
+
+def test_the_size_of_chunks_may_change() -> None:
+    class Growing:  # as that of `sentriton embed`, which adapts to the model's rate
+        size = 0
+
+        def __index__(self) -> int:
+            self.size += 1
+            return self.size
+
+    sentences, size, _ = stream_arguments(["a"] * 10, {"chunk_size": Growing()})
+    assert [len(chunk) for chunk in encode_chunks(sentences, size, list, lambda: None)] == [2, 3, 4, 1]

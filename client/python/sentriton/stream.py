@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections import deque
 from collections.abc import (
     AsyncGenerator,
@@ -19,7 +20,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from sentriton.allowed import check_names
 from sentriton.arguments import in_order, one_name, whole_number
@@ -33,7 +34,7 @@ _CHUNKS_UNDER_WAY = 2  # the next one is sent while the last answers of one are 
 Chunk = TypeVar("Chunk", bound=Sized)
 
 
-def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, int, AnyArguments]:
+def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, SupportsIndex, AnyArguments]:
     """The sentences of a stream, the size of its chunks, and the options of `encode`. Raises `InvalidInput` for a wrong
     size or precision, a single string, or unordered sentences.
     """
@@ -45,14 +46,15 @@ def stream_arguments(sentences: object, arguments: AnyArguments) -> tuple[Any, i
         raise InvalidInput(f"{name} is {given!r}; a stream takes an iterable of strings, encode a single one")
     if not isinstance(given, AsyncIterable):
         in_order(name, given)
-    size = CHUNK_SENTENCES if chunk_size is None else whole_number("chunk_size", chunk_size)
+    chunk_size = CHUNK_SENTENCES if chunk_size is None else chunk_size
+    whole_number("chunk_size", chunk_size)
     if (precision := arguments.get("precision")) is not None:
         STREAM_PRECISION.check("precision", precision)
-    return given, size, arguments
+    return given, chunk_size, arguments
 
 
 def encode_chunks(
-    sentences: Iterable[str], size: int, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
+    sentences: Iterable[str], size: SupportsIndex, encode: Callable[[list[str]], Chunk], leave: Callable[[], object]
 ) -> Generator[Chunk, None, None]:
     """The embeddings of each chunk of `size` sentences, in order. `leave` ends the chunks in progress."""
     under_way: deque[Future[Chunk]] = deque()
@@ -79,7 +81,7 @@ def encode_chunks(
 
 
 async def async_encode_chunks(
-    sentences: Iterable[str] | AsyncIterable[str], size: int, encode: Callable[[list[str]], Awaitable[Chunk]]
+    sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex, encode: Callable[[list[str]], Awaitable[Chunk]]
 ) -> AsyncGenerator[Chunk, None]:
     """`encode_chunks` for asyncio. Leaving it cancels the chunks in progress."""
     under_way: deque[asyncio.Future[Chunk]] = deque()
@@ -113,14 +115,14 @@ def _counted_from(start: int) -> Iterator[None]:
         raise type(error)(f"{error}, counted from sentence {start:,} of the stream") from error
 
 
-def _chunks(sentences: Iterable[str], size: int) -> Iterator[list[str]]:
+def _chunks(sentences: Iterable[str], size: SupportsIndex) -> Iterator[list[str]]:
     """Lists of `size` sentences, read at the start of each. The last may be shorter."""
     remaining = iter(sentences)
-    while chunk := list(islice(remaining, size)):
+    while chunk := list(islice(remaining, operator.index(size))):
         yield chunk
 
 
-async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: int) -> AsyncIterator[list[str]]:
+async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: SupportsIndex) -> AsyncIterator[list[str]]:
     if not isinstance(sentences, AsyncIterable):
         for chunk in _chunks(sentences, size):
             yield chunk
@@ -128,7 +130,7 @@ async def _async_chunks(sentences: Iterable[str] | AsyncIterable[str], size: int
     chunk = []
     async for sentence in sentences:
         chunk.append(sentence)
-        if len(chunk) >= size:
+        if len(chunk) >= operator.index(size):
             yield chunk
             chunk = []
     if chunk:
