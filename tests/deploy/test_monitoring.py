@@ -139,7 +139,8 @@ def test_every_expression_has_data_under_load_and_no_alert_fires(server: TritonS
         now = time.time()
         values = {name: monitor.query(text, now) for name, text in expressions.items() if name not in absent}
     assert values["Mean batch A"][0][1] > 1
-    assert 0 < values["Padding A"][0][1] < 0.5
+    # C++ operators pad nothing, and torch's pad within rows of similar length.
+    assert 0 <= values["Padding A"][0][1] < 0.5
     assert 0 <= values["Canary age A"][0][1] < 15
     resident = {labels["process"]: value for labels, value in values["Memory of processes A"]}
     assert {"tritonserver", "encoder_0_0", "embed_tokens_0_0"} <= set(resident)
