@@ -30,6 +30,7 @@ from sentriton_server.data_sets import (
     reviews,
 )
 from sentriton_server.data_sets.reviews import ArchiveError, read_reviews
+from tests.conftest import ROOT
 
 CONTENT = b"sentence 1\tsentence 2\t5\n" * 1000
 LONG = "전율과 여운이 남는 영화"  # 13 characters
@@ -273,6 +274,17 @@ def test_the_command_fetches_by_name_and_names_the_licence(
     assert "nsmc            missing  NSMC reviews, CC0 1.0, https://github.com/e9t/nsmc\n" in listed
     with pytest.raises(InvalidInput, match="no data set 'kornli': must be all or one of klue-sts-dev, klue-sts-train"):
         CliRunner().invoke(app, ["data", "kornli"], catch_exceptions=False)
+
+
+def test_the_page_lists_the_catalogue() -> None:
+    """Each data set with the size of its download, its licence and its home page."""
+    lines = (ROOT / "docs/data.md").read_text(encoding="utf-8").splitlines()
+    rows = {line.split("`")[1]: line for line in lines if line.startswith("| `") and "https://" in line}
+    assert list(rows) == list(CATALOGUE)
+    for name, data_set in CATALOGUE.items():
+        size = f"{data_set.download_bytes / 1e6:.{0 if data_set.archive else 1}f} MB |"
+        for words in (size, f"| {data_set.licence} |", f"({data_set.homepage}) |"):
+            assert words in rows[name]
 
 
 def test_files_at_hand_are_those_of_the_catalogue() -> None:
