@@ -1,9 +1,10 @@
-"""`sentriton export` in a process of its own: which operators it finds there."""
+"""`sentriton export` in a process of its own: which operators it finds there, and its report."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from sentriton_server.repository import MANIFEST
 from sentriton_server.resources import BUNDLED_CHECKPOINT
 from tests.commands import SENTRITON
+from tests.conftest import ROOT
+from tests.snippets import blocks
 
 BROKEN_COMPILER = '#!/bin/sh\nfor output; do :; done\necho "no library" > "$output"\n'
 
@@ -34,6 +37,9 @@ def test_without_operators_of_its_own_an_export_has_torchs(compiler: str | None,
     assert f"operators torch (auto: {reason}" in done.stderr
     assert json.loads((tmp_path / "repository" / MANIFEST).read_bytes())["operators"] == "torch"
     assert not list((tmp_path / "repository").rglob("*.so"))
+    report = done.stdout.replace(str(tmp_path / "repository"), "path/to/repository")
+    (shown,) = (block.code for block in blocks(ROOT / "docs/encoders.md", "text") if block.code.startswith("exported "))
+    assert words(report) == words(shown.replace("fp32", "int8"))
 
 
 def test_int8_without_its_instructions_is_less_exact_and_within_its_bound(tmp_path: Path) -> None:
@@ -46,3 +52,8 @@ def test_int8_without_its_instructions_is_less_exact_and_within_its_bound(tmp_pa
         assert done.returncode == 0, done.stderr
         cosines.append(json.loads((repository / MANIFEST).read_bytes())["parity"]["min_cosine"])
     assert 0.99 < cosines[1] <= cosines[0]
+
+
+def words(report: str) -> list[str]:
+    """The words of a report, with N for each number."""
+    return re.sub(r"\b\d[\d.]*", "N", report).split()

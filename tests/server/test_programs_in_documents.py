@@ -17,10 +17,12 @@ from tests.snippets import PAGES, Block, blocks
 
 CARD = BUNDLED_CHECKPOINT / "README.md"
 # Words of programs that other tests run, by page: tests/polyglot/test_any_language.py, tests/gateway/test_tools.py,
-# tests/server/test_security.py, tests/end_to_end/test_training.py, and the last test here.
+# tests/unit/test_checkpoint_kinds.py, tests/server/test_security.py, tests/end_to_end/test_training.py, and the last
+# test here.
 ELSEWHERE = {
     ROOT / "README.md": "from inference import",
     ROOT / "docs/protocol.md": "inference_pb2",
+    ROOT / "docs/encoders.md": "from peft import",
     ROOT / "docs/gateway.md": "openai import",
     ROOT / "gateway/README.md": "from openai import",
     ROOT / "docs/serving.md": "root_certificates=",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,6 +112,27 @@ def test_the_page_of_encoders_shows_the_whole_message(tmp_path: Path) -> None:
     edit("config.json", model_type="deberta-v2")(folder)
     (shown,) = (block.code for block in blocks(ROOT / "docs/encoders.md", "text") if "deberta-v2" in block.code)
     assert " ".join(shown.split()) == f"error: {refused(folder)}".replace(str(folder), "path/to/checkpoint")
+
+
+def test_the_page_of_encoders_shows_how_to_merge_an_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a replacement for peft, which doubles the word embeddings of the base model."""
+
+    def from_pretrained(base: Any, folder: str) -> Any:
+        assert folder == "path/to/adapter"
+        base.embeddings.word_embeddings.weight.data.mul_(2)
+        return SimpleNamespace(merge_and_unload=lambda: base)
+
+    monkeypatch.chdir(tmp_path)
+    replacement = SimpleNamespace(from_pretrained=from_pretrained)
+    monkeypatch.setitem(sys.modules, "peft", SimpleNamespace(PeftModel=replacement))
+    shutil.copytree(make_checkpoint(tmp_path / "made"), "path/to/base")
+    (program,) = blocks(ROOT / "docs/encoders.md", "python")
+    exec(program.code, {})
+    base, merged = (
+        read_checkpoint(Path("path/to") / name).model[0].auto_model.embeddings.word_embeddings.weight.data
+        for name in ("base", "merged")
+    )
+    np.testing.assert_array_equal(merged, base * 2)
 
 
 @pytest.mark.parametrize("attention", ["flash_attention_2", "kernels-community/flash-attn"])

@@ -31,6 +31,7 @@ ON_A_PAGE = {
 OUTPUTS = {
     "  1. 이는": "tests/server/test_programs_in_documents.py",
     "serving sentriton-ko-mini at ": "tests/server/test_commands_in_documents.py",
+    "exported sentriton-ko-mini to ": "tests/end_to_end/test_export_command.py",
     "error: cannot serve checkpoint ": "tests/unit/test_checkpoint_kinds.py",
     "SentritonError\n├──": "tests/unit/test_errors.py",
 }
