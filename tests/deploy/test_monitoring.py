@@ -32,9 +32,7 @@ from tests.waiting import until
 ABSENT = ("nv_gpu_", "nv_cache_", "sentriton_cached_rows", "sentriton_row_cache")
 RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 # Those of the gateway are in tests/manifests/test_monitoring.py.
-ALERTS = {
-    rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"] if "Gateway" not in rule["alert"]
-}
+ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"] if "Gateway" not in rule["alert"]}
 
 
 def dashboard_expressions() -> dict[str, str]:
