@@ -47,12 +47,12 @@ def kustomize(folder: Path) -> tuple[Manifest, ...]:
 
 
 def overlay(
-    folder: Path, resource: str = "base", components: Sequence[str] = (), **fields: object
+    folder: Path, resources: str = "base", components: Sequence[str] = (), **fields: object
 ) -> tuple[Manifest, ...]:
     """A user's kustomization in `folder`, of names below docker/kubernetes and further fields, as it is built."""
     kubernetes = os.path.relpath(KUBERNETES.resolve(), folder.resolve())
     kustomization = {
-        "resources": [f"{kubernetes}/{resource}"],
+        "resources": [f"{kubernetes}/{resource}" for resource in resources.split()],
         "components": [f"{kubernetes}/{component}" for component in components],
         **fields,
     }

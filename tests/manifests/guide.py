@@ -1,4 +1,4 @@
-"""Reads the guide of docker/: its commands, and the kustomizations that its reader writes beside a checkout."""
+"""Reads the guide of docker/ and of the gateway in a cluster: commands, and the kustomizations beside a checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 from tests.manifests.files import DOCKER, Manifest, kustomize
 
 PAGES = ("README.md", "kubernetes.md", "certificates.md", "sizing.md")
-GUIDE = "".join((DOCKER / page).read_text() for page in PAGES)
+GATEWAY = (ROOT / "docs/gateway.md").read_text(encoding="utf-8").split("\n### In a cluster\n")[1]
+GUIDE = "".join((DOCKER / page).read_text() for page in PAGES) + GATEWAY
 COMMANDS = [
     line.removeprefix("$ ")
     for block in re.findall(r"```console\n(.*?)```", GUIDE, re.DOTALL)

@@ -31,6 +31,8 @@ def table(header: str, text: str = GUIDE) -> set[str]:
 def test_tables_name_what_is_there() -> None:
     components = {path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml")}
     assert table("component") == components | {"docker/monitoring"}
+    own = {path.parent.name for path in KUBERNETES.glob("gateway/components/*/kustomization.yaml")}
+    assert table("component of the gateway") == own | {"docker/monitoring/gateway"}
     monitoring = (ROOT / "docs/monitoring.md").read_text(encoding="utf-8")
     assert table("alert", monitoring) == {
         rule["alert"] for rule in read(MONITORING / "alerts.yaml")["groups"][0]["rules"]
@@ -64,7 +66,7 @@ def test_every_overlay_is_in_it() -> None:
         for text in KUSTOMIZATIONS.values()
         for resource in yaml.safe_load(text)["resources"]
     }
-    whole = {"base", "caller", "export-job", "kserve", "overlays/gpu", "overlays/side-by-side"}
+    whole = {"base", "caller", "export-job", "gateway", "kserve", "overlays/gpu", "overlays/side-by-side"}
     assert resources == whole, "overlays/cpu is the base with the component cpu"
 
 
@@ -86,7 +88,7 @@ def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
 
 
 def test_settings_are_those_of_sentriton() -> None:
-    assert set(re.findall(r"SENTRITON_\w+", GUIDE)) <= known_variables("serve")
+    assert set(re.findall(r"SENTRITON_\w+", GUIDE)) <= known_variables("serve") | known_variables("gateway")
     for flag, value in set(re.findall(r"`(--[a-z-]+)(?: ([^`]+))?`", GUIDE)):
         if flag not in RUN_OPTIONS:
             parse(["serve", flag, value or "1"])

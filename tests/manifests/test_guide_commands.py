@@ -62,5 +62,5 @@ def test_its_objects_and_kustomizations_exist(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         objects |= {f"{one['kind'].lower()}/{one['metadata']['name']}" for one in follow(name, tmp_path / name)}
     named = {word for words in OF_A_CLUSTER for word in words if word.startswith(("deployment/", "job/"))}
-    assert len(named) == 3
+    assert len(named) == 4
     assert named <= objects

@@ -33,6 +33,21 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "cpu autoscaling-adapter ../../monitoring",
     ),
 ]
+# Values, and the components of the server and of the gateway that are the same.
+GATEWAYS: list[tuple[dict[str, Any], str, list[str]]] = [
+    ({}, "cpu", []),
+    ({"gateway": {"callersKey": {"enabled": True}}}, "cpu", ["callers-key"]),
+    (
+        {"tls": {"enabled": True}, "accessKey": {"enabled": True}, "monitoring": {"enabled": True}},
+        "cpu tls access-key ../../monitoring",
+        ["tls", "access-key", "../../../monitoring/gateway"],
+    ),
+    (
+        {"tls": {"enabled": True, "mutual": True}, "gateway": {"settings": {"SENTRITON_TIMEOUT_S": "60"}}},
+        "cpu mutual-tls",
+        ["mutual-tls"],
+    ),
+]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"replica": 2}, "replica"),
     ({"replicas": 2, "autoscaling": {"through": "keda"}}, "through"),
@@ -44,6 +59,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     # The probes, the ports of the Services and those of the NetworkPolicy depend on them.
     ({"settings": {"SENTRITON_GRPC_PORT": "9001"}}, "SENTRITON_GRPC_PORT"),
     ({"settings": {"SENTRITON_READY_FILE": "/tmp/other"}}, "SENTRITON_READY_FILE"),
+    ({"gateway": {"settings": {"SENTRITON_GATEWAY_PORT": "80"}}}, "SENTRITON_GATEWAY_PORT"),
+    ({"gateway": {"memory": "1 GB"}}, "memory"),
     ({"autoscaling": {"through": "keda", "minimum": 20}}, "minimum is 20 and autoscaling.maximum is 10"),
 ]
 
@@ -82,6 +99,28 @@ def by_name(manifests: Any) -> dict[str, Any]:
 def test_its_objects_are_those_of_kustomize(values: dict[str, Any], components: str, tmp_path: Path) -> None:
     expected = overlay(tmp_path, components=[f"components/{name}" for name in components.split()])
     assert by_name(template(values)) == by_name(expected)
+
+
+@pytest.mark.parametrize(("values", "components", "own"), GATEWAYS, ids=["+".join(one[2]) for one in GATEWAYS])
+def test_its_gateway_is_that_of_kustomize(
+    values: dict[str, Any], components: str, own: list[str], tmp_path: Path
+) -> None:
+    gateway = {**values.get("gateway", {}), "enabled": True}
+    literals = [f"{name}={value}" for name, value in gateway.get("settings", {}).items()]
+    generated = [{"name": "sentriton-gateway", "behavior": "merge", "literals": literals}] if literals else []
+    expected = (
+        *overlay(tmp_path / "server", components=[f"components/{name}" for name in components.split()]),
+        *overlay(
+            tmp_path / "gateway",
+            "gateway",
+            [f"gateway/components/{name}" for name in own],
+            configMapGenerator=generated,
+        ),
+    )
+    every = {**values, "gateway": gateway}
+    assert by_name(template(every)) == by_name(expected)
+    checked = helm("lint", "--strict", CHART, values=every)
+    assert checked.returncode == 0, checked.stdout
 
 
 @pytest.mark.parametrize(("values", "components"), CASES, ids=[components for _, components in CASES])
@@ -130,6 +169,7 @@ def test_values_reach_the_objects() -> None:
         "settings": {"SENTRITON_ROW_CACHE_MIB": "64", "SENTRITON_EXIT_TIMEOUT_S": "20"},
         "model": {"source": "claim", "claim": {"storageClass": "nfs"}},
         "networkPolicy": {"prometheusNamespace": "prometheus"},
+        "gateway": {"enabled": True, "replicas": 2, "memory": "1Gi", "image": {"tag": "gateway-2"}},
     }
     made = by_name(template(values))
     assert made["Deployment/sentriton"]["spec"]["replicas"] == 3
@@ -140,13 +180,27 @@ def test_values_reach_the_objects() -> None:
     assert (settings["SENTRITON_ROW_CACHE_MIB"], settings["SENTRITON_EXIT_TIMEOUT_S"]) == ("64", "20")
     assert settings["SENTRITON_HOST"] == "0.0.0.0"
     assert made["PersistentVolumeClaim/sentriton-models"]["spec"]["storageClassName"] == "nfs"
-    assert "prometheus" in str(made["NetworkPolicy/sentriton"]["spec"]["ingress"])
+    for name in ("sentriton", "sentriton-gateway"):
+        assert "prometheus" in str(made[f"NetworkPolicy/{name}"]["spec"]["ingress"])
+    gateway = made["Deployment/sentriton-gateway"]["spec"]
+    assert gateway["replicas"] == 2
+    assert gateway["template"]["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+    (container,) = gateway["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example.com/sentriton:gateway-2"
+    assert container["resources"]["limits"] == {"memory": "1Gi"}
 
 
 @pytest.mark.parametrize(("exit_s", "grace_s"), [("30", 60), ("0", 60), ("600", 630)])
 def test_a_pod_has_the_time_that_its_server_takes_to_end(exit_s: str, grace_s: int) -> None:
     made = by_name(template({"settings": {"SENTRITON_EXIT_TIMEOUT_S": exit_s}}))
     assert made["Deployment/sentriton"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace_s
+
+
+@pytest.mark.parametrize(("exit_s", "grace_s"), [("30", 60), ("0.5", 60), ("99.5", 130)])
+def test_a_pod_has_the_time_that_its_gateway_takes_to_end(exit_s: str, grace_s: int) -> None:
+    made = by_name(template({"gateway": {"enabled": True, "settings": {"SENTRITON_GATEWAY_EXIT_TIMEOUT_S": exit_s}}}))
+    pod = made["Deployment/sentriton-gateway"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == grace_s
 
 
 @pytest.mark.parametrize("ready_s", ["1800", "1799.5"])
@@ -168,6 +222,7 @@ def test_names_that_look_like_numbers_stay_texts() -> None:
         "monitoring": {"enabled": True, "release": "0x10"},
         "autoscaling": {"through": "keda", "prometheus": "yes"},
         "tracing": {"url": TRACES, "namespace": "12"},
+        "gateway": {"enabled": True, "callersKey": {"enabled": True, "secret": "7"}, "image": {"tag": "1.10"}},
     }
     made = helm("template", "2024", CHART, values=values)
     assert made.returncode == 0, made.stderr

@@ -22,7 +22,7 @@ OLDEST = f"1.{int(NEWEST.split('.')[1]) - 2}"
 CUSTOM = {"ServiceMonitor", "PrometheusRule", "ScaledObject", "ServingRuntime", "InferenceService"}
 COMPONENTS = sorted(f"components/{path.parent.name}" for path in KUBERNETES.glob("components/*/kustomization.yaml"))
 OVERLAYS = sorted(str(path.parent.relative_to(KUBERNETES)) for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
-GUIDED = [f"guide: {name}" for name in KUSTOMIZATIONS if name not in ("caller", "export")]
+GUIDED = [f"guide: {name}" for name in KUSTOMIZATIONS if name not in ("caller", "export", "gateway")]
 VARIANTS = ["base", "kserve", *OVERLAYS, *COMPONENTS, "../monitoring", *GUIDED]
 LAUNCHER_MARGIN_S = 5  # how much longer than --exit-timeout-s the launcher waits before it kills
 

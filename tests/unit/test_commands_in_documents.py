@@ -35,7 +35,7 @@ FOLDER = re.compile(r"(?:\./|PATH_TO_SENTRITON/)?((?:client|server|gateway)[\w/]
 RUN_ELSEWHERE = {
     "docker/kubernetes.md": "kubectl helm jq",  # tests/manifests/test_guide_commands.py
     "docker/certificates.md": "kubectl openssl",  # the same
-    "docs/gateway.md": "curl",  # tests/gateway/test_tools.py
+    "docs/gateway.md": "curl kubectl",  # tests/gateway/test_tools.py, and that of docker/kubernetes.md
     "docs/questions.md": "curl",  # the same
     "docs/protocol.md": "curl grpcurl",  # tests/server/test_security.py
     "docs/serving.md": "sed",  # tests/unit/test_repository_files.py

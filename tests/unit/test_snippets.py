@@ -22,7 +22,7 @@ ON_A_PAGE = {
     "client/java/README.md": dict.fromkeys(["java", "xml", "groovy", "text"], "tests/polyglot/test_java.py"),
     "client/node/README.md": dict.fromkeys(["js", "text"], "tests/polyglot/test_node.py"),
     "client/rust/README.md": dict.fromkeys(["rust", "rust,no_run", "text"], "tests/polyglot/test_rust.py"),
-    "docs/gateway.md": {"json": "tests/gateway/test_tools.py"},
+    "docs/gateway.md": {"json": "tests/gateway/test_tools.py", "yaml": "tests/manifests/test_guide.py"},
     "docs/train.md": {"toml": "tests/end_to_end/test_training.py"},
     "docker/README.md": {"yaml": "tests/manifests/test_guide.py"},
     "docker/kubernetes.md": {"yaml": "tests/manifests/test_guide.py"},

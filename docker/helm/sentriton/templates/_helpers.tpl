@@ -3,6 +3,11 @@ app.kubernetes.io/name: sentriton
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- define "sentriton.gatewayLabels" -}}
+app.kubernetes.io/name: sentriton-gateway
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
 {{- define "sentriton.image" -}}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Values.device }}
 {{- end }}
