@@ -17,9 +17,9 @@ from sentriton.errors import InvalidInput
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _PATHS = ("file", "folder", "checkpoint")  # units
-TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
+TRUTH_WORDS = ", ".join(TRUE + FALSE)
 
 AnySettings = TypeVar("AnySettings")
 Value = TypeVar("Value")
@@ -184,9 +184,9 @@ def _kind(hint: Any) -> type:
 
 
 def _truth(text: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
+    if text.lower() not in TRUE + FALSE:
         raise ValueError(text)
-    return text.lower() in _TRUE
+    return text.lower() in TRUE
 
 
 _PARSERS: dict[type, Callable[[str], Any]] = {bool: _truth, int: int, float: float, str: str, Path: Path}
