@@ -6,13 +6,15 @@ make docs    (python -m docs.generate; a test checks that the files are current)
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.tables import RESULTS, read_results, summary
 from docs.metrics import metrics_page
-from sentriton.allowed import ANYTHING
-from sentriton.declaration import TRUTH_WORDS, Setting, settings_of
+from sentriton.allowed import ANYTHING, KEY
+from sentriton.declaration import FALSE, TRUE, Setting, settings_of
 from sentriton.settings import CacheSettings, ClientSettings, EvaluationSettings
 from sentriton_gateway.settings import GatewaySettings
 from sentriton_server.settings import DataSettings, ExportSettings, ServerSettings, ServeSettings
@@ -33,47 +35,57 @@ METRICS_PAGE = ROOT / "docs/metrics.md"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- begin of the table that `make docs` writes -->\n", "<!-- end of the table -->\n"
 
-HEAD = """\
+HEAD = f"""\
 # Settings of the commands
 
 <!-- `make docs` writes this page from docs/generate.py and the declarations of the settings. -->
 
-This page lists the settings of `sentriton serve`, `export`, `train` and `gateway` with their values, defaults and
-effects. Set them with flags or environment variables. For example, `sentriton serve --grpc-port 8011` and
-`SENTRITON_GRPC_PORT=8011 sentriton serve` do the same. If both are set, the flag wins. Only `$SENTRITON_CACHE` has no
-flag.
+Set a setting with its flag or its environment variable. These two commands do the same:
 
-Each command takes the settings of some sections:
+```console
+$ sentriton serve --grpc-port 8011
+$ export SENTRITON_GRPC_PORT=8011 && sentriton serve
+```
+
+If both are set, the flag wins. This page lists the settings of the server, the gateway and the data sets. [Rules of \
+all clients](../client/README.md#settings) lists those of a client. Each command takes the settings of some sections:
 
 | command | settings |
 |---|---|
-| `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision), and `$SENTRITON_CACHE` |
-| `sentriton serve --gateway-port PORT` | in addition, the sections of the gateway, but only as environment variables |
-| `sentriton export` | [Model](#model) and [Text](#text), without the row cache, and `$SENTRITON_CACHE` |
+| `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision) |
+| `sentriton serve --gateway-port PORT` | in addition, the [sections of the gateway](#gateway), but only as variables |
+| `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
-| `sentriton gateway` | the sections of the gateway, and the [settings of a client](../client/README.md#settings) |
+| `sentriton data` | `--data` of [Files](#files) |
+| `sentriton evaluate` | `--checkpoint` of [Files](#files), and the settings of a client |
+| `sentriton gateway` | the [sections of the gateway](#gateway), and the settings of a client |
+| `sentriton embed`, `similarity`, `info`, `health` | the settings of a client |
 
-The gateway's default of `--on-model-change` is `reload`, unlike that of other clients.
+All commands but `health` use [`$SENTRITON_CACHE`](#files), which has no flag. `gateway` has a flag for each \
+setting of a client. The other commands have flags for some of them, which `--help` lists, and read the variables of \
+all. The default of `--on-model-change` is `reload` in the gateway, unlike that of other clients.
 
-When `serve` starts, it prints the settings that you have set, each with its flag or variable. With `--verbose` it also
-prints the defaults. It does not print the settings of the gateway.
+When `serve` starts, it prints the settings that you have set, each with its flag or variable. With `--verbose` it \
+also prints the defaults. It does not print the settings of the gateway.
 
 Flags and variables follow these rules:
 
 - **Units.** A setting whose name ends in `-s` is in seconds, and one whose name ends in `-mib` is in MiB.
-- **Switches.** The flag of a switch takes no value. A second flag turns the switch off, such as `--no-verbose`.
+- **Switches.** The flag of a switch takes no value. A second flag turns the switch off, such as `--no-verbose`. Its \
+variable takes other words for on ({", ".join(TRUE[:-1])}) and off ({", ".join(FALSE[:-1])}) too.
+- **Keys.** A key consists of {KEY.words}.
 - **Paths.** `~` at the beginning of a path is the home folder.
-- **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway is
-  an error, because it would leave the server open.
+- **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway \
+is an error, because it would leave the server open.
 
 Some settings cannot be combined:
 
-- **Exported repositories.** An export fixes how its model computes. Therefore `serve REPOSITORY` refuses `--precision`,
-  `--device`, `--check-on`, `--operators` and `--max-seq-length`, and their variables.
-- **TLS.** A certificate needs its key. `serve` refuses TLS together with `--http-port`, and refuses
-  `--client-root-certificates` together with `--gateway-port`.
+- **Exported repositories.** An export fixes how its model computes. Therefore `serve REPOSITORY` refuses \
+`--precision`, `--device`, `--check-on`, `--operators` and `--max-seq-length`, and their variables.
+- **TLS.** A certificate needs its key. `serve` refuses TLS together with `--http-port`, and refuses \
+`--client-root-certificates` together with `--gateway-port`.
 
-The sizes of the queues are not settings. To change them, edit the [limits of the
+The sizes of the queues are not settings. To change them, edit the [limits of the \
 queues](serving.md#limits-of-the-queues) in an exported repository.
 """
 
@@ -93,35 +105,47 @@ INTRODUCTIONS = {
 }
 
 TITLES = "| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
-FILES_INTRODUCTION = "These settings name files and folders, some of them for other commands:"
+CACHED = """
+The commands keep these files in the cache:
+
+| command | files in the cache |
+|---|---|
+| `serve` | exports, compiled operators |
+| `export` | compiled operators |
+| `data`, `train` | data sets, unless `--data` or `$SENTRITON_DATA` names their folder |
+| `embed`, `similarity`, `info`, `evaluate`, `gateway` | tokenizers of served models |
+| `cache list`, `cache clear` | all files of the cache |
+"""
 
 FORMER = """
 ## Former names
 
-Release 0.2 renamed some settings. Their former names still work in this release and print a warning:
+Release 0.2 renamed some settings. The former names print a warning and work until [release
+0.3](compatibility.md#promises):
 
-| former flag | flag | former variable | variable |
-|---|---|---|---|
+| former name | name |
+|---|---|
 """
+WIDTH = 120
 
 
 def server_page() -> str:
     """The content of docs/settings.md."""
     declared = [each for cls in (*SERVER, *GATEWAY) for each in settings_of(cls)]
     changed = [each for cls in (*SERVER, ClientSettings, DataSettings) for each in settings_of(cls) if each.former_flag]
-    page = HEAD
+    page = wrapped(HEAD)
     for group in dict.fromkeys(each.group for each in declared):
-        page += f"\n## {group}\n\n{INTRODUCTIONS[group]}\n\n{TITLES}" + rows(
+        page += f"\n## {group}\n\n{wrapped(INTRODUCTIONS[group])}\n\n{TITLES}" + rows(
             (f"`{each.flag}`", f"`{each.variable}`", values(each), default(each), each.help)
             for each in declared
             if each.group == group
         )
-    page += f"\n## Files\n\n{FILES_INTRODUCTION}\n\n{TITLES}" + rows(
+    page += f"\n## Files\n\nThese settings name files and folders:\n\n{TITLES}" + rows(
         (flag, f"`{each.variable}`", values(each), default(each), each.help)
         for cls, flag in FILES
         for each in settings_of(cls)
     )
-    return page + FORMER + rows(map(former, changed))
+    return page + CACHED + FORMER + rows(map(former, changed))
 
 
 def client_page() -> str:
@@ -166,10 +190,10 @@ def rows(cells: Iterable[tuple[str, ...]]) -> str:
 
 
 def values(declared: Setting) -> str:
-    """The values of a setting. A switch has those of its variable."""
+    """The values of a setting. The text of a page describes those of switches and keys, which are long."""
     if declared.kind is bool:
-        return TRUTH_WORDS
-    return declared.unit if declared.allowed is ANYTHING else declared.allowed.words
+        return "on, off"
+    return declared.unit if declared.allowed in (ANYTHING, KEY) else declared.allowed.words
 
 
 def default(declared: Setting) -> str:
@@ -178,10 +202,21 @@ def default(declared: Setting) -> str:
     return words if declared.default is None or declared.kind is bool else f"`{words}`"
 
 
-def former(declared: Setting) -> tuple[str, ...]:
-    """The row of a setting in the table of former names."""
-    variables = (f"`{declared.former_variable}`", f"`{declared.variable}`") if declared.former_variable else ("", "")
-    return f"`{declared.former_flag}`", f"`{declared.flag}`", *variables
+def former(declared: Setting) -> tuple[str, str]:
+    """The row of a setting in the table of former names: its flag, and its variable if that was renamed too."""
+    names = [(declared.former_flag, declared.flag), (declared.former_variable, declared.variable)]
+    renamed = [(f"`{old}`", f"`{new}`") for old, new in names if old]
+    return ", ".join(old for old, _ in renamed), ", ".join(new for _, new in renamed)
+
+
+def wrapped(text: str) -> str:
+    """Markdown with lines of at most `WIDTH` characters, except in tables and code."""
+    return re.sub(rf"^(- )?[A-Z`*\[].{{{WIDTH - 1},}}$", _wrapped, text, flags=re.M)
+
+
+def _wrapped(line: re.Match[str]) -> str:
+    indent = " " * len(line[1] or "")
+    return textwrap.fill(line[0], WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 PAGES = {

@@ -20,7 +20,7 @@ class GatewaySettings:
 
     gateway_host: str = setting(
         "127.0.0.1",
-        "Address to listen on.",
+        "Address of the OpenAI API.",
         group=_NETWORK,
         allowed=HOST,
         unit="host",

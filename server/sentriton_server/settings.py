@@ -92,7 +92,13 @@ class ServerSettings:
     The default addresses are loopback, because the wheel's Triton is an older release and must not face a network.
     """
 
-    host: str = setting("127.0.0.1", "Address to listen on.", group=_NETWORK, allowed=HOST, unit="host")
+    host: str = setting(
+        "127.0.0.1",
+        "Address of gRPC and HTTP. The metrics and the gateway have their own.",
+        group=_NETWORK,
+        allowed=HOST,
+        unit="host",
+    )
     grpc_port: int = setting(8001, "Port of gRPC. 0 takes a free port.", group=_NETWORK, allowed=PORT, unit="port")
     http_port: int | None = setting(
         None,
@@ -192,9 +198,9 @@ class ServerSettings:
     )
     restarts: int = setting(
         5,
-        "Largest number of restarts in a row if Triton keeps failing (0: none).",
+        "Largest number of restarts in a row if Triton keeps failing (0: none). The gateway has the same limit.",
         group=_SUPERVISION,
-        allowed=whole(0, zero="never restart Triton"),
+        allowed=whole(0, zero="never restart"),
         unit="restarts",
     )
     ready_timeout_s: float = setting(

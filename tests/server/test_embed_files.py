@@ -248,7 +248,7 @@ def test_what_cannot_work_is_refused_before_a_server_is_asked(arguments: list[st
 def test_wrong_options_are_named(server: RunningServer, tmp_path: Path) -> None:
     result = run("embed", "x", "--truncate-dim", 99999, "--output", tmp_path / "out.npy", "--url", server.url)
     assert result.returncode == 1
-    assert "truncate_dim is 99999" in result.stderr
+    assert "--truncate-dim is 99999" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

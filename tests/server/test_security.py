@@ -338,5 +338,5 @@ def test_the_health_command_takes_its_credentials_from_the_environment(
     passed = health(**right)
     assert passed.returncode == 0, passed.stderr
     wrong_key = health(**{**right, "access_key": "wrong"})
-    assert (wrong_key.returncode, "access_key" in wrong_key.stderr) == (1, True)
+    assert (wrong_key.returncode, "--access-key" in wrong_key.stderr) == (1, True)
     assert health(**{**right, "root_certificates": certificates.stranger}).returncode == 2

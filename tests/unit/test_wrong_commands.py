@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sentriton import SentritonError
 from tests.unit.conftest import Command
 
 # The output of serve and export about their work before they fail.
@@ -49,7 +50,7 @@ WRONG: list[tuple[str, str]] = [
     ("embed x --root-certificates missing.pem", "which cannot be read: No such file"),
     ("embed x --root-certificates {in}", "has no PEM certificate"),
     ("embed x --url 127.0.0.1:9", "is it running? `sentriton serve`"),
-    ("embed x --url nowhere.invalid:8001", "its name cannot be resolved"),
+    ("embed x --url nowhere.invalid:8001", "its name cannot be resolved; check the spelling of --url"),
     ("similarity", "Missing argument"),
     ("similarity x", "similarity got one sentence"),
     ("similarity x y --plot out.gif", "its ending must be one of .png, .svg, .pdf"),
@@ -118,6 +119,17 @@ def test_a_wrong_command_line_gives_one_sentence(
     said = [text for text in err.splitlines() if not text.startswith(PROGRESS)]
     assert len(said) == 1, err
     assert words in said[0]
+
+
+def test_a_message_of_the_library_names_flags(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arguments have other names in Python. Text in quotation marks and paths stay."""
+
+    def fail(settings: object) -> None:
+        raise SentritonError("set stall_timeout_s, tls or client_key; 'batch_size', /url and prompt_names stay")
+
+    monkeypatch.setattr("sentriton.cli.open_encoder", fail)
+    said = "set --stall-timeout-s, --tls or --client-key; 'batch_size', /url and prompt_names stay"
+    assert command("info") == (1, "", f"error: {said}\n")
 
 
 def test_the_table_has_sixty_lines() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 import time
 from contextlib import closing
@@ -29,6 +30,11 @@ from sentriton.questions import health_questions
 from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 from sentriton.terminal import print_table
+
+# Arguments of the library that are options of the commands.
+_ARGUMENT = re.compile(
+    rf"(?<![\w'/.-])({'|'.join(CONNECTION_FIELDS)}|stall_timeout_s|batch_size|truncate_dim|prompt_name)(?![\w'/.:-])"
+)
 
 app = typer.Typer(
     name="sentriton",
@@ -141,14 +147,14 @@ def _check_health(settings: ClientSettings) -> int:
         with closing(Connection(settings.url, settings)) as connection:
             connection.is_ready(timeout_s)
     except SentritonError as error:
-        typer.echo(f"unreachable: {error}", err=True)
+        typer.echo(f"unreachable: {_with_flags(error)}", err=True)
         return 2
     try:
         report = check_canary(settings, timeout_s)
     except Overloaded as error:
         typer.echo(f"serving, overloaded: {error}")
     except SentritonError as error:
-        typer.echo(f"not serving: {error}", err=True)
+        typer.echo(f"not serving: {_with_flags(error)}", err=True)
         return 1
     else:
         typer.echo(f"serving {report.manifest.name} at {settings.url}, canary cosine {report.min_cosine:.6f}")
@@ -165,7 +171,7 @@ def main() -> None:
         # Without arguments, click prints its help.
         code = app(standalone_mode=len(sys.argv) < 2)
     except SentritonError as error:
-        _fail(str(error))
+        _fail(_with_flags(error))
     except OSError as error:
         _fail(f"{error.filename or 'cannot write the output'}: {error.strerror or error}")
     except ModuleNotFoundError as error:
@@ -177,6 +183,11 @@ def main() -> None:
         help = f"; see {usage.ctx.command_path} --help" if getattr(usage, "ctx", None) else ""
         _fail(f"{usage.format_message().rstrip('.')}{help}", usage.exit_code)
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _with_flags(error: SentritonError) -> str:
+    """The error's message, with flags for the arguments that it names."""
+    return _ARGUMENT.sub(lambda name: f"--{name[0].replace('_', '-')}", str(error))
 
 
 def _fail(message: str, code: int = 1) -> NoReturn:

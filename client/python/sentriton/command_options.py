@@ -22,8 +22,8 @@ _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def takes_settings(cls: type, *fields: str, **defaults: Any) -> Callable[[Command], Command]:
-    """Adds an option to a command for each of the `fields` (default: all) of a dataclass of settings. Its parameter of
-    type `cls` gets the values of flags, variables, the command's `defaults` and other defaults.
+    """Gives a command an option for each of the `fields` (default: all) of `cls`. Its parameter of type `cls` gets the
+    values of flags and variables, the command's `defaults` and other defaults.
     """
     by_field = {declared.field: declared for declared in settings_of(cls)}
     chosen = [by_field[field] for field in fields or by_field]

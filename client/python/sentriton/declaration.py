@@ -9,33 +9,19 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from sentriton.allowed import ANYTHING, Allowed, check_names
 from sentriton.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _PATHS = ("file", "folder", "checkpoint")  # units
-TRUTH_WORDS = ", ".join(_TRUE + _FALSE)
 
 AnySettings = TypeVar("AnySettings")
 Value = TypeVar("Value")
 
 
-class SettingDetails(TypedDict, total=False):
-    allowed: Allowed
-    unit: str
-    unset: str
-    secret: bool
-    lock: bool
-    former_flag: str
-    former_variable: str
-
-
-def setting(default: Value, help: str, *, group: str, **details: Unpack[SettingDetails]) -> Value:
+def setting(default: Value, help: str, *, group: str, **details: Any) -> Value:
     """A field of a dataclass, with its default. `details` are those of `Setting`."""
     metadata = {"help": help, "group": group, **details}
     return dataclasses.field(default=default, repr=not details.get("secret"), metadata=metadata)
@@ -90,7 +76,7 @@ class Setting:
         try:
             value = _PARSERS[self.kind](text)
         except ValueError as error:
-            words = TRUTH_WORDS if self.kind is bool else self.allowed.words
+            words = ", ".join(TRUE + FALSE) if self.kind is bool else self.allowed.words
             raise InvalidInput(f"{source} is {self._shown(text)}; allowed are {words}") from error
         self.allowed.check(source, value, self._shown(text))
         return value
@@ -142,8 +128,7 @@ def resolve(
     Raises `InvalidInput`, which names the source of an invalid value, and `TypeError` for an unknown field.
     """
     check_names(cls.__name__, given or (), [field.name for field in dataclasses.fields(cast("type[Any]", cls))])
-    given = {field: value for field, value in (given or {}).items() if value is not None}
-    flags = {field: value for field, value in (flags or {}).items() if value is not None}
+    given, flags = ({key: value for key, value in (each or {}).items() if value is not None} for each in (given, flags))
     values, sources = {**(defaults or {}), **given}, {}
     for declared in settings_of(cls):
         field = declared.field
@@ -184,9 +169,9 @@ def _kind(hint: Any) -> type:
 
 
 def _truth(text: str) -> bool:
-    if text.lower() not in _TRUE + _FALSE:
+    if text.lower() not in TRUE + FALSE:
         raise ValueError(text)
-    return text.lower() in _TRUE
+    return text.lower() in TRUE
 
 
 _PARSERS: dict[type, Callable[[str], Any]] = {bool: _truth, int: int, float: float, str: str, Path: Path}

@@ -32,11 +32,9 @@ class Golden:
             embeddings = np.array(values.get("sentence_embedding"), dtype=np.float32)
         except (ValueError, TypeError) as error:
             raise ValueError(f"its sentence_embedding is no matrix of numbers: {error}") from error
-        if embeddings.shape != (len(sentences), dimension) or not np.isfinite(embeddings).all():
-            raise ValueError(
-                f"its sentence_embedding has shape {list(embeddings.shape)}; expected finite numbers of shape "
-                f"{[len(sentences), dimension]}"
-            )
+        shape, expected = list(embeddings.shape), [len(sentences), dimension]
+        if shape != expected or not np.isfinite(embeddings).all():
+            raise ValueError(f"its sentence_embedding has shape {shape}; expected finite numbers of shape {expected}")
         return cls(sentences, embeddings)
 
 

@@ -114,10 +114,8 @@ def _read_matrix(
     if len(shape) != 2 or any(want not in (None, came) for came, want in zip(shape, expected, strict=True)):
         wanted = ", ".join("any number" if want is None else str(want) for want in expected)
         raise ServerError(f"the server sent {name} of shape {shape}; expected [{wanted}]")
-    if len(raw) != shape[0] * shape[1] * 4:
-        raise ServerError(
-            f"the server sent {len(raw)} bytes for {name} of shape {shape}; expected {shape[0] * shape[1] * 4}"
-        )
+    if len(raw) != (size := shape[0] * shape[1] * 4):
+        raise ServerError(f"the server sent {len(raw)} bytes for {name} of shape {shape}; expected {size}")
     return np.frombuffer(raw, dtype="<f4").reshape(shape)
 
 

@@ -63,7 +63,7 @@ class ClientSettings:
 
     url: str = setting(
         "localhost:8001",
-        "Address of the server, host:port. Several addresses, separated by commas, share the requests.",
+        "Address of the server. Several addresses, separated by commas, share the requests.",
         group="Server",
         allowed=_URL,
         unit="host:port",

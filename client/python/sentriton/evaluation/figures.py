@@ -17,10 +17,8 @@ FIGURES = tuple(f"{correlation}_{similarity}" for similarity in (*SIMILARITIES, 
 
 
 def require_scores(scores: Sequence[float]) -> None:
-    if len(set(scores)) < 2:
-        raise InvalidInput(
-            f"{len(scores)} pairs have {len(set(scores))} different scores; correlation needs two or more"
-        )
+    if (different := len(set(scores))) < 2:
+        raise InvalidInput(f"{len(scores)} pairs have {different} different scores; correlation needs two or more")
 
 
 def measure(embeddings1: NDArray[Any], embeddings2: NDArray[Any], scores: Sequence[float]) -> dict[str, float]:
