@@ -68,6 +68,7 @@ def make_application(client: ClientSettings, settings: GatewaySettings) -> ASGIA
         # Their pages would load scripts from other hosts.
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # its redirects would use http and the Host of the request
     )
     for error, answer in (
         (Refused, answer_refused),

@@ -33,15 +33,19 @@ class Reader:
         """Parse a body. Raises `Refused` for an invalid one."""
         command = [sys.executable, "-m", "sentriton_gateway.reading", str(self._most_inputs)]
         async with self._turn:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                # This process's packages, without modules of the current folder.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                cwd="/",
-                start_new_session=True,  # Ctrl-C is only for the gateway
-            )
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    # This process's packages, without modules of the current folder.
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    cwd="/",
+                    start_new_session=True,  # Ctrl-C is only for the gateway
+                )
+            except OSError as error:  # too many processes or open files, or too little memory
+                message = f"the gateway cannot start a process for a large body ({error.strerror}); send it later"
+                raise Refused(429, message, "rate_limit_exceeded") from error
             try:
                 output, _ = await process.communicate(body)
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -19,8 +20,20 @@ from sentriton_gateway.callers import counting, patient_protocol
 from sentriton_gateway.settings import GatewaySettings
 
 _WAITING_CONNECTIONS = 2048
+_MOST_DESCRIPTORS = 65_536
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _GLANCE_S = 0.5  # between two checks of the parent process
+
+
+class _Listener(socket.socket):
+    """A listening socket from which asyncio accepts one connection at a time.
+
+    Without a free file descriptor, asyncio pauses for a second, but first it tries and logs as often as its `backlog`.
+    """
+
+    def listen(self, backlog: int = 1) -> None:
+        """Let more connections wait than asyncio's `backlog`."""
+        super().listen(_WAITING_CONNECTIONS)
 
 
 def bind(settings: GatewaySettings) -> socket.socket:
@@ -54,7 +67,10 @@ def url_of(listener: socket.socket, settings: GatewaySettings) -> str:
 def answer_requests(
     listener: socket.socket, client: ClientSettings, settings: GatewaySettings, beside: int | None = None
 ) -> None:
-    """Answer requests until SIGINT, SIGTERM or SIGHUP, or until the parent process is no longer `beside`."""
+    """Answer requests until SIGINT, SIGTERM or SIGHUP, or until the parent process is no longer `beside`. It takes over
+    the listener.
+    """
+    _allow_connections()
     config = uvicorn.Config(
         counting(make_application(client, settings)),
         lifespan="on",
@@ -62,7 +78,7 @@ def answer_requests(
         http=patient_protocol(settings.gateway_body_timeout_s),
         log_level="warning",
         access_log=False,
-        backlog=_WAITING_CONNECTIONS,
+        backlog=1,  # for asyncio, see _Listener
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.gateway_exit_timeout_s)),
         ssl_certfile=settings.gateway_tls_certificate,
@@ -77,7 +93,15 @@ def answer_requests(
             signal.signal(number, lambda number, frame: setattr(server, "should_exit", True))
     if beside is not None:
         threading.Thread(target=_end_with, args=(beside, server), daemon=True).start()
-    server.run(sockets=[listener])
+    server.run(sockets=[_Listener(fileno=listener.detach())])
+
+
+def _allow_connections() -> None:
+    """Raise this process's limit of file descriptors, which is 1024 on many machines, as far as its user may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _end_with(parent: int, server: uvicorn.Server) -> None:

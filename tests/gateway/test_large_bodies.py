@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import sys
 import threading
@@ -105,6 +106,16 @@ def test_a_reader_that_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HTTPException) as caught:
         asyncio.run(Reader(2048).read(b"{}"))
     assert caught.value.status_code == 413
+
+
+def test_a_reader_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*command: str, **options: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
+    with pytest.raises(HTTPException, match="Too many open files") as caught:
+        asyncio.run(Reader(2048).read(b"{}"))
+    assert caught.value.status_code == 429
 
 
 def post(gateway: RunningGateway, text: str | bytes) -> httpx.Response:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import httpx
 import pytest
@@ -94,6 +98,31 @@ def test_an_answer_that_nobody_reads_is_dropped(monkeypatch: pytest.MonkeyPatch)
         assert whole > 16_000_000
         time.sleep(2.5 * TIMEOUT_S)
         assert bytes_until_end(unread) < whole
+
+
+def test_callers_of_all_descriptors_do_not_fill_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    with SmallServer() as server, running_gateway(server.url) as small, ExitStack() as stack:
+        body = {**BODY, "model": "모델"}
+        assert small.post(body).status_code == 200
+        most = len(list(Path(f"/proc/{small.process.pid}/fd").iterdir())) + 4
+        resource.prlimit(small.process.pid, resource.RLIMIT_NOFILE, (most, most))
+        for _ in range(20):
+            stack.enter_context(connect(small, b""))
+        time.sleep(2.5)
+        stack.close()
+        assert small.post(body).status_code == 200
+    assert 1 <= capfd.readouterr().err.count("out of system resource") <= 10, "one a second"
+
+
+def test_the_gateway_may_open_more_files_than_its_shell() -> None:
+    program = """
+import resource
+from sentriton_gateway import service
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 300))
+service._allow_connections()
+print(resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "(300, 300)\n"
 
 
 def bytes_until_end(connection: socket.socket, pause_s: float = 0.0) -> int:

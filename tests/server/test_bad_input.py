@@ -103,6 +103,7 @@ BAD: dict[str, tuple[ModelInferRequest, tuple[str, ...]]] = {
     "text whose bytes end too early": (cut_text(), ("incomplete string", "expecting string of length 3 but only 2")),
     "wrong dtype": (wrong_dtype(), ("INT64", "INT32")),
     "missing input": (missing_input(), ("input row is missing", "input_ids and row must be there")),
+    "long asset": (asset("x" * 20_000), (f"unknown asset '{'x' * 100}'; there are",)),
     "unknown asset": (asset("weights.bin"), ("weights.bin", "manifest.json", "tokenizer.json", "golden.json")),
     "a number for a lane": (text_with_a_number("lane"), ("lane is '0.5'", "allowed are 'query', 'bulk'")),
     "a number for a fingerprint": (text_with_a_number("fingerprint"), ("fingerprint mismatch", "'0.5'")),

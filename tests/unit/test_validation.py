@@ -124,6 +124,18 @@ def test_another_fingerprint_is_refused_with_both_named() -> None:
     assert refusal.startswith("fingerprint mismatch: the request is for model 'asked', this server has 'served'")
 
 
+def test_a_long_value_is_cut() -> None:
+    """gRPC libraries drop a message of 16 KiB, and often one of 8 KiB, and tell another error."""
+    long = "긴" * 10_000
+    for refusal in (
+        validation.explain_fingerprint({"fingerprint": long}, "served"),
+        validation.explain_lane(long, ("query", "bulk")),
+    ):
+        assert refusal is not None
+        assert f"{'긴' * 99}…" in refusal
+        assert len(refusal) < 1000
+
+
 @pytest.mark.parametrize("parameters", [{}, {"fingerprint": "served"}, {"priority": 1}], ids=str)
 def test_the_served_fingerprint_or_none_is_accepted(parameters: dict[str, Any]) -> None:
     assert validation.explain_fingerprint(parameters, "served") is None

@@ -20,7 +20,8 @@ class TritonPythonModel:
     def respond(self, request: Any) -> Any:
         name = pb_utils.get_input_tensor_by_name(request, "name").as_numpy()[0].decode("utf-8", "replace")
         if name not in self.contents:
-            message = f"unknown asset {name!r}; there are {', '.join(self.contents)}"
+            # Truncated, because gRPC libraries drop messages of more than 8 KiB.
+            message = f"unknown asset {name[:100]!r}; there are {', '.join(self.contents)}"
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
         content = np.array([self.contents[name]], dtype=np.object_)
         return pb_utils.InferenceResponse([pb_utils.Tensor("content", content)])

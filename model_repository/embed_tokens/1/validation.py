@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 REQUIRED_INPUTS = {"input_ids", "row"}
+_SHOWN_CHARACTERS = 100  # of a caller's value, because gRPC libraries drop messages of more than 8 KiB
 
 
 def has_canary_key(parameters: dict[str, Any], key: str) -> bool:
@@ -31,7 +32,7 @@ def explain_fingerprint(parameters: dict[str, Any], served: str) -> str | None:
     if asked == served:
         return None
     return (
-        f"fingerprint mismatch: the request is for model {asked!r}, this server has {served!r}; "
+        f"fingerprint mismatch: the request is for model {_shown(asked)}, this server has {served!r}; "
         "vectors of two models must not mix: read the manifest again and embed with one model"
     )
 
@@ -40,7 +41,7 @@ def explain_lane(lane: object, lanes: Sequence[str]) -> str | None:
     """The error of a request whose parameter `lane` is none of `lanes`, or None."""
     if lane in lanes:
         return None
-    return f"lane is {lane!r}; allowed are {', '.join(map(repr, lanes))}"
+    return f"lane is {_shown(lane)}; allowed are {', '.join(map(repr, lanes))}"
 
 
 def explain_tokens(
@@ -108,3 +109,9 @@ def explain_pooled(row: NDArray[np.int32], pooled: NDArray[np.bool_]) -> str | N
     if counts.all():
         return None
     return f"row {int(counts.argmin())} has no token that is pooled; this model pools the maximum of at least one"
+
+
+def _shown(value: object) -> str:
+    """A caller's value for a message, truncated if it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
