@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,17 @@ from tests.server.serve_command import running, serve, wait_until_gone
 from tests.waiting import until
 
 
+@pytest.fixture
+def few_descriptors() -> Iterator[int]:
+    """A soft limit of 256 for the processes that a test starts. It yields the hard one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals) -> None:
+def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals, few_descriptors: int) -> None:
     started = time.monotonic()
     # A proxy as many companies have one. It must not be asked for this machine.
     with running(repository, environment={"http_proxy": "http://127.0.0.1:9"}) as (process, line, processes):
@@ -35,6 +46,9 @@ def test_serves_and_shuts_down_cleanly(repository: Path, number: signal.Signals)
         with SentenceEncoder(match[2]) as encoder:
             assert encoder.encode("준비되었다는 줄이 나오면 바로 답한다.").shape == (encoder.manifest.dimension,)
         assert len(processes) > 4
+        (triton,) = [one for one in processes if one.name() == "tritonserver"]
+        # Every idle connection takes one. Without a free one, new callers wait.
+        assert triton.rlimit(psutil.RLIMIT_NOFILE)[0] == min(few_descriptors, 65_536)
         process.send_signal(number)
         _, log = process.communicate(timeout=30)
         assert process.returncode == 0

@@ -17,6 +17,7 @@ import psutil
 
 from sentriton_server.cores import usable_cores
 from sentriton_server.killed import KILL_TIMEOUT_S, STOP_TIMEOUT_S, StillRunning, wait_for_killed
+from sentriton_server.serving.descriptors import raise_limit
 from sentriton_server.serving.environments import Environments
 from sentriton_server.serving.gpus import Gpu, gpu_arguments
 from sentriton_server.serving.installation import Installation, find_installation
@@ -96,6 +97,8 @@ class TritonProcess:
                 stderr=subprocess.STDOUT,
                 errors="replace",
             )
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or a sandbox forbids this
+                raise_limit(self.pid)
         except BaseException:
             if self._owns_scratch:
                 self._scratch.remove()
