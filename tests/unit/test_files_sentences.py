@@ -168,9 +168,9 @@ def test_reading_goes_no_further_than_asked(tmp_path: Path) -> None:
         ),
         (
             "a.tsv",
-            b"text\n" + b"x" * (MAX_LINE_BYTES + 5) + b"\nlast\na\tb\n",
-            ["last"],
-            ["line 2 is longer than 1,048,576", "line 4 has 2 columns"],
+            b"text\n" + b"x" * (MAX_LINE_BYTES + 5) + b"\nlast\r\na\tb\na\rb\nend\n",
+            ["last", "end"],
+            ["line 2 is longer than 1,048,576", "line 4 has 2 columns", "line 5 has a CR inside"],
         ),
     ],
 )
@@ -198,6 +198,7 @@ LONG = b"x" * (MAX_LINE_BYTES + 5)
         pytest.param(
             "a.tsv", b"\nte\xffxt\ntext\nb\n", "line 2 is not UTF-8; convert the file", id="header between tabs"
         ),
+        pytest.param("a.tsv", b"text\rone\rtwo\r", "line 1 has a CR inside; remove it", id="lines that end in CR"),
     ],
 )
 def test_what_other_rows_depend_on_is_not_skipped(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -132,12 +132,19 @@ def table_rows(file: BinaryIO, name: str, *, tabs: bool, reading: Reading = STRI
         reading.wrong(error)
 
     csv.field_size_limit(MAX_LINE_BYTES)
-    # The table's reader needs all lines, even of a skipped row.
+    # The reader needs all lines, even of a skipped row.
     errors = "surrogateescape" if reading.reject else "strict"
     dropping = replace(reading, reject=drop_line)
-    lines = (line for _, line in numbered_lines(file, name, dropping, errors=errors))
+
+    def lines() -> Iterator[str]:
+        for number, line in numbered_lines(file, name, dropping, errors=errors):
+            if tabs and "\r" in line.rstrip("\r\n"):
+                dropping.wrong(f"{name}, line {number} has a CR inside; remove it")
+            else:
+                yield line
+
     quoting: Any = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    rows = csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
+    rows = csv.reader(lines(), delimiter="\t" if tabs else ",", quoting=quoting, strict=True)
     try:
         for row in rows:
             judge = reading if header else STRICT
