@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import pwd
@@ -11,11 +12,15 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tokenizers import Tokenizer
 
 from sentriton import InvalidInput, SentenceEncoder
-from sentriton.files.embedding import fills_of
+from sentriton.files.columns import plain_row
+from sentriton.files.embedding import embed_to_file, fills_of
+from sentriton.files.sources import SentenceSource
 from tests.commands import SENTRITON, run
 from tests.small_server import SmallServer, first_tokens, vectors
 
@@ -86,10 +91,39 @@ def test_an_output_that_is_a_link_to_itself_is_replaced(server: SmallServer, tmp
     assert np.load(output).shape == (1, 4)
 
 
-def test_file_names_may_be_no_utf_8(server: SmallServer, tmp_path: Path) -> None:
-    source, output = tmp_path / "caf\udce9.txt", tmp_path / "caf\udce9.npy"
+@pytest.mark.parametrize("ending", [".npy", ".jsonl", ".parquet"])
+def test_file_names_may_be_no_utf_8(server: SmallServer, tmp_path: Path, ending: str) -> None:
+    source, output = tmp_path / "caf\udce9.txt", tmp_path / f"caf\udce9{ending}"
     source.write_text("w1\n")
     assert embed(server, source, output) == ""
+    assert output.stat().st_size
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([source.name, output.name])
+
+
+def test_a_parquet_file_whose_name_is_no_utf_8_is_refused(server: SmallServer, tmp_path: Path) -> None:
+    source, plain = tmp_path / "caf\udce9.parquet", tmp_path / "cafe.parquet"
+    pq.write_table(pa.table({"text": ["w1"]}), plain)
+    plain.rename(source)
+    assert "error: cannot read " in embed(server, source, tmp_path / "out.npy")
+
+
+def test_rows_that_a_second_reading_lacks_are_no_complete_output(server: SmallServer, tmp_path: Path) -> None:
+    path, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    path.write_text("w1\nw2\nw3\n")
+    readings = iter([["w1", "w2", "w3"], ["w1", "w2"]])
+    source = SentenceSource(path.name, {}, lambda reject, fills: map(plain_row, next(readings)), path=path)
+    with SentenceEncoder(server.url) as encoder, pytest.raises(InvalidInput, match="2 rows of 3 sentences are kept"):
+        embed_to_file(encoder, source, output, {}, on_error="skip")
+    assert not output.exists()
+
+
+def test_a_closed_standard_error_changes_no_output(server: SmallServer, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.jsonl", tmp_path / "out.npy"
+    source.write_text('"w1"\n5\n')
+    command = f"{SENTRITON} embed --input {source} --on-error skip --url {server.url}"
+    printed = subprocess.run(f"{command} 2>&-", shell=True, capture_output=True, text=True, check=True).stdout
+    assert [json.loads(line)["sentence"] for line in printed.splitlines()] == ["w1"]
+    subprocess.run(f"{command} --output {output} 2>&-", shell=True, capture_output=True, check=True)
     assert np.load(output).shape == (1, 4)
 
 

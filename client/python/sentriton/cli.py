@@ -165,6 +165,8 @@ def main() -> None:
     """Run the command line. An error is a sentence on standard error and a nonzero exit code."""
     if sys.stdout is None:
         _fail("standard output is closed; redirect it to a file or to /dev/null")
+    if sys.stderr is None:  # print() would use stdout
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     # Its encoding may lack letters.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -56,10 +56,9 @@ def choose_column(names: Sequence[str], column: str | None, name: str, *, carrie
     return column
 
 
-def json_text(value: object, *, ascii: bool = False) -> str:
+def json_text(value: object) -> str:
     """A value as JSON. NaN and infinity become null. A type that JSON lacks, such as a date, becomes its text."""
     try:
-        return json.dumps(value, ensure_ascii=ascii, default=str, allow_nan=False)
+        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
     except ValueError:
-        finite = json.loads(json.dumps(value, default=str), parse_constant=lambda name: None)
-        return json.dumps(finite, ensure_ascii=ascii)
+        return json_text(json.loads(json.dumps(value, default=str), parse_constant=lambda name: None))

@@ -189,6 +189,8 @@ def embed_to_file(
                 reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
                 _embed_rest(encoder, source, reject, rows, options, total, progress)
                 source.check_unchanged(content)
+                if rows.rows != (total or rows.rows):
+                    raise InvalidInput(f"{rows.rows:,} rows of {total:,} sentences are kept; give --restart")
                 rows.finish(output)
             skipped.publish()
         finally:
@@ -238,8 +240,6 @@ def _embed_rest(
     total: int | None,
     progress: bool,
 ) -> None:
-    if total is not None and rows.rows > total:
-        raise InvalidInput(f"{rows.rows:,} rows are kept and {source.name} has {total:,} sentences; give --restart")
     remaining = islice(source.read(reject, fills_of(encoder)), rows.rows, None)
     with progress_bar(progress, total, rows.rows) as advance:
         for chunk, embeddings in embedded(encoder, remaining, options):

@@ -95,12 +95,11 @@ class JsonRows(_FileRows):
 
     def __init__(self, partial: Path) -> None:
         super().__init__(partial)
-        self.rows = size = position = 0
+        self.rows = size = 0
         while block := self._file.read(_BLOCK_BYTES):
             self.rows += block.count(b"\n")
-            if (last := block.rfind(b"\n")) >= 0:
-                size = position + last + 1
-            position += len(block)
+            if b"\n" in block:
+                size = self._file.tell() - len(block.rpartition(b"\n")[2])
         self._file.truncate(size)
         self._file.seek(size)
 
@@ -109,18 +108,12 @@ class JsonRows(_FileRows):
 
 
 def json_lines(rows: Sequence[SentenceRow], embeddings: NDArray[Any]) -> bytes:
-    """A line of UTF-8 JSON for each of n rows and embeddings [n, d]."""
+    """A line of JSON for each of n rows and embeddings [n, d]."""
     return b"".join(
-        _json_line({**row.columns, EMBEDDING: embedding.tolist()})
+        # Half a character becomes its escape.
+        f"{json_text({**row.columns, EMBEDDING: embedding.tolist()})}\n".encode(errors="backslashreplace")
         for row, embedding in zip(rows, embeddings, strict=True)
     )
-
-
-def _json_line(row: dict[str, Any]) -> bytes:
-    try:
-        return f"{json_text(row)}\n".encode()
-    except UnicodeEncodeError:  # half a character in a column that is carried
-        return f"{json_text(row, ascii=True)}\n".encode()
 
 
 def npy_header(rows: int, dimension: int, dtype: np.dtype[Any]) -> bytes:

@@ -44,12 +44,12 @@ def parquet_rows(path: Path, column: str | None, reading: Reading, *, carried: b
                         yield SentenceRow(checked(row[column], f"{where}, row {number}"), row)
                     except InvalidInput as error:
                         reading.wrong(error)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         raise InvalidInput(f"cannot read {path}: {error}") from error
 
 
 def _rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates after the year 9999."""
+    """The rows of a table. Raises `InvalidInput` for values that Python lacks, such as dates after 9999."""
     columns = []
     for column in table.column_names:
         try:
@@ -117,7 +117,7 @@ class ParquetRows:
         shutil.rmtree(self._folder)
 
     def close(self) -> None:
-        """Does nothing, because no file is open between calls."""
+        """No file is open between calls."""
 
     def _write(self, path: Path, tables: Iterator[Any]) -> None:
         import pyarrow.parquet as pq
@@ -139,7 +139,7 @@ class ParquetRows:
 
         tables: list[Any] = []
         for part in self._parts:
-            tables.append(pq.read_table(part, memory_map=False))
+            tables.append(pq.read_table(pa.BufferReader(part.read_bytes())))
             if sum(table.get_total_buffer_size() for table in tables) >= _ROW_GROUP_BYTES:
                 yield pa.concat_tables(tables)
                 tables.clear()
@@ -172,7 +172,7 @@ def _array(values: list[Any], kind: Any) -> Any:
             f"a column of type {kind} cannot be written to Parquet again ({error}); convert it to text, or give "
             "--output FILE.jsonl"
         ) from error
-    except UnicodeEncodeError:  # half a character in a copied column
+    except UnicodeEncodeError:  # half a character
         return pa.array([value and value.encode("utf-8", "replace").decode() for value in values], kind)
 
 
