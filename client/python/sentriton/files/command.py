@@ -44,7 +44,8 @@ Output = Annotated[
     typer.Option(metavar="FILE", help="Write FILE.npy, FILE.jsonl or FILE.parquet. If unset, print JSON lines."),
 ]
 Column = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Column or field of the sentences. If unset: sentence or text.")
+    str | None,
+    typer.Option(metavar="NAME", help="Column or field of the text. If unset: the only one, sentence or text."),
 ]
 Encoding = Annotated[str, typer.Option(metavar="NAME", help="Encoding of the text, such as utf-8 or cp949.")]
 OnError = Annotated[
