@@ -50,6 +50,15 @@ def test_a_max_seq_length_beyond_the_position_table_is_capped_for_the_reference_
     assert read_checkpoint(folder).model.max_seq_length == 32
 
 
+@pytest.mark.parametrize("length", [100_001, 10**9, 1e300])
+@pytest.mark.parametrize("name", ["num_labels", "num_hidden_layers"])
+def test_a_list_that_would_fill_the_memory_is_refused(name: str, length: float, tmp_path: Path) -> None:
+    """transformers makes lists of these lengths before it reads the weights."""
+    folder = make_checkpoint(tmp_path)
+    edit_json(folder / "config.json", **{name: length})
+    assert f"config.json has {name} {length:,}; allowed are at most 100,000" in refused(folder)
+
+
 def limit_name(place: str) -> str:
     return "model_max_length" if place == "tokenizer_config.json" else "max_seq_length"
 

@@ -63,6 +63,9 @@ _TRANSFORMER_FILES = (
     "processor_config.json",
     "preprocessor_config.json",
 )
+# transformers makes lists of these lengths before it reads any weights.
+_LENGTHS = ("num_hidden_layers", "num_labels")
+_LONGEST = 100_000
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
 # The remedy for each module of sentence-transformers that is not supported.
 _WAYS_OUT = {
@@ -287,6 +290,9 @@ def _check_transformer(folder: Path, served: bool) -> None:
             )
     if served:
         check_model_type(config)
+    for name in _LENGTHS:
+        if isinstance(length := config.get(name), int | float) and length > _LONGEST:
+            raise CheckpointError(f"config.json has {name} {length:,}; allowed are at most {_LONGEST:,}")
     for name in _TRANSFORMER_FILES:
         read_object(folder / name)
     # transformers makes some tokenizers without a vocabulary, for which every word is unknown.
