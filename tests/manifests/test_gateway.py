@@ -37,7 +37,10 @@ def manifests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 def with_server(folder: Path) -> tuple[Manifest, ...]:
-    return overlay(folder, "base gateway", [*OF_SERVER, *OF_GATEWAY], nameSuffix="-next", namespace="embeddings")
+    literals = ["SENTRITON_URL=dns:///sentriton-headless-next:8001"]
+    settings = [{"name": "sentriton-gateway", "behavior": "merge", "literals": literals}]
+    fields = {"nameSuffix": "-next", "namespace": "embeddings", "configMapGenerator": settings}
+    return overlay(folder, "base gateway", [*OF_SERVER, *OF_GATEWAY], **fields)
 
 
 def of_gateway(manifests: tuple[Manifest, ...]) -> tuple[Manifest, ...]:
@@ -166,12 +169,18 @@ def test_the_gateway_and_its_server_admit_each_other(manifests: tuple[Manifest, 
         assert selects(peer["podSelector"], there)
 
 
-def test_it_asks_the_service_of_its_server(manifests: tuple[Manifest, ...]) -> None:
-    address = environment(manifests, container(manifests))["SENTRITON_URL"]
-    assert address == "dns:///sentriton-headless:8001"
-    assert ClientSettings(url=address)
-    services = {one["metadata"]["name"]: one["spec"] for one in of_kind(kustomize(KUBERNETES / "base"), "Service")}
-    assert [port["port"] for port in services["sentriton-headless"]["ports"]] == [8001]
+def test_it_asks_the_service_of_its_server(tmp_path: Path) -> None:
+    built = with_server(tmp_path)
+    for gateway, server in (
+        (kustomize(KUBERNETES / "gateway"), kustomize(KUBERNETES / "base")),
+        (of_gateway(built), built),
+    ):
+        address = environment(gateway, container(gateway))["SENTRITON_URL"]
+        assert address is not None
+        assert ClientSettings(url=address)
+        name, port = address.removeprefix("dns:///").split(":")
+        (service,) = [one["spec"] for one in of_kind(server, "Service") if one["metadata"]["name"] == name]
+        assert [str(one["port"]) for one in service["ports"]] == [port]
 
 
 @pytest.mark.parametrize("name", ["access-key", "tls", "mutual-tls"])

@@ -60,6 +60,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"SENTRITON_GRPC_PORT": "9001"}}, "SENTRITON_GRPC_PORT"),
     ({"settings": {"SENTRITON_READY_FILE": "/tmp/other"}}, "SENTRITON_READY_FILE"),
     ({"gateway": {"settings": {"SENTRITON_GATEWAY_PORT": "80"}}}, "SENTRITON_GATEWAY_PORT"),
+    ({"gateway": {"settings": {"SENTRITON_GATEWAY_HOST": "127.0.0.1"}}}, "SENTRITON_GATEWAY_HOST"),
+    ({"gateway": {"settings": {"SENTRITON_GATEWAY_TLS_KEY": "key.pem"}}}, "SENTRITON_GATEWAY_TLS_KEY"),
     ({"gateway": {"memory": "1 GB"}}, "memory"),
     ({"autoscaling": {"through": "keda", "minimum": 20}}, "minimum is 20 and autoscaling.maximum is 10"),
 ]

@@ -121,14 +121,27 @@ def test_a_wrong_command_line_gives_one_sentence(
     assert words in said[0]
 
 
-def test_a_message_of_the_library_names_flags(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its arguments have other names in Python. Text in quotation marks and paths stay."""
+@pytest.mark.parametrize(
+    ("message", "said"),
+    {
+        "timeout_s is 0; allowed are numbers above 0": "--timeout-s is 0; allowed are numbers above 0",
+        "no answer for 60 s; set a longer stall_timeout_s": "no answer for 60 s; set a longer --stall-timeout-s",
+        "a certificate; set client_key, or server_name": "a certificate; set --client-key, or --server-name",
+        'text is {"url": 1, "batch_size": 2} and not a string': 'text is {"url": 1, "batch_size": 2} and not a string',
+        "url list.txt, line 3: it is empty; remove it": "url list.txt, line 3: it is empty; remove it",
+        "its name has no address; check the spelling of url": "its name has no address; check the spelling of --url",
+        "config.json has truncate_dim 0; allowed are integers": "config.json has truncate_dim 0; allowed are integers",
+    }.items(),
+)
+def test_a_message_of_the_library_names_flags(
+    message: str, said: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its arguments have other names in Python. Text of the user stays as it is."""
 
     def fail(settings: object) -> None:
-        raise SentritonError("set stall_timeout_s, tls or client_key; 'batch_size', /url and prompt_names stay")
+        raise SentritonError(message)
 
     monkeypatch.setattr("sentriton.cli.open_encoder", fail)
-    said = "set --stall-timeout-s, --tls or --client-key; 'batch_size', /url and prompt_names stay"
     assert command("info") == (1, "", f"error: {said}\n")
 
 

@@ -31,10 +31,9 @@ from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 from sentriton.terminal import print_table
 
-# Arguments of the library that are options of the commands.
-_ARGUMENT = re.compile(
-    rf"(?<![\w'/.-])({'|'.join(CONNECTION_FIELDS)}|stall_timeout_s|batch_size|truncate_dim|prompt_name)(?![\w'/.:-])"
-)
+# Flags in messages and their advice.
+_FLAGS = "|".join([*CONNECTION_FIELDS, "stall_timeout_s", "batch_size"])
+_ARGUMENT = re.compile(rf"^({_FLAGS}) is |(?<= )({_FLAGS})(?=[ ,]|$)(?!.*; )")
 
 app = typer.Typer(
     name="sentriton",
@@ -152,7 +151,7 @@ def _check_health(settings: ClientSettings) -> int:
     try:
         report = check_canary(settings, timeout_s)
     except Overloaded as error:
-        typer.echo(f"serving, overloaded: {error}")
+        typer.echo(f"serving, overloaded: {_with_flags(error)}")
     except SentritonError as error:
         typer.echo(f"not serving: {_with_flags(error)}", err=True)
         return 1
@@ -166,7 +165,7 @@ def main() -> None:
     if sys.stdout is None:
         _fail("standard output is closed; redirect it to a file or to /dev/null")
     if sys.stderr is None:  # print() would use stdout
-        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", errors="replace")
     # Its encoding may lack letters.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

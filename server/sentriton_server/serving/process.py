@@ -97,14 +97,14 @@ class TritonProcess:
                 stderr=subprocess.STDOUT,
                 errors="replace",
             )
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended, or a sandbox forbids this
-                raise_limit(self.pid)
         except BaseException:
             if self._owns_scratch:
                 self._scratch.remove()
             raise
         self.client_settings = security.client
         self._reader = threading.Thread(target=self._read_log, daemon=True)
+        with contextlib.suppress(OSError, ValueError):  # it has ended, or a sandbox forbids this
+            raise_limit(self.pid)
         try:
             self._reader.start()
         except BaseException:  # the system has no thread left

@@ -189,7 +189,7 @@ def embed_to_file(
                 reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
                 _embed_rest(encoder, source, reject, rows, options, total, progress)
                 source.check_unchanged(content)
-                if rows.rows != (total or rows.rows):
+                if total not in (None, rows.rows):
                     raise InvalidInput(f"{rows.rows:,} rows of {total:,} sentences are kept; give --restart")
                 rows.finish(output)
             skipped.publish()
