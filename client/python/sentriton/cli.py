@@ -31,7 +31,7 @@ from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 from sentriton.terminal import print_table
 
-# Flags in messages and their advice.
+# Flags in messages and advice.
 _FLAGS = "|".join([*CONNECTION_FIELDS, "stall_timeout_s", "batch_size"])
 _ARGUMENT = re.compile(rf"^({_FLAGS}) is |(?<= )({_FLAGS})(?=[ ,]|$)(?!.*; )")
 
