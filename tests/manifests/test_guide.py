@@ -154,10 +154,14 @@ def test_its_caller_gets_the_secrets_of_its_server(tmp_path: Path) -> None:
     assert set(secrets(caller)) == set(secrets(server)) == {"sentriton-tls", "sentriton-keys"}
 
 
+def test_its_gateway_gets_the_key_of_its_server(tmp_path: Path) -> None:
+    assert set(secrets(follow("gateway", tmp_path, FURTHER_COMPONENTS["gateway"]))) == {"sentriton-keys"}
+
+
 def test_every_block_of_yaml_is_built() -> None:
     of_compose = 1
     found = len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS) + of_compose
     assert GUIDE.count("```yaml\n") == found
     # The first one is built in tests/manifests/test_changes.py.
     assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "PersistentVolumeClaim"}
-    assert FURTHER_COMPONENTS.keys() == {"caller", "export-job"}
+    assert FURTHER_COMPONENTS.keys() == {"caller", "export-job", "gateway"}
