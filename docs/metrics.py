@@ -92,7 +92,7 @@ These notes explain three of the metrics:
 - **`sentriton_tokenized_rows_total`.** It counts only text that arrives untokenized. The Python client and the gateway
   send tokens, so their rows do not count.
 - **`sentriton_batches_total`.** Release 0.1 named it `sentriton_steps_total`. The server also publishes it under this
-  name, until the next release.
+  name, until [release 0.3](compatibility.md#promises).
 
 ## Row cache
 
