@@ -31,8 +31,7 @@ from sentriton.requirements import SERVER, how_to_install_module
 from sentriton.settings import CONNECTION_FIELDS, ClientSettings
 from sentriton.terminal import print_table
 
-# Flags in messages and advice.
-_FLAGS = "|".join([*CONNECTION_FIELDS, "stall_timeout_s", "batch_size"])
+_FLAGS = "|".join([*CONNECTION_FIELDS, "stall_timeout_s", "batch_size", "truncate_dim", "prompt_name"])
 _ARGUMENT = re.compile(rf"^({_FLAGS}) is |(?<= )({_FLAGS})(?=[ ,]|$)(?!.*; )")
 
 app = typer.Typer(
