@@ -1,5 +1,5 @@
-"""Parses large bodies in a separate process, since Python's JSON parser blocks all threads of its process. 16 MiB of
-small lists take seconds and 700 MB.
+"""Parses large bodies in a separate process, because Python's JSON parser blocks all threads of its process. It needs
+seconds and 700 MB for 16 MiB of small lists.
 """
 
 from __future__ import annotations
