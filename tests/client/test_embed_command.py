@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from sentriton import InvalidInput, SentenceEncoder
 from sentriton.files.columns import plain_row
 from sentriton.files.embedding import embed_to_file, fills_of
-from sentriton.files.sources import SentenceSource
+from sentriton.files.sources import SentenceSource, open_source
 from tests.commands import SENTRITON, run
 from tests.small_server import SmallServer, first_tokens, vectors
 
@@ -112,9 +112,25 @@ def test_rows_that_a_second_reading_lacks_are_no_complete_output(server: SmallSe
     path.write_text("w1\nw2\nw3\n")
     readings = iter([["w1", "w2", "w3"], ["w1", "w2"]])
     source = SentenceSource(path.name, {}, lambda reject, fills: map(plain_row, next(readings)), path=path)
-    with SentenceEncoder(server.url) as encoder, pytest.raises(InvalidInput, match="2 rows of 3 sentences are kept"):
+    with SentenceEncoder(server.url) as encoder, pytest.raises(InvalidInput, match=r"2 rows of 3 .* are kept") as error:
         embed_to_file(encoder, source, output, {}, on_error="skip")
+    assert str(error.value).endswith("; give --restart to embed all")
     assert not output.exists()
+
+
+def test_an_output_of_a_run_that_ended_meanwhile_is_kept(server: SmallServer, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.txt", tmp_path / "out.npy"
+    source.write_text("w1\n")
+    sentences = open_source(None, source, None)
+    with SentenceEncoder(server.url) as encoder:
+        embed_to_file(encoder, sentences, output, {})
+        source.write_text("w2\n")
+        with pytest.raises(InvalidInput, match="give --overwrite to allow this"):
+            embed_to_file(encoder, sentences, output, {})
+        assert (np.load(output) == vectors(["w1"])).all()
+        embed_to_file(encoder, sentences, output, {}, overwrite=True)
+    assert (np.load(output) == vectors(["w2"])).all()
+    assert {path.name for path in tmp_path.iterdir()} == {"in.txt", "out.npy"}
 
 
 def test_a_closed_standard_error_changes_no_output(server: SmallServer, tmp_path: Path) -> None:

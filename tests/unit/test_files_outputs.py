@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import fcntl
 import json
 import math
 from pathlib import Path
@@ -241,3 +242,19 @@ def test_a_value_that_cannot_be_written_again_is_named(tmp_path: Path) -> None:
     rows = open_rows(tmp_path / "out.parquet", tmp_path / "out.partial", 3, EMBEDDINGS.dtype, columns)
     with pytest.raises(InvalidInput, match=r"a column of type date32\[day\] cannot be written .*\.jsonl"):
         rows.append([SentenceRow("x", {"sentence": "x", "day": datetime.timedelta(1)})], EMBEDDINGS[:1])
+
+
+def test_a_file_that_the_last_run_removes_meanwhile_gives_no_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, flock = tmp_path / "out.npy", fcntl.flock
+
+    def after_the_last_run_has_ended(file: Any, operation: int) -> None:
+        (tmp_path / "out.npy.partial.json").unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_the_last_run_has_ended)
+    with pytest.raises(InvalidInput, match="another process is writing"), PartialRun(output):
+        pass
+    monkeypatch.undo()
+    assert not begin(output)

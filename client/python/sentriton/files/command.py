@@ -141,7 +141,7 @@ def embed(
             return
         shown = sys.stderr.isatty() if progress is None else progress
         summary = embed_to_file(
-            encoder, source, output, options, column=column, on_error=on_error, restart=restart, progress=shown
+            encoder, source, output, options, column, on_error, overwrite=overwrite, restart=restart, progress=shown
         )
     if as_json:
         typer.echo(json.dumps(dataclasses.asdict(summary), ensure_ascii=False))

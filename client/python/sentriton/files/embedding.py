@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,9 +21,9 @@ from sentriton.errors import InvalidInput, SentritonError
 from sentriton.files.columns import SentenceRow
 from sentriton.files.outputs import OUTPUT_ENDINGS, PartialRows, open_rows
 from sentriton.files.resume import PartialRun
-from sentriton.files.rows import Fills, Reject
+from sentriton.files.rows import Fills
 from sentriton.files.sources import SentenceSource
-from sentriton.keywords import EncodedMany, StreamArguments
+from sentriton.keywords import StreamArguments
 from sentriton.options import resolve_prompt
 from sentriton.progress import progress_bar
 from sentriton.requirements import check_module
@@ -150,7 +151,7 @@ def embedded(
             yield row.sentence
 
     for embeddings in encoder.encode_stream(remembered(), **in_chunks):
-        yield [ahead.popleft() for _ in range(len(embeddings))], _array(embeddings)
+        yield [ahead.popleft() for _ in range(len(embeddings))], np.asarray(embeddings)
         pace.took(len(embeddings))
 
 
@@ -159,9 +160,10 @@ def embed_to_file(
     source: SentenceSource,
     output: Path,
     options: StreamArguments,
-    *,
     column: str | None = None,
     on_error: str = "fail",
+    *,
+    overwrite: bool = False,
     restart: bool = False,
     progress: bool = False,
 ) -> Summary:
@@ -172,25 +174,32 @@ def embed_to_file(
     """
     started = time.monotonic()
     # Without sentences, this checks the options and gives the rows' shape.
-    empty = _array(encoder.encode([], **options))
+    empty = np.asarray(encoder.encode([], **options))
     dimension, dtype = empty.shape[1], empty.dtype
     content, meaning = source.content(), _meaning(encoder, options, dimension)
     identity = {**source.identity, **content, "column": column, "on error": on_error, **meaning}
     skipped = Skipped(output)
     run = PartialRun(output)
     with _telling(output), run, closing(skipped):
+        # Another run may have written it since the command began.
+        check_output(output, source, overwrite=overwrite)
         total, columns = source.survey(skipped.add if on_error == "skip" else None, fills_of(encoder))
         run.begin(identity, restart=restart, resumable=source.resumable)
         rows = open_rows(output, run.rows_path, dimension, dtype, columns)
         try:
             resumed, embedding_started = rows.rows, time.monotonic()
-            with _telling(output, lambda: _kept(run, source, rows)):
-                # The survey has listed those of a file.
-                reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
-                _embed_rest(encoder, source, reject, rows, options, total, progress)
-                source.check_unchanged(content)
-                if total not in (None, rows.rows):
-                    raise InvalidInput(f"{rows.rows:,} rows of {total:,} sentences are kept; give --restart")
+            kept = partial(_kept, run, source, rows)
+            # The survey has listed those of a file.
+            reject = None if on_error == "fail" else (lambda error: None) if source.resumable else skipped.add
+            remaining = islice(source.read(reject, fills_of(encoder)), rows.rows, None)
+            with _telling(output, kept), progress_bar(progress, total, rows.rows) as advance:
+                for chunk, embeddings in embedded(encoder, remaining, options):
+                    rows.append(chunk, embeddings)
+                    advance(rows.rows)
+            source.check_unchanged(content)
+            if total not in (None, rows.rows):
+                raise InvalidInput(f"{rows.rows:,} rows of {total:,} sentences are kept; give --restart to embed all")
+            with _telling(output, kept):
                 rows.finish(output)
             skipped.publish()
         finally:
@@ -212,12 +221,6 @@ def embed_to_file(
     )
 
 
-def _array(embeddings: EncodedMany) -> NDArray[Any]:
-    """The command's options always give arrays, but no overload knows a precision in a variable."""
-    assert isinstance(embeddings, np.ndarray)
-    return embeddings
-
-
 def _meaning(encoder: SentenceEncoder, options: StreamArguments, dimension: int) -> dict[str, Any]:
     manifest = encoder.manifest
     return {
@@ -231,25 +234,9 @@ def _meaning(encoder: SentenceEncoder, options: StreamArguments, dimension: int)
     }
 
 
-def _embed_rest(
-    encoder: SentenceEncoder,
-    source: SentenceSource,
-    reject: Reject | None,
-    rows: PartialRows,
-    options: StreamArguments,
-    total: int | None,
-    progress: bool,
-) -> None:
-    remaining = islice(source.read(reject, fills_of(encoder)), rows.rows, None)
-    with progress_bar(progress, total, rows.rows) as advance:
-        for chunk, embeddings in embedded(encoder, remaining, options):
-            rows.append(chunk, embeddings)
-            advance(rows.rows)
-
-
 @contextmanager
 def _telling(output: Path, kept: Callable[[], str] = str) -> Iterator[None]:
-    """Convert errors of writing, and add the rows `kept` to all errors."""
+    """Convert errors of writing, and add the rows `kept`."""
     try:
         yield
     except OSError as error:

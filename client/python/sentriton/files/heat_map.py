@@ -41,8 +41,8 @@ def draw_heat_map(texts: Sequence[str], scores: NDArray[Any], path: Path) -> boo
     axes = figure.add_subplot()
     image = axes.imshow(scores, cmap="viridis")
     figure.colorbar(image, ax=axes, label="similarity", shrink=0.8)
-    style: dict[str, Any] = {} if font is None else {"font": font}
-    slant: dict[str, Any] = {} if font is None else {"rotation": 45, "ha": "right"}
+    style: dict[str, Any] = {"font": font} if font else {}
+    slant: dict[str, Any] = {"rotation": 45, "ha": "right"} if font else {}
     axes.set_xticks(range(count), labels, **style, **slant)
     axes.set_yticks(range(count), labels, **style)
     if count <= _MAX_NUMBERED_SENTENCES:
@@ -63,9 +63,8 @@ def find_font(letters: str) -> Path | None:
     from matplotlib import font_manager
 
     needed = {ord(letter) for letter in letters if letter.isprintable() and letter != " "}
-    fonts = font_manager.fontManager.ttflist
     for name in _FONTS:
-        for font in fonts:
+        for font in font_manager.fontManager.ttflist:
             if name in font.name.lower() and needed <= set(font_manager.get_font(font.fname).get_charmap()):
                 return Path(font.fname)
     return None

@@ -31,9 +31,13 @@ class PartialRun:
         if sys.platform != "win32":
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+                # A run that has just ended may have removed the file.
+                locked = os.fstat(descriptor).st_nlink > 0
+            except BlockingIOError:
+                locked = False
+            if not locked:
                 self._file.close()
-                raise InvalidInput(f"another process is writing {self._output}; wait for it or stop it") from error
+                raise InvalidInput(f"another process is writing {self._output}; wait for it or stop it")
         return self
 
     def __exit__(
