@@ -39,7 +39,7 @@ RUN_ELSEWHERE = {
     "docs/questions.md": "curl",  # the same
     "docs/protocol.md": "curl grpcurl",  # tests/server/test_security.py
     "docs/serving.md": "sed",  # tests/unit/test_repository_files.py
-    "client/cpp/README.md": "cmake build/hello/hello",  # tests/polyglot/test_cpp.py, and so on
+    "client/cpp/README.md": "cmake sh build/hello/hello",  # tests/polyglot/test_cpp.py, and so on
     "client/go/README.md": "go",
     "client/node/README.md": "npm node",
     "client/rust/README.md": "cargo",
@@ -57,6 +57,7 @@ NOT_RUN = {
     "pre-commit": "it changes the checkout's hooks",
     "sleep": "it only waits",
     "source": "make creates .venv",
+    "sudo": "it installs packages of the system",
 }
 
 

@@ -11,7 +11,7 @@
 
 namespace sentriton {
 
-/// tests/polyglot/conformance.json: see client/README.md.
+/// tests/polyglot/conformance.json: see docs/client-authors.md.
 class Conformance {
 public:
     Conformance();
