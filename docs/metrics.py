@@ -49,8 +49,9 @@ The server updates its metrics every second, and the memory of its processes eve
 
 ## Requests
 
-These metrics count the requests for embeddings, and measure their time. The time runs from the arrival of the request
-in the server's model until its answer is ready. The model is `embed_text` for text, and `embed_tokens` for token ids:
+These metrics count the requests for embeddings, and measure their time. The time runs from the arrival of a request at
+its model until the answer is ready. It includes the wait in the lanes, but not the network. The model is `embed_text`
+for text, and `embed_tokens` for token ids:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}
@@ -71,8 +72,8 @@ are their bounds (`le`) in seconds:
 
 `BOUNDS`
 
-A request counts once, even if `embed_text` passes it on to `embed_tokens`. Only after an internal
-error may it count twice.
+A request counts once, even if `embed_text` passes it on to `embed_tokens`. Only after an internal error may it count
+twice.
 
 Requests that Triton itself rejects do not count, such as those with a wrong access key or a wrong shape.
 
