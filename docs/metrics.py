@@ -26,7 +26,7 @@ PAGE = """\
 <!-- `make docs` writes this page from docs/metrics.py and the code that publishes the metrics. -->
 
 This page lists the Prometheus metrics of a Sentriton server and its gateway. [Monitoring](monitoring.md) shows how to
-use them in queries, alerts and a dashboard. By default they have these addresses:
+use them in queries, alerts and a dashboard. These are the default addresses:
 
 | process | address |
 |---|---|
@@ -35,19 +35,23 @@ use them in queries, alerts and a dashboard. By default they have these addresse
 
 [triton]: https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/user_guide/metrics.html
 
-Each line has a metric, its labels and its value, such as `sentriton_requests_total{lane="query"} 128`.
+Each line of the response has a metric, its labels and its value, such as `sentriton_requests_total{lane="query"} 128`.
 
-In the tables, a row is one text, and a [lane](decisions/lanes.md) is a queue of the server. The lane `query` is the
-default, `bulk` is for work that may wait, and `canary` is for the server's health checks and its
-[warm-up](decisions/warm-up.md). Requests for token embeddings, and requests with more than 16 KiB of text, count as
-`bulk`.
+The tables use two terms:
+
+- **Row.** A row is one text of a request.
+- **Lane.** A [lane](decisions/lanes.md) is a queue of the server. `query` is the default, and `bulk` is for work that
+  may wait. `canary` is for the server's own health checks and its [warm-up](decisions/warm-up.md).
+
+Requests for token embeddings count as `bulk`, and so do requests with more than 16 KiB of text.
 
 The server updates its metrics every second, and the memory of its processes every 5 seconds.
 
 ## Requests
 
-These metrics count the requests for embeddings, and measure their time. The time runs from the arrival of the request
-in the server's model until its answer is ready. The model is `embed_text` for text, and `embed_tokens` for token ids:
+These metrics count the requests for embeddings, and measure their time. The time runs from the arrival of a request at
+its model until the answer is ready. It includes the wait in the lanes, but not the network. The model is `embed_text`
+for text, and `embed_tokens` for token ids:
 
 {sentriton_requests_total sentriton_refused_requests_total sentriton_request_seconds_bucket
 sentriton_request_seconds_sum sentriton_request_seconds_count}
@@ -63,36 +67,29 @@ A request succeeds if the answer has vectors. The label `reason` names the cause
 | `failed` | A model of the server failed, or the server stops or restarts. |
 | `not_finite` | The model gave a vector with NaN or infinity for valid input. |
 
-The buckets are counters, because Triton 24.10 has no histograms. `histogram_quantile` accepts them. These are their
-bounds (`le`) in seconds:
+The buckets are counters, because Triton 24.10 has no histograms. Prometheus's `histogram_quantile` accepts them. These
+are their bounds (`le`) in seconds:
 
 `BOUNDS`
 
-A request counts once, even if `embed_text` passes it on to `embed_tokens`. It counts twice in two cases:
+A request counts once, even if `embed_text` passes it on to `embed_tokens`. Only after an internal error may it count
+twice.
 
-- `embed_text` has joined several requests, and the joined request fails with an internal error. `embed_text` then sends
-  each of them again.
-- `embed_text` fails on the answer of `embed_tokens`.
-
-Requests that Triton itself rejects, such as those with a wrong access key or a wrong shape, do not count. Nor does text
-if Triton itself rejects its tokens, for example while `embed_tokens` restarts.
+Requests that Triton itself rejects do not count, such as those with a wrong access key or a wrong shape.
 
 ## Rows and batches
 
-Rows wait in a lane until the encoder computes them in batches. Before that, rows of text wait in a lane of
-`embed_text`:
+Rows wait in a lane until the encoder computes them in batches. Before that, text waits in a lane of `embed_text`, until
+the server tokenizes it:
 
 {sentriton_rows_total sentriton_row_wait_seconds_total sentriton_waiting_rows sentriton_batches_total
 sentriton_positions_total sentriton_tokenized_rows_total}
 
-These notes explain three of the metrics:
+`sentriton_positions_total` with `kind="padding"` shows the most padding that can occur. It is 0 with the C++ operators
+and with the kernels of a GPU, which do not pad.
 
-- **`sentriton_positions_total`.** With `kind="padding"`, it shows the most padding that can occur. It is 0 with the C++
-  operators and with the kernels of a GPU, which do not pad.
-- **`sentriton_tokenized_rows_total`.** It counts only text that arrives untokenized. The Python client and the gateway
-  send tokens, so their rows do not count.
-- **`sentriton_batches_total`.** Release 0.1 named it `sentriton_steps_total`. The server also publishes it under this
-  name, until [release 0.3](compatibility.md#promises).
+`sentriton_tokenized_rows_total` does not count the rows of the Python client and of the gateway, because they send
+tokens.
 
 ## Row cache
 
@@ -128,6 +125,11 @@ sentriton_gateway_body_bytes sentriton_gateway_inputs_total sentriton_gateway_to
 The label `status` is the HTTP status, or 499 if the caller disconnected before the answer. The label `path` is
 `/v1/embeddings`, `/v1/models` or `/v1/models/{model:path}`. Other paths below `/v1/` count as `other`. So do requests
 that the gateway rejects before it routes them, such as those with a wrong key.
+
+## Former name
+
+In release 0.1, `sentriton_batches_total` had the name `sentriton_steps_total`. The server publishes it under both names
+until [release 0.3](compatibility.md#promises).
 """
 
 
