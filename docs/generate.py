@@ -47,8 +47,28 @@ $ sentriton serve --grpc-port 8011
 $ export SENTRITON_GRPC_PORT=8011 && sentriton serve
 ```
 
-If both are set, the flag wins. This page lists the settings of the server, the gateway and the data sets. [Rules of \
-all clients](../client/README.md#settings) lists those of a client. Each command takes the settings of some sections:
+If both are set, the flag wins. When `serve` starts, it prints the settings that you have set, each with its flag or \
+variable. With `--verbose` it also prints the defaults. It does not print the settings of the gateway.
+
+This page lists the settings of the server, the gateway and the data sets. [Rules of all \
+clients](../client/README.md#settings) lists those of a client. The sizes of the queues are not settings, but \
+[parameters of an exported repository](serving.md#limits-of-the-queues).
+
+## Values
+
+Flags and variables follow these rules:
+
+- **Units.** A setting whose name ends in `-s` is in seconds, and one whose name ends in `-mib` is in MiB.
+- **Switches.** The flag of a switch takes no value. A second flag turns the switch off, such as `--no-verbose`. Its \
+variable takes other words for on ({", ".join(TRUE[:-1])}) and off ({", ".join(FALSE[:-1])}) too.
+- **Keys.** A key consists of {KEY.words}.
+- **Paths.** `~` at the beginning of a path is the home folder.
+- **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway \
+is an error, because it would leave the server open.
+
+## Commands
+
+Each command takes the settings of some sections:
 
 | command | settings |
 |---|---|
@@ -61,50 +81,37 @@ all clients](../client/README.md#settings) lists those of a client. Each command
 | `sentriton gateway` | the [sections of the gateway](#gateway), and the settings of a client |
 | `sentriton embed`, `similarity`, `info`, `health` | the settings of a client |
 
-All commands but `health` use [`$SENTRITON_CACHE`](#files), which has no flag. `gateway` has a flag for each \
-setting of a client. The other commands have flags for some of them, which `--help` lists, and read the variables of \
-all. The default of `--on-model-change` is `reload` in the gateway, unlike that of other clients.
+`gateway` has a flag for each setting of a client. The other commands have flags for some of them, which `--help` \
+lists, and read the variables of all. Some commands have other defaults than a client library:
 
-When `serve` starts, it prints the settings that you have set, each with its flag or variable. With `--verbose` it \
-also prints the defaults. It does not print the settings of the gateway.
-
-Flags and variables follow these rules:
-
-- **Units.** A setting whose name ends in `-s` is in seconds, and one whose name ends in `-mib` is in MiB.
-- **Switches.** The flag of a switch takes no value. A second flag turns the switch off, such as `--no-verbose`. Its \
-variable takes other words for on ({", ".join(TRUE[:-1])}) and off ({", ".join(FALSE[:-1])}) too.
-- **Keys.** A key consists of {KEY.words}.
-- **Paths.** `~` at the beginning of a path is the home folder.
-- **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway \
-is an error, because it would leave the server open.
-
-Some settings cannot be combined:
-
-- **Exported repositories.** An export fixes how its model computes. Therefore `serve REPOSITORY` refuses \
-`--precision`, `--device`, `--check-on`, `--operators` and `--max-seq-length`, and their variables.
-- **TLS.** A certificate needs its key. `serve` refuses TLS together with `--http-port`, and refuses \
-`--client-root-certificates` together with `--gateway-port`.
-
-The sizes of the queues are not settings. To change them, edit the [limits of the \
-queues](serving.md#limits-of-the-queues) in an exported repository.
+| command | setting | default |
+|---|---|---|
+| `gateway` | `--on-model-change` | `reload` |
+| `embed` | `--stall-timeout-s` | `1800` |
+| `embed` of a file or of standard input | `--priority` | `bulk` |
+| `info`, `health` | `--timeout-s` | `10` |
 """
 
-# A sentence before each group's table.
+# The text before each group's table.
 INTRODUCTIONS = {
-    "Model": "These settings choose how the model computes:",
-    "Text": "This setting bounds the length of a text:",
+    "Model": "These settings choose how the model computes. An export fixes some of them, so `serve REPOSITORY` "
+    "refuses `--precision`, `--device`, `--check-on` and `--operators`, and their variables:",
+    "Text": "This setting bounds the length of a text. An export fixes it, so `serve REPOSITORY` refuses it too:",
     "Network": "These settings choose the addresses and ports on which `serve` listens:",
-    "Security": "These settings turn on TLS and keys, as in [Security](serving.md#security):",
-    "Tracing": "These settings export [traces](monitoring.md#traces):",
-    "Supervision": "These settings decide when `serve` checks, restarts and stops Triton, and how it reports this:",
-    "Gateway": "`sentriton serve` starts a [gateway](gateway.md) only if you [set its port](#network), and "
-    "`sentriton gateway` has a default port. These settings choose the address and the port:",
+    "Security": "These settings turn on TLS and keys ([example](serving.md#security)). A certificate needs its key. "
+    "`serve` refuses TLS together with `--http-port`, and `--client-root-certificates` together with `--gateway-port`:",
+    "Tracing": "These settings send [traces](monitoring.md#traces) to a collector:",
+    "Supervision": "These settings decide when `serve` [checks, restarts and stops](reliability.md) Triton, and how it "
+    "reports this:",
+    "Gateway": "`sentriton gateway` starts a [gateway](gateway.md), and so does `sentriton serve` if you "
+    "[set the port](#network). These settings choose the address and the port:",
     "Gateway's answers": "These settings change the gateway's answers:",
     "Gateway's security": "These settings turn on TLS and a key for the callers of the gateway:",
     "Gateway's limits": "These settings bound the size, the number and the duration of requests:",
 }
 
 TITLES = "| flag | variable | values | default | effect |\n|---|---|---|---|---|\n"
+FILES_TEXT = "These settings name files and folders. All commands but `health` use the cache, which has no flag:"
 CACHED = """
 The commands keep these files in the cache:
 
@@ -140,7 +147,7 @@ def server_page() -> str:
             for each in declared
             if each.group == group
         )
-    page += f"\n## Files\n\nThese settings name files and folders:\n\n{TITLES}" + rows(
+    page += f"\n## Files\n\n{wrapped(FILES_TEXT)}\n\n{TITLES}" + rows(
         (flag, f"`{each.variable}`", values(each), default(each), each.help)
         for cls, flag in FILES
         for each in settings_of(cls)

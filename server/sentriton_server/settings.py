@@ -43,32 +43,31 @@ class ExportSettings:
     )
     device: DeviceName = setting(
         "auto",
-        "Device that the model runs on. With auto, it is the GPU if torch sees one, else the CPU.",
+        "Device that the model runs on. With auto, the GPU if torch sees one, else the CPU.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
     )
     check_on: DeviceName = setting(
         "auto",
-        "Device on which an export is compared with sentence-transformers. With auto, it is the model's device. "
-        "With cpu, a machine without a GPU can export for one.",
+        "Device on which an export is compared with sentence-transformers. With auto, the model's. With cpu, a machine "
+        "without a GPU can export for one.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
     )
     operators: OperatorsName = setting(
         "auto",
-        "Operators of an encoder on a CPU: those of torch, or Sentriton's own, which g++ compiles for AVX-512 and "
-        "AVX2. With auto, they are Sentriton's if these compile, support the encoder's sizes and keep the vectors "
-        "within the bound of the precision.",
+        "Operators of an encoder on a CPU: torch's, or Sentriton's own in C++. With auto, Sentriton's if they are "
+        "available for this encoder.",
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
     )
     max_seq_length: int | None = setting(
         None,
-        "Number of tokens at which a text is truncated, including special tokens. A lower limit bounds the time and "
-        "the memory that a long text takes. Each limit has its own fingerprint, by which clients identify the model.",
+        "Number of tokens at which a text is truncated, special tokens included. Another number gives the model "
+        "another fingerprint, by which clients identify it.",
         group=_TEXT,  # a separate group, since its variable does not fit into 80 columns with the model's flags
         allowed=whole(1, of="tokens"),
         unit="tokens",

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "serve": [
         "tests/server/test_commands_in_documents.py",
         "tests/server/test_security.py",
+        "tests/server/test_serve_command.py",
         "tests/ports.py",
         "tests/gateway/test_beside.py",
     ],
