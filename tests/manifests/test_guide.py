@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -54,7 +55,7 @@ def test_its_kustomizations_lack_no_value(name: str, tmp_path: Path) -> None:
     manifests = follow(name, tmp_path)
     assert {image.split(":")[0] for one in manifests for image in images(one)} == {"registry.example.com/sentriton"}
     assert {one["metadata"].get("namespace") for one in manifests} == {"embeddings"}
-    assert any(f"apply --kustomize {name}" in command for command in COMMANDS) or name == "models"
+    assert any(f"apply --kustomize {name}" in command for command in COMMANDS)
     # The commands make the files that they need beside them.
     made = {words[-1].split()[0] for words in (line.split("secret generic") for line in COMMANDS) if len(words) == 2}
     assert set(secrets(manifests)) <= made
@@ -71,9 +72,12 @@ def test_every_overlay_is_in_it() -> None:
 
 
 def test_its_certificate_has_the_names_of_its_table(tmp_path: Path) -> None:
-    """After all commands of the page of certificates, with no cluster behind kubectl."""
+    """After all commands of the page of certificates that make a file or a Secret, with no cluster behind kubectl."""
     needed("kubectl", "1.27 or later")
-    lines = [line for block in blocks(DOCKER / "certificates.md", "console") for line in command_lines(block)]
+    every = [line for block in blocks(DOCKER / "certificates.md", "console") for line in command_lines(block)]
+    lines = [
+        line for line in every if line.startswith("openssl ") or (line.startswith("kubectl ") and " create " in line)
+    ]
     dry = 'set -e\nkubectl() { command kubectl "$@" --dry-run=client --output name; }'
     done = subprocess.run(
         ["sh", "-c", "\n".join([dry, *lines])], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -121,6 +125,34 @@ def test_its_tag_reaches_one_of_two_models(tmp_path: Path) -> None:
     assert tags == {"sentriton-current": {f"{registry}:model-current"}, "sentriton-next": {f"{registry}:model-2"}}
 
 
+def test_its_labels_select_all_of_one_of_two_models(tmp_path: Path) -> None:
+    (kinds,) = (line.split()[-1].split(",") for line in COMMANDS if "delete --selector" in line)
+    manifests = [one for one in follow("models", tmp_path) if "-next" in one["metadata"]["name"]]
+    assert {one["metadata"]["labels"]["app.kubernetes.io/instance"] for one in manifests} == {"next"}
+    assert {one["kind"].lower() for one in manifests} == set(kinds)
+
+
+@pytest.mark.parametrize(("name", "kind", "at"), [("export", "Job", 2), ("gpu", "Deployment", 1)])
+def test_its_folder_of_a_model_reaches_export_and_pods(name: str, kind: str, at: int, tmp_path: Path) -> None:
+    (found,) = of_kind(follow(name, tmp_path, FURTHER_PATCHES["Job"]), kind)
+    assert found["spec"]["template"]["spec"]["containers"][0]["args"][at] == "/models/model-2"
+
+
+@pytest.mark.parametrize("name", ["caller", "cpu", "export", "gateway", "gpu", "models"])
+def test_its_patch_for_openshift_removes_every_id(name: str, tmp_path: Path) -> None:
+    assert "10001" not in str(follow(name, tmp_path, FURTHER_PATCHES["Deployment|Job"]))
+
+
+def test_its_collector_gets_traces(tmp_path: Path) -> None:
+    manifests = follow("cpu", tmp_path, FURTHER_COMPONENTS["components"])
+    (config,), (policy,) = (of_kind(manifests, kind) for kind in ("ConfigMap", "NetworkPolicy"))
+    address = urlsplit(config["data"]["SENTRITON_TRACE_URL"])
+    rule = policy["spec"]["egress"][1]
+    assert rule["ports"] == [{"port": address.port, "protocol": "TCP"}]
+    namespace = rule["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+    assert (address.hostname or "").split(".")[1] == namespace
+
+
 @pytest.mark.parametrize("model", ["current", "next"])
 def test_each_of_two_models_can_have_the_components(model: str, tmp_path: Path) -> None:
     components = ["components/tls", "components/access-key"]
@@ -163,5 +195,5 @@ def test_every_block_of_yaml_is_built() -> None:
     found = len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS) + of_compose
     assert GUIDE.count("```yaml\n") == found
     # The first one is built in tests/manifests/test_changes.py.
-    assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "PersistentVolumeClaim"}
-    assert FURTHER_COMPONENTS.keys() == {"caller", "export-job", "gateway"}
+    assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "Deployment|Job", "Job", "PersistentVolumeClaim"}
+    assert FURTHER_COMPONENTS.keys() == {"caller", "components", "export-job", "gateway"}

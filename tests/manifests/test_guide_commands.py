@@ -56,11 +56,11 @@ def test_jq_reads_a_deployment() -> None:
 
 def test_its_objects_and_kustomizations_exist(tmp_path: Path) -> None:
     applied = {words[words.index("--kustomize") + 1] for words in OF_A_CLUSTER if "--kustomize" in words}
-    assert applied == KUSTOMIZATIONS.keys() - {"models"}
+    assert applied == KUSTOMIZATIONS.keys()
     objects = set()
     for name in applied:
         (tmp_path / name).mkdir()
         objects |= {f"{one['kind'].lower()}/{one['metadata']['name']}" for one in follow(name, tmp_path / name)}
     named = {word for words in OF_A_CLUSTER for word in words if word.startswith(("deployment/", "job/"))}
-    assert len(named) == 4
+    assert len(named) == 6
     assert named <= objects
