@@ -69,7 +69,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         - `truncate_dim`: keeps only the first dimensions of each vector
         - `normalize_embeddings`: scales each vector to length 1, after truncation
         - `precision`: float32, int8, uint8, binary or ubinary (None: float32). binary and ubinary pack 8 dimensions
-          into each byte, as int8 and uint8. int8 and uint8 refuse a single sentence. Compare them only within one call.
+          into an int8 or uint8. int8 and uint8 need two sentences or more. Compare them only within one call.
         - `output_value`: "token_embeddings" returns a list of matrices [tokens, hidden], one per sentence. They are
           torch tensors if torch is installed and `precision` is float32.
         - `convert_to_tensor`: returns a torch tensor
@@ -95,7 +95,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `encode`, with the model's "query" prompt unless you give another.
+        """Like `encode`, but prefers the model's "query" prompt to its default prompt.
 
         >>> encoder.encode_query("Who?").shape
         (256,)
@@ -111,7 +111,7 @@ class SentenceEncoder(BaseEncoder[Connection]):
         prompt: str | None = None,
         **arguments: Unpack[AnyArguments],
     ) -> Encoded:
-        """Like `encode`, with the model's "document", "passage" or "corpus" prompt unless you give another.
+        """Like `encode`, but prefers the model's "document", "passage" or "corpus" prompt to its default prompt.
 
         >>> encoder.encode_document(["A text."]).shape
         (1, 256)
