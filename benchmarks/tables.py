@@ -132,9 +132,9 @@ _SHOWN = {
     "single": "Each caller sends one sentence after another. The client "
     '[joins](../../../client/README.md#joined-requests) waiting calls into one request, except in the rows with "not '
     'joined". `share of list` compares a rate with one call with all sentences.',
-    "text": "`embed_text` tokenizes on the server, and `embed_tokens` receives tokens. Without `--lane bulk`, requests "
-    "of more than 16 KiB of text are still bulk work, and [shorter batches](../../../docs/decisions/lanes.md#costs) "
-    "slow them down beside the other requests.",
+    "text": "`embed_text` tokenizes on the server, and `embed_tokens` receives tokens. `embed_text` treats a request "
+    "with more than 16 KiB of text as [bulk work](../../../docs/decisions/lanes.md#costs), which is slow beside "
+    "shorter requests. To avoid this, `--lane bulk` sends all requests of 64 sentences as bulk work.",
 }
 # Words of the saved titles, and their form on the pages.
 _WORDS = (
