@@ -42,8 +42,6 @@ _NOTES = {
     "zen3": "This processor has no instructions for products at bf16. Other systems are slow at bf16, or fail.\n"
     "For RoBERTa-base at int8, no other system has vectors as close to fp32 as those of Sentriton, so the last ratio\n"
     "is empty. With RoBERTa-large, only CTranslate2 was measured, the best peer with RoBERTa-base.\n",
-    "zen4": "These results are older than Sentriton's [C++ operators]({root}docs/decisions/encoder-operators.md).\n"
-    "They use torch's operators and do not include CTranslate2.\n",
 }
 _SENTRITON = "Sentriton, gRPC"
 # The names of columns on the pages, if they differ from those in the results.
@@ -173,7 +171,7 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
     for folder in sorted(results, key=_age, reverse=True):
         its = results[folder]
         index.append(f"## {_name(folder)}\n")
-        if comparison := _comparison(folder, its, "../../"):
+        if comparison := _comparison(folder, its):
             index.append(comparison)
         elif any(result["benchmark"] == "gpu" for result in its):
             index.append("The [GPU benchmark](../gpu.md) compares Sentriton with two other systems.\n")
@@ -190,7 +188,7 @@ def pages(results: dict[str, list[Result]]) -> dict[str, str]:
 def processor_page(folder: str, results: list[Result]) -> str:
     """The results of the processor in `folder`: each table with its date and command."""
     processor = results[0]["processor"]
-    comparison = _comparison(folder, results, "../../../")
+    comparison = _comparison(folder, results)
     parts = [
         PROCESSOR_HEADING.format(
             name=_name(folder), processor=processor, comparison=f"{comparison}\n" if comparison else ""
@@ -234,13 +232,13 @@ def _ratios(results: list[Result]) -> list[dict[str, Any]]:
     return [row for result in results if result["benchmark"] == "offline" for row in ratio_rows(result)]
 
 
-def _comparison(folder: str, results: list[Result], root: str) -> str:
-    """The corpus rates of Sentriton and the best peer, and their limits. `root` is the path of the repository."""
+def _comparison(folder: str, results: list[Result]) -> str:
+    """The corpus rates of Sentriton and the best peer, and their limits."""
     if not (rows := _ratios(results)):
         return ""
     ratios = sorted({f"{row['relative to the best peer']:.2f}" for row in rows}, key=float)
     comparison = _COMPARISON.format(ratio=" to ".join({ratios[0]: None, ratios[-1]: None}), table=markdown(rows))
-    return "\n".join([comparison, *(note.format(root=root) for name, note in _NOTES.items() if name == folder)])
+    return "\n".join([comparison, *(note for name, note in _NOTES.items() if name == folder)])
 
 
 def _in_words(part: str) -> str:
