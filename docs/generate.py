@@ -59,8 +59,8 @@ clients](../client/README.md#settings) lists those of a client. The sizes of the
 Flags and variables follow these rules:
 
 - **Units.** A setting whose name ends in `-s` is in seconds, and one whose name ends in `-mib` is in MiB.
-- **Switches.** The flag of a switch takes no value. A second flag turns the switch off, such as `--no-verbose`. Its \
-variable takes other words for on ({", ".join(TRUE[:-1])}) and off ({", ".join(FALSE[:-1])}) too.
+- **Switches.** The flag of a switch, such as `--verbose`, takes no value. A second flag, such as `--no-verbose`, turns \
+the switch off. The variable of a switch is on (or {", ".join(TRUE[:-1])}) or off (or {", ".join(FALSE[:-1])}).
 - **Keys.** A key consists of {KEY.words}.
 - **Paths.** `~` at the beginning of a path is the home folder.
 - **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway \
@@ -73,16 +73,16 @@ Each command takes the settings of some sections:
 | command | settings |
 |---|---|
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision) |
-| `sentriton serve --gateway-port PORT` | in addition, the [sections of the gateway](#gateway), but only as variables |
+| `sentriton serve --gateway-port PORT` | in addition, the four [sections of the gateway](#gateway), only as variables |
 | `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
 | `sentriton data` | `--data` of [Files](#files) |
 | `sentriton evaluate` | `--checkpoint` of [Files](#files), and the settings of a client |
-| `sentriton gateway` | the [sections of the gateway](#gateway), and the settings of a client |
+| `sentriton gateway` | the four [sections of the gateway](#gateway), and the settings of a client |
 | `sentriton embed`, `similarity`, `info`, `health` | the settings of a client |
 
-`gateway` has a flag for each setting of a client. The other commands have flags for some of them, which `--help` \
-lists, and read the variables of all. Some commands have other defaults than a client library:
+`gateway` has a flag for each setting of a client. The other commands read the variables of all of them, and have \
+flags for some, which `--help` lists. Some commands have other defaults than a client library:
 
 | command | setting | default |
 |---|---|---|
@@ -96,7 +96,8 @@ lists, and read the variables of all. Some commands have other defaults than a c
 INTRODUCTIONS = {
     "Model": "These settings choose how the model computes. An export fixes some of them, so `serve REPOSITORY` "
     "refuses `--precision`, `--device`, `--check-on` and `--operators`, and their variables:",
-    "Text": "This setting bounds the length of a text. An export fixes it, so `serve REPOSITORY` refuses it too:",
+    "Text": "This setting bounds the length of a text. An export fixes it, so `serve REPOSITORY` refuses this setting "
+    "too:",
     "Network": "These settings choose the addresses and ports on which `serve` listens:",
     "Security": "These settings turn on TLS and keys ([example](serving.md#security)). A certificate needs its key. "
     "`serve` refuses TLS together with `--http-port`, and `--client-root-certificates` together with `--gateway-port`:",

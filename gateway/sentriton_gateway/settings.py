@@ -87,8 +87,8 @@ class GatewaySettings:
     )
     gateway_body_timeout_s: float = setting(
         60.0,
-        "Time limit for receiving a request's head or body. "
-        "The gateway also drops an answer if the caller reads none of it for this long.",
+        "Time limit for receiving the headers or the body of a request. "
+        "The gateway also closes a connection whose caller reads none of a response for this long.",
         group=_LIMITS,
         allowed=ABOVE_0,
         unit="seconds",

@@ -43,23 +43,23 @@ class ExportSettings:
     )
     device: DeviceName = setting(
         "auto",
-        "Device that the model runs on. With auto, the GPU if torch sees one, else the CPU.",
+        "Device that the model runs on (auto: the GPU if torch sees one, else the CPU).",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
     )
     check_on: DeviceName = setting(
         "auto",
-        "Device on which an export is compared with sentence-transformers. With auto, the model's. With cpu, a machine "
-        "without a GPU can export for one.",
+        "Device on which an export is compared with sentence-transformers (auto: that of the model). With cpu, a "
+        "machine without a GPU can export for one.",
         group=_MODEL,
         allowed=one_of(*DEVICES),
         unit="device",
     )
     operators: OperatorsName = setting(
         "auto",
-        "Operators of an encoder on a CPU: torch's, or Sentriton's own in C++. With auto, Sentriton's if they are "
-        "available for this encoder.",
+        "Operators of an encoder on a CPU: torch's, or Sentriton's own in C++ (auto: Sentriton's if they are available "
+        "for this encoder).",
         group=_MODEL,
         allowed=one_of(*OPERATORS),
         unit="operators",
