@@ -22,10 +22,12 @@ COMMANDS = [
 KUSTOMIZATIONS: dict[str, str] = dict(re.findall(r"```yaml\n# (\w+)/kustomization\.yaml\n(.*?)```", GUIDE, re.DOTALL))
 
 
-# Lists of patches that a reader adds to a kustomization, each by the kind of its first target.
+# Lists of patches that a reader adds to a kustomization, each by the kind of its first target and the target's name.
 FURTHER_PATCHES: dict[str, str] = {
-    kind: block
-    for block, kind in re.findall(r"```yaml\n(patches:\n  - target: {kind: ([\w|]+).*?)```", GUIDE, re.DOTALL)
+    "/".join(filter(None, target)): block
+    for block, *target in re.findall(
+        r"```yaml\n(patches:\n  - target: {kind: ([\w|]+)(?:, name: ([\w-]+))?.*?)```", GUIDE, re.DOTALL
+    )
 }
 # Lists of components, added alike, each by the folder of its resource.
 FURTHER_COMPONENTS: dict[str, str] = {

@@ -62,7 +62,7 @@ def test_an_export_for_cpus_waits_for_no_gpu(tmp_path: Path) -> None:
 def test_a_setting_of_the_guide_reaches_the_pods(tmp_path: Path) -> None:
     components = ["components/cpu", "components/tracing"]
     before = sources(overlay(tmp_path / "before", components=components))
-    patches = yaml.safe_load(FURTHER_PATCHES["ConfigMap"])
+    patches = yaml.safe_load(FURTHER_PATCHES["ConfigMap/sentriton"])
     manifests = overlay(tmp_path / "after", components=components, **patches)
     (config,) = of_kind(manifests, "ConfigMap")
     assert config["data"]["SENTRITON_ROW_CACHE_MIB"] == "64"

@@ -113,13 +113,20 @@ def test_its_settings_for_compose_fit_each_other() -> None:
 
 @pytest.mark.parametrize("name", ["export", "gpu"])
 def test_its_storage_class_reaches_the_claim(name: str, tmp_path: Path) -> None:
-    manifests = follow(name, tmp_path, FURTHER_PATCHES["PersistentVolumeClaim"])
+    manifests = follow(name, tmp_path, FURTHER_PATCHES["PersistentVolumeClaim/sentriton-models"])
     (claim,) = (one for one in manifests if one["kind"] == "PersistentVolumeClaim")
     assert claim["spec"]["storageClassName"] == "nfs"
 
 
+@pytest.mark.parametrize("name", ["cpu", "gpu", "production"])
+def test_its_memory_reaches_the_pod(name: str, tmp_path: Path) -> None:
+    (found,) = of_kind(follow(name, tmp_path, FURTHER_PATCHES["Deployment/sentriton"]), "Deployment")
+    resources = found["spec"]["template"]["spec"]["containers"][0]["resources"]
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == ("8Gi", "8Gi")
+
+
 def test_its_tag_reaches_one_of_two_models(tmp_path: Path) -> None:
-    manifests = follow("models", tmp_path, FURTHER_PATCHES["Deployment"])
+    manifests = follow("models", tmp_path, FURTHER_PATCHES["Deployment/sentriton-next"])
     tags = {one["metadata"]["name"]: images(one) for one in manifests if one["kind"] == "Deployment"}
     registry = "registry.example.com/sentriton"
     assert tags == {"sentriton-current": {f"{registry}:model-current"}, "sentriton-next": {f"{registry}:model-2"}}
@@ -134,7 +141,7 @@ def test_its_labels_select_all_of_one_of_two_models(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "kind", "at"), [("export", "Job", 2), ("gpu", "Deployment", 1)])
 def test_its_folder_of_a_model_reaches_export_and_pods(name: str, kind: str, at: int, tmp_path: Path) -> None:
-    (found,) = of_kind(follow(name, tmp_path, FURTHER_PATCHES["Job"]), kind)
+    (found,) = of_kind(follow(name, tmp_path, FURTHER_PATCHES["Job/sentriton-export"]), kind)
     assert found["spec"]["template"]["spec"]["containers"][0]["args"][at] == "/models/model-2"
 
 
@@ -195,5 +202,12 @@ def test_every_block_of_yaml_is_built() -> None:
     found = len(KUSTOMIZATIONS) + len(FURTHER_PATCHES) + len(FURTHER_COMPONENTS) + of_compose
     assert GUIDE.count("```yaml\n") == found
     # The first one is built in tests/manifests/test_changes.py.
-    assert FURTHER_PATCHES.keys() == {"ConfigMap", "Deployment", "Deployment|Job", "Job", "PersistentVolumeClaim"}
+    assert FURTHER_PATCHES.keys() == {
+        "ConfigMap/sentriton",
+        "Deployment/sentriton",
+        "Deployment/sentriton-next",
+        "Deployment|Job",
+        "Job/sentriton-export",
+        "PersistentVolumeClaim/sentriton-models",
+    }
     assert FURTHER_COMPONENTS.keys() == {"caller", "components", "export-job", "gateway"}

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import distribution
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ def check(words: Sequence[str], page: str) -> None:
         check_installation(arguments)
     elif program == "docker":
         check_docker(arguments)
+    elif program == "numactl":  # not run, since it needs a machine with two sockets
+        check(list(dropwhile(lambda word: word.startswith("--"), arguments)), page)
     else:
         assert program in NOT_RUN or program in RUN_ELSEWHERE.get(page, "").split(), f"no test runs {program} on {page}"
 
@@ -154,6 +156,7 @@ def test_the_tables_name_nothing_else() -> None:
     "command",
     [
         "sentriton serve --precison int8",
+        "numactl --membind=0 sentriton serve --grpc 8011",
         "sentriton data klue-sts",
         "sentriton train klue-nli",
         "make demos",
