@@ -59,8 +59,8 @@ clients](../client/README.md#settings) lists those of a client. The sizes of the
 Flags and variables follow these rules:
 
 - **Units.** A setting whose name ends in `-s` is in seconds, and one whose name ends in `-mib` is in MiB.
-- **Switches.** The flag of a switch, such as `--verbose`, takes no value. A second flag, such as `--no-verbose`, \
-turns the switch off. The variable of a switch is on (or {", ".join(TRUE[:-1])}) or off (or {", ".join(FALSE[:-1])}).
+- **Switches.** The flag of a switch, such as `--verbose`, takes no value. A second flag, such as `--no-verbose`, turns \
+the switch off. The variable of a switch is on (or {", ".join(TRUE[:-1])}) or off (or {", ".join(FALSE[:-1])}).
 - **Keys.** A key consists of {KEY.words}.
 - **Paths.** `~` at the beginning of a path is the home folder.
 - **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway \
