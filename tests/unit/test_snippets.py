@@ -26,6 +26,7 @@ ON_A_PAGE = {
     "docs/train.md": {"toml": "tests/end_to_end/test_training.py"},
     "docker/README.md": {"yaml": "tests/manifests/test_guide.py"},
     "docker/kubernetes.md": {"yaml": "tests/manifests/test_guide.py"},
+    "docker/sizing.md": {"yaml": "tests/manifests/test_guide.py"},
 }
 # The tests that compare text, such as the output of a command, by the beginning of the text.
 OUTPUTS = {
