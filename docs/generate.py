@@ -48,7 +48,7 @@ $ export SENTRITON_GRPC_PORT=8011 && sentriton serve
 ```
 
 If both are set, the flag wins. When `serve` starts, it prints the settings that you have set, each with its flag or \
-variable. With `--verbose` it also prints the defaults. It does not print the settings of the gateway.
+variable. With `--verbose` it also prints the defaults. Of the gateway's settings it prints only the port.
 
 This page lists the settings of the server, the gateway and the data sets. [Rules of all \
 clients](../client/README.md#settings) lists those of a client. The sizes of the queues are not settings, but \
@@ -63,8 +63,8 @@ Flags and variables follow these rules:
 turns it off. The variable of a switch is on (or {", ".join(TRUE[:-1])}) or off (or {", ".join(FALSE[:-1])}).
 - **Keys.** A key consists of {KEY.words}.
 - **Paths.** `~` at the beginning of a path is the home folder.
-- **Empty variables.** An empty variable counts as unset. An empty access key or admin key of a server or a gateway \
-is an error, because it would leave the server open.
+- **Empty variables.** An empty variable counts as unset. An empty key of `serve` or `gateway` is an error, because \
+without an access key everyone may call.
 
 ## Commands
 
@@ -73,7 +73,7 @@ Each command takes the settings of some sections:
 | command | settings |
 |---|---|
 | `sentriton serve` | the sections from [Model](#model) to [Supervision](#supervision) |
-| `sentriton serve --gateway-port PORT` | in addition, the four [sections of the gateway](#gateway), only as variables |
+| `sentriton serve --gateway-port PORT` | the same, and the variables of the four [sections of the gateway](#gateway) |
 | `sentriton export` | [Model](#model) and [Text](#text), without the row cache |
 | `sentriton train` | `--allow-pickle` of [Model](#model), and `--data` of [Files](#files) |
 | `sentriton data` | `--data` of [Files](#files) |
@@ -81,8 +81,8 @@ Each command takes the settings of some sections:
 | `sentriton gateway` | the four [sections of the gateway](#gateway), and the settings of a client |
 | `sentriton embed`, `similarity`, `info`, `health` | the settings of a client |
 
-`gateway` has a flag for each setting of a client. The other commands read the variables of all of them, and have \
-flags for some, which `--help` lists. Some commands have other defaults than a client library:
+These commands read the variables of all settings of a client. `gateway` also has a flag for each of them. The \
+others have flags for some, which `--help` lists. Some commands have other defaults than a client library:
 
 | command | setting | default |
 |---|---|---|
@@ -104,8 +104,8 @@ INTRODUCTIONS = {
     "Tracing": "These settings send [traces](monitoring.md#traces) to a collector:",
     "Supervision": "These settings decide when `serve` [checks, restarts and stops](reliability.md) Triton, and how it "
     "reports this:",
-    "Gateway": "`sentriton gateway` starts a [gateway](gateway.md), and so does `sentriton serve` if you "
-    "[set the port](#network). These settings choose the address and the port:",
+    "Gateway": "Two commands start a [gateway](gateway.md): `sentriton gateway`, and `sentriton serve` with "
+    "[`--gateway-port`](#network). The default port below is that of `sentriton gateway`:",
     "Gateway's answers": "These settings change the gateway's answers:",
     "Gateway's security": "These settings turn on TLS and a key for the callers of the gateway:",
     "Gateway's limits": "These settings bound the size, the number and the duration of requests:",
@@ -128,8 +128,7 @@ The commands keep these files in the cache:
 FORMER = """
 ## Former names
 
-Release 0.2 renamed some settings. The former names print a warning and work until [release
-0.3](compatibility.md#promises):
+Release 0.2 renamed some settings. The former names still work and print a warning. Release 0.3 removes them:
 
 | former name | name |
 |---|---|

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Annotated
 
 import typer
 
 from sentriton.command_options import takes_settings
+from sentriton.errors import InvalidInput
 from sentriton.settings import ClientSettings
 from sentriton_gateway.settings import GatewaySettings
 
@@ -27,6 +29,8 @@ def gateway(
     """Serve OpenAI's embeddings API over HTTP for a server, until interrupted."""
     from sentriton_gateway.service import answer_requests, bind, url_of
 
+    if not (settings.gateway_access_key or client.access_key) and os.environ.get("SENTRITON_ACCESS_KEY") == "":
+        raise InvalidInput("$SENTRITON_ACCESS_KEY is empty; set a key, or remove the variable: callers need no key")
     with bind(settings) if listener_fd is None else socket.socket(fileno=listener_fd) as listener:
         if listener_fd is None:
             listener.listen()  # from now on, callers may connect

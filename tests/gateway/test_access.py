@@ -52,6 +52,17 @@ def test_the_key_of_the_server_is_the_gateway_s(small: SmallServer) -> None:
             assert [model.id for model in client.models.list()] == ["small"]
 
 
+def test_an_empty_key_opens_no_gateway(small: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTRITON_ACCESS_KEY", "")
+    refused = run("gateway", "--url", small.url, "--gateway-port", 0)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "error: $SENTRITON_ACCESS_KEY is empty; set a key, or remove the variable: callers need no key\n"
+    )
+    with running_gateway(small.url, SENTRITON_GATEWAY_ACCESS_KEY=KEY) as gateway:
+        assert httpx.get(f"{gateway.url}/v1/models").status_code == 401
+
+
 def test_tls_and_mutual_tls(small: SmallServer, tmp_path: Path) -> None:
     authority = trustme.CA()
     certificate, callers = authority.issue_cert("127.0.0.1"), authority.issue_cert("caller@example.com")
