@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sentriton import ContractMismatch, protocol
+from sentriton import InvalidInput, protocol
 from sentriton.connection import Connection
 from sentriton.evaluation import read_pairs
 from sentriton.tokenization import pack_rows
@@ -44,26 +44,33 @@ class RunningServer:
         return self.metric(name, **labels)
 
     def wait_for_counts(self) -> None:
-        """Return once embed_tokens has published its counts so far, which it does once per second.
+        """Return once embed_tokens and then embed_text have published their counts so far, which each does once per
+        second.
 
-        A request that is refused is sent behind it, which changes nothing but its own count. It counts in the canary's
-        lane, where embed_text counts none of its own.
+        A request that is refused is sent behind them, which changes nothing but its own counts, in the canary's lane.
+        There, embed_text counts no other request. When it is asked, embed_tokens has published all refused ones.
         """
-        came = partial(self.metric, "sentriton_requests_total", lane="canary")
-        request = protocol.tokens_request(
-            pack_rows([[1]]), protocol.parameters(fingerprint="0" * 64, canary_key=self.canary_key)
-        )
+        other_model = protocol.parameters(fingerprint="0" * 64, canary_key=self.canary_key)
+        no_text = protocol.text_request(["x"], protocol.parameters(canary_key=self.canary_key))
+        no_text.raw_input_contents[0] = no_text.raw_input_contents[0].replace(b"x", b"\xff")
         connection = Connection(self.url)
-        # A count that changes while the request is under way may be an earlier one's.
-        before, sent = 0.0, -1.0
-        while sent != before:
-            before = came()
-            with pytest.raises(ContractMismatch):
-                connection.infer(request, 30)
-            sent = came()
+        for request, came in (
+            (
+                protocol.tokens_request(pack_rows([[1]]), other_model),
+                partial(self.metric, "sentriton_requests_total", lane="canary"),
+            ),
+            (no_text, partial(self.metric, "sentriton_refused_requests_total", reason="invalid")),
+        ):
+            # A count that changes while the request is under way may be an earlier one's.
+            before, sent = 0.0, -1.0
+            while sent != before:
+                before = came()
+                with pytest.raises(InvalidInput):
+                    connection.infer(request, 30)
+                sent = came()
+            until(lambda came=came, sent=sent: came() != sent, 30, "a model publishes no counts")
+            time.sleep(0.1)  # a publication takes some milliseconds, metric by metric
         connection.close()
-        until(lambda: came() != sent, 30, "embed_tokens publishes no counts")
-        time.sleep(0.1)  # a publication takes some milliseconds, metric by metric
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one of Triton's Prometheus metrics, summed over the series with these labels."""

@@ -106,18 +106,24 @@ def test_the_wait_of_text_for_other_text_is_measured() -> None:
         server = RunningServer(running.url, running.metrics_url, running.process.canary_key)
         before = [server.published(name, lane="query") for name in names]
         connection = Connection(server.url)
-        with hanging_main_threads(encoders_of(running)):
-            requests = [protocol.text_request([f"{number}번째 문장"]) for number in range(WAITING)]
-            calls = [connection.start_infer(request, 60) for request in requests]
+        encoders = encoders_of(running)
+        requests = [protocol.text_request([f"{number}번째 문장"]) for number in range(len(encoders) + WAITING)]
+        calls = []
+        with hanging_main_threads(encoders):
+            # One text occupies each encoder. Sent together, all texts might leave in one batch.
+            for number in range(1, len(encoders) + 1):
+                calls.append(connection.start_infer(requests[number - 1], 60))
+                until(lambda number=number: server.metric(names[1], lane="query") == before[1] + number)
+            calls += [connection.start_infer(request, 60) for request in requests[len(encoders) :]]
+            until(lambda: server.metric("sentriton_waiting_rows", lane="query") > WAITING / 2)
             time.sleep(HANG_S)
-            assert server.metric("sentriton_waiting_rows", lane="query") > WAITING / 2
         assert {call.code().name for call in calls} == {"OK"}
         connection.close()
         until(lambda: server.metric("sentriton_waiting_rows") == 0)
         wait_s, rows, request_s = (
             server.published(name, lane="query") - count for name, count in zip(names, before, strict=True)
         )
-    assert rows == WAITING
+    assert rows == len(requests)
     assert wait_s > 2 * HANG_S  # the first texts leave at once
     assert request_s > 0.8 * HANG_S * WAITING
 
